@@ -1,0 +1,107 @@
+"""Every metric's name, meaning and labels. Components bind the children that they count on when they are built."""
+
+import platform
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.gc_collector import GCCollector
+
+from gateway import __version__
+
+REQUEST_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+SHARED_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1)
+UPSTREAM_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+BATCH_IDS = (1, 2, 5, 10, 25, 50, 100, 200, 300)
+
+
+class Metrics:
+    """The metrics of one gateway, in a registry of its own."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry or CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+
+        self.http_requests = self._counter(
+            "http_requests", "Requests answered on the API listener.", "route", "method", "status"
+        )
+        self.http_request_duration = self._histogram(
+            "http_request_duration_seconds",
+            "Time from a request's head to its answer's last byte; cache is hit, partial, miss, stale, bypass "
+            "or none.",
+            REQUEST_SECONDS,
+            "route",
+            "cache",
+        )
+
+        self.cache_ids = self._counter(
+            "cache_ids",
+            "Ids looked up, once per tier consulted: hit, negative (a fresh 'unrated'), stale, miss or error.",
+            "tier",
+            "result",
+        )
+        self.local_cache_entries = self._gauge("local_cache_entries", "Entries in the in-process tier.")
+        self.local_cache_bytes = self._gauge("local_cache_bytes", "Estimated bytes of the in-process tier.")
+        self.local_cache_evictions = self._counter(
+            "local_cache_evictions", "Entries that left the in-process tier to keep its bounds."
+        )
+        self.shared_cache_duration = self._histogram(
+            "shared_cache_duration_seconds", "Round trips to Redis.", SHARED_SECONDS, "operation"
+        )
+        self.shared_cache_errors = self._counter(
+            "shared_cache_errors", "Redis operations that failed; each is a miss, never a lost answer.", "kind"
+        )
+        self.subscription_up = self._gauge(
+            "subscription_up", "1 while news from the other gateways is coming in through Redis."
+        )
+
+        self.upstream_requests = self._counter(
+            "upstream_requests", "Calls to Apple by what was asked and how it ended.", "operation", "status"
+        )
+        self.upstream_request_duration = self._histogram(
+            "upstream_request_duration_seconds", "Duration of calls to Apple.", UPSTREAM_SECONDS, "operation"
+        )
+        self.upstream_batch_ids = self._histogram(
+            "upstream_batch_ids", "Ids in one call to Apple.", BATCH_IDS
+        )
+        self.upstream_retries = self._counter("upstream_retries", "Calls to Apple that were repeated.", "reason")
+        self.upstream_in_flight = self._gauge("upstream_in_flight", "Calls to Apple under way.")
+        self.upstream_concurrency_limit = self._gauge(
+            "upstream_concurrency_limit", "Calls to Apple that may be under way at once; adapts to 429s."
+        )
+        self.upstream_throttled = self._counter("upstream_throttled", "Calls that Apple answered 429.")
+        self.background_refreshes = self._counter(
+            "background_refreshes", "Ids refreshed behind an answer, by how it ended.", "result"
+        )
+        self.coalesced_ids = self._counter(
+            "coalesced_ids", "Ids that waited for a fetch which another request had begun."
+        )
+        self.breaker_state = self._gauge("breaker_state", "0 closed, 1 half-open, 2 open.", "target")
+        self.quarantined_requests = self._counter(
+            "quarantined_requests", "Requests refused because Apple had just refused their user token."
+        )
+        self.shadow_checks = self._counter(
+            "shadow_checks", "Hits compared with Apple behind the answer: agree, changed or error.", "result"
+        )
+
+        self.developer_token_expiry = self._gauge(
+            "developer_token_expiry_timestamp_seconds", "When the developer token in use expires, epoch seconds."
+        )
+        self.developer_token_mints = self._counter(
+            "developer_token_mints", "Developer tokens minted: start, renewal, refused or key.", "reason"
+        )
+        self.config_last_reload_successful = self._gauge(
+            "config_last_reload_successful", "0 after a reload that failed; the old key stays in use."
+        )
+        self.config_last_reload_successful.set(1)
+        self._gauge("build_info", "Always 1.", "version", "python").labels(
+            __version__, platform.python_version()
+        ).set(1)
+
+    def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
+        return Counter(f"gateway_{name}", documentation, labels, registry=self.registry)
+
+    def _gauge(self, name: str, documentation: str, *labels: str) -> Gauge:
+        return Gauge(f"gateway_{name}", documentation, labels, registry=self.registry)
+
+    def _histogram(self, name: str, documentation: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(f"gateway_{name}", documentation, labels, registry=self.registry, buckets=buckets)

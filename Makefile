@@ -1,0 +1,59 @@
+# Needs Python 3.11 or newer and make; everything else is installed into .venv from the hash-pinned locks.
+PYTHON ?= python3
+PYTEST_ARGS ?= -n 2
+LOCK_ARGS ?=
+
+SHELL := /bin/sh
+BIN := .venv/bin
+RUNTIME := .venv/.runtime
+DEV := .venv/.dev
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check fmt lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(RUNTIME) ## stand-in for Apple + gateway on loopback, with curl lines to try; needs no credentials
+	@$(BIN)/python -m gateway demo
+
+test: $(DEV) ## run the tests and hold the coverage floor (PYTEST_ARGS="-n 0 -k words" to narrow)
+	$(BIN)/python -m pytest --cov --cov-report=term $(PYTEST_ARGS)
+
+check: $(DEV) ## formatting, lint, types, import contracts
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fmt: $(DEV) ## format the code and apply the safe fixes
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+PIP_COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-annotate --no-emit-index-url $(LOCK_ARGS)
+
+lock: | $(DEV) ## pin what pyproject.toml asks for (LOCK_ARGS=--upgrade to move to newer versions)
+	$(PIP_COMPILE) --group dev --output-file requirements-dev.lock
+	$(PIP_COMPILE) --constraint requirements-dev.lock --output-file requirements.lock
+
+clean: ## remove .venv and every cache
+	rm -rf .venv .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find gateway tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+define install
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/it")'
+	@echo "installing $(1) into .venv" >&2
+	@rm -rf .venv
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes --requirement $(1)
+endef
+
+# The pins of requirements.lock are among those of requirements-dev.lock: what serves the tests serves the demo.
+$(RUNTIME): requirements.lock
+	$(call install,$<)
+	@touch $@
+
+$(DEV): requirements.lock requirements-dev.lock
+	$(call install,requirements-dev.lock)
+	@touch $(RUNTIME) $@

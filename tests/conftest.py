@@ -1,0 +1,38 @@
+"""What every test may use; and no silent holes: with RATINGS_GATEWAY_NO_SKIPS=1 a skipped test fails."""
+
+import os
+import shutil
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+NO_SKIPS = os.environ.get("RATINGS_GATEWAY_NO_SKIPS", "") not in ("", "0")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """`@pytest.mark.needs("nginx", …)`, and `redis_server` for short, skip where a program is missing."""
+    programs = [program for mark in item.iter_markers("needs") for program in mark.args]
+    if item.get_closest_marker("redis_server"):
+        programs.append("redis-server")
+    missing = [program for program in programs if shutil.which(program) is None]
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    return _refuse_skip((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    return _refuse_skip((yield))
+
+
+def _refuse_skip(report: Any) -> Any:
+    if NO_SKIPS and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"{report.nodeid}: skipping is not allowed here. {reason}"
+    return report

@@ -1,0 +1,15 @@
+"""The tier behind every gateway's own: one Redis (or cluster, or Sentinel's master) shared by all."""
+
+from gateway.cache.rule import UNCHANGED, UNKNOWN, Outcome, Unwritten
+from gateway.cache.shared.values import Found, NoShared, Shared, SharedLookup
+
+__all__ = [
+    "UNCHANGED",
+    "UNKNOWN",
+    "Found",
+    "NoShared",
+    "Outcome",
+    "Shared",
+    "SharedLookup",
+    "Unwritten",
+]

@@ -1,0 +1,100 @@
+"""What the shared tier answers, and the shape that everybody who stands in for it has."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from gateway.cache.news import News
+from gateway.cache.rule import Outcome
+from gateway.model import Id, Kind, Resource, Shelf
+
+
+class Found(msgspec.Struct, frozen=True, gc=False):
+    """One cached rating."""
+
+    resource: Resource
+    age: float
+    """Seconds since it was stored, by Redis' own time; at least 0."""
+    cap: float | None = None
+    """Seconds from now until it is not served without asking Apple (0 or less: already so); None: no cap."""
+    held: bool = False
+    """Whether it was written through a gateway and outranks what Apple reports now."""
+
+
+class SharedLookup(msgspec.Struct, frozen=True):
+    """What Redis knows of some ids of one shelf; an id in neither `found` nor `held` is a miss."""
+
+    version: bytes | None = None
+    """The ticket for a later `fill`; None: Redis could not be asked, or is not to be believed: store nothing."""
+    found: dict[Id, Found] = {}
+    held: dict[Id, Resource] = {}
+    """Written values within their hold, laid over every variant; of the plain shelf they are in `found` too."""
+    marks: dict[Id, bytes] = {}
+    """Ids whose write is under way or ended unknown, with its stamp: join no fetch from before that stamp."""
+    twin_mark: bytes = b""
+    """The stamp of the latest write on the twin kind: join no fetch from before it; b"": there was none."""
+    admitted: bool = True
+    """False: the variant is one too many for this user and kind; answer uncached."""
+
+
+class Shared(Protocol):
+    """The tier behind every gateway's own. Nothing here raises; a caller's cancellation disturbs nobody."""
+
+    async def lookup(self, shelf: Shelf, ids: Sequence[Id]) -> SharedLookup:
+        """What is known of `ids` (distinct), within `redis_timeout_ms` of the moment it is asked."""
+        ...
+
+    async def fill(self, shelf: Shelf, version: bytes, resources: Mapping[Id, Resource]) -> bool:
+        """Keep what Apple answered to a fetch that began after the lookup which returned `version`.
+
+        False: refused, because a write came in between, or failed.
+        """
+        ...
+
+    async def begin(self, user_key: bytes, kind: Kind, id_: Id) -> bytes | None:
+        """A write is about to be sent. Its stamp, for `end`; None: Redis could not be told (yet)."""
+        ...
+
+    async def end(
+        self, user_key: bytes, kind: Kind, id_: Id, stamp: bytes | None, outcome: Outcome
+    ) -> bool | None:
+        """The write has ended. Whether its value is kept and held; None: Redis could not be told (yet)."""
+        ...
+
+    async def purge(self, user_key: bytes, kind: Kind | None, ids: Sequence[Id] | None) -> bool:
+        """Drop a user's ratings: one kind or all, these ids or all; False: Redis could not be told (yet)."""
+        ...
+
+    async def publish(self, message: News) -> None:
+        """Tell the other gateways; lost where Redis is away."""
+        ...
+
+
+class NoShared:
+    """The shared tier of a gateway without Redis: it knows and keeps nothing."""
+
+    async def lookup(self, shelf: Shelf, ids: Sequence[Id]) -> SharedLookup:
+        del shelf, ids
+        return SharedLookup()
+
+    async def fill(self, shelf: Shelf, version: bytes, resources: Mapping[Id, Resource]) -> bool:
+        del shelf, version, resources
+        return False
+
+    async def begin(self, user_key: bytes, kind: Kind, id_: Id) -> bytes | None:
+        del user_key, kind, id_
+        return None
+
+    async def end(
+        self, user_key: bytes, kind: Kind, id_: Id, stamp: bytes | None, outcome: Outcome
+    ) -> bool | None:
+        del user_key, kind, id_, stamp, outcome
+        return None
+
+    async def purge(self, user_key: bytes, kind: Kind | None, ids: Sequence[Id] | None) -> bool:
+        del user_key, kind, ids
+        return True
+
+    async def publish(self, message: News) -> None:
+        del message

@@ -8,7 +8,12 @@ It lives beside the vocabulary because both Apple and Redis stand behind one.
 """
 
 from collections import deque
+from collections.abc import Callable
 from enum import IntEnum
+from typing import NewType
+
+Admission = NewType("Admission", int)
+"""What `admit` hands out: the period in which a call began. Always true."""
 
 
 class State(IntEnum):
@@ -20,69 +25,83 @@ class State(IntEnum):
 
 
 class Breaker:
-    """Opens when at least `min_calls` calls ended in the last `window_seconds` and `error_rate` of them failed.
+    """Opens when `min_calls` or more calls ended within `window_seconds` and `error_rate` of them failed.
 
-    `admit` is asked before a call; every admitted call must be followed by exactly one `record` or `forget`.
+    `admit` is asked before a call; every admission must be given back by exactly one `record` or `forget`.
+    `on_change` hears of every change of state, after it happened.
     """
 
     def __init__(
-        self, *, error_rate: float, window_seconds: float, min_calls: int, open_seconds: float
+        self,
+        *,
+        error_rate: float,
+        window_seconds: float,
+        min_calls: int,
+        open_seconds: float,
+        on_change: Callable[[State], None] | None = None,
     ) -> None:
         self._error_rate = error_rate
         self._window = window_seconds
         self._min_calls = min_calls
         self._open_seconds = open_seconds
+        self._on_change = on_change
         self._ended: deque[tuple[float, bool]] = deque()
         self._errors = 0
         self._opened_at = 0.0
         self._probing = False
+        # Each stay in a state is a period of its own, and a call that began in one says nothing in another:
+        # else a call admitted while closed that ends while half-open would be taken for the probe.
+        self._period = Admission(1)
         self.state = State.CLOSED
         self.since = 0.0
         """When the breaker came into its present state (monotonic seconds; 0 at the start)."""
 
-    def admit(self, now: float) -> bool:
-        """Whether a call may go out now. In the half-open state exactly one may: the probe."""
-        if self.state is State.CLOSED:
-            return True
-        if self.state is State.OPEN and now >= self._opened_at + self._open_seconds:
+    def refuses(self, now: float) -> bool:
+        """Whether `admit` would refuse now; changes nothing."""
+        if self.state is State.OPEN:
+            return now < self._opened_at + self._open_seconds
+        return self.state is State.HALF_OPEN and self._probing
+
+    def admit(self, now: float) -> Admission | None:
+        """Let a call out, or None. In the half-open state exactly one goes out: the probe."""
+        if self.refuses(now):
+            return None
+        if self.state is State.OPEN:
             self._enter(State.HALF_OPEN, now)
-        if self.state is State.HALF_OPEN and not self._probing:
-            self._probing = True
-            return True
-        return False
+        self._probing = self.state is State.HALF_OPEN
+        return self._period
 
     def retry_after(self, now: float) -> float:
         """Seconds until a probe may go out; at least 0."""
         return max(0.0, self._opened_at + self._open_seconds - now)
 
-    def record(self, *, ok: bool, now: float) -> None:
-        """A call that `admit` let through has ended."""
-        if self.state is State.HALF_OPEN and self._probing:
-            self._probing = False
-            if ok:
-                self._ended.clear()
-                self._errors = 0
-                self._enter(State.CLOSED, now)
-            else:
-                self._open(now)
+    def record(self, admission: Admission, *, ok: bool, now: float) -> None:
+        """A call that `admit` let out has ended; it counts only in the period in which it began."""
+        if admission != self._period:
             return
-        if self.state is not State.CLOSED:
+        if self.state is State.HALF_OPEN:
+            self._enter(State.CLOSED if ok else State.OPEN, now)
             return
         self._ended.append((now, ok))
         self._errors += not ok
-        while self._ended and self._ended[0][0] <= now - self._window:
+        while self._ended[0][0] <= now - self._window:
             self._errors -= not self._ended.popleft()[1]
         if len(self._ended) >= self._min_calls and self._errors >= self._error_rate * len(self._ended):
-            self._open(now)
+            self._enter(State.OPEN, now)
 
-    def forget(self) -> None:
-        """An admitted call ended without saying anything about the other side (cancelled, or answered 429)."""
-        self._probing = False
-
-    def _open(self, now: float) -> None:
-        self._opened_at = now
-        self._enter(State.OPEN, now)
+    def forget(self, admission: Admission) -> None:
+        """An admitted call ended and says nothing about the other side (cancelled, or answered 429)."""
+        if admission == self._period:
+            self._probing = False
 
     def _enter(self, state: State, now: float) -> None:
         self.state = state
         self.since = now
+        self._period = Admission(self._period + 1)
+        self._probing = False
+        self._ended.clear()
+        self._errors = 0
+        if state is State.OPEN:
+            self._opened_at = now
+        if self._on_change is not None:
+            self._on_change(state)

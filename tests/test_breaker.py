@@ -1,0 +1,146 @@
+"""The breaker, moved through its states by hand."""
+
+from gateway.breaker import Admission, Breaker, State
+
+
+def make(**changes) -> Breaker:
+    settings = {"error_rate": 0.5, "window_seconds": 10.0, "min_calls": 4, "open_seconds": 5.0}
+    return Breaker(**(settings | changes))
+
+
+def admitted(breaker: Breaker, now: float) -> Admission:
+    admission = breaker.admit(now)
+    assert admission is not None
+    return admission
+
+
+def end(breaker: Breaker, *results: bool, now: float = 0.0) -> None:
+    for ok in results:
+        breaker.record(admitted(breaker, now), ok=ok, now=now)
+
+
+def state(breaker: Breaker) -> State:
+    return breaker.state
+
+
+def opened(now: float = 0.0, **changes) -> Breaker:
+    breaker = make(**changes)
+    end(breaker, False, False, False, False, now=now)
+    assert state(breaker) is State.OPEN
+    return breaker
+
+
+def test_it_stays_closed_below_the_least_number_of_calls():
+    breaker = make()
+    end(breaker, False, False, False)
+    assert state(breaker) is State.CLOSED
+    assert not breaker.refuses(0.0)
+
+
+def test_it_opens_when_the_rate_of_errors_is_reached():
+    breaker = make()
+    end(breaker, True, True, False)
+    assert state(breaker) is State.CLOSED
+    end(breaker, False)
+    assert state(breaker) is State.OPEN
+
+
+def test_a_rate_just_below_leaves_it_closed():
+    breaker = make()
+    end(breaker, True, True, True, False, False)
+    assert state(breaker) is State.CLOSED
+
+
+def test_errors_that_left_the_window_do_not_count():
+    breaker = make()
+    end(breaker, False, False, False, now=0.0)
+    end(breaker, False, now=10.0)
+    assert state(breaker) is State.CLOSED
+
+
+def test_open_it_refuses_and_says_for_how_long():
+    breaker = opened(now=100.0)
+    assert breaker.refuses(104.9)
+    assert breaker.admit(104.9) is None
+    assert breaker.retry_after(102.0) == 3.0
+    assert breaker.retry_after(200.0) == 0.0
+    assert breaker.since == 100.0
+
+
+def test_looking_whether_it_refuses_takes_no_probe():
+    breaker = opened()
+    assert not breaker.refuses(5.0)
+    assert state(breaker) is State.OPEN
+    assert breaker.admit(5.0) is not None
+
+
+def test_half_open_lets_out_exactly_one_probe():
+    breaker = opened()
+    probe = breaker.admit(5.0)
+    assert probe is not None
+    assert state(breaker) is State.HALF_OPEN
+    assert breaker.refuses(5.0)
+    assert breaker.admit(5.0) is None
+
+
+def test_a_probe_that_succeeds_closes_it_with_a_clean_window():
+    breaker = opened()
+    breaker.record(admitted(breaker, 5.0), ok=True, now=5.1)
+    assert state(breaker) is State.CLOSED
+    end(breaker, False, False, False, now=5.2)
+    assert state(breaker) is State.CLOSED
+
+
+def test_a_probe_that_fails_opens_it_again_for_the_full_time():
+    breaker = opened()
+    breaker.record(admitted(breaker, 5.0), ok=False, now=6.0)
+    assert state(breaker) is State.OPEN
+    assert breaker.retry_after(6.0) == 5.0
+
+
+def test_a_probe_that_says_nothing_makes_room_for_another():
+    breaker = opened()
+    breaker.forget(admitted(breaker, 5.0))
+    assert state(breaker) is State.HALF_OPEN
+    assert breaker.admit(5.0) is not None
+
+
+def test_a_call_from_before_the_opening_is_not_taken_for_the_probe():
+    breaker = make()
+    early = admitted(breaker, 0.0)
+    end(breaker, False, False, False, False)
+    probe = admitted(breaker, 5.0)
+    breaker.record(early, ok=True, now=5.1)
+    assert state(breaker) is State.HALF_OPEN
+    breaker.forget(early)
+    assert breaker.admit(5.1) is None
+    breaker.record(probe, ok=False, now=5.2)
+    assert state(breaker) is State.OPEN
+
+
+def test_a_call_from_before_the_opening_does_not_count_after_the_closing():
+    breaker = make(min_calls=1)
+    early = admitted(breaker, 0.0)
+    end(breaker, False)
+    end(breaker, True, now=5.0)
+    assert state(breaker) is State.CLOSED
+    breaker.record(early, ok=False, now=5.1)
+    assert state(breaker) is State.CLOSED
+
+
+def test_calls_that_end_while_it_is_open_say_nothing():
+    breaker = make()
+    early = admitted(breaker, 0.0)
+    end(breaker, False, False, False, False)
+    breaker.record(early, ok=True, now=1.0)
+    assert state(breaker) is State.OPEN
+    assert breaker.retry_after(1.0) == 4.0
+
+
+def test_every_change_of_state_is_told():
+    heard: list[State] = []
+    breaker = make(on_change=heard.append)
+    end(breaker, False, False, False, False)
+    end(breaker, False, now=5.0)
+    end(breaker, True, now=10.0)
+    assert heard == [State.OPEN, State.HALF_OPEN, State.OPEN, State.HALF_OPEN, State.CLOSED]

@@ -1,0 +1,108 @@
+"""The only reader of environment and files: settings in, or all that is wrong with them at once.
+
+A TOML file (`--config`, else `GATEWAY_CONFIG`) is overridden by variables `GATEWAY_<SECTION>__<NAME>`.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from gateway.settings.faults import BadSettings, Fault
+from gateway.settings.model import SETTINGS, Settings
+from gateway.settings.sections import Apple, Cache, Log, Ops, Server, Upstream
+from gateway.settings.sources import Environment, File, Source
+from gateway.settings.values import Contradiction
+
+__all__ = [
+    "SETTINGS",
+    "Apple",
+    "BadSettings",
+    "Cache",
+    "Fault",
+    "Log",
+    "Ops",
+    "Server",
+    "Settings",
+    "Upstream",
+    "load",
+]
+
+
+def load(config: Path | None, environ: Mapping[str, str]) -> Settings:
+    """The effective settings.
+
+    `config` comes from the command line and goes before `GATEWAY_CONFIG`. Paths are relative to the working
+    directory. Raises `BadSettings` with every fault that there is.
+    """
+    layers = _layers(config, environ)
+    faults = [fault for layer in layers for fault in layer.faults]
+    faults += [fault for layer in layers for fault in _two_listeners(layer)]
+    origins = {name: origin for layer in reversed(layers) for name, origin in layer.origins.items()}
+    try:
+        settings = Settings.of(
+            layers,
+            {setting.name: origins.get(setting.name, "default") for setting in SETTINGS},
+            {
+                name: file
+                for layer in layers
+                for name, file in layer.secret_files.items()
+                if layer.origins[name] == origins[name]
+            },
+        )
+    except ValidationError as error:
+        known = {fault.setting for fault in faults if fault.source == origins.get(fault.setting)}
+        faults += _translated(error, origins, known)
+    if faults:
+        raise BadSettings(sorted(faults, key=_position))
+    return settings
+
+
+def _layers(config: Path | None, environ: Mapping[str, str]) -> tuple[Source, ...]:
+    named_by = "option --config"
+    if config is None and environ.get("GATEWAY_CONFIG"):
+        config, named_by = Path(environ["GATEWAY_CONFIG"]), "environment GATEWAY_CONFIG"
+    return Environment(Settings, environ), File(Settings, config, named_by)
+
+
+def _two_listeners(layer: Source) -> Iterator[Fault]:
+    """A socket beside an address, both from one source, is a mistake: one of them would silently not be used.
+
+    From two sources it is none: the environment of one deployment replaces what a shared file says.
+    """
+    for name in ("server.host", "server.port"):
+        if name in layer.origins and "server.unix_socket" in layer.origins:
+            problem = "server.unix_socket is set beside it and would be used instead"
+            yield Fault(name, layer.origins[name], problem, "host and port, or unix_socket, not both")
+
+
+def _translated(error: ValidationError, origins: Mapping[str, str], known: set[str]) -> Iterator[Fault]:
+    """What pydantic found, at most once for a setting and in our words: its own may repeat the value."""
+    for detail in error.errors(include_url=False):
+        setting = _SETTINGS[".".join(map(str, detail["loc"][:2]))]
+        name, accepted = setting.name, setting.accepted
+        origin = origins.get(name, "default")
+        match detail:
+            case {"type": "missing"}:
+                problem, origin = "required", "not set"
+            case {"ctx": {"error": Contradiction() as cause}}:
+                name, problem, accepted = cause.setting, str(cause), cause.accepted
+                origin = origins.get(name, "not set")
+            case {"ctx": {"error": ValueError() as cause}}:
+                problem = str(cause)
+            case {"input": value} if setting.is_number and re.fullmatch(r"[-+.0-9e]{1,12}", str(value)):
+                problem = f"{value} is not accepted"
+            case _:
+                problem = "this is not accepted"
+        if name not in known:
+            known.add(name)
+            yield Fault(name, origin, problem, accepted)
+
+
+def _position(fault: Fault) -> int:
+    return _ORDER.get(fault.setting, -1)
+
+
+_SETTINGS = {setting.name: setting for setting in SETTINGS}
+_ORDER = {name: position for position, name in enumerate(_SETTINGS)}

@@ -1,0 +1,177 @@
+"""The two places that settings come from: the environment and a TOML file.
+
+Both know the file form of a secret (`…_FILE`, `…_file`), suggest the nearest for a name that does not exist,
+and keep the origin of every value. Faults are collected, not raised: the caller reports all of them at once.
+"""
+
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+
+from gateway.settings.faults import Fault
+from gateway.settings.model import SECTIONS, SETTINGS, Setting
+
+_BY_NAME = {setting.name: setting for setting in SETTINGS}
+
+
+class Given(NamedTuple):
+    """One value as it was found; `place` says where, `in_file` that it names the file with the value."""
+
+    setting: Setting
+    in_file: bool
+    value: Any
+    place: str
+
+
+class Source(PydanticBaseSettingsSource):
+    """Values by section and name, where each came from, and what was wrong on the way."""
+
+    def __init__(self, settings_cls: type[BaseSettings]) -> None:
+        super().__init__(settings_cls)
+        self.values: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+        self.origins: dict[str, str] = {}
+        self.secret_files: dict[str, Path] = {}
+        self.faults: list[Fault] = []
+
+    def __call__(self) -> dict[str, Any]:
+        return self.values
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
+        """Asked by sources that go field by field; this one has everything at once."""
+        return self.values.get(field_name), field_name, False
+
+    def take(self, found: Iterator[Given]) -> None:
+        """Keep every value; read the secrets that lie in files."""
+        for given in found:
+            name = given.setting.name
+            if name in self.origins:
+                problem = f"set twice, also by {self.origins[name]}"
+                self.faults.append(
+                    Fault(name, given.place, problem, "the value or the file with it, not both")
+                )
+                continue
+            self.origins[name] = given.place
+            value = self._read_secret(given) if given.in_file else given.value
+            if given.setting.is_secret and isinstance(value, str):
+                value = SecretStr(value)
+            if value is not None:
+                self.values[given.setting.section][given.setting.key] = value
+
+    def _read_secret(self, given: Given) -> str | None:
+        problem = "the path of a file belongs here, not the secret itself"
+        if isinstance(given.value, str) and not re.search(r"\n|://|-----", given.value):
+            try:
+                text = Path(given.value).read_text(encoding="utf-8").rstrip("\r\n")
+            except OSError as error:
+                problem = f"{given.value}: {error.strerror}"
+            except ValueError:
+                problem = f"{given.value} is no text file"
+            else:
+                if text:
+                    self.secret_files[given.setting.name] = Path(given.value)
+                    return text
+                problem = f"{given.value} is empty"
+        accepted = f"a file that holds {given.setting.accepted}"
+        self.faults.append(Fault(given.setting.name, given.place, problem, accepted))
+        return None
+
+
+class Environment(Source):
+    """`GATEWAY_<SECTION>__<NAME>`. An empty variable counts as not set: templates leave such ones."""
+
+    def __init__(self, settings_cls: type[BaseSettings], environ: Mapping[str, str]) -> None:
+        super().__init__(settings_cls)
+        self.take(self._given(environ))
+
+    def _given(self, environ: Mapping[str, str]) -> Iterator[Given]:
+        for variable in sorted(environ):
+            match = _VARIABLE.fullmatch(variable)
+            if match is None or not environ[variable]:
+                continue
+            section = match[1].lower()
+            if section not in SECTIONS and not get_close_matches(section, SECTIONS, cutoff=0.7):
+                continue
+            place = f"environment {variable}"
+            setting, in_file = _VARIABLES.get(variable, (None, False))
+            if setting is None:
+                nearest = _nearest(variable.upper(), _VARIABLES)
+                self.faults.append(Fault.unknown(f"{section}.{match[2].lower()}", place, nearest))
+            else:
+                yield Given(setting, in_file, environ[variable], place)
+
+
+class File(Source):
+    """A TOML file: a table per section."""
+
+    def __init__(self, settings_cls: type[BaseSettings], path: Path | None, named_by: str) -> None:
+        super().__init__(settings_cls)
+        self._place = f"file {path}"
+        if path is not None:
+            self.take(self._given(self._parse(path, named_by)))
+
+    def _parse(self, path: Path, named_by: str) -> dict[str, Any]:
+        problem = "not TOML"
+        try:
+            return tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            problem = f"{path}: {error.strerror}"
+        except tomllib.TOMLDecodeError as error:
+            # Only the position is told: the parser's words may hold a piece of a secret.
+            problem += "".join(re.findall(r" \(at [a-z0-9, ]+\)\Z", str(error)))
+        except UnicodeDecodeError:
+            problem = "not UTF-8"
+        where = self._place if problem.startswith("not") else named_by
+        self.faults.append(Fault("config", where, problem, "a TOML file such as config/gateway.toml"))
+        return {}
+
+    def _given(self, tables: Mapping[str, Any]) -> Iterator[Given]:
+        for section, table in tables.items():
+            if section not in SECTIONS or not isinstance(table, dict):
+                self._misplaced(section, table)
+                continue
+            for key, value in table.items():
+                name = f"{section}.{key}"
+                setting, in_file = _KEYS.get(name, (None, False))
+                if setting is None:
+                    self.faults.append(Fault.unknown(name, self._place, _nearest_setting(name)))
+                else:
+                    yield Given(setting, in_file, value, f"{self._place} ({key})" if in_file else self._place)
+
+    def _misplaced(self, section: str, table: Any) -> None:
+        if section in SECTIONS:
+            fault = Fault(
+                section, self._place, "this is a section", f"a table, [{section}], with settings in it"
+            )
+        elif isinstance(table, dict):
+            fault = Fault.unknown(section, self._place, f"[{_nearest(section, SECTIONS)}]")
+        else:
+            fault = Fault.unknown(section, self._place, _nearest_setting(section))
+        self.faults.append(fault)
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    return get_close_matches(name, known, 1, cutoff=0)[0]
+
+
+def _nearest_setting(name: str) -> str:
+    """The setting that is most like `name`; one outside a section is compared without sections."""
+    if "." in name:
+        return _nearest(name, _KEYS)
+    bare = {known.partition(".")[2]: known for known in reversed(_KEYS)}
+    return bare[_nearest(name, bare)]
+
+
+_VARIABLE = re.compile(r"GATEWAY_([A-Za-z0-9]+)__(.+)")
+_KEYS = {setting.name: (setting, False) for setting in SETTINGS} | {
+    f"{setting.name}_file": (setting, True) for setting in SETTINGS if setting.is_secret
+}
+_VARIABLES = {setting.variable: (setting, False) for setting in SETTINGS} | {
+    f"{setting.variable}_FILE": (setting, True) for setting in SETTINGS if setting.is_secret
+}

@@ -1,0 +1,217 @@
+"""What single values may look like, what is said of the ones that may not, and how they are shown.
+
+Pure, but for `readable`. No message repeats a value: it could be a secret that went into the wrong variable.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args, get_origin
+from urllib.parse import urlsplit
+
+from annotated_types import Ge, Gt, Le
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+
+MASK = "******"
+
+
+class Accepts(NamedTuple):
+    """Says in words what a setting accepts, where its type and bounds do not say it."""
+
+    text: str
+
+
+class Contradiction(ValueError):  # noqa: N818  # a finding about settings, which pydantic collects
+    """A value that is fine by itself and not beside another one; `setting` is the one to change."""
+
+    def __init__(self, setting: str, problem: str, accepted: str) -> None:
+        super().__init__(problem)
+        self.setting = setting
+        self.accepted = accepted
+
+
+def accepted(field: FieldInfo) -> str:
+    """What the setting accepts: its own words, else its type and bounds in words."""
+    marks = field.metadata
+    for mark in marks:
+        if isinstance(mark, Accepts):
+            return mark.text
+    kind = field.annotation
+    if get_origin(kind) is Literal:
+        return f"one of {', '.join(get_args(kind))}"
+    if kind is bool:
+        return "true or false"
+    number = "a whole number" if kind is int else "a number"
+    return ", ".join([number, *map(_bound, marks)])
+
+
+def _bound(mark: object) -> str:
+    match mark:
+        case Gt(gt=bound):
+            return f"above {bound}"
+        case Ge(ge=bound):
+            return f"at least {bound}"
+        case Le(le=bound):
+            return f"at most {bound}"
+    raise AssertionError(mark)
+
+
+def holds_secret(annotation: Any) -> bool:
+    """Whether values of this type are, or hold, secrets."""
+    return annotation is SecretStr or any(holds_secret(part) for part in get_args(annotation))
+
+
+def display(name: str, value: Any) -> str:
+    """A checked value as text to show: secrets masked, numbers plain, `-` for what is not set."""
+    match value:
+        case None | ():
+            return "-"
+        case SecretStr() if name == "cache.redis_url":
+            return mask_url(value.get_secret_value())
+        case SecretStr():
+            return MASK
+        case tuple():
+            return ",".join(display(name, item) for item in value)
+        case bool():
+            return str(value).lower()
+        case int() | float():
+            return _plain(value)
+        case _:
+            return str(value)
+
+
+def mask_url(url: str) -> str:
+    """A URL with user, password and the values of its query masked."""
+    url = re.sub(r"//[^/]*@", f"//{MASK}@", url)
+    return re.sub(r"([?&][^=&]*)=[^&]*", rf"\1={MASK}", url)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches the address. Names are not resolved: only `localhost` is known."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def split(value: Any) -> Any:
+    """A list from text: what stands between commas or ends of lines; blanks and empty pieces are dropped."""
+    text = value.get_secret_value() if isinstance(value, SecretStr) else value
+    if not isinstance(text, str):
+        return value
+    return [piece.strip() for piece in re.split(r"[,\r\n]", text) if piece.strip()]
+
+
+def lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+def host(text: str) -> str:
+    if re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252})", text) is None:
+        try:
+            ip_address(text)
+        except ValueError:
+            raise ValueError("this is neither") from None
+    return text
+
+
+def token(secret: SecretStr) -> SecretStr:
+    if re.fullmatch(r"[!-~]+", secret.get_secret_value()) is None:
+        raise ValueError("a header could not carry it")
+    return secret
+
+
+def readable(path: Path | None) -> Path | None:
+    if path is not None and not (path.is_file() and os.access(path, os.R_OK)):
+        raise ValueError(f"{path} cannot be read")
+    return path
+
+
+def base_url(text: str) -> str:
+    """An address without `/` at its end, so that paths can be put behind it."""
+    try:
+        url = urlsplit(text)
+        _ = url.port
+    except ValueError:
+        raise ValueError("this is no URL") from None
+    if not url.hostname or url.scheme not in ("https", "http"):
+        raise ValueError("this is no https URL")
+    if url.username or url.password or url.query or url.fragment:
+        raise ValueError("user, query and fragment have no place in it")
+    if url.scheme == "http" and not is_loopback(url.hostname):
+        raise ValueError("tokens would cross the network in clear text")
+    return text.rstrip("/")
+
+
+def origin(text: str | None) -> str | None:
+    if text is not None and re.fullmatch(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?", text) is None:
+        raise ValueError("this is no origin")
+    return text
+
+
+def signing_key(secret: SecretStr) -> SecretStr:
+    """The key; ends of lines are restored where a variable of one line spelled them with a backslash."""
+    pem = secret.get_secret_value().replace("\\n", "\n").strip() + "\n"
+    try:
+        key = load_pem_private_key(pem.encode(), password=None)
+    except TypeError:
+        raise ValueError("the key is encrypted") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise ValueError("this is no private key in PEM form") from None
+    if isinstance(key, EllipticCurvePrivateKey) and isinstance(key.curve, SECP256R1):
+        return SecretStr(pem)
+    raise ValueError("this key is of another kind")
+
+
+_REDIS_FORMS: Mapping[str, tuple[str, str]] = {
+    "redis": (r"/?|/[0-9]{1,4}", "a database number, or nothing, goes behind the host"),
+    "rediss": (r"/?|/[0-9]{1,4}", "a database number, or nothing, goes behind the host"),
+    "unix": (r"/.+", "the path of a socket is missing"),
+    "redis+cluster": (r"/?", "a cluster has no databases: nothing goes behind the hosts"),
+    "redis+sentinel": (r"/[^/]+(/[0-9]{1,4})?", "the name of the service is missing behind the hosts"),
+}
+"""For every scheme what may stand behind the hosts, and what is said where something else does."""
+
+
+def redis_url(secret: SecretStr | None) -> SecretStr | None:
+    if secret is None:
+        return None
+    scheme, found, rest = secret.get_secret_value().strip().partition("://")
+    if not found or scheme not in _REDIS_FORMS:
+        raise ValueError("this scheme is not known")
+    place, _, _ = rest.partition("?")
+    authority, slash, path = place.partition("/")
+    hosts = authority.rpartition("@")[2]
+    if scheme == "unix":
+        if hosts:
+            raise ValueError("a socket has no host: unix:/// with three slashes")
+    else:
+        _redis_hosts(hosts.split(","), several=scheme.startswith("redis+"))
+    form, problem = _REDIS_FORMS[scheme]
+    if re.fullmatch(form, slash + path) is None:
+        raise ValueError(problem)
+    return SecretStr(secret.get_secret_value().strip())
+
+
+def _redis_hosts(hosts: list[str], *, several: bool) -> None:
+    if len(hosts) > 1 and not several:
+        raise ValueError("several hosts need redis+cluster:// or redis+sentinel://")
+    for place in hosts:
+        match = re.fullmatch(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?", place)
+        if match is None or int(match[2] or 1) not in range(1, 65_536):
+            raise ValueError("a host, or its port, is not right")
+
+
+def may_use_tls(url: SecretStr | None) -> bool:
+    """Whether files for TLS make sense: `rediss://`, and clusters and sentinels, where they switch TLS on."""
+    return url is not None and url.get_secret_value().startswith(("rediss://", "redis+"))
+
+
+def _plain(number: float) -> str:
+    return str(int(number)) if number == int(number) else str(number)

@@ -1,4 +1,4 @@
-"""What gateways tell each other through Redis' publish/subscribe, and how long that keeps local entries believed.
+"""What gateways tell each other through Redis' publish/subscribe, and how long that lets local entries stand.
 
 Messages and belief only: who sends and hears them over the wire is `shared.listener`'s business. News is not
 acknowledged and may be lost, so it only ever makes gateways forget sooner than `local_trust_seconds` would.

@@ -20,16 +20,18 @@ class Found(msgspec.Struct, frozen=True, gc=False):
     """Seconds from now until it is not served without asking Apple (0 or less: already so); None: no cap."""
     held: bool = False
     """Whether it was written through a gateway and outranks what Apple reports now."""
+    held_seconds: float = 0.0
+    """For how long from now it does."""
 
 
 class SharedLookup(msgspec.Struct, frozen=True):
     """What Redis knows of some ids of one shelf; an id in neither `found` nor `held` is a miss."""
 
     version: bytes | None = None
-    """The ticket for a later `fill`; None: Redis could not be asked, or is not to be believed: store nothing."""
+    """The ticket for a later `fill`; None: Redis could not be asked, or not believed: store nothing."""
     found: dict[Id, Found] = {}
     held: dict[Id, Resource] = {}
-    """Written values within their hold, laid over every variant; of the plain shelf they are in `found` too."""
+    """Written values within their hold, laid over every variant; the plain shelf has them in `found` too."""
     marks: dict[Id, bytes] = {}
     """Ids whose write is under way or ended unknown, with its stamp: join no fetch from before that stamp."""
     twin_mark: bytes = b""

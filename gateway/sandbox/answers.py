@@ -1,0 +1,147 @@
+"""Apple's bodies: ratings, and the errors that are documented or were seen. Pure."""
+
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from random import Random
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+
+from gateway.model import Kind
+
+_ERROR_ID_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+_PHRASES = {int(status): status.phrase for status in HTTPStatus}
+_HTML = "<!DOCTYPE html><html><head><title>{0}</title></head><body><h1>{0}</h1></body></html>"
+
+
+_JSON = MappingProxyType({"Content-Type": "application/json"})
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A status, a body, and the headers that go with it."""
+
+    status: int
+    body: bytes = b""
+    headers: Mapping[str, str] = _JSON
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """One error of Apple's envelope, without its id."""
+
+    status: int
+    code: str
+    title: str
+    detail: str
+    source: Mapping[str, str] | None = None
+    headers: Mapping[str, str] = {}
+
+
+RESOURCE_NOT_FOUND = Problem(404, "40400", "Resource Not Found", "Resource with requested id was not found")
+INVALID_AUTHENTICATION = Problem(403, "40300", "Forbidden", "Invalid authentication")
+NO_SUBSCRIPTION = Problem(
+    400, "40015", "No Active Subscription", "The user has no active Apple Music subscription"
+)
+MISSING_IDS = Problem(
+    400, "40003", "Missing Parameter", "The request has no ids parameter", {"parameter": "ids"}
+)
+EMPTY_IDS = Problem(
+    400, "40005", "Invalid Parameter Value", "The ids parameter holds no id", {"parameter": "ids"}
+)
+UNAUTHORIZED = Answer(401, headers={})
+"""Seen empty, with `Content-Length: 0`: nothing to parse."""
+NONE_RATED = Answer(200, b'{"data":[]}')
+
+
+def too_many_ids(limit: int, asked: int) -> Problem:
+    detail = f"At most {limit} ids are taken, but {asked} came"
+    return Problem(400, "40005", "Invalid Parameter Value", detail, {"parameter": "ids"})
+
+
+def invalid_ids(kind: Kind, ids: Iterable[str]) -> Problem:
+    detail = f"No ids of {kind}: {', '.join(ids)}"
+    return Problem(400, "40005", "Invalid Parameter Value", detail, {"parameter": "ids"})
+
+
+def invalid_path_id(kind: Kind, id_: str) -> Problem:
+    return Problem(400, "40008", "Invalid Path Value", f"{id_!r} is no id of {kind}")
+
+
+def unknown_type(text: str) -> Problem:
+    return Problem(400, "40008", "Invalid Path Value", f"Unknown resource type '{text}'")
+
+
+def invalid_body(detail: str, pointer: str) -> Problem:
+    return Problem(400, "40006", "Invalid Request Body", detail, {"pointer": pointer})
+
+
+def method_not_allowed(allowed: str) -> Problem:
+    return Problem(405, "40500", "Method Not Allowed", f"Allowed here: {allowed}", headers={"Allow": allowed})
+
+
+def generic(status: int) -> Problem:
+    """What Apple says with a status that has no story of its own."""
+    known = {problem.status: problem for problem in (RESOURCE_NOT_FOUND, INVALID_AUTHENTICATION)}
+    title = _phrase(status)
+    return known.get(status) or Problem(status, f"{status}00", title, f"The request ended in: {title}")
+
+
+def refusal(problem: Problem, random: Random) -> Answer:
+    """Apple's envelope around one error, with an id of 26 upper-case letters and digits."""
+    error: dict[str, object] = {
+        "id": "".join(random.choices(_ERROR_ID_ALPHABET, k=26)),
+        "title": problem.title,
+        "detail": problem.detail,
+        "status": str(problem.status),
+        "code": problem.code,
+    }
+    if problem.source:
+        error["source"] = problem.source
+    body = msgspec.json.encode({"errors": [error]})
+    return Answer(problem.status, body, {"Content-Type": "application/json", **problem.headers})
+
+
+def html(status: int) -> Answer:
+    """What a proxy before Apple answers."""
+    text = _HTML.format(f"{status} {_phrase(status)}")
+    return Answer(status, text.encode(), {"Content-Type": "text/html"})
+
+
+def capacity(status: int) -> Answer:
+    """A body without Apple's envelope that came with a 429 once."""
+    return Answer(status, b'{"message":"API capacity exceeded"}')
+
+
+def ratings(kind: Kind, values: Mapping[str, int]) -> bytes:
+    """A `RatingsResponse` in the order of `values`."""
+    return (
+        '{"data":[' + ",".join([_resource(kind, id_, value) for id_, value in values.items()]) + "]}"
+    ).encode()
+
+
+def ratings_with_content(kind: Kind, values: Mapping[str, int], language: str | None) -> bytes:
+    """The same with `relationships.content`; its names tell the localization that was asked for."""
+    data = [
+        {**msgspec.json.decode(_resource(kind, id_, value)), "relationships": _content(kind, id_, language)}
+        for id_, value in values.items()
+    ]
+    return msgspec.json.encode({"data": data})
+
+
+def _phrase(status: int) -> str:
+    return _PHRASES.get(status, "Unknown")
+
+
+def _resource(kind: Kind, id_: str, value: int) -> str:
+    return (
+        f'{{"attributes":{{"value":{value}}},"href":"/v1/me/ratings/{kind.value}/{id_}",'
+        f'"id":"{id_}","type":"ratings"}}'
+    )
+
+
+def _content(kind: Kind, id_: str, language: str | None) -> dict[str, Any]:
+    plain = kind.removeprefix("library-")
+    shelf = "/v1/catalog/us/" if plain == kind else "/v1/me/library/"
+    name = f"{plain} {id_}" + (f" ({language})" if language else "")
+    content = {"id": id_, "type": kind, "href": f"{shelf}{plain}/{id_}", "attributes": {"name": name}}
+    return {"content": {"href": f"/v1/me/ratings/{kind}/{id_}/content", "data": [content]}}

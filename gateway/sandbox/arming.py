@@ -1,0 +1,115 @@
+"""The faults that are armed at present, and the calls that wait at a hold."""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator
+from random import Random
+from typing import Literal
+
+from gateway.sandbox.faults import EVERYWHERE, AnyEffect, Fault, Reply, Where
+from gateway.sandbox.journal import Call
+
+
+class Armed:
+    """A fault that strikes until it is removed; `fired` counts the calls it struck."""
+
+    def __init__(self, id_: str, fault: Fault) -> None:
+        self.id = id_
+        self.fault = fault
+        self.fired = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._struck = asyncio.Event()
+        self._open = False
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait here now."""
+        return len(self._waiting)
+
+    async def reached(self, calls: int = 1) -> None:
+        """Wait until at least that many calls wait here at once."""
+        while self.waiting < calls:
+            self._struck.clear()
+            await self._struck.wait()
+
+    def release(self, calls: int | None = None) -> None:
+        """Let the calls that have waited longest go on; None: all of them, and whoever comes later."""
+        self._open = self._open or calls is None
+        for _ in range(self.waiting if calls is None else min(calls, self.waiting)):
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def wait(self) -> None:
+        """Wait to be released. A call that is cancelled leaves the queue."""
+        if self._open:
+            return
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        self._struck.set()
+        try:
+            await waiter
+        finally:
+            if waiter in self._waiting:
+                self._waiting.remove(waiter)
+
+
+class Faults:
+    """What is armed, in the order it was added; falsy where nothing is."""
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+        self._armed: dict[str, Armed] = {}
+        self._made = 0
+
+    def __len__(self) -> int:
+        return len(self._armed)
+
+    def __iter__(self) -> Iterator[Armed]:
+        return iter(tuple(self._armed.values()))
+
+    def __getitem__(self, id_: str) -> Armed:
+        return self._armed[id_]
+
+    def add(
+        self,
+        effect: AnyEffect,
+        *,
+        where: Where = EVERYWHERE,
+        times: int | None = None,
+        fraction: float = 1.0,
+    ) -> Armed:
+        """Arm a fault: the first `times` calls that match are struck, each with the chance `fraction`."""
+        return self.arm(Fault(effect, where, times, fraction))
+
+    def arm(self, fault: Fault) -> Armed:
+        self._made += 1
+        armed = self._armed[f"f{self._made}"] = Armed(f"f{self._made}", fault)
+        return armed
+
+    def poison(self, id_: str, *, status: Literal[400, 500] = 500) -> Armed:
+        """Every call that holds this id fails."""
+        return self.add(Reply(status), where=Where(id=id_))
+
+    def remove(self, id_: str) -> None:
+        """Disarm one and let go whoever waits at it. Raises KeyError for an unknown id."""
+        self._armed.pop(id_).release()
+
+    def clear(self) -> None:
+        """Disarm all and let go whoever waits."""
+        for id_ in tuple(self._armed):
+            self.remove(id_)
+
+    def strike(self, call: Call) -> tuple[Armed, ...]:
+        """The faults that strike this call; they count it."""
+        struck = tuple(
+            armed
+            for armed in self._armed.values()
+            if armed.fault.strikes(call, fired=armed.fired, chance=self._chance(armed.fault))
+        )
+        for armed in struck:
+            armed.fired += 1
+        return struck
+
+    def _chance(self, fault: Fault) -> float:
+        return self._random.random() if fault.fraction < 1 else 0.0

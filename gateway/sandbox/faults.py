@@ -1,0 +1,185 @@
+"""What can be made to go wrong, as frozen values, and which calls it strikes. No I/O here.
+
+A `Fault` is an effect, the calls it is meant for, how often, and for which fraction of them:
+
+    Fault(Reply(429, retry_after=1), where=Where(method="GET"), times=3)
+    {"effect": {"name": "reply", "status": 429, "retry_after": 1}, "where": {"method": "GET"}, "times": 3}
+
+Any number of faults can strike one call. Waiting effects add up, of answering ones the first that was added
+wins, reshaping ones are applied in the order they were added.
+"""
+
+import re
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from gateway.model import Kind
+from gateway.sandbox.journal import Call
+
+Seconds = Annotated[float, msgspec.Meta(ge=0)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Moment = Literal["arrival", "answer"]
+"""When a call waits: before it is looked at, or when its answer is ready (and a write took effect)."""
+
+Body = Literal["apple", "empty", "html", "capacity"]
+"""`apple`: what Apple sends with this status (its 401 is empty); `capacity`: an old 429's bare message."""
+
+Shape = Literal[
+    "list", "null", "text", "no-data", "data-null", "data-object", "errors", "resource-null", "no-id",
+    "id-number", "wrong-type", "no-type", "value-text", "value-zero", "value-true", "attributes-list",
+]  # fmt: skip
+"""How a JSON body is no `RatingsResponse`; those from `resource-null` on spoil every resource in it."""
+
+
+class Effect(
+    msgspec.Struct,
+    frozen=True,
+    forbid_unknown_fields=True,
+    tag_field="name",
+    tag=lambda name: re.sub(r"(?<!^)(?=[A-Z])", "-", name).lower(),
+):
+    """The base of all effects; in JSON, `name` says which."""
+
+
+class Latency(Effect, frozen=True):
+    """The call waits `seconds`, and up to `jitter` seconds more."""
+
+    seconds: Seconds
+    jitter: Seconds = 0.0
+    at: Moment = "arrival"
+
+
+class Hold(Effect, frozen=True):
+    """The call waits until it is released."""
+
+    at: Moment = "arrival"
+
+
+class Reply(Effect, frozen=True):
+    """The call is answered with this instead. `applied`: a write took effect all the same."""
+
+    status: Annotated[int, msgspec.Meta(ge=200, le=599)]
+    body: Body = "apple"
+    retry_after: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    applied: bool = False
+
+
+class Reset(Effect, frozen=True):
+    """The connection is reset without an answer. `applied`: a write took effect all the same."""
+
+    applied: bool = False
+
+
+class MaxIds(Effect, frozen=True):
+    """More ids than `limit` in one call are refused with `status` (400 names `ids`; 413, 414, 504 do not)."""
+
+    limit: Count
+    status: Literal[400, 413, 414, 500, 504] = 400
+
+
+class Lag(Effect, frozen=True):
+    """Reads go on showing what they showed before a write for that long."""
+
+    seconds: Seconds
+
+
+class Truncate(Effect, frozen=True):
+    """Only this part of the body is sent; `honest`: Content-Length owns up to it."""
+
+    keep: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.5
+    honest: bool = False
+
+
+class SlowBody(Effect, frozen=True):
+    """The body comes in pieces, the last one `seconds` after the headers."""
+
+    seconds: Seconds
+    pieces: Annotated[int, msgspec.Meta(ge=2)] = 10
+
+
+class Misshape(Effect, frozen=True):
+    """The body is JSON, but no `RatingsResponse`."""
+
+    shape: Shape
+
+
+class Next(Effect, frozen=True):
+    """The answer says that there is more of it."""
+
+
+class Strangers(Effect, frozen=True):
+    """The answer holds ratings (1) of ids that were not asked for."""
+
+    ids: tuple[str, ...]
+
+
+class Prefix(Effect, frozen=True):
+    """Ids in the answer carry a prefix, as was seen once at Apple's."""
+
+    text: str = "r."
+
+
+class Shuffle(Effect, frozen=True):
+    """The resources come in another order than asked; two or more never in the same."""
+
+
+class Valueless(Effect, frozen=True):
+    """Unrated ids are listed, as resources without a value, instead of left out."""
+
+
+class Extra(Effect, frozen=True):
+    """Every resource has these members too; members that it has anyway are replaced."""
+
+    members: dict[str, Any]
+
+
+AnyEffect = (
+    Latency | Hold | Reply | Reset | MaxIds | Lag | Truncate | SlowBody | Misshape | Next | Strangers | Prefix
+    | Shuffle | Valueless | Extra
+)  # fmt: skip
+
+
+class Where(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """Which calls are meant: those that agree with everything given here."""
+
+    method: Literal["GET", "PUT", "DELETE"] | None = None
+    kind: Kind | None = msgspec.field(default=None, name="type")
+    user: str | None = None
+    """A label, as the journal shows it."""
+    id: str | None = None
+    """Calls that hold this id, alone or among others."""
+    many: bool | None = None
+    """True: ids came as `ids=`; False: an id is in the path."""
+    query: str | None = None
+    """All other parameters, sorted: `include=content`; empty for plain calls."""
+
+    def matches(self, call: Call) -> bool:
+        return (
+            (self.method is None or self.method == call.method)
+            and (self.kind is None or self.kind == call.kind)
+            and (self.user is None or self.user == call.user)
+            and (self.id is None or self.id in call.ids)
+            and (self.many is None or self.many == call.many)
+            and (self.query is None or self.query == call.query)
+        )
+
+
+EVERYWHERE = Where()
+
+
+class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An effect and what it strikes: the first `times` calls that match, each with the chance `fraction`."""
+
+    effect: AnyEffect
+    where: Where = EVERYWHERE
+    times: Count | None = None
+    fraction: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
+
+    def strikes(self, call: Call, *, fired: int, chance: float) -> bool:
+        """Whether this call is struck, after `fired` calls were; `chance` is uniform in [0, 1)."""
+        if self.times is not None and fired >= self.times:
+            return False
+        if isinstance(self.effect, MaxIds) and len(call.ids) <= self.effect.limit:
+            return False
+        return chance < self.fraction and self.where.matches(call)

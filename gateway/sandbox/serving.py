@@ -1,0 +1,134 @@
+"""One HTTP request to the ratings API: into the journal, through the faults, to its answer."""
+
+import asyncio
+from collections.abc import Sequence
+from random import Random
+
+from aiohttp import web
+
+from gateway.clock import Clock
+from gateway.sandbox import answers, wire
+from gateway.sandbox.answers import Answer
+from gateway.sandbox.api import Api, Request
+from gateway.sandbox.arming import Armed, Faults
+from gateway.sandbox.faults import Effect, Hold, Lag, Latency, Moment, Reply, Reset, SlowBody, Truncate
+from gateway.sandbox.journal import Call, Journal
+from gateway.sandbox.reshape import replacement, reshape, substitute
+from gateway.sandbox.store import Store
+from gateway.sandbox.verify import TokenVerifier
+
+
+class Serving:
+    """Handles the requests to `/v1/me/ratings/…`."""
+
+    def __init__(
+        self,
+        *,
+        api: Api,
+        store: Store,
+        tokens: TokenVerifier,
+        faults: Faults,
+        journal: Journal,
+        clock: Clock,
+        sleep: wire.Sleep,
+        random: Random,
+    ) -> None:
+        self._api = api
+        self._store = store
+        self._tokens = tokens
+        self._faults = faults
+        self._journal = journal
+        self._clock = clock
+        self._sleep = sleep
+        self._random = random
+        self._writes: set[asyncio.Task[web.StreamResponse]] = set()
+
+    async def handle(self, http: web.Request) -> web.StreamResponse:
+        """Answer a request. A read ends when its caller goes away; a write is carried through."""
+        request = wire.parsed(http, await http.read() if http.method == "PUT" else b"")
+        call = self._begin(http, request)
+        if http.method not in ("PUT", "DELETE"):
+            return await self._recorded(http, request, call)
+        write = asyncio.get_running_loop().create_task(self._recorded(http, request, call))
+        self._writes.add(write)
+        write.add_done_callback(self._writes.discard)
+        return await asyncio.shield(write)
+
+    async def cancel_writes(self) -> None:
+        """End the writes whose callers went away."""
+        writes = tuple(self._writes)
+        for write in writes:
+            write.cancel()
+        await asyncio.gather(*writes, return_exceptions=True)
+
+    def _begin(self, http: web.Request, request: Request) -> Call:
+        plain = len(http.rel_url.query) == request.has_ids
+        return self._journal.begin(
+            method=http.method,
+            path=http.path,
+            kind=request.kind,
+            user=self._store.label(request.user_token) if request.user_token else "",
+            ids=request.ids,
+            many=request.id is None,
+            query="" if plain else wire.other_parameters(http),
+        )
+
+    async def _recorded(self, http: web.Request, request: Request, call: Call) -> web.StreamResponse:
+        status: int | None = None
+        try:
+            struck = self._faults.strike(call) if self._faults else ()
+            if struck:
+                call.faults = tuple(armed.id for armed in struck)
+                response = await self._struck(http, request, call, struck)
+            else:
+                response = wire.whole(self._answer(http, request, call))
+            status = None if isinstance(response, wire.NoAnswer) else response.status
+            return response
+        finally:
+            self._journal.end(call, status)
+
+    def _answer(self, http: web.Request, request: Request, call: Call, lag: float = 0.0) -> Answer:
+        call.objection = self._tokens.objection(
+            http.headers.get("Authorization"), origin=http.headers.get("Origin"), now=self._clock.time()
+        )
+        if call.objection is not None:
+            return answers.UNAUTHORIZED
+        return self._api.answer(request, now=self._clock.monotonic(), lag=lag)
+
+    async def _struck(
+        self, http: web.Request, request: Request, call: Call, struck: tuple[Armed, ...]
+    ) -> web.StreamResponse:
+        effects = [armed.fault.effect for armed in struck]
+        await self._wait(struck, "arrival")
+        answer = self._outcome(http, request, call, effects)
+        await self._wait(struck, "answer")
+        return wire.reset(http) if answer is None else await self._delivered(http, answer, effects)
+
+    def _outcome(
+        self, http: web.Request, request: Request, call: Call, effects: Sequence[Effect]
+    ) -> Answer | None:
+        instead = replacement(effects)
+        if instead is None or (isinstance(instead, Reply | Reset) and instead.applied):
+            lag = max((effect.seconds for effect in effects if isinstance(effect, Lag)), default=0.0)
+            answer = self._answer(http, request, call, lag)
+            if instead is None:
+                return reshape(answer, effects, call, self._random)
+        return substitute(instead, call, self._random)
+
+    async def _wait(self, struck: tuple[Armed, ...], moment: Moment) -> None:
+        for armed in struck:
+            effect = armed.fault.effect
+            if isinstance(effect, Latency) and effect.at == moment:
+                await self._sleep(effect.seconds + effect.jitter * self._random.random())
+            elif isinstance(effect, Hold) and effect.at == moment:
+                await armed.wait()
+
+    async def _delivered(
+        self, http: web.Request, answer: Answer, effects: Sequence[Effect]
+    ) -> web.StreamResponse:
+        for effect in effects:
+            if isinstance(effect, Truncate):
+                return await wire.truncated(http, answer, effect)
+            if isinstance(effect, SlowBody):
+                return await wire.slow(http, answer, effect, self._sleep)
+        return wire.whole(answer)

@@ -1,0 +1,91 @@
+"""Between HTTP and the API: requests in, answers out, whole or spoiled on the way."""
+
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from gateway.model import Kind
+from gateway.sandbox.answers import Answer
+from gateway.sandbox.api import Request
+from gateway.sandbox.faults import SlowBody, Truncate
+
+Sleep = Callable[[float], Awaitable[object]]
+
+_KINDS = {str(kind): kind for kind in Kind}
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+
+class NoAnswer(web.Response):
+    """Stands for an answer that never left: the connection is gone."""
+
+
+def parsed(http: web.Request, body: bytes) -> Request:
+    """What counts of a request; `ids` may be repeated, have blanks around ids and empty pieces."""
+    parameters = http.rel_url.query
+    path = http.match_info
+    given = parameters.getall("ids", [])
+    id_ = path.get("id")
+    pieces = (id_,) if id_ is not None else (piece.strip() for text in given for piece in text.split(","))
+    return Request(
+        method=http.method,
+        type=path["type"],
+        kind=_KINDS.get(path["type"]),
+        id=id_,
+        ids=tuple(piece for piece in pieces if piece),
+        has_ids=bool(given),
+        include=frozenset(name for text in parameters.getall("include", ()) for name in text.split(",")),
+        language=parameters.get("l"),
+        user_token=http.headers.get("Music-User-Token"),
+        body=body,
+    )
+
+
+def other_parameters(http: web.Request) -> str:
+    """Every parameter but `ids`, sorted, as `name=value&…`."""
+    return "&".join(sorted(f"{name}={value}" for name, value in http.rel_url.query.items() if name != "ids"))
+
+
+def whole(answer: Answer) -> web.Response:
+    return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
+
+
+async def truncated(http: web.Request, answer: Answer, effect: Truncate) -> web.StreamResponse:
+    """The first part of the body; where Content-Length promises the rest, the connection closes instead."""
+    body = answer.body[: int(len(answer.body) * effect.keep)]
+    if effect.honest:
+        return whole(Answer(answer.status, body, answer.headers))
+    response = await _opened(http, answer)
+    await response.write(body)
+    if http.transport is not None:
+        http.transport.close()
+    return response
+
+
+async def slow(http: web.Request, answer: Answer, effect: SlowBody, sleep: Sleep) -> web.StreamResponse:
+    """The headers at once, then the body in equal pieces, the last after `effect.seconds`."""
+    response = await _opened(http, answer)
+    size = -(-len(answer.body) // effect.pieces) or 1
+    for start in range(0, len(answer.body), size):
+        await sleep(effect.seconds / effect.pieces)
+        await response.write(answer.body[start : start + size])
+    await response.write_eof()
+    return response
+
+
+def reset(http: web.Request) -> NoAnswer:
+    """Close the connection so that the other side sees a reset, not an end."""
+    transport = http.transport
+    if transport is not None:
+        connection = transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        transport.abort()
+    return NoAnswer()
+
+
+async def _opened(http: web.Request, answer: Answer) -> web.StreamResponse:
+    headers = {**answer.headers, "Content-Length": str(len(answer.body))}
+    response = web.StreamResponse(status=answer.status, headers=headers)
+    await response.prepare(http)
+    return response

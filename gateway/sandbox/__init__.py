@@ -25,6 +25,7 @@ from gateway.sandbox.faults import (
 from gateway.sandbox.journal import Call, Double, Journal
 from gateway.sandbox.server import Sandbox
 from gateway.sandbox.shipped import ADA, BEN, CLEO, PAIRS, REVOKED, UNSUBSCRIBED
+from gateway.sandbox.standalone import run
 from gateway.sandbox.store import Standing, Store
 
 __all__ = [
@@ -62,4 +63,5 @@ __all__ = [
     "TrustedKey",
     "Valueless",
     "Where",
+    "run",
 ]

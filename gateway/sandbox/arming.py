@@ -2,9 +2,11 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from random import Random
 from typing import Literal
+
+import msgspec
 
 from gateway.sandbox.faults import EVERYWHERE, AnyEffect, Fault, Reply, Where
 from gateway.sandbox.journal import Call
@@ -57,8 +59,10 @@ class Armed:
 class Faults:
     """What is armed, in the order it was added; falsy where nothing is."""
 
-    def __init__(self, random: Random) -> None:
+    def __init__(self, random: Random, *, known_as: Callable[[str], str] = str) -> None:
+        """`known_as` turns a user token, where it is known, into the label that calls carry."""
         self._random = random
+        self._known_as = known_as
         self._armed: dict[str, Armed] = {}
         self._made = 0
 
@@ -83,6 +87,10 @@ class Faults:
         return self.arm(Fault(effect, where, times, fraction))
 
     def arm(self, fault: Fault) -> Armed:
+        """Arm a fault; it strikes from the next call on."""
+        if fault.where.user is not None:
+            where = msgspec.structs.replace(fault.where, user=self._known_as(fault.where.user))
+            fault = msgspec.structs.replace(fault, where=where)
         self._made += 1
         armed = self._armed[f"f{self._made}"] = Armed(f"f{self._made}", fault)
         return armed

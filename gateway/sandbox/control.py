@@ -3,6 +3,8 @@
 GET    /_sandbox/                    this list
 GET    /_sandbox/credentials         the generated team id, key id and private key, and the base URL
 GET    /_sandbox/developer-token     a token for the next hour, as plain text
+POST   /_sandbox/keys                trust {"team_id", "key_id", "public_key_pem"}
+DELETE /_sandbox/keys/{id}           distrust a key: its developer tokens are answered 401
 GET    /_sandbox/users               every user with token, label, standing and ratings
 POST   /_sandbox/users               {"token", "label"?, "standing"?, "ratings"?: {type: {id: 1 | -1}}}
 POST   /_sandbox/ratings             {"user": token or label, "type", "id", "value": 1 | -1 | null}
@@ -14,7 +16,7 @@ DELETE /_sandbox/faults/{id}         disarm one
 POST   /_sandbox/faults/{id}/release let the calls that wait there go on; {"calls": n}: the oldest n
 GET    /_sandbox/calls               the journal; ?limit=n: its newest n calls
 DELETE /_sandbox/calls               forget the calls
-POST   /_sandbox/reset               users, ratings and pairs as shipped, no faults, no calls
+POST   /_sandbox/reset               users, ratings and pairs as shipped, keys of the start, no faults, no calls
 """
 
 from collections.abc import Awaitable, Callable
@@ -25,6 +27,7 @@ from aiohttp import web
 
 from gateway.model import Kind
 from gateway.sandbox.arming import Armed
+from gateway.sandbox.credentials import TrustedKey
 from gateway.sandbox.faults import Fault
 from gateway.sandbox.state import SandboxState
 from gateway.sandbox.store import Standing
@@ -68,6 +71,8 @@ class Control:
             ("GET", "", self._index),
             ("GET", "credentials", self._credentials),
             ("GET", "developer-token", self._developer_token),
+            ("POST", "keys", self._trust),
+            ("DELETE", "keys/{id}", self._distrust),
             ("GET", "users", self._users),
             ("POST", "users", self._add_user),
             ("POST", "ratings", self._rate),
@@ -88,8 +93,8 @@ class Control:
 
     async def _credentials(self, request: web.Request) -> web.Response:
         credentials = self._state.credentials
-        if not self._state.generated:
-            raise web.HTTPForbidden(text="These credentials were not made by the sandbox")
+        if not self._state.serve_credentials:
+            raise web.HTTPForbidden(text="The private key was given to the sandbox; it is not handed out")
         return _json(
             {
                 "base_url": str(request.url.origin()),
@@ -101,6 +106,14 @@ class Control:
 
     async def _developer_token(self, _: web.Request) -> web.Response:
         return web.Response(text=self._state.developer_token())
+
+    async def _trust(self, request: web.Request) -> web.Response:
+        self._state.tokens.trust(await _body(request, TrustedKey))
+        return web.Response(status=204)
+
+    async def _distrust(self, request: web.Request) -> web.Response:
+        self._state.tokens.distrust(request.match_info["id"])
+        return web.Response(status=204)
 
     async def _users(self, _: web.Request) -> web.Response:
         return _json({"users": self._state.users()})

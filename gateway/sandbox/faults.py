@@ -61,7 +61,8 @@ class Reply(Effect, frozen=True):
 
     status: Annotated[int, msgspec.Meta(ge=200, le=599)]
     body: Body = "apple"
-    retry_after: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    retry_after: int | str | None = None
+    """Sent as it is: seconds, a date, or nonsense."""
     applied: bool = False
 
 
@@ -125,7 +126,7 @@ class Shuffle(Effect, frozen=True):
 
 
 class Valueless(Effect, frozen=True):
-    """Unrated ids are listed, as resources without a value, instead of left out."""
+    """Unrated ids are answered as resources without a value, instead of left out or 404."""
 
 
 class Extra(Effect, frozen=True):
@@ -146,7 +147,7 @@ class Where(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     method: Literal["GET", "PUT", "DELETE"] | None = None
     kind: Kind | None = msgspec.field(default=None, name="type")
     user: str | None = None
-    """A label, as the journal shows it."""
+    """A label, as the journal shows it; the token does too where the sandbox knows it."""
     id: str | None = None
     """Calls that hold this id, alone or among others."""
     many: bool | None = None

@@ -50,6 +50,8 @@ def substitute(instead: Reply | Reset | MaxIds, call: Call, random: Random) -> A
 def reshape(answer: Answer, effects: Iterable[Effect], call: Call, random: Random) -> Answer:
     """Apply the reshaping effects in turn, a misshape last, to a 200; other answers stay as they are."""
     chosen = [effect for effect in effects if isinstance(effect, _RESHAPING)]
+    if answer.status == 404 and any(isinstance(effect, Valueless) for effect in chosen):
+        answer = answers.NONE_RATED
     if answer.status != 200 or not chosen:
         return answer
     document: Any = msgspec.json.decode(answer.body)

@@ -11,6 +11,7 @@ from gateway.sandbox.state import SandboxState
 
 _MAX_LINE_BYTES = 1 << 20
 _MAX_BODY_BYTES = 1 << 24
+_REACHABLE = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "::1": "[::1]"}  # noqa: S104 - nothing is bound here
 _RATINGS = "/v1/me/ratings/{type}"
 
 
@@ -25,7 +26,7 @@ class Sandbox(SandboxState):
 
     @property
     def url(self) -> str:
-        """`http://host:port`. Raises RuntimeError before the first start."""
+        """`http://host:port`, with a loopback host where all addresses are bound. Raises RuntimeError before the first start."""
         if self._url is None:
             raise RuntimeError("the sandbox was never started")
         return self._url
@@ -52,8 +53,7 @@ class Sandbox(SandboxState):
             await runner.cleanup()
             raise
         self._runner = runner
-        shown_host = f"[{host}]" if ":" in host else host
-        self._url = f"http://{shown_host}:{runner.addresses[0][1]}"
+        self._url = f"http://{_REACHABLE.get(host, host)}:{runner.addresses[0][1]}"
 
     async def stop(self) -> None:
         """Close the listener and every connection; calls that wait are cut off. May be repeated."""

@@ -21,6 +21,8 @@ from gateway.sandbox.wire import Sleep
 class SandboxState:
     """`credentials` are made where none are given; tokens of `trusted` keys are taken too.
 
+    `serve_credentials`: whether a control route hands out the private key; None: where it was made here.
+
     `max_ids` bounds the ids in one call, `seed` makes chance repeatable, `clock` is where lag and token
     times are read, `sleep` is how latency passes.
     """
@@ -29,6 +31,7 @@ class SandboxState:
         self,
         *,
         credentials: Credentials | None = None,
+        serve_credentials: bool | None = None,
         trusted: Sequence[TrustedKey] = (),
         max_ids: int = 100,
         seed: int = 0,
@@ -37,12 +40,13 @@ class SandboxState:
     ) -> None:
         random = Random(seed)  # noqa: S311 - chance that can be repeated is the point
         self.clock = clock or SystemClock()
-        self.generated = credentials is None
+        self.serve_credentials = credentials is None if serve_credentials is None else serve_credentials
         self.credentials = credentials or Credentials.generate()
-        self.tokens = TokenVerifier([self.credentials.trusted(), *trusted])
+        self._trusted = (self.credentials.trusted(), *trusted)
+        self.tokens = TokenVerifier(self._trusted)
         self.store = Store()
         stock(self.store)
-        self.faults = Faults(random)
+        self.faults = Faults(random, known_as=self.store.known_as)
         self.calls = Journal(self.clock)
         self.api = Api(self.store, max_ids=max_ids, random=random)
         self.serving = Serving(
@@ -99,7 +103,8 @@ class SandboxState:
         )
 
     def reset(self) -> None:
-        """Users, ratings and pairs as shipped, no faults, an empty journal."""
+        """Users, ratings and pairs as shipped, the keys of the start, no faults, an empty journal."""
+        self.tokens.reset(self._trusted)
         self.store.clear()
         stock(self.store)
         self.faults.clear()

@@ -114,6 +114,11 @@ class Store:
         """Whose token it is; labels do not count."""
         return self._by_token.get(token)
 
+    def known_as(self, user: str) -> str:
+        """The label where the user is known, else what was given."""
+        account = self.account(user)
+        return account.label if account else user
+
     def label(self, user: str) -> str:
         """What the journal calls a user; for a stranger, 8 hex digits of the token's digest."""
         account = self.account(user)

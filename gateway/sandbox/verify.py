@@ -4,6 +4,7 @@ Written from Apple's page on developer tokens, and on purpose not shared with th
 there must not be repeated here.
 """
 
+import math
 from collections.abc import Iterable
 from typing import Any, TypeGuard
 
@@ -29,6 +30,12 @@ class TokenVerifier:
     def __init__(self, trusted: Iterable[TrustedKey]) -> None:
         self._keys: dict[str, tuple[str, ec.EllipticCurvePublicKey]] = {}
         self._verified: dict[str, dict[str, Any]] = {}
+        self.reset(trusted)
+
+    def reset(self, trusted: Iterable[TrustedKey]) -> None:
+        """Know these keys and no others."""
+        self._keys.clear()
+        self._verified.clear()
         for key in trusted:
             self.trust(key)
 
@@ -41,8 +48,8 @@ class TokenVerifier:
         self._verified.clear()
 
     def distrust(self, key_id: str) -> None:
-        """Refuse the tokens of a key from now on, as after its revocation."""
-        self._keys.pop(key_id, None)
+        """Refuse the tokens of a key from now on, as after its revocation. Raises KeyError for no such key."""
+        del self._keys[key_id]
         self._verified.clear()
 
     def objection(self, authorization: str | None, *, origin: str | None, now: float) -> str | None:
@@ -105,4 +112,4 @@ def _objection_to_origin(claims: dict[str, Any], origin: str | None) -> str | No
 
 
 def _is_time(claim: object) -> TypeGuard[float]:
-    return isinstance(claim, int | float) and not isinstance(claim, bool)
+    return isinstance(claim, int | float) and not isinstance(claim, bool) and math.isfinite(claim)

@@ -38,7 +38,6 @@ def load(config: Path | None, environ: Mapping[str, str]) -> Settings:
     """
     layers = _layers(config, environ)
     faults = [fault for layer in layers for fault in layer.faults]
-    faults += [fault for layer in layers for fault in _two_listeners(layer)]
     origins = {name: origin for layer in reversed(layers) for name, origin in layer.origins.items()}
     try:
         settings = Settings.of(
@@ -64,17 +63,6 @@ def _layers(config: Path | None, environ: Mapping[str, str]) -> tuple[Source, ..
     if config is None and environ.get("GATEWAY_CONFIG"):
         config, named_by = Path(environ["GATEWAY_CONFIG"]), "environment GATEWAY_CONFIG"
     return Environment(Settings, environ), File(Settings, config, named_by)
-
-
-def _two_listeners(layer: Source) -> Iterator[Fault]:
-    """A socket beside an address, both from one source, is a mistake: one of them would silently not be used.
-
-    From two sources it is none: the environment of one deployment replaces what a shared file says.
-    """
-    for name in ("server.host", "server.port"):
-        if name in layer.origins and "server.unix_socket" in layer.origins:
-            problem = "server.unix_socket is set beside it and would be used instead"
-            yield Fault(name, layer.origins[name], problem, "host and port, or unix_socket, not both")
 
 
 def _translated(error: ValidationError, origins: Mapping[str, str], known: set[str]) -> Iterator[Fault]:

@@ -44,8 +44,7 @@ class Source(PydanticBaseSettingsSource):
         return self.values
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
-        """Asked by sources that go field by field; this one has everything at once."""
-        return self.values.get(field_name), field_name, False
+        raise AssertionError("asked of sources that go field by field; this one has everything at once")
 
     def take(self, found: Iterator[Given]) -> None:
         """Keep every value; read the secrets that lie in files."""

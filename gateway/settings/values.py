@@ -88,7 +88,7 @@ def display(name: str, value: Any) -> str:
 
 def mask_url(url: str) -> str:
     """A URL with user, password and the values of its query masked."""
-    url = re.sub(r"//[^/]*@", f"//{MASK}@", url)
+    url = re.sub(r"//.*@", f"//{MASK}@", url)
     return re.sub(r"([?&][^=&]*)=[^&]*", rf"\1={MASK}", url)
 
 

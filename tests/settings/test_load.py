@@ -1,0 +1,195 @@
+"""What `load` makes of both sources: precedence, origins, and every fault at once."""
+
+import traceback
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from gateway.settings import SETTINGS, BadSettings, load
+
+
+def test_the_three_apple_settings_are_all_that_is_needed(required):
+    settings = load(None, required)
+    assert (settings.apple.team_id, settings.server.port, settings.cache.redis_url) == (
+        "TEAM123456",
+        8080,
+        None,
+    )
+
+
+def test_the_file_is_read(required, toml):
+    settings = load(toml('[server]\nport = 9000\n[cache]\nnamespace = "mine"\n'), required)
+    assert (settings.server.port, settings.cache.namespace) == (9000, "mine")
+
+
+def test_the_environment_overrides_the_file_setting_by_setting(required, toml):
+    settings = load(
+        toml("[server]\nport = 9000\nmax_ids = 7\n"), {**required, "GATEWAY_SERVER__PORT": "9001"}
+    )
+    assert (settings.server.port, settings.server.max_ids) == (9001, 7)
+
+
+def test_the_file_may_be_named_by_the_environment(required, toml):
+    path = toml("[server]\nport = 9000\n")
+    assert load(None, {**required, "GATEWAY_CONFIG": str(path)}).server.port == 9000
+
+
+def test_the_command_line_goes_before_the_environment_in_naming_the_file(required, toml):
+    path = toml("[server]\nport = 9000\n")
+    assert load(path, {**required, "GATEWAY_CONFIG": "/nowhere"}).server.port == 9000
+
+
+def test_every_setting_knows_where_it_came_from(required, toml):
+    path = toml("[server]\nport = 9000\n")
+    sources = load(path, required).sources
+    assert sources.keys() == {setting.name for setting in SETTINGS}
+    assert sources["server.port"] == f"file {path}"
+    assert sources["apple.key_id"] == "environment GATEWAY_APPLE__KEY_ID"
+    assert sources["log.level"] == "default"
+
+
+def test_the_process_environment_is_not_looked_at(required, monkeypatch):
+    monkeypatch.setenv("GATEWAY_SERVER__PORT", "1")
+    monkeypatch.setenv("SERVER", '{"port": 2}')
+    assert load(None, required).server.port == 8080
+
+
+def test_all_faults_of_both_sources_come_at_once_in_the_order_of_the_settings(faults):
+    found = faults(
+        {"GATEWAY_CACHE__JITTER": "2", "GATEWAY_SERVER__PORT": "70000", "GATEWAY_APPLE__KEY_ID": "short"},
+        '[log]\nlevel = "loud"\n[upstream]\nattempts = 0\n',
+    )
+    assert list(found) == ["server.port", "apple.key_id", "upstream.attempts", "cache.jitter", "log.level"]
+
+
+def test_a_fault_says_what_where_from_and_what_is_accepted(faults):
+    assert str(faults({"GATEWAY_SERVER__PORT": "70000"})["server.port"]) == (
+        "server.port (environment GATEWAY_SERVER__PORT): 70000 is not accepted; "
+        "accepted: a whole number, at least 0, at most 65535"
+    )
+
+
+def test_a_required_setting_that_is_missing_is_named_with_what_it_accepts():
+    with pytest.raises(BadSettings) as caught:
+        load(None, {})
+    assert [(fault.setting, fault.source) for fault in caught.value.faults] == [
+        ("apple.team_id", "not set"),
+        ("apple.key_id", "not set"),
+        ("apple.private_key", "not set"),
+    ]
+
+
+def test_a_file_that_is_not_there_is_a_fault_of_the_option_that_named_it(required):
+    with pytest.raises(BadSettings) as caught:
+        load(Path("/nowhere/gateway.toml"), required)
+    [fault] = caught.value.faults
+    assert (fault.setting, fault.source) == ("config", "option --config")
+    assert "/nowhere/gateway.toml: No such file" in fault.problem
+
+
+def test_a_file_that_is_not_there_does_not_hide_other_faults(faults):
+    found = faults({"GATEWAY_CONFIG": "/nowhere", "GATEWAY_SERVER__PORT": "x"})
+    assert found["config"].source == "environment GATEWAY_CONFIG"
+    assert "server.port" in found
+
+
+def test_a_broken_file_is_told_by_position_and_never_quoted(faults):
+    fault = faults({}, '[ops]\ntoken = "hunter2\n')["config"]
+    assert "line 2" in fault.problem
+    assert "hunter2" not in str(fault)
+
+
+def test_a_file_in_another_encoding_is_a_fault(required, tmp_path):
+    path = tmp_path / "gateway.toml"
+    path.write_bytes(b"# \xff\n")
+    with pytest.raises(BadSettings, match="not UTF-8"):
+        load(path, required)
+
+
+def test_a_public_address_needs_a_statement_about_callers(faults):
+    fault = faults({"GATEWAY_SERVER__HOST": "0.0.0.0"})["server.host"]
+    assert fault.source == "environment GATEWAY_SERVER__HOST"
+    assert "server.caller_tokens" in fault.accepted
+    assert "server.allow_unauthenticated" in fault.accepted
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"GATEWAY_SERVER__CALLER_TOKENS": "one"},
+        {"GATEWAY_SERVER__ALLOW_UNAUTHENTICATED": "true"},
+        {"GATEWAY_SERVER__UNIX_SOCKET": "/run/api.sock"},
+        {"GATEWAY_SERVER__HOST": "::1"},
+        {"GATEWAY_SERVER__HOST": "localhost"},
+        {"GATEWAY_SERVER__HOST": "127.9.9.9"},
+    ],
+)
+def test_a_public_address_is_fine_with_callers_known_or_meant_to_be_anybody(required, more):
+    load(None, {**required, "GATEWAY_SERVER__HOST": "0.0.0.0", **more})
+
+
+def test_the_statement_about_callers_is_missed_beside_other_faults_too(faults):
+    found = faults(
+        {"GATEWAY_SERVER__HOST": "example.com", "GATEWAY_SERVER__PORT": "x", "GATEWAY_LOG__LEVEL": "x"}
+    )
+    assert found.keys() == {"server.host", "server.port", "log.level"}
+
+
+def test_a_fault_in_what_a_check_looks_at_is_reported_alone(faults):
+    found = faults({"GATEWAY_SERVER__HOST": "0.0.0.0", "GATEWAY_SERVER__CALLER_TOKENS": "with blank"})
+    assert found.keys() == {"server.caller_tokens"}
+
+
+def test_a_client_certificate_needs_its_key(faults, toml):
+    path = str(toml(""))
+    redis = {"GATEWAY_CACHE__REDIS_URL": "rediss://redis"}
+    assert faults({**redis, "GATEWAY_CACHE__REDIS_CERT_FILE": path}).keys() == {"cache.redis_key_file"}
+    assert faults({**redis, "GATEWAY_CACHE__REDIS_KEY_FILE": path}).keys() == {"cache.redis_cert_file"}
+
+
+def test_files_for_tls_are_refused_where_redis_is_spoken_to_in_clear(faults, toml):
+    path = str(toml(""))
+    found = faults({"GATEWAY_CACHE__REDIS_URL": "redis://redis", "GATEWAY_CACHE__REDIS_CA_FILE": path})
+    assert "rediss://" in found["cache.redis_ca_file"].accepted
+
+
+@pytest.mark.parametrize("url", ["rediss://redis", "redis+cluster://a:1,b:2", "redis+sentinel://a:1/main"])
+def test_files_for_tls_go_with_redis_over_tls(required, toml, url):
+    path = toml("")
+    names = ("CA_FILE", "CERT_FILE", "KEY_FILE")
+    environ = {f"GATEWAY_CACHE__REDIS_{name}": str(path) for name in names}
+    assert load(None, {**required, **environ, "GATEWAY_CACHE__REDIS_URL": url}).cache.redis_key_file == path
+
+
+def test_the_local_tier_can_be_off_only_where_redis_is_set(required, faults):
+    off = {"GATEWAY_CACHE__LOCAL_MAX_ENTRIES": "0"}
+    assert faults(off).keys() == {"cache.local_max_entries"}
+    load(None, {**required, **off, "GATEWAY_CACHE__REDIS_URL": "redis://redis"})
+
+
+def test_settings_cannot_be_changed(required):
+    settings = load(None, required)
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.server.port = 1  # type: ignore[misc]
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.log = settings.log  # type: ignore[misc]
+
+
+SECRETS = {
+    "GATEWAY_SERVER__CALLER_TOKENS": "caller-hunter2,öther-hunter2",
+    "GATEWAY_OPS__TOKEN": "ops hunter2",
+    "GATEWAY_APPLE__PRIVATE_KEY": "key-hunter2",
+    "GATEWAY_CACHE__REDIS_URL": "redis://me:hunter2@host:99999999",
+    "GATEWAY_APPLE__BASE_URL": "https://me:hunter2@example.com",
+    "GATEWAY_APPLE__TEAM_ID": "hunter2",
+    "GATEWAY_CACHE__REDIS_URL_FILE": "redis://me:hunter2@host",
+}
+
+
+def test_no_fault_repeats_a_secret_wherever_it_went(required):
+    with pytest.raises(BadSettings) as caught:
+        load(None, {**required, **SECRETS})
+    report = "".join(traceback.format_exception(caught.value)) + repr(caught.value.faults)
+    assert len(caught.value.faults) >= len(SECRETS) - 1
+    assert "hunter2" not in report

@@ -1,0 +1,209 @@
+"""What each kind of value accepts, and how values are shown."""
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
+from pydantic import SecretStr
+
+from gateway.settings import SETTINGS, load
+from gateway.settings.values import mask_url
+
+GOOD = {
+    "server.host": ["0.0.0.0", "::", "::1", "localhost", "gateway.example.com"],
+    "server.port": ["0", "65535"],
+    "server.allow_unauthenticated": ["true", "false", "1", "0"],
+    "server.drain_delay_seconds": ["0", "0.5"],
+    "apple.base_url": [
+        "https://example.com:8443/base",
+        "http://127.0.0.1:99",
+        "http://localhost",
+        "http://[::1]:9",
+    ],
+    "apple.team_id": ["ABCDE12345"],
+    "apple.token_lifetime_seconds": ["1", "15552000"],
+    "apple.origin": ["https://example.com", "http://example.com:8080"],
+    "upstream.breaker_error_rate": ["0.01", "1"],
+    "cache.redis_url": [
+        "redis://host",
+        "redis://host:6379/0",
+        "redis://:word@host",
+        "rediss://user:word@[::1]:6379/15",
+        "unix:///run/redis.sock?db=1",
+        "unix://user:word@/run/redis.sock",
+        "redis+cluster://a:1,b:2,c",
+        "redis+cluster://user:p%2Fw@a:1,b:2",
+        "redis+sentinel://a:1,b:2/main",
+        "redis+sentinel://user:word@a/main/3",
+    ],
+    "cache.jitter": ["0", "1"],
+    "cache.namespace": ["a", "team-a.ratings_2"],
+    "log.level": ["debug", "WARNING"],
+    "log.format": ["json", "console"],
+    "log.sample_hits": ["0", "0.25"],
+}
+
+BAD = {
+    "server.host": ["http://x", "host:80", "a b", "-x"],
+    "server.port": ["-1", "65536", "http", "1.5"],
+    "server.caller_tokens": ["with blank", "ümlaut"],
+    "server.allow_unauthenticated": ["maybe"],
+    "server.max_ids": ["0", "ten"],
+    "server.request_timeout_seconds": ["0", "-1", "nan", "inf"],
+    "apple.base_url": [
+        "example.com",
+        "http://example.com",
+        "ftp://example.com",
+        "https://",
+        "https://me:word@example.com",
+        "https://example.com?x=1",
+        "https://example.com:port",
+        "http://[::1",
+    ],
+    "apple.team_id": ["abcde12345", "ABCDE1234", "ABCDE123456", "ABCDE-2345"],
+    "apple.token_lifetime_seconds": ["0", "15552001"],
+    "apple.origin": ["example.com", "https://example.com/path"],
+    "upstream.breaker_error_rate": ["0", "1.1"],
+    "cache.redis_url": [
+        "host:6379",
+        "http://host",
+        "redis://",
+        "redis://a:1,b:2",
+        "redis://host:0",
+        "redis://host:65536",
+        "redis://host/name",
+        "unix://host/run/redis.sock",
+        "unix://",
+        "redis+cluster://a:1/0",
+        "redis+cluster://a:1,,b:2",
+        "redis+sentinel://a:1",
+        "redis+sentinel://a:1/",
+    ],
+    "cache.redis_ca_file": ["/nowhere", "/"],
+    "cache.jitter": ["-0.1", "1.01"],
+    "cache.namespace": ["a:b", "{a}", "x" * 65],
+    "log.level": ["loud"],
+    "log.format": ["xml"],
+}
+
+
+def cases(table):
+    return [(name, value) for name, texts in table.items() for value in texts]
+
+
+def variable(name):
+    return "GATEWAY_" + name.replace(".", "__").upper()
+
+
+@pytest.mark.parametrize(("name", "text"), cases(GOOD))
+def test_is_accepted(required, name, text):
+    open_to_all = {"GATEWAY_SERVER__ALLOW_UNAUTHENTICATED": "true"}
+    settings = load(None, {**required, **open_to_all, variable(name): text})
+    assert settings.sources[name] == f"environment {variable(name)}"
+
+
+@pytest.mark.parametrize(("name", "text"), cases(BAD))
+def test_is_refused(faults, name, text):
+    assert faults({variable(name): text}).keys() == {name}
+
+
+def test_a_flag_is_no_number_in_the_file(faults):
+    assert faults({}, "[server]\nport = true").keys() == {"server.port"}
+
+
+def test_every_setting_says_in_words_what_it_accepts():
+    assert [setting.name for setting in SETTINGS if len(setting.accepted) < len("true or false")] == []
+
+
+def test_numbers_flags_and_choices_say_their_bounds():
+    words = {setting.name: setting.accepted for setting in SETTINGS}
+    assert words["server.request_timeout_seconds"] == "a number, above 0, at most 3600"
+    assert words["server.allow_unauthenticated"] == "true or false"
+    assert words["log.format"] == "one of auto, json, console"
+
+
+def pem_of(key, protection=None):
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, protection or NoEncryption()).decode()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("hunter2", "no private key in PEM form"),
+        ("-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----\n", "no private key in PEM form"),
+        (pem_of(ec.generate_private_key(ec.SECP384R1())), "another kind"),
+        (pem_of(rsa.generate_private_key(65537, 1024)), "another kind"),
+        (pem_of(ec.generate_private_key(ec.SECP256R1()), BestAvailableEncryption(b"x")), "encrypted"),
+    ],
+    ids=["text", "damaged", "P-384", "RSA", "encrypted"],
+)
+def test_the_signing_key_must_be_what_apple_issues(faults, text, said):
+    fault = faults({"GATEWAY_APPLE__PRIVATE_KEY": text})["apple.private_key"]
+    assert said in fault.problem
+    assert "EC P-256" in fault.accepted
+
+
+def test_a_key_in_one_line_with_spelled_out_line_ends_is_restored(required, pem):
+    settings = load(None, {**required, "GATEWAY_APPLE__PRIVATE_KEY": pem.replace("\n", "\\n")})
+    assert settings.apple.private_key.get_secret_value() == pem
+
+
+def test_the_upstream_address_loses_its_last_slash(required):
+    assert (
+        load(None, {**required, "GATEWAY_APPLE__BASE_URL": "https://x.example/"}).apple.base_url
+        == "https://x.example"
+    )
+
+
+def test_only_loopback_addresses_of_the_ops_listener_count_as_such(required):
+    assert load(None, required).ops.is_loopback
+    assert not load(None, {**required, "GATEWAY_OPS__HOST": "0.0.0.0"}).ops.is_loopback
+    assert not load(None, {**required, "GATEWAY_OPS__HOST": "example.com"}).ops.is_loopback
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://host:1/0", "redis://host:1/0"),
+        ("redis://hunter2@host", "redis://******@host"),
+        ("redis://me:hunter2@host", "redis://******@host"),
+        ("redis://me:hun@ter2@host", "redis://******@host"),
+        (
+            "unix://me:hunter2@/run/r.sock?db=3&password=hunter2",
+            "unix://******@/run/r.sock?db=******&password=******",
+        ),
+        ("redis://me:hun/ter2@host", "redis://******@host"),
+    ],
+)
+def test_credentials_in_the_address_of_redis_are_masked(url, shown):
+    assert mask_url(url) == shown
+
+
+def test_what_is_shown_holds_no_secret(required, pem):
+    secrets = {
+        "GATEWAY_SERVER__CALLER_TOKENS": "hunter2a,hunter2b",
+        "GATEWAY_OPS__TOKEN": "hunter2",
+        "GATEWAY_CACHE__REDIS_URL": "redis://me:hunter2@host:6379",
+    }
+    settings = load(None, {**required, **secrets})
+    shown = settings.masked()
+    everything = repr(settings) + str(settings) + repr(shown) + repr(settings.sources)
+    assert "hunter2" not in everything
+    assert pem.splitlines()[1] not in everything
+    assert shown["server.caller_tokens"] == "******,******"
+    assert shown["cache.redis_url"] == "redis://******@host:6379"
+
+
+def test_values_are_shown_plainly(required):
+    shown = load(None, {**required, "GATEWAY_UPSTREAM__CALL_TIMEOUT_SECONDS": "2.50"}).masked()
+    assert [shown[name] for name in ("upstream.call_timeout_seconds", "server.port", "ops.token")] == [
+        "2.5",
+        "8080",
+        "-",
+    ]
+    assert shown["server.allow_unauthenticated"] == "false"
+    assert isinstance(load(None, required).apple.private_key, SecretStr)

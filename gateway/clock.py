@@ -5,7 +5,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Where now comes from. Ages and deadlines are monotonic; only token claims and log lines use the wall."""
+    """Where now comes from. Ages and deadlines are monotonic; only token claims and logs use the wall."""
 
     def monotonic(self) -> float:
         """Seconds from an arbitrary start; never goes back."""

@@ -1,7 +1,7 @@
 """Every failure that can reach a caller, and the HTTP answer that each one becomes.
 
 GatewayError
-├── Refused                 the caller's request cannot be served as it stands (4xx, or 504 for only-if-cached)
+├── Refused                 the request cannot be served as it stands (4xx, or 504 for only-if-cached)
 └── UpstreamError           Apple, or the way to it, failed
     ├── Relayed             Apple answered with an error: its status and body go to the caller
     │   └── Quarantined     Apple refused this user token a moment ago: not asked again yet
@@ -11,11 +11,8 @@ GatewayError
     ├── NoCapacity          503  every slot is taken and the queue is full
     └── DeadlineExceeded    504  the caller's, or the fetch's, time is up
 
-`status`, `code` and `title` are the envelope's; `stale_allowed` says whether a stale rating may stand in for
-the failure; `proxy_error` is the RFC 9209 error type.
+`status`, `code` and `title` are the envelope's; `proxy_error` is the RFC 9209 error type.
 """
-
-from typing import ClassVar
 
 import msgspec
 
@@ -26,7 +23,6 @@ class GatewayError(Exception):
     status: int = 500
     code: str = "50000"
     title: str = "Internal Error"
-    stale_allowed: ClassVar[bool] = False
 
     def __init__(self, detail: str, *, retry_after: float | None = None) -> None:
         super().__init__(detail)
@@ -69,8 +65,12 @@ class UpstreamError(GatewayError):
     status = 502
     code = "50200"
     title = "Bad Gateway"
-    stale_allowed = True
     proxy_error: str | None = "proxy_internal_error"
+
+    @property
+    def stale_allowed(self) -> bool:
+        """Whether a stale rating may stand in: not where the fault is the request's or the user's own."""
+        return True
 
     @property
     def received_status(self) -> int | None:
@@ -98,9 +98,8 @@ class Relayed(UpstreamError):
         return self.status
 
     @property
-    def blames_user(self) -> bool:
-        """Whether the fault is the request's or the user's own: a stale rating must not cover it up."""
-        return 400 <= self.status < 500 and self.status not in (401, 408, 429)
+    def stale_allowed(self) -> bool:
+        return self.status >= 500 or self.status in (401, 408, 429)
 
 
 class Quarantined(Relayed):
@@ -128,7 +127,7 @@ class Unusable(UpstreamError):
 class Unreachable(UpstreamError):
     """No answer from Apple; `proxy_error` says how the way to it failed.
 
-    `sent` is whether any byte of the request may have reached Apple: a write is repeated only where it is False.
+    `sent` is whether any byte of the request may have reached Apple: a write is repeated only where False.
     """
 
     def __init__(self, detail: str, *, proxy_error: str, sent: bool) -> None:

@@ -61,7 +61,9 @@ _ID_FORMS = {
         Kind.LIBRARY_MUSIC_VIDEOS: r"i\." + _TAIL,
     }.items()
 }
-_TWINS = {kind: twin for kind in Kind for twin in Kind if "library-" + kind == twin or "library-" + twin == kind}
+_TWINS = {
+    kind: twin for kind in Kind for twin in Kind if "library-" + kind == twin or "library-" + twin == kind
+}
 
 
 class User(msgspec.Struct, frozen=True):

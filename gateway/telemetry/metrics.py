@@ -1,4 +1,4 @@
-"""Every metric's name, meaning and labels. Components bind the children that they count on when they are built."""
+"""Every metric's name, meaning and labels; components bind the children that they count on when built."""
 
 import platform
 
@@ -48,7 +48,9 @@ class Metrics:
             "shared_cache_duration_seconds", "Round trips to Redis.", SHARED_SECONDS, "operation"
         )
         self.shared_cache_errors = self._counter(
-            "shared_cache_errors", "Redis operations that failed; each is a miss, never a lost answer.", "kind"
+            "shared_cache_errors",
+            "Redis operations that failed; each is a miss, never a lost answer.",
+            "kind",
         )
         self.subscription_up = self._gauge(
             "subscription_up", "1 while news from the other gateways is coming in through Redis."
@@ -63,7 +65,9 @@ class Metrics:
         self.upstream_batch_ids = self._histogram(
             "upstream_batch_ids", "Ids in one call to Apple.", BATCH_IDS
         )
-        self.upstream_retries = self._counter("upstream_retries", "Calls to Apple that were repeated.", "reason")
+        self.upstream_retries = self._counter(
+            "upstream_retries", "Calls to Apple that were repeated.", "reason"
+        )
         self.upstream_in_flight = self._gauge("upstream_in_flight", "Calls to Apple under way.")
         self.upstream_concurrency_limit = self._gauge(
             "upstream_concurrency_limit", "Calls to Apple that may be under way at once; adapts to 429s."
@@ -84,7 +88,8 @@ class Metrics:
         )
 
         self.developer_token_expiry = self._gauge(
-            "developer_token_expiry_timestamp_seconds", "When the developer token in use expires, epoch seconds."
+            "developer_token_expiry_timestamp_seconds",
+            "When the developer token in use expires, epoch seconds.",
         )
         self.developer_token_mints = self._counter(
             "developer_token_mints", "Developer tokens minted: start, renewal, refused or key.", "reason"
@@ -103,5 +108,7 @@ class Metrics:
     def _gauge(self, name: str, documentation: str, *labels: str) -> Gauge:
         return Gauge(f"gateway_{name}", documentation, labels, registry=self.registry)
 
-    def _histogram(self, name: str, documentation: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+    def _histogram(
+        self, name: str, documentation: str, buckets: tuple[float, ...], *labels: str
+    ) -> Histogram:
         return Histogram(f"gateway_{name}", documentation, labels, registry=self.registry, buckets=buckets)

@@ -1,0 +1,91 @@
+"""What the in-process tier keeps of one id, and how usable it is: a pure function of entry, now and policy.
+
+fetched_at          fresh_until                                     fresh_until + stale_if_error
+    │── FRESH ───────────│── REVALIDATE ──│── IF_ERROR ─────────────────│── GONE
+                                          └ fresh_until + stale_while_revalidate
+"""
+
+from enum import IntEnum
+from zlib import crc32
+
+import msgspec
+
+from gateway.model import Id, Resource
+
+
+class Usability(IntEnum):
+    """What may be done with an entry; the smaller, the better."""
+
+    FRESH = 0
+    """Served as a hit."""
+    REVALIDATE = 1
+    """Served at once and refreshed behind the answer."""
+    IF_ERROR = 2
+    """Served only where Apple fails."""
+    GONE = 3
+
+
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """What is known of one id. Times are monotonic seconds of this process."""
+
+    resource: Resource
+    fetched_at: float
+    """When Apple said it, whichever gateway asked."""
+    stored_at: float
+    """When it came into this process: what was stored before news was lost is not believed."""
+    fresh_until: float
+    ask_when_stale: bool = False
+    """Once stale, Apple must be asked first: a write on the paired kind may have changed it."""
+
+
+class Freshness(msgspec.Struct, frozen=True):
+    """How long entries are usable; seconds, except `jitter` (a fraction of `fresh_seconds`)."""
+
+    fresh_seconds: float
+    stale_while_revalidate_seconds: float
+    stale_if_error_seconds: float
+    jitter: float
+
+    @property
+    def lifetime_seconds(self) -> float:
+        """After this age an entry is of no use to anybody."""
+        return self.fresh_seconds + max(self.stale_while_revalidate_seconds, self.stale_if_error_seconds)
+
+    def entry(
+        self,
+        id_: Id,
+        resource: Resource,
+        now: float,
+        *,
+        age: float = 0.0,
+        cap: float | None = None,
+        held_seconds: float = 0.0,
+    ) -> Entry:
+        """Make an entry that comes into the process at `now`.
+
+        `cap` bounds how long from now it may be served without asking Apple; `held_seconds` is how long
+        from now a write outranks Apple, which no shorter freshness may cut.
+        """
+        fresh_until = now - age + self.fresh_seconds * (1 - self.jitter * _share(id_))
+        fresh_until = max(fresh_until, now + held_seconds)
+        if cap is None or now + cap >= fresh_until:
+            return Entry(resource, now - age, now, fresh_until)
+        return Entry(resource, now - age, now, now + cap, ask_when_stale=True)
+
+    def usability(self, entry: Entry, now: float, believed_since: float) -> Usability:
+        """Judge `entry`; one stored before `believed_since` serves only where Apple fails."""
+        if now >= entry.fresh_until + max(self.stale_while_revalidate_seconds, self.stale_if_error_seconds):
+            return Usability.GONE
+        if entry.stored_at >= believed_since:
+            if now < entry.fresh_until:
+                return Usability.FRESH
+            if not entry.ask_when_stale and now < entry.fresh_until + self.stale_while_revalidate_seconds:
+                return Usability.REVALIDATE
+        if now < entry.fresh_until + self.stale_if_error_seconds:
+            return Usability.IF_ERROR
+        return Usability.GONE
+
+
+def _share(id_: Id) -> float:
+    """A number in [0, 1) that every gateway derives alike from an id."""
+    return crc32(id_.encode()) / 2**32

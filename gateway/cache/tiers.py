@@ -1,0 +1,321 @@
+"""The tiers as one: the in-process tier over Redis, and the write rule over both.
+
+Reads ask `consult`; what was fetched comes in by `store`; writes are framed by `begin_write` and `end_write`;
+`hear` takes the news of other gateways. Whatever forgets ratings also tells `on_forget`, so that nobody joins
+a fetch that began before.
+"""
+
+import math
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from gateway.cache.entries import Entry, Freshness
+from gateway.cache.ledger import Ledger
+from gateway.cache.local import LocalTier
+from gateway.cache.news import Drop, News, Purge, Twin
+from gateway.cache.rule import UNCHANGED, Outcome, Rated, Unwritten
+from gateway.cache.shared import Shared, SharedLookup
+from gateway.clock import Clock
+from gateway.model import PLAIN, Id, Kind, Resource, Shelf, User
+from gateway.tasks import Tasks
+from gateway.telemetry.metrics import Metrics
+
+
+class Ticket(msgspec.Struct, frozen=True):
+    """What was known of a shelf when a fetch for it began: it decides whether the result may be kept."""
+
+    version: int
+    """The ledger's."""
+    shared_version: bytes | None = None
+    """Redis' write version; None where Redis could not be asked, and so is told nothing."""
+    cap_until: float | None = None
+    """Monotonic seconds: what is fetched may not be served without asking past it."""
+    marks: Mapping[Id, Hashable] = {}
+    """Fetches of one id are shared only between equal marks: a write that has not settled makes another."""
+    unsettled: frozenset[Id] = frozenset()
+    """Ids whose fetch is not kept, because a write of theirs is under way or holds."""
+
+
+class Consulted(msgspec.Struct, frozen=True):
+    """What the tiers said of one shelf, beyond the entries that the plan was offered."""
+
+    ticket: Ticket
+    held: Mapping[Id, Resource]
+    """Written values within their hold, to be laid over whatever is found or fetched."""
+    admitted: bool
+
+
+class Write(msgspec.Struct, frozen=True):
+    """A write under way, and the stamps that tell it apart from others."""
+
+    user: User
+    kind: Kind
+    id: Id
+    stamp: int
+    shared_stamp: bytes | None
+
+
+class Findings(msgspec.Struct):
+    """What one tier said of the ids that it was asked for, as counted in `cache_ids_total`."""
+
+    hit: int = 0
+    negative: int = 0
+    stale: int = 0
+    miss: int = 0
+
+
+class TakesEntries(Protocol):
+    """A read's plan, as the tiers see it: `left` shrinks with each offer."""
+
+    now: float
+    left: list[Id]
+
+    def hold(self, held: Mapping[Id, Entry], *, shared: bool) -> Findings:
+        """Take written values within their hold."""
+        ...
+
+    def offer(self, entries: Mapping[Id, Entry], *, shared: bool, believed_since: float) -> Findings:
+        """Take what a tier has of the ids that are left."""
+        ...
+
+
+class Cache:
+    """Both tiers of one gateway."""
+
+    def __init__(
+        self,
+        *,
+        local: LocalTier,
+        ledger: Ledger,
+        shared: Shared | None,
+        freshness: Freshness,
+        hold_seconds: float,
+        believed_since: Callable[[float], float],
+        on_forget: Callable[[bytes, Kind, Sequence[Id] | None], None],
+        clock: Clock,
+        tasks: Tasks,
+        metrics: Metrics,
+    ) -> None:
+        self.local = local
+        self.freshness = freshness
+        self.believed_since = believed_since
+        """Local entries that came in before this moment (monotonic) are not believed at the given now."""
+        self._ledger = ledger
+        self._shared = shared
+        self._hold_seconds = hold_seconds
+        self._on_forget = on_forget
+        self._clock = clock
+        self._tasks = tasks
+        self._counts = {tier: TierCounts(metrics, tier) for tier in ("local", "shared")}
+
+    async def consult(self, shelf: Shelf, plan: TakesEntries, *, keep: bool) -> Consulted:
+        """Offer `plan` what the local tier has, then what Redis has of the rest (one round trip).
+
+        `keep` is whether what Redis has may be kept in the local tier.
+        """
+        user_key, kind, now = shelf.user.key, shelf.kind, plan.now
+        believed_since = self.believed_since(now)
+        version = self._ledger.version
+        written = self._ledger.held(user_key, kind, now)
+        believed = {id_: rated for id_, rated in written.items() if rated.fetched_at >= believed_since}
+        self._offer_local(shelf, plan, believed, believed_since)
+        lookup = None
+        if plan.left and self._shared is not None:
+            lookup = await self._shared.lookup(shelf, plan.left)
+            self._offer_shared(shelf, plan, lookup, version if keep else None)
+        if lookup is not None and lookup.version is None:
+            # Redis cannot say who wrote last, so what was written here stands.
+            believed = dict(written)
+            if shelf.variant == PLAIN:
+                plan.hold(_entries(believed), shared=False)
+        held = {id_: rated.resource for id_, rated in believed.items()}
+        if lookup is not None:
+            held |= lookup.held
+        return Consulted(
+            self._ticket(shelf, version, lookup, held, plan.left, now),
+            held,
+            admitted=self.local.admits(shelf) and (lookup is None or lookup.admitted),
+        )
+
+    def store(self, shelf: Shelf, ticket: Ticket, resources: Mapping[Id, Resource]) -> None:
+        """Keep what a fetch brought, unless a write came in since its ticket was taken."""
+        now = self._clock.monotonic()
+        user_key, kind = shelf.user.key, shelf.kind
+        if not self._ledger.admits(ticket.version, user_key, kind):
+            return
+        settled = {id_: resource for id_, resource in resources.items() if id_ not in ticket.unsettled}
+        caps = [cap for cap in (ticket.cap_until, self._ledger.cap_until(user_key, kind, now)) if cap]
+        cap = min(caps) - now if caps else None
+        entries = {
+            id_: self.freshness.entry(id_, resource, now, cap=cap) for id_, resource in settled.items()
+        }
+        self.local.put(shelf, entries)
+        if self._shared is not None and ticket.shared_version is not None and settled:
+            self._tasks.spawn(
+                "fill", self._fill(self._shared, shelf, ticket.shared_version, settled, entries)
+            )
+
+    async def begin_write(self, user: User, kind: Kind, id_: Id) -> Write:
+        """A write is about to be sent: nothing from before it may be served or kept any more."""
+        stamp = self._ledger.begin(user.key, kind, id_, self._clock.monotonic())
+        self._forget_written(user.key, kind, id_)
+        shared_stamp = None if self._shared is None else await self._shared.begin(user.key, kind, id_)
+        return Write(user, kind, id_, stamp, shared_stamp)
+
+    async def end_write(self, write: Write, outcome: Outcome) -> None:
+        """The write has ended: keep its value with its hold, unless another write overlapped with it."""
+        user, kind, id_ = write.user, write.kind, write.id
+        alone = None
+        if self._shared is not None:
+            alone = await self._shared.end(user.key, kind, id_, write.shared_stamp, outcome)
+        now = self._clock.monotonic()
+        if alone is False and not isinstance(outcome, Unwritten):
+            self._ledger.overwritten(user.key, kind, [id_], now)
+        cell = self._ledger.end(user.key, kind, id_, write.stamp, outcome, now)
+        self._forget_written(user.key, kind, id_, twin=outcome is not UNCHANGED)
+        if isinstance(cell, Rated):
+            held_seconds = max(0.0, (cell.held_until or now) - now)
+            entry = self.freshness.entry(
+                id_, cell.resource, now, age=now - cell.fetched_at, held_seconds=held_seconds
+            )
+            self.local.put(Shelf(user, kind), {id_: entry})
+
+    async def purge(self, user_key: bytes, kind: Kind | None, ids: Sequence[Id] | None) -> bool:
+        """Drop a user's ratings everywhere: one kind or all, these ids or all. False: Redis is told later."""
+        self._purge_local(user_key, kind, ids)
+        return self._shared is None or await self._shared.purge(user_key, kind, ids)
+
+    def hear(self, news: News) -> None:
+        """Act on what another gateway told."""
+        now = self._clock.monotonic()
+        match news:
+            case Drop(user_key, kind, ids):
+                self._ledger.overwritten(user_key, kind, ids, now)
+                self.local.drop(user_key, kind, ids)
+                self._on_forget(user_key, kind, ids)
+            case Twin(user_key, kind):
+                self._ledger.mark(user_key, kind, now)
+                self._suspect(user_key, kind)
+            case Purge(user_key, kind_or_all, ids_or_all):
+                self._purge_local(user_key, kind_or_all, ids_or_all)
+            case _:
+                pass
+
+    def _offer_local(
+        self, shelf: Shelf, plan: TakesEntries, held: Mapping[Id, Rated], believed_since: float
+    ) -> None:
+        if held and shelf.variant == PLAIN:
+            self._counts["local"].add(plan.hold(_entries(held), shared=False))
+        entries = self.local.shelf(shelf)
+        self._counts["local"].add(plan.offer(entries, shared=False, believed_since=believed_since))
+
+    def _offer_shared(
+        self, shelf: Shelf, plan: TakesEntries, lookup: SharedLookup, version: int | None
+    ) -> None:
+        """`version` is the ledger's from before the lookup; None: keep nothing of it."""
+        counts = self._counts["shared"]
+        if lookup.version is None and not lookup.found:
+            counts.error(len(plan.left))
+            return
+        now = self._clock.monotonic()
+        entries = {
+            id_: self.freshness.entry(id_, found.resource, now, age=found.age, cap=found.cap)
+            for id_, found in lookup.found.items()
+        }
+        if version is not None and self._ledger.admits(version, shelf.user.key, shelf.kind):
+            self.local.put(shelf, entries)
+        if lookup.held and shelf.variant == PLAIN:
+            held = {id_: entries[id_] for id_ in lookup.held if id_ in entries}
+            counts.add(plan.hold(held, shared=True))
+        counts.add(plan.offer(entries, shared=True, believed_since=-math.inf))
+
+    def _ticket(
+        self,
+        shelf: Shelf,
+        version: int,
+        lookup: SharedLookup | None,
+        held: Mapping[Id, Resource],
+        asked: Sequence[Id],
+        now: float,
+    ) -> Ticket:
+        marks: dict[Id, Hashable] = dict(self._ledger.marks(shelf.user.key, shelf.kind, now))
+        unsettled = frozenset(marks) | frozenset(held)
+        if lookup is None:
+            return Ticket(version, marks=marks, unsettled=unsettled)
+        marks |= lookup.marks
+        if lookup.twin_mark:
+            marks = {id_: (lookup.twin_mark, marks.get(id_)) for id_ in asked}
+        return Ticket(
+            version,
+            lookup.version,
+            None if lookup.cap is None else now + lookup.cap,
+            marks,
+            unsettled | frozenset(lookup.marks),
+        )
+
+    async def _fill(
+        self,
+        shared: Shared,
+        shelf: Shelf,
+        version: bytes,
+        resources: Mapping[Id, Resource],
+        entries: Mapping[Id, Entry],
+    ) -> None:
+        if await shared.fill(shelf, version, resources) is False:
+            # Another gateway wrote meanwhile, and its news is not here yet: what was fetched may be older.
+            kept = self.local.shelf(shelf)
+            refused = [id_ for id_, entry in entries.items() if kept.get(id_) is entry]
+            self.local.drop(shelf.user.key, shelf.kind, refused)
+
+    def _forget_written(self, user_key: bytes, kind: Kind, id_: Id, *, twin: bool = True) -> None:
+        self.local.drop(user_key, kind, [id_])
+        self._on_forget(user_key, kind, [id_])
+        if twin and kind.twin is not None:
+            self._suspect(user_key, kind.twin)
+
+    def _suspect(self, user_key: bytes, kind: Kind) -> None:
+        """From now on the user's entries of `kind` serve only where Apple fails: its twin was written."""
+        now = self._clock.monotonic()
+        self.local.replace(
+            user_key,
+            kind,
+            lambda entry: msgspec.structs.replace(
+                entry, fresh_until=min(entry.fresh_until, now), ask_when_stale=True
+            ),
+        )
+        self._on_forget(user_key, kind, None)
+
+    def _purge_local(self, user_key: bytes, kind: Kind | None, ids: Sequence[Id] | None) -> None:
+        now = self._clock.monotonic()
+        for each in Kind if kind is None else (kind,):
+            self._ledger.purged(user_key, each, now)
+            self.local.drop(user_key, each, ids)
+            self._on_forget(user_key, each, ids)
+
+
+class TierCounts:
+    """Counts what one tier said, ids once each."""
+
+    def __init__(self, metrics: Metrics, tier: str) -> None:
+        self._hit, self._negative, self._stale, self._miss, self._error = (
+            metrics.cache_ids.labels(tier, result) for result in ("hit", "negative", "stale", "miss", "error")
+        )
+
+    def add(self, findings: Findings) -> None:
+        self._hit.inc(findings.hit)
+        self._negative.inc(findings.negative)
+        self._stale.inc(findings.stale)
+        self._miss.inc(findings.miss)
+
+    def error(self, ids: int) -> None:
+        self._error.inc(ids)
+
+
+def _entries(held: Mapping[Id, Rated]) -> Mapping[Id, Entry]:
+    """Written values as entries that are fresh for as long as they are held."""
+    return {
+        id_: Entry(rated.resource, rated.fetched_at, rated.fetched_at, rated.held_until or rated.fetched_at)
+        for id_, rated in held.items()
+    }

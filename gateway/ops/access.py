@@ -1,0 +1,34 @@
+"""Who may use the ops routes that change or explain something."""
+
+import hmac
+
+from aiohttp import web
+
+
+class OpsAccess:
+    """Where a token is set, it must be presented; where none is, only this machine may ask."""
+
+    def __init__(self, *, token: str | None, loopback: bool) -> None:
+        self._token = None if token is None else token.encode()
+        self._loopback = loopback
+
+    def granted(self, request: web.Request) -> bool:
+        """Whether `request` may change something, or see what is somebody's own."""
+        if self._token is None:
+            return self._loopback
+        scheme, _, presented = request.headers.get("Authorization", "").partition(" ")
+        given = presented.strip().encode("utf-8", "surrogateescape")
+        return scheme.lower() == "bearer" and hmac.compare_digest(given, self._token)
+
+    def require(self, request: web.Request) -> None:
+        """Raise 401 for a missing or wrong token, 403 where no token is set on a non-loopback address."""
+        if self.granted(request):
+            return
+        if self._token is None:
+            raise web.HTTPForbidden(
+                text="Set ops.token to use this route on an address that others can reach.\n"
+            )
+        raise web.HTTPUnauthorized(
+            text="Present the ops token: Authorization: Bearer <ops.token>.\n",
+            headers={"WWW-Authenticate": 'Bearer realm="ratings-gateway ops"'},
+        )

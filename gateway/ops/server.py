@@ -1,0 +1,116 @@
+"""The ops listener: probes, metrics, and what operators ask for and change."""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+from prometheus_client.aiohttp import make_aiohttp_handler
+
+from gateway.model import Id, Kind, User
+from gateway.ops.access import OpsAccess
+from gateway.ops.health import Checks, ready, verbose
+
+Purge = Callable[[bytes, Kind | None, Sequence[Id] | None], Awaitable[bool]]
+Explain = Callable[[User, Kind, Id], Awaitable[dict[str, object]]]
+Reload = Callable[[], Awaitable[str | None]]
+
+
+class PurgeBody(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of `POST /-/purge`: one kind or all, these ids (of one kind) or all."""
+
+    type: Kind | None = None
+    ids: list[str] | None = None
+
+
+class Ops:
+    """The handlers of the ops listener; what they need is handed in as functions."""
+
+    def __init__(
+        self,
+        *,
+        access: OpsAccess,
+        checks: Checks,
+        purge: Purge,
+        explain: Explain,
+        reload: Reload,
+        registry: CollectorRegistry,
+    ) -> None:
+        self._access = access
+        self._checks = checks
+        self._purge = purge
+        self._explain = explain
+        self._reload = reload
+        self._registry = registry
+
+    def app(self) -> web.Application:
+        app = web.Application()
+        app.add_routes(
+            [
+                web.get("/metrics", make_aiohttp_handler(registry=self._registry)),
+                web.get("/livez", _alive),
+                web.get("/startupz", _alive),
+                web.get("/readyz", self._readyz),
+                web.get("/-/explain", self._explain_id),
+                web.post("/-/purge", self._purge_user),
+                web.post("/-/reload", self._reload_key),
+            ]
+        )
+        return app
+
+    async def _readyz(self, request: web.Request) -> web.Response:
+        checks = self._checks()
+        status = 200 if ready(checks) else 503
+        if "verbose" in request.query:
+            return web.Response(status=status, text=verbose(checks))
+        return web.Response(status=status, text="ready\n" if status == 200 else "not ready\n")
+
+    async def _explain_id(self, request: web.Request) -> web.Response:
+        self._access.require(request)
+        user = _user(request)
+        kind, id_ = _kind_and_id(request)
+        return web.json_response(await self._explain(user, kind, id_))
+
+    async def _purge_user(self, request: web.Request) -> web.Response:
+        self._access.require(request)
+        user = _user(request)
+        try:
+            body = msgspec.json.decode(await request.read() or b"{}", type=PurgeBody)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise web.HTTPBadRequest(text=f"{error}\n") from None
+        if body.ids is not None and body.type is None:
+            raise web.HTTPBadRequest(text="ids need a type: the same id may exist in several.\n")
+        if wrong := [id_ for id_ in body.ids or () if body.type is not None and not body.type.admits(id_)]:
+            raise web.HTTPBadRequest(text=f"No ids of {body.type}: {', '.join(wrong[:10])}.\n")
+        ids = None if body.ids is None else [Id(id_) for id_ in body.ids]
+        await self._purge(user.key, body.type, ids)
+        return web.json_response({"purged": True})
+
+    async def _reload_key(self, request: web.Request) -> web.Response:
+        self._access.require(request)
+        fault = await self._reload()
+        if fault is None:
+            return web.json_response({"reloaded": True})
+        return web.json_response({"reloaded": False, "error": fault}, status=500)
+
+
+async def _alive(_: web.Request) -> web.Response:
+    return web.Response(text="ok\n")
+
+
+def _user(request: web.Request) -> User:
+    tokens = request.headers.getall("Music-User-Token", ())
+    if len(tokens) != 1 or not tokens[0].strip():
+        raise web.HTTPBadRequest(text="Name the user: one Music-User-Token header.\n")
+    return User.of(tokens[0].strip())
+
+
+def _kind_and_id(request: web.Request) -> tuple[Kind, Id]:
+    try:
+        kind = Kind(request.query.get("type", Kind.ALBUMS))
+    except ValueError:
+        raise web.HTTPBadRequest(text=f"type must be one of {', '.join(Kind)}.\n") from None
+    id_ = request.query.get("id", "")
+    if not kind.admits(id_):
+        raise web.HTTPBadRequest(text=f"id must be an id of {kind}.\n")
+    return kind, Id(id_)

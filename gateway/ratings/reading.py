@@ -1,0 +1,104 @@
+"""The road of a read: local tier, Redis, then Apple for what is left.
+
+1. `at_once` answers when every id is fresh in this process, without a single await.
+2. Else each shelf is read by a `ShelfRead`, all side by side (see `shelf_read`).
+3. What they found is merged in the order asked; without leniency the first failed id fails the whole.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from gateway.clock import Clock
+from gateway.demand import Party
+from gateway.ratings.query import NO_DIRECTIVES, Answer, Failure, Forward, Query, Tally
+from gateway.ratings.shelf_read import ShelfRead, Sources
+from gateway.telemetry.metrics import Metrics
+
+
+class Reader:
+    """Answers queries from the tiers and from Apple."""
+
+    def __init__(self, sources: Sources, clock: Clock, metrics: Metrics) -> None:
+        self._sources = sources
+        self._cache = sources.cache
+        self._clock = clock
+        self._count_hits = metrics.cache_ids.labels("local", "hit").inc
+        self._count_negatives = metrics.cache_ids.labels("local", "negative").inc
+
+    def at_once(self, query: Query) -> Answer | None:
+        """Answer from the local tier alone; None where it does not know every id, fresh and believed."""
+        if query.directives is not NO_DIRECTIVES:
+            return None
+        now = self._clock.monotonic()
+        believed_since = self._cache.believed_since(now)
+        resources: list[bytes] = []
+        count = 0
+        oldest = soonest = float("inf")
+        for part in query.parts:
+            entries = self._cache.local.shelf(query.shelf(part))
+            count += len(part.ids)
+            for id_ in part.ids:
+                entry = entries.get(id_)
+                if entry is None or entry.fresh_until <= now or entry.stored_at < believed_since:
+                    return None
+                if entry.resource is not None:
+                    resources.append(entry.resource)
+                oldest = min(oldest, entry.fetched_at)
+                soonest = min(soonest, entry.fresh_until)
+        self._count_hits(len(resources))
+        self._count_negatives(count - len(resources))
+        return Answer(resources, Tally(local=count), Forward.HIT, age=now - oldest, ttl=soonest - now)
+
+    async def read(self, query: Query) -> Answer:
+        """Answer `query`. Raises the first failed id's `GatewayError`, in the order asked, unless lenient."""
+        if (answer := self.at_once(query)) is not None:
+            return answer
+        party = Party()
+        now = self._clock.monotonic()
+        reads = [ShelfRead(self._sources, query, part, party, now) for part in query.parts]
+        if len(reads) == 1:
+            await reads[0].run()
+        else:
+            await asyncio.gather(*(read.run() for read in reads))
+        return merge(query, reads, party.calls, self._clock.monotonic())
+
+
+def merge(query: Query, reads: Sequence[ShelfRead], calls: int, now: float) -> Answer:
+    """Put the shelves' findings together, in the order asked. Raises `GatewayError` as `Reader.read` does."""
+    tally = Tally(calls=calls)
+    resources: list[bytes] = []
+    failures: list[Failure] = []
+    for read in reads:
+        tally.add(read.plan.tally)
+        for id_ in read.part.ids:
+            if (error := read.failed.get(id_)) is not None:
+                if not query.lenient:
+                    raise error
+                failures.append(Failure(read.part.kind, id_, error))
+            elif (resource := read.resource(id_)) is not None:
+                resources.append(resource)
+    used = [entry for read in reads for entry in read.plan.served.values()]
+    forward = _forward(reads, tally)
+    stood_in_for = next((read.stood_in_for for read in reads if read.stood_in_for is not None), None)
+    return Answer(
+        resources,
+        tally,
+        forward,
+        age=max((now - entry.fetched_at for entry in used), default=0.0),
+        ttl=min((entry.fresh_until - now for entry in used), default=0.0),
+        stored=not query.directives.no_store,
+        failures=tuple(failures),
+        upstream_status=None if stood_in_for is None else stood_in_for.received_status,
+    )
+
+
+def _forward(reads: Sequence[ShelfRead], tally: Tally) -> Forward:
+    if any(not read.admitted and read.fetched for read in reads):
+        return Forward.BYPASS
+    if any(read.stood_in_for is not None for read in reads):
+        return Forward.STALE
+    if not tally.upstream:
+        return Forward.HIT
+    if any(read.plan.overruled for read in reads):
+        return Forward.REQUEST
+    return Forward.PARTIAL if tally.local + tally.shared else Forward.MISS

@@ -1,0 +1,94 @@
+"""One shelf's share of a read: consult the tiers, fetch what is left, let stale entries stand in."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from gateway.cache.overlay import overlay
+from gateway.cache.tiers import Cache, Ticket
+from gateway.demand import Party
+from gateway.errors import DeadlineExceeded, GatewayError, Refused, UpstreamError
+from gateway.loading.flights import Flights
+from gateway.model import Id, Lane, Resource
+from gateway.ratings.plan import Plan
+from gateway.ratings.query import Part, Query
+from gateway.ratings.refreshing import Refresher
+from gateway.upstream.quarantine import Quarantine
+
+
+class Sources(NamedTuple):
+    """Where ratings come from, and who refreshes them behind the answer."""
+
+    cache: Cache
+    flights: Flights
+    quarantine: Quarantine
+    refresher: Refresher
+
+
+class ShelfRead:
+    """Reads one part of a query; `run` never raises for an id that cannot be had: see `failed`."""
+
+    def __init__(self, sources: Sources, query: Query, part: Part, party: Party, now: float) -> None:
+        self._sources = sources
+        self._query = query
+        self._shelf = query.shelf(part)
+        self._party = party
+        self._held: Mapping[Id, Resource] = {}
+        self.part = part
+        self.plan = Plan(part.ids, query.directives, sources.cache.freshness, now)
+        self.fetched: dict[Id, Resource] = {}
+        self.failed: dict[Id, GatewayError] = {}
+        self.stood_in_for: UpstreamError | None = None
+        """The first failure of Apple's that stale entries stand in for."""
+        self.admitted = True
+        """False for a variant over the bound: answered, not kept."""
+
+    async def run(self) -> None:
+        cache, _, quarantine, refresher = self._sources
+        directives = self._query.directives
+        consulted = await cache.consult(self._shelf, self.plan, keep=not directives.no_store)
+        self.admitted = consulted.admitted
+        self._held = consulted.held
+        self.plan.resolve(stale_allowed=not quarantine.active(self._shelf.user.key, self.plan.now))
+        if self.plan.refresh:
+            refresher.refresh(self._shelf, self.plan.refresh, consulted.ticket)
+        if self.plan.left and directives.only_if_cached:
+            self._settle(dict.fromkeys(self.plan.left, _NOT_CACHED))
+        elif self.plan.left:
+            self._settle(await self._fetch(consulted.ticket))
+
+    async def _fetch(self, ticket: Ticket) -> Mapping[Id, Resource | GatewayError]:
+        waiter = self._sources.flights.join(
+            self._shelf,
+            self.plan.left,
+            ticket=ticket,
+            marks=ticket.marks,
+            keep=self.admitted and not self._query.directives.no_store,
+            lane=Lane.FOREGROUND,
+            party=self._party,
+        )
+        try:
+            await waiter.wait(self._query.deadline)
+        finally:
+            waiter.leave()
+        self.plan.tally.collapsed += waiter.collapsed
+        late = DeadlineExceeded("Apple Music did not answer within the time that the request allows.")
+        return {id_: waiter.outcomes.get(id_, late) for id_ in self.plan.left}
+
+    def _settle(self, outcomes: Mapping[Id, Resource | GatewayError]) -> None:
+        for id_, outcome in outcomes.items():
+            if not isinstance(outcome, GatewayError):
+                self.fetched[id_] = outcome
+            elif isinstance(outcome, UpstreamError) and outcome.stale_allowed and self.plan.stand_in(id_):
+                self.stood_in_for = self.stood_in_for or outcome
+            else:
+                self.failed[id_] = outcome
+        self.plan.tally.upstream += len(self.fetched)
+
+    def resource(self, id_: Id) -> Resource:
+        """What is known of an id that did not fail, with a write still within its hold laid over it."""
+        entry = self.plan.served.get(id_)
+        resource = self.fetched[id_] if entry is None else entry.resource
+        return overlay(self._held[id_], resource) if id_ in self._held else resource
+
+
+_NOT_CACHED = Refused(504, "50400", "Gateway Timeout", "Not cached, and only-if-cached forbids asking Apple.")

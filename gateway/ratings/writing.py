@@ -1,0 +1,81 @@
+"""The road of a write: drop what is cached, send, then keep what was written, with its hold.
+
+A write that was begun is finished though its caller leaves: half a write would leave the tiers not knowing.
+"""
+
+import asyncio
+
+from gateway.cache.rule import UNCHANGED, UNKNOWN, Outcome
+from gateway.cache.tiers import Cache
+from gateway.errors import BreakerOpen, GatewayError, NoCapacity, Relayed, Unreachable
+from gateway.model import Id, Kind, User, plain_resource
+from gateway.tasks import Tasks
+from gateway.upstream.client import Apple, Outbound, Relay
+from gateway.upstream.wire import written_resource
+
+
+class Writer:
+    """Sends writes, and whatever else goes to Apple as it came."""
+
+    def __init__(self, *, cache: Cache, apple: Apple, tasks: Tasks) -> None:
+        self._cache = cache
+        self._apple = apple
+        self._tasks = tasks
+
+    async def write(
+        self, user: User, kind: Kind, id_: Id, value: int | None, query: str, deadline: float
+    ) -> Relay:
+        """Rate `id_` (1 or -1), or take its rating away (None). Raises `UpstreamError`."""
+        body = None if value is None else b'{"type":"rating","attributes":{"value":%d}}' % value
+        call = Outbound(
+            method="DELETE" if value is None else "PUT",
+            path=f"/v1/me/ratings/{kind}/{id_}",
+            query=query,
+            user=user,
+            body=body,
+            operation="delete" if value is None else "write",
+        )
+        writing = self._tasks.spawn("write", self._write(call, kind, id_, value, deadline))
+        answer = await asyncio.shield(writing)
+        if isinstance(answer, GatewayError):
+            raise answer
+        return answer
+
+    async def bypass(self, user: User, path: str, query: str, deadline: float) -> Relay:
+        """Send a read to Apple as it came: it has a parameter that the cache knows nothing of."""
+        call = Outbound(method="GET", path=path, query=query, user=user, body=None, operation="bypass")
+        return await self._apple.send(call, deadline)
+
+    async def _write(
+        self, call: Outbound, kind: Kind, id_: Id, value: int | None, deadline: float
+    ) -> Relay | GatewayError:
+        write = await self._cache.begin_write(call.user, kind, id_)
+        answer: Relay | GatewayError
+        outcome: Outcome = UNKNOWN
+        try:
+            answer = await self._apple.send(call, deadline)
+            outcome = None if value is None else _rated(kind, id_, value, answer)
+        except GatewayError as error:
+            answer = error
+            outcome = _failed(error, value)
+        finally:
+            await self._cache.end_write(write, outcome)
+        return answer
+
+
+def _rated(kind: Kind, id_: Id, value: int, relay: Relay) -> bytes:
+    """The resource as Apple sent it, else one with nothing but the value that it took."""
+    return written_resource(kind, id_, value, relay.body) or plain_resource(kind, id_, value)
+
+
+def _failed(error: GatewayError, value: int | None) -> Outcome:
+    """How a write that Apple did not confirm has ended."""
+    match error:
+        case Relayed(status=404) if value is None:
+            return None
+        case Relayed(status=status):
+            return UNCHANGED if status < 500 else UNKNOWN
+        case Unreachable(sent=False) | BreakerOpen() | NoCapacity():
+            return UNCHANGED
+        case _:
+            return UNKNOWN

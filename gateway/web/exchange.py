@@ -1,0 +1,77 @@
+"""One request and its answer as the log line and the metrics see them."""
+
+import itertools
+import os
+import re
+from collections.abc import Mapping
+
+from gateway.errors import GatewayError
+from gateway.ratings.query import Tally
+
+_PRINTABLE = re.compile(r"[\x21-\x7e]{1,128}")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}.*")
+_PROCESS = os.urandom(6).hex()
+_numbers = itertools.count(1)
+
+
+class Exchange:
+    """What is learnt of one request on its way; no user token ever comes in here."""
+
+    __slots__ = (
+        "cache", "error", "ids", "kind", "method", "request_id", "route", "started", "status", "tally",
+        "trace_id", "user",
+    )  # fmt: skip
+
+    def __init__(self, method: str, headers: Mapping[str, str], started: float) -> None:
+        self.started = started
+        self.method = method
+        self.request_id = request_id(headers.get("X-Request-Id"))
+        self.trace_id = trace_id(headers.get("traceparent"))
+        self.route = "unmatched"
+        self.kind: str | None = None
+        self.user: str | None = None
+        self.ids = 0
+        self.tally = NO_TALLY
+        self.cache = "none"
+        self.status = 0
+        self.error: GatewayError | None = None
+
+    def log_fields(self, now: float) -> dict[str, object]:
+        """The fields of the canonical line; `now` in monotonic seconds."""
+        tally = self.tally
+        fields: dict[str, object] = {
+            "request_id": self.request_id,
+            "trace_id": self.trace_id,
+            "method": self.method,
+            "route": self.route,
+            "type": self.kind,
+            "status": self.status,
+            "duration_ms": round((now - self.started) * 1000, 3),
+            "ids": self.ids,
+            "local": tally.local,
+            "shared": tally.shared,
+            "upstream": tally.upstream,
+            "stale": tally.stale,
+            "upstream_calls": tally.calls,
+            "user": self.user,
+        }
+        if self.error is not None:
+            fields["error"] = f"{self.error.code} {self.error.detail}"
+        return fields
+
+
+NO_TALLY = Tally()
+
+
+def request_id(given: str | None) -> str:
+    """The caller's id where it is 1 to 128 printable characters, else one of our own."""
+    if given is not None and _PRINTABLE.fullmatch(given):
+        return given
+    return f"{_PROCESS}-{next(_numbers):08x}"
+
+
+def trace_id(traceparent: str | None) -> str | None:
+    """The trace id of a W3C `traceparent`, where it is one."""
+    if traceparent is None or not (found := _TRACEPARENT.fullmatch(traceparent)):
+        return None
+    return found[1]

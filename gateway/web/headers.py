@@ -1,0 +1,103 @@
+"""Request headers to values: who calls, whose ratings, which directives, how long."""
+
+import hmac
+from collections.abc import Sequence
+
+from multidict import CIMultiDictProxy
+
+from gateway.errors import Refused
+from gateway.model import User
+from gateway.ratings.query import NO_DIRECTIVES, Directives
+from gateway.web.parsing import bad_parameter
+
+Headers = CIMultiDictProxy[str]
+
+MAX_TIMEOUT_MS = 600_000
+
+
+class CallerCheck:
+    """Lets in whoever presents one of the caller tokens; everybody where there are none."""
+
+    def __init__(self, tokens: Sequence[str]) -> None:
+        self._tokens = [token.encode() for token in tokens]
+
+    def __call__(self, headers: Headers) -> None:
+        """Raise `Refused` 401 unless the caller is let in. Compares all tokens, each in constant time."""
+        if not self._tokens:
+            return
+        presented = [_bytes(token) for token in headers.getall("X-Gateway-Token", ())]
+        for value in headers.getall("Authorization", ()):
+            scheme, _, token = value.partition(" ")
+            if scheme.lower() == "bearer":
+                presented.append(_bytes(token.strip()))
+        matches = [hmac.compare_digest(given, known) for given in presented for known in self._tokens]
+        if not any(matches):
+            raise Refused(
+                401,
+                "40100",
+                "Unauthorized",
+                "Present a caller token: X-Gateway-Token, or Authorization: Bearer.",
+                headers={"WWW-Authenticate": 'Bearer realm="ratings-gateway"'},
+            )
+
+
+def read_user(headers: Headers) -> User:
+    """The user whose token the request carries. Raises `Refused`: 403 for none, 400 for two."""
+    tokens = headers.getall("Music-User-Token", ())
+    if len(tokens) > 1:
+        raise bad_parameter("The request carries two Music-User-Token headers.", "Music-User-Token")
+    token = tokens[0].strip() if tokens else ""
+    if not token:
+        raise Refused(403, "40300", "Forbidden", "The request carries no Music-User-Token.")
+    if not (token.isascii() and token.isprintable()):
+        raise Refused(403, "40300", "Forbidden", "The Music-User-Token has characters that no token has.")
+    return User.of(token)
+
+
+def read_directives(headers: Headers) -> Directives:
+    """The request's `Cache-Control`; what is unknown or malformed in it says nothing."""
+    if "Cache-Control" not in headers:
+        return NO_DIRECTIVES
+    given: dict[str, str | None] = {}
+    for piece in ",".join(headers.getall("Cache-Control")).split(","):
+        name, equals, value = piece.strip().partition("=")
+        given[name.strip().lower()] = value.strip().strip('"') if equals else None
+    directives = Directives(
+        no_cache="no-cache" in given,
+        no_store="no-store" in given,
+        only_if_cached="only-if-cached" in given,
+        max_age=_seconds(given.get("max-age")),
+        max_stale=_seconds(given["max-stale"], bare=float("inf")) if "max-stale" in given else None,
+    )
+    return NO_DIRECTIVES if directives == NO_DIRECTIVES else directives
+
+
+def read_timeout(headers: Headers) -> float | None:
+    """`X-Request-Timeout-Ms` in seconds. Raises `Refused` where it is no number from 1 to 600,000."""
+    given = headers.get("X-Request-Timeout-Ms")
+    if given is None:
+        return None
+    if not (given.isascii() and given.isdigit() and 1 <= int(given[:9]) <= MAX_TIMEOUT_MS):
+        raise bad_parameter(
+            f"X-Request-Timeout-Ms must be a number from 1 to {MAX_TIMEOUT_MS}.", "X-Request-Timeout-Ms"
+        )
+    return int(given) / 1000
+
+
+def wants_leniency(headers: Headers) -> bool:
+    """Whether `Prefer` asks for `handling=lenient` (RFC 7240)."""
+    preferences = ",".join(headers.getall("Prefer", ())).split(",")
+    return any(
+        preference.split(";")[0].replace(" ", "").replace('"', "").lower() == "handling=lenient"
+        for preference in preferences
+    )
+
+
+def _bytes(header: str) -> bytes:
+    return header.encode("utf-8", "surrogateescape")
+
+
+def _seconds(value: str | None, bare: float | None = None) -> float | None:
+    if value is None:
+        return bare
+    return float(value) if value.isascii() and value.isdigit() and len(value) < 12 else None

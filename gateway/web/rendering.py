@@ -1,0 +1,154 @@
+"""Answers and errors to status, headers and body."""
+
+import math
+import random
+import string
+
+import msgspec
+
+from gateway.errors import GatewayError, Refused, Relayed, UpstreamError
+from gateway.model import Id
+from gateway.ratings.query import Answer, Failure, Forward
+from gateway.upstream.client import Relay
+
+JSON = "application/json"
+READ_CACHE_CONTROL = "private, no-cache"
+"""A caller's own cache would not hear of writes, so it must ask each time."""
+
+
+class Reply(msgspec.Struct):
+    """What goes back to a caller."""
+
+    status: int
+    body: bytes
+    headers: dict[str, str]
+
+
+def answer_reply(answer: Answer) -> Reply:
+    """Render a read. Fragments are joined as they are stored; nothing is decoded on the way."""
+    body = b'{"data":[' + b",".join(answer.resources) + b"]"
+    headers = {
+        "Content-Type": JSON,
+        "Cache-Control": READ_CACHE_CONTROL,
+        "Vary": "Music-User-Token",
+        "Age": str(int(answer.age)),
+        "Cache-Status": cache_status(answer),
+    }
+    if answer.failures:
+        body += b',"errors":' + msgspec.json.encode([_missing(failure) for failure in answer.failures])
+    return Reply(200, body + b"}", headers)
+
+
+def one_reply(answer: Answer, id_: Id) -> Reply:
+    """Render a read of one id: Apple answers 404 where it is unrated. Raises the failure where there is one."""
+    if answer.failures:
+        raise answer.failures[0].error
+    reply = answer_reply(answer)
+    if answer.resources:
+        return reply
+    unrated = Refused(404, "40400", "Resource Not Found", f"There is no rating for {id_}.")
+    missing = error_reply(unrated)
+    return Reply(404, missing.body, reply.headers)
+
+
+def relayed_reply(relay: Relay, forward: Forward) -> Reply:
+    """Pass on what Apple answered to a write or to a request that bypassed the cache."""
+    headers = {
+        "Cache-Control": READ_CACHE_CONTROL,
+        "Vary": "Music-User-Token",
+        "Cache-Status": f"ratings-gateway; fwd={forward.value}",
+    }
+    if relay.body:
+        headers["Content-Type"] = JSON
+    return Reply(relay.status, relay.body, headers)
+
+
+def cache_status(answer: Answer) -> str:
+    """The RFC 9211 line of a read."""
+    forward, tally = answer.forward, answer.tally
+    detail = (
+        f'detail="local={tally.local} shared={tally.shared} upstream={tally.upstream} stale={tally.stale}"'
+    )
+    if forward is Forward.HIT:
+        return f"ratings-gateway; hit; ttl={math.floor(answer.ttl)}; {detail}"
+    if forward is Forward.BYPASS:
+        return "ratings-gateway; fwd=bypass"
+    line = f"ratings-gateway; fwd={forward.value}"
+    if forward is Forward.STALE:
+        if answer.upstream_status is not None:
+            line += f"; fwd-status={answer.upstream_status}"
+        return f"{line}; {detail}"
+    if answer.stored:
+        line += "; stored"
+    if tally.collapsed:
+        line += "; collapsed"
+    return f"{line}; {detail}"
+
+
+def error_reply(error: GatewayError) -> Reply:
+    """Render a failure: Apple's own answer where it is JSON, else an envelope of the same shape."""
+    headers = {"Content-Type": JSON, "Cache-Control": "no-store"}
+    if isinstance(error, Refused):
+        headers |= error.headers
+    if isinstance(error, UpstreamError):
+        headers["Proxy-Status"] = proxy_status(error)
+    if error.status in (429, 503):
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after or 1)))
+    if isinstance(error, Relayed) and _is_json_object(error.body):
+        return Reply(error.status, error.body, headers)
+    return Reply(error.status, msgspec.json.encode({"errors": [envelope(error)]}), headers)
+
+
+def envelope(error: GatewayError) -> dict[str, object]:
+    """One error object in Apple's shape."""
+    shown: dict[str, object] = {
+        "id": "".join(random.choices(_ERROR_ID, k=26)),  # noqa: S311 - tells errors apart, guards nothing
+        "title": error.title,
+        "detail": error.detail,
+        "status": str(error.status),
+        "code": error.code,
+    }
+    if isinstance(error, Refused) and error.source is not None:
+        source = error.source
+        shown["source"] = (
+            {"parameter": source.parameter} if source.pointer is None else {"pointer": source.pointer}
+        )
+    return shown
+
+
+def proxy_status(error: UpstreamError) -> str:
+    """The RFC 9209 line of a failure that Apple, or the way to it, caused."""
+    line = "ratings-gateway"
+    if error.proxy_error is not None:
+        line += f"; error={error.proxy_error}"
+    if error.received_status is not None:
+        line += f"; received-status={error.received_status}"
+    return line
+
+
+def answer_label(answer: Answer) -> str:
+    """The `cache` label of the duration histogram."""
+    forward, tally = answer.forward, answer.tally
+    if forward is Forward.REQUEST:
+        return "partial" if tally.local or tally.shared else "miss"
+    return forward.value
+
+
+def _missing(failure: Failure) -> dict[str, object]:
+    return envelope(failure.error) | {
+        "source": {"parameter": "ids"},
+        "meta": {"type": failure.kind.value, "id": failure.id},
+    }
+
+
+def _is_json_object(body: bytes) -> bool:
+    if not body.lstrip().startswith(b"{"):
+        return False
+    try:
+        msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
+
+
+_ERROR_ID = string.ascii_uppercase + string.digits

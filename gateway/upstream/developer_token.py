@@ -62,7 +62,7 @@ class DeveloperToken:
     expires_at: int
 
     def serves(self, now: float) -> bool:
-        """Whether it need not be replaced yet; false also where the clock was set back behind its beginning."""
+        """Whether it need not be replaced yet; false also where the clock was set back before its issue."""
         renewed_at = self.issued_at + RENEW_AFTER * (self.expires_at - self.issued_at)
         return self.issued_at <= now < renewed_at
 

@@ -23,7 +23,7 @@ class Fault(NamedTuple):
         return f"{self.setting} ({self.source}): {self.problem}; accepted: {self.accepted}"
 
 
-class BadSettings(Exception):  # noqa: N818  # reads as what it is where it is caught
+class BadSettings(Exception):
     """The configuration cannot be used; `faults` are all the reasons, in the order of the settings."""
 
     def __init__(self, faults: Sequence[Fault]) -> None:

@@ -27,7 +27,7 @@ class Accepts(NamedTuple):
     text: str
 
 
-class Contradiction(ValueError):  # noqa: N818  # a finding about settings, which pydantic collects
+class Contradiction(ValueError):
     """A value that is fine by itself and not beside another one; `setting` is the one to change."""
 
     def __init__(self, setting: str, problem: str, accepted: str) -> None:
@@ -149,8 +149,8 @@ def base_url(text: str) -> str:
     return text.rstrip("/")
 
 
-def origin(text: str | None) -> str | None:
-    if text is not None and re.fullmatch(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?", text) is None:
+def origin(text: str) -> str:
+    if re.fullmatch(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?", text) is None:
         raise ValueError("this is no origin")
     return text
 
@@ -179,9 +179,7 @@ _REDIS_FORMS: Mapping[str, tuple[str, str]] = {
 """For every scheme what may stand behind the hosts, and what is said where something else does."""
 
 
-def redis_url(secret: SecretStr | None) -> SecretStr | None:
-    if secret is None:
-        return None
+def redis_url(secret: SecretStr) -> SecretStr:
     scheme, found, rest = secret.get_secret_value().strip().partition("://")
     if not found or scheme not in _REDIS_FORMS:
         raise ValueError("this scheme is not known")

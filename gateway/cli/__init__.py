@@ -1,0 +1,33 @@
+"""The commands. Results go to stdout, progress and faults to stderr; each imports what it needs when it runs.
+
+Exit status: 0 done, 1 failed, 2 wrong usage, 78 bad configuration.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from gateway.cli.console import Failure, WrongUsage, report
+from gateway.cli.parser import build
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; `argv` without the program's name. Raises SystemExit(2) where argparse refuses it."""
+    arguments = build().parse_args(argv)
+    try:
+        status: int = arguments.run(arguments)
+        sys.stdout.flush()
+    except WrongUsage as error:
+        report(f"ratings-gateway {arguments.command}: {error}")
+        return 2
+    except Failure as error:
+        report(f"ratings-gateway {arguments.command}: {error}")
+        return 1
+    except KeyboardInterrupt:
+        report("interrupted")
+        return 1
+    except BrokenPipeError:
+        # The reader of a pipe (`… | head`) has seen enough; without this, Python's last flush complains.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return status

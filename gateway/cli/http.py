@@ -1,0 +1,106 @@
+"""Asking a running gateway: quick to start; no redirects and no proxies, because tokens travel along."""
+
+import json
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from email.message import Message
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from gateway.cli.console import Failure, WrongUsage
+
+
+class Answer(NamedTuple):
+    """What came back, whatever its status."""
+
+    status: int
+    headers: Message
+    body: bytes
+
+    def json(self) -> Any:
+        """The body, or an empty object where it is no JSON object."""
+        try:
+            document = json.loads(self.body)
+        except ValueError:
+            return {}
+        return document if isinstance(document, dict) else {}
+
+    def detail(self) -> str:
+        """What the error says of itself, in one line."""
+        errors = self.json().get("errors")
+        if isinstance(errors, list) and errors and isinstance(errors[0], dict):
+            return str(errors[0].get("detail") or errors[0].get("title"))
+        return self.body.decode(errors="replace").strip().partition("\n")[0][:200]
+
+
+def ask(
+    method: str,
+    url: str,
+    headers: Mapping[str, str] | None = None,
+    *,
+    document: object = None,
+    timeout_seconds: float,
+) -> Answer:
+    """Send one request, `document` as JSON where there is one. Raises `Failure` where no answer comes."""
+    if not url.startswith(("http://", "https://")):
+        raise WrongUsage(f"{url} is no URL such as http://127.0.0.1:8080")
+    body = None if document is None else json.dumps(document).encode()
+    sent = {**(headers or {}), **({} if body is None else {"Content-Type": "application/json"})}
+    try:
+        request = urllib.request.Request(url, body, sent, method=method)  # noqa: S310  # the scheme was checked
+        with _OPENER.open(request, timeout=timeout_seconds) as response:
+            return Answer(response.status, response.headers, response.read())
+    except urllib.error.HTTPError as error:
+        with error:
+            return Answer(error.code, error.headers, error.read())
+    except (OSError, HTTPException, ValueError) as error:
+        raise Failure(f"no answer from {url}: {_reason(error)}") from None
+
+
+def user_token(file: Path | None) -> str:
+    """The Music User Token, from `--user-token-file` or MUSIC_USER_TOKEN."""
+    token = secret(file, "MUSIC_USER_TOKEN")
+    if token is None:
+        raise WrongUsage("whose ratings? Set MUSIC_USER_TOKEN or give --user-token-file FILE.")
+    return token
+
+
+def secret(file: Path | None, variable: str) -> str | None:
+    """A secret from `file`, else from the environment; None where neither has one."""
+    if file is None:
+        return os.environ.get(variable, "").strip() or None
+    try:
+        token = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise WrongUsage(f"{file} cannot be read: {_reason(error)}") from None
+    if not token or not token.isascii() or not token.isprintable():
+        raise WrongUsage(f"{file} holds no token: one line of ASCII is expected")
+    return token
+
+
+def ops_url(given: str | None) -> str:
+    """Where the ops listener is: as given, else as the gateway's own variables say, else the default."""
+    if given:
+        return given.rstrip("/")
+    host = os.environ.get("GATEWAY_OPS__HOST") or "127.0.0.1"
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # a listener's address, here replaced
+    port = os.environ.get("GATEWAY_OPS__PORT") or "8081"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _reason(error: Exception) -> str:
+    cause = getattr(error, "reason", error)
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror
+    return str(cause) or type(cause).__name__
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirects)

@@ -1,0 +1,73 @@
+"""`token`: mints a developer token, or says what one holds."""
+
+import json
+import sys
+import time
+from argparse import Namespace
+from datetime import UTC, datetime, timedelta
+
+import jwt
+
+from gateway.cli.config import with_settings
+from gateway.cli.console import Failure, say
+from gateway.settings import Settings
+from gateway.upstream.developer_token import SigningKey, mint
+
+
+def run(arguments: Namespace) -> int:
+    given = "" if not arguments.decode or sys.stdin.isatty() else sys.stdin.read().strip()
+    if given:
+        say(described(given, time.time()))
+        return 0
+
+    def print_new(settings: Settings) -> int:
+        now = time.time()
+        text = mint(signing_key(settings), now).text
+        say(described(text, now) if arguments.decode else text)
+        return 0
+
+    return with_settings(arguments, print_new)
+
+
+def signing_key(settings: Settings) -> SigningKey:
+    """The company's key as the settings give it. Raises ValueError."""
+    apple = settings.apple
+    return SigningKey.parse(
+        team_id=apple.team_id,
+        key_id=apple.key_id,
+        private_key=apple.private_key.get_secret_value(),
+        lifetime_seconds=apple.token_lifetime_seconds,
+        origin=apple.origin,
+    )
+
+
+def described(token: str, now: float) -> str:
+    """Header, claims and expiry of a token at `now` (epoch seconds); its signature is not looked at."""
+    try:
+        header = jwt.get_unverified_header(token)
+        claims = jwt.decode(token, options={"verify_signature": False})
+    except jwt.InvalidTokenError as error:
+        raise Failure(
+            f"this is no JSON Web Token ({error}). Give it alone on stdin, without `Bearer`."
+        ) from None
+    shown = {"header": header, "claims": claims}
+    return f"{json.dumps(shown, indent=2)}\n{_expiry(claims.get('exp'), now)}"
+
+
+def _expiry(expires_at: object, now: float) -> str:
+    if not isinstance(expires_at, int | float):
+        return "never expires: there is no exp claim, which Apple refuses"
+    at = datetime.fromtimestamp(expires_at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    left = expires_at - now
+    return f"expires in {_span(left)}, at {at}" if left > 0 else f"expired {_span(-left)} ago, at {at}"
+
+
+def _span(seconds: float) -> str:
+    """The two largest units: `2 d 3 h`, `11 h 59 min`, `40 s`."""
+    span = timedelta(seconds=int(seconds))
+    hours, rest = divmod(span.seconds, 3600)
+    minutes, rest = divmod(rest, 60)
+    parts = [(span.days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
+    while len(parts) > 1 and not parts[0][0]:
+        parts.pop(0)
+    return " ".join(f"{number} {unit}" for number, unit in parts[:2])

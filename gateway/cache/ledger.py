@@ -1,7 +1,7 @@
 """What this process knows of recent writes, by the rule: versions, holds, open outcomes, marks of twins.
 
-It stands beside the entries, not in them: a fill asks it for admission, a read for holds. A record is kept for
-as long as it can matter; what was pruned lives on in the floor, below which every ticket is too old.
+It stands beside the entries, not in them: a fill asks it for admission, a read for holds. A record is kept
+for as long as it can matter; what was pruned lives on in the floor, below which every ticket is too old.
 """
 
 from collections import OrderedDict
@@ -77,7 +77,7 @@ class Ledger:
         before = self._records.get((user_key, kind))
         cell = None if before is None else before.cells.get(id_)
         record = self._raise(user_key, kind, now)
-        after = rule.end(cell, stamp, outcome, record.version, now, self._hold)
+        after = rule.end(cell, stamp, outcome, version=record.version, now=now, hold=self._hold)
         if after is None:
             record.cells.pop(id_, None)
         else:

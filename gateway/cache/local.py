@@ -14,7 +14,7 @@ from gateway.model import PLAIN, Id, Kind, Shelf, Variant
 MAX_VARIANTS = 8
 
 ENTRY_BYTES = 290
-"""Per entry, its JSON not counted: entry 56, a time 24, id 59, bytes header 33, dict slot about 100, slack."""
+"""Per entry, without its JSON: entry 56, a time 24, id 59, bytes header 33, dict slot about 100, slack."""
 BOOK_BYTES = 900
 """Per book: its object, user key, two dicts and the slot in the order of use."""
 
@@ -35,13 +35,13 @@ class _Book:
 class LocalTier:
     """Entries of this process. Nothing here expires by itself: readers judge what they find by its times."""
 
-    def __init__(self, *, max_entries: int, max_bytes: int) -> None:
+    def __init__(self, *, max_entries: int, max_bytes: int, on_evict: Callable[[int], None]) -> None:
         self._max_entries = max_entries
         self._max_bytes = max_bytes
         self._books: OrderedDict[tuple[bytes, Kind], _Book] = OrderedDict()
+        self._on_evict = on_evict
         self.entries = 0
         self.bytes = 0
-        self.evictions = 0
 
     def shelf(self, shelf: Shelf) -> Mapping[Id, Entry]:
         """What is kept of `shelf`, by id. The mapping is live: read it before the next await."""
@@ -103,7 +103,7 @@ class LocalTier:
         while self.entries > self._max_entries or self.bytes > self._max_bytes:
             if len(self._books) > 1:
                 oldest = next(iter(self._books))
-                self.evictions += len(self._books[oldest])
+                self._on_evict(len(self._books[oldest]))
                 self._drop_book(oldest)
             elif not self._trim(next(iter(self._books.values()))):
                 return
@@ -115,7 +115,7 @@ class LocalTier:
             return False
         excess = max(self.entries - self._max_entries, len(kept) // 16, 1)
         oldest = list(islice(kept, excess))
-        self.evictions += len(oldest)
+        self._on_evict(len(oldest))
         self._remove(book, kept, oldest)
         return True
 

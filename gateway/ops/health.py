@@ -1,4 +1,4 @@
-"""Probes. Readiness is the gateway's own: a sidecar that failed for Redis or Apple would take its pod down."""
+"""Probes. Readiness is the gateway's own: a sidecar that failed for Redis or Apple takes its pod down."""
 
 from collections.abc import Callable, Sequence
 

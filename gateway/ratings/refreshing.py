@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from gateway.cache.tiers import Ticket
 from gateway.demand import Party
 from gateway.errors import GatewayError
-from gateway.loading.flights import Flights, Waiter
+from gateway.loading.flights import Flights
+from gateway.loading.waiter import Waiter
 from gateway.model import Id, Lane, Shelf
 from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics

@@ -26,7 +26,7 @@ class Metrics:
         )
         self.http_request_duration = self._histogram(
             "http_request_duration_seconds",
-            "Time from a request's head to its answer's last byte; cache is hit, partial, miss, stale, bypass "
+            "Time from a request's head to its answer; cache is hit, partial, miss, stale, bypass "
             "or none.",
             REQUEST_SECONDS,
             "route",
@@ -35,7 +35,7 @@ class Metrics:
 
         self.cache_ids = self._counter(
             "cache_ids",
-            "Ids looked up, once per tier consulted: hit, negative (a fresh 'unrated'), stale, miss or error.",
+            "Ids looked up, once per tier: hit, negative (a fresh 'unrated'), stale, miss or error.",
             "tier",
             "result",
         )

@@ -16,6 +16,7 @@ from gateway.ratings.query import Forward, Part, Query
 from gateway.ratings.reading import Reader
 from gateway.ratings.writing import Writer
 from gateway.telemetry.metrics import Metrics
+from gateway.web.bodies import bad_body, read_parts, read_rating
 from gateway.web.counting import RequestCounts
 from gateway.web.exchange import Exchange
 from gateway.web.headers import (
@@ -25,7 +26,7 @@ from gateway.web.headers import (
     read_user,
     wants_leniency,
 )
-from gateway.web.parsing import SEVERAL, Target, TargetParser, bad_body, read_rating
+from gateway.web.parsing import SEVERAL, Target, TargetParser
 from gateway.web.rendering import (
     Reply,
     answer_label,
@@ -47,7 +48,7 @@ class Api:
         *,
         reader: Reader,
         writer: Writer,
-        parser: TargetParser,
+        max_ids: int,
         check_caller: CallerCheck,
         request_timeout_seconds: float,
         sample_hits: float,
@@ -57,7 +58,8 @@ class Api:
     ) -> None:
         self._reader = reader
         self._writer = writer
-        self._parser = parser
+        self._parser = TargetParser(max_ids=max_ids)
+        self._max_ids = max_ids
         self._check_caller = check_caller
         self._request_timeout = request_timeout_seconds
         self._sample_hits = sample_hits
@@ -103,7 +105,7 @@ class Api:
             return await self._relay(request, exchange, target, user, deadline)
         parts: tuple[Part, ...]
         if target.route == SEVERAL:
-            parts, variant = self._parser.parts(await read_body(request))
+            parts, variant = read_parts(await read_body(request), max_ids=self._max_ids)
         else:
             assert target.kind is not None
             parts, variant = (Part(target.kind, target.ids),), target.variant

@@ -1,4 +1,4 @@
-"""Counters of the API listener; children are bound on first use, since `labels()` costs more than counting."""
+"""Counters of the API listener; children are bound on first use, `labels()` costs more than counting."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Request targets and bodies to values; everything that is refused here names the field that is at fault."""
+"""Request targets to values; whatever is refused names the part that is at fault."""
 
 from collections.abc import Iterable
 from functools import lru_cache
@@ -8,7 +8,6 @@ import msgspec
 
 from gateway.errors import Refused, Source
 from gateway.model import PLAIN, Id, Kind, Variant
-from gateway.ratings.query import Part
 
 ROOT = "/v1/me/ratings"
 READ_PARAMETERS = frozenset({"ids", "include", "extend", "l"})
@@ -34,6 +33,8 @@ class Target(msgspec.Struct, frozen=True, gc=False):
     """Why the request cannot be served, where its target alone says so."""
 
 
+_TYPE = Source(parameter="type")
+
 MANY = ROOT + "/{type}"
 ONE = ROOT + "/{type}/{id}"
 SEVERAL = ROOT
@@ -44,11 +45,6 @@ METHODS = {MANY: ("GET",), ONE: ("GET", "PUT", "DELETE"), SEVERAL: ("POST",)}
 def bad_parameter(detail: str, parameter: str = "ids", code: str = "40005") -> Refused:
     """A 400 about a query parameter or header."""
     return Refused(400, code, "Invalid Parameter Value", detail, source=Source(parameter=parameter))
-
-
-def bad_body(detail: str, pointer: str, code: str = "40006") -> Refused:
-    """A 400 about a part of the body."""
-    return Refused(400, code, "Invalid Request Body", detail, source=Source(pointer=pointer))
 
 
 class TargetParser:
@@ -119,31 +115,9 @@ class TargetParser:
             raise bad_parameter(f"{len(ids)} distinct ids; at most {self._max_ids} are served at once.")
         return msgspec.structs.replace(target, ids=ids, variant=variant)
 
-    def parts(self, body: bytes) -> tuple[tuple[Part, ...], Variant]:
-        """Read the body of `POST /v1/me/ratings`. Raises `Refused`."""
-        wanted = read_body(body)
-        parts = tuple(
-            Part(read_kind(name), ids)
-            for name, listed in wanted.ids.items()
-            if (ids := distinct_ids(read_kind(name), listed, pointer=f"/ids/{name}"))
-        )
-        count = sum(len(part.ids) for part in parts)
-        if not count:
-            raise bad_body("The body names no id.", "/ids", code="40005")
-        if count > self._max_ids:
-            raise bad_body(
-                f"{count} distinct ids; at most {self._max_ids} are served at once.", "/ids", code="40005"
-            )
-        variant = normal_variant(include=wanted.include, extend=wanted.extend, language=wanted.l)
-        if len(variant) > MAX_VARIANT_LENGTH:
-            raise bad_body(
-                f"include, extend and l together exceed {MAX_VARIANT_LENGTH} characters.", "/include"
-            )
-        return parts, variant
-
 
 def route(path: str, query: str) -> Target:
-    """The route that `path` names; a type or id that is none is its `refusal`. Raises `Refused` for no route."""
+    """The route that `path` names; a type or id that is none is its `refusal`. Raises `Refused`."""
     if path == ROOT:
         return Target(SEVERAL, path=path, query=query)
     segments = path[len(ROOT) + 1 :].split("/") if path.startswith(ROOT + "/") else []
@@ -162,7 +136,7 @@ def route(path: str, query: str) -> Target:
     return Target(ONE, kind, Id(id_), path=f"{ROOT}/{kind}/{quote(id_)}", query=query)
 
 
-def read_kind(name: str) -> Kind:
+def read_kind(name: str, source: Source = _TYPE) -> Kind:
     """Raises `Refused` 400 `40008` where `name` is none of the nine types."""
     try:
         return Kind(name)
@@ -172,7 +146,7 @@ def read_kind(name: str) -> Kind:
             "40008",
             "Unknown Resource Type",
             f"Unknown resource type '{name[:80]}'; known: {', '.join(Kind)}.",
-            source=Source(parameter="type"),
+            source=source,
         ) from None
 
 
@@ -182,7 +156,8 @@ def distinct_ids(kind: Kind, listed: Iterable[str], pointer: str | None = None) 
     if wrong := [id_ for id_ in ids if not kind.admits(id_)]:
         named = ", ".join(repr(id_[:80]) for id_ in wrong[:10]) + (", …" if len(wrong) > 10 else "")
         detail = f"No ids of {kind}: {named}."
-        raise bad_parameter(detail) if pointer is None else bad_body(detail, pointer, code="40005")
+        source = Source(parameter="ids") if pointer is None else Source(pointer=pointer)
+        raise Refused(400, "40005", "Invalid Parameter Value", detail, source=source)
     return ids
 
 
@@ -196,49 +171,6 @@ def refuse_parameters(query: str) -> None:
     """Raise `Refused` for any query parameter: the route takes none, and Apple has no such route to ask."""
     for name, _ in parse_qsl(query, keep_blank_values=True):
         raise bad_parameter(f"This route takes no query parameter; got {name[:80]!r}.", name[:80])
-
-
-def read_rating(body: bytes) -> int:
-    """The value that a PUT's body asks for; `type` may be `rating`, `ratings` or absent. Raises `Refused`."""
-    try:
-        wanted = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise bad_body("The body is not valid JSON.", "") from None
-    if not isinstance(wanted, dict):
-        raise bad_body("The body must be an object.", "")
-    if wanted.get("type", "rating") not in ("rating", "ratings"):
-        raise bad_body('The type must be "rating".', "/type")
-    attributes = wanted.get("attributes")
-    if not isinstance(attributes, dict):
-        raise bad_body("The body needs attributes with a value.", "/attributes")
-    value = attributes.get("value")
-    if isinstance(value, bool) or value not in (1, -1):
-        raise bad_body("The value must be 1 (like) or -1 (dislike).", "/attributes/value")
-    return int(value)
-
-
-class Wanted(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of `POST /v1/me/ratings`."""
-
-    ids: dict[str, list[str]]
-    include: list[str] = []
-    extend: list[str] = []
-    l: str = ""  # noqa: E741 - Apple's name
-
-
-def read_body(body: bytes) -> Wanted:
-    """Decode a POST body. Raises `Refused` with a pointer to what is wrong."""
-    try:
-        return _wanted.decode(body)
-    except msgspec.ValidationError as error:
-        detail, _, at = str(error).partition(" - at `$")
-        pointer = at.rstrip("`").replace(".", "/").replace("[", "/").replace("]", "")
-        raise bad_body(f"{detail}.", pointer) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise bad_body("The body is not valid JSON.", "") from None
-
-
-_wanted = msgspec.json.Decoder(Wanted)
 
 
 def _origin_form(raw: str) -> str:

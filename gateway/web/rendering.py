@@ -40,7 +40,7 @@ def answer_reply(answer: Answer) -> Reply:
 
 
 def one_reply(answer: Answer, id_: Id) -> Reply:
-    """Render a read of one id: Apple answers 404 where it is unrated. Raises the failure where there is one."""
+    """Render a read of one id: Apple answers 404 where it is unrated. Raises the failure, if any."""
     if answer.failures:
         raise answer.failures[0].error
     reply = answer_reply(answer)

@@ -1,0 +1,134 @@
+import pytest
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from gateway.errors import Refused
+from gateway.ratings.query import NO_DIRECTIVES, Directives
+from gateway.web.exchange import request_id, trace_id
+from gateway.web.headers import CallerCheck, read_directives, read_timeout, read_user, wants_leniency
+
+
+def headers(*pairs: tuple[str, str]) -> CIMultiDictProxy[str]:
+    return CIMultiDictProxy(CIMultiDict(pairs))
+
+
+def test_the_token_names_the_user_and_is_not_shown():
+    user = read_user(headers(("music-user-token", " secret ")))
+    assert user.token == "secret"
+    assert "secret" not in repr(user)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "status"), [([], 403), ([""], 403), ([" "], 403), (["a", "b"], 400), (["t\udcff"], 403)]
+)
+def test_exactly_one_token_is_needed(tokens, status):
+    with pytest.raises(Refused) as refused:
+        read_user(headers(*(("Music-User-Token", token) for token in tokens)))
+    assert refused.value.status == status
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("no-cache", Directives(no_cache=True)),
+        ("No-Store, only-if-cached", Directives(no_store=True, only_if_cached=True)),
+        ("max-age=5", Directives(max_age=5)),
+        ('max-age="5"', Directives(max_age=5)),
+        ("max-stale", Directives(max_stale=float("inf"))),
+        ("max-stale=7", Directives(max_stale=7)),
+        ("max-age=soon, max-stale=-1, min-fresh=4", NO_DIRECTIVES),
+        ("", NO_DIRECTIVES),
+    ],
+)
+def test_cache_control_is_read(line, expected):
+    assert read_directives(headers(("Cache-Control", line))) == expected
+
+
+def test_directives_of_several_lines_count_together():
+    given = read_directives(headers(("Cache-Control", "no-store"), ("cache-control", "max-age=1")))
+    assert given == Directives(no_store=True, max_age=1)
+
+
+def test_a_request_without_directives_keeps_the_short_way():
+    assert read_directives(headers()) is NO_DIRECTIVES
+    assert read_directives(headers(("Cache-Control", "min-fresh=1"))) is NO_DIRECTIVES
+
+
+def test_a_timeout_is_in_milliseconds():
+    assert read_timeout(headers(("X-Request-Timeout-Ms", "300"))) == 0.3
+    assert read_timeout(headers()) is None
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "1.5", "soon", "", "600001", "9" * 50, "²"])
+def test_a_timeout_that_is_none_is_refused(given):
+    with pytest.raises(Refused, match="X-Request-Timeout-Ms"):
+        read_timeout(headers(("X-Request-Timeout-Ms", given)))
+
+
+@pytest.mark.parametrize(
+    ("line", "lenient"),
+    [
+        ("handling=lenient", True),
+        ('respond-async, Handling = "lenient"; x=1', True),
+        ("handling=strict", False),
+        ("", False),
+    ],
+)
+def test_leniency_is_a_preference(line, lenient):
+    assert wants_leniency(headers(("Prefer", line))) is lenient
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        ("X-Gateway-Token", "two"),
+        ("Authorization", "Bearer one"),
+        ("authorization", "bearer  two"),
+    ],
+)
+def test_a_known_caller_is_let_in(pair):
+    CallerCheck(["one", "two"])(headers(pair))
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        (),
+        (("X-Gateway-Token", "three"),),
+        (("X-Gateway-Token", ""),),
+        (("Authorization", "Basic one"),),
+        (("Authorization", "one"),),
+        (("X-Gateway-Token", "\udcff"),),
+    ],
+)
+def test_an_unknown_caller_is_not(pairs):
+    with pytest.raises(Refused) as refused:
+        CallerCheck(["one", "two"])(headers(*pairs))
+    assert refused.value.status == 401
+    assert "WWW-Authenticate" in refused.value.headers
+
+
+def test_without_caller_tokens_everybody_is_let_in():
+    CallerCheck([])(headers())
+
+
+def test_a_callers_request_id_is_taken_over():
+    assert request_id("abc-123") == "abc-123"
+
+
+@pytest.mark.parametrize("given", [None, "", "x" * 129, "a b", "a\x7f", "ä"])
+def test_a_request_id_is_made_where_none_can_be_taken_over(given):
+    made = {request_id(given), request_id(given)}
+    assert len(made) == 2
+    assert given not in made
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "4bf92f3577b34da6a3ce929d0e0e4736"),
+        ("00-xyz", None),
+        (None, None),
+    ],
+)
+def test_the_trace_id_is_taken_from_traceparent(given, expected):
+    assert trace_id(given) == expected

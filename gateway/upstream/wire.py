@@ -104,7 +104,7 @@ def blames_ids(body: bytes) -> bool:
 
 
 def retry_after(text: str | None, now: float) -> float | None:
-    """Seconds that a `Retry-After` of either form asks to wait; `now` in epoch seconds. None: says nothing."""
+    """Seconds that a `Retry-After` of either form asks to wait; `now` in epoch seconds. None if odd."""
     if text is None:
         return None
     text = text.strip()

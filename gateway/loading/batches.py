@@ -1,0 +1,90 @@
+"""Misses of one shelf gather for a moment, so that they become one call.
+
+A batch departs when its window ends or when it is full. Until then anybody may come aboard: the call will
+begin after they asked.
+"""
+
+import asyncio
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any
+
+from gateway.demand import Demand, Party
+from gateway.loading.waiter import Waiter
+from gateway.model import Id, Lane, Shelf, ShelfKey
+
+
+class Flight:
+    """One id on its way, and everybody who waits for it."""
+
+    __slots__ = ("batch", "keep", "mark", "ticket", "waiters")
+
+    batch: "Batch"
+
+    def __init__(self, waiter: Waiter, mark: Hashable, ticket: Any, *, keep: bool) -> None:
+        self.waiters = [waiter]
+        self.mark = mark
+        self.ticket = ticket
+        self.keep = keep
+
+
+class Batch:
+    """Flights of one shelf that become one call."""
+
+    __slots__ = ("demand", "departed", "flights", "shelf", "timer")
+
+    def __init__(self, shelf: Shelf, demand: Demand, timer: asyncio.TimerHandle) -> None:
+        self.shelf = shelf
+        self.demand = demand
+        self.timer = timer
+        self.flights: dict[Id, Flight] = {}
+        self.departed = False
+
+
+class Batches:
+    """The batches that are gathering, at most one per shelf.
+
+    `size` is asked for the most ids of one call whenever ids come; `depart` is called once for each batch.
+    """
+
+    def __init__(
+        self, depart: Callable[[Batch], None], *, window_seconds: float, size: Callable[[], int]
+    ) -> None:
+        self._depart = depart
+        self._window = window_seconds
+        self._size = size
+        self._gathering: dict[ShelfKey, Batch] = {}
+
+    def board(self, shelf: Shelf, flights: Mapping[Id, Flight], lane: Lane, party: Party) -> None:
+        """Take ids that are in no gathering batch; every batch that they fill departs now."""
+        key = shelf.key
+        size = self._size()
+        batch = self._gathering.get(key)
+        if batch is not None and flights:
+            batch.demand.join(lane, party)
+        for id_, flight in flights.items():
+            if batch is None:
+                batch = self._open(key, shelf, Demand(lane, party))
+            batch.flights[id_] = flight
+            flight.batch = batch
+            if len(batch.flights) >= size:
+                self._release(key)
+                batch = None
+
+    def close(self) -> list[Batch]:
+        """Stop gathering; returns the batches that will not depart."""
+        left = list(self._gathering.values())
+        for batch in left:
+            batch.timer.cancel()
+        self._gathering.clear()
+        return left
+
+    def _open(self, key: ShelfKey, shelf: Shelf, demand: Demand) -> Batch:
+        timer = asyncio.get_running_loop().call_later(self._window, self._release, key)
+        batch = self._gathering[key] = Batch(shelf, demand, timer)
+        return batch
+
+    def _release(self, key: ShelfKey) -> None:
+        batch = self._gathering.pop(key)
+        batch.timer.cancel()
+        batch.departed = True
+        self._depart(batch)

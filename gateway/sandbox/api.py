@@ -1,7 +1,7 @@
 """What Apple's ratings API says to a request, by the state of the sandbox. No I/O, no waiting.
 
-The order of the checks: type (400 `40008`), method (405), user token (403, 400 `40015`), then ids and body; the
-developer token (401) was checked before. Apple documents no order; a client must not depend on it.
+The order of the checks: type (400 `40008`), method (405), user token (403, 400 `40015`), then ids and body;
+the developer token (401) was checked before. Apple documents no order; a client must not depend on it.
 """
 
 from random import Random

@@ -16,7 +16,7 @@ DELETE /_sandbox/faults/{id}         disarm one
 POST   /_sandbox/faults/{id}/release let the calls that wait there go on; {"calls": n}: the oldest n
 GET    /_sandbox/calls               the journal; ?limit=n: its newest n calls
 DELETE /_sandbox/calls               forget the calls
-POST   /_sandbox/reset               users, ratings and pairs as shipped, keys of the start, no faults, no calls
+POST   /_sandbox/reset               users, ratings, pairs, keys as at the start, no faults, no calls
 """
 
 from collections.abc import Awaitable, Callable

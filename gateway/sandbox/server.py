@@ -26,7 +26,7 @@ class Sandbox(SandboxState):
 
     @property
     def url(self) -> str:
-        """`http://host:port`, with a loopback host where all addresses are bound. Raises RuntimeError before the first start."""
+        """`http://host:port`, a loopback host where all are bound. Raises RuntimeError before any start."""
         if self._url is None:
             raise RuntimeError("the sandbox was never started")
         return self._url

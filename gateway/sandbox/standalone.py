@@ -22,10 +22,12 @@ async def run(
     max_ids: int = 100,
     seed: int = 0,
 ) -> None:
-    """Listen until `stop` is set. `out` gets `NAME=value` lines for a gateway's environment, and nothing else.
+    """Listen until `stop` is set. `out` gets `NAME=value` lines for a gateway's environment, nothing else.
 
-    The private key is kept in `key_file` over restarts (made where missing); without one it lies in a directory
-    that is gone when the sandbox is. Raises OSError (address, file) and ValueError (no key in the file).
+    The private key is kept in `key_file` over restarts (made where missing); without one it lies in a
+    directory that is gone when the sandbox is.
+
+    Raises OSError for an address or file that cannot be used, ValueError for a file that holds no key.
     """
     with _key_in(key_file) as path:
         sandbox = Sandbox(

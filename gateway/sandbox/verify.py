@@ -48,7 +48,7 @@ class TokenVerifier:
         self._verified.clear()
 
     def distrust(self, key_id: str) -> None:
-        """Refuse the tokens of a key from now on, as after its revocation. Raises KeyError for no such key."""
+        """Refuse the tokens of a key from now on, as after its revocation. KeyError: not known."""
         del self._keys[key_id]
         self._verified.clear()
 

@@ -57,9 +57,8 @@ async def truncated(http: web.Request, answer: Answer, effect: Truncate) -> web.
     if effect.honest:
         return whole(Answer(answer.status, body, answer.headers))
     response = await _opened(http, answer)
+    response.force_close()
     await response.write(body)
-    if http.transport is not None:
-        http.transport.close()
     return response
 
 

@@ -1,0 +1,164 @@
+from random import Random
+from typing import Any, get_args
+
+import msgspec
+import pytest
+
+from gateway.model import Kind
+from gateway.sandbox import answers
+from gateway.sandbox.faults import (
+    Effect,
+    Extra,
+    Lag,
+    MaxIds,
+    Misshape,
+    Next,
+    Prefix,
+    Reply,
+    Reset,
+    Shape,
+    Shuffle,
+    Strangers,
+    Valueless,
+)
+from gateway.sandbox.journal import Call
+from gateway.sandbox.reshape import replacement, reshape, substitute
+
+READ = Call(1, "GET", "/v1/me/ratings/songs", Kind.SONGS, "ada", ("1", "2", "3"), True, "", 0.0)
+RATED = answers.Answer(200, answers.ratings(Kind.SONGS, {"1": 1, "2": -1}))
+
+
+def reshaped(*effects: Effect, answer: answers.Answer = RATED) -> Any:
+    return msgspec.json.decode(reshape(answer, effects, READ, Random(1)).body)
+
+
+def ids(document: Any) -> list[str]:
+    return [resource["id"] for resource in document["data"]]
+
+
+def test_an_answer_without_reshaping_effects_is_untouched():
+    assert reshape(RATED, [Lag(1)], READ, Random(1)) is RATED
+
+
+def test_an_error_is_never_reshaped():
+    refused = answers.refusal(answers.NO_SUBSCRIPTION, Random(1))
+    assert reshape(refused, [Prefix(), Valueless()], READ, Random(1)) is refused
+
+
+def test_next_says_that_there_is_more():
+    assert reshaped(Next())["next"] == "/v1/me/ratings/songs?offset=2"
+
+
+def test_strangers_are_rated_and_come_after_the_others():
+    document = reshaped(Strangers(("8", "9")))
+    assert ids(document) == ["1", "2", "8", "9"]
+    assert document["data"][3] == {
+        "attributes": {"value": 1},
+        "href": "/v1/me/ratings/songs/9",
+        "id": "9",
+        "type": "ratings",
+    }
+
+
+def test_a_prefix_stands_before_every_id():
+    assert ids(reshaped(Prefix())) == ["r.1", "r.2"]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_shuffle_keeps_all_resources_and_never_the_order(seed):
+    document = msgspec.json.decode(reshape(RATED, [Shuffle()], READ, Random(seed)).body)
+    assert ids(document) == ["2", "1"]
+
+
+def test_the_unrated_come_without_a_value():
+    document = reshaped(Valueless())
+    assert ids(document) == ["1", "2", "3"]
+    assert document["data"][2]["attributes"] == {}
+
+
+def test_one_unrated_id_comes_without_a_value_instead_of_404():
+    call = msgspec.structs.replace(READ, ids=("3",), many=False)
+    missing = answers.refusal(answers.RESOURCE_NOT_FOUND, Random(1))
+    answer = reshape(missing, [Valueless()], call, Random(1))
+    assert answer.status == 200
+    assert ids(msgspec.json.decode(answer.body)) == ["3"]
+
+
+def test_extra_members_are_in_every_resource():
+    assert [resource["meta"] for resource in reshaped(Extra({"meta": {"a": 1}}))["data"]] == [{"a": 1}] * 2
+
+
+def test_effects_are_applied_in_turn():
+    assert ids(reshaped(Prefix("x."), Strangers(("9",)))) == ["x.1", "x.2", "9"]
+
+
+def test_a_misshape_comes_last_wherever_it_was_added():
+    assert reshaped(Misshape("list"), Prefix())[0]["id"] == "r.1"
+
+
+@pytest.mark.parametrize("shape", get_args(Shape))
+def test_no_misshape_is_a_sound_answer(shape):
+    document = reshaped(Misshape(shape))
+    data = document.get("data") if isinstance(document, dict) else None
+    sound = (
+        isinstance(data, list)
+        and "errors" not in document
+        and all(
+            isinstance(resource, dict)
+            and resource.get("type") == "ratings"
+            and isinstance(resource.get("id"), str)
+            and isinstance(resource.get("attributes"), dict)
+            and type(resource["attributes"].get("value")) is int
+            and resource["attributes"]["value"] in (1, -1)
+            for resource in data
+        )
+    )
+    assert not sound
+
+
+def test_the_first_effect_that_answers_wins():
+    assert replacement([Lag(1), Reply(500), Reset()]) == Reply(500)
+    assert replacement([Lag(1)]) is None
+
+
+def test_a_reset_answers_nothing():
+    assert substitute(Reset(), READ, Random(1)) is None
+
+
+@pytest.mark.parametrize(
+    ("reply", "start"),
+    [
+        (Reply(401), b""),
+        (Reply(204), b""),
+        (Reply(500, body="empty"), b""),
+        (Reply(200), b'{"data":[]}'),
+        (Reply(403), b'{"errors":['),
+        (Reply(429), b'{"errors":['),
+        (Reply(429, body="capacity"), b'{"message":"API capacity exceeded"}'),
+        (Reply(504, body="html"), b"<!DOCTYPE html>"),
+        (Reply(200, body="html"), b"<!DOCTYPE html>"),
+    ],
+    ids=str,
+)
+def test_a_reply_has_the_status_and_the_body_asked_for(reply, start):
+    answer = substitute(reply, READ, Random(1))
+    assert answer is not None
+    assert answer.status == reply.status
+    assert answer.body.startswith(start)
+    assert bool(answer.body) == bool(start)
+
+
+def test_a_reply_says_when_to_come_back_only_where_asked_to():
+    with_hint, without = (substitute(Reply(429, retry_after=after), READ, Random(1)) for after in (7, None))
+    assert with_hint is not None
+    assert without is not None
+    assert with_hint.headers["Retry-After"] == "7"
+    assert "Retry-After" not in without.headers
+
+
+@pytest.mark.parametrize(("status", "names_ids"), [(400, True), (413, False), (504, False)])
+def test_a_bound_on_ids_names_them_only_in_a_400(status, names_ids):
+    answer = substitute(MaxIds(2, status), READ, Random(1))
+    assert answer is not None
+    assert answer.status == status
+    assert (b'"parameter":"ids"' in answer.body) == names_ids

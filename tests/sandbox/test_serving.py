@@ -1,0 +1,272 @@
+"""Real connections: what a client of the stand-in meets."""
+
+import asyncio
+import json
+
+import aiohttp
+import pytest
+from yarl import URL
+
+from gateway.model import Kind
+from gateway.sandbox import (
+    ADA,
+    BEN,
+    Credentials,
+    Lag,
+    Latency,
+    MaxIds,
+    Prefix,
+    Reply,
+    Reset,
+    Sandbox,
+    SlowBody,
+    Truncate,
+    Where,
+)
+
+EXAMPLE = """{
+    "data": [
+        {"attributes": {"value": 1}, "href": "/v1/me/ratings/albums/1138988512", "id": "1138988512", "type": "ratings"},
+        {"attributes": {"value": 1}, "href": "/v1/me/ratings/albums/475655712", "id": "475655712", "type": "ratings"}
+    ]
+}"""  # noqa: E501
+LIKE = {"type": "rating", "attributes": {"value": 1}}
+LIKED, UNRATED = "albums?ids=1138988512,475655712", "albums/9"
+
+
+async def test_ada_is_answered_as_in_apples_example(call):
+    answered = await call("GET", LIKED)
+    assert answered.status == 200
+    assert answered.headers["Content-Type"] == "application/json"
+    assert answered.document == json.loads(EXAMPLE)
+
+
+@pytest.mark.parametrize(
+    "query", ["ids=1138988512&ids=475655712", "ids=1138988512%2C475655712", "ids=%201138988512,,+475655712,"]
+)
+async def test_ids_come_in_every_form(call, query):
+    assert (await call("GET", f"albums?{query}")).document == json.loads(EXAMPLE)
+
+
+@pytest.mark.parametrize(("query", "code"), [("", "40003"), ("ids=", "40005"), ("ids=,%20,", "40005")])
+async def test_missing_and_empty_ids_are_told_apart(call, query, code):
+    assert (await call("GET", f"albums?{query}")).error["code"] == code
+
+
+async def test_an_empty_401_says_nothing_at_all(sandbox, call):
+    answered = await call("GET", LIKED, headers={"Authorization": "Bearer nonsense"})
+    assert (answered.status, answered.body, answered.headers["Content-Length"]) == (401, b"", "0")
+    assert sandbox.calls.last.objection
+
+
+async def test_a_token_bound_to_an_origin_needs_that_header(sandbox, call):
+    headers = {"Authorization": f"Bearer {sandbox.developer_token(origin=['https://a.example'])}"}
+    assert (await call("GET", LIKED, headers=headers)).status == 401
+    assert (await call("GET", LIKED, headers=headers | {"Origin": "https://a.example"})).status == 200
+
+
+async def test_a_developer_token_expires_by_the_clock(sandbox, call, clock):
+    headers = {"Authorization": f"Bearer {sandbox.developer_token(lifetime_seconds=60)}"}
+    clock.now = 60.0
+    assert (await call("GET", LIKED, headers=headers)).status == 401
+
+
+async def test_a_written_rating_is_read_back_and_unrated_again(sandbox, call):
+    assert (await call("PUT", UNRATED, json=LIKE)).ids == ["9"]
+    assert sandbox.rating(ADA, Kind.ALBUMS, "9") == 1
+    deleted = await call("DELETE", UNRATED)
+    assert (deleted.status, deleted.body) == (204, b"")
+    assert (await call("GET", UNRATED)).error["code"] == "40400"
+
+
+async def test_extend_and_language_are_taken_and_content_is_included(call):
+    answered = await call("GET", "albums?ids=1138988512&include=content,x&extend=y&l=de-DE")
+    (content,) = answered.document["data"][0]["relationships"]["content"]["data"]
+    assert (content["type"], "de-DE" in content["attributes"]["name"]) == ("albums", True)
+
+
+async def test_a_request_line_of_ten_thousand_ids_is_read(sandbox, http):
+    ids = "%2C".join(str(10**11 + n) for n in range(10_000))
+    async with Sandbox(max_ids=10_000) as roomy:
+        headers = {"Authorization": f"Bearer {roomy.developer_token()}", "Music-User-Token": ADA}
+        url = URL(f"{roomy.url}/v1/me/ratings/albums?ids={ids}", encoded=True)
+        async with http.get(url, headers=headers) as response:
+            assert (response.status, await response.json()) == (200, {"data": []})
+        assert len(roomy.calls.last.ids) == 10_000
+
+
+async def test_more_ids_than_the_bound_are_refused(call):
+    refused = await call("GET", "albums?ids=" + ",".join(map(str, range(101))))
+    assert (refused.status, refused.error["source"]) == (400, {"parameter": "ids"})
+
+
+async def test_the_journal_tells_what_was_asked(sandbox, call, clock):
+    clock.now = 3.0
+    await call("GET", "songs?ids=1,2&l=de&include=content", user=BEN)
+    told = sandbox.calls.last
+    assert (told.method, told.path, told.kind, told.user) == (
+        "GET",
+        "/v1/me/ratings/songs",
+        Kind.SONGS,
+        "ben",
+    )
+    assert (told.ids, told.many, told.query) == (("1", "2"), True, "include=content&l=de")
+    assert (told.status, told.started, told.ended, told.faults) == (200, 3.0, 3.0, ())
+
+
+@pytest.mark.parametrize(("user", "start"), [(None, ""), ("a-stranger", "unknown-")])
+async def test_the_journal_never_tells_a_strangers_token(sandbox, call, user, start):
+    await call("GET", LIKED, user=user)
+    assert sandbox.calls.last.user.startswith(start)
+    assert "stranger" not in sandbox.calls.last.user
+
+
+async def test_a_write_that_lags_shows_later(sandbox, call, clock):
+    sandbox.faults.add(Lag(5))
+    await call("PUT", "albums/1138988512", json={"attributes": {"value": -1}})
+    before = (await call("GET", "albums/1138988512")).document
+    clock.now = 5.0
+    after = (await call("GET", "albums/1138988512")).document
+    values = [document["data"][0]["attributes"]["value"] for document in (before, after)]
+    assert values == [1, -1]
+
+
+async def test_latency_passes_by_the_sandboxs_sleep(sandbox, call, clock):
+    sandbox.faults.add(Latency(2, jitter=1))
+    sandbox.faults.add(Latency(5, at="answer"))
+    await call("GET", LIKED)
+    first, second = clock.slept
+    assert 2 <= first < 3
+    assert second == 5
+
+
+async def test_the_next_calls_are_throttled_and_told_when_to_return(sandbox, call):
+    armed = sandbox.faults.add(Reply(429, retry_after=1), where=Where(user=ADA), times=1)
+    throttled, other, passed = [await call("GET", LIKED, user=user) for user in (ADA, BEN, ADA)]
+    assert (throttled.status, throttled.headers["Retry-After"]) == (429, "1")
+    assert (other.status, passed.status) == (200, 200)
+    assert [told.faults for told in sandbox.calls] == [(armed.id,), (), ()]
+
+
+@pytest.mark.parametrize("applied", [True, False])
+async def test_a_write_that_fails_may_have_taken_effect(sandbox, call, applied):
+    sandbox.faults.add(Reply(503, applied=applied), times=1)
+    assert (await call("PUT", UNRATED, json=LIKE)).status == 503
+    assert sandbox.rating(ADA, Kind.ALBUMS, "9") == (1 if applied else None)
+
+
+@pytest.mark.parametrize("applied", [True, False])
+async def test_a_reset_answers_nothing_and_may_have_taken_effect(sandbox, call, applied):
+    sandbox.faults.add(Reset(applied=applied), times=1)
+    with pytest.raises(aiohttp.ClientConnectionError):
+        await call("PUT", UNRATED, json=LIKE)
+    await sandbox.calls.until_ended(1)
+    assert sandbox.calls.last.status is None
+    assert sandbox.rating(ADA, Kind.ALBUMS, "9") == (1 if applied else None)
+
+
+async def test_a_reset_after_the_caller_left_is_no_matter(sandbox, call):
+    sandbox.faults.add(Reset(applied=True))
+    held = sandbox.hold(at="answer")
+    writing = asyncio.ensure_future(call("PUT", UNRATED, json=LIKE))
+    await held.reached()
+    async with asyncio.timeout(5):
+        writing.cancel()
+        await asyncio.gather(writing, return_exceptions=True)
+        assert (await call("GET", "../../../nowhere")).status == 404
+        held.release()
+        await sandbox.calls.until_ended(1)
+    assert sandbox.calls.last.status is None
+
+
+async def test_a_truncated_body_ends_before_its_length(sandbox, call):
+    sandbox.faults.add(Truncate())
+    with pytest.raises(aiohttp.ClientPayloadError):
+        await call("GET", LIKED)
+
+
+async def test_an_honestly_truncated_body_is_cut_json(sandbox, call):
+    sandbox.faults.add(Truncate(keep=0.5, honest=True))
+    with pytest.raises(json.JSONDecodeError):
+        await call("GET", LIKED)
+
+
+async def test_a_slow_body_arrives_whole_in_pieces(sandbox, call, clock):
+    sandbox.faults.add(SlowBody(4, pieces=4))
+    assert (await call("GET", LIKED)).document == json.loads(EXAMPLE)
+    assert clock.slept == [1.0] * 4
+
+
+async def test_a_slow_empty_body_is_no_matter(sandbox, call):
+    sandbox.faults.add(SlowBody(4))
+    sandbox.faults.add(Reply(401))
+    assert (await call("GET", LIKED)).body == b""
+
+
+async def test_an_answer_is_reshaped_on_its_way(sandbox, call):
+    sandbox.faults.add(Prefix())
+    assert (await call("GET", LIKED)).ids == ["r.1138988512", "r.475655712"]
+
+
+async def test_a_tightened_bound_refuses_big_batches_only(sandbox, call):
+    sandbox.faults.add(MaxIds(1, 413))
+    assert (await call("GET", LIKED)).status == 413
+    assert (await call("GET", "albums?ids=1138988512")).status == 200
+
+
+async def test_a_read_held_on_arrival_sees_a_write_made_meanwhile(sandbox, call):
+    held = sandbox.hold(Where(method="GET"))
+    reading = asyncio.ensure_future(call("GET", "albums/1138988512"))
+    await held.reached()
+    await call("PUT", "albums/1138988512", json={"attributes": {"value": -1}})
+    held.release()
+    assert (await reading).document["data"][0]["attributes"]["value"] == -1
+
+
+async def test_a_read_held_at_its_answer_does_not(sandbox, call):
+    held = sandbox.hold(Where(method="GET"), at="answer", times=1)
+    reading = asyncio.ensure_future(call("GET", "albums/1138988512"))
+    await held.reached()
+    await call("PUT", "albums/1138988512", json={"attributes": {"value": -1}})
+    held.release()
+    assert (await reading).document["data"][0]["attributes"]["value"] == 1
+
+
+async def test_ids_in_flight_twice_are_noticed(sandbox, call):
+    held = sandbox.hold()
+    reads = [asyncio.ensure_future(call("GET", f"albums?ids={ids}")) for ids in ("1,2", "2,3")]
+    await held.reached(2)
+    held.release()
+    await asyncio.gather(*reads)
+    assert [double.id for double in sandbox.calls.doubles] == ["2"]
+    assert sandbox.calls.max_in_flight == 2
+
+
+async def test_a_read_ends_when_its_caller_goes_away(sandbox, call):
+    held = sandbox.hold()
+    reading = asyncio.ensure_future(call("GET", LIKED))
+    await held.reached()
+    reading.cancel()
+    await sandbox.calls.until_ended(1)
+    assert (sandbox.calls.last.status, sandbox.calls.in_flight, held.waiting) == (None, 0, 0)
+
+
+async def test_a_write_is_carried_through_though_its_caller_goes_away(sandbox, call, http):
+    held = sandbox.hold(Where(method="PUT"))
+    writing = asyncio.ensure_future(call("PUT", UNRATED, json=LIKE))
+    await held.reached()
+    writing.cancel()
+    await asyncio.gather(writing, return_exceptions=True)
+    held.release()
+    await sandbox.calls.until_ended(1)
+    assert sandbox.rating(ADA, Kind.ALBUMS, "9") == 1
+
+
+async def test_keys_can_change_hands_while_it_runs(sandbox, call):
+    new = Credentials.generate(key_id="SANDBOXTWO")
+    headers = {"Authorization": f"Bearer {new.developer_token(now=sandbox.clock.time())}"}
+    assert (await call("GET", LIKED, headers=headers)).status == 401
+    sandbox.tokens.trust(new.trusted())
+    sandbox.tokens.distrust(sandbox.credentials.key_id)
+    assert (await call("GET", LIKED, headers=headers)).status == 200
+    assert (await call("GET", LIKED)).status == 401

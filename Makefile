@@ -36,6 +36,8 @@ PIP_COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-
 lock: | $(DEV) ## pin what pyproject.toml asks for (LOCK_ARGS=--upgrade to move to newer versions)
 	$(PIP_COMPILE) --group dev --output-file requirements-dev.lock
 	$(PIP_COMPILE) --constraint requirements-dev.lock --output-file requirements.lock
+	echo hatchling | $(subst pyproject.toml,-,$(PIP_COMPILE)) --constraint requirements-dev.lock \
+		--output-file deploy/build.lock
 
 clean: ## remove .venv and every cache
 	rm -rf .venv .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -28,7 +28,7 @@ GRACE: Final = 1.0
 
 
 class Load(Protocol):
-    """Fetches ids of one shelf by `deadline` (monotonic seconds): for each its resource or its own failure."""
+    """Fetches ids of one shelf by `deadline` (monotonic seconds): for each its resource or a failure."""
 
     async def __call__(
         self, shelf: Shelf, ids: Sequence[Id], *, demand: Demand, deadline: float
@@ -81,7 +81,7 @@ class Flights:
         """Have `ids` (distinct) fetched, each together with whoever is fetching it already.
 
         A fetch that is under way is joined where its mark is the same: an id whose mark has changed was
-        written since. `ticket` goes to `store` with what is fetched, if anybody who wants the id lets it be kept.
+        written since. `ticket` goes to `store` with what is fetched, if anybody who wants it lets it be kept.
         """
         aloft = self._table.setdefault((shelf.user.key, shelf.kind), {}).setdefault(shelf.variant, {})
         waiter = Waiter(len(ids), self._now)

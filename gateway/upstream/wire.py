@@ -25,7 +25,6 @@ class Answer(msgspec.Struct, frozen=True):
 
     status: int
     body: bytes
-    content_type: str | None = None
     retry_after: float | None = None
     """Seconds, where Apple named them."""
 
@@ -44,16 +43,16 @@ def read_many(kind: Kind, asked: Sequence[Id], answer: Answer) -> dict[Id, Resou
     return found
 
 
-def read_put(kind: Kind, id_: Id, value: int, answer: Answer) -> Resource:
-    """The resource that a successful PUT of `value` left behind.
+def written_resource(kind: Kind, id_: Id, value: int, body: bytes) -> Resource:
+    """The resource that a PUT of `value`, answered with success and `body`, left behind.
 
-    Apple's own where the answer holds it, a plain one where the answer is empty; None where the answer
-    contradicts the write or makes no sense, so that nobody knows what is rated now.
+    Apple's own where the body holds it, a plain one where the body is empty; None where the body contradicts
+    the write or makes no sense, so that nobody knows what is rated now.
     """
-    if not answer.body:
+    if not body:
         return plain_resource(kind, id_, value)
     try:
-        resource = read_many(kind, (id_,), Answer(200, answer.body))[id_]
+        resource = read_many(kind, (id_,), Answer(200, body))[id_]
     except UpstreamError:
         return None
     if resource is None or _RATED.decode(resource).attributes.value != value:

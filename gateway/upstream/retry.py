@@ -1,0 +1,104 @@
+"""Whether a failed call is made again, and after how long: pure, with time and chance as arguments."""
+
+from typing import Final
+
+import msgspec
+
+from gateway.errors import Relayed, Unreachable, UpstreamError
+
+TRANSIENT: Final = frozenset({429, 500, 502, 503, 504})
+"""Statuses after which the same call may well succeed."""
+
+THROTTLED_WAIT: Final = 0.5
+"""Seconds after a 429 that names none: 68 of 70 observed ones had cleared by then, the rest within 3.5 s."""
+
+FAULT_WAIT: Final = 0.1
+LONGEST_WAIT: Final = 2.0
+
+
+class RetryPolicy(msgspec.Struct, frozen=True):
+    """How often a call is tried in all."""
+
+    attempts: int
+
+    def wait(self, failure: UpstreamError, *, attempt: int, left: float, chance: float) -> float | None:
+        """Seconds to wait before the next try; None to give up.
+
+        `attempt` tries were made (1 and up), `left` seconds remain until the deadline, `chance` is in [0, 1).
+        """
+        if attempt >= self.attempts or reason(failure) is None:
+            return None
+        if isinstance(failure, Relayed) and failure.status == 429:
+            # Never much below half a second, then up by half each time.
+            wait = THROTTLED_WAIT * 1.5 ** (attempt - 1) * (0.9 + 0.4 * chance)
+        else:
+            wait = min(LONGEST_WAIT, FAULT_WAIT * 2.0 ** (attempt - 1)) * (0.25 + 0.75 * chance)
+        if failure.retry_after is not None:
+            # A floor, with a little on top: those who were told the same second must not come back at once.
+            wait = max(wait, failure.retry_after + FAULT_WAIT * chance)
+        return wait if wait < left else None
+
+
+def reason(failure: UpstreamError) -> str | None:
+    """The `reason` of `upstream_retries_total`, for a failure that is worth another try; else None."""
+    if isinstance(failure, Relayed):
+        return str(failure.status) if failure.status in TRANSIENT else None
+    return "connection" if isinstance(failure, Unreachable) else None
+
+
+def repeatable_write(failure: UpstreamError) -> bool:
+    """Whether a write that failed so certainly did nothing: nothing was sent, or Apple refused it unread."""
+    if isinstance(failure, Unreachable):
+        return not failure.sent
+    return isinstance(failure, Relayed) and failure.status == 429
+
+
+class RetryBudget:
+    """Keeps retries to a `share` of the calls of the last minute, with a small `floor` for quiet times.
+
+    Where everything fails, retries would else multiply the calls by the number of attempts. The floor lets a
+    minute that begins cold with every eighth call failing pass without a failed answer (99 of 100 minutes).
+    """
+
+    def __init__(self, *, share: float = 0.2, floor: int = 30, window_seconds: int = 60) -> None:
+        self._share = share
+        self._floor = floor
+        self._calls = _Window(window_seconds)
+        self._retries = _Window(window_seconds)
+
+    def count_call(self, now: float) -> None:
+        """A call goes out, be it a first try or not."""
+        self._calls.add(now)
+
+    def take(self, now: float) -> bool:
+        """Spend a retry; False where there is none to spend."""
+        allowed = max(self._floor, self._share * self._calls.total(now))
+        if self._retries.total(now) + 1 > allowed:
+            return False
+        self._retries.add(now)
+        return True
+
+
+class _Window:
+    """Counts events of the last so many whole seconds, in a slot for each."""
+
+    def __init__(self, seconds: int) -> None:
+        self._counts = [0] * seconds
+        self._second = 0
+        self._total = 0
+
+    def add(self, now: float) -> None:
+        self._advance(int(now))
+        self._counts[self._second % len(self._counts)] += 1
+        self._total += 1
+
+    def total(self, now: float) -> int:
+        self._advance(int(now))
+        return self._total
+
+    def _advance(self, second: int) -> None:
+        size = len(self._counts)
+        for passed in range(max(self._second + 1, second - size + 1), second + 1):
+            self._total -= self._counts[passed % size]
+            self._counts[passed % size] = 0
+        self._second = max(self._second, second)

@@ -47,3 +47,56 @@ class Hears(Protocol):
     """Whoever acts on news from other gateways; called on the event loop, must not block or raise."""
 
     def __call__(self, news: News) -> None: ...
+
+
+class Envelope(msgspec.Struct, frozen=True):
+    """What is published at once, and by which gateway: who hears its own lets it be."""
+
+    origin: str
+    news: tuple[News, ...]
+
+
+_decoder = msgspec.json.Decoder(Envelope)
+
+
+def encode_news(origin: str, *news: News) -> bytes:
+    """As it goes over the wire."""
+    return msgspec.json.encode(Envelope(origin, news))
+
+
+def decode_news(data: bytes) -> Envelope:
+    """From the wire; raises msgspec.DecodeError, of which ValidationError is one."""
+    return _decoder.decode(data)
+
+
+class Continuity:
+    """Since when news has been coming in without a gap, proved by a beat that the gateway sends to itself.
+
+    Pure: times are monotonic seconds given by the caller. `trust` is how long entries are believed unproved.
+    """
+
+    def __init__(self, trust: float) -> None:
+        self._trust = trust
+        self._continuous_since = float("inf")
+        self._last_heard = float("-inf")
+
+    def subscribed(self, now: float) -> None:
+        """A new subscription stands: what was published before it may have been missed."""
+        self._continuous_since = now
+        self._last_heard = float("-inf")
+
+    def heard(self, sent_at: float, now: float) -> None:
+        """The beat sent at `sent_at` came back: all news from before it has come in."""
+        if sent_at > self._last_heard + self._trust > float("-inf"):
+            self._continuous_since = now
+        self._last_heard = max(self._last_heard, sent_at)
+
+    def up(self, now: float) -> bool:
+        """Whether news is coming in."""
+        return now <= self._last_heard + self._trust
+
+    def believed_since(self, now: float) -> float:
+        """Entries that came into this process before that moment are not believed without asking Redis."""
+        if self.up(now):
+            return min(self._continuous_since, now - self._trust)
+        return now - self._trust

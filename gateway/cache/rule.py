@@ -70,8 +70,8 @@ class Mark(msgspec.Struct, frozen=True):
 
 
 def raised(version: int, now: float) -> int:
-    """The next version: more than `version`, and by the clock, so that none returns when the state is lost."""
-    return max(version + 1, int(now * 1_000_000))
+    """The next version: more than `version`, and by the clock, so that none returns when state is lost."""
+    return max(version + 1, round(now * 1_000_000))
 
 
 def marked(version: int, now: float, hold: float) -> Mark:

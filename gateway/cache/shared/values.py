@@ -40,6 +40,26 @@ class SharedLookup(msgspec.Struct, frozen=True):
     """False: the variant is one too many for this user and kind; answer uncached."""
 
 
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """How long things are kept and waited for, in seconds, and how many."""
+
+    lifetime_seconds: float
+    """After this age a rating is of no use to anybody."""
+    hold_seconds: float
+    """How long a written value outranks what Apple reports."""
+    write_seconds: float = 60.0
+    """A write that has not ended by then counts for nothing."""
+    lookup_seconds: float
+    """A lookup past it, counted from when its bytes are sent, is a miss."""
+    max_ratings_per_user: int
+    """Of one kind; beyond it the oldest go."""
+
+    @property
+    def key_milliseconds(self) -> int:
+        """How long a hash outlives its last change: longer than anything in it, and than any fetch."""
+        return round(1000 * (60 + max(self.lifetime_seconds, self.write_seconds + self.hold_seconds)))
+
+
 class Shared(Protocol):
     """The tier behind every gateway's own. Nothing here raises; a caller's cancellation disturbs nobody."""
 

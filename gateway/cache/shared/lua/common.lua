@@ -1,0 +1,142 @@
+-- What every script shares: Redis' time, cells as encoding.py lays them out, meta as keys.py does,
+-- and the rule in the words of rule.py. A hash that carries another owner's tag is dropped for good.
+local CLOCK = redis.call('TIME')
+local MICROS = CLOCK[1] * 1000000 + CLOCK[2]
+local NOW = math.floor(MICROS / 10000)
+local FORMAT, UNSETTLED, HOLD = 1, 4, 128
+local META, TAG_BYTES, MAX_VARIANTS, STEP = '.', 8, 8, 1000
+
+local function pack(number, size)
+  local bytes = {}
+  for i = size, 1, -1 do
+    bytes[i] = string.char(number % 256)
+    number = math.floor(number / 256)
+  end
+  return table.concat(bytes)
+end
+
+local function number_at(text, from, size)
+  local number = 0
+  for i = from, from + size - 1 do number = number * 256 + string.byte(text, i) end
+  return number
+end
+
+local function in_steps(list, call)
+  for i = 1, #list, STEP do call(unpack(list, i, math.min(i + STEP - 1, #list))) end
+end
+
+-- Cells; false where there is none.
+
+local function known(cell)
+  return cell and string.byte(cell, 1) == FORMAT and cell
+end
+
+local function is_unsettled(cell)
+  return cell and string.byte(cell, 2) == UNSETTLED
+end
+
+local function nested(cell)
+  return #cell > 16 and string.sub(cell, 17)
+end
+
+local function standing(cell)
+  cell = known(cell)
+  if is_unsettled(cell) and NOW >= number_at(cell, 3, 5) then return nested(cell) end
+  return cell
+end
+
+local function held(cell)
+  cell = known(cell)
+  if is_unsettled(cell) then cell = nested(cell) end
+  return cell and string.byte(cell, 2) >= HOLD and NOW < number_at(cell, 8, 5) and cell
+end
+
+local function fillable(cell)
+  return not is_unsettled(standing(cell)) and not held(cell)
+end
+
+local function rated(content, hold)
+  local code, rest = string.byte(content, 1), string.sub(content, 2)
+  if not hold then return string.char(FORMAT, code) .. pack(NOW, 5) .. rest end
+  return string.char(FORMAT, code + HOLD) .. pack(NOW, 5) .. pack(NOW + hold, 5) .. rest
+end
+
+local function unsettled(stamp, writers, contested, till, before)
+  return string.char(FORMAT, UNSETTLED) .. pack(till, 5)
+    .. string.char(math.min(writers, 255), contested and 1 or 0) .. pack(stamp, 7) .. (before or '')
+end
+
+local function writers_of(cell)
+  return is_unsettled(cell) and string.byte(cell, 8) or 0
+end
+
+-- Meta.
+
+local function open(key, tag)
+  local meta = { key = key, tag = tag, version = 0, stamp = 0, at = 0, till = 0, variants = {} }
+  local field = redis.call('HGET', key, META)
+  if not field or string.sub(field, 1, TAG_BYTES) ~= tag then
+    redis.call('DEL', key)
+    return meta
+  end
+  local words = {}
+  for word in string.gmatch(string.sub(field, TAG_BYTES + 1), '%S+') do words[#words + 1] = word end
+  meta.version = tonumber(words[1])
+  meta.stamp, meta.at, meta.till = tonumber(words[2] or 0), tonumber(words[3] or 0), tonumber(words[4] or 0)
+  for i = 5, #words do meta.variants[#meta.variants + 1] = words[i] end
+  return meta
+end
+
+local function digits(number)
+  return string.format('%.0f', number)
+end
+
+local function save(meta, ttl)
+  local words = { digits(meta.version) }
+  if meta.stamp > 0 or #meta.variants > 0 then
+    words = { words[1], digits(meta.stamp), digits(meta.at), digits(meta.till), unpack(meta.variants) }
+  end
+  redis.call('HSET', meta.key, META, meta.tag .. table.concat(words, ' '))
+  redis.call('PEXPIRE', meta.key, ttl)
+end
+
+local function raise(meta)
+  meta.version = math.max(meta.version + 1, MICROS)
+  return meta.version
+end
+
+local function mark(meta, hold)
+  meta.stamp, meta.at, meta.till = raise(meta), NOW, NOW + hold
+end
+
+local function variant_key(meta, name)
+  return meta.key .. ':' .. name
+end
+
+local function drop_in_variants(meta, ids)
+  for _, name in ipairs(meta.variants) do
+    in_steps(ids, function(...) redis.call('HDEL', variant_key(meta, name), ...) end)
+  end
+end
+
+local function drop_variants(meta)
+  for _, name in ipairs(meta.variants) do redis.call('DEL', variant_key(meta, name)) end
+  meta.variants = {}
+end
+
+-- Variants whose hash is gone give their place free.
+local function prune(meta)
+  local kept = {}
+  for _, name in ipairs(meta.variants) do
+    if redis.call('EXISTS', variant_key(meta, name)) == 1 then kept[#kept + 1] = name end
+  end
+  meta.variants = kept
+end
+
+local function mark_twin(hold, ttl, tag)
+  if KEYS[2] then
+    local twin = open(KEYS[2], tag)
+    mark(twin, hold)
+    save(twin, ttl)
+  end
+end

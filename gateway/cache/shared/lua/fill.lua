@@ -1,0 +1,55 @@
+-- Keep what Apple answered, unless a write came in between. KEYS: main, [variant].
+-- ARGV: tag, ttl, ticket, bound, variant's tag or '', variant's name or '', then id and content by turns.
+local tag, ttl, ticket, bound, variant_tag, name = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5], ARGV[6]
+local meta, shelf = open(KEYS[1], tag), KEYS[2] or KEYS[1]
+if digits(meta.version) ~= ticket then return 0 end
+
+local function admitted()
+  for _, kept in ipairs(meta.variants) do
+    if kept == name then return true end
+  end
+  if #meta.variants >= MAX_VARIANTS then prune(meta) end
+  if #meta.variants >= MAX_VARIANTS then return false end
+  -- What lies there was not kept true by writes since it lost its place.
+  redis.call('DEL', shelf)
+  meta.variants[#meta.variants + 1] = name
+  return true
+end
+
+-- Down to nine tenths at once, oldest first, so that the sorting is not done for each fill; writes go last.
+local function make_room()
+  local fields, ages = redis.call('HGETALL', shelf), {}
+  for i = 1, #fields, 2 do
+    if fields[i] ~= META then
+      local cell = standing(fields[i + 1])
+      local protected = is_unsettled(cell) or held(cell)
+      ages[#ages + 1] = { cell and number_at(cell, 3, 5) + (protected and 2 ^ 40 or 0) or 0, fields[i] }
+    end
+  end
+  table.sort(ages, function(one, other) return one[1] < other[1] end)
+  local gone = {}
+  for i = 1, #ages - math.floor(bound * 0.9) do gone[i] = ages[i][2] end
+  in_steps(gone, function(...) redis.call('HDEL', shelf, ...) end)
+end
+
+if KEYS[2] then
+  if not admitted() then
+    save(meta, ttl)
+    return -1
+  end
+  redis.call('HSET', shelf, META, variant_tag)
+end
+save(meta, ttl)
+local ids, filled = {}, {}
+for i = 7, #ARGV, 2 do ids[#ids + 1] = ARGV[i] end
+local cells = redis.call('HMGET', KEYS[1], unpack(ids))
+for i, id in ipairs(ids) do
+  if fillable(cells[i]) then
+    filled[#filled + 1] = id
+    filled[#filled + 1] = rated(ARGV[6 + 2 * i])
+  end
+end
+in_steps(filled, function(...) redis.call('HSET', shelf, ...) end)
+redis.call('PEXPIRE', shelf, ttl)
+if redis.call('HLEN', shelf) - 1 > bound then make_room() end
+return 1

@@ -1,0 +1,36 @@
+-- Writes of which Redis hears late. KEYS: main, [twin]. ARGV: tag, ttl, twin's tag, hold, channel, news,
+-- 'all' or '', then id and how many writers begun here have ended since, by turns. Returns the new stamp.
+local tag, ttl, twin_tag, hold = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+local channel, news, all = ARGV[5], ARGV[6], ARGV[7] == 'all'
+local meta = open(KEYS[1], tag)
+local stamp = raise(meta)
+
+local function forget(id, cell, ended)
+  cell = standing(cell)
+  local writers = math.max(writers_of(cell) - ended, 0)
+  local after = unsettled(stamp, writers, writers > 0, writers > 0 and number_at(cell, 3, 5) or NOW + hold)
+  redis.call('HSET', KEYS[1], id, after)
+end
+
+if all then
+  -- Which ids is not known any more: nothing fetched until now stands, nor for long what is fetched in the hold.
+  local fields, gone = redis.call('HGETALL', KEYS[1]), {}
+  for i = 1, #fields, 2 do
+    if fields[i] ~= META then
+      if fillable(fields[i + 1]) then gone[#gone + 1] = fields[i] else forget(fields[i], fields[i + 1], 0) end
+    end
+  end
+  in_steps(gone, function(...) redis.call('HDEL', KEYS[1], ...) end)
+  drop_variants(meta)
+  meta.stamp, meta.at, meta.till = stamp, NOW, NOW + hold
+end
+local ids = {}
+for i = 8, #ARGV, 2 do
+  ids[#ids + 1] = ARGV[i]
+  forget(ARGV[i], redis.call('HGET', KEYS[1], ARGV[i]), tonumber(ARGV[i + 1]))
+end
+drop_in_variants(meta, ids)
+save(meta, ttl)
+mark_twin(hold, ttl, twin_tag)
+redis.call('PUBLISH', channel, news)
+return digits(stamp)

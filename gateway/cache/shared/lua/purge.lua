@@ -1,0 +1,30 @@
+-- Drop a user's ratings; what writes are promised is kept. KEYS: main hashes.
+-- ARGV: ttl, channel, news, number of ids (0: all), the ids, then a tag for each key.
+local ttl, channel, news, count = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+local ids = {}
+for i = 5, 4 + count do ids[#ids + 1] = ARGV[i] end
+
+local function purge(meta, named)
+  local gone = {}
+  local function judge(id, cell)
+    if cell and id ~= META and fillable(cell) then gone[#gone + 1] = id end
+  end
+  if named then
+    for _, id in ipairs(ids) do judge(id, redis.call('HGET', meta.key, id)) end
+    drop_in_variants(meta, ids)
+  else
+    local fields = redis.call('HGETALL', meta.key)
+    for i = 1, #fields, 2 do judge(fields[i], fields[i + 1]) end
+    drop_variants(meta)
+  end
+  in_steps(gone, function(...) redis.call('HDEL', meta.key, ...) end)
+end
+
+for i, key in ipairs(KEYS) do
+  local meta = open(key, ARGV[4 + count + i])
+  raise(meta)
+  purge(meta, count > 0)
+  save(meta, ttl)
+end
+redis.call('PUBLISH', channel, news)
+return 1

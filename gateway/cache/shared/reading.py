@@ -1,0 +1,121 @@
+"""From the replies to a lookup to what they say: pure, and the busiest code of the shared tier."""
+
+from collections.abc import Sequence
+from struct import Struct as Layout
+from typing import Any
+
+import msgspec
+
+from gateway.cache import rule
+from gateway.cache.rule import Mark, Unsettled
+from gateway.cache.shared.encoding import DISLIKED, FORMAT, PLAIN_BYTES, PLAIN_FORMS, UNRATED, decode
+from gateway.cache.shared.failures import Failed, FailureKind
+from gateway.cache.shared.keys import MAX_VARIANTS, NOTHING, TAG_BYTES, TICKS, Meta, read_meta
+from gateway.cache.shared.values import Found, SharedLookup
+from gateway.model import Id, Kind, Resource
+
+CHUNK_IDS = 1000
+"""Ids asked for by one HMGET."""
+
+_PLAIN = Layout(">BBBI")
+_TOLERANCE_TICKS = TICKS
+"""A lookup's time is read before its cells: an entry may be this much younger than now, not more."""
+
+
+class Reading(msgspec.Struct):
+    """What a lookup's replies say, while they are read."""
+
+    kind: Kind
+    now: float
+    """Seconds of Redis' time."""
+    lifetime: float
+    """Seconds after which an entry is of no use to anybody."""
+    meta: Meta = NOTHING
+    found: dict[Id, Found] = {}
+    held: dict[Id, Resource] = {}
+    marks: dict[Id, bytes] = {}
+    expired: list[Id] = []
+
+    def outcome(self, variant: bytes | None = None) -> SharedLookup:
+        """What was read, of the plain shelf or of the variant with that name in the meta."""
+        meta = self.meta
+        return SharedLookup(
+            version=meta.version,
+            found=self.found,
+            held=self.held,
+            marks=self.marks,
+            twin_mark=b"%d" % meta.mark.stamp if meta.mark else b"",
+            admitted=variant is None or variant in meta.variants or len(meta.variants) < MAX_VARIANTS,
+        )
+
+    def read_main(self, ids: Sequence[Id], replies: Sequence[Any], tag: bytes) -> None:
+        """Take up the main hash: its meta, what is found, and where writes stand."""
+        for number, (field, cells) in enumerate(_fields(replies, tag)):
+            if number == 0 and field is not None:
+                # Of the first chunk: a write that came between two chunks voids the ticket.
+                self.meta = read_meta(field)
+            self._read_cells(ids[number * CHUNK_IDS : (number + 1) * CHUNK_IDS], cells)
+
+    def read_variant(self, ids: Sequence[Id], replies: Sequence[Any], tag: bytes, name: bytes) -> None:
+        """Take up a variant's hash behind the main one, of which only what concerns writes counts."""
+        self.found, self.expired = {}, []
+        held, marks = dict(self.held), dict(self.marks)
+        for number, (_, cells) in enumerate(_fields(replies, tag)):
+            # A hash that lost its place among the variants was not kept true by writes.
+            if name in self.meta.variants:
+                self._read_cells(ids[number * CHUNK_IDS : (number + 1) * CHUNK_IDS], cells)
+        self.held, self.marks = held, marks
+        for id_ in (*held, *marks):
+            self.found.pop(id_, None)
+
+    def _read_cells(self, ids: Sequence[Id], cells: Sequence[bytes | None]) -> None:
+        now, forms, mark, found = round(self.now * TICKS), PLAIN_FORMS[self.kind], self.meta.mark, self.found
+        lifetime = self.lifetime * TICKS
+        for id_, cell in zip(ids, cells, strict=True):
+            if cell is None:
+                continue
+            if len(cell) == PLAIN_BYTES:
+                form, code, high, low = _PLAIN.unpack(cell)
+                age = now - (high << 32 | low)
+                if form == FORMAT and code <= DISLIKED and mark is None and 0 <= age < lifetime:
+                    # Written out because it is nearly all that is ever read.
+                    name = id_.encode()
+                    resource = None if code == UNRATED else forms[code] % (name, name)
+                    found[id_] = Found(resource, age / TICKS)
+                    continue
+            self._read_cell(id_, cell, mark)
+
+    def _read_cell(self, id_: Id, data: bytes, mark: Mark | None) -> None:
+        cell = rule.standing(decode(self.kind, id_, data), self.now)
+        promised = rule.held(cell, self.now)
+        rated = promised or cell
+        if rated is None:
+            return
+        if isinstance(rated, Unsettled):
+            self.marks[id_] = b"%d" % rated.stamp
+            return
+        age = self.now - rated.fetched_at
+        if promised is not None:
+            self.held[id_] = promised.resource
+        elif age >= self.lifetime:
+            self.expired.append(id_)
+            return
+        elif age < -_TOLERANCE_TICKS / TICKS:
+            return
+        self.found[id_] = Found(
+            rated.resource,
+            max(age, 0.0),
+            rule.cap(mark, rated, self.now),
+            promised is not None,
+            (promised.held_until or self.now) - self.now if promised is not None else 0.0,
+        )
+
+
+def _fields(replies: Sequence[Any], tag: bytes) -> list[tuple[bytes | None, list[bytes | None]]]:
+    """Each chunk's meta field and cells; raises Failed where it is not the owner's."""
+    fields: list[tuple[bytes | None, list[bytes | None]]] = []
+    for field, *cells in replies:
+        if any(cells) if field is None else field[:TAG_BYTES] != tag:
+            raise Failed(FailureKind.OWNER)
+        fields.append((field, cells))
+    return fields

@@ -1,0 +1,134 @@
+"""`cache.redis_url`, taken apart: which servers, how to log in, whether over TLS. No I/O.
+
+redis://[user:password@]host[:port][/db]              rediss:// the same over TLS
+unix://[user:password@]/path[?db=N]
+redis+cluster://[user:password@]host[:port],host[:port]…[?ssl=true]
+redis+sentinel://[user:password@]host[:port],host[:port]…/service[?db=N][&ssl=true]
+                 [&sentinel_username=…][&sentinel_password=…]
+"""
+
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import msgspec
+
+REDIS_PORT = 6379
+SENTINEL_PORT = 26379
+
+_OPTIONS = {
+    "redis": {"db"},
+    "rediss": {"db"},
+    "unix": {"db"},
+    "redis+cluster": {"ssl"},
+    "redis+sentinel": {"db", "ssl", "sentinel_username", "sentinel_password"},
+}
+
+
+class Address(msgspec.Struct, frozen=True, order=True):
+    """Where a server listens."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+class RedisUrl(msgspec.Struct, frozen=True, kw_only=True):
+    """A parsed URL. Its repr shows no secret."""
+
+    scheme: str
+    addresses: tuple[Address, ...] = ()
+    path: str | None = None
+    """The socket's path (`unix`)."""
+    service: str | None = None
+    """The master's name (`redis+sentinel`)."""
+    db: int = 0
+    ssl: bool = False
+    username: str | None = None
+    password: str | None = None
+    sentinel_username: str | None = None
+    sentinel_password: str | None = None
+
+    def __repr__(self) -> str:
+        return f"RedisUrl({self.scheme}://{self.path or ','.join(map(str, self.addresses))})"
+
+
+def parse_url(url: str) -> RedisUrl:
+    """Parse; raises ValueError that says what is wrong and repeats no secret."""
+    parts = urlsplit(url)
+    scheme = parts.scheme
+    if scheme not in _OPTIONS:
+        raise ValueError(f"the scheme is one of {', '.join(f'{name}://' for name in _OPTIONS)}")
+    login, _, netloc = parts.netloc.rpartition("@")
+    username, _, password = login.partition(":")
+    common: dict[str, Any] = {
+        "scheme": scheme,
+        "username": unquote(username) or None,
+        "password": unquote(password) or None,
+        **_options(scheme, parts.query),
+    }
+    path = unquote(parts.path)
+    if scheme == "unix":
+        if netloc or not path.strip("/"):
+            raise ValueError("unix:// needs the socket's path: unix:///run/redis.sock")
+        return RedisUrl(path=path, **common)
+    common["addresses"] = _addresses(netloc, SENTINEL_PORT if scheme == "redis+sentinel" else REDIS_PORT)
+    match scheme:
+        case "redis+sentinel":
+            return RedisUrl(service=_service(path), **common)
+        case "redis+cluster":
+            _nothing(path, "a cluster has no databases")
+            return RedisUrl(**common)
+    if len(common["addresses"]) > 1:
+        raise ValueError(f"{scheme}:// takes one server; several need redis+cluster:// or redis+sentinel://")
+    if path.strip("/"):
+        common["db"] = _number(path.strip("/"), "the database")
+    return RedisUrl(**common | {"ssl": scheme == "rediss"})
+
+
+def _options(scheme: str, query: str) -> dict[str, Any]:
+    options: dict[str, Any] = dict(parse_qsl(query, keep_blank_values=True))
+    if unknown := sorted(options.keys() - _OPTIONS[scheme]):
+        accepted = ", ".join(sorted(_OPTIONS[scheme]))
+        raise ValueError(f"unknown option {', '.join(unknown)}; {scheme}:// takes {accepted}")
+    if "db" in options:
+        options["db"] = _number(options["db"], "the database")
+    if "ssl" in options:
+        if options["ssl"] not in {"true", "false"}:
+            raise ValueError("ssl is true or false")
+        options["ssl"] = options["ssl"] == "true"
+    return options
+
+
+def _addresses(netloc: str, default_port: int) -> tuple[Address, ...]:
+    return tuple(_address(piece, default_port) for piece in netloc.split(","))
+
+
+def _address(piece: str, default_port: int) -> Address:
+    try:
+        split = urlsplit(f"//{piece.strip()}")
+        host, port = split.hostname, split.port
+    except ValueError:
+        host, port = None, None
+    if not host:
+        raise ValueError("each server is host or host:port, the port at most 65535")
+    return Address(host, default_port if port is None else port)
+
+
+def _service(path: str) -> str:
+    service = path.strip("/")
+    if not service or "/" in service:
+        raise ValueError("redis+sentinel:// needs the master's name: redis+sentinel://host:26379/name")
+    return service
+
+
+def _nothing(path: str, why: str) -> None:
+    if path.strip("/"):
+        raise ValueError(f"nothing may follow the servers: {why}")
+
+
+def _number(text: str, what: str) -> int:
+    if not text.isdecimal():
+        raise ValueError(f"{what} is a number")
+    return int(text)

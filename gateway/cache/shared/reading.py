@@ -45,6 +45,7 @@ class Reading(msgspec.Struct):
             held=self.held,
             marks=self.marks,
             twin_mark=b"%d" % meta.mark.stamp if meta.mark else b"",
+            cap=meta.mark.until - self.now if meta.mark and self.now < meta.mark.until else None,
             admitted=variant is None or variant in meta.variants or len(meta.variants) < MAX_VARIANTS,
         )
 

@@ -3,7 +3,7 @@
 redis://[user:password@]host[:port][/db]              rediss:// the same over TLS
 unix://[user:password@]/path[?db=N]
 redis+cluster://[user:password@]host[:port],host[:port]…[?ssl=true]
-redis+sentinel://[user:password@]host[:port],host[:port]…/service[?db=N][&ssl=true]
+redis+sentinel://[user:password@]host[:port],host[:port]…/service[/db][?ssl=true]
                  [&sentinel_username=…][&sentinel_password=…]
 """
 
@@ -20,7 +20,7 @@ _OPTIONS = {
     "rediss": {"db"},
     "unix": {"db"},
     "redis+cluster": {"ssl"},
-    "redis+sentinel": {"db", "ssl", "sentinel_username", "sentinel_password"},
+    "redis+sentinel": {"ssl", "sentinel_username", "sentinel_password"},
 }
 
 
@@ -76,7 +76,8 @@ def parse_url(url: str) -> RedisUrl:
     common["addresses"] = _addresses(netloc, SENTINEL_PORT if scheme == "redis+sentinel" else REDIS_PORT)
     match scheme:
         case "redis+sentinel":
-            return RedisUrl(service=_service(path), **common)
+            service, db = _service(path)
+            return RedisUrl(service=service, **{"db": db} | common)
         case "redis+cluster":
             _nothing(path, "a cluster has no databases")
             return RedisUrl(**common)
@@ -89,9 +90,9 @@ def parse_url(url: str) -> RedisUrl:
 
 def _options(scheme: str, query: str) -> dict[str, Any]:
     options: dict[str, Any] = dict(parse_qsl(query, keep_blank_values=True))
-    if unknown := sorted(options.keys() - _OPTIONS[scheme]):
-        accepted = ", ".join(sorted(_OPTIONS[scheme]))
-        raise ValueError(f"unknown option {', '.join(unknown)}; {scheme}:// takes {accepted}")
+    if not options.keys() <= _OPTIONS[scheme]:
+        # Not named: a password with a bare "?" in it would be.
+        raise ValueError(f"after '?' {scheme}:// takes {', '.join(sorted(_OPTIONS[scheme]))}")
     if "db" in options:
         options["db"] = _number(options["db"], "the database")
     if "ssl" in options:
@@ -116,11 +117,11 @@ def _address(piece: str, default_port: int) -> Address:
     return Address(host, default_port if port is None else port)
 
 
-def _service(path: str) -> str:
-    service = path.strip("/")
-    if not service or "/" in service:
+def _service(path: str) -> tuple[str, int]:
+    service, _, db = path.strip("/").partition("/")
+    if not service:
         raise ValueError("redis+sentinel:// needs the master's name: redis+sentinel://host:26379/name")
-    return service
+    return service, _number(db, "the database") if db else 0
 
 
 def _nothing(path: str, why: str) -> None:

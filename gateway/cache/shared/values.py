@@ -36,6 +36,8 @@ class SharedLookup(msgspec.Struct, frozen=True):
     """Ids whose write is under way or ended unknown, with its stamp: join no fetch from before that stamp."""
     twin_mark: bytes = b""
     """The stamp of the latest write on the twin kind: join no fetch from before it; b"": there was none."""
+    cap: float | None = None
+    """Seconds from now until what is fetched now is not served without asking: a write on the twin kind."""
     admitted: bool = True
     """False: the variant is one too many for this user and kind; answer uncached."""
 

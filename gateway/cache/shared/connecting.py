@@ -1,0 +1,92 @@
+"""The shared tier put together: from a URL to a tier that answers and news that comes in."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from gateway.breaker import State
+from gateway.cache.news import Hears
+from gateway.cache.shared.asking import Asker
+from gateway.cache.shared.keys import Keys
+from gateway.cache.shared.listener import Listener
+from gateway.cache.shared.opening import Opener, Tls
+from gateway.cache.shared.tier import RedisShared
+from gateway.cache.shared.topology import Topology, build_topology
+from gateway.cache.shared.url import parse_url
+from gateway.cache.shared.values import Limits
+from gateway.clock import Clock
+from gateway.tasks import Tasks
+from gateway.telemetry.metrics import Metrics
+
+
+class Link:
+    """A gateway's link to Redis."""
+
+    def __init__(self, tier: RedisShared, listener: Listener, topology: Topology, tasks: Tasks) -> None:
+        self.tier = tier
+        self._listener = listener
+        self._topology = topology
+        self._tasks = tasks
+        self._running = [tasks.spawn("redis backlog", tier.tell_backlog())]
+
+    @property
+    def state(self) -> State:
+        """How asking stands: open without a connection, or while the breaker is; the worst node's."""
+        return self._topology.state
+
+    def believed_since(self, now: float) -> float:
+        """Local entries from before that moment (monotonic seconds) are not believed without asking Redis."""
+        return self._listener.believed_since(now)
+
+    def listen(self, hears: Hears) -> None:
+        """From now on give other gateways' news to `hears`. To be called once."""
+        self._running += [
+            self._tasks.spawn("redis listen", self._listener.listen(hears)),
+            self._tasks.spawn("redis beat", self._listener.beat()),
+        ]
+
+    async def close(self) -> None:
+        """Stop telling and listening."""
+        for task in self._running:
+            task.cancel()
+        await asyncio.wait(self._running)
+
+
+@asynccontextmanager
+async def linked(
+    url: str,
+    tls: Tls,
+    limits: Limits,
+    *,
+    namespace: str,
+    gateway_id: str,
+    trust_seconds: float,
+    clock: Clock,
+    tasks: Tasks,
+    metrics: Metrics,
+) -> AsyncIterator[Link]:
+    """Connect; returns after the first attempt (1 s at most), whether or not Redis is there.
+
+    `gateway_id` tells this gateway's news from others'. Raises ValueError where the URL is wrong.
+    """
+    gauge = metrics.breaker_state.labels("redis")
+    gauge.set(State.OPEN)
+    opener = Opener(parse_url(url), tls)
+    topology: Topology = build_topology(opener, tasks, lambda: gauge.set(topology.state))
+    async with topology:
+        asker = Asker(topology, metrics)
+        listener = Listener(
+            topology,
+            asker,
+            Keys(namespace),
+            gateway_id=gateway_id,
+            trust_seconds=trust_seconds,
+            clock=clock,
+            metrics=metrics,
+        )
+        tier = RedisShared(asker, tasks, limits, namespace=namespace, gateway_id=gateway_id)
+        link = Link(tier, listener, topology, tasks)
+        try:
+            yield link
+        finally:
+            await link.close()

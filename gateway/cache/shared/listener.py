@@ -1,0 +1,116 @@
+"""The subscription to other gateways' news, and the beat that proves that it works.
+
+A gateway publishes its beat on the way that its news takes and hears it on its subscription: what is not
+acknowledged is thereby known to arrive. A subscription that fell silent, though its connection stands, is
+closed and opened anew.
+"""
+
+import asyncio
+import contextlib
+import math
+from typing import Any
+
+import msgspec
+from redis.asyncio.connection import AbstractConnection
+
+from gateway.cache.news import Continuity, Hears, decode_news
+from gateway.cache.shared.asking import Asker
+from gateway.cache.shared.dispatcher import BACKOFF_SECONDS, pack
+from gateway.cache.shared.failures import Failed, FailureKind
+from gateway.cache.shared.keys import Keys
+from gateway.cache.shared.topology import Topology
+from gateway.clock import Clock
+from gateway.telemetry.metrics import Metrics
+
+MAX_BEAT_SECONDS = 0.25
+MIN_BEAT_SECONDS = 0.01
+
+
+class Listener:
+    """Hears news for as long as its two tasks, `listen` and `beat`, run."""
+
+    def __init__(
+        self,
+        topology: Topology,
+        asker: Asker,
+        keys: Keys,
+        *,
+        gateway_id: str,
+        trust_seconds: float,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self._topology = topology
+        self._asker = asker
+        self._gateway_id = gateway_id
+        self._news_channel = keys.channel
+        self._beat_channel = keys.beat(gateway_id)
+        self._beat_seconds = max(MIN_BEAT_SECONDS, min(trust_seconds / 4, MAX_BEAT_SECONDS))
+        self._silence_seconds = max(trust_seconds, 4 * self._beat_seconds)
+        self._clock = clock
+        self._up = metrics.subscription_up
+        self._continuity = Continuity(trust_seconds)
+
+    def believed_since(self, now: float) -> float:
+        """See `Continuity`."""
+        return self._continuity.believed_since(now)
+
+    async def beat(self) -> None:
+        """Publish a beat again and again, and show whether it comes back."""
+        while True:
+            sent_at = self._clock.monotonic()
+            # Not counted: lookups and writes count how Redis is, and this asks four times a second.
+            with contextlib.suppress(Exception):
+                await self._asker.ask(
+                    self._news_channel, [pack("PUBLISH", self._beat_channel, repr(sent_at))]
+                )
+            await asyncio.sleep(self._beat_seconds)
+            self._up.set(self._continuity.up(self._clock.monotonic()))
+
+    async def listen(self, hears: Hears) -> None:
+        """Subscribe, hear, and subscribe again whenever that breaks."""
+        failures = 0
+        while True:
+            try:
+                connection = await self._topology.open_subscription()
+            except Exception:  # noqa: BLE001 - redis-py lets more than its own errors out
+                failures = min(failures + 1, len(BACKOFF_SECONDS) - 1)
+            else:
+                failures = 1
+                await self._hear(connection, hears)
+            await asyncio.sleep(BACKOFF_SECONDS[failures])
+
+    async def _hear(self, connection: AbstractConnection, hears: Hears) -> None:
+        try:
+            await connection.send_command("SUBSCRIBE", self._news_channel, self._beat_channel)
+            while True:
+                async with asyncio.timeout(self._silence_seconds):
+                    message = await connection.read_response(timeout=math.inf, disconnect_on_error=False)
+                self._take(message, hears)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._asker.count(error)
+        finally:
+            with contextlib.suppress(Exception):
+                await connection.disconnect(nowait=True)
+
+    def _take(self, message: Any, hears: Hears) -> None:
+        sort, channel, content = message
+        now = self._clock.monotonic()
+        if sort == b"subscribe":
+            self._continuity.subscribed(now)
+        elif channel == self._beat_channel.encode():
+            self._continuity.heard(float(content), now)
+        else:
+            self._hear_news(content, now, hears)
+
+    def _hear_news(self, content: bytes, now: float, hears: Hears) -> None:
+        try:
+            envelope = decode_news(content)
+        except msgspec.DecodeError:
+            # Another release's: what it says was missed, so nothing from before is believed.
+            self._asker.count(Failed(FailureKind.PROTOCOL))
+            self._continuity.subscribed(now)
+            return
+        if envelope.origin != self._gateway_id:
+            for news in envelope.news:
+                hears(news)

@@ -91,7 +91,6 @@ class Cache:
         ledger: Ledger,
         shared: Shared | None,
         freshness: Freshness,
-        hold_seconds: float,
         believed_since: Callable[[float], float],
         on_forget: Callable[[bytes, Kind, Sequence[Id] | None], None],
         clock: Clock,
@@ -104,7 +103,6 @@ class Cache:
         """Local entries that came in before this moment (monotonic) are not believed at the given now."""
         self._ledger = ledger
         self._shared = shared
-        self._hold_seconds = hold_seconds
         self._on_forget = on_forget
         self._clock = clock
         self._tasks = tasks
@@ -125,6 +123,8 @@ class Cache:
         if plan.left and self._shared is not None:
             lookup = await self._shared.lookup(shelf, plan.left)
             self._offer_shared(shelf, plan, lookup, version if keep else None)
+            # A fetch may have landed while Redis was asked.
+            plan.offer(self.local.shelf(shelf), shared=False, believed_since=believed_since)
         if lookup is not None and lookup.version is None:
             # Redis cannot say who wrote last, so what was written here stands.
             believed = dict(written)

@@ -1,6 +1,7 @@
 """The API listener's requests: check, parse, hand to a use case, render, log, count."""
 
 import random
+from collections.abc import Callable
 
 from aiohttp import ClientPayloadError, web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -40,6 +41,10 @@ MAX_BODY_BYTES = 2 * 1024 * 1024
 """10,000 of the longest ids fit into one body."""
 
 
+Observe = Callable[[Exchange, Reply], None]
+"""Whoever wants to see each request with its answer."""
+
+
 class Api:
     """Answers the requests of callers."""
 
@@ -55,6 +60,7 @@ class Api:
         clock: Clock,
         metrics: Metrics,
         log: FilteringBoundLogger,
+        observe: Observe | None = None,
     ) -> None:
         self._reader = reader
         self._writer = writer
@@ -66,6 +72,7 @@ class Api:
         self._clock = clock
         self._counts = RequestCounts(metrics)
         self._log = log
+        self._observe = observe
         self.draining = False
         """While True, answers ask callers to close their connections."""
 
@@ -153,6 +160,8 @@ class Api:
         if self.draining:
             response.force_close()
         self._counts.count(exchange, now)
+        if self._observe is not None:
+            self._observe(exchange, reply)
         if exchange.cache != Forward.HIT.value or self._sampled():
             self._log.info("request", **exchange.log_fields(now))
         return response

@@ -1,0 +1,193 @@
+"""The composition root: settings in, a wired gateway out, in the order in which a request meets its parts."""
+
+import math
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import msgspec
+from aiohttp import web
+
+from gateway.breaker import Breaker, State
+from gateway.cache.entries import Freshness
+from gateway.cache.ledger import Ledger
+from gateway.cache.local import LocalTier
+from gateway.cache.tiers import Cache
+from gateway.clock import Clock, SystemClock
+from gateway.loading.flights import Flights
+from gateway.ops.access import OpsAccess
+from gateway.ops.health import Check
+from gateway.ops.server import Ops
+from gateway.ratings.explaining import Explainer
+from gateway.ratings.reading import Reader
+from gateway.ratings.refreshing import Refresher
+from gateway.ratings.shelf_read import Sources
+from gateway.ratings.writing import Writer
+from gateway.settings import Settings
+from gateway.tasks import Tasks
+from gateway.telemetry.logs import logger
+from gateway.telemetry.metrics import Metrics
+from gateway.upstream.client import Apple, open_apple
+from gateway.upstream.developer_token import SigningKey, TokenSource
+from gateway.upstream.quarantine import Quarantine
+from gateway.web.api import Api, Observe
+from gateway.web.headers import CallerCheck
+
+
+class Gateway(msgspec.Struct, frozen=True):
+    """A wired gateway without its listeners."""
+
+    api: Api
+    ops: web.Application
+    tasks: Tasks
+    tokens: TokenSource
+
+
+def signing_key(settings: Settings) -> SigningKey:
+    """The credential that the settings name. Raises `ValueError`, without any of the key in it."""
+    apple = settings.apple
+    return SigningKey.parse(
+        team_id=apple.team_id,
+        key_id=apple.key_id,
+        private_key=apple.private_key.get_secret_value(),
+        lifetime_seconds=apple.token_lifetime_seconds,
+        origin=apple.origin,
+    )
+
+
+@asynccontextmanager
+async def wired(
+    settings: Settings, *, clock: Clock | None = None, observe: Observe | None = None
+) -> AsyncIterator[Gateway]:
+    """Build a gateway; what it opened is closed in reverse at the end."""
+    clock = clock or SystemClock()
+    log = logger()
+    metrics = Metrics()
+    tasks = Tasks(lambda name, error: log.error("bug", task=name, error=repr(error)))
+    tokens = TokenSource(signing_key(settings), clock, metrics)
+    quarantine = Quarantine(seconds=settings.upstream.quarantine_seconds, metrics=metrics)
+    async with _apple(settings, tokens, quarantine, clock, metrics) as apple:
+        cache = Cache(
+            local=_local_tier(settings, metrics),
+            ledger=Ledger(hold_seconds=settings.cache.write_hold_seconds),
+            shared=None,
+            freshness=_freshness(settings),
+            believed_since=lambda _: -math.inf,
+            on_forget=lambda *forgotten: flights.detach(*forgotten),
+            clock=clock,
+            tasks=tasks,
+            metrics=metrics,
+        )
+        flights = Flights(
+            apple.fetch,
+            cache.store,
+            size=apple.batch_size,
+            window_seconds=settings.upstream.batch_window_ms / 1000,
+            fetch_seconds=settings.server.request_timeout_seconds,
+            tasks=tasks,
+            clock=clock,
+            metrics=metrics,
+        )
+        sources = Sources(cache, flights, quarantine, Refresher(flights, tasks, metrics))
+        api = Api(
+            reader=Reader(sources, clock, metrics),
+            writer=Writer(cache=cache, apple=apple, tasks=tasks),
+            max_ids=settings.server.max_ids,
+            check_caller=CallerCheck([token.get_secret_value() for token in settings.server.caller_tokens]),
+            request_timeout_seconds=settings.server.request_timeout_seconds,
+            sample_hits=settings.log.sample_hits,
+            clock=clock,
+            metrics=metrics,
+            log=log,
+            observe=observe,
+        )
+        ops = _ops(settings, api, cache, Explainer(sources, clock), tokens, metrics)
+        yield Gateway(api, ops, tasks, tokens)
+        flights.close()
+        await tasks.cancel()
+
+
+def _local_tier(settings: Settings, metrics: Metrics) -> LocalTier:
+    local = LocalTier(
+        max_entries=settings.cache.local_max_entries,
+        max_bytes=settings.cache.local_max_bytes,
+        on_evict=metrics.local_cache_evictions.inc,
+    )
+    metrics.local_cache_entries.set_function(lambda: local.entries)
+    metrics.local_cache_bytes.set_function(lambda: local.bytes)
+    return local
+
+
+def _freshness(settings: Settings) -> Freshness:
+    return Freshness(
+        fresh_seconds=settings.cache.fresh_seconds,
+        stale_while_revalidate_seconds=settings.cache.stale_while_revalidate_seconds,
+        stale_if_error_seconds=settings.cache.stale_if_error_seconds,
+        jitter=settings.cache.jitter,
+    )
+
+
+def _apple(
+    settings: Settings, tokens: TokenSource, quarantine: Quarantine, clock: Clock, metrics: Metrics
+) -> AbstractAsyncContextManager[Apple]:
+    upstream = settings.upstream
+    state = metrics.breaker_state.labels("apple")
+
+    def changed(to: State) -> None:
+        state.set(to)
+        logger().warning("breaker", target="apple", state=to.name.lower())
+
+    return open_apple(
+        base_url=settings.apple.base_url,
+        origin=settings.apple.origin,
+        max_ids_per_call=upstream.max_ids_per_call,
+        call_timeout_seconds=upstream.call_timeout_seconds,
+        attempts=upstream.attempts,
+        max_concurrency=upstream.max_concurrency,
+        tokens=tokens,
+        breaker=Breaker(
+            error_rate=upstream.breaker_error_rate,
+            window_seconds=upstream.breaker_window_seconds,
+            min_calls=upstream.breaker_min_calls,
+            open_seconds=upstream.breaker_open_seconds,
+            on_change=changed,
+        ),
+        quarantine=quarantine,
+        clock=clock,
+        metrics=metrics,
+        on_throttled=lambda _: None,
+    )
+
+
+def _ops(
+    settings: Settings, api: Api, cache: Cache, explainer: Explainer, tokens: TokenSource, metrics: Metrics
+) -> web.Application:
+    def checks() -> Sequence[Check]:
+        return [
+            Check("accepting", not api.draining, "draining" if api.draining else "yes", required=True),
+            _token_check(tokens),
+        ]
+
+    async def reload() -> str | None:
+        return None
+
+    token = settings.ops.token
+    return Ops(
+        access=OpsAccess(
+            token=None if token is None else token.get_secret_value(), loopback=settings.ops.is_loopback
+        ),
+        checks=checks,
+        purge=cache.purge,
+        explain=explainer.explain,
+        reload=reload,
+        registry=metrics.registry,
+    ).app()
+
+
+def _token_check(tokens: TokenSource) -> Check:
+    try:
+        expires_at = tokens.current().expires_at
+    except Exception as error:  # noqa: BLE001 - whatever keeps a token from being signed is the finding
+        return Check("developer token", ok=False, detail=f"cannot be minted: {error}", required=True)
+    until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(expires_at))
+    return Check("developer token", ok=True, detail=f"valid until {until}", required=True)

@@ -1,0 +1,89 @@
+"""`demo`: the sandbox and a gateway in front of it, and what to try."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+from argparse import Namespace
+
+import uvloop
+
+from gateway.cli.console import report, say
+from gateway.sandbox import ADA, Sandbox
+from gateway.serving import serving
+from gateway.settings import Settings, load
+from gateway.telemetry import logs
+from gateway.web.exchange import Exchange
+from gateway.web.rendering import Reply
+
+API_PORT, OPS_PORT = 8080, 8081
+
+_TRY = """\
+A stand-in for Apple Music runs at {apple}, the gateway in front of it at {api}.
+Nothing leaves this machine. Try, in another terminal:
+
+  curl -i -H 'Music-User-Token: {user}' \\
+    '{api}/v1/me/ratings/albums?ids=1138988512,475655712'
+
+The first answer says `Cache-Status: ratings-gateway; fwd=miss`; asked again, `hit`. Then:
+
+  curl -i -H 'Music-User-Token: {user}' '{api}/v1/me/ratings/albums/1138988512'
+
+  curl -i -X PUT -H 'Music-User-Token: {user}' \\
+    -d '{{"type":"rating","attributes":{{"value":-1}}}}' '{api}/v1/me/ratings/albums/1138988512'
+
+  curl -i -H 'Music-User-Token: {user}' \\
+    -d '{{"ids":{{"albums":["1138988512","475655712"],"songs":["900000001"]}}}}' '{api}/v1/me/ratings'
+
+  open {ops}/status    and {ops}/metrics
+
+Ctrl-C ends it. Requests as they come in:
+"""
+
+
+def run(arguments: Namespace) -> int:
+    del arguments
+    logs.configure(level="warning", format_="auto")
+    uvloop.run(_demo())
+    return 0
+
+
+async def _demo() -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with Sandbox() as sandbox, serving(_settings(sandbox), observe=_show) as served:
+        say(_TRY.format(apple=sandbox.url, api=served.api_url, ops=served.ops_url, user=ADA))
+        await stop.wait()
+    report("stopped")
+
+
+def _settings(sandbox: Sandbox) -> Settings:
+    credentials = sandbox.credentials
+    return load(
+        None,
+        {
+            "GATEWAY_APPLE__BASE_URL": sandbox.url,
+            "GATEWAY_APPLE__TEAM_ID": credentials.team_id,
+            "GATEWAY_APPLE__KEY_ID": credentials.key_id,
+            "GATEWAY_APPLE__PRIVATE_KEY": credentials.private_key_pem,
+            "GATEWAY_SERVER__PORT": str(_free(API_PORT)),
+            "GATEWAY_OPS__PORT": str(_free(OPS_PORT)),
+        },
+    )
+
+
+def _free(port: int) -> int:
+    """`port` where nobody listens on it, else 0: any."""
+    with contextlib.closing(socket.socket()) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return 0
+    return port
+
+
+def _show(exchange: Exchange, reply: Reply) -> None:
+    status = reply.headers.get("Cache-Status", "")
+    report(f"  {exchange.method} {exchange.route}  {reply.status}  {status}")

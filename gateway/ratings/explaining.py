@@ -1,0 +1,73 @@
+"""Where the answer for one id would come from now, and why: for whoever asks at three in the morning."""
+
+from typing import Any
+
+from gateway.cache.entries import Entry
+from gateway.clock import Clock
+from gateway.model import Id, Kind, Resource, Shelf, User
+from gateway.ratings.plan import Plan
+from gateway.ratings.query import NO_DIRECTIVES
+from gateway.ratings.shelf_read import Sources
+
+
+class Explainer:
+    """Walks the road of a read without fetching anything or keeping what it finds."""
+
+    def __init__(self, sources: Sources, clock: Clock) -> None:
+        self._sources = sources
+        self._clock = clock
+
+    async def explain(self, user: User, kind: Kind, id_: Id) -> dict[str, Any]:
+        """JSON-ready; times in seconds."""
+        cache, flights, quarantine, _ = self._sources
+        shelf = Shelf(user, kind)
+        now = self._clock.monotonic()
+        believed_since = cache.believed_since(now)
+        local = cache.local.shelf(shelf).get(id_)
+        plan = Plan([id_], NO_DIRECTIVES, cache.freshness, now)
+        consulted = await cache.consult(shelf, plan, keep=False)
+        quarantined = quarantine.active(user.key, now)
+        plan.resolve(stale_allowed=not quarantined)
+        served = plan.served.get(id_)
+        source = "upstream" if served is None else "shared" if plan.tally.shared else "local"
+        return {
+            "type": kind.value,
+            "id": id_,
+            "user": user.label,
+            "source": source,
+            "why": _why(plan, served, held=id_ in consulted.held, quarantined=quarantined),
+            "entry": None if served is None else self._shown(served, now, believed_since),
+            "local": None if local is None else self._shown(local, now, believed_since),
+            "hold": {"rating": value_of(consulted.held[id_])} if id_ in consulted.held else None,
+            "in_flight": flights.flying(shelf, id_),
+            "quarantined": quarantined,
+        }
+
+    def _shown(self, entry: Entry, now: float, believed_since: float) -> dict[str, Any]:
+        return {
+            "rating": value_of(entry.resource),
+            "age_seconds": round(now - entry.fetched_at, 3),
+            "fresh_for_seconds": round(entry.fresh_until - now, 3),
+            "state": self._sources.cache.freshness.usability(entry, now, believed_since).name.lower(),
+            "believed": entry.stored_at >= believed_since,
+        }
+
+
+def value_of(resource: Resource) -> int | None:
+    """1 or -1; None where unrated."""
+    if resource is None:
+        return None
+    return -1 if b'"value":-1' in resource.replace(b" ", b"") else 1
+
+
+def _why(plan: Plan, served: Entry | None, *, held: bool, quarantined: bool) -> str:
+    if held:
+        return "It was written through a gateway a moment ago: the written value outranks what Apple reports."
+    if served is None and quarantined:
+        return "Apple refused this user token a moment ago, and nothing fresh is cached: the answer is 403."
+    if served is None:
+        return "Nothing usable is cached: Apple is asked, together with whoever asks for it at the moment."
+    tier = "Redis" if plan.tally.shared else "this process"
+    if plan.refresh:
+        return f"It is in {tier}, stale: it is served at once and refreshed behind the answer."
+    return f"It is in {tier}, and fresh."

@@ -1,0 +1,90 @@
+"""A wired gateway behind its two listeners, from the first socket to the last answer."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import msgspec
+from aiohttp import web
+
+from gateway.app import Gateway, wired
+from gateway.clock import Clock
+from gateway.settings import Settings
+from gateway.telemetry.logs import logger
+from gateway.web.api import Observe
+from gateway.web.listener import Server
+
+IDLE_GRACE_SECONDS = 0.25
+"""Before idle connections are closed: a caller may be writing its next request to one of them just now."""
+
+
+class Serving(msgspec.Struct, frozen=True):
+    """A gateway that listens."""
+
+    gateway: Gateway
+    api_url: str
+    ops_url: str
+
+
+@asynccontextmanager
+async def serving(
+    settings: Settings, *, clock: Clock | None = None, observe: Observe | None = None
+) -> AsyncIterator[Serving]:
+    """Listen; leaving drains at once: nothing new is accepted, what is in flight is finished.
+
+    `observe` is shown every request and its answer.
+
+    Raises `OSError` where an address cannot be had.
+    """
+    async with wired(settings, clock=clock, observe=observe) as gateway:
+        api = web.ServerRunner(
+            Server(gateway.api), handle_signals=False, shutdown_timeout=settings.server.drain_seconds
+        )
+        ops = web.AppRunner(gateway.ops, handle_signals=False, access_log=None, shutdown_timeout=1.0)
+        try:
+            await api.setup()
+            await ops.setup()
+            ops_url = await _listen(ops, settings.ops.host, settings.ops.port)
+            if settings.server.unix_socket is not None:
+                await web.UnixSite(api, settings.server.unix_socket).start()
+                api_url = f"unix://{settings.server.unix_socket}"
+            else:
+                api_url = await _listen(api, settings.server.host, settings.server.port)
+            yield Serving(gateway, api_url, ops_url)
+            for site in api.sites:
+                await site.stop()
+            await asyncio.sleep(min(IDLE_GRACE_SECONDS, settings.server.drain_seconds))
+        finally:
+            await api.cleanup()
+            await ops.cleanup()
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT, then drain; a second signal quits at once."""
+    log = logger()
+    async with serving(settings) as served:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, _stop, stop)
+        log.info("listening", api=served.api_url, ops=served.ops_url)
+        await stop.wait()
+        served.gateway.api.draining = True
+        log.info("draining", delay_seconds=settings.server.drain_delay_seconds)
+        await asyncio.sleep(settings.server.drain_delay_seconds)
+    log.info("stopped")
+
+
+def _stop(stop: asyncio.Event) -> None:
+    if stop.is_set():
+        os._exit(1)
+    stop.set()
+
+
+async def _listen(runner: web.BaseRunner, host: str, port: int) -> str:
+    await web.TCPSite(runner, host, port).start()
+    bound_host, bound_port = runner.addresses[-1][:2]
+    shown = f"[{bound_host}]" if ":" in bound_host else bound_host
+    return f"http://{shown}:{bound_port}"

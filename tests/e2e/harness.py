@@ -1,0 +1,129 @@
+"""A gateway in front of a sandbox, both in this process, as a caller meets them."""
+
+import io
+import json
+import re
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+from aiohttp import ClientSession
+
+from gateway.sandbox import ADA, Sandbox
+from gateway.serving import Serving, serving
+from gateway.settings import load
+
+ROOT = "/v1/me/ratings"
+
+
+class ShiftedClock:
+    """This machine's clocks, and whatever a test adds to them."""
+
+    def __init__(self) -> None:
+        self.shift = 0.0
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.shift
+
+    def time(self) -> float:
+        return time.time() + self.shift
+
+
+class Reply(NamedTuple):
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def values(self) -> dict[str, int]:
+        return {item["id"]: item["attributes"]["value"] for item in self.json["data"]}
+
+    @property
+    def code(self) -> str:
+        code: str = self.json["errors"][0]["code"]
+        return code
+
+    @property
+    def cache(self) -> str:
+        """`Cache-Status` without its name, counts and ttl."""
+        line = re.sub(r"; (detail=\"[^\"]*\"|ttl=-?\d+)", "", self.headers["Cache-Status"])
+        return line.removeprefix("ratings-gateway; ")
+
+    @property
+    def counts(self) -> dict[str, int]:
+        found = re.findall(r"(local|shared|upstream|stale)=(\d+)", self.headers["Cache-Status"])
+        return {name: int(count) for name, count in found}
+
+
+class Caller:
+    """Calls one gateway."""
+
+    def __init__(self, session: ClientSession, served: Serving, clock: ShiftedClock) -> None:
+        self.session = session
+        self.served = served
+        self.clock = clock
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        user: str | None = ADA,
+        headers: Mapping[str, str] | None = None,
+        body: Any = None,
+    ) -> Reply:
+        sent = dict(headers or {})
+        if user is not None:
+            sent["Music-User-Token"] = user
+        raw = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        data = None if raw is None else io.BytesIO(raw)
+        base = self.served.ops_url if path.startswith(("/-/", "/metrics", "/readyz", "/livez")) else None
+        url = (base or self.served.api_url) + path
+        async with self.session.request(method, url, headers=sent, data=data) as response:
+            return Reply(response.status, response.headers, await response.read())
+
+    async def get(self, kind: str, ids: Iterable[object], query: str = "", **more: Any) -> Reply:
+        return await self.ask("GET", f"{ROOT}/{kind}?ids={','.join(map(str, ids))}{query}", **more)
+
+    async def one(self, kind: str, id_: object, **more: Any) -> Reply:
+        return await self.ask("GET", f"{ROOT}/{kind}/{id_}", **more)
+
+    async def rate(self, kind: str, id_: object, value: int, **more: Any) -> Reply:
+        body = {"type": "rating", "attributes": {"value": value}}
+        return await self.ask("PUT", f"{ROOT}/{kind}/{id_}", body=body, **more)
+
+    async def unrate(self, kind: str, id_: object, **more: Any) -> Reply:
+        return await self.ask("DELETE", f"{ROOT}/{kind}/{id_}", **more)
+
+    async def metrics(self) -> dict[str, float]:
+        text = (await self.ask("GET", "/metrics")).body.decode()
+        samples = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+        return {name: float(value) for name, _, value in samples}
+
+
+def environment(sandbox: Sandbox, **settings: object) -> dict[str, str]:
+    """Variables for a gateway on that sandbox; `cache__fresh_seconds=1` sets one more."""
+    credentials = sandbox.credentials
+    return {
+        "GATEWAY_APPLE__BASE_URL": sandbox.url,
+        "GATEWAY_APPLE__TEAM_ID": credentials.team_id,
+        "GATEWAY_APPLE__KEY_ID": credentials.key_id,
+        "GATEWAY_APPLE__PRIVATE_KEY": credentials.private_key_pem,
+        "GATEWAY_SERVER__PORT": "0",
+        "GATEWAY_OPS__PORT": "0",
+        "GATEWAY_CACHE__JITTER": "0",
+    } | {f"GATEWAY_{name.upper()}": str(value) for name, value in settings.items()}
+
+
+@asynccontextmanager
+async def gateway_on(sandbox: Sandbox, **settings: object) -> AsyncIterator[Caller]:
+    """A gateway with these settings besides the defaults, on a clock that the test may shift."""
+    clock = ShiftedClock()
+    loaded = load(None, environment(sandbox, **settings))
+    async with ClientSession() as session, serving(loaded, clock=clock) as served:
+        yield Caller(session, served, clock)

@@ -1,9 +1,12 @@
 """The composition root: settings in, a wired gateway out, in the order in which a request meets its parts."""
 
 import math
+import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 from aiohttp import web
@@ -12,6 +15,8 @@ from gateway.breaker import Breaker, State
 from gateway.cache.entries import Freshness
 from gateway.cache.ledger import Ledger
 from gateway.cache.local import LocalTier
+from gateway.cache.news import Hears, News, Throttled
+from gateway.cache.shared.values import Limits
 from gateway.cache.tiers import Cache
 from gateway.clock import Clock, SystemClock
 from gateway.loading.flights import Flights
@@ -32,6 +37,9 @@ from gateway.upstream.developer_token import SigningKey, TokenSource
 from gateway.upstream.quarantine import Quarantine
 from gateway.web.api import Api, Observe
 from gateway.web.headers import CallerCheck
+
+if TYPE_CHECKING:
+    from gateway.cache.shared.connecting import Link
 
 
 class Gateway(msgspec.Struct, frozen=True):
@@ -66,14 +74,18 @@ async def wired(
     tasks = Tasks(lambda name, error: log.error("bug", task=name, error=repr(error)))
     tokens = TokenSource(signing_key(settings), clock, metrics)
     quarantine = Quarantine(seconds=settings.upstream.quarantine_seconds, metrics=metrics)
-    async with _apple(settings, tokens, quarantine, clock, metrics) as apple:
+    freshness = _freshness(settings)
+    async with (
+        _redis(settings, freshness, clock, tasks, metrics) as link,
+        _apple(settings, tokens, quarantine, link, clock, tasks, metrics) as apple,
+    ):
         cache = Cache(
             local=_local_tier(settings, metrics),
             ledger=Ledger(hold_seconds=settings.cache.write_hold_seconds),
-            shared=None,
-            freshness=_freshness(settings),
-            believed_since=lambda _: -math.inf,
-            on_forget=lambda *forgotten: flights.detach(*forgotten),
+            shared=None if link is None else link.tier,
+            freshness=freshness,
+            believed_since=_always if link is None else link.believed_since,
+            on_forget=lambda *forgotten: flights.detach(*forgotten),  # noqa: PLW0108 - the flights are made below
             clock=clock,
             tasks=tasks,
             metrics=metrics,
@@ -88,6 +100,8 @@ async def wired(
             clock=clock,
             metrics=metrics,
         )
+        if link is not None:
+            link.listen(_hears(cache, apple))
         sources = Sources(cache, flights, quarantine, Refresher(flights, tasks, metrics))
         api = Api(
             reader=Reader(sources, clock, metrics),
@@ -127,8 +141,68 @@ def _freshness(settings: Settings) -> Freshness:
     )
 
 
+@asynccontextmanager
+async def _redis(
+    settings: Settings, freshness: Freshness, clock: Clock, tasks: Tasks, metrics: Metrics
+) -> "AsyncIterator[Link | None]":
+    cache = settings.cache
+    if cache.redis_url is None:
+        yield None
+        return
+    # redis-py costs a fifth of the start, and a gateway without Redis needs none of it.
+    from gateway.cache.shared.connecting import linked  # noqa: PLC0415
+    from gateway.cache.shared.opening import Tls  # noqa: PLC0415
+
+    async with linked(
+        cache.redis_url.get_secret_value(),
+        Tls(
+            ca_file=_text(cache.redis_ca_file),
+            cert_file=_text(cache.redis_cert_file),
+            key_file=_text(cache.redis_key_file),
+        ),
+        Limits(
+            lifetime_seconds=freshness.lifetime_seconds,
+            hold_seconds=cache.write_hold_seconds,
+            lookup_seconds=cache.redis_timeout_ms / 1000,
+            max_ratings_per_user=cache.max_ratings_per_user,
+        ),
+        namespace=cache.namespace,
+        gateway_id=secrets.token_hex(8),
+        trust_seconds=cache.local_trust_seconds,
+        clock=clock,
+        tasks=tasks,
+        metrics=metrics,
+    ) as link:
+        yield link
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def _hears(cache: Cache, apple: Apple) -> Hears:
+    def hears(news: News) -> None:
+        if isinstance(news, Throttled):
+            apple.hear_throttled()
+        else:
+            cache.hear(news)
+
+    return hears
+
+
+def _always(_: float) -> float:
+    """Without Redis there is no news to miss."""
+    return -math.inf
+
+
 def _apple(
-    settings: Settings, tokens: TokenSource, quarantine: Quarantine, clock: Clock, metrics: Metrics
+    settings: Settings,
+    tokens: TokenSource,
+    quarantine: Quarantine,
+    link: "Link | None",
+    clock: Clock,
+    tasks: Tasks,
+    metrics: Metrics,
 ) -> AbstractAsyncContextManager[Apple]:
     upstream = settings.upstream
     state = metrics.breaker_state.labels("apple")
@@ -136,6 +210,10 @@ def _apple(
     def changed(to: State) -> None:
         state.set(to)
         logger().warning("breaker", target="apple", state=to.name.lower())
+
+    def tell(seconds: float) -> None:
+        if link is not None:
+            tasks.spawn("tell throttled", link.tier.publish(Throttled(seconds)))
 
     return open_apple(
         base_url=settings.apple.base_url,
@@ -155,7 +233,7 @@ def _apple(
         quarantine=quarantine,
         clock=clock,
         metrics=metrics,
-        on_throttled=lambda _: None,
+        on_throttled=tell,
     )
 
 

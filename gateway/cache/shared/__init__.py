@@ -1,13 +1,12 @@
 """The tier behind every gateway's own: one Redis (or cluster, or Sentinel's master) shared by all."""
 
 from gateway.cache.rule import UNCHANGED, UNKNOWN, Outcome, Unwritten
-from gateway.cache.shared.values import Found, NoShared, Shared, SharedLookup
+from gateway.cache.shared.values import Found, Shared, SharedLookup
 
 __all__ = [
     "UNCHANGED",
     "UNKNOWN",
     "Found",
-    "NoShared",
     "Outcome",
     "Shared",
     "SharedLookup",

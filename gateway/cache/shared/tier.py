@@ -55,16 +55,18 @@ class RedisShared:
             return SharedLookup()
         return self._believable(lookup, shelf, ids) if self._backlog else lookup
 
-    async def fill(self, shelf: Shelf, version: bytes, resources: Mapping[Id, Resource]) -> bool:
+    async def fill(self, shelf: Shelf, version: bytes, resources: Mapping[Id, Resource]) -> bool | None:
         """See `Shared`."""
         untold = self._backlog.get((shelf.user.key, shelf.kind))
         if untold is not None:
             resources = {} if untold.all else {i: r for i, r in resources.items() if i not in untold.ids}
+        if not resources:
+            return None
         try:
-            return bool(resources) and await self._writes.fill(shelf, version, resources)
+            return await self._writes.fill(shelf, version, resources)
         except Exception as error:  # noqa: BLE001 - as above
             self._asker.count(error)
-            return False
+            return None
 
     async def begin(self, user_key: bytes, kind: Kind, id_: Id) -> bytes | None:
         """See `Shared`."""

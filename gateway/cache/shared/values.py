@@ -69,10 +69,10 @@ class Shared(Protocol):
         """What is known of `ids` (distinct), within `redis_timeout_ms` of the moment it is asked."""
         ...
 
-    async def fill(self, shelf: Shelf, version: bytes, resources: Mapping[Id, Resource]) -> bool:
+    async def fill(self, shelf: Shelf, version: bytes, resources: Mapping[Id, Resource]) -> bool | None:
         """Keep what Apple answered to a fetch that began after the lookup which returned `version`.
 
-        False: refused, because a write came in between, or failed.
+        False: refused, because a write came in between; None: Redis could not keep it.
         """
         ...
 
@@ -93,32 +93,3 @@ class Shared(Protocol):
     async def publish(self, message: News) -> None:
         """Tell the other gateways; lost where Redis is away."""
         ...
-
-
-class NoShared:
-    """The shared tier of a gateway without Redis: it knows and keeps nothing."""
-
-    async def lookup(self, shelf: Shelf, ids: Sequence[Id]) -> SharedLookup:
-        del shelf, ids
-        return SharedLookup()
-
-    async def fill(self, shelf: Shelf, version: bytes, resources: Mapping[Id, Resource]) -> bool:
-        del shelf, version, resources
-        return False
-
-    async def begin(self, user_key: bytes, kind: Kind, id_: Id) -> bytes | None:
-        del user_key, kind, id_
-        return None
-
-    async def end(
-        self, user_key: bytes, kind: Kind, id_: Id, stamp: bytes | None, outcome: Outcome
-    ) -> bool | None:
-        del user_key, kind, id_, stamp, outcome
-        return None
-
-    async def purge(self, user_key: bytes, kind: Kind | None, ids: Sequence[Id] | None) -> bool:
-        del user_key, kind, ids
-        return True
-
-    async def publish(self, message: News) -> None:
-        del message

@@ -13,5 +13,4 @@ def secrets(tmp_path: Path) -> Path:
     directory = tmp_path / "secrets"
     directory.mkdir()
     (directory / "private-key.p8").write_text(Credentials.generate().private_key_pem)
-    (directory / "redis-url").write_text("redis://:password@ratings-redis:6379/0\n")
     return directory

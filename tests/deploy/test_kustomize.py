@@ -44,16 +44,12 @@ def sidecar(pod) -> dict[str, Any]:
     return found
 
 
-def gateway_environment(example, sidecar) -> dict[str, str]:
-    (source,) = sidecar["envFrom"]
-    config: dict[str, str] = example["ConfigMap", source["configMapRef"]["name"]]["data"]
-    return config | {variable["name"]: variable["value"] for variable in sidecar["env"]}
-
-
-def settings_of(environment: dict[str, str], secrets: Path) -> Settings:
-    """The settings that a gateway would load, with its secrets in another place than a pod's."""
-    moved = {name: value.replace(SECRETS, str(secrets)) for name, value in environment.items()}
-    return load(None, moved)
+@pytest.fixture
+def settings(sidecar, secrets) -> Settings:
+    """What a gateway loads, with its secrets in another place than a pod's."""
+    (secrets / "gateway.toml").write_bytes((EXAMPLE / "gateway.toml").read_bytes())
+    variables = {variable["name"]: variable["value"] for variable in sidecar["env"]}
+    return load(None, {name: value.replace(SECRETS, str(secrets)) for name, value in variables.items()})
 
 
 def write(path: Path, content: Any) -> None:
@@ -138,8 +134,7 @@ def test_the_secret_is_a_directory_so_that_a_swap_of_it_is_seen(pod, sidecar):
     assert volume["secret"] == {"secretName": "ratings-gateway", "defaultMode": 0o444}
 
 
-def test_a_gateway_starts_with_the_settings_that_the_manifests_give(example, sidecar, secrets):
-    settings = settings_of(gateway_environment(example, sidecar), secrets)
+def test_a_gateway_starts_with_the_settings_that_the_manifests_give(sidecar, settings):
 
     assert settings.server.host == "127.0.0.1"
     assert settings.ops.host == "0.0.0.0"
@@ -148,14 +143,12 @@ def test_a_gateway_starts_with_the_settings_that_the_manifests_give(example, sid
     assert settings.apple.base_url == "https://api.music.apple.com"
 
 
-def test_the_local_tier_fits_the_memory_limit_twice(example, sidecar, secrets):
-    settings = settings_of(gateway_environment(example, sidecar), secrets)
+def test_the_local_tier_fits_the_memory_limit_twice(sidecar, settings):
     limit = int(sidecar["resources"]["limits"]["memory"].removesuffix("Mi")) * 2**20
     assert settings.cache.local_max_bytes * 2 <= limit
 
 
-def test_the_application_calls_the_loopback(example, pod, sidecar, secrets):
-    settings = settings_of(gateway_environment(example, sidecar), secrets)
+def test_the_application_calls_the_loopback(pod, settings):
     (application,) = pod["spec"]["containers"]
     assert application["env"] == [
         {"name": "APPLE_MUSIC_URL", "value": f"http://127.0.0.1:{settings.server.port}"}

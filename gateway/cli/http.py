@@ -57,7 +57,7 @@ def ask(
         with error:
             return Answer(error.code, error.headers, error.read())
     except (OSError, HTTPException, ValueError) as error:
-        raise Failure(f"no answer from {url}: {_reason(error)}") from None
+        raise Failure(f"no answer from {url}: {_reason(error)}. Does it listen there?") from None
 
 
 def user_token(file: Path | None) -> str:
@@ -69,7 +69,9 @@ def user_token(file: Path | None) -> str:
 
 
 def secret(file: Path | None, variable: str) -> str | None:
-    """A secret from `file`, else from the environment; None where neither has one."""
+    """A secret from `file`, else from the variable or the file that `…_FILE` names; None where none is."""
+    if file is None and os.environ.get(f"{variable}_FILE"):
+        file = Path(os.environ[f"{variable}_FILE"])
     if file is None:
         return os.environ.get(variable, "").strip() or None
     try:

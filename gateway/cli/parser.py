@@ -193,10 +193,11 @@ def _openapi(commands: Commands) -> None:
 
 
 def _command(commands: Commands, name: str, summary: str, description: str, examples: str) -> ArgumentParser:
+    title = summary[0].upper() + summary[1:] + ("" if summary.endswith("?") else ".")
     command = commands.add_parser(
         name,
         help=summary,
-        description=f"{summary[0].upper()}{summary[1:]}{'.'[summary.endswith('?') :]}\n\n{textwrap.fill(description, 78)}",
+        description=f"{title}\n\n{textwrap.fill(description, 78)}",
         epilog=f"examples:\n{textwrap.indent(textwrap.dedent(examples).strip(), '  ')}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -64,10 +64,10 @@ def _expiry(expires_at: object, now: float) -> str:
 
 def _span(seconds: float) -> str:
     """The two largest units: `2 d 3 h`, `11 h 59 min`, `40 s`."""
-    span = timedelta(seconds=int(seconds))
+    span = timedelta(seconds=round(seconds))
     hours, rest = divmod(span.seconds, 3600)
     minutes, rest = divmod(rest, 60)
     parts = [(span.days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
     while len(parts) > 1 and not parts[0][0]:
         parts.pop(0)
-    return " ".join(f"{number} {unit}" for number, unit in parts[:2])
+    return " ".join(f"{number} {unit}" for number, unit in parts[:2] if number or len(parts) == 1)

@@ -85,21 +85,19 @@ def warm_chunk(
     ids: Sequence[str], fetch: Callable[[Sequence[str]], Answer], tally: Tally, sleep: Callable[[float], None]
 ) -> Tally:
     """`tally` with these ids added; what fails in passing is asked for again, `TRIES` times in all."""
-    for attempt in range(1, TRIES + 1):
+    attempt = 1
+    while True:
         answer = fetch(ids)
         tally, errors = _count(tally, ids, answer)
-        failed = [id_ for id_ in ids if id_ in errors]
-        again = [id_ for id_ in failed if errors[id_].get("status") in _PASSING]
-        if attempt == TRIES:
-            again = []
-        final = [errors[id_] for id_ in failed if id_ not in set(again)]
+        again = [id_ for id_, error in errors.items() if error.get("status") in _PASSING and attempt < TRIES]
+        final = [error for id_, error in errors.items() if id_ not in set(again)]
         reasons = frozenset(str(error.get("detail") or error.get("title")) for error in final)
         tally = replace(tally, failed=tally.failed + len(final), errors=tally.errors | reasons)
         if not again:
-            break
+            return tally
         ids = again
+        attempt += 1
         sleep(_pause(answer))
-    return tally
 
 
 def _count(tally: Tally, ids: Sequence[str], answer: Answer) -> tuple[Tally, dict[str, dict[str, Any]]]:
@@ -114,7 +112,8 @@ def _count(tally: Tally, ids: Sequence[str], answer: Answer) -> tuple[Tally, dic
     errors = {error["meta"]["id"]: error for error in document.get("errors", ()) if "meta" in error}
     rated = len(document.get("data", ()))
     tiers = {
-        tier: int(count) for tier, count in re.findall(r"(\w+)=(\d+)", answer.headers.get("Cache-Status", ""))
+        tier: int(number)
+        for tier, number in re.findall(r"(\w+)=(\d+)", answer.headers.get("Cache-Status", ""))
     }
     tally = replace(
         tally,

@@ -168,8 +168,9 @@ class Cache(Section):
         SecretStr | None,
         AfterValidator(values.redis_url),
         Accepts(
-            "redis://host:port/db, rediss://host:port/db, unix:///path, redis+cluster://host:port,host:port "
-            "or redis+sentinel://host:port,host:port/service; user:password@ may stand before the first host"
+            "redis://host:port/db, rediss://host:port/db, unix:///path, redis+cluster://host:port,host:port, "
+            "redis+sentinel://host:port,host:port/service (these two with ?ssl=true for TLS); "
+            "user:password@ may stand before the first host"
         ),
     ] = Field(None, description="The shared tier; without it the cache is this process alone.")
     redis_ca_file: File = Field(None, description="Certificate authorities to verify Redis with (TLS).")
@@ -229,11 +230,11 @@ class Cache(Section):
     @classmethod
     def _tls_files_need_tls(cls, file: Path | None, info: ValidationInfo) -> Path | None:
         url: SecretStr | None = info.data.get("redis_url")
-        if file is not None and "redis_url" in info.data and not values.may_use_tls(url):
+        if file is not None and "redis_url" in info.data and not values.uses_tls(url):
             raise values.Contradiction(
                 f"cache.{info.field_name}",
                 "cache.redis_url does not use TLS",
-                "this file together with rediss://, redis+cluster:// or redis+sentinel://",
+                "this file with rediss://, or with ?ssl=true for redis+cluster:// and redis+sentinel://",
             )
         return file
 

@@ -5,7 +5,6 @@ Pure, but for `readable`. No message repeats a value: it could be a secret that 
 
 import os
 import re
-from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args, get_origin
@@ -17,6 +16,8 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurv
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
+
+from gateway.cache.shared.url import parse_url
 
 MASK = "******"
 
@@ -169,46 +170,14 @@ def signing_key(secret: SecretStr) -> SecretStr:
     raise ValueError("this key is of another kind")
 
 
-_REDIS_FORMS: Mapping[str, tuple[str, str]] = {
-    "redis": (r"/?|/[0-9]{1,4}", "a database number, or nothing, goes behind the host"),
-    "rediss": (r"/?|/[0-9]{1,4}", "a database number, or nothing, goes behind the host"),
-    "unix": (r"/.+", "the path of a socket is missing"),
-    "redis+cluster": (r"/?", "a cluster has no databases: nothing goes behind the hosts"),
-    "redis+sentinel": (r"/[^/]+(/[0-9]{1,4})?", "the name of the service is missing behind the hosts"),
-}
-"""For every scheme what may stand behind the hosts, and what is said where something else does."""
-
-
 def redis_url(secret: SecretStr) -> SecretStr:
-    scheme, found, rest = secret.get_secret_value().strip().partition("://")
-    if not found or scheme not in _REDIS_FORMS:
-        raise ValueError("this scheme is not known")
-    place, _, _ = rest.partition("?")
-    authority, slash, path = place.partition("/")
-    hosts = authority.rpartition("@")[2]
-    if scheme == "unix":
-        if hosts:
-            raise ValueError("a socket has no host: unix:/// with three slashes")
-    else:
-        _redis_hosts(hosts.split(","), several=scheme.startswith("redis+"))
-    form, problem = _REDIS_FORMS[scheme]
-    if re.fullmatch(form, slash + path) is None:
-        raise ValueError(problem)
-    return SecretStr(secret.get_secret_value().strip())
+    """What the shared tier can take apart."""
+    parse_url(secret.get_secret_value())
+    return secret
 
 
-def _redis_hosts(hosts: list[str], *, several: bool) -> None:
-    if len(hosts) > 1 and not several:
-        raise ValueError("several hosts need redis+cluster:// or redis+sentinel://")
-    for place in hosts:
-        match = re.fullmatch(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?", place)
-        if match is None or int(match[2] or 1) not in range(1, 65_536):
-            raise ValueError("a host, or its port, is not right")
-
-
-def may_use_tls(url: SecretStr | None) -> bool:
-    """Whether files for TLS make sense: `rediss://`, and clusters and sentinels, where they switch TLS on."""
-    return url is not None and url.get_secret_value().startswith(("rediss://", "redis+"))
+def uses_tls(url: SecretStr | None) -> bool:
+    return url is not None and parse_url(url.get_secret_value()).ssl
 
 
 def _plain(number: float) -> str:

@@ -150,11 +150,14 @@ def test_a_client_certificate_needs_its_key(faults, toml):
 
 def test_files_for_tls_are_refused_where_redis_is_spoken_to_in_clear(faults, toml):
     path = str(toml(""))
-    found = faults({"GATEWAY_CACHE__REDIS_URL": "redis://redis", "GATEWAY_CACHE__REDIS_CA_FILE": path})
-    assert "rediss://" in found["cache.redis_ca_file"].accepted
+    for url in ("redis://redis", "redis+cluster://a:1,b:2"):
+        found = faults({"GATEWAY_CACHE__REDIS_URL": url, "GATEWAY_CACHE__REDIS_CA_FILE": path})
+        assert "rediss://" in found["cache.redis_ca_file"].accepted
 
 
-@pytest.mark.parametrize("url", ["rediss://redis", "redis+cluster://a:1,b:2", "redis+sentinel://a:1/main"])
+@pytest.mark.parametrize(
+    "url", ["rediss://redis", "redis+cluster://a:1,b:2?ssl=true", "redis+sentinel://a:1/main?ssl=true"]
+)
 def test_files_for_tls_go_with_redis_over_tls(required, toml, url):
     path = toml("")
     names = ("CA_FILE", "CERT_FILE", "KEY_FILE")

@@ -1,0 +1,115 @@
+"""The command line as a whole: help, exit statuses, streams, and what is not imported."""
+
+import os
+import subprocess
+import sys
+import tomllib
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from gateway import __version__, cli
+from gateway.cli.console import Failure, WrongUsage
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = [
+    "serve", "demo", "sandbox", "check", "config", "token", "warm", "purge", "healthcheck", "openapi",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself_with_examples(run, command):
+    ran = run(command, "--help")
+    assert ran.status == 0
+    assert f"ratings-gateway {command}" in ran.out.partition("examples:")[2]
+
+
+def test_help_lists_every_command(run):
+    listed = run("--help").out
+    assert [command for command in COMMANDS if f"    {command}" not in listed] == []
+
+
+def test_the_version_is_told(run):
+    assert run("--version").out == f"ratings-gateway {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        (),
+        ("nonsense",),
+        ("check", "--nonsense"),
+        ("sandbox", "--port", "65536"),
+        ("purge", "--type", "films"),
+    ],
+)
+def test_wrong_usage_is_2_and_said_on_stderr(run, argv):
+    ran = run(*argv)
+    assert (ran.status, ran.out) == (2, "")
+    assert "usage:" in ran.err
+
+
+@pytest.fixture
+def command_that(monkeypatch):
+    """Makes `openapi` do this instead."""
+
+    def becomes(run):
+        monkeypatch.setitem(sys.modules, "gateway.cli.openapi", SimpleNamespace(run=run))
+
+    return becomes
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (Failure("no luck"), 1, "ratings-gateway openapi: no luck\n"),
+        (WrongUsage("no sense"), 2, "ratings-gateway openapi: no sense\n"),
+        (KeyboardInterrupt(), 1, "interrupted\n"),
+    ],
+)
+def test_giving_up_has_a_status_and_one_line_on_stderr(run, command_that, error, status, said):
+    def give_up(_):
+        raise error
+
+    command_that(give_up)
+    assert run("openapi") == (status, "", said)
+
+
+def test_a_reader_that_went_away_is_no_traceback(command_that, monkeypatch, tmp_path):
+    def write_into_closed_pipe(_):
+        raise BrokenPipeError
+
+    command_that(write_into_closed_pipe)
+    with (tmp_path / "stdout").open("w") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        assert cli.main(["openapi"]) == 1
+        os.write(stdout.fileno(), b"lost")
+    assert (tmp_path / "stdout").read_text() == ""
+
+
+def test_the_console_script_is_this_main():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    module, _, name = project["scripts"]["ratings-gateway"].partition(":")
+    assert getattr(import_module(module), name) is cli.main
+
+
+def python(*argv: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *argv], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_it_runs_as_a_module():
+    assert python("-m", "gateway", "--version").stdout == f"ratings-gateway {__version__}\n"
+
+
+def test_neither_the_parser_nor_healthcheck_imports_what_only_others_need():
+    heavy = (
+        "{'aiohttp', 'cryptography', 'jwt', 'prometheus_client', 'pydantic', 'redis', 'rich', 'structlog'}"
+    )
+    code = (
+        "import sys; from gateway.cli import main; "
+        "assert main(['healthcheck', '--ops-url', 'http://127.0.0.1:1']) == 1; "
+        f"sys.exit(' '.join({heavy} & set(sys.modules)))"
+    )
+    assert python("-c", code).stderr.splitlines()[1:] == [""]

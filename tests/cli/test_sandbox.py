@@ -1,0 +1,28 @@
+import signal
+from pathlib import Path
+
+import pytest
+
+from gateway.sandbox import standalone
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_serves_until_a_signal_comes(run, monkeypatch, number):
+    given = {}
+
+    async def serve(*, stop, out, err, **options):
+        given.update(options)
+        out.write("NAME=value\n")
+        err.write("words\n")
+        signal.raise_signal(number)
+        await stop.wait()
+
+    monkeypatch.setattr(standalone, "run", serve)
+    assert run("sandbox", "--port", "9", "--key-file", "key.p8") == (0, "NAME=value\n", "words\n")
+    assert given == {"host": "127.0.0.1", "port": 9, "key_file": Path("key.p8")}
+
+
+def test_an_address_that_is_taken_is_1_with_advice(run, gateway):
+    ran = run("sandbox", "--port", gateway.url.rpartition(":")[2])
+    assert ran.status == 1
+    assert "Another --port" in ran.err

@@ -1,0 +1,79 @@
+import io
+import json
+import sys
+
+import jwt
+import pytest
+
+from gateway.cli.token import described
+
+CLAIMS = {"iss": "TEAM123456", "iat": 1_000_000, "exp": 1_043_200}
+
+
+def unsigned(claims):
+    return jwt.encode(claims, "x" * 32, algorithm="HS256", headers={"kid": "KEYID12345"})
+
+
+@pytest.fixture
+def stdin(monkeypatch):
+    def holds(text, *, terminal=False):
+        stream = io.StringIO(text)
+        stream.isatty = lambda: terminal  # type: ignore[method-assign]
+        monkeypatch.setattr(sys, "stdin", stream)
+
+    return holds
+
+
+@pytest.mark.usefixtures("credentials")
+def test_a_token_is_minted_alone_to_stdout(run, pem):
+    ran = run("token")
+    assert ran.status == 0
+    assert jwt.get_unverified_header(ran.out.strip()) == {"alg": "ES256", "kid": "KEYID12345", "typ": "JWT"}
+    assert pem.splitlines()[1] not in ran.out + ran.err
+
+
+def test_a_token_on_stdin_is_shown_without_any_configuration(run, stdin):
+    stdin(unsigned(CLAIMS) + "\n")
+    ran = run("token", "--decode")
+    document, _, words = ran.out.rpartition("}\n")
+    assert json.loads(document + "}") == {
+        "header": {"alg": "HS256", "kid": "KEYID12345", "typ": "JWT"},
+        "claims": CLAIMS,
+    }
+    assert words.endswith("ago, at 1970-01-13 01:46:40 UTC\n")
+
+
+@pytest.mark.parametrize(("text", "terminal"), [("", False), ("not read", True)])
+@pytest.mark.usefixtures("credentials")
+def test_without_a_token_on_stdin_a_new_one_is_shown(run, stdin, text, terminal):
+    stdin(text, terminal=terminal)
+    ran = run("token", "--decode")
+    assert '"iss": "TEAM123456"' in ran.out
+    assert "expires in" in ran.out
+
+
+def test_what_is_no_token_is_refused_without_being_repeated(run, stdin):
+    stdin("Bearer hunter2")
+    ran = run("token", "--decode")
+    assert (ran.status, ran.out) == (1, "")
+    assert "Give it alone on stdin" in ran.err
+    assert "hunter2" not in ran.err
+
+
+@pytest.mark.parametrize(
+    ("now", "words"),
+    [
+        (1_000_000, "expires in 12 h, at"),
+        (1_043_199.4, "expires in 1 s, at"),
+        (1_043_200 - 90, "expires in 1 min 30 s, at"),
+        (1_043_200 - 3 * 86_400 - 3600, "expires in 3 d 1 h, at"),
+        (1_043_200, "expired 0 s ago, at"),
+        (1_043_260, "expired 1 min ago, at"),
+    ],
+)
+def test_the_expiry_is_told_in_words(now, words):
+    assert words in described(unsigned(CLAIMS), now)
+
+
+def test_a_token_without_an_end_is_told_so():
+    assert "never expires" in described(unsigned({"iss": "x"}), 0)

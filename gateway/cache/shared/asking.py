@@ -9,12 +9,14 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from gateway.cache.shared.dispatcher import Answer, Dispatcher, pack
 from gateway.cache.shared.failures import Failed, FailureKind, kind_of
-from gateway.cache.shared.scripts import Script
+from gateway.cache.shared.scripts import SCRIPT_NAMES, Script
 from gateway.cache.shared.topology import Topology
 from gateway.telemetry.metrics import Metrics
 
 WRITE_SECONDS = 1.0
 """How long anything but a lookup may take."""
+LOOKUP = "lookup"
+"""What a round trip counts as that runs no script."""
 MAX_HOPS = 4
 """How often a cluster may send a request elsewhere."""
 
@@ -26,7 +28,10 @@ class Asker:
 
     def __init__(self, topology: Topology, metrics: Metrics) -> None:
         self._topology = topology
-        self._durations = metrics.shared_cache_duration
+        self._durations = {
+            operation: metrics.shared_cache_duration.labels(operation)
+            for operation in (LOOKUP, *SCRIPT_NAMES)
+        }
         self._errors: dict[FailureKind, Counter] = {
             kind: metrics.shared_cache_errors.labels(kind) for kind in FailureKind
         }
@@ -65,7 +70,7 @@ class Asker:
 
     def observe(self, operation: str, started: float) -> None:
         """Measure a round trip that began at `started` (time.perf_counter)."""
-        self._durations.labels(operation).observe(time.perf_counter() - started)
+        self._durations[operation].observe(time.perf_counter() - started)
 
     def count(self, error: BaseException) -> FailureKind:
         """Count a fault; its kind."""

@@ -110,6 +110,7 @@ class Dispatcher:
         self._tried = asyncio.Event()
         self._broken: asyncio.Future[FailureKind] | None = None
         self._served = False
+        self._loop = asyncio.get_running_loop()
 
     @property
     def up(self) -> bool:
@@ -142,7 +143,7 @@ class Dispatcher:
         if self._pending_bytes > MAX_PENDING_BYTES:
             raise Failed(FailureKind.OVERFLOW)
         admission = None
-        if guarded and (admission := self._breaker.admit(_now())) is None:
+        if guarded and (admission := self._breaker.admit(self._loop.time())) is None:
             raise Failed(FailureKind.UNAVAILABLE)
         request = _Request(packed, count, timeout, admission)
         self._pending_bytes += request.cost
@@ -176,7 +177,7 @@ class Dispatcher:
             return kind_of(error)
         finally:
             self._tried.set()
-        self._broken = asyncio.get_running_loop().create_future()
+        self._broken = self._loop.create_future()
         self._on_change()
         try:
             async with asyncio.TaskGroup() as group:
@@ -193,14 +194,13 @@ class Dispatcher:
         return kind
 
     async def _send(self, connection: AbstractConnection) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             await self._wake.wait()
             self._wake.clear()
             batch, self._waiting = _Batch(self._waiting), []
             self._sent.append(batch)
             for timeout in {request.timeout for request in batch.requests}:
-                loop.call_later(timeout, self._expire, batch, timeout)
+                self._loop.call_later(timeout, self._expire, batch, timeout)
             packed = [_TIME, *[request.packed for request in batch.requests]]
             await connection.send_packed_command(packed, check_health=False)
 
@@ -236,7 +236,7 @@ class Dispatcher:
             if request.timeout <= timeout and not request.future.done():
                 request.fail(FailureKind.TIMEOUT)
                 self._record(request, ok=False)
-        asyncio.get_running_loop().call_later(max(0.0, STALL_SECONDS - timeout), self._give_up, batch)
+        self._loop.call_later(max(0.0, STALL_SECONDS - timeout), self._give_up, batch)
 
     def _give_up(self, batch: _Batch) -> None:
         if batch.unread:
@@ -244,7 +244,7 @@ class Dispatcher:
 
     def _record(self, request: _Request, *, ok: bool) -> None:
         if request.admission is not None:
-            self._breaker.record(request.admission, ok=ok, now=_now())
+            self._breaker.record(request.admission, ok=ok, now=self._loop.time())
             request.admission = None
 
     def _drop_all(self, kind: FailureKind) -> None:
@@ -263,10 +263,6 @@ class Dispatcher:
 
 async def _until(broken: asyncio.Future[FailureKind]) -> None:
     raise Failed(await broken)
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 async def _reply(connection: AbstractConnection) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from gateway.cache.shared import scripts
-from gateway.cache.shared.asking import Asker
+from gateway.cache.shared.asking import LOOKUP, Asker
 from gateway.cache.shared.dispatcher import pack
 from gateway.cache.shared.failures import Failed, FailureKind, kind_of
 from gateway.cache.shared.keys import META, TICKS, Keys, owner_tag, variant_name
@@ -65,7 +65,7 @@ class Lookups:
         node, answer = await self._asker.ask(
             hashes[0].key, commands, seconds=self._limits.lookup_seconds, guarded=True
         )
-        self._asker.observe("lookup", started)
+        self._asker.observe(LOOKUP, started)
         reading = Reading(shelf.kind, answer.micros / 1_000_000, self._limits.lifetime_seconds)
         try:
             reading.read_main(ids, answer.replies[: len(chunks)], hashes[0].tag)

@@ -17,7 +17,9 @@ from gateway.model import Id, Kind, Resource
 CHUNK_IDS = 1000
 """Ids asked for by one HMGET."""
 
-_PLAIN = Layout(">BBBI")
+_PLAIN = Layout(">HBI")
+_LEAST = FORMAT << 8 | UNRATED
+_MOST = FORMAT << 8 | DISLIKED
 _TOLERANCE_TICKS = TICKS
 """A lookup's time is read before its cells: an entry may be this much younger than now, not more."""
 
@@ -70,19 +72,21 @@ class Reading(msgspec.Struct):
             self.found.pop(id_, None)
 
     def _read_cells(self, ids: Sequence[Id], cells: Sequence[bytes | None]) -> None:
-        now, forms, mark, found = round(self.now * TICKS), PLAIN_FORMS[self.kind], self.meta.mark, self.found
-        lifetime = self.lifetime * TICKS
+        mark, found, forms, now = self.meta.mark, self.found, PLAIN_FORMS[self.kind], round(self.now * TICKS)
+        # Written out because it is nearly all that is ever read; with a mark nothing is plain.
+        oldest = now - self.lifetime * TICKS if mark is None else now
         for id_, cell in zip(ids, cells, strict=True):
             if cell is None:
                 continue
             if len(cell) == PLAIN_BYTES:
-                form, code, high, low = _PLAIN.unpack(cell)
-                age = now - (high << 32 | low)
-                if form == FORMAT and code <= DISLIKED and mark is None and 0 <= age < lifetime:
-                    # Written out because it is nearly all that is ever read.
-                    name = id_.encode()
-                    resource = None if code == UNRATED else forms[code] % (name, name)
-                    found[id_] = Found(resource, age / TICKS)
+                head, high, low = _PLAIN.unpack(cell)
+                ticks = high << 32 | low
+                if _LEAST <= head <= _MOST and oldest < ticks <= now:
+                    if head == _LEAST:
+                        found[id_] = Found(None, (now - ticks) / TICKS)
+                    else:
+                        name = id_.encode()
+                        found[id_] = Found(forms[head - _LEAST] % (name, name), (now - ticks) / TICKS)
                     continue
             self._read_cell(id_, cell, mark)
 

@@ -36,3 +36,5 @@ FORGET = Script("forget", when_full=True)
 FILL = Script("fill", when_full=False)
 SWEEP = Script("sweep", when_full=False)
 ADMIT = Script("admit", when_full=False)
+
+SCRIPT_NAMES = tuple(script.name for script in (BEGIN, END, PURGE, FORGET, FILL, SWEEP, ADMIT))

@@ -31,7 +31,7 @@ class Load(Protocol):
     """Fetches ids of one shelf by `deadline` (monotonic seconds): for each its resource or a failure."""
 
     async def __call__(
-        self, shelf: Shelf, ids: Sequence[Id], *, demand: Demand, deadline: float
+        self, shelf: Shelf, ids: Sequence[Id], /, *, demand: Demand, deadline: float
     ) -> Mapping[Id, Outcome]: ...
 
 

@@ -106,7 +106,7 @@ class Apple:
 
     async def _ask(self, job: "_Job", ids: Sequence[Id], *, halved: bool) -> "_Part":
         """Ask in one call; where Apple refuses it as too large, ask for its halves."""
-        full = len(ids) >= job.size
+        full = len(ids) >= job.size > 1
         call = _read_call(job, ids, divisible=len(ids) > 1 and (full or halved), full=full)
         self._batch_ids.observe(len(ids))
         try:

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from gateway.telemetry.metrics import Metrics
 from gateway.upstream.developer_token import LONGEST_LIFETIME, SigningKey, TokenSource, mint
-from tests.upstream.hands import HandClock
+from tests.hands import HandClock
 
 PRIVATE = ec.generate_private_key(ec.SECP256R1())
 

@@ -1,4 +1,4 @@
-"""What the tests of this room move by hand."""
+"""What tests move by hand."""
 
 
 class HandClock:

@@ -1,0 +1,162 @@
+"""What the counters said over the last hour: a bounded ring of readings, and what lies between two of them.
+
+Pure but for `sample`: the time is an argument. Quantiles are estimates from histogram buckets.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import msgspec
+from prometheus_client.metrics import MetricWrapperBase
+
+from gateway.clock import Clock
+from gateway.telemetry.metrics import Metrics
+
+EVERY_SECONDS = 15.0
+"""Between two readings."""
+KEPT_SECONDS = 3600.0
+PER_POINT = 4
+"""Readings that make one point of a chart: one a minute."""
+
+Labels = tuple[str, ...]
+Counts = Mapping[Labels, float]
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """Counters at one moment, or their increase between two. Keys are label values, in the order named."""
+
+    requests: Counts
+    """By status."""
+    ids: Counts
+    """By tier and result."""
+    calls: Counts
+    """Calls to Apple by status."""
+    durations: Counts
+    """Requests by the upper bounds of their duration, cumulative (`le`)."""
+    hit_durations: Counts
+    call_durations: Counts
+    redis_errors: Counts
+    evictions: Counts
+    quarantined: Counts
+    retries: Counts
+
+    def minus(self, earlier: "Reading") -> "Reading":
+        """What was counted since `earlier`."""
+        return Reading(
+            *(
+                {labels: count - before.get(labels, 0.0) for labels, count in after.items()}
+                for after, before in zip(_fields(self), _fields(earlier), strict=True)
+            )
+        )
+
+
+def read(metrics: Metrics) -> Reading:
+    """Read the counters now; a millisecond or so, because every child is walked."""
+    return Reading(
+        requests=_sum(metrics.http_requests, "_total", ("status",)),
+        ids=_sum(metrics.cache_ids, "_total", ("tier", "result")),
+        calls=_sum(metrics.upstream_requests, "_total", ("status",)),
+        durations=_sum(metrics.http_request_duration, "_bucket", ("le",)),
+        hit_durations=_sum(metrics.http_request_duration, "_bucket", ("le",), cache="hit"),
+        call_durations=_sum(metrics.upstream_request_duration, "_bucket", ("le",)),
+        redis_errors=_sum(metrics.shared_cache_errors, "_total", ()),
+        evictions=_sum(metrics.local_cache_evictions, "_total", ()),
+        quarantined=_sum(metrics.quarantined_requests, "_total", ()),
+        retries=_sum(metrics.upstream_retries, "_total", ("reason",)),
+    )
+
+
+class Interval(NamedTuple):
+    """What was counted between two moments (monotonic seconds)."""
+
+    start: float
+    end: float
+    counted: Reading
+
+    @property
+    def seconds(self) -> float:
+        return self.end - self.start
+
+    def rate(self, counts: Counts, *wanted: str) -> float:
+        """Per second; of the children whose first label begins with one of `wanted`, or of all."""
+        return total(counts, *wanted) / self.seconds if self.seconds > 0 else 0.0
+
+
+class History:
+    """Readings of the last hour, oldest first."""
+
+    def __init__(self) -> None:
+        self._readings: deque[tuple[float, Reading]] = deque(maxlen=int(KEPT_SECONDS / EVERY_SECONDS) + 1)
+
+    def __len__(self) -> int:
+        return len(self._readings)
+
+    def take(self, reading: Reading, now: float) -> None:
+        """Keep a reading made at `now` (monotonic seconds, later than the one before)."""
+        self._readings.append((now, reading))
+        while self._readings[0][0] < now - KEPT_SECONDS:
+            self._readings.popleft()
+
+    def lately(self, reading: Reading, now: float, seconds: float) -> Interval:
+        """From `seconds` ago, or from the oldest reading where that is later, to a reading made `now`."""
+        older = [kept for kept in self._readings if kept[0] <= now - seconds]
+        start, earlier = (older[-1:] or [*self._readings, (now, reading)])[0]
+        return Interval(start, now, reading.minus(earlier))
+
+    def course(self) -> list[Interval]:
+        """The kept hour in steps of about a minute, oldest first; empty where two readings are lacking."""
+        picked = list(self._readings)[::-PER_POINT][::-1]
+        return [
+            Interval(start, end, after.minus(before)) for (start, before), (end, after) in pairwise(picked)
+        ]
+
+
+async def sample(history: History, metrics: Metrics, clock: Clock) -> None:
+    """Take a reading at once and then every 15 s, for as long as the task lives."""
+    while True:
+        history.take(read(metrics), clock.monotonic())
+        await asyncio.sleep(EVERY_SECONDS)
+
+
+def total(counts: Counts, *wanted: str) -> float:
+    """The sum of the children whose first label begins with one of `wanted`; of all where none is named."""
+    return sum(count for labels, count in counts.items() if not wanted or labels[0].startswith(wanted))
+
+
+def quantile(buckets: Counts, share: float) -> float | None:
+    """Estimate a quantile as Prometheus does, evenly within a bucket; None where nothing was counted.
+
+    A quantile beyond the last finite bound is that bound: read it as "at least".
+    """
+    cumulative = sorted((float(le), count) for (le,), count in buckets.items())
+    if not cumulative or cumulative[-1][1] <= 0:
+        return None
+    rank = share * cumulative[-1][1]
+    lower = below = 0.0
+    for bound, count in cumulative:
+        if count >= rank and count > below:
+            return (
+                lower if bound == float("inf") else lower + (bound - lower) * (rank - below) / (count - below)
+            )
+        if bound != float("inf"):
+            lower = bound
+        below = count
+    return lower
+
+
+def _sum(metric: MetricWrapperBase, suffix: str, names: Sequence[str], **where: str) -> Counts:
+    """Add up the samples that have the labels of `where`, by the labels `names`."""
+    counts: dict[Labels, float] = {}
+    for family in metric.collect():
+        for sample in family.samples:
+            if sample.name.endswith(suffix) and where.items() <= sample.labels.items():
+                labels = tuple(sample.labels[name] for name in names)
+                counts[labels] = counts.get(labels, 0.0) + sample.value
+    return counts
+
+
+def _fields(reading: Reading) -> tuple[Counts, ...]:
+    return msgspec.structs.astuple(reading)

@@ -1,0 +1,181 @@
+"""The paths of the ops listener, as far as a person or a script calls them."""
+
+from typing import Any
+
+from gateway.ops.openapi.ratings import curl, sample
+from gateway.ops.openapi.schemas import FIRST, ID_PATTERN, schema
+
+EITHER: list[dict[str, list[str]]] = [{}, {"opsToken": []}]
+USER_TOO: list[dict[str, list[str]]] = [{"userToken": []}, {"userToken": [], "opsToken": []}]
+
+
+def operations_paths(ops_url: str) -> dict[str, Any]:
+    """Samples ask the listener at `ops_url`."""
+    paths = {
+        "/-/explain": {"get": _explain(ops_url)},
+        "/-/purge": {"post": _purge(ops_url)},
+        "/-/reload": {"post": _reload(ops_url)},
+        "/status": {"get": _status(ops_url)},
+        "/readyz": {"get": _ready(ops_url)},
+        "/metrics": {"get": _metrics(ops_url)},
+    }
+    servers = [{"url": ops_url, "description": "The ops listener."}]
+    return {path: {"servers": servers, **item} for path, item in paths.items()}
+
+
+def _text(description: str) -> dict[str, Any]:
+    return {"description": description, "content": {"text/plain": {"schema": {"type": "string"}}}}
+
+
+REFUSALS = {
+    "400": _text("What is wrong with the request."),
+    "401": _text("`ops.token` is set, and was not presented."),
+    "403": _text("`ops.token` is not set, and others than this machine could ask."),
+}
+
+
+def _json(description: str, schema_: dict[str, Any], example: dict[str, Any]) -> dict[str, Any]:
+    content = {"schema": schema_, "example": example}
+    return {"description": description, "content": {"application/json": content}}
+
+
+def _plain_curl(url: str, *options: str) -> str:
+    return " ".join(["curl", *options, f"'{url}'"])
+
+
+def _explain(ops: str) -> dict[str, Any]:
+    answer = {
+        "type": "albums",
+        "id": FIRST,
+        "user": "2f6e1f0b",
+        "source": "local",
+        "why": "It is in this process, and fresh.",
+        "entry": {
+            "rating": 1, "age_seconds": 29.0, "fresh_for_seconds": 271.0, "state": "fresh", "believed": True,
+        },
+        "local": None,
+        "hold": None,
+        "in_flight": False,
+        "quarantined": False,
+    }  # fmt: skip
+    return {
+        "operationId": "explain",
+        "tags": ["Operate"],
+        "summary": "Where the answer for one id would come from now, and why",
+        "description": "Nothing is fetched, nothing is kept. As a page for people with `Accept: text/html`.",
+        "security": USER_TOO,
+        "parameters": [
+            {"name": "type", "in": "query", "schema": schema("Type"), "example": "albums"},
+            {
+                "name": "id",
+                "in": "query",
+                "required": True,
+                "schema": {"type": "string", "pattern": ID_PATTERN},
+                "example": FIRST,
+            },
+        ],
+        "responses": {"200": _json("The answer's origin.", {"type": "object"}, answer), **REFUSALS},
+        "x-codeSamples": [sample("One album", curl(f"{ops}/-/explain?type=albums&id={FIRST}"))],
+    }
+
+
+def _purge(ops: str) -> dict[str, Any]:
+    body = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            "type": schema("Type"),
+            "ids": {"type": "array", "items": schema("Id"), "description": "Needs `type`."},
+        },
+    }
+    return {
+        "operationId": "purge",
+        "tags": ["Operate"],
+        "summary": "Drop a user's cached ratings everywhere",
+        "description": "All of them, those of one type, or single ids; the local tiers of the other gateways "
+        "included. Written values within their hold stay.",
+        "security": USER_TOO,
+        "requestBody": {"content": {"application/json": {"schema": body, "example": {"type": "albums"}}}},
+        "responses": {
+            "200": _json("Dropped.", {"type": "object"}, {"purged": True}),
+            **REFUSALS,
+            "405": _text("Only POST changes something."),
+        },
+        "x-codeSamples": [sample("All albums", curl(f"{ops}/-/purge", '-d \'{"type":"albums"}\''))],
+    }
+
+
+def _reload(ops: str) -> dict[str, Any]:
+    return {
+        "operationId": "reload",
+        "tags": ["Operate"],
+        "summary": "Read the signing key again, now",
+        "description": "A key file that changes is picked up without this. A broken new key leaves the old "
+        "one in use.",
+        "security": EITHER,
+        "responses": {
+            "200": _json("The key is in use.", {"type": "object"}, {"reloaded": True}),
+            "401": REFUSALS["401"],
+            "403": REFUSALS["403"],
+            "405": _text("Only POST changes something."),
+            "500": _json("It is not.", {"type": "object"}, {"reloaded": False, "error": "no such file"}),
+        },
+        "x-codeSamples": [sample("Reload", _plain_curl(f"{ops}/-/reload", "-X POST"))],
+    }
+
+
+def _status(ops: str) -> dict[str, Any]:
+    return {
+        "operationId": "status",
+        "tags": ["Operate"],
+        "summary": "What this gateway does, and what is wrong",
+        "description": "A page for people. Settings and recent errors are left out on an address that others "
+        "can reach, unless `ops.token` is presented.",
+        "security": EITHER,
+        "parameters": [
+            {"name": "format", "in": "query", "schema": {"enum": ["html", "json"]}, "example": "json"},
+        ],
+        "responses": {
+            "200": {
+                "description": "The page, or the same as JSON.",
+                "content": {
+                    "text/html": {"schema": {"type": "string"}},
+                    "application/json": {"schema": {"type": "object", "required": ["findings", "process"]}},
+                },
+            },
+        },
+        "x-codeSamples": [sample("As JSON", _plain_curl(f"{ops}/status?format=json"))],
+    }
+
+
+def _ready(ops: str) -> dict[str, Any]:
+    return {
+        "operationId": "ready",
+        "tags": ["Operate"],
+        "summary": "Whether requests should be sent here",
+        "description": "Not while draining, nor where no developer token can be minted. Redis and Apple are "
+        "reported, and do not make it fail. `/livez` and `/startupz` answer 200 as soon as the process does.",
+        "security": [{}],
+        "parameters": [
+            {
+                "name": "verbose",
+                "in": "query",
+                "allowEmptyValue": True,
+                "schema": {"type": "string"},
+                "description": "List the checks.",
+            },
+        ],
+        "responses": {"200": _text("Ready."), "503": _text("Not ready.")},
+        "x-codeSamples": [sample("With the checks", _plain_curl(f"{ops}/readyz?verbose"))],
+    }
+
+
+def _metrics(ops: str) -> dict[str, Any]:
+    return {
+        "operationId": "metrics",
+        "tags": ["Operate"],
+        "summary": "Metrics for Prometheus",
+        "security": [{}],
+        "responses": {"200": _text("All metrics, prefixed `gateway_`.")},
+        "x-codeSamples": [sample("All", _plain_curl(f"{ops}/metrics"))],
+    }

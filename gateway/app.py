@@ -30,7 +30,7 @@ from gateway.ratings.shelf_read import Sources
 from gateway.ratings.writing import Writer
 from gateway.settings import Settings
 from gateway.tasks import Tasks
-from gateway.telemetry.logs import logger
+from gateway.telemetry.logs import logger, request_log
 from gateway.telemetry.metrics import Metrics
 from gateway.upstream.client import Apple, open_apple
 from gateway.upstream.developer_token import SigningKey, TokenSource
@@ -72,6 +72,7 @@ async def wired(
     log = logger()
     metrics = Metrics()
     tasks = Tasks(lambda name, error: log.error("bug", task=name, error=repr(error)))
+    lines = request_log(level=settings.log.level, format_=settings.log.format)
     tokens = TokenSource(signing_key(settings), clock, metrics)
     quarantine = Quarantine(seconds=settings.upstream.quarantine_seconds, metrics=metrics)
     freshness = _freshness(settings)
@@ -113,12 +114,15 @@ async def wired(
             clock=clock,
             metrics=metrics,
             log=log,
+            request_log=lines,
             observe=observe,
         )
         ops = _ops(settings, api, cache, Explainer(sources, clock), tokens, metrics)
         yield Gateway(api, ops, tasks, tokens)
         flights.close()
         await tasks.cancel()
+        if lines is not None:
+            lines.flush()
 
 
 def _local_tier(settings: Settings, metrics: Metrics) -> LocalTier:

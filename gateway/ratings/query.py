@@ -1,9 +1,12 @@
 """What a caller asks for, and what it gets: the values between the web and the use cases."""
 
+from collections.abc import Callable, Mapping
 from enum import StrEnum
+from operator import itemgetter
 
 import msgspec
 
+from gateway.cache.entries import Entry
 from gateway.errors import GatewayError
 from gateway.model import PLAIN, Id, Kind, Shelf, User, Variant
 
@@ -26,6 +29,15 @@ class Part(msgspec.Struct, frozen=True):
 
     kind: Kind
     ids: tuple[Id, ...]
+    pick: Callable[[Mapping[Id, Entry]], tuple[Entry, ...]]
+    """The entries of all ids; raises KeyError where one is missing. Far faster than asking one by one."""
+
+    @classmethod
+    def of(cls, kind: Kind, ids: tuple[Id, ...]) -> "Part":
+        if len(ids) == 1:
+            (only,) = ids
+            return cls(kind, ids, lambda entries: (entries[only],))
+        return cls(kind, ids, itemgetter(*ids))
 
 
 class Query(msgspec.Struct, frozen=True):

@@ -6,6 +6,7 @@
 """
 
 import asyncio
+import math
 from collections.abc import Sequence
 
 from gateway.clock import Clock
@@ -33,18 +34,24 @@ class Reader:
         believed_since = self._cache.believed_since(now)
         resources: list[bytes] = []
         count = 0
-        oldest = soonest = float("inf")
+        oldest = soonest = math.inf
         for part in query.parts:
-            entries = self._cache.local.shelf(query.shelf(part))
-            count += len(part.ids)
-            for id_ in part.ids:
-                entry = entries.get(id_)
-                if entry is None or entry.fresh_until <= now or entry.stored_at < believed_since:
+            try:
+                entries = part.pick(self._cache.local.shelf(query.shelf(part)))
+            except KeyError:
+                return None
+            count += len(entries)
+            for entry in entries:
+                if entry.stored_at < believed_since:
                     return None
+                if entry.fetched_at < oldest:  # noqa: PLR1730 - calling min() would double the loop's cost
+                    oldest = entry.fetched_at
+                if entry.fresh_until < soonest:  # noqa: PLR1730 - as above
+                    soonest = entry.fresh_until
                 if entry.resource is not None:
                     resources.append(entry.resource)
-                oldest = min(oldest, entry.fetched_at)
-                soonest = min(soonest, entry.fresh_until)
+        if soonest <= now:
+            return None
         self._count_hits(len(resources))
         self._count_negatives(count - len(resources))
         return Answer(resources, Tally(local=count), Forward.HIT, age=now - oldest, ttl=soonest - now)

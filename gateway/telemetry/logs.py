@@ -1,5 +1,6 @@
 """structlog set-up: JSON lines where stdout is no terminal, coloured ones where it is."""
 
+import asyncio
 import logging
 import sys
 from typing import Any, Literal
@@ -8,21 +9,28 @@ import msgspec
 import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 
+from gateway.telemetry.request_log import ConsoleRequestLog, JsonRequestLog, RequestLine
+
+RequestLog = JsonRequestLog | ConsoleRequestLog
+
 
 def configure(*, level: str, format_: Literal["auto", "json", "console"]) -> None:
     """Set up the process' logging; libraries' own loggers (asyncio, aiohttp) join in from WARNING up."""
-    console = format_ == "console" or (format_ == "auto" and sys.stdout.isatty())
+    console = is_console(format_)
     shared: list[Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.dict_tracebacks if not console else structlog.processors.StackInfoRenderer(),
     ]
-    renderer: Processor = (
-        structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer(serializer=_encode)
-    )
+    if console:
+        rendering: list[Processor] = [structlog.dev.ConsoleRenderer()]
+    else:
+        rendering = [
+            structlog.processors.dict_tracebacks,
+            structlog.processors.JSONRenderer(serializer=_encode),
+        ]
     structlog.configure(
-        processors=[*shared, renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
+        processors=[*shared, *rendering],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=(
             structlog.PrintLoggerFactory() if console else structlog.BytesLoggerFactory(sys.stdout.buffer)
         ),
@@ -31,10 +39,24 @@ def configure(*, level: str, format_: Literal["auto", "json", "console"]) -> Non
     logging.basicConfig(handlers=[_IntoStructlog()], level=logging.WARNING, force=True)
 
 
+def is_console(format_: Literal["auto", "json", "console"]) -> bool:
+    """Whether lines are for people."""
+    return format_ == "console" or (format_ == "auto" and sys.stdout.isatty())
+
+
 def logger() -> FilteringBoundLogger:
     """The logger of the process."""
     made: FilteringBoundLogger = structlog.get_logger()
     return made
+
+
+def request_log(*, level: str, format_: Literal["auto", "json", "console"]) -> RequestLog | None:
+    """Where the canonical lines go; None where the level leaves them out. To be called on the event loop."""
+    if logging.getLevelName(level.upper()) > logging.INFO:
+        return None
+    if is_console(format_):
+        return ConsoleRequestLog(logger())
+    return JsonRequestLog(sys.stdout.buffer, asyncio.get_running_loop().call_later)
 
 
 def _encode(event: dict[str, Any], **_: Any) -> bytes:
@@ -42,9 +64,12 @@ def _encode(event: dict[str, Any], **_: Any) -> bytes:
 
 
 class _IntoStructlog(logging.Handler):
-    """Libraries' log records as lines of our own; their tracebacks carry no caller's data but may be long."""
+    """Libraries' log records as lines of our own."""
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
         fields = {} if error is None else {"error": f"{type(error).__name__}: {error}"}
         logger().log(record.levelno, "library", logger=record.name, message=record.getMessage(), **fields)
+
+
+__all__ = ["RequestLine", "RequestLog", "configure", "is_console", "logger", "request_log"]

@@ -7,7 +7,6 @@ from aiohttp import ClientPayloadError, web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_exceptions import HTTPRequestEntityTooLarge
 from aiohttp.web_protocol import RequestPayloadError
-from multidict import CIMultiDict
 from structlog.typing import FilteringBoundLogger
 
 from gateway.clock import Clock
@@ -16,6 +15,7 @@ from gateway.model import User
 from gateway.ratings.query import Forward, Part, Query
 from gateway.ratings.reading import Reader
 from gateway.ratings.writing import Writer
+from gateway.telemetry.logs import RequestLog
 from gateway.telemetry.metrics import Metrics
 from gateway.web.bodies import bad_body, read_parts, read_rating
 from gateway.web.counting import RequestCounts
@@ -36,6 +36,7 @@ from gateway.web.rendering import (
     one_reply,
     relayed_reply,
 )
+from gateway.web.response import WholeResponse
 
 MAX_BODY_BYTES = 2 * 1024 * 1024
 """10,000 of the longest ids fit into one body."""
@@ -60,6 +61,7 @@ class Api:
         clock: Clock,
         metrics: Metrics,
         log: FilteringBoundLogger,
+        request_log: RequestLog | None,
         observe: Observe | None = None,
     ) -> None:
         self._reader = reader
@@ -72,6 +74,7 @@ class Api:
         self._clock = clock
         self._counts = RequestCounts(metrics)
         self._log = log
+        self._request_log = request_log
         self._observe = observe
         self.draining = False
         """While True, answers ask callers to close their connections."""
@@ -88,13 +91,13 @@ class Api:
             self._log.exception("bug", request_id=exchange.request_id, route=exchange.route)
             exchange.error = GatewayError(f"The gateway failed: {type(error).__name__}.")
             reply = error_reply(exchange.error)
-        return self._finish(exchange, reply)
+        return self._finish(exchange, reply, keep_alive=request.keep_alive)
 
     def refuse(self, request: web.BaseRequest, error: GatewayError) -> web.StreamResponse:
         """Answer a request that could not even be parsed as HTTP."""
         exchange = Exchange(request.method, request.headers, self._clock.monotonic())
         exchange.error = error
-        return self._finish(exchange, error_reply(error))
+        return self._finish(exchange, error_reply(error), keep_alive=False)
 
     async def _answer(self, request: web.BaseRequest, exchange: Exchange) -> Reply:
         headers = request.headers
@@ -114,8 +117,7 @@ class Api:
         if target.route == SEVERAL:
             parts, variant = read_parts(await read_body(request), max_ids=self._max_ids)
         else:
-            assert target.kind is not None
-            parts, variant = (Part(target.kind, target.ids),), target.variant
+            parts, variant = target.parts, target.variant
         lenient = wants_leniency(headers)
         query = Query(user, parts, variant, read_directives(headers), lenient, deadline)
         return await self._read(query, exchange, target)
@@ -150,21 +152,20 @@ class Api:
             reply.headers["Cache-Status"] = f"ratings-gateway; fwd={forward.value}"
             return reply
 
-    def _finish(self, exchange: Exchange, reply: Reply) -> web.StreamResponse:
+    def _finish(self, exchange: Exchange, reply: Reply, *, keep_alive: bool) -> web.StreamResponse:
         exchange.status = reply.status
         now = self._clock.monotonic()
-        headers = CIMultiDict(reply.headers)
-        headers["X-Request-Id"] = exchange.request_id
-        headers["Server-Timing"] = f"total;dur={(now - exchange.started) * 1000:.2f}"
-        response = web.Response(status=reply.status, body=reply.body, headers=headers)
-        if self.draining:
-            response.force_close()
+        head = "".join([f"{name}: {value}\r\n" for name, value in reply.headers.items()])
+        head += (
+            f"X-Request-Id: {exchange.request_id}\r\n"
+            f"Server-Timing: total;dur={(now - exchange.started) * 1000:.2f}\r\n"
+        )
         self._counts.count(exchange, now)
         if self._observe is not None:
             self._observe(exchange, reply)
-        if exchange.cache != Forward.HIT.value or self._sampled():
-            self._log.info("request", **exchange.log_fields(now))
-        return response
+        if self._request_log is not None and (exchange.cache != Forward.HIT.value or self._sampled()):
+            self._request_log(exchange.line(now))
+        return WholeResponse(reply.status, head, reply.body, keep_alive=keep_alive and not self.draining)
 
     def _sampled(self) -> bool:
         return self._sample_hits >= 1 or random.random() < self._sample_hits  # noqa: S311 - a log sample

@@ -5,8 +5,11 @@ import os
 import re
 from collections.abc import Mapping
 
+import msgspec
+
 from gateway.errors import GatewayError
 from gateway.ratings.query import Tally
+from gateway.telemetry.request_log import RequestLine
 
 _PRINTABLE = re.compile(r"[\x21-\x7e]{1,128}")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}.*")
@@ -36,28 +39,26 @@ class Exchange:
         self.status = 0
         self.error: GatewayError | None = None
 
-    def log_fields(self, now: float) -> dict[str, object]:
-        """The fields of the canonical line; `now` in monotonic seconds."""
+    def line(self, now: float) -> RequestLine:
+        """The canonical line; `now` in monotonic seconds."""
         tally = self.tally
-        fields: dict[str, object] = {
-            "request_id": self.request_id,
-            "trace_id": self.trace_id,
-            "method": self.method,
-            "route": self.route,
-            "type": self.kind,
-            "status": self.status,
-            "duration_ms": round((now - self.started) * 1000, 3),
-            "ids": self.ids,
-            "local": tally.local,
-            "shared": tally.shared,
-            "upstream": tally.upstream,
-            "stale": tally.stale,
-            "upstream_calls": tally.calls,
-            "user": self.user,
-        }
-        if self.error is not None:
-            fields["error"] = f"{self.error.code} {self.error.detail}"
-        return fields
+        return RequestLine(
+            request_id=self.request_id,
+            trace_id=self.trace_id,
+            method=self.method,
+            route=self.route,
+            type=self.kind,
+            status=self.status,
+            duration_ms=round((now - self.started) * 1000, 3),
+            ids=self.ids,
+            local=tally.local,
+            shared=tally.shared,
+            upstream=tally.upstream,
+            stale=tally.stale,
+            upstream_calls=tally.calls,
+            user=self.user,
+            error=msgspec.UNSET if self.error is None else f"{self.error.code} {self.error.detail}",
+        )
 
 
 NO_TALLY = Tally()

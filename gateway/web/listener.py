@@ -33,9 +33,7 @@ class _Connection(RequestHandler):
         del status, message
         manager = self._manager
         assert isinstance(manager, Server)
-        response = manager.api.refuse(request, _refusal(exc))
-        response.force_close()
-        return response
+        return manager.api.refuse(request, _refusal(exc))
 
 
 class Server(web.Server):

@@ -8,6 +8,7 @@ import msgspec
 
 from gateway.errors import Refused, Source
 from gateway.model import PLAIN, Id, Kind, Variant
+from gateway.ratings.query import Part
 
 ROOT = "/v1/me/ratings"
 READ_PARAMETERS = frozenset({"ids", "include", "extend", "l"})
@@ -23,7 +24,7 @@ class Target(msgspec.Struct, frozen=True, gc=False):
     route: str
     kind: Kind | None = None
     id: Id | None = None
-    ids: tuple[Id, ...] = ()
+    parts: tuple[Part, ...] = ()
     variant: Variant = PLAIN
     bypass: bool = False
     """A query parameter that the cache knows nothing of: the request goes to Apple as it is."""
@@ -89,6 +90,7 @@ class TargetParser:
         return self._read(target)
 
     def _read(self, target: Target) -> Target:
+        assert target.kind is not None
         pairs = parse_qsl(target.query, keep_blank_values=True)
         names = {name for name, _ in pairs}
         known = READ_PARAMETERS if target.id is None else VARIANT_PARAMETERS
@@ -103,17 +105,18 @@ class TargetParser:
         if len(variant) > MAX_VARIANT_LENGTH:
             return msgspec.structs.replace(target, bypass=True)
         if target.id is not None:
-            return msgspec.structs.replace(target, ids=(target.id,), variant=variant)
+            return msgspec.structs.replace(
+                target, parts=(Part.of(target.kind, (target.id,)),), variant=variant
+            )
         if "ids" not in names:
             raise bad_parameter("The parameter ids is required.", code="40003")
-        assert target.kind is not None
         listed = ",".join(value for name, value in pairs if name == "ids").split(",")
         ids = distinct_ids(target.kind, listed)
         if not ids:
             raise bad_parameter("The parameter ids names no id.")
         if len(ids) > self._max_ids:
             raise bad_parameter(f"{len(ids)} distinct ids; at most {self._max_ids} are served at once.")
-        return msgspec.structs.replace(target, ids=ids, variant=variant)
+        return msgspec.structs.replace(target, parts=(Part.of(target.kind, ids),), variant=variant)
 
 
 def route(path: str, query: str) -> Target:

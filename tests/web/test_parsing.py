@@ -25,6 +25,11 @@ def parser() -> TargetParser:
     return TargetParser(max_ids=10)
 
 
+def ids(target) -> tuple[str, ...]:
+    (part,) = target.parts
+    return part.ids
+
+
 def refusal(target) -> Refused:
     assert target.refusal is not None
     return target.refusal
@@ -34,8 +39,8 @@ def refusal(target) -> Refused:
 def test_every_kind_is_read_in_both_forms(parser, kind):
     many = parser.parse("GET", f"{ROOT}/{kind}?ids={IDS[kind]}")
     one = parser.parse("GET", f"{ROOT}/{kind}/{IDS[kind]}")
-    assert (many.route, many.kind, many.ids, many.refusal) == (MANY, kind, (IDS[kind],), None)
-    assert (one.route, one.kind, one.id, one.ids) == (ONE, kind, IDS[kind], (IDS[kind],))
+    assert (many.route, many.kind, ids(many), many.refusal) == (MANY, kind, (IDS[kind],), None)
+    assert (one.route, one.kind, one.id, ids(one)) == (ONE, kind, IDS[kind], (IDS[kind],))
 
 
 @pytest.mark.parametrize(
@@ -43,7 +48,7 @@ def test_every_kind_is_read_in_both_forms(parser, kind):
     ["ids=1,2,3", "ids=1&ids=2&ids=3", "ids=1%2C2%2c3", "ids=%201,+2+,3%20", "ids=,1,,2,3,", "ids=1,2,1,3,2"],
 )
 def test_every_form_of_ids_names_the_same_ids(parser, query):
-    assert parser.parse("GET", f"{ROOT}/albums?{query}").ids == ("1", "2", "3")
+    assert ids(parser.parse("GET", f"{ROOT}/albums?{query}")) == ("1", "2", "3")
 
 
 @pytest.mark.parametrize(
@@ -132,7 +137,7 @@ def test_a_write_keeps_its_query(parser):
 
 
 def test_a_target_with_a_host_is_read_like_one_without(parser):
-    assert parser.parse("GET", f"http://gateway:8080{ROOT}/albums?ids=1").ids == ("1",)
+    assert ids(parser.parse("GET", f"http://gateway:8080{ROOT}/albums?ids=1")) == ("1",)
     assert parser.parse("GET", f"http://gateway:8080{ROOT}/albums/1").id == "1"
 
 
@@ -141,8 +146,8 @@ def test_a_percent_encoded_id_is_the_id(parser):
 
 
 def test_long_targets_are_parsed_too():
-    ids = ",".join(str(10**9 + n) for n in range(10_000))
-    assert len(TargetParser(max_ids=10_000).parse("GET", f"{ROOT}/albums?ids={quote(ids)}").ids) == 10_000
+    listed = ",".join(str(10**9 + n) for n in range(10_000))
+    assert len(ids(TargetParser(max_ids=10_000).parse("GET", f"{ROOT}/albums?ids={quote(listed)}"))) == 10_000
 
 
 def test_query_parameters_beside_a_body_are_refused(parser):

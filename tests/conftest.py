@@ -3,9 +3,11 @@
 import os
 import shutil
 from collections.abc import Generator
-from typing import Any
+from typing import TypeVar
 
 import pytest
+
+Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 NO_SKIPS = os.environ.get("RATINGS_GATEWAY_NO_SKIPS", "") not in ("", "0")
 
@@ -30,7 +32,7 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
     return _refuse_skip((yield))
 
 
-def _refuse_skip(report: Any) -> Any:
+def _refuse_skip(report: Report) -> Report:
     if NO_SKIPS and report.skipped and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome = "failed"

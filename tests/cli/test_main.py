@@ -1,5 +1,6 @@
 """The command line as a whole: help, exit statuses, streams, and what is not imported."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -75,6 +76,18 @@ def test_giving_up_has_a_status_and_one_line_on_stderr(run, command_that, error,
 
     command_that(give_up)
     assert run("openapi") == (status, "", said)
+
+
+def test_the_collector_works_while_a_command_runs(run, command_that):
+    command_that(lambda _: 0 if gc.isenabled() else 1)
+    assert run("openapi").status == 0
+
+
+def test_the_collector_is_on_again_after_an_import_that_fails(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "gateway.cli.openapi", None)
+    with pytest.raises(ImportError):
+        run("openapi")
+    assert gc.isenabled()
 
 
 def test_a_reader_that_went_away_is_no_traceback(command_that, monkeypatch, tmp_path):

@@ -79,9 +79,9 @@ def headers() -> dict[str, str]:
     }
 
 
-def facts(*pairs: tuple[Child, Child]) -> Html:
-    """A list of names and values."""
-    return el("dl", [el("div", el("dt", name), el("dd", value)) for name, value in pairs], class_="facts")
+def facts(*pairs: tuple[Child, Child], class_: str = "facts") -> Html:
+    """A list of names and values, one below the other; as `tiles`, side by side."""
+    return el("dl", [el("div", el("dt", name), el("dd", value)) for name, value in pairs], class_=class_)
 
 
 def section(heading: str, *children: Child, id_: str) -> Html:
@@ -92,3 +92,13 @@ def section(heading: str, *children: Child, id_: str) -> Html:
         id=id_,
         aria_labelledby=f"{id_}-heading",
     )
+
+
+def labelled(text: str, field: Html) -> Html:
+    """A form's field: the label stands around it, so that neither can lose the other."""
+    return el("label", el("span", text), field)
+
+
+def secret(name: str) -> Html:
+    """A field whose value is neither shown, nor kept, nor filled in by the browser."""
+    return el("input", type="password", name=name, required=True, autocomplete="off")

@@ -1,0 +1,32 @@
+"""What requests to the ops listener name: a user, a type, an id, an accepted format."""
+
+from collections.abc import Iterable, Mapping
+
+from aiohttp import web
+
+from gateway.model import Id, Kind, User
+
+
+def user_of(tokens: Iterable[str]) -> User:
+    """The one user whose token was given. Raises 400."""
+    given = [token.strip() for token in tokens]
+    if len(given) != 1 or not (given[0] and given[0].isascii() and given[0].isprintable()):
+        raise web.HTTPBadRequest(text="Name the user: one Music-User-Token.\n")
+    return User.of(given[0])
+
+
+def kind_and_id(named: Mapping[str, str]) -> tuple[Kind, Id]:
+    """The `type` (albums where there is none) and the `id` that were named. Raises 400."""
+    try:
+        kind = Kind(named.get("type", Kind.ALBUMS))
+    except ValueError:
+        raise web.HTTPBadRequest(text=f"type must be one of {', '.join(Kind)}.\n") from None
+    id_ = named.get("id", "").strip()
+    if not kind.admits(id_):
+        raise web.HTTPBadRequest(text=f"id must be an id of {kind}.\n")
+    return kind, Id(id_)
+
+
+def wants_html(request: web.Request) -> bool:
+    """Whether the asker would rather read a page: a browser names `text/html`, a script does not."""
+    return "text/html" in request.headers.get("Accept", "").lower()

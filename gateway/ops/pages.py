@@ -1,0 +1,144 @@
+"""The handlers of the pages for people (status, reference, runbook, explain), and of the document."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
+from typing import Any
+
+from aiohttp import web
+
+from gateway.model import Id, Kind, User
+from gateway.ops.access import OpsAccess
+from gateway.ops.asking import kind_and_id, user_of, wants_html
+from gateway.ops.explained import answer_page, fault_page, form
+from gateway.ops.page import asset, headers, page
+from gateway.ops.status.collect import Sources, collect
+from gateway.ops.status.render import REFRESH_SECONDS, as_json, render
+from gateway.ops.status.snapshot import AccessView
+
+Explain = Callable[[User, Kind, Id], Awaitable[Mapping[str, Any]]]
+
+
+class Pages:
+    """Shows what `sources` and `explain` say to whoever `access` lets see it."""
+
+    def __init__(self, *, access: OpsAccess, sources: Sources, explain: Explain) -> None:
+        self._access = access
+        self._sources = sources
+        self._explain = explain
+
+    def routes(self) -> list[web.RouteDef]:
+        """To be added to the ops listener."""
+        return [
+            web.get("/status", self._status),
+            web.post("/status", self._status_for_token),
+            web.get("/docs", self._docs),
+            web.get("/openapi.json", self._openapi),
+            web.get("/runbook", _runbook),
+            web.get("/-/explain", self._explain_id),
+            web.post("/-/explain", self._explain_form),
+        ]
+
+    async def _status(self, request: web.Request) -> web.Response:
+        granted = self._access.granted(request)
+        snapshot = collect(self._sources, AccessView(granted=granted, token_set=self._access.token_set))
+        if request.query.get("format") == "json":
+            return web.Response(
+                body=as_json(snapshot), content_type="application/json", headers={"Cache-Control": "no-store"}
+            )
+        refreshing = "refresh" in request.query
+        response = _html(render(snapshot, refreshing=refreshing))
+        if refreshing:
+            response.headers["Refresh"] = f"{REFRESH_SECONDS}; url=/status?refresh"
+        return response
+
+    async def _status_for_token(self, request: web.Request) -> web.Response:
+        """A browser cannot send the ops token as a header, but a form can post it."""
+        granted = await self._granted_by_form(request)
+        view = AccessView(granted=granted, token_set=self._access.token_set, refused=not granted)
+        return _html(render(collect(self._sources, view)), status=200 if granted else 401)
+
+    async def _docs(self, _: web.Request) -> web.Response:
+        # In a thread, and remembered: it takes as long as dozens of hits.
+        return _html(await asyncio.to_thread(reference, *self._sources.addresses()))
+
+    async def _openapi(self, _: web.Request) -> web.Response:
+        body = await asyncio.to_thread(openapi, *self._sources.addresses())
+        return web.Response(body=body, content_type="application/json", headers={"Cache-Control": "no-cache"})
+
+    async def _explain_id(self, request: web.Request) -> web.Response:
+        self._access.require(request)
+        html = wants_html(request)
+        try:
+            user = user_of(request.headers.getall("Music-User-Token", ()))
+            kind, id_ = kind_and_id(request.query)
+        except web.HTTPBadRequest as fault:
+            if html:
+                return self._fault(fault, request.query)
+            raise
+        answer = await self._explain(user, kind, id_)
+        if html:
+            return _html(answer_page(answer, asks_ops_token=self._access.token_set))
+        return web.json_response(answer)
+
+    async def _explain_form(self, request: web.Request) -> web.Response:
+        named = _fields(await request.post())
+        if not await self._granted_by_form(request):
+            return self._fault(self._access.refusal(), named)
+        try:
+            user = user_of([named.get("user_token", "")])
+            kind, id_ = kind_and_id(named)
+        except web.HTTPBadRequest as fault:
+            return self._fault(fault, named)
+        answer = await self._explain(user, kind, id_)
+        return _html(answer_page(answer, asks_ops_token=self._access.token_set))
+
+    async def _granted_by_form(self, request: web.Request) -> bool:
+        presented = _fields(await request.post()).get("ops_token", "").strip()
+        return self._access.granted(request) or self._access.admits(presented)
+
+    def _fault(self, fault: web.HTTPException, named: Mapping[str, str]) -> web.Response:
+        again = None
+        if not isinstance(fault, web.HTTPForbidden):
+            kind, id_ = named.get("type", Kind.ALBUMS), named.get("id", "")
+            again = form(asks_ops_token=self._access.token_set, kind=kind, id_=id_)
+        return _html(fault_page(fault.text or fault.reason, again), status=fault.status)
+
+
+@lru_cache(maxsize=1)
+def reference(api_url: str, ops_url: str) -> str:
+    """The API reference as a page; slow, so it belongs in a thread."""
+    # Not needed to start: the gateway is ready tens of milliseconds earlier.
+    from gateway.ops import docs  # noqa: PLC0415
+    from gateway.ops.openapi import document  # noqa: PLC0415
+
+    return docs.render(document(api_url, ops_url))
+
+
+@lru_cache(maxsize=1)
+def openapi(api_url: str, ops_url: str) -> bytes:
+    """The document as JSON, in its own order."""
+    from gateway.ops.openapi import document  # noqa: PLC0415  # as above
+
+    return json.dumps(document(api_url, ops_url), ensure_ascii=False).encode()
+
+
+@lru_cache(maxsize=1)
+def runbook() -> str:
+    """The runbook as a page; slow as well."""
+    from gateway.ops import markdown  # noqa: PLC0415  # as above
+
+    return page("Runbook", markdown.blocks(asset("runbook.md")), here="/runbook")
+
+
+async def _runbook(_: web.Request) -> web.Response:
+    return _html(await asyncio.to_thread(runbook))
+
+
+def _html(text: str, status: int = 200) -> web.Response:
+    return web.Response(status=status, text=text, content_type="text/html", headers=headers())
+
+
+def _fields(form: Mapping[str, object]) -> dict[str, str]:
+    return {name: value for name, value in form.items() if isinstance(value, str)}

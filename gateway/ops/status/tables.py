@@ -1,0 +1,204 @@
+"""The blocks of the status page that are lists and tables. Pure."""
+
+import shlex
+import time
+from collections.abc import Mapping
+
+from gateway.ops.markup import Child, Html, el, join, table
+from gateway.ops.page import facts, labelled, secret
+from gateway.ops.status.snapshot import BreakerView, Snapshot, Tier
+from gateway.ops.words import duration, latency, percent, rate, size
+from gateway.telemetry.recent import RecentError
+
+WRITES = frozenset({"PUT", "DELETE"})
+
+
+def apple(snapshot: Snapshot) -> Html:
+    """Calls to Apple, the limit, and the breakers."""
+    upstream = snapshot.upstream
+    return facts(
+        ("Address", el("code", upstream.url)),
+        *((f"Breaker, {breaker.target}", _breaker(breaker)) for breaker in snapshot.breakers),
+        ("Calls under way", f"{upstream.in_flight}, at most {upstream.limit} of {upstream.max_limit}"),
+        ("Calls", f"{rate(upstream.rate)}, {percent(upstream.failed_share)} failed"),
+        ("Statuses", statuses(upstream.by_status)),
+        ("Duration", f"median {latency(upstream.p50_seconds)}, 99 % within {latency(upstream.p99_seconds)}"),
+        ("Repeated calls", f"{upstream.retries:,}"),
+        ("Refused for a dead user token", f"{upstream.quarantined:,}"),
+    )
+
+
+def token(snapshot: Snapshot) -> Html:
+    """The developer token's key and its end."""
+    view = snapshot.token
+    left = view.expires_in_seconds
+    ends = f"in {duration(left)}" if left > 0 else f"expired {duration(-left)} ago"
+    return facts(
+        ("Key id", el("code", view.key_id)),
+        ("Expires", f"{ends} ({_moment(view.expires_at)})"),
+        ("Last reload of the key", "succeeded" if snapshot.process.last_reload_successful else "failed"),
+    )
+
+
+def cache(snapshot: Snapshot) -> Html:
+    """What the tiers said, and how full this process is."""
+    local = snapshot.local
+    head = ("Tier", "Ids asked", "Hit ratio", "Rated", "Unrated", "Stale", "Misses", "Errors")
+    return join(
+        table(
+            head,
+            [_tier(tier) for tier in snapshot.tiers if tier.name == "local" or snapshot.redis is not None],
+            caption=f"Lookups by tier in the last {duration(snapshot.window_seconds)}",
+            class_="numbers",
+        ),
+        facts(
+            (
+                "Entries in this process",
+                _fill(local.entries, local.max_entries, f"{local.entries:,}", "Entries"),
+            ),
+            ("Memory for them", _fill(local.bytes, local.max_bytes, size(local.bytes), "Memory")),
+            ("Evicted", f"{local.evictions:,}"),
+        ),
+    )
+
+
+def redis(snapshot: Snapshot) -> Html:
+    """The shared tier and the subscription."""
+    view = snapshot.redis
+    if view is None:
+        return el("p", "No Redis is set: the cache is this process alone.")
+    return facts(
+        ("Address", el("code", view.address)),
+        ("Redis", _state(view.answering_for_seconds, "answers" if view.answering else "does not answer")),
+        (
+            "News from other gateways",
+            _state(view.news_for_seconds, "comes in" if view.news else "does not come in"),
+        ),
+        ("Writes not told to it yet", f"{view.untold_writes:,}"),
+    )
+
+
+def recent_errors(snapshot: Snapshot) -> Html:
+    """The latest failures; each with a command that reads the same ids again."""
+    if snapshot.recent_errors is None:
+        return _left_out(snapshot, "Recent errors")
+    if not snapshot.recent_errors:
+        return el("p", "None since the start.")
+    head = ("Time (UTC)", "Status", "Code", "Request", "Detail", "Request id", "Ask again")
+    return table(
+        head,
+        [_error(error, snapshot.process.api_url) for error in snapshot.recent_errors],
+        caption="Recent errors, newest first",
+        class_="errors",
+    )
+
+
+def settings(snapshot: Snapshot) -> Html:
+    """Every setting in force and where it came from."""
+    if snapshot.settings is None:
+        return _left_out(snapshot, "Settings")
+    changed = sum(setting.source != "default" for setting in snapshot.settings)
+    return join(
+        el(
+            "p",
+            f"{changed} of {len(snapshot.settings)} are set; the others are at their defaults.",
+            class_="aside",
+        ),
+        table(
+            ("Setting", "Value", "From"),
+            [
+                (
+                    el("code", setting.name, class_="" if setting.source == "default" else "set"),
+                    el("code", setting.value),
+                    setting.source,
+                )
+                for setting in snapshot.settings
+            ],
+            caption="Settings in force",
+        ),
+    )
+
+
+def statuses(by_status: Mapping[str, int]) -> str:
+    """Statuses and how often each was answered."""
+    return " · ".join(f"{status}: {count:,}" for status, count in by_status.items()) or "none yet"
+
+
+def _breaker(breaker: BreakerView) -> str:
+    says = {
+        "closed": "closed: calls go out",
+        "open": "open: nothing goes out",
+        "half-open": "half-open: a probe is out",
+    }
+    return _state(breaker.for_seconds, says[breaker.state])
+
+
+def _state(seconds: float | None, says: str) -> str:
+    return f"{says}, since the start" if seconds is None else f"{says}, for {duration(seconds)}"
+
+
+def _tier(tier: Tier) -> tuple[Child, ...]:
+    name = {"local": "this process", "shared": "Redis"}[tier.name]
+    counts = (tier.hits, tier.negatives, tier.stale, tier.misses, tier.errors)
+    return (name, f"{tier.asked:,}", percent(tier.hit_ratio), *(f"{count:,}" for count in counts))
+
+
+def _fill(part: int, whole: int, shown: str, name: str) -> Html:
+    share = part / whole if whole else 0.0
+    return join(
+        el("meter", value=f"{share:.3f}", min=0, max=1, aria_label=f"{name} in use"),
+        f" {shown}, {percent(share)} of {size(whole) if name == 'Memory' else f'{whole:,}'}",
+    )
+
+
+def _error(error: RecentError, api_url: str) -> tuple[Child, ...]:
+    return (
+        time.strftime("%H:%M:%S", time.gmtime(error.at)),
+        error.status,
+        el("code", error.code),
+        join(error.method, " ", el("code", error.route)),
+        error.detail,
+        el("code", error.request_id),
+        "-" if error.again is None else _again(error, error.again, api_url),
+    )
+
+
+def _again(error: RecentError, target: str, api_url: str) -> Html:
+    verb = "what is rated now" if error.method in WRITES else "the same ids"
+    return el("details", el("summary", verb), el("pre", el("code", curl(api_url, target)), tabindex=0))
+
+
+def curl(api_url: str, target: str) -> str:
+    """A command to paste into a shell; it takes the user token from the environment."""
+    where = (
+        f"--unix-socket {shlex.quote(api_url.removeprefix('unix://'))} "
+        if api_url.startswith("unix:")
+        else ""
+    )
+    base = "http://localhost" if where else api_url
+    return f'curl -i {where}-H "Music-User-Token: $MUSIC_USER_TOKEN" {shlex.quote(base + target)}'
+
+
+def _left_out(snapshot: Snapshot, what: str) -> Html:
+    if not snapshot.access.token_set:
+        return el(
+            "p",
+            f"{what} are left out on an address that others can reach, unless ",
+            el("code", "ops.token"),
+            " is set and given.",
+        )
+    refused = snapshot.access.refused
+    return el(
+        "form",
+        el("p", "That is not the ops token.", class_="finding failing", role="alert") if refused else None,
+        el("p", f"{what} are shown to whoever has the ops token."),
+        labelled("Ops token", secret("ops_token")),
+        el("button", "Show them", type="submit"),
+        method="post",
+        action="/status",
+        autocomplete="off",
+    )
+
+
+def _moment(epoch_seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(epoch_seconds))

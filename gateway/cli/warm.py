@@ -110,6 +110,9 @@ def _count(tally: Tally, ids: Sequence[str], answer: Answer) -> tuple[Tally, dic
             )
         return tally, {id_: {"status": str(answer.status), "detail": answer.detail()} for id_ in ids}
     errors = {error["meta"]["id"]: error for error in document.get("errors", ()) if "meta" in error}
+    for error in errors.values():
+        if error.get("status") in _REFUSALS:
+            raise Failure(_REFUSALS[error["status"]])
     rated = len(document.get("data", ()))
     tiers = {
         tier: int(number)
@@ -173,8 +176,14 @@ def _summarise(tally: Tally, seconds: float) -> None:
 _PASSING = frozenset({"429", "500", "502", "503", "504"})
 """Statuses that may be gone a moment later."""
 
+_REFUSALS = {
+    "401": "Apple refuses the gateway's developer token: see `ratings-gateway check --connect` there.",
+    "403": "Apple refuses the user token: it is wrong or has expired; a new sign-in brings a new one.",
+}
+"""What Apple says of one id and means of all: there is no use in asking on."""
+
 _HINTS = {
     401: "\nGive one of server.caller_tokens: --caller-token-file FILE, or GATEWAY_CALLER_TOKEN.",
-    403: "\nThe user token is not valid, or has expired: a new sign-in brings a new one.",
+    403: f"\n{_REFUSALS['403']}",
     404: "\nIs this the API (port 8080), and not the ops listener?",
 }

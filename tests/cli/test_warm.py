@@ -182,9 +182,20 @@ def test_ids_that_go_on_failing_are_counted_with_each_reason_once(run, gateway, 
 
 
 def test_ids_that_fail_for_good_are_not_asked_for_again(run, gateway, ids_file, naps):
-    gateway.always(200, {"data": [], "errors": [error_of("1", "403", "not yours")]})
+    gateway.always(200, {"data": [], "errors": [error_of("1", "400", "not yours")]})
     assert "failed: not yours" in run("warm", "--ids", ids_file("1\n"), "--url", gateway.url).err
     assert naps == []
+
+
+@pytest.mark.parametrize(
+    ("status", "said"), [("401", "the gateway's developer token"), ("403", "the user token")]
+)
+def test_a_refusal_that_holds_for_every_id_ends_it(run, gateway, ids_file, status, said):
+    gateway.always(200, {"data": [], "errors": [error_of("0", status)]})
+    ran = run("warm", "--ids", ids_file("\n".join(map(str, range(600)))), "--url", gateway.url)
+    assert (ran.status, ran.out) == (1, "")
+    assert f"Apple refuses {said}" in ran.err
+    assert len(gateway.asked) == 1
 
 
 def test_a_chunk_that_fails_as_a_whole_in_passing_is_asked_for_again(run, gateway, ids_file, naps):

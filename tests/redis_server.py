@@ -16,7 +16,7 @@ READY = ("Ready to accept connections", "+monitor", "Sentinel ID is")
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on now; below 32768, so that the port of a cluster bus exists too."""
+    """A loopback port that nobody listens on now, and low enough for a cluster's bus to have one too."""
     while True:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -48,7 +48,7 @@ class RedisServer:
     def socket_path(self) -> Path:
         return self._folder / "redis.sock"
 
-    def client(self, **options: object) -> "redis.Redis[bytes]":
+    def client(self, **options: object) -> redis.Redis:
         """A plain blocking client, to look at the server from outside."""
         return redis.Redis(host="127.0.0.1", port=self.port, **options)  # type: ignore[arg-type]
 

@@ -9,7 +9,7 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from gateway.cache.shared.dispatcher import Answer, Dispatcher, pack
 from gateway.cache.shared.failures import Failed, FailureKind, kind_of
-from gateway.cache.shared.scripts import SCRIPT_NAMES, Script
+from gateway.cache.shared.scripts import SCRIPT_NAMES, Part, Script
 from gateway.cache.shared.topology import Topology
 from gateway.telemetry.metrics import Metrics
 
@@ -58,7 +58,7 @@ class Asker:
                 answer = await node.ask(b"".join(commands), len(commands), timeout=seconds, guarded=False)
         raise Failed(FailureKind.CLUSTER)
 
-    async def run(self, script: Script, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Any:
+    async def run(self, script: Script, keys: Sequence[str], args: Sequence[Part]) -> Any:
         """Run a script; its reply."""
         started = time.perf_counter()
         try:

@@ -1,0 +1,130 @@
+"""A shared tier on some Redis, and what a test wants to know of it."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from gateway.cache.news import News
+from gateway.cache.shared import SharedLookup
+from gateway.cache.shared.connecting import Link, linked
+from gateway.cache.shared.opening import Tls
+from gateway.cache.shared.values import Limits
+from gateway.clock import SystemClock
+from gateway.model import Id, Kind, Resource, Shelf, User, Variant, plain_resource
+from gateway.tasks import Tasks
+from gateway.telemetry.metrics import Metrics
+
+USER = User.of("the token of a test")
+OTHER = User.of("another token")
+ALBUMS = Shelf(USER, Kind.ALBUMS)
+LIBRARY = Shelf(USER, Kind.LIBRARY_ALBUMS)
+GERMAN = Shelf(USER, Kind.ALBUMS, Variant("l=de"))
+HOLD_SECONDS = 10.0
+
+ONE, TWO, THREE = Id("1"), Id("2"), Id("3")
+LIKED = plain_resource(Kind.ALBUMS, ONE, 1)
+DISLIKED = plain_resource(Kind.ALBUMS, ONE, -1)
+
+
+def limits(**changed: Any) -> Limits:
+    """Those of the default settings, but with time for a busy machine."""
+    usual: dict[str, Any] = {
+        "lifetime_seconds": 86_700.0,
+        "hold_seconds": HOLD_SECONDS,
+        "lookup_seconds": 1.0,
+        "max_ratings_per_user": 20_000,
+    }
+    return Limits(**usual | changed)
+
+
+class Side:
+    """One gateway's side of Redis."""
+
+    def __init__(self, link: Link, metrics: Metrics, tasks: Tasks) -> None:
+        self.link = link
+        self.tier = link.tier
+        self.metrics = metrics
+        self.tasks = tasks
+        self.heard: list[News] = []
+        self._changed = asyncio.Event()
+
+    def hear(self, news: News) -> None:
+        self.heard.append(news)
+
+    async def keep(self, shelf: Shelf, resources: Mapping[Id, Resource]) -> bool | None:
+        """Look up and fill, as a fetch does."""
+        lookup = await self.tier.lookup(shelf, list(resources))
+        assert lookup.version is not None
+        return await self.tier.fill(shelf, lookup.version, resources)
+
+    async def look(self, shelf: Shelf, *ids: Id) -> SharedLookup:
+        return await self.tier.lookup(shelf, ids)
+
+    async def seen(self, shelf: Shelf, id_: Id) -> Resource | str:
+        """What a reader would be shown of one id from here: a resource, or 'miss'."""
+        lookup = await self.tier.lookup(shelf, [id_])
+        if id_ in lookup.held:
+            return lookup.held[id_]
+        return lookup.found[id_].resource if id_ in lookup.found else "miss"
+
+    async def write(self, shelf: Shelf, id_: Id, outcome: Any) -> bool | None:
+        stamp = await self.tier.begin(shelf.user.key, shelf.kind, id_)
+        return await self.tier.end(shelf.user.key, shelf.kind, id_, stamp, outcome)
+
+    def errors(self, kind: str) -> float:
+        value = self.metrics.registry.get_sample_value("gateway_shared_cache_errors_total", {"kind": kind})
+        return value or 0.0
+
+    @property
+    def breaker(self) -> float | None:
+        return self.metrics.registry.get_sample_value("gateway_breaker_state", {"target": "redis"})
+
+    @property
+    def subscription_up(self) -> float | None:
+        return self.metrics.registry.get_sample_value("gateway_subscription_up")
+
+
+async def until(condition: Callable[[], Any], seconds: float = 5.0) -> float:
+    """Wait for something that another process has a hand in; how long that took."""
+    began = time.monotonic()
+    while not condition():
+        if time.monotonic() - began > seconds:
+            raise TimeoutError(f"not within {seconds} s")
+        await asyncio.sleep(0.005)
+    return time.monotonic() - began
+
+
+@asynccontextmanager
+async def side_of(
+    url: str,
+    *,
+    tls: Tls | None = None,
+    gateway_id: str = "one",
+    trust_seconds: float = 1.0,
+    listening: bool = False,
+    **changed: Any,
+) -> AsyncIterator[Side]:
+    """A gateway's side of the Redis at `url`; any task that fails fails the test."""
+    faults: list[tuple[str, BaseException]] = []
+    tasks = Tasks(lambda name, error: faults.append((name, error)))
+    metrics = Metrics()
+    async with linked(
+        url,
+        tls or Tls(),
+        limits(**changed),
+        namespace="ratings",
+        gateway_id=gateway_id,
+        trust_seconds=trust_seconds,
+        clock=SystemClock(),
+        tasks=tasks,
+        metrics=metrics,
+    ) as link:
+        side = Side(link, metrics, tasks)
+        if listening:
+            link.listen(side.hear)
+            await until(lambda: side.subscription_up == 1)
+        yield side
+    await tasks.cancel()
+    assert not faults

@@ -10,7 +10,8 @@ CONFTEST = Path(__file__).parents[1] / "conftest.py"
 
 
 @pytest.fixture
-def suite(pytester):
+def suite(pytester, monkeypatch):
+    monkeypatch.delenv("RATINGS_GATEWAY_MAY_MISS", raising=False)
     pytester.makeconftest(CONFTEST.read_text(encoding="utf-8"))
     pytester.makeini(
         """
@@ -52,6 +53,14 @@ def test_a_missing_program_fails_where_skips_are_refused(suite, monkeypatch):
     result = suite.runpytest_inprocess("-p", "no:cacheprovider")
     result.assert_outcomes(passed=1, errors=1, xfailed=1)
     result.stdout.fnmatch_lines(["*skipping is not allowed here*no-such-program*"])
+
+
+@pytest.mark.parametrize(("may_miss", "outcome"), [("a,no-such-program", "skipped"), ("a", "errors")])
+def test_only_programs_that_are_named_may_be_missing(suite, monkeypatch, may_miss, outcome):
+    monkeypatch.setenv("RATINGS_GATEWAY_NO_SKIPS", "1")
+    monkeypatch.setenv("RATINGS_GATEWAY_MAY_MISS", may_miss)
+    result = suite.runpytest_inprocess("-p", "no:cacheprovider")
+    result.assert_outcomes(passed=1, xfailed=1, **{outcome: 1})
 
 
 def test_a_module_that_skips_itself_fails_too(suite, monkeypatch):

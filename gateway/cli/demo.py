@@ -85,5 +85,4 @@ def _free(port: int) -> int:
 
 
 def _show(exchange: Exchange, reply: Reply) -> None:
-    status = reply.headers.get("Cache-Status", "")
-    report(f"  {exchange.method} {exchange.route}  {reply.status}  {status}")
+    report(f"  {exchange.method} {exchange.route}  {reply.status}  {reply.cache_status}")

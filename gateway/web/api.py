@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from typing import NamedTuple
 
 from aiohttp import ClientPayloadError, web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -11,8 +12,8 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.clock import Clock
 from gateway.errors import GatewayError, Refused
-from gateway.model import User
-from gateway.ratings.query import Forward, Part, Query
+from gateway.model import User, Variant
+from gateway.ratings.query import Answer, Forward, Part, Query
 from gateway.ratings.reading import Reader
 from gateway.ratings.writing import Writer
 from gateway.telemetry.logs import RequestLog
@@ -22,6 +23,7 @@ from gateway.web.counting import RequestCounts
 from gateway.web.exchange import Exchange
 from gateway.web.headers import (
     CallerCheck,
+    Headers,
     read_directives,
     read_timeout,
     read_user,
@@ -44,6 +46,14 @@ MAX_BODY_BYTES = 2 * 1024 * 1024
 
 Observe = Callable[[Exchange, Reply], None]
 """Whoever wants to see each request with its answer."""
+
+
+class Asked(NamedTuple):
+    """Who asks for what, and until when (monotonic seconds)."""
+
+    target: Target
+    user: User
+    deadline: float
 
 
 class Api:
@@ -79,6 +89,21 @@ class Api:
         self.draining = False
         """While True, answers ask callers to close their connections."""
 
+    def at_once(self, method: str, raw_path: str, headers: Headers) -> WholeResponse | None:
+        """Answer a read without waiting for anything; None where that cannot be: `handle` it then."""
+        exchange = Exchange(method, headers, self._clock.monotonic())
+        try:
+            asked = self._recognise(method, raw_path, headers, exchange)
+        except Refused:
+            return None
+        if not asked.target.parts:
+            return None
+        query = self._query(asked, asked.target.parts, asked.target.variant, headers)
+        answer = self._reader.at_once(query)
+        if answer is None:
+            return None
+        return self._finish(exchange, _reply(answer, query, asked.target, exchange), keep_alive=True)
+
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; whatever happens, in the one envelope."""
         exchange = Exchange(request.method, request.headers, self._clock.monotonic())
@@ -99,9 +124,9 @@ class Api:
         exchange.error = error
         return self._finish(exchange, error_reply(error), keep_alive=False)
 
-    async def _answer(self, request: web.BaseRequest, exchange: Exchange) -> Reply:
-        headers = request.headers
-        target = self._parser.parse(request.method, request.raw_path)
+    def _recognise(self, method: str, raw_path: str, headers: Headers, exchange: Exchange) -> Asked:
+        """Who asks for what. Raises `Refused`."""
+        target = self._parser.parse(method, raw_path)
         exchange.route = target.route
         exchange.kind = target.kind
         self._check_caller(headers)
@@ -111,30 +136,27 @@ class Api:
         exchange.user = user.label
         timeout = read_timeout(headers)
         deadline = exchange.started + (self._request_timeout if timeout is None else timeout)
+        return Asked(target, user, deadline)
+
+    def _query(self, asked: Asked, parts: tuple[Part, ...], variant: Variant, headers: Headers) -> Query:
+        return Query(
+            asked.user, parts, variant, read_directives(headers), wants_leniency(headers), asked.deadline
+        )
+
+    async def _answer(self, request: web.BaseRequest, exchange: Exchange) -> Reply:
+        asked = self._recognise(request.method, request.raw_path, request.headers, exchange)
+        target = asked.target
         if request.method in ("PUT", "DELETE") or target.bypass:
-            return await self._relay(request, exchange, target, user, deadline)
-        parts: tuple[Part, ...]
+            return await self._relay(request, exchange, asked)
+        parts, variant = target.parts, target.variant
         if target.route == SEVERAL:
             parts, variant = read_parts(await read_body(request), max_ids=self._max_ids)
-        else:
-            parts, variant = target.parts, target.variant
-        lenient = wants_leniency(headers)
-        query = Query(user, parts, variant, read_directives(headers), lenient, deadline)
-        return await self._read(query, exchange, target)
+        query = self._query(asked, parts, variant, request.headers)
+        exchange.ids = sum(len(part.ids) for part in parts)
+        return _reply(await self._reader.read(query), query, target, exchange)
 
-    async def _read(self, query: Query, exchange: Exchange, target: Target) -> Reply:
-        exchange.ids = sum(len(part.ids) for part in query.parts)
-        answer = self._reader.at_once(query) or await self._reader.read(query)
-        exchange.tally = answer.tally
-        exchange.cache = answer_label(answer)
-        reply = one_reply(answer, target.id) if target.id is not None else answer_reply(answer)
-        if query.lenient:
-            reply.headers["Preference-Applied"] = "handling=lenient"
-        return reply
-
-    async def _relay(
-        self, request: web.BaseRequest, exchange: Exchange, target: Target, user: User, deadline: float
-    ) -> Reply:
+    async def _relay(self, request: web.BaseRequest, exchange: Exchange, asked: Asked) -> Reply:
+        target, user, deadline = asked
         if target.bypass:
             forward, exchange.cache = Forward.BYPASS, "bypass"
             sending = self._writer.bypass(user, target.path, target.query, deadline)
@@ -148,27 +170,33 @@ class Api:
             return relayed_reply(await sending, forward)
         except GatewayError as error:
             exchange.error = error
-            reply = error_reply(error)
-            reply.headers["Cache-Status"] = f"ratings-gateway; fwd={forward.value}"
-            return reply
+            return error_reply(error, forward)
 
-    def _finish(self, exchange: Exchange, reply: Reply, *, keep_alive: bool) -> web.StreamResponse:
+    def _finish(self, exchange: Exchange, reply: Reply, *, keep_alive: bool) -> WholeResponse:
         exchange.status = reply.status
         now = self._clock.monotonic()
-        head = "".join([f"{name}: {value}\r\n" for name, value in reply.headers.items()])
-        head += (
-            f"X-Request-Id: {exchange.request_id}\r\n"
-            f"Server-Timing: total;dur={(now - exchange.started) * 1000:.2f}\r\n"
-        )
         self._counts.count(exchange, now)
         if self._observe is not None:
             self._observe(exchange, reply)
         if self._request_log is not None and (exchange.cache != Forward.HIT.value or self._sampled()):
             self._request_log(exchange.line(now))
+        head = (
+            f"{reply.head}X-Request-Id: {exchange.request_id}\r\n"
+            f"Server-Timing: total;dur={(now - exchange.started) * 1000:.2f}\r\n"
+        )
         return WholeResponse(reply.status, head, reply.body, keep_alive=keep_alive and not self.draining)
 
     def _sampled(self) -> bool:
         return self._sample_hits >= 1 or random.random() < self._sample_hits  # noqa: S311 - a log sample
+
+
+def _reply(answer: Answer, query: Query, target: Target, exchange: Exchange) -> Reply:
+    exchange.ids = sum([len(part.ids) for part in query.parts])
+    exchange.tally = answer.tally
+    exchange.cache = answer_label(answer)
+    if target.id is not None:
+        return one_reply(answer, target.id, lenient=query.lenient)
+    return answer_reply(answer, lenient=query.lenient)
 
 
 async def read_body(request: web.BaseRequest) -> bytes:

@@ -86,7 +86,9 @@ def read_timeout(headers: Headers) -> float | None:
 
 def wants_leniency(headers: Headers) -> bool:
     """Whether `Prefer` asks for `handling=lenient` (RFC 7240)."""
-    preferences = ",".join(headers.getall("Prefer", ())).split(",")
+    if "Prefer" not in headers:
+        return False
+    preferences = ",".join(headers.getall("Prefer")).split(",")
     return any(
         preference.split(";")[0].replace(" ", "").replace('"', "").lower() == "handling=lenient"
         for preference in preferences

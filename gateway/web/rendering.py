@@ -16,51 +16,50 @@ READ_CACHE_CONTROL = "private, no-cache"
 """A caller's own cache would not hear of writes, so it must ask each time."""
 
 
-class Reply(msgspec.Struct):
-    """What goes back to a caller."""
+class Reply(msgspec.Struct, frozen=True):
+    """What goes back to a caller: `head` holds whole header lines, each ended."""
 
     status: int
+    head: str
     body: bytes
-    headers: dict[str, str]
+    cache_status: str = ""
 
 
-def answer_reply(answer: Answer) -> Reply:
+def answer_reply(answer: Answer, *, lenient: bool) -> Reply:
     """Render a read. Fragments are joined as they are stored; nothing is decoded on the way."""
-    body = b'{"data":[' + b",".join(answer.resources) + b"]"
-    headers = {
-        "Content-Type": JSON,
-        "Cache-Control": READ_CACHE_CONTROL,
-        "Vary": "Music-User-Token",
-        "Age": str(int(answer.age)),
-        "Cache-Status": cache_status(answer),
-    }
-    if answer.failures:
-        body += b',"errors":' + msgspec.json.encode([_missing(failure) for failure in answer.failures])
-    return Reply(200, body + b"}", headers)
+    line = cache_status(answer)
+    head = _read_head(line) + f"Age: {int(answer.age)}\r\n"
+    if lenient:
+        head += "Preference-Applied: handling=lenient\r\n"
+    listed = b",".join(answer.resources)
+    if not answer.failures:
+        return Reply(200, head, b'{"data":[%b]}' % listed, line)
+    errors = msgspec.json.encode([_missing(failure) for failure in answer.failures])
+    return Reply(200, head, b'{"data":[%b],"errors":%b}' % (listed, errors), line)
 
 
-def one_reply(answer: Answer, id_: Id) -> Reply:
+def one_reply(answer: Answer, id_: Id, *, lenient: bool) -> Reply:
     """Render a read of one id: Apple answers 404 where it is unrated. Raises the failure, if any."""
     if answer.failures:
         raise answer.failures[0].error
-    reply = answer_reply(answer)
+    reply = answer_reply(answer, lenient=lenient)
     if answer.resources:
         return reply
     unrated = Refused(404, "40400", "Resource Not Found", f"There is no rating for {id_}.")
-    missing = error_reply(unrated)
-    return Reply(404, missing.body, reply.headers)
+    return Reply(404, reply.head, error_reply(unrated).body, reply.cache_status)
 
 
 def relayed_reply(relay: Relay, forward: Forward) -> Reply:
     """Pass on what Apple answered to a write or to a request that bypassed the cache."""
-    headers = {
-        "Cache-Control": READ_CACHE_CONTROL,
-        "Vary": "Music-User-Token",
-        "Cache-Status": f"ratings-gateway; fwd={forward.value}",
-    }
-    if relay.body:
-        headers["Content-Type"] = JSON
-    return Reply(relay.status, relay.body, headers)
+    line = f"ratings-gateway; fwd={forward.value}"
+    return Reply(relay.status, _read_head(line), relay.body, line)
+
+
+def _read_head(line: str) -> str:
+    return (
+        f"Content-Type: application/json\r\nCache-Control: {READ_CACHE_CONTROL}\r\n"
+        f"Vary: Music-User-Token\r\nCache-Status: {line}\r\n"
+    )
 
 
 def cache_status(answer: Answer) -> str:
@@ -85,8 +84,11 @@ def cache_status(answer: Answer) -> str:
     return f"{line}; {detail}"
 
 
-def error_reply(error: GatewayError) -> Reply:
-    """Render a failure: Apple's own answer where it is JSON, else an envelope of the same shape."""
+def error_reply(error: GatewayError, forward: Forward | None = None) -> Reply:
+    """Render a failure: Apple's own answer where it is JSON, else an envelope of the same shape.
+
+    `forward` is given where the request was never looked up in the cache.
+    """
     headers = {"Content-Type": JSON, "Cache-Control": "no-store"}
     if isinstance(error, Refused):
         headers |= error.headers
@@ -94,9 +96,13 @@ def error_reply(error: GatewayError) -> Reply:
         headers["Proxy-Status"] = proxy_status(error)
     if error.status in (429, 503):
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after or 1)))
+    line = "" if forward is None else f"ratings-gateway; fwd={forward.value}"
+    if line:
+        headers["Cache-Status"] = line
+    head = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
     if isinstance(error, Relayed) and _is_json_object(error.body):
-        return Reply(error.status, error.body, headers)
-    return Reply(error.status, msgspec.json.encode({"errors": [envelope(error)]}), headers)
+        return Reply(error.status, head, error.body, line)
+    return Reply(error.status, head, msgspec.json.encode({"errors": [envelope(error)]}), line)
 
 
 def envelope(error: GatewayError) -> dict[str, object]:

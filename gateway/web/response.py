@@ -17,7 +17,7 @@ class WholeResponse(web.StreamResponse):
         # Nothing of the base's own state is used, so none is made.
         self._status = status
         self._keep_alive = keep_alive
-        self._whole = (
+        self.whole = (
             f"HTTP/1.1 {status} {_REASONS.get(status, '')}\r\n{head}"
             f"Date: {_date()}\r\n"
             f"{'' if status == _NO_CONTENT else f'Content-Length: {len(body)}{_END}'}"
@@ -29,8 +29,8 @@ class WholeResponse(web.StreamResponse):
         transport = request.transport
         if transport is None or transport.is_closing():
             raise ClientConnectionResetError("The caller has gone.")
-        transport.write(self._whole)
-        if len(self._whole) >= DRAINED_BYTES:
+        transport.write(self.whole)
+        if len(self.whole) >= DRAINED_BYTES:
             await request.writer.drain()
 
     async def write_eof(self, data: bytes = b"") -> None:

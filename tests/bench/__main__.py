@@ -1,0 +1,71 @@
+"""`python -m tests.bench`: measure, print, write the report, and fail where a bound is broken."""
+
+import argparse
+import signal
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+
+from tests.bench import charts, guard, plan, report
+from tests.bench.machine import ROOT
+from tests.bench.results import Results
+
+DOCS = ROOT / "docs"
+PAGE = "performance.md"
+
+
+def main() -> int:
+    """0 where every bound held, else 1."""
+    arguments = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
+    results = _measured(arguments)
+    judged = guard.verdicts(results)
+    if arguments.full:
+        _write(results, DOCS, DOCS / "images", "images")
+    else:
+        _write(results, arguments.out, arguments.out, ".")
+    sys.stdout.write(report.render(results, "."))
+    broken = [verdict for verdict in judged if not verdict.holds]
+    for verdict in broken:
+        sys.stderr.write(f"BROKEN: {verdict.what}: {verdict.value:.2f}, {verdict.side} {verdict.limit:.2f}\n")
+    return 1 if broken else 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument(
+        "--quick", action="store_true", help="about a minute, the report beside the results (default)"
+    )
+    length.add_argument("--full", action="store_true", help="some ten minutes, the report into docs/")
+    parser.add_argument("--only", choices=plan.PARTS, action="append", help="measure this part (repeatable)")
+    parser.add_argument("--out", type=Path, default=ROOT / "build" / "bench", help="where results go")
+    return parser.parse_args()
+
+
+def _measured(arguments: argparse.Namespace) -> Results:
+    began = time.monotonic()
+
+    def tell(line: str) -> None:
+        sys.stderr.write(f"{time.monotonic() - began:6.1f} s  {line}\n")
+
+    chosen = plan.FULL if arguments.full else plan.QUICK
+    results = plan.run(chosen, frozenset(arguments.only or plan.PARTS), tell)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    (arguments.out / "results.json").write_bytes(msgspec.json.format(msgspec.json.encode(results)))
+    return results
+
+
+def _write(results: Results, directory: Path, pictures: Path, images: str) -> None:
+    pictures.mkdir(parents=True, exist_ok=True)
+    for name, picture in charts.pictures(results).items():
+        (pictures / name).write_text(picture)
+    page = directory / PAGE
+    written = page.read_text() if page.exists() else f"# Performance\n\n{report.BEGIN}\n{report.END}\n"
+    page.write_text(report.replace_measured(written, report.render(results, images)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,188 @@
+"""A small HTTP client of the bench's own: requests at given moments, and how long each answer took.
+
+It counts from the moment at which a request was due, not from when it was sent, so that a server that stands
+still is seen by every request that it keeps waiting.
+"""
+
+import asyncio
+import gc
+import re
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import cast
+
+import msgspec
+
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_HEAD_END = b"\r\n\r\n"
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """A GET: its target and the user token."""
+
+    target: str
+    user: str
+
+
+class Timed(msgspec.Struct, frozen=True):
+    """What came of a request. `seconds` from when it was due."""
+
+    status: int
+    seconds: float
+    body: bytes
+    head: bytes
+
+
+def encode(ask: Ask, headers: Mapping[str, str]) -> bytes:
+    """The bytes of a request."""
+    lines = [f"GET {ask.target} HTTP/1.1", "Host: 127.0.0.1", f"Music-User-Token: {ask.user}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+class Channel(asyncio.Protocol):
+    """One connection, one request at a time."""
+
+    def __init__(self, done: "Callable[[Channel], None]") -> None:
+        self._done = done
+        self._pieces: list[bytes] = []
+        self._missing: int | None = None
+        self._waiter: asyncio.Future[tuple[bytes, bytes]] | None = None
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def send(self, request: bytes) -> "asyncio.Future[tuple[bytes, bytes]]":
+        """Send a request; the future brings head and body."""
+        assert self._transport is not None
+        self._waiter = asyncio.get_running_loop().create_future()
+        self._transport.write(request)
+        return self._waiter
+
+    def data_received(self, data: bytes) -> None:
+        self._pieces.append(data)
+        if self._missing is None:
+            whole = b"".join(self._pieces)
+            end = whole.find(_HEAD_END)
+            if end < 0:
+                return
+            self._pieces = [whole]
+            self._missing = end + len(_HEAD_END) + body_length(whole[:end]) - len(whole)
+        else:
+            self._missing -= len(data)
+        if self._missing == 0:
+            self._finish()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(error or ConnectionError("closed before the answer was whole"))
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+    def _finish(self) -> None:
+        head, _, body = b"".join(self._pieces).partition(_HEAD_END)
+        self._pieces, self._missing = [], None
+        waiter, self._waiter = self._waiter, None
+        self._done(self)
+        if waiter is not None and not waiter.done():
+            waiter.set_result((head, body))
+
+
+class Client:
+    """As many connections to one port as requests are under way."""
+
+    def __init__(self, port: int, headers: Mapping[str, str]) -> None:
+        self._port = port
+        self._headers = headers
+        self._idle: list[Channel] = []
+        self._all: list[Channel] = []
+
+    async def open(self, channels: int) -> None:
+        """Have that many connections ready."""
+        while len(self._idle) < channels:
+            self._idle.append(await self._connected())
+
+    async def ask(self, ask: Ask, due: float | None = None) -> Timed:
+        """Ask, and measure from `due` (the loop's time; None: from now)."""
+        loop = asyncio.get_running_loop()
+        start = loop.time() if due is None else due
+        channel = self._idle.pop() if self._idle else await self._connected()
+        head, body = await channel.send(encode(ask, self._headers))
+        return Timed(int(head[9:12]), loop.time() - start, body, head)
+
+    def close(self) -> None:
+        for channel in self._all:
+            channel.close()
+
+    async def _connected(self) -> Channel:
+        _, channel = await asyncio.get_running_loop().create_connection(
+            lambda: Channel(self._idle.append), "127.0.0.1", self._port
+        )
+        self._all.append(channel)
+        return channel
+
+
+@asynccontextmanager
+async def client(port: int, headers: Mapping[str, str], channels: int = 8) -> AsyncIterator[Client]:
+    """A client whose measurements no garbage collection of ours disturbs."""
+    made = Client(port, headers)
+    await made.open(channels)
+    gc.collect()
+    gc.disable()
+    try:
+        yield made
+    finally:
+        gc.enable()
+        made.close()
+
+
+async def replay(made: Client, moments: Iterable[tuple[float, Ask]]) -> list[Timed]:
+    """Send each request at its moment (seconds from now, ascending), whatever has been answered by then."""
+    loop = asyncio.get_running_loop()
+    began = loop.time() + 0.05
+    tasks = []
+    for moment, ask in moments:
+        due = began + moment
+        if (wait := due - loop.time()) > 0:
+            await asyncio.sleep(wait)
+        tasks.append(loop.create_task(made.ask(ask, due)))
+    return await asyncio.gather(*tasks)
+
+
+async def hammer(made: Client, asks: Sequence[Ask], *, seconds: float, callers: int) -> list[Timed]:
+    """Let `callers` ask one request after another, for as long."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    answers: list[Timed] = []
+
+    async def call(first: int) -> None:
+        number = first
+        while loop.time() < end:
+            answers.append(await made.ask(asks[number % len(asks)]))
+            number += callers
+
+    await asyncio.gather(*(call(number) for number in range(callers)))
+    return answers
+
+
+async def each(made: Client, asks: Iterable[Ask], *, callers: int = 8) -> list[Timed]:
+    """Ask all of them once, `callers` at a time."""
+    waiting = iter(asks)
+    answers: list[Timed] = []
+
+    async def call() -> None:
+        answers.extend([await made.ask(ask) for ask in waiting])
+
+    await asyncio.gather(*(call() for _ in range(callers)))
+    return answers
+
+
+def body_length(head: bytes) -> int:
+    """`Content-Length` of a response head. Raises `ValueError` where there is none."""
+    found = _LENGTH.search(head)
+    if found is None:
+        raise ValueError(f"no Content-Length in {head[:200]!r}")
+    return int(found[1])

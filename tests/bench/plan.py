@@ -1,0 +1,125 @@
+"""What a run does: each measurement on processes of its own, none of which outlives it."""
+
+import platform
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import msgspec
+
+from tests.bench import contenders, machine, memory, paths, replaying, sizes, startup
+from tests.bench.machine import Machine
+from tests.bench.results import Results
+from tests.bench.trace import Shape
+from tests.bench.upstream import Upstream
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """How much is measured. Times in seconds."""
+
+    mode: str
+    rounds: int
+    round_seconds: int
+    paced_seconds: float
+    shape: Shape
+    size_repeats: int
+    beside_seconds: float
+    shared_ratings: int
+    local_entries: int
+    starts: int
+
+
+QUICK = Plan(
+    mode="quick",
+    rounds=3,
+    round_seconds=1,
+    paced_seconds=1.0,
+    shape=Shape(seconds=6.0, users=120, sessions_per_second=22.0, fresh_seconds=3),
+    size_repeats=3,
+    beside_seconds=2.0,
+    shared_ratings=20_000,
+    local_entries=20_000,
+    starts=3,
+)
+FULL = Plan(
+    mode="full",
+    rounds=7,
+    round_seconds=3,
+    paced_seconds=5.0,
+    shape=Shape(seconds=60.0, users=250, sessions_per_second=22.0, fresh_seconds=15),
+    size_repeats=15,
+    beside_seconds=10.0,
+    shared_ratings=40_000,
+    local_entries=200_000,
+    starts=9,
+)
+PARTS = ("paths", "trace", "sizes", "memory", "startup")
+
+
+def run(plan: Plan, parts: frozenset[str], tell: Callable[[str], None]) -> Results:
+    """Measure; `tell` gets a line for each step. Raises `RuntimeError` where an answer is wrong."""
+    results = Results(
+        mode=plan.mode, machine=machine.description(), versions=_versions(), missing=contenders.missing()
+    )
+    with TemporaryDirectory(prefix="ratings-bench-") as name:
+        directory = Path(name)
+        if "startup" in parts:
+            with _stage(directory) as (children, upstream):
+                measured = startup.measure(children, upstream, times=plan.starts, tell=tell)
+                results = msgspec.structs.replace(results, startup=measured)
+        if "paths" in parts:
+            with _stage(directory) as (children, upstream):
+                results = msgspec.structs.replace(
+                    results,
+                    paths=paths.measure(
+                        children,
+                        upstream,
+                        rounds=plan.rounds,
+                        seconds=plan.round_seconds,
+                        paced_seconds=plan.paced_seconds,
+                        tell=tell,
+                    ),
+                )
+        if "trace" in parts:
+            with _stage(directory) as (children, upstream):
+                results = msgspec.structs.replace(
+                    results, trace=replaying.measure(children, upstream, plan.shape, tell)
+                )
+        if "sizes" in parts:
+            with _stage(directory) as (children, upstream):
+                results = msgspec.structs.replace(
+                    results,
+                    sizes=sizes.measure(
+                        children,
+                        upstream,
+                        repeats=plan.size_repeats,
+                        seconds=plan.beside_seconds,
+                        tell=tell,
+                    ),
+                )
+        if "memory" in parts:
+            with _stage(directory) as (children, upstream):
+                results = msgspec.structs.replace(
+                    results,
+                    memory=memory.measure(
+                        children,
+                        upstream,
+                        ratings=plan.shared_ratings,
+                        entries=plan.local_entries,
+                        tell=tell,
+                    ),
+                )
+    return results
+
+
+@contextmanager
+def _stage(directory: Path) -> Iterator[tuple[Machine, Upstream]]:
+    with Machine(directory) as children:
+        yield children, Upstream.start(children)
+
+
+def _versions() -> dict[str, str]:
+    packages = {name: version(name) for name in ("aiohttp", "uvloop", "redis", "hiredis")}
+    return {"Python": platform.python_version(), **packages}

@@ -96,7 +96,12 @@ class Machine:
         """Start a child; `tested` puts it, from its first instruction on, on the core of the server."""
         with self._on(self.cores.server if tested else self.cores.others):
             child = subprocess.Popen(
-                command, cwd=ROOT, env=self.environment(environment or {}), stdout=out, stderr=err
+                command,
+                cwd=ROOT,
+                env=self.environment(environment or {}),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
             )
         process = Process(child)
         self._started.append(process)

@@ -26,6 +26,8 @@ RUN --mount=type=bind,from=wheels,target=/wheels \
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY gateway gateway
+# The ops listener shows it; the package links to it.
+COPY deploy/runbook.md deploy/
 # Bytecode by hash and unchecked: a read-only root cannot write any later, and no file's time matters.
 RUN /build/bin/hatchling build --target wheel --directory /dist \
     && /build/bin/pip --python /opt/ratings-gateway/bin/python install --no-deps --no-index /dist/*.whl \

@@ -1,6 +1,7 @@
 # Needs Python 3.11 or newer and make; everything else is installed into .venv from the hash-pinned locks.
 PYTHON ?= python3
 PYTEST_ARGS ?= -n 2
+BENCH_ARGS ?= --quick
 LOCK_ARGS ?=
 
 SHELL := /bin/sh
@@ -9,7 +10,7 @@ RUNTIME := .venv/.runtime
 DEV := .venv/.dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt lock clean
+.PHONY: help demo test check bench fmt lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +26,9 @@ check: $(DEV) ## formatting, lint, types, import contracts
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: $(RUNTIME) ## measure against nginx, Varnish and a bare handler (BENCH_ARGS=--full writes docs/performance.md)
+	$(BIN)/python -m tests.bench $(BENCH_ARGS)
 
 fmt: $(DEV) ## format the code and apply the safe fixes
 	$(BIN)/ruff format

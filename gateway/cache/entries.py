@@ -6,6 +6,7 @@ fetched_at          fresh_until                                     fresh_until 
 """
 
 from enum import IntEnum
+from functools import lru_cache
 from zlib import crc32
 
 import msgspec
@@ -86,6 +87,7 @@ class Freshness(msgspec.Struct, frozen=True):
         return Usability.GONE
 
 
+@lru_cache(maxsize=16_384)
 def _share(id_: Id) -> float:
     """A number in [0, 1) that every gateway derives alike from an id."""
     return crc32(id_.encode()) / 2**32

@@ -10,7 +10,7 @@ import msgspec
 from gateway.cache.entries import Entry, Freshness, Usability
 from gateway.cache.tiers import Findings
 from gateway.model import Id
-from gateway.ratings.query import Directives, Tally
+from gateway.ratings.query import NO_DIRECTIVES, Directives, Tally
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -51,28 +51,28 @@ class Plan:
 
     def offer(self, entries: Mapping[Id, Entry], *, shared: bool, believed_since: float) -> Findings:
         """Serve what is fresh and admissible of `entries`; remember the rest for `resolve`."""
+        if not entries:
+            return Findings(miss=len(self.left))
         findings = Findings()
         left = []
+        served, now, choosy = self.served, self.now, self._directives is not NO_DIRECTIVES
         for id_ in self.left:
             entry = entries.get(id_)
-            usability = (
-                Usability.GONE
-                if entry is None
-                else self._freshness.usability(entry, self.now, believed_since)
-            )
-            if entry is None or usability is Usability.GONE:
+            if entry is None:
                 findings.miss += 1
-            elif usability is Usability.FRESH:
-                _count_fresh(findings, entry)
-                if self._admissible(entry):
-                    self._serve(id_, entry, shared=shared)
-                    continue
-                self.overruled = True
+                left.append(id_)
+            elif entry.fresh_until <= now or entry.stored_at < believed_since:
+                left.append(id_)
+                self._consider(id_, entry, findings, shared=shared, believed_since=believed_since)
             else:
-                findings.stale += 1
-            left.append(id_)
-            if entry is not None and usability is not Usability.GONE:
-                self._remember(id_, Candidate(entry, usability, shared, entry.stored_at >= believed_since))
+                _count_fresh(findings, entry)
+                if choosy and not self._admissible(entry):
+                    self.overruled = True
+                    left.append(id_)
+                    self._remember(id_, Candidate(entry, Usability.FRESH, shared, believed=True))
+                else:
+                    served[id_] = entry
+        self._tally(len(self.left) - len(left), shared=shared)
         self.left = left
         return findings
 
@@ -113,6 +113,16 @@ class Plan:
             return False
         return directives.max_age is None or self.now - entry.fetched_at <= directives.max_age
 
+    def _consider(
+        self, id_: Id, entry: Entry, findings: Findings, *, shared: bool, believed_since: float
+    ) -> None:
+        usability = self._freshness.usability(entry, self.now, believed_since)
+        if usability is Usability.GONE:
+            findings.miss += 1
+            return
+        findings.stale += 1
+        self._remember(id_, Candidate(entry, usability, shared, entry.stored_at >= believed_since))
+
     def _remember(self, id_: Id, candidate: Candidate) -> None:
         best = self._candidates.get(id_)
         if best is None or candidate.entry.fetched_at > best.entry.fetched_at:
@@ -120,10 +130,13 @@ class Plan:
 
     def _serve(self, id_: Id, entry: Entry, *, shared: bool) -> None:
         self.served[id_] = entry
+        self._tally(1, shared=shared)
+
+    def _tally(self, ids: int, *, shared: bool) -> None:
         if shared:
-            self.tally.shared += 1
+            self.tally.shared += ids
         else:
-            self.tally.local += 1
+            self.tally.local += ids
 
 
 def _count_fresh(findings: Findings, entry: Entry) -> None:

@@ -77,6 +77,10 @@ def merge(query: Query, reads: Sequence[ShelfRead], calls: int, now: float) -> A
     failures: list[Failure] = []
     for read in reads:
         tally.add(read.plan.tally)
+        if read.undisputed:
+            entries = read.part.pick(read.plan.served)
+            resources += [resource for entry in entries if (resource := entry.resource) is not None]
+            continue
         for id_ in read.part.ids:
             if (error := read.failed.get(id_)) is not None:
                 if not query.lenient:
@@ -91,8 +95,8 @@ def merge(query: Query, reads: Sequence[ShelfRead], calls: int, now: float) -> A
         resources,
         tally,
         forward,
-        age=max((now - entry.fetched_at for entry in used), default=0.0),
-        ttl=min((entry.fresh_until - now for entry in used), default=0.0),
+        age=now - min([entry.fetched_at for entry in used], default=now),
+        ttl=min([entry.fresh_until for entry in used], default=now) - now,
         stored=not query.directives.no_store,
         failures=tuple(failures),
         upstream_status=None if stood_in_for is None else stood_in_for.received_status,

@@ -84,6 +84,11 @@ class ShelfRead:
                 self.failed[id_] = outcome
         self.plan.tally.upstream += len(self.fetched)
 
+    @property
+    def undisputed(self) -> bool:
+        """Whether every id was served as the tiers have it: nothing fetched, failed or laid over."""
+        return not (self.fetched or self.failed or self._held)
+
     def resource(self, id_: Id) -> Resource:
         """What is known of an id that did not fail, with a write still within its hold laid over it."""
         entry = self.plan.served.get(id_)

@@ -38,7 +38,7 @@ GOOD = {
         "redis+cluster://a:1,b:2,c",
         "redis+cluster://user:p%2Fw@a:1,b:2",
         "redis+sentinel://a:1,b:2/main",
-        "redis+sentinel://user:word@a/main?db=3",
+        "redis+sentinel://user:word@a/main/3",
     ],
     "cache.jitter": ["0", "1"],
     "cache.namespace": ["a", "team-a.ratings_2"],

@@ -86,3 +86,11 @@ def test_the_build_sees_what_it_copies_and_nothing_else():
     admitted = {rule.removeprefix("!") for rule in rules if rule.startswith("!")}
     copied = {source for copy in of("COPY") if "--from" not in copy for source in copy.split()[:-1]}
     assert copied == admitted
+
+
+def test_what_the_package_links_to_is_copied_with_it():
+    copied = [ROOT / source for copy in of("COPY") if "--from" not in copy for source in copy.split()[:-1]]
+    linked = [path.resolve() for path in (ROOT / "gateway").rglob("*") if path.is_symlink()]
+    for target in linked:
+        assert any(target.is_relative_to(source) for source in copied), target
+    assert linked

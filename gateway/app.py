@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
-from aiohttp import web
 
 from gateway.breaker import Breaker, State
 from gateway.cache.entries import Freshness
@@ -46,9 +45,10 @@ class Gateway(msgspec.Struct, frozen=True):
     """A wired gateway without its listeners."""
 
     api: Api
-    ops: web.Application
+    ops: Ops
     tasks: Tasks
     tokens: TokenSource
+    metrics: Metrics
 
 
 def signing_key(settings: Settings) -> SigningKey:
@@ -118,7 +118,7 @@ async def wired(
             observe=observe,
         )
         ops = _ops(settings, api, cache, Explainer(sources, clock), tokens, metrics)
-        yield Gateway(api, ops, tasks, tokens)
+        yield Gateway(api, ops, tasks, tokens, metrics)
         flights.close()
         await tasks.cancel()
         if lines is not None:
@@ -243,15 +243,12 @@ def _apple(
 
 def _ops(
     settings: Settings, api: Api, cache: Cache, explainer: Explainer, tokens: TokenSource, metrics: Metrics
-) -> web.Application:
+) -> Ops:
     def checks() -> Sequence[Check]:
         return [
             Check("accepting", not api.draining, "draining" if api.draining else "yes", required=True),
             _token_check(tokens),
         ]
-
-    async def reload() -> str | None:
-        return None
 
     token = settings.ops.token
     return Ops(
@@ -261,9 +258,8 @@ def _ops(
         checks=checks,
         purge=cache.purge,
         explain=explainer.explain,
-        reload=reload,
         registry=metrics.registry,
-    ).app()
+    )
 
 
 def _token_check(tokens: TokenSource) -> Check:

@@ -3,14 +3,16 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import msgspec
 from aiohttp import web
 
 from gateway.app import Gateway, wired
 from gateway.clock import Clock
+from gateway.reloading import Reloader
 from gateway.settings import Settings
 from gateway.telemetry.logs import logger
 from gateway.web.api import Observe
@@ -20,29 +22,45 @@ IDLE_GRACE_SECONDS = 0.25
 """Before idle connections are closed: a caller may be writing its next request to one of them just now."""
 
 
+class Reading(msgspec.Struct, frozen=True):
+    """Where the settings came from: how to read them again, and the files whose change is worth it."""
+
+    again: Callable[[], Settings]
+    files: Sequence[Path] = ()
+
+
 class Serving(msgspec.Struct, frozen=True):
     """A gateway that listens."""
 
     gateway: Gateway
+    reloader: Reloader
     api_url: str
     ops_url: str
 
 
 @asynccontextmanager
 async def serving(
-    settings: Settings, *, clock: Clock | None = None, observe: Observe | None = None
+    settings: Settings,
+    *,
+    reading: Reading | None = None,
+    clock: Clock | None = None,
+    observe: Observe | None = None,
 ) -> AsyncIterator[Serving]:
     """Listen; leaving drains at once: nothing new is accepted, what is in flight is finished.
 
-    `observe` is shown every request and its answer.
-
-    Raises `OSError` where an address cannot be had.
+    `observe` is shown every request and its answer. Raises `OSError` where an address cannot be had.
     """
+    reading = reading or Reading(lambda: settings)
     async with wired(settings, clock=clock, observe=observe) as gateway:
+        reloader = Reloader(reading.again, gateway.tokens, gateway.metrics, logger())
+        if reading.files:
+            gateway.tasks.spawn("watch files", reloader.watch(reading.files))
         api = web.ServerRunner(
             Server(gateway.api), handle_signals=False, shutdown_timeout=settings.server.drain_seconds
         )
-        ops = web.AppRunner(gateway.ops, handle_signals=False, access_log=None, shutdown_timeout=1.0)
+        ops = web.AppRunner(
+            gateway.ops.app(reloader.reload), handle_signals=False, access_log=None, shutdown_timeout=1.0
+        )
         try:
             await api.setup()
             await ops.setup()
@@ -52,7 +70,8 @@ async def serving(
                 api_url = f"unix://{settings.server.unix_socket}"
             else:
                 api_url = await _listen(api, settings.server.host, settings.server.port)
-            yield Serving(gateway, api_url, ops_url)
+            yield Serving(gateway, reloader, api_url, ops_url)
+            gateway.api.draining = True
             for site in api.sites:
                 await site.stop()
             await asyncio.sleep(min(IDLE_GRACE_SECONDS, settings.server.drain_seconds))
@@ -61,18 +80,25 @@ async def serving(
             await ops.cleanup()
 
 
-async def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, then drain; a second signal quits at once."""
+async def serve(settings: Settings, reading: Reading) -> None:
+    """Serve until SIGTERM or SIGINT, then drain; a second signal quits at once. SIGHUP reloads."""
     log = logger()
-    async with serving(settings) as served:
+    async with serving(settings, reading=reading) as served:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, _stop, stop)
+        loop.add_signal_handler(
+            signal.SIGHUP, lambda: served.gateway.tasks.spawn("reload", served.reloader.reload("SIGHUP"))
+        )
         log.info("listening", api=served.api_url, ops=served.ops_url)
         await stop.wait()
         served.gateway.api.draining = True
-        log.info("draining", delay_seconds=settings.server.drain_delay_seconds)
+        log.info(
+            "draining",
+            delay_seconds=settings.server.drain_delay_seconds,
+            seconds=settings.server.drain_seconds,
+        )
         await asyncio.sleep(settings.server.drain_delay_seconds)
     log.info("stopped")
 

@@ -1,13 +1,15 @@
 """`serve`: the gateway, until it is told to stop."""
 
+import os
 from argparse import Namespace
+from pathlib import Path
 
 import uvloop
 
 from gateway.cli.config import with_settings
 from gateway.cli.console import Failure
-from gateway.serving import serve
-from gateway.settings import Settings
+from gateway.serving import Reading, serve
+from gateway.settings import Settings, load
 from gateway.telemetry import logs
 
 
@@ -15,7 +17,7 @@ def run(arguments: Namespace) -> int:
     def start(settings: Settings) -> int:
         logs.configure(level=settings.log.level, format_=settings.log.format)
         try:
-            uvloop.run(serve(settings))
+            uvloop.run(serve(settings, _reading(arguments.config, settings)))
         except OSError as error:
             raise Failure(
                 f"{error.strerror or error}. Is another gateway running on these addresses?"
@@ -23,3 +25,9 @@ def run(arguments: Namespace) -> int:
         return 0
 
     return with_settings(arguments, start)
+
+
+def _reading(config: Path | None, settings: Settings) -> Reading:
+    named = config or os.environ.get("GATEWAY_CONFIG")
+    files = [*settings.secret_files.values(), *([Path(named)] if named else [])]
+    return Reading(lambda: load(config, os.environ), files)

@@ -33,17 +33,16 @@ class Ops:
         checks: Checks,
         purge: Purge,
         explain: Explain,
-        reload: Reload,
         registry: CollectorRegistry,
     ) -> None:
         self._access = access
         self._checks = checks
         self._purge = purge
         self._explain = explain
-        self._reload = reload
         self._registry = registry
 
-    def app(self) -> web.Application:
+    def app(self, reload: Reload) -> web.Application:
+        """The routes; `reload` reads the settings again and says what is wrong with them."""
         app = web.Application()
         app.add_routes(
             [
@@ -53,7 +52,7 @@ class Ops:
                 web.get("/readyz", self._readyz),
                 web.get("/-/explain", self._explain_id),
                 web.post("/-/purge", self._purge_user),
-                web.post("/-/reload", self._reload_key),
+                web.post("/-/reload", self._reloading(reload)),
             ]
         )
         return app
@@ -86,12 +85,15 @@ class Ops:
         await self._purge(user.key, body.type, ids)
         return web.json_response({"purged": True})
 
-    async def _reload_key(self, request: web.Request) -> web.Response:
-        self._access.require(request)
-        fault = await self._reload()
-        if fault is None:
-            return web.json_response({"reloaded": True})
-        return web.json_response({"reloaded": False, "error": fault}, status=500)
+    def _reloading(self, reload: Reload) -> Callable[[web.Request], Awaitable[web.Response]]:
+        async def handle(request: web.Request) -> web.Response:
+            self._access.require(request)
+            fault = await reload()
+            if fault is None:
+                return web.json_response({"reloaded": True})
+            return web.json_response({"reloaded": False, "error": fault}, status=500)
+
+        return handle
 
 
 async def _alive(_: web.Request) -> web.Response:

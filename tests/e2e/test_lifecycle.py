@@ -1,0 +1,194 @@
+"""Key rotation, reload, drain: what happens to a gateway between its first and its last request."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientSession
+
+from gateway.sandbox import Credentials, Sandbox, Where
+from gateway.serving import Reading, serving
+from gateway.settings import load
+from tests.e2e.harness import Caller, ShiftedClock, environment
+
+ONE = "1138988512"
+
+
+class Secret:
+    """A directory as Kubernetes mounts a Secret: files are links into `..data`, which is swapped whole."""
+
+    def __init__(self, root: Path, credentials: Credentials) -> None:
+        self._root = root
+        self._version = 0
+        self.swap(credentials.key_id, credentials.private_key_pem)
+        (root / "gateway.toml").symlink_to(Path("..data") / "gateway.toml")
+        (root / "key.p8").symlink_to(Path("..data") / "key.p8")
+
+    @property
+    def config(self) -> Path:
+        return self._root / "gateway.toml"
+
+    def swap(self, key_id: str, pem: str) -> None:
+        self._version += 1
+        data = self._root / f"..{self._version}"
+        data.mkdir()
+        key = self._root / "key.p8"
+        (data / "gateway.toml").write_text(f'[apple]\nkey_id = "{key_id}"\nprivate_key_file = "{key}"\n')
+        (data / "key.p8").write_text(pem)
+        link = self._root / "..new"
+        link.symlink_to(data.name)
+        link.rename(self._root / "..data")
+
+
+@asynccontextmanager
+async def rotating(sandbox: Sandbox, root: Path) -> AsyncIterator[tuple[Caller, Secret]]:
+    secret = Secret(root, sandbox.credentials)
+    environ = environment(sandbox)
+    del environ["GATEWAY_APPLE__KEY_ID"], environ["GATEWAY_APPLE__PRIVATE_KEY"]
+    settings = load(secret.config, environ)
+    reading = Reading(lambda: load(secret.config, environ), [secret.config, *settings.secret_files.values()])
+    clock = ShiftedClock()
+    async with ClientSession() as session, serving(settings, reading=reading, clock=clock) as served:
+        yield Caller(session, served, clock), secret
+
+
+async def until_metric(caller: Caller, name: str, value: float) -> None:
+    async with asyncio.timeout(20):
+        while (await caller.metrics()).get(name) != value:
+            pass
+
+
+RELOADED = "gateway_config_last_reload_successful"
+
+
+async def test_a_key_is_rotated_by_a_directory_swap_with_no_failed_request(sandbox, tmp_path):
+    new = Credentials.generate(key_id="ROTATEDKEY")
+    sandbox.tokens.trust(new.trusted())
+    async with rotating(sandbox, tmp_path) as (caller, secret):
+        replies = [await caller.get("albums", [ONE])]
+        secret.swap(new.key_id, new.private_key_pem)
+        await until_metric(caller, 'gateway_developer_token_mints_total{reason="key"}', 1)
+        sandbox.tokens.distrust(sandbox.credentials.key_id)
+        replies += [await caller.get("albums", [n]) for n in range(1, 4)]
+        assert [reply.status for reply in replies] == [200] * 4
+        assert all(call.status == 200 for call in sandbox.calls)
+        assert (await caller.metrics())[RELOADED] == 1
+
+
+async def test_a_broken_key_keeps_the_old_one_and_says_so(sandbox, tmp_path, capfd):
+    async with rotating(sandbox, tmp_path) as (caller, secret):
+        secret.swap("ROTATEDKEY", "-----BEGIN PRIVATE KEY-----\nbroken\n-----END PRIVATE KEY-----\n")
+        await until_metric(caller, RELOADED, 0)
+        assert (await caller.get("albums", [ONE])).status == 200
+    assert "apple.private_key" in capfd.readouterr().out
+
+
+async def test_a_reload_can_be_asked_for(sandbox, tmp_path):
+    new = Credentials.generate(key_id="ROTATEDKEY")
+    async with rotating(sandbox, tmp_path) as (caller, secret):
+        assert (await caller.ask("GET", "/-/reload")).status == 405
+        secret.swap(new.key_id, "no key")
+        refused = await caller.ask("POST", "/-/reload")
+        assert (refused.status, refused.json["reloaded"]) == (500, False)
+        assert "no key" not in refused.json["error"]
+        secret.swap(new.key_id, new.private_key_pem)
+        accepted = await caller.ask("POST", "/-/reload")
+        assert (accepted.status, accepted.json) == (200, {"reloaded": True})
+        assert (await caller.metrics())[RELOADED] == 1
+
+
+class Process:
+    """`ratings-gateway serve` as its own process."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.api = self.ops = ""
+
+    async def line(self, event: str) -> dict[str, object]:
+        assert self.process.stdout is not None
+        while raw := await self.process.stdout.readline():
+            line: dict[str, object] = json.loads(raw)
+            if line["event"] == event:
+                return line
+        raise AssertionError(f"it ended without saying {event}")
+
+
+@asynccontextmanager
+async def process(sandbox: Sandbox, **settings: object) -> AsyncIterator[Process]:
+    started = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "gateway",
+        "serve",
+        env=os.environ | environment(sandbox, **settings),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    made = Process(started)
+    try:
+        listening = await made.line("listening")
+        made.api, made.ops = str(listening["api"]), str(listening["ops"])
+        yield made
+    finally:
+        if started.returncode is None:
+            started.kill()
+        await started.wait()
+
+
+async def test_sigterm_finishes_what_is_in_flight_and_exits_0(sandbox):
+    hold = sandbox.hold(Where(method="GET"))
+    async with process(sandbox, server__drain_seconds=20) as served, ClientSession() as session:
+        url = f"{served.api}/v1/me/ratings/albums?ids={ONE}"
+        asking = asyncio.ensure_future(session.get(url, headers={"Music-User-Token": "sandbox-user-ada"}))
+        await hold.reached()
+        served.process.send_signal(signal.SIGTERM)
+        await served.line("draining")
+        hold.release()
+        async with await asking as answer:
+            assert (answer.status, answer.headers["Connection"]) == (200, "close")
+        await served.line("stopped")
+        assert await served.process.wait() == 0
+
+
+async def test_while_the_drain_is_delayed_new_callers_are_served_and_sent_away(sandbox):
+    async with process(sandbox, server__drain_delay_seconds=2) as served, ClientSession() as session:
+        served.process.send_signal(signal.SIGTERM)
+        await served.line("draining")
+        async with session.get(f"{served.ops}/readyz") as ready:
+            assert ready.status == 503
+        url = f"{served.api}/v1/me/ratings/albums?ids={ONE}"
+        for _ in range(2):
+            async with session.get(url, headers={"Music-User-Token": "sandbox-user-ada"}) as answer:
+                assert (answer.status, answer.headers["Connection"]) == (200, "close")
+        assert await served.process.wait() == 0
+
+
+async def test_a_second_signal_quits_at_once(sandbox):
+    sandbox.hold(Where(method="GET"))
+    async with process(sandbox, server__drain_delay_seconds=60) as served:
+        served.process.send_signal(signal.SIGTERM)
+        await served.line("draining")
+        served.process.send_signal(signal.SIGINT)
+        assert await served.process.wait() == 1
+
+
+@pytest.mark.parametrize("name", ["api", "ops"])
+async def test_an_address_that_is_taken_is_said_and_fails(sandbox, name):
+    async with process(sandbox) as first:
+        port = getattr(first, name).rpartition(":")[2]
+        setting = {"api": "SERVER", "ops": "OPS"}[name]
+        second = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "gateway",
+            "serve",
+            env=os.environ | environment(sandbox) | {f"GATEWAY_{setting}__PORT": port},
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _, said = await second.communicate()
+        assert (second.returncode, b"Is another gateway running" in said) == (1, True)

@@ -54,7 +54,9 @@ class Server(Section):
 
     host: Host = Field("127.0.0.1", description="Address of the API listener.")
     port: Port = Field(8080, description="Port of the API listener; 0 picks a free one.")
-    unix_socket: Annotated[Path | None, Accepts("the path of a socket, in a folder that exists")] = Field(
+    unix_socket: Annotated[
+        Path | None, AfterValidator(values.socket_path), Accepts("the path of a socket, at most 107 bytes")
+    ] = Field(
         None, description="Where it is set, the API listens on this Unix socket instead of host and port."
     )
     caller_tokens: Annotated[

@@ -18,8 +18,6 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from gateway.settings.faults import Fault
 from gateway.settings.model import SECTIONS, SETTINGS, Setting
 
-_BY_NAME = {setting.name: setting for setting in SETTINGS}
-
 
 class Given(NamedTuple):
     """One value as it was found; `place` says where, `in_file` that it names the file with the value."""

@@ -20,6 +20,7 @@ from pydantic.fields import FieldInfo
 from gateway.cache.shared.url import parse_url
 
 MASK = "******"
+_LONGEST_SOCKET_PATH = 107
 
 
 class Accepts(NamedTuple):
@@ -131,6 +132,13 @@ def token(secret: SecretStr) -> SecretStr:
 def readable(path: Path | None) -> Path | None:
     if path is not None and not (path.is_file() and os.access(path, os.R_OK)):
         raise ValueError(f"{path} cannot be read")
+    return path
+
+
+def socket_path(path: Path) -> Path:
+    """A place for a socket; longer paths than the kernel's fail at the start, with words that help nobody."""
+    if not path.name or len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
+        raise ValueError("a socket cannot be made there")
     return path
 
 

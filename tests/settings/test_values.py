@@ -16,6 +16,7 @@ from gateway.settings.values import mask_url
 GOOD = {
     "server.host": ["0.0.0.0", "::", "::1", "localhost", "gateway.example.com"],
     "server.port": ["0", "65535"],
+    "server.unix_socket": ["api.sock", "/run/" + "x" * 102],
     "server.allow_unauthenticated": ["true", "false", "1", "0"],
     "server.drain_delay_seconds": ["0", "0.5"],
     "apple.base_url": [
@@ -52,6 +53,7 @@ BAD = {
     "server.port": ["-1", "65536", "http", "1.5"],
     "server.caller_tokens": ["with blank", "ümlaut"],
     "server.allow_unauthenticated": ["maybe"],
+    "server.unix_socket": ["/", "/run/" + "x" * 103],
     "server.max_ids": ["0", "ten"],
     "server.request_timeout_seconds": ["0", "-1", "nan", "inf"],
     "apple.base_url": [
@@ -108,6 +110,14 @@ def test_is_accepted(required, name, text):
 @pytest.mark.parametrize(("name", "text"), cases(BAD))
 def test_is_refused(faults, name, text):
     assert faults({variable(name): text}).keys() == {name}
+
+
+def test_empty_text_in_the_file_is_no_value(faults):
+    empty = [setting.name for setting in SETTINGS if setting.name != "server.caller_tokens"]
+    lines = [f"{section}.{key} = ''" for section, key in (name.split(".") for name in empty)]
+    assert faults({}, "\n".join(line for line in lines if not line.startswith("apple."))).keys() == {
+        name for name in empty if not name.startswith("apple.")
+    }
 
 
 def test_a_flag_is_no_number_in_the_file(faults):

@@ -116,14 +116,17 @@ def environment(sandbox: Sandbox, **settings: object) -> dict[str, str]:
         "GATEWAY_APPLE__PRIVATE_KEY": credentials.private_key_pem,
         "GATEWAY_SERVER__PORT": "0",
         "GATEWAY_OPS__PORT": "0",
+        "GATEWAY_SERVER__DRAIN_SECONDS": "0.05",
         "GATEWAY_CACHE__JITTER": "0",
     } | {f"GATEWAY_{name.upper()}": str(value) for name, value in settings.items()}
 
 
 @asynccontextmanager
-async def gateway_on(sandbox: Sandbox, **settings: object) -> AsyncIterator[Caller]:
+async def gateway_on(
+    sandbox: Sandbox, *, clock: ShiftedClock | None = None, **settings: object
+) -> AsyncIterator[Caller]:
     """A gateway with these settings besides the defaults, on a clock that the test may shift."""
-    clock = ShiftedClock()
+    clock = clock or ShiftedClock()
     loaded = load(None, environment(sandbox, **settings))
     async with ClientSession() as session, serving(loaded, clock=clock) as served:
         yield Caller(session, served, clock)

@@ -129,6 +129,8 @@ SCHEMAS: dict[str, Any] = {
             "extend": {"type": "array", "items": {"type": "string"}, "description": "As the parameter."},
             "l": {"type": "string", "description": "As the parameter."},
         },
+        "description": "Blanks around ids and empty pieces are dropped, as in the parameter. `include`, "
+        "`extend` and `l` together may have 256 characters.",
         "examples": [SEVERAL_EXAMPLE],
     },
     "Errors": {

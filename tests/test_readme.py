@@ -1,0 +1,63 @@
+"""What the README shows is what happens: its commands are run against the demo, its links exist."""
+
+import asyncio
+import re
+import shlex
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from gateway.cli.parser import build
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+CONSOLES = re.findall(r"```console\n\$ (curl .*?)\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.fixture
+async def demo() -> AsyncIterator[str]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "gateway", "demo", stdout=asyncio.subprocess.PIPE, cwd=ROOT
+    )
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(30):
+            while True:
+                said = (await process.stdout.readline()).decode()
+                if found := re.search(r"'(http://127.0.0.1:\d+)/v1/me/ratings/albums\?ids", said):
+                    break
+        yield found[1]
+    finally:
+        process.terminate()
+        await process.communicate()
+
+
+def comparable(answer: str) -> list[str]:
+    """The lines that are the same each time: what README leaves out as … comes last of the headers."""
+    lines = [re.sub(r"ttl=\d+", "ttl=…", line.strip()) for line in answer.splitlines()]
+    varying = ("X-Request-Id", "Server-Timing", "Date", "Content-Length", "…")
+    return [line for line in lines if line and not line.startswith(varying)]
+
+
+@pytest.mark.needs("curl")
+async def test_the_two_answers_shown_are_the_two_answers_given(demo):
+    assert len(CONSOLES) == 2
+    for command, shown in CONSOLES:
+        words = shlex.split(command.replace("http://127.0.0.1:8080", demo))
+        process = await asyncio.create_subprocess_exec(
+            words[0], "-s", *words[1:], stdout=asyncio.subprocess.PIPE
+        )
+        answer, _ = await process.communicate()
+        assert comparable(answer.decode()) == comparable(shown)
+
+
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\((?!http)([^)#]+)\)", README))))
+def test_every_link_leads_somewhere(path):
+    assert (ROOT / path).exists()
+
+
+def test_every_command_is_listed():
+    (commands,) = (action.choices for action in build()._actions if action.choices)
+    assert set(commands) <= set(re.findall(r"`([a-z]+)[ `]", README))

@@ -5,35 +5,9 @@ the page and the pager say the same.
 """
 
 from collections.abc import Callable
-from enum import StrEnum
 
-import msgspec
-
-from gateway.ops.status.snapshot import BreakerView, Snapshot
+from gateway.ops.status.snapshot import BreakerView, Finding, Severity, Snapshot
 from gateway.ops.words import duration, latency, percent, plural
-
-
-class Severity(StrEnum):
-    """How bad it is for callers; in this order."""
-
-    FAILING = "failing"
-    """Callers are being failed, or will be within minutes."""
-    DEGRADED = "degraded"
-    """The gateway copes, at a price."""
-    NOTE = "note"
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """One thing that is wrong."""
-
-    severity: Severity
-    what: str
-    """One sentence: what is wrong, since when, and what it costs."""
-    advice: str
-    """What to do about it, or what to look at."""
-    runbook: str | None = None
-    """The section of the runbook, as the alert of the same name."""
-
 
 ERROR_BUDGET = 0.001
 FAST_BURN = 14.4

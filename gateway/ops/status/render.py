@@ -9,8 +9,8 @@ from gateway.ops.explained import form
 from gateway.ops.markup import Child, Html, el, join
 from gateway.ops.page import facts, page, section
 from gateway.ops.status.charts import Course, chart
-from gateway.ops.status.diagnosis import Finding, Severity, diagnose
-from gateway.ops.status.snapshot import Point, Snapshot
+from gateway.ops.status.diagnosis import diagnose
+from gateway.ops.status.snapshot import Finding, Point, Severity, Snapshot
 from gateway.ops.status.tables import (
     apple,
     cache,

@@ -1,5 +1,7 @@
 """What the status page shows, as one frozen value. Times are seconds; rates are per second."""
 
+from enum import StrEnum
+
 import msgspec
 
 from gateway.ops.health import Check
@@ -175,3 +177,25 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     recent_errors: tuple[RecentError, ...] | None
     """Newest first. Like `settings`, None where the asker may not see it."""
     settings: tuple[SettingView, ...] | None
+
+
+class Severity(StrEnum):
+    """How bad it is for callers; in this order."""
+
+    FAILING = "failing"
+    """Callers are being failed, or will be within minutes."""
+    DEGRADED = "degraded"
+    """The gateway copes, at a price."""
+    NOTE = "note"
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that is wrong."""
+
+    severity: Severity
+    what: str
+    """One sentence: what is wrong, since when, and what it costs."""
+    advice: str
+    """What to do about it, or what to look at."""
+    runbook: str | None = None
+    """The section of the runbook, as the alert of the same name."""

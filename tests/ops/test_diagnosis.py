@@ -1,0 +1,177 @@
+"""Each thing that can go wrong is said, once, and with the price that callers pay."""
+
+import re
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from gateway.ops.health import Check
+from gateway.ops.status.diagnosis import RULES, diagnose
+from gateway.ops.status.snapshot import BreakerView, Severity
+from tests.ops import samples
+
+ROOT = Path(__file__).parents[2]
+
+
+def changed(block, **fields):
+    """A healthy snapshot, but for some fields of one block."""
+    good = samples.healthy()
+    return replace(good, **{block: replace(getattr(good, block), **fields)})
+
+
+def breaker(target, state, seconds=12.0):
+    return replace(
+        samples.healthy(), breakers=(BreakerView(target=target, state=state, for_seconds=seconds),)
+    )
+
+
+def check(name, *, ok, required=True):
+    return changed("process", checks=(Check(name, ok=ok, detail="draining", required=required),))
+
+
+def tier(**fields):
+    local, shared = samples.healthy().tiers
+    return replace(samples.healthy(), tiers=(local, replace(shared, **fields)))
+
+
+CASES = [
+    (
+        check("accepting", ok=False),
+        "failing",
+        "Not ready, so no requests should be sent here (accepting: draining).",
+    ),
+    (
+        changed("token", expires_in_seconds=-180.0),
+        "failing",
+        "The developer token expired 3 min ago: Apple refuses every call.",
+    ),
+    (
+        changed("token", expires_in_seconds=120.0),
+        "degraded",
+        "The developer token expires in 2 min and was not replaced.",
+    ),
+    (
+        changed("upstream", calls=40, by_status={"200": 38, "401": 2}),
+        "failing",
+        "Apple refuses the developer token: 2 of 40 calls were answered 401.",
+    ),
+    (
+        breaker("apple", "open"),
+        "failing",
+        "Apple has not been called for 12 s, because too many calls failed",
+    ),
+    (breaker("apple", "open", None), "failing", "Apple has not been called for as long as this gateway runs"),
+    (breaker("apple", "half-open"), "failing", "A probe is out to Apple, after too many calls failed"),
+    (
+        changed("upstream", calls=100, by_status={"200": 90, "503": 7, "timeout": 3}, failed_share=0.1),
+        "degraded",
+        "10 % of the calls to Apple fail (7 times 503, 3 times timeout)",
+    ),
+    (
+        changed("upstream", calls=100, by_status={"200": 90, "429": 10}, limit=12),
+        "degraded",
+        "Apple throttles: 10 of 100 calls were answered 429, and 12 of 64 calls may be under way at once.",
+    ),
+    (
+        changed("upstream", calls=100, by_status={"200": 40, "403": 60}),
+        "degraded",
+        "Apple answers 403 to 60 of 100 calls: no longer single users.",
+    ),
+    (
+        changed("redis", answering=False, answering_for_seconds=12.4, news=False),
+        "degraded",
+        "Redis has not been answering for 12 s: every lookup costs an upstream call.",
+    ),
+    (
+        tier(asked=100, errors=10),
+        "degraded",
+        "10 % of the lookups in Redis fail: each costs an upstream call.",
+    ),
+    (
+        changed("redis", news=False, news_for_seconds=70.0),
+        "degraded",
+        "No news from the other gateways for 1 min 10 s: ratings in this process are believed for 1 s only",
+    ),
+    (changed("redis", untold_writes=1), "degraded", "1 write could not be told to Redis yet"),
+    (
+        changed("traffic", requests=1_000, by_status={"200": 998, "502": 2}, failed_share=0.002),
+        "degraded",
+        "2 of 1,000 requests failed (0.2 %) in the last 5 min.",
+    ),
+    (
+        changed("traffic", requests=1_000, by_status={"200": 900, "503": 100}, failed_share=0.1),
+        "failing",
+        "100 of 1,000 requests failed (10 %) in the last 5 min.",
+    ),
+    (changed("traffic", hits_p99_seconds=0.04), "degraded", "One hit in a hundred takes 40 ms or longer"),
+    (
+        changed("process", last_reload_successful=False),
+        "degraded",
+        "A new signing key was found and could not be used",
+    ),
+    (
+        replace(samples.healthy(), cached_ratio=0.3),
+        "degraded",
+        "Only 30 % of the ids are answered from the cache, 93 % in the last hour.",
+    ),
+    (
+        changed("local", evictions=1_200),
+        "note",
+        "The in-process tier is full: 1,200 entries left it in the last 5 min to make room.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("snapshot", "severity", "what"), CASES, ids=[what[:40] for _, _, what in CASES])
+def test_it_is_said_in_words(snapshot, severity, what):
+    (finding,) = diagnose(snapshot)
+    assert finding.severity == severity
+    assert finding.what.startswith(what)
+    assert finding.advice
+
+
+def test_every_rule_has_a_case():
+    silent = [rule.__name__ for rule in RULES if not any(rule(snapshot) for snapshot, _, _ in CASES)]
+    assert silent == []
+
+
+QUIET = {
+    "all is well": samples.healthy(),
+    "just started": samples.just_started(),
+    "a check that is only reported": check("redis", ok=False, required=False),
+    "a breaker of Redis that is open for a moment": breaker("redis", "open"),
+    "single users that Apple refuses": changed("upstream", calls=100, by_status={"200": 60, "403": 40}),
+    "too few calls to say": changed("upstream", calls=4, by_status={"503": 3, "403": 1}, failed_share=0.75),
+    "few 429s": changed("upstream", calls=100, by_status={"200": 97, "429": 3}),
+    "few lookups that fail": tier(asked=100, errors=3),
+    "less than the budget": changed("traffic", requests=10_000, by_status={"200": 9_999, "503": 1}),
+    "fewer hits than usual, but not by half": replace(samples.healthy(), cached_ratio=0.6),
+    "no hits where there is no hour to compare with": replace(
+        samples.healthy(), cached_ratio=0.1, course=samples.course()[:12]
+    ),
+}
+
+
+@pytest.mark.parametrize("snapshot", QUIET.values(), ids=QUIET)
+def test_nothing_is_said_of(snapshot):
+    assert diagnose(snapshot) == []
+
+
+def test_the_worst_stands_first_and_causes_before_effects():
+    findings = diagnose(samples.without_apple())
+    assert [finding.severity for finding in findings] == [Severity.FAILING, Severity.FAILING]
+    assert findings[0].what.startswith("Apple has not been called")
+    sick = replace(samples.without_apple(), redis=samples.without_redis().redis)
+    assert [finding.severity for finding in diagnose(sick)] == ["failing", "failing", "degraded", "degraded"]
+
+
+def test_an_open_breaker_is_not_said_twice():
+    whats = [finding.what for finding in diagnose(samples.without_apple())]
+    assert not any("of the calls to Apple fail" in what for what in whats)
+
+
+def test_every_runbook_section_that_is_named_exists():
+    sections = set(re.findall(r"^## (\w+)$", (ROOT / "deploy/runbook.md").read_text(), re.MULTILINE))
+    named = {finding.runbook for snapshot, _, _ in CASES for finding in diagnose(snapshot)} - {None}
+    assert named <= sections

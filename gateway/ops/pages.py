@@ -83,7 +83,7 @@ class Pages:
         return web.json_response(answer)
 
     async def _explain_form(self, request: web.Request) -> web.Response:
-        named = _fields(await request.post())
+        named = await _fields(request)
         if not await self._granted_by_form(request):
             return self._fault(self._access.refusal(), named)
         try:
@@ -95,7 +95,7 @@ class Pages:
         return _html(answer_page(answer, asks_ops_token=self._access.token_set))
 
     async def _granted_by_form(self, request: web.Request) -> bool:
-        presented = _fields(await request.post()).get("ops_token", "").strip()
+        presented = (await _fields(request)).get("ops_token", "").strip()
         return self._access.granted(request) or self._access.admits(presented)
 
     def _fault(self, fault: web.HTTPException, named: Mapping[str, str]) -> web.Response:
@@ -140,5 +140,11 @@ def _html(text: str, status: int = 200) -> web.Response:
     return web.Response(status=status, text=text, content_type="text/html", headers=headers())
 
 
-def _fields(form: Mapping[str, object]) -> dict[str, str]:
-    return {name: value for name, value in form.items() if isinstance(value, str)}
+async def _fields(request: web.Request) -> dict[str, str]:
+    """The fields of a plain form; whatever else came has none."""
+    if request.content_type != "application/x-www-form-urlencoded":
+        return {}
+    try:
+        return {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
+    except (UnicodeDecodeError, LookupError):
+        return {}

@@ -5,64 +5,13 @@ import pytest
 from gateway import __version__
 from gateway.breaker import State
 from gateway.errors import BreakerOpen
-from gateway.ops.health import Check
-from gateway.ops.history import History, read
-from gateway.ops.status.collect import Bounds, Sources, breaker_view, collect
-from gateway.ops.status.snapshot import AccessView, RedisView, SettingView
-from gateway.telemetry.metrics import Metrics
-from gateway.telemetry.recent import RecentErrors
+from gateway.ops.history import read
+from gateway.ops.status.collect import breaker_view, collect
+from gateway.ops.status.snapshot import AccessView, SettingView
+from tests.ops.conftest import REDIS
 
 GRANTED = AccessView(granted=True, token_set=False)
 REFUSED = AccessView(granted=False, token_set=True)
-REDIS = RedisView(
-    address="redis://cache:6379/0",
-    answering=True,
-    answering_for_seconds=None,
-    news=True,
-    news_for_seconds=3.0,
-    untold_writes=0,
-)
-
-
-class HandMovedClock:
-    def __init__(self):
-        self.now = 1_000.0
-
-    def monotonic(self):
-        return self.now
-
-    def time(self):
-        return 1_780_000_000.0 + self.now
-
-
-@pytest.fixture
-def clock():
-    return HandMovedClock()
-
-
-@pytest.fixture
-def sources(clock):
-    metrics = Metrics()
-    history = History()
-    history.take(read(metrics), clock.now)
-    return Sources(
-        metrics=metrics,
-        history=history,
-        recent=RecentErrors(),
-        clock=clock,
-        started_at=400.0,
-        addresses=lambda: ("http://127.0.0.1:1", "http://127.0.0.1:2"),
-        checks=lambda: [Check("accepting", ok=True, detail="yes", required=True)],
-        breakers=lambda: [breaker_view("apple", State.HALF_OPEN, 995.0, clock.now)],
-        redis=lambda: REDIS,
-        upstream_url="https://api.music.apple.com",
-        key_id="KEYKEYKEY1",
-        bounds=Bounds(
-            max_concurrency=64, local_max_entries=200, local_max_bytes=4_000, local_trust_seconds=1.0
-        ),
-        settings={"server.port": "8080"},
-        settings_from={"server.port": "default"},
-    )
 
 
 def test_the_process_says_who_it_is(sources, clock):
@@ -135,7 +84,7 @@ def test_the_local_tier_is_shown_against_its_bounds(sources, clock):
 def test_breakers_and_redis_are_taken_over(sources):
     snapshot = collect(sources, GRANTED)
     (breaker,) = snapshot.breakers
-    assert (breaker.target, breaker.state, breaker.for_seconds) == ("apple", "half-open", 5.0)
+    assert (breaker.target, breaker.state, breaker.for_seconds) == ("apple", "closed", 5.0)
     assert snapshot.redis is REDIS
 
 

@@ -1,0 +1,199 @@
+"""The pages' handlers: who may see what, in which form."""
+
+import json
+
+import pytest
+
+from gateway.errors import BreakerOpen
+from gateway.ops.openapi import document
+from gateway.sandbox import ADA
+from tests.ops.conftest import TOKEN
+from tests.ops.html import Document
+
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+USER = {"Music-User-Token": ADA}
+
+
+@pytest.fixture
+def client(aiohttp_client, ops_app):
+    async def make(**access):
+        return await aiohttp_client(ops_app(**access))
+
+    return make
+
+
+@pytest.mark.parametrize("path", ["/status", "/docs", "/runbook"])
+async def test_pages_load_nothing_run_nothing_and_are_not_kept(client, path):
+    response = await (await client()).get(path)
+    assert response.status == 200
+    assert response.content_type == "text/html"
+    assert response.headers["Cache-Control"] == "no-store"
+    assert response.headers["Content-Security-Policy"].startswith("default-src 'none'; style-src 'sha256-")
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert response.headers["Referrer-Policy"] == "no-referrer"
+
+
+async def test_the_document_is_served_with_the_addresses_of_this_gateway(client):
+    response = await (await client()).get("/openapi.json")
+    assert response.content_type == "application/json"
+    served = json.loads(await response.text())
+    assert served == document("http://127.0.0.1:1", "http://127.0.0.1:2")
+    assert list(served) == ["openapi", "info", "servers", "security", "tags", "paths", "components"]
+
+
+async def test_status_is_json_where_that_is_asked_for(client):
+    response = await (await client()).get("/status?format=json")
+    assert response.content_type == "application/json"
+    assert (await response.json())["token"]["key_id"] == "KEYKEYKEY1"
+
+
+async def test_a_page_that_refreshes_says_so_to_the_browser(client):
+    response = await (await client()).get("/status?refresh")
+    assert response.headers["Refresh"] == "15; url=/status?refresh"
+
+
+@pytest.mark.parametrize(
+    ("access", "headers", "seen"),
+    [
+        ({"loopback": True}, {}, True),
+        ({"loopback": False}, {}, False),
+        ({"loopback": True, "token": TOKEN}, {}, False),
+        ({"loopback": False, "token": TOKEN}, {}, False),
+        ({"loopback": False, "token": TOKEN}, {"Authorization": "Bearer wrong"}, False),
+        ({"loopback": False, "token": TOKEN}, BEARER, True),
+    ],
+)
+@pytest.mark.parametrize("path", ["/status", "/status?format=json"])
+async def test_settings_and_errors_are_for_whoever_may_see_them(client, sources, access, headers, seen, path):
+    sources.recent.add(BreakerOpen("Not asked."), request_id="req-77", at=1.0, method="GET", route="x")
+    text = await (await (await client(**access)).get(path, headers=headers)).text()
+    assert ("server.port" in text, "req-77" in text) == (seen, seen)
+
+
+async def test_the_token_can_be_posted_and_does_not_come_back(client):
+    response = await (await client(token=TOKEN)).post("/status", data={"ops_token": TOKEN})
+    text = await response.text()
+    assert response.status == 200
+    assert "server.port" in text
+    assert TOKEN not in text
+
+
+@pytest.mark.parametrize("access", [{"token": TOKEN}, {"loopback": False}])
+@pytest.mark.parametrize("given", ["wrong", "", "schlüssel\ud800".encode("utf-8", "replace").decode()])
+async def test_another_token_shows_nothing(client, access, given):
+    response = await (await client(**access)).post("/status", data={"ops_token": given})
+    assert response.status == 401
+    assert "server.port" not in await response.text()
+
+
+async def test_explain_is_json_unless_a_page_is_wanted(client):
+    asking = await client()
+    response = await asking.get("/-/explain?type=songs&id=7", headers=USER)
+    assert response.content_type == "application/json"
+    answer = await response.json()
+    assert (answer["type"], answer["id"], answer["source"]) == ("songs", "7", "local")
+
+
+async def test_explain_is_words_for_a_browser(client):
+    response = await (await client()).get("/-/explain?id=1138988512", headers=USER | HTML)
+    text = Document(await response.text()).text
+    assert "albums 1138988512 of user 7ef99c3f." in text
+    assert "It is in this process, and fresh." in text
+    assert "Written value held-1 (disliked)" in text
+    assert "Freshfor 4 min 31 s more" in text
+
+
+@pytest.mark.parametrize(
+    ("query", "headers", "fault"),
+    [
+        ("type=albums&id=1", {}, "Name the user: one Music-User-Token."),
+        ("type=albums&id=1", {"Music-User-Token": " "}, "Name the user"),
+        ("type=films&id=1", USER, "type must be one of albums, songs"),
+        ("type=albums&id=pl.x", USER, "id must be an id of albums."),
+        ("type=albums", USER, "id must be an id of albums."),
+    ],
+)
+async def test_a_question_that_makes_no_sense_is_answered_in_the_form_asked_for(
+    client, query, headers, fault
+):
+    asking = await client()
+    plain = await asking.get(f"/-/explain?{query}", headers=headers)
+    page = await asking.get(f"/-/explain?{query}", headers=headers | HTML)
+    assert (plain.status, page.status) == (400, 400)
+    assert fault in await plain.text()
+    assert plain.content_type == "text/plain"
+    assert fault in Document(await page.text()).text
+
+
+@pytest.mark.parametrize(
+    ("access", "headers", "status"),
+    [
+        ({"token": TOKEN}, {}, 401),
+        ({"token": TOKEN}, {"Authorization": "Bearer wrong"}, 401),
+        ({"token": TOKEN}, {"Authorization": f"Basic {TOKEN}"}, 401),
+        ({"token": TOKEN}, BEARER, 200),
+        ({"loopback": False}, {}, 403),
+        ({"loopback": True}, {}, 200),
+    ],
+)
+async def test_explain_needs_what_the_listener_asks_for(client, access, headers, status):
+    response = await (await client(**access)).get("/-/explain?id=1", headers=USER | headers)
+    assert response.status == status
+    assert ("WWW-Authenticate" in response.headers) == (status == 401)
+
+
+async def test_the_form_is_answered_with_a_page_that_holds_no_token(client):
+    fields = {"type": "songs", "id": " 7 ", "user_token": ADA, "ops_token": TOKEN}
+    response = await (await client(token=TOKEN)).post("/-/explain", data=fields)
+    text = await response.text()
+    assert response.status == 200
+    assert "songs 7" in Document(text).text
+    assert ADA not in text
+    assert TOKEN not in text
+
+
+@pytest.mark.parametrize(
+    ("access", "fields", "status"),
+    [
+        ({"token": TOKEN}, {"ops_token": "wrong"}, 401),
+        ({"token": TOKEN}, {}, 401),
+        ({"loopback": False}, {"ops_token": ""}, 403),
+        ({}, {"user_token": ""}, 400),
+        ({}, {"user_token": "två ord"}, 400),
+        ({}, {"id": "<script>"}, 400),
+        ({}, {"type": "<script>"}, 400),
+    ],
+)
+async def test_a_form_that_cannot_be_answered_comes_back_without_tokens(client, access, fields, status):
+    sent = {"type": "songs", "id": "7", "user_token": ADA} | fields
+    response = await (await client(**access)).post("/-/explain", data=sent)
+    text = await response.text()
+    assert response.status == status
+    assert ADA not in text
+    assert "<script>" not in text
+    assert ("<form" in text) == (status != 403)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("application/json", b'{"user_token": "x", "id": "7"}'),
+        ("multipart/form-data; boundary=x", b"--x--"),
+        ("application/x-www-form-urlencoded; charset=none-such", b"user_token=x&id=7"),
+        ("application/x-www-form-urlencoded", b"user_token=\xff&id=7"),
+    ],
+)
+async def test_what_is_no_form_is_refused(client, content_type, body):
+    response = await (await client()).post("/-/explain", data=body, headers={"Content-Type": content_type})
+    assert response.status == 400
+
+
+@pytest.mark.parametrize("path", ["/docs", "/openapi.json", "/runbook"])
+async def test_what_says_nothing_of_anybody_needs_no_token(client, path):
+    assert (await (await client(token=TOKEN, loopback=False)).get(path)).status == 200
+
+
+async def test_every_finding_can_be_looked_up_in_the_runbook(client):
+    text = await (await (await client()).get("/runbook")).text()
+    assert "ratingsgatewaybreakeropen" in Document(text).values("id")

@@ -1,0 +1,179 @@
+"""The status page and its JSON, from snapshots."""
+
+import json
+
+import pytest
+from msgspec.structs import replace
+
+from gateway.ops.status.render import as_json, render
+from gateway.ops.status.snapshot import AccessView, Snapshot
+from gateway.ops.status.tables import curl
+from gateway.telemetry.recent import RecentError
+from tests.ops import samples
+from tests.ops.html import Document
+
+
+def shown(snapshot):
+    return Document(render(snapshot)).text
+
+
+def test_what_is_wrong_stands_first_and_in_words():
+    text = shown(samples.without_redis())
+    wrong = text.index("Redis has not been answering for 12 s: every lookup costs an upstream call.")
+    assert text.index("What is wrong") < wrong < text.index("Now")
+
+
+def test_when_nothing_is_wrong_it_says_so():
+    text = shown(samples.healthy())
+    assert "Nothing is wrong" in text
+    assert "Redis answers, and news from the other gateways comes in" in text
+
+
+def test_without_redis_it_does_not_speak_of_it():
+    text = shown(samples.just_started())
+    assert "No Redis is set: the cache is this process alone." in text
+    assert "Redis answers" not in text
+
+
+@pytest.mark.parametrize(
+    "expected",
+    [
+        "Version 0.1.0, Python 3.11.2, up 1 d 3 h",
+        "Answered from the cache93 %",
+        "Duration, 99 % within34 ms",
+        "estimated from histogram buckets",
+        "closed: calls go out, since the start",
+        "3, at most 64 of 64",
+        "redis://cache.internal:6379/0",
+        "comes in, for 2 h 32 min",
+        "SANDBOXKEY",
+        "in 8 h 20 min (2026-05-29 04:47:00 UTC)",
+        "121,408, 61 % of 200,000",
+        "40 MiB, 31 % of 128 MiB",
+        "environment GATEWAY_APPLE__KEY_ID",
+        "4 of 7 are set; the others are at their defaults.",
+    ],
+)
+def test_it_shows(expected):
+    assert expected in shown(samples.healthy())
+
+
+def test_a_finding_leads_to_its_section_of_the_runbook():
+    assert "/runbook#ratingsgatewayrediserrors" in Document(render(samples.without_redis())).values("href")
+
+
+def test_an_expired_token_is_told_in_the_past():
+    assert "expired 3 min 20 s ago (2026-05-28 20:23:20 UTC)" in shown(samples.with_expired_token())
+
+
+def test_charts_are_told_in_words_too():
+    (chart, *_) = [
+        element for element in Document(render(samples.healthy())).all("svg") if "role" in element.attributes
+    ]
+    label = chart.attributes["aria-label"] or ""
+    assert label.startswith("Answered from the cache over the last hour. both tiers: now 91 %, lowest ")
+
+
+def test_a_chart_without_data_says_so():
+    assert shown(samples.just_started()).count("Nothing to show yet") == 4
+
+
+def test_a_gap_in_the_data_is_a_gap_in_the_line():
+    holes = tuple(
+        replace(point, cached_ratio=None) if number in (20, 22) else point
+        for number, point in enumerate(samples.course())
+    )
+    document = Document(render(replace(samples.healthy(), course=holes)))
+    line = next(element for element in document.all("path") if "solid" in (element.attributes["class"] or "")
+                and len(element.attributes["d"] or "") > 99)  # fmt: skip
+    assert (line.attributes["d"] or "").count("M") == 3
+
+
+def test_a_failed_write_offers_a_read():
+    text = shown(samples.without_apple())
+    assert "what is rated now" in text
+    assert (
+        'curl -i -H "Music-User-Token: $MUSIC_USER_TOKEN" '
+        "'http://127.0.0.1:8080/v1/me/ratings/songs?ids=900000001'" in text
+    )
+
+
+def test_the_command_knows_unix_sockets():
+    assert curl("unix:///run/api.sock", "/v1/me/ratings/albums?ids=1") == (
+        'curl -i --unix-socket /run/api.sock -H "Music-User-Token: $MUSIC_USER_TOKEN" '
+        "'http://localhost/v1/me/ratings/albums?ids=1'"
+    )
+
+
+@pytest.mark.parametrize("field", ["request_id", "method", "route", "detail", "code", "again"])
+def test_what_a_caller_sent_is_text_and_no_markup(field):
+    error = RecentError("r", 1.0, "GET", "/v1", 500, "50000", "d", "/v1?ids=1")
+    snapshot = replace(
+        samples.healthy(), recent_errors=(replace(error, **{field: "<script>alert(1)</script>"}),)
+    )
+    assert "<script" not in render(snapshot)
+
+
+@pytest.mark.parametrize(
+    ("access", "says"),
+    [
+        (AccessView(granted=False, token_set=True), "Settings are shown to whoever has the ops token."),
+        (
+            AccessView(granted=False, token_set=False),
+            "Settings are left out on an address that others can reach",
+        ),
+        (AccessView(granted=False, token_set=True, refused=True), "That is not the ops token."),
+    ],
+)
+def test_what_is_left_out_is_said(access, says):
+    hidden = replace(samples.healthy(), access=access, settings=None, recent_errors=None)
+    text = shown(hidden)
+    assert says in text
+    assert "checkout-2" not in text
+    assert "GATEWAY_APPLE__KEY_ID" not in text
+
+
+@pytest.mark.parametrize(
+    ("access", "fields"),
+    [
+        (AccessView(granted=True, token_set=False), ["type", "id", "user_token"]),
+        (AccessView(granted=True, token_set=True), ["type", "id", "user_token", "ops_token"]),
+        (AccessView(granted=False, token_set=False), []),
+    ],
+)
+def test_the_form_asks_for_what_a_browser_cannot_send_otherwise(access, fields):
+    document = Document(render(replace(samples.healthy(), access=access)))
+    named = [element.attributes["name"] for element in document.all("input", "select")]
+    assert named == fields
+
+
+def test_fields_for_tokens_are_hidden_and_not_remembered():
+    document = Document(render(samples.just_started()))
+    secrets = [element for element in document.all("input") if "token" in (element.attributes["name"] or "")]
+    assert len(secrets) == 4
+    for field in secrets:
+        assert field.attributes["type"] == "password"
+        assert field.attributes["autocomplete"] == "off"
+        assert "value" not in field.attributes
+
+
+def test_refreshing_can_be_begun_and_ended():
+    assert "/status?refresh" in Document(render(samples.healthy())).values("href")
+    refreshing = Document(render(samples.healthy(), refreshing=True))
+    assert "stop refreshing" in refreshing.text
+
+
+def test_json_has_every_block_and_the_findings():
+    document = json.loads(as_json(samples.without_redis()))
+    assert set(document) == {"findings", *Snapshot.__struct_fields__}
+    assert document["findings"][0]["severity"] == "degraded"
+    assert document["redis"]["untold_writes"] == 4
+    assert document["course"][-1]["ago_seconds"] == 0
+    assert document["recent_errors"][0]["request_id"] == "checkout-2"
+
+
+def test_json_leaves_out_what_the_page_leaves_out():
+    document = json.loads(as_json(samples.just_started()))
+    assert document["settings"] is None
+    assert document["recent_errors"] is None
+    assert document["access"] == {"granted": False, "token_set": True, "refused": False}

@@ -52,6 +52,15 @@ class Freshness(msgspec.Struct, frozen=True):
         """After this age an entry is of no use to anybody."""
         return self.fresh_seconds + max(self.stale_while_revalidate_seconds, self.stale_if_error_seconds)
 
+    @property
+    def shortest_seconds(self) -> float:
+        """What is younger is fresh, whatever its id."""
+        return self.fresh_seconds * (1 - self.jitter)
+
+    def left_seconds(self, id_: Id, age: float) -> float:
+        """How long an entry of that age is fresh yet; below 0: for how long it is not."""
+        return self.fresh_seconds * (1 - self.jitter * _share(id_)) - age
+
     def entry(
         self,
         id_: Id,
@@ -67,7 +76,7 @@ class Freshness(msgspec.Struct, frozen=True):
         `cap` bounds how long from now it may be served without asking Apple; `held_seconds` is how long
         from now a write outranks Apple, which no shorter freshness may cut.
         """
-        fresh_until = now - age + self.fresh_seconds * (1 - self.jitter * _share(id_))
+        fresh_until = now + self.left_seconds(id_, age)
         fresh_until = max(fresh_until, now + held_seconds)
         if cap is None or now + cap >= fresh_until:
             return Entry(resource, now - age, now, fresh_until)

@@ -36,7 +36,8 @@ class LocalTier:
     """Entries of this process. Nothing here expires by itself: readers judge what they find by its times."""
 
     def __init__(self, *, max_entries: int, max_bytes: int, on_evict: Callable[[int], None]) -> None:
-        self._max_entries = max_entries
+        self.bounded_at = max_entries
+        """Entries at most; 0: this tier is off."""
         self._max_bytes = max_bytes
         self._books: OrderedDict[tuple[bytes, Kind], _Book] = OrderedDict()
         self._on_evict = on_evict
@@ -63,7 +64,7 @@ class LocalTier:
 
     def put(self, shelf: Shelf, entries: Mapping[Id, Entry]) -> None:
         """Keep `entries`, replacing older ones, and make room for them."""
-        if not self._max_entries or not entries or not self.admits(shelf):
+        if not self.bounded_at or not entries or not self.admits(shelf):
             return
         key = (shelf.user.key, shelf.kind)
         book = self._books.get(key)
@@ -100,7 +101,7 @@ class LocalTier:
                 kept.update({id_: by(entry) for id_, entry in kept.items()})
 
     def _make_room(self) -> None:
-        while self.entries > self._max_entries or self.bytes > self._max_bytes:
+        while self.entries > self.bounded_at or self.bytes > self._max_bytes:
             if len(self._books) > 1:
                 oldest = next(iter(self._books))
                 self._on_evict(len(self._books[oldest]))
@@ -113,7 +114,7 @@ class LocalTier:
         kept = max(book.shelves.values(), key=len)
         if not kept:
             return False
-        excess = max(self.entries - self._max_entries, len(kept) // 16, 1)
+        excess = max(self.entries - self.bounded_at, len(kept) // 16, 1)
         oldest = list(islice(kept, excess))
         self._on_evict(len(oldest))
         self._remove(book, kept, oldest)

@@ -66,11 +66,31 @@ class Findings(msgspec.Struct):
     miss: int = 0
 
 
+class Whole(msgspec.Struct, frozen=True):
+    """Every rating that was asked for, fresh from one tier, in the order asked: nothing is left to weigh."""
+
+    count: int
+    resources: list[bytes]
+    fetched_at: float
+    """Of the oldest of them: monotonic seconds."""
+    fresh_until: float
+    """Of the first to go stale."""
+
+
 class TakesEntries(Protocol):
     """A read's plan, as the tiers see it: `left` shrinks with each offer."""
 
     now: float
     left: list[Id]
+
+    @property
+    def unpicky(self) -> bool:
+        """Whether any fresh entry serves, and nothing was served yet."""
+        ...
+
+    def take_whole(self, whole: "Whole") -> None:
+        """Take the answer to all that is left."""
+        ...
 
     def hold(self, held: Mapping[Id, Entry], *, shared: bool) -> Findings:
         """Take written values within their hold."""
@@ -122,6 +142,11 @@ class Cache:
         lookup = None
         if plan.left and self._shared is not None:
             lookup = await self._shared.lookup(shelf, plan.left)
+            if plan.unpicky and not written and (whole := self._whole(lookup, len(plan.left))):
+                plan.take_whole(whole)
+                if self.local.bounded_at:
+                    self._keep(shelf, self._found(lookup), version if keep else None)
+                return Consulted(Ticket(version), {}, admitted=True)
             self._offer_shared(shelf, plan, lookup, version if keep else None)
             # A fetch may have landed while Redis was asked.
             plan.offer(self.local.shelf(shelf), shared=False, believed_since=believed_since)
@@ -219,17 +244,38 @@ class Cache:
         if lookup.version is None and not lookup.found:
             counts.error(len(plan.left))
             return
-        now = self._clock.monotonic()
-        entries = {
-            id_: self.freshness.entry(id_, found.resource, now, age=found.age, cap=found.cap)
-            for id_, found in lookup.found.items()
-        }
-        if version is not None and self._ledger.admits(version, shelf.user.key, shelf.kind):
-            self.local.put(shelf, entries)
+        entries = self._found(lookup)
+        self._keep(shelf, entries, version)
         if lookup.held and shelf.variant == PLAIN:
             held = {id_: entries[id_] for id_ in lookup.held if id_ in entries}
             counts.add(plan.hold(held, shared=True))
         counts.add(plan.offer(entries, shared=True, believed_since=-math.inf))
+
+    def _whole(self, lookup: SharedLookup, asked: int) -> Whole | None:
+        """What a lookup found, if that is every id, and fresh, and no write is near."""
+        found = lookup.found
+        if len(found) != asked or lookup.held or lookup.marks or lookup.twin_mark or not lookup.admitted:
+            return None
+        oldest = max([each.age for each in found.values()])
+        if oldest >= self.freshness.shortest_seconds:
+            return None
+        now = self._clock.monotonic()
+        resources = [resource for each in found.values() if (resource := each.resource) is not None]
+        self._counts["shared"].add(Findings(hit=len(resources), negative=asked - len(resources)))
+        soonest = min([self.freshness.left_seconds(id_, each.age) for id_, each in found.items()])
+        return Whole(asked, resources, now - oldest, now + soonest)
+
+    def _found(self, lookup: SharedLookup) -> Mapping[Id, Entry]:
+        now = self._clock.monotonic()
+        return {
+            id_: self.freshness.entry(id_, found.resource, now, age=found.age, cap=found.cap)
+            for id_, found in lookup.found.items()
+        }
+
+    def _keep(self, shelf: Shelf, entries: Mapping[Id, Entry], version: int | None) -> None:
+        """Bring what Redis has into the local tier; `version` as in `_offer_shared`."""
+        if version is not None and self._ledger.admits(version, shelf.user.key, shelf.kind):
+            self.local.put(shelf, entries)
 
     def _ticket(
         self,
@@ -304,10 +350,14 @@ class TierCounts:
         )
 
     def add(self, findings: Findings) -> None:
-        self._hit.inc(findings.hit)
-        self._negative.inc(findings.negative)
-        self._stale.inc(findings.stale)
-        self._miss.inc(findings.miss)
+        if findings.hit:
+            self._hit.inc(findings.hit)
+        if findings.negative:
+            self._negative.inc(findings.negative)
+        if findings.stale:
+            self._stale.inc(findings.stale)
+        if findings.miss:
+            self._miss.inc(findings.miss)
 
     def error(self, ids: int) -> None:
         self._error.inc(ids)

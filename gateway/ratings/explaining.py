@@ -6,7 +6,7 @@ from gateway.cache.entries import Entry
 from gateway.clock import Clock
 from gateway.model import Id, Kind, Resource, Shelf, User
 from gateway.ratings.plan import Plan
-from gateway.ratings.query import NO_DIRECTIVES
+from gateway.ratings.query import Directives
 from gateway.ratings.shelf_read import Sources
 
 
@@ -24,7 +24,8 @@ class Explainer:
         now = self._clock.monotonic()
         believed_since = cache.believed_since(now)
         local = cache.local.shelf(shelf).get(id_)
-        plan = Plan([id_], NO_DIRECTIVES, cache.freshness, now)
+        # Directives of its own make the plan weigh each entry, which is what is to be shown.
+        plan = Plan([id_], Directives(), cache.freshness, now)
         consulted = await cache.consult(shelf, plan, keep=False)
         quarantined = quarantine.active(user.key, now)
         plan.resolve(stale_allowed=not quarantined)

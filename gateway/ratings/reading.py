@@ -58,7 +58,7 @@ class Reader:
 
     async def read(self, query: Query) -> Answer:
         """Answer `query`. Raises the first failed id's `GatewayError`, in the order asked, unless lenient."""
-        if (answer := self.at_once(query)) is not None:
+        if self._cache.local.bounded_at and (answer := self.at_once(query)) is not None:
             return answer
         party = Party()
         now = self._clock.monotonic()
@@ -75,11 +75,12 @@ def merge(query: Query, reads: Sequence[ShelfRead], calls: int, now: float) -> A
     tally = Tally(calls=calls)
     resources: list[bytes] = []
     failures: list[Failure] = []
+    oldest = soonest = math.inf
     for read in reads:
         tally.add(read.plan.tally)
-        if read.undisputed:
-            entries = read.part.pick(read.plan.served)
-            resources += [resource for entry in entries if (resource := entry.resource) is not None]
+        if (whole := read.plan.whole) is not None:
+            resources += whole.resources
+            oldest, soonest = min(oldest, whole.fetched_at), min(soonest, whole.fresh_until)
             continue
         for id_ in read.part.ids:
             if (error := read.failed.get(id_)) is not None:
@@ -88,15 +89,16 @@ def merge(query: Query, reads: Sequence[ShelfRead], calls: int, now: float) -> A
                 failures.append(Failure(read.part.kind, id_, error))
             elif (resource := read.resource(id_)) is not None:
                 resources.append(resource)
-    used = [entry for read in reads for entry in read.plan.served.values()]
+        for entry in read.plan.served.values():
+            oldest, soonest = min(oldest, entry.fetched_at), min(soonest, entry.fresh_until)
     forward = _forward(reads, tally)
     stood_in_for = next((read.stood_in_for for read in reads if read.stood_in_for is not None), None)
     return Answer(
         resources,
         tally,
         forward,
-        age=now - min([entry.fetched_at for entry in used], default=now),
-        ttl=min([entry.fresh_until for entry in used], default=now) - now,
+        age=0.0 if oldest == math.inf else now - oldest,
+        ttl=0.0 if soonest == math.inf else soonest - now,
         stored=not query.directives.no_store,
         failures=tuple(failures),
         upstream_status=None if stood_in_for is None else stood_in_for.received_status,

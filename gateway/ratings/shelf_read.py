@@ -46,6 +46,8 @@ class ShelfRead:
         cache, _, quarantine, refresher = self._sources
         directives = self._query.directives
         consulted = await cache.consult(self._shelf, self.plan, keep=not directives.no_store)
+        if self.plan.whole is not None:
+            return
         self.admitted = consulted.admitted
         self._held = consulted.held
         self.plan.resolve(stale_allowed=not quarantine.active(self._shelf.user.key, self.plan.now))
@@ -83,11 +85,6 @@ class ShelfRead:
             else:
                 self.failed[id_] = outcome
         self.plan.tally.upstream += len(self.fetched)
-
-    @property
-    def undisputed(self) -> bool:
-        """Whether every id was served as the tiers have it: nothing fetched, failed or laid over."""
-        return not (self.fetched or self.failed or self._held)
 
     def resource(self, id_: Id) -> Resource:
         """What is known of an id that did not fail, with a write still within its hold laid over it."""

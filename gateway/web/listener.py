@@ -34,7 +34,7 @@ class _Connection(RequestHandler):
     def answer_at_once(self, message: RawRequestMessage) -> bool:
         """Answer a request that was just parsed, if the connection is idle and it is a hit.
 
-        The ordinary road makes a task, a request and a response object, and wakes twice: a third of a hit's cost.
+        The ordinary road makes a task, a request and a response, and wakes twice: a third of a hit's cost.
         """
         idle = self._waiter is not None and not self._waiter.done() and not self._messages
         if not idle or self._paused or message.should_close or message.version != HttpVersion11:

@@ -21,9 +21,9 @@ def plan(directives: Directives = NO_DIRECTIVES, *ids: Id) -> Plan:
     return Plan(ids or (ONE,), directives, POLICY, NOW)
 
 
-def offered(directives: Directives, age: float, *, stale_allowed: bool = True, **more: float) -> Plan:
+def offered(directives: Directives, age: float, *, stale_allowed: bool = True) -> Plan:
     made = plan(directives)
-    made.offer({ONE: entry(age, **more)}, shared=False, believed_since=ALWAYS)
+    made.offer({ONE: entry(age)}, shared=False, believed_since=ALWAYS)
     made.resolve(stale_allowed=stale_allowed)
     return made
 

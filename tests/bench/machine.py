@@ -39,9 +39,14 @@ def split(available: Iterable[int]) -> Cores:
 class Process:
     """A child, and what the kernel says that it and its children used."""
 
-    def __init__(self, child: "subprocess.Popen[bytes]") -> None:
+    def __init__(self, child: "subprocess.Popen[bytes]", complaints: Path) -> None:
         self.child = child
         self.pid = child.pid
+        self._complaints = complaints
+
+    def complaints(self) -> str:
+        """The last of what it wrote to stderr."""
+        return self._complaints.read_text(errors="replace")[-2_000:]
 
     def cpu_seconds(self) -> float:
         return sum(accounting.cpu_seconds(pid) for pid in accounting.family(self.pid))
@@ -91,10 +96,11 @@ class Machine:
         tested: bool = False,
         environment: Mapping[str, str] | None = None,
         out: int | IO[bytes] = subprocess.DEVNULL,
-        err: int | IO[bytes] = subprocess.DEVNULL,
     ) -> Process:
         """Start a child; `tested` puts it, from its first instruction on, on the core of the server."""
-        with self._on(self.cores.server if tested else self.cores.others):
+        complaints = self.directory / f"complaints-{len(list(self.directory.iterdir()))}"
+        core = self.cores.server if tested else self.cores.others
+        with self._on(core), complaints.open("wb") as err:
             child = subprocess.Popen(
                 command,
                 cwd=ROOT,
@@ -103,7 +109,7 @@ class Machine:
                 stdout=out,
                 stderr=err,
             )
-        process = Process(child)
+        process = Process(child, complaints)
         self._started.append(process)
         return process
 
@@ -139,7 +145,9 @@ def await_listening(process: Process, port: int, *, seconds: float = 20.0) -> No
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         if process.ended or time.monotonic() > give_up:
-            raise RuntimeError(f"{process.child.args!r} does not listen on port {port}")
+            raise RuntimeError(
+                f"{process.child.args!r} does not listen on port {port}: {process.complaints()}"
+            )
         time.sleep(0.005)
 
 

@@ -28,6 +28,7 @@ VARNISH = "Varnish"
 DIRECT = "straight to the stand-in"
 
 PACED_RATE = 400
+PACED_MISS_RATE = 100
 
 
 class Road(msgspec.Struct, frozen=True):
@@ -108,6 +109,7 @@ def _slot(directory: File, upstream: Upstream, asks: Sequence[Ask], seconds: int
 def _prepare(upstream: Upstream, road: Road, asks: Sequence[Ask]) -> None:
     """Bring every answer into the cache, none older than a minute, and look at each."""
     upstream.be_prompt()
+    upstream.settle()
     if not road.asks_apple:
         young = {"Cache-Control": "max-age=60"} if road.name in (LOCAL, REDIS) else {}
         uvloop.run(_all(msgspec.structs.replace(road, headers=young), asks))
@@ -144,11 +146,11 @@ async def _own_load(road: Road, asks: Sequence[Ask], seconds: int) -> Load:
 def _paced(upstream: Upstream, road: Road, asks: Sequence[Ask], seconds: float) -> list[float]:
     """Latencies at a steady pace that troubles nobody."""
     _prepare(upstream, road, asks)
+    rate = PACED_MISS_RATE if road.asks_apple else PACED_RATE
 
     async def run() -> list[Timed]:
         async with client(road.contender.port, road.headers, CALLERS) as made:
-            count = int(PACED_RATE * seconds)
-            return await replay(made, ((n / PACED_RATE, asks[n % len(asks)]) for n in range(count)))
+            return await replay(made, ((n / rate, asks[n % len(asks)]) for n in range(int(rate * seconds))))
 
     return [answer.seconds for answer in uvloop.run(run())]
 

@@ -63,7 +63,7 @@ def _await_started(process: Process, ops_port: int) -> None:
         finally:
             connection.close()
         time.sleep(0.005)
-    raise RuntimeError("serve did not come up")
+    raise RuntimeError(f"serve did not come up: {process.complaints()}")
 
 
 def _imports(machine: Machine) -> list[tuple[str, float]]:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterable, Mapping
 
@@ -50,6 +51,11 @@ class Upstream:
         """Calls received so far."""
         total: int = json.loads(self._ask("GET", "calls?limit=0"))["total"]
         return total
+
+    def settle(self) -> None:
+        """Wait until no call is under way: what a load left behind must not trouble the next one."""
+        while json.loads(self._ask("GET", "calls?limit=0"))["in_flight"]:
+            time.sleep(0.02)
 
     def developer_token(self) -> str:
         """A developer token for the next hour."""

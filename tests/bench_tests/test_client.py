@@ -67,16 +67,6 @@ async def test_each_request_is_answered_once_and_in_full(server):
     assert {answer.status for answer in answers} == {200}
 
 
-async def test_a_request_that_had_to_wait_counts_from_when_it_was_due(server):
-    server.open.clear()
-    loop = asyncio.get_running_loop()
-    async with client(server.port, {}, 1) as made:
-        asking = loop.create_task(made.ask(Ask("/late", "ada"), loop.time() - 5.0))
-        await asyncio.sleep(0)
-        server.open.set()
-        assert (await asking).seconds > 5.0
-
-
 async def test_a_replay_sends_the_next_request_though_the_last_is_unanswered(server):
     server.open.clear()
     async with client(server.port, {}, 1) as made:

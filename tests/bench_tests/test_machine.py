@@ -77,6 +77,6 @@ def test_settings_of_the_caller_do_not_reach_a_gateway(tmp_path, monkeypatch):
 
 def test_a_child_that_ends_before_it_listens_is_an_error(tmp_path):
     with Machine(tmp_path) as machine:
-        child = machine.start([sys.executable, "-c", ""])
-        with pytest.raises(RuntimeError, match="does not listen"):
+        child = machine.start([sys.executable, "-c", "raise SystemExit('no such setting')"])
+        with pytest.raises(RuntimeError, match=r"does not listen.*no such setting"):
             await_listening(child, free_port())

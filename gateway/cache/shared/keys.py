@@ -7,6 +7,7 @@ The braces around the user key are literal: on a cluster all of a user lies in o
 by blanks: the version, then the twin mark's stamp, at and until (ticks), then the names of the variants kept.
 """
 
+from functools import lru_cache
 from hashlib import blake2b
 
 import msgspec
@@ -56,6 +57,7 @@ def variant_name(variant: Variant) -> str:
     return blake2b(variant.encode(), digest_size=8).hexdigest()
 
 
+@lru_cache(maxsize=4096)
 def owner_tag(user_key: bytes, kind: Kind, variant: Variant = PLAIN) -> bytes:
     """What a hash must begin its meta with: a reply without it is somebody else's."""
     return blake2b(f"{kind}?{variant}".encode(), digest_size=TAG_BYTES, key=user_key).digest()

@@ -1,0 +1,160 @@
+"""The OpenAPI document by itself: valid, in order, and in step with the vocabulary."""
+
+import re
+
+import pytest
+import schemathesis
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema_rs import Draft202012Validator
+
+from gateway.errors import GatewayError
+from gateway.model import Kind
+from gateway.ops.openapi import document
+from gateway.ops.openapi.schemas import ID_PATTERN, ID_PATTERNS
+from gateway.ratings.query import Forward
+from gateway.web.parsing import METHODS
+
+DOCUMENT = document()
+COMPONENTS = DOCUMENT["components"]
+METHOD_NAMES = ("get", "put", "post", "delete")
+OPERATIONS = {
+    f"{method} {path}": operation
+    for path, item in DOCUMENT["paths"].items()
+    for method, operation in item.items()
+    if method in METHOD_NAMES
+}
+
+
+def resolved(part):
+    if "$ref" not in part:
+        return part
+    _, _, kind, name = part["$ref"].split("/")
+    return COMPONENTS[kind][name]
+
+
+def validator(schema):
+    return Draft202012Validator({**schema, "components": COMPONENTS})
+
+
+def test_it_is_a_valid_openapi_document():
+    schemathesis.openapi.from_dict(DOCUMENT).validate()
+
+
+def test_it_has_the_paths_and_methods_of_the_listener_in_the_order_of_use():
+    described = {
+        path: tuple(method.upper() for method in METHOD_NAMES if method in item)
+        for path, item in DOCUMENT["paths"].items()
+        if path.startswith("/v1/")
+    }
+    assert {path: set(methods) for path, methods in METHODS.items()} == {
+        path: set(methods) for path, methods in described.items()
+    }
+    assert list(described) == list(METHODS)
+
+
+def test_the_urls_are_those_of_the_gateway_that_serves_it():
+    shown = document("http://api.example:1", "http://ops.example:2")
+    assert shown["servers"][0]["url"] == "http://api.example:1"
+    assert shown["paths"]["/status"]["servers"][0]["url"] == "http://ops.example:2"
+    assert "127.0.0.1" not in str(shown["paths"])
+
+
+def test_the_types_are_the_nine():
+    assert COMPONENTS["schemas"]["Type"]["enum"] == list(Kind)
+    assert len(Kind) == 9
+
+
+@given(st.sampled_from(Kind), st.data())
+def test_ids_are_described_as_they_are_checked(kind, data):
+    forms = [*ID_PATTERNS.values(), r"[a-z0-9._-]{0,6}"]
+    text = data.draw(st.from_regex(data.draw(st.sampled_from(forms)), fullmatch=True))
+    # JSON Schema's `$` is the end of the text, Python's may stand before a last newline.
+    pattern = ID_PATTERNS[kind].replace("$", r"\Z")
+    assert (re.search(pattern, text) is not None) == kind.admits(text)
+
+
+def test_an_id_is_one_of_some_type():
+    for pattern in ID_PATTERNS.values():
+        prefix = re.match(r"\^([a-z]*)", pattern)
+        assert prefix
+        text = f"{prefix[1]}.x" if prefix[1] else "1"
+        assert re.search(ID_PATTERN, text)
+    assert not re.search(ID_PATTERN, "x.1")
+
+
+def test_every_operation_has_a_name_of_its_own_and_an_example():
+    names = [operation["operationId"] for operation in OPERATIONS.values()]
+    assert len(names) == len(set(names))
+    assert all(operation["x-codeSamples"] for operation in OPERATIONS.values())
+
+
+def test_every_status_that_the_gateway_makes_is_documented():
+    made = {str(error.status) for error in _tree(GatewayError)} | {
+        "400",
+        "401",
+        "403",
+        "404",
+        "405",
+        "414",
+        "429",
+    }
+    for name, operation in OPERATIONS.items():
+        if "/v1/" in name:
+            assert made <= operation["responses"].keys()
+
+
+def test_every_answer_of_the_cache_is_described():
+    pattern = COMPONENTS["headers"]["Cache-Status"]["schema"]["pattern"]
+    guide = DOCUMENT["info"]["description"]
+    for forward in Forward:
+        word = "hit" if forward is Forward.HIT else f"fwd={forward}"
+        assert re.search(pattern, f"ratings-gateway; {word}")
+        assert f"| `{word}` |" in guide
+
+
+@pytest.mark.parametrize("name", COMPONENTS["responses"])
+def test_examples_of_answers_are_what_their_schema_says(name):
+    response = COMPONENTS["responses"][name]
+    for content in response.get("content", {}).values():
+        examples = [each["value"] for each in content.get("examples", {}).values()]
+        examples += [content["example"]] if "example" in content else []
+        assert examples
+        for example in examples:
+            validator(content["schema"]).validate(example)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, schema in COMPONENTS["schemas"].items() if "examples" in schema]
+)
+def test_examples_of_objects_are_what_their_schema_says(name):
+    schema = COMPONENTS["schemas"][name]
+    for example in schema["examples"]:
+        validator(schema).validate(example)
+
+
+@pytest.mark.parametrize("name", COMPONENTS["parameters"])
+def test_examples_of_parameters_are_what_their_schema_says(name):
+    parameter = COMPONENTS["parameters"][name]
+    assert parameter["description"]
+    if "example" in parameter:
+        validator(parameter["schema"]).validate(parameter["example"])
+
+
+@pytest.mark.parametrize("name", COMPONENTS["headers"])
+def test_examples_of_headers_are_what_their_schema_says(name):
+    header = COMPONENTS["headers"][name]
+    validator(header["schema"]).validate(header["example"])
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_all_that_an_operation_refers_to_is_there(name):
+    operation = OPERATIONS[name]
+    for part in [*operation.get("parameters", ()), *operation["responses"].values()]:
+        assert resolved(part)
+    for choice in operation.get("security", DOCUMENT["security"]):
+        assert choice.keys() <= COMPONENTS["securitySchemes"].keys()
+
+
+def _tree(error):
+    return [error, *(below for child in error.__subclasses__() for below in _tree(child))]

@@ -1,0 +1,142 @@
+"""Every page, as somebody meets it who cannot see it, has no mouse, or no network."""
+
+import re
+from itertools import pairwise
+
+import pytest
+
+from gateway.ops.explained import answer_page, fault_page, form
+from gateway.ops.page import stylesheet
+from gateway.ops.pages import reference, runbook
+from gateway.ops.status.render import render
+from tests.ops import samples
+from tests.ops.html import Document
+
+EXPLAINED = {
+    "type": "albums",
+    "id": "1138988512",
+    "user": "7ef99c3f",
+    "source": "upstream",
+    "why": "Nothing usable is cached.",
+    "entry": None,
+    "local": {
+        "rating": None,
+        "age_seconds": 400.0,
+        "fresh_for_seconds": -100.0,
+        "state": "if_error",
+        "believed": False,
+    },
+    "hold": None,
+    "in_flight": True,
+    "quarantined": True,
+}
+PAGES = {
+    "status, healthy": render(samples.healthy()),
+    "status, without Apple": render(samples.without_apple()),
+    "status, without Redis": render(samples.without_redis()),
+    "status, expired token": render(samples.with_expired_token()),
+    "status, just started": render(samples.just_started()),
+    "reference": reference("http://127.0.0.1:8080", "http://127.0.0.1:8081"),
+    "runbook": runbook(),
+    "explained": answer_page(EXPLAINED, asks_ops_token=True),
+    "fault": fault_page("id must be an id of albums.", form(asks_ops_token=False)),
+}
+
+
+@pytest.fixture(params=list(PAGES.values()), ids=list(PAGES))
+def page(request):
+    return Document(request.param)
+
+
+def test_it_has_a_language_a_title_and_fits_a_phone(page):
+    assert page.source.startswith("<!DOCTYPE html>\n")
+    assert page.all("html")[0].attributes["lang"] == "en"
+    assert page.all("title")
+    assert "width=device-width, initial-scale=1" in page.values("content")
+
+
+def test_landmarks_are_there_once(page):
+    assert [len(page.all(tag)) for tag in ("header", "main")] == [1, 1]
+    names = [nav.attributes["aria-label"] for nav in page.all("nav")]
+    assert names[0] == "Pages"
+    assert len(names) == len(set(names))
+
+
+def test_headings_are_in_order_and_none_is_left_out(page):
+    levels = [int(heading.tag[1]) for heading in page.all("h1", "h2", "h3", "h4", "h5", "h6")]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(below - above <= 1 for above, below in pairwise(levels))
+
+
+def test_ids_are_unique_and_all_that_is_referred_to_is_there(page):
+    ids = page.values("id")
+    assert len(ids) == len(set(ids))
+    targets = {href[1:] for href in page.values("href") if href.startswith("#")}
+    assert targets | set(page.values("aria-labelledby")) <= set(ids)
+
+
+def test_every_field_has_a_label_and_every_form_a_button(page):
+    for field in page.all("input", "select", "meter"):
+        assert "label" in field.path or field.attributes.get("aria-label")
+    assert len(page.all("form")) == len(page.all("button"))
+
+
+def test_every_table_says_what_it_is_and_every_picture_too(page):
+    assert len(page.all("caption")) == len(page.all("table"))
+    for picture in page.all("svg"):
+        assert picture.attributes.get("aria-hidden") == "true" or picture.attributes.get("aria-label")
+
+
+def test_what_scrolls_can_be_reached_by_keyboard(page):
+    for element in page.elements:
+        if element.tag == "pre" or element.attributes.get("class", "") == "scrolls":
+            assert element.attributes["tabindex"] == "0"
+
+
+def test_nothing_runs_and_nothing_is_loaded(page):
+    assert not page.all("script", "img", "iframe", "object", "embed", "base")
+    assert not [name for element in page.elements for name in element.attributes if name.startswith("on")]
+    assert page.values("src") == []
+    assert page.values("style") == []
+    assert [link.attributes["href"] for link in page.all("link")] == ["data:,"]
+    assert all(href.startswith(("/", "#", "data:,", "https://")) for href in page.values("href"))
+    assert not re.search(r"url\(|@import", page.source)
+
+
+def test_it_is_small(page):
+    assert len(page.source) < 120_000
+
+
+SURFACES = {
+    "ground": ("text", "quiet", "accent"),
+    "raised": ("text", "quiet", "accent"),
+    "bad-ground": ("text", "quiet", "accent", "bad"),
+    "warn-ground": ("text", "quiet", "accent", "warn"),
+    "good-ground": ("text", "quiet", "good"),
+}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("ground", "ink"), [(ground, ink) for ground, inks in SURFACES.items() for ink in inks]
+)
+def test_text_stands_out_from_its_ground(scheme, ground, ink):
+    light, dark = (
+        dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6});", block))
+        for block in re.findall(r":root \{(.*?)\}", stylesheet(), re.DOTALL)
+    )
+    palette = light if scheme == "light" else dark
+    assert contrast(palette[ground], palette[ink]) >= 4.5
+
+
+def contrast(one, other):
+    """As WCAG 2 reckons it."""
+    darker, lighter = sorted(luminance(colour) for colour in (one, other))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def luminance(colour):
+    parts = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))

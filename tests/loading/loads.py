@@ -1,8 +1,8 @@
 """A stand-in for Apple's client: every load waits until the test says how it ends."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from gateway.demand import Demand
 from gateway.loading.flights import Flights
@@ -11,6 +11,8 @@ from gateway.model import Id, Kind, Resource, Shelf, User
 from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
 from tests.hands import HandClock
+
+T = TypeVar("T")
 
 USER = User.of("alice's token")
 ALBUMS = Shelf(USER, Kind.ALBUMS)
@@ -42,17 +44,35 @@ def resource(id_: str) -> bytes:
     return f"rating of {id_}".encode()
 
 
+class Runway(Tasks):
+    """Tells when a batch departs, which is before its load begins."""
+
+    on_departure: Callable[[], None]
+
+    def spawn(self, name: str, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        self.on_departure()
+        return super().spawn(name, work)
+
+
 class Airfield:
     """Flights over loads that the test ends, and a record of what was stored."""
 
-    def __init__(self, *, window: float = 0.0, size: int = 100, fetch_seconds: float = 10.0) -> None:
+    def __init__(
+        self,
+        *,
+        window: float = 0.0,
+        size: int = 100,
+        fetch_seconds: float = 10.0,
+        on_departure: Callable[[], None] = lambda: None,
+    ) -> None:
         self.loads: list[Loading] = []
         self.stored: list[tuple[Shelf, Any, dict[Id, Resource]]] = []
         self.bugs: list[BaseException] = []
         self.size = size
         self.clock = HandClock()
         self.metrics = Metrics()
-        self.tasks = Tasks(lambda _, error: self.bugs.append(error))
+        self.tasks = Runway(lambda _, error: self.bugs.append(error))
+        self.tasks.on_departure = on_departure
         self.flights = Flights(
             self._load,
             self._store,

@@ -88,7 +88,7 @@ def _findings(snapshot: Snapshot, findings: list[Finding]) -> Html:
             el(
                 "p",
                 el("span", "✔", class_="sign", aria_hidden="true"),
-                " Ready, ",
+                " Ready: ",
                 _all_answering(snapshot),
                 class_="finding well",
             ),

@@ -24,7 +24,7 @@ def apple(snapshot: Snapshot) -> Html:
         ("Statuses", statuses(upstream.by_status)),
         ("Duration", f"median {latency(upstream.p50_seconds)}, 99 % within {latency(upstream.p99_seconds)}"),
         ("Repeated calls", f"{upstream.retries:,}"),
-        ("Refused for a dead user token", f"{upstream.quarantined:,}"),
+        ("Quarantined requests", f"{upstream.quarantined:,}"),
     )
 
 

@@ -25,7 +25,8 @@ user {user};
 worker_processes 1;
 pid {directory}/nginx.pid;
 error_log {directory}/nginx.error.log crit;
-events {{ worker_connections 1024; }}
+worker_rlimit_nofile 8192;
+events {{ worker_connections 4096; }}
 http {{
     access_log /dev/null;
     client_body_temp_path {directory}/nginx.body;

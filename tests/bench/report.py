@@ -74,8 +74,8 @@ def _paths(measured: Sequence[Path]) -> str:
     ]  # fmt: skip
     return (
         "### By path\n\n25 ids a request, all rated; medians of the rounds, least and greatest in brackets, "
-        "ratios taken round by "
-        f"round. The steady pace is {PACED_RATE} requests a second, {PACED_MISS_RATE} where each asks Apple.\n\n"
+        f"ratios taken round by round. The steady pace is {PACED_RATE} requests a second, {PACED_MISS_RATE} "
+        "where each asks Apple.\n\n"
         + table(heads, rows)
         + "\n\n![Requests a second](rate.svg)\n\n![CPU time a request](cpu.svg)"
     )

@@ -5,7 +5,7 @@ that the service makes for the user, half of them from the library. A *session* 
 and goes on with albums played, pages of the library, and the home screen again:
 
 - the home screen is eight shelves of 12 or 25 ids that ask for themselves within 5 ms: what was played last
-  (the same ids mostly, in another order), picks and favourites (25 of 30 or 12 of 15, composed anew each time),
+  (the same ids mostly, in another order), picks and favourites (25 of 30, 12 of 15, composed anew each time),
   and what was added last. Shelves share ids with each other, with earlier visits and with pages;
 - playing an album looks up its rating alone, now and then twice at once, as two parts of a screen do;
 - a scroll through the library asks for two pages of 25 ids, in an order that stays.

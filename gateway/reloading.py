@@ -11,7 +11,7 @@ from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
 
-from gateway.app import signing_key
+from gateway.parts import signing_key
 from gateway.settings import BadSettings, Settings
 from gateway.telemetry.metrics import Metrics
 from gateway.upstream.developer_token import TokenSource

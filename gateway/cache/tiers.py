@@ -182,6 +182,10 @@ class Cache:
                 "fill", self._fill(self._shared, shelf, ticket.shared_version, settled, entries)
             )
 
+    def undisturbed(self, shelf: Shelf, ticket: Ticket) -> bool:
+        """Whether no write or purge of the shelf's user and kind was heard of since `ticket` was taken."""
+        return self._ledger.admits(ticket.version, shelf.user.key, shelf.kind)
+
     async def begin_write(self, user: User, kind: Kind, id_: Id) -> Write:
         """A write is about to be sent: nothing from before it may be served or kept any more."""
         stamp = self._ledger.begin(user.key, kind, id_, self._clock.monotonic())

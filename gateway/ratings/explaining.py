@@ -19,7 +19,7 @@ class Explainer:
 
     async def explain(self, user: User, kind: Kind, id_: Id) -> dict[str, Any]:
         """JSON-ready; times in seconds."""
-        cache, flights, quarantine, _ = self._sources
+        cache, flights, quarantine, *_ = self._sources
         shelf = Shelf(user, kind)
         now = self._clock.monotonic()
         believed_since = cache.believed_since(now)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from gateway.clock import Clock
 from gateway.demand import Party
 from gateway.ratings.query import NO_DIRECTIVES, Answer, Failure, Forward, Query, Tally
+from gateway.ratings.shadowing import Shadow
 from gateway.ratings.shelf_read import ShelfRead, Sources
 from gateway.telemetry.metrics import Metrics
 
@@ -23,12 +24,14 @@ class Reader:
         self._sources = sources
         self._cache = sources.cache
         self._clock = clock
+        self.may_answer_at_once = sources.cache.local.bounded_at > 0
+        """False where there is no local tier to answer from."""
         self._count_hits = metrics.cache_ids.labels("local", "hit").inc
         self._count_negatives = metrics.cache_ids.labels("local", "negative").inc
 
     def at_once(self, query: Query) -> Answer | None:
         """Answer from the local tier alone; None where it does not know every id, fresh and believed."""
-        if query.directives is not NO_DIRECTIVES:
+        if query.directives is not NO_DIRECTIVES or not self.may_answer_at_once:
             return None
         now = self._clock.monotonic()
         believed_since = self._cache.believed_since(now)
@@ -58,7 +61,7 @@ class Reader:
 
     async def read(self, query: Query) -> Answer:
         """Answer `query`. Raises the first failed id's `GatewayError`, in the order asked, unless lenient."""
-        if self._cache.local.bounded_at and (answer := self.at_once(query)) is not None:
+        if (answer := self.at_once(query)) is not None:
             return answer
         party = Party()
         now = self._clock.monotonic()
@@ -68,6 +71,31 @@ class Reader:
         else:
             await asyncio.gather(*(read.run() for read in reads))
         return merge(query, reads, party.calls, self._clock.monotonic())
+
+
+class CheckingReader(Reader):
+    """A reader some of whose hits are compared with Apple behind the answer."""
+
+    def __init__(self, sources: Sources, shadow: Shadow, clock: Clock, metrics: Metrics) -> None:
+        super().__init__(sources, clock, metrics)
+        self._shadow = shadow
+
+    def at_once(self, query: Query) -> Answer | None:
+        answer = super().at_once(query)
+        if answer is not None and self._shadow.drawn():
+            now = self._clock.monotonic()
+            for part in query.parts:
+                shelf = query.shelf(part)
+                entries = part.pick(self._cache.local.shelf(shelf))
+                self._shadow.check_entries(shelf, zip(part.ids, entries, strict=True), now)
+        return answer
+
+
+def reader_of(sources: Sources, clock: Clock, metrics: Metrics) -> Reader:
+    """A reader that checks hits where the sources have a shadow; else one whose hits cost nothing more."""
+    if sources.shadow is None:
+        return Reader(sources, clock, metrics)
+    return CheckingReader(sources, sources.shadow, clock, metrics)
 
 
 def merge(query: Query, reads: Sequence[ShelfRead], calls: int, now: float) -> Answer:

@@ -12,16 +12,19 @@ from gateway.model import Id, Lane, Resource
 from gateway.ratings.plan import Plan
 from gateway.ratings.query import Part, Query
 from gateway.ratings.refreshing import Refresher
+from gateway.ratings.shadowing import Shadow
 from gateway.upstream.quarantine import Quarantine
 
 
 class Sources(NamedTuple):
-    """Where ratings come from, and who refreshes them behind the answer."""
+    """Where ratings come from, and who refreshes and checks them behind the answer."""
 
     cache: Cache
     flights: Flights
     quarantine: Quarantine
     refresher: Refresher
+    shadow: Shadow | None
+    """None where no hit is to be compared with Apple."""
 
 
 class ShelfRead:
@@ -43,14 +46,18 @@ class ShelfRead:
         """False for a variant over the bound: answered, not kept."""
 
     async def run(self) -> None:
-        cache, _, quarantine, refresher = self._sources
+        cache, _, quarantine, refresher, shadow = self._sources
         directives = self._query.directives
         consulted = await cache.consult(self._shelf, self.plan, keep=not directives.no_store)
         if self.plan.whole is not None:
+            if shadow is not None and shadow.drawn():
+                shadow.check_whole(self._shelf, self.part.ids, self.plan.whole)
             return
         self.admitted = consulted.admitted
         self._held = consulted.held
         self.plan.resolve(stale_allowed=not quarantine.active(self._shelf.user.key, self.plan.now))
+        if shadow is not None and shadow.drawn():
+            shadow.check_entries(self._shelf, self.plan.served.items(), self.plan.now)
         if self.plan.refresh:
             refresher.refresh(self._shelf, self.plan.refresh, consulted.ticket)
         if self.plan.left and directives.only_if_cached:

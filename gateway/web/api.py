@@ -91,6 +91,8 @@ class Api:
 
     def at_once(self, method: str, raw_path: str, headers: Headers) -> WholeResponse | None:
         """Answer a read without waiting for anything; None where that cannot be: `handle` it then."""
+        if not self._reader.may_answer_at_once:
+            return None
         exchange = Exchange(method, headers, self._clock.monotonic())
         try:
             asked = self._recognise(method, raw_path, headers, exchange)
@@ -184,7 +186,13 @@ class Api:
             f"{reply.head}X-Request-Id: {exchange.request_id}\r\n"
             f"Server-Timing: total;dur={(now - exchange.started) * 1000:.2f}\r\n"
         )
-        return WholeResponse(reply.status, head, reply.body, keep_alive=keep_alive and not self.draining)
+        return WholeResponse(
+            reply.status,
+            head,
+            reply.body,
+            keep_alive=keep_alive and not self.draining,
+            bodiless=exchange.method == "HEAD",
+        )
 
     def _sampled(self) -> bool:
         return self._sample_hits >= 1 or random.random() < self._sample_hits  # noqa: S311 - a log sample

@@ -11,9 +11,14 @@ DRAINED_BYTES = 64 * 1024
 
 
 class WholeResponse(web.StreamResponse):
-    """Head and body in one write; aiohttp keeps the connection as `keep_alive` says."""
+    """Head and body in one write; aiohttp keeps the connection as `keep_alive` says.
 
-    def __init__(self, status: int, head: str, body: bytes, *, keep_alive: bool) -> None:
+    `bodiless` is the answer to a HEAD: its length is told, the body is not sent.
+    """
+
+    def __init__(
+        self, status: int, head: str, body: bytes, *, keep_alive: bool, bodiless: bool = False
+    ) -> None:
         # Nothing of the base's own state is used, so none is made.
         self._status = status
         self._keep_alive = keep_alive
@@ -22,7 +27,7 @@ class WholeResponse(web.StreamResponse):
             f"Date: {_date()}\r\n"
             f"{'' if status == _NO_CONTENT else f'Content-Length: {len(body)}{_END}'}"
             f"{'' if keep_alive else _CLOSE}\r\n"
-        ).encode() + body
+        ).encode() + (b"" if bodiless else body)
 
     async def prepare(self, request: web.BaseRequest) -> None:
         """Write the answer."""

@@ -1,7 +1,7 @@
 """The shared tier put together: from a URL to a tier that answers and news that comes in."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from gateway.breaker import State
@@ -64,15 +64,15 @@ async def linked(
     clock: Clock,
     tasks: Tasks,
     metrics: Metrics,
+    on_state: Callable[[State], None],
 ) -> AsyncIterator[Link]:
     """Connect; returns after the first attempt (1 s at most), whether or not Redis is there.
 
-    `gateway_id` tells this gateway's news from others'. Raises ValueError where the URL is wrong.
+    `gateway_id` tells this gateway's news from others'; `on_state` hears `Link.state` at every change of a
+    node's. Raises ValueError where the URL is wrong.
     """
-    gauge = metrics.breaker_state.labels("redis")
-    gauge.set(State.OPEN)
     opener = Opener(parse_url(url), tls)
-    topology: Topology = build_topology(opener, tasks, lambda: gauge.set(topology.state))
+    topology: Topology = build_topology(opener, tasks, lambda: on_state(topology.state))
     async with topology:
         asker = Asker(topology, metrics)
         listener = Listener(

@@ -120,6 +120,7 @@ async def side_of(
         clock=SystemClock(),
         tasks=tasks,
         metrics=metrics,
+        on_state=metrics.breaker_state.labels("redis").set,
     ) as link:
         side = Side(link, metrics, tasks)
         if listening:

@@ -24,12 +24,14 @@ class Reader:
         self._sources = sources
         self._cache = sources.cache
         self._clock = clock
+        self.may_answer_at_once = sources.cache.local.bounded_at > 0
+        """False where there is no local tier to answer from."""
         self._count_hits = metrics.cache_ids.labels("local", "hit").inc
         self._count_negatives = metrics.cache_ids.labels("local", "negative").inc
 
     def at_once(self, query: Query) -> Answer | None:
         """Answer from the local tier alone; None where it does not know every id, fresh and believed."""
-        if query.directives is not NO_DIRECTIVES:
+        if query.directives is not NO_DIRECTIVES or not self.may_answer_at_once:
             return None
         now = self._clock.monotonic()
         believed_since = self._cache.believed_since(now)
@@ -59,7 +61,7 @@ class Reader:
 
     async def read(self, query: Query) -> Answer:
         """Answer `query`. Raises the first failed id's `GatewayError`, in the order asked, unless lenient."""
-        if self._cache.local.bounded_at and (answer := self.at_once(query)) is not None:
+        if (answer := self.at_once(query)) is not None:
             return answer
         party = Party()
         now = self._clock.monotonic()

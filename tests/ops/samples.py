@@ -124,7 +124,7 @@ def healthy() -> Snapshot:
             max_limit=64,
         ),
         breakers=(
-            BreakerView(target="apple", state="closed", for_seconds=None),
+            BreakerView(target="apple", state="closed", for_seconds=98_000),
             BreakerView(target="redis", state="closed", for_seconds=9_132),
         ),
         redis=RedisView(

@@ -61,7 +61,7 @@ CASES = [
         "failing",
         "Apple has not been called for 12 s, because too many calls failed",
     ),
-    (breaker("apple", "open", None), "failing", "Apple has not been called for as long as this gateway runs"),
+    (breaker("apple", "open", None), "failing", "Apple has not been called, because too many calls failed"),
     (breaker("apple", "half-open"), "failing", "A probe is out to Apple, after too many calls failed"),
     (
         changed("upstream", calls=100, by_status={"200": 90, "503": 7, "timeout": 3}, failed_share=0.1),

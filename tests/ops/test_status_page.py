@@ -42,7 +42,7 @@ def test_without_redis_it_does_not_speak_of_it():
         "Answered from the cache93 %",
         "Duration, 99 % within34 ms",
         "estimated from histogram buckets",
-        "closed: calls go out, since the start",
+        "closed: calls go out, for 1 d 3 h",
         "3, at most 64 of 64",
         "redis://cache.internal:6379/0",
         "comes in, for 2 h 32 min",

@@ -30,6 +30,7 @@ from gateway.telemetry.recent import RecentErrors
 
 WINDOW_SECONDS = 300.0
 """As in the alerts and on the dashboard."""
+STATES = {State.CLOSED: "closed", State.HALF_OPEN: "half-open", State.OPEN: "open"}
 RESULTS = ("hit", "negative", "stale", "miss", "error")
 SOUND = ("2", "3", "4")
 """First digits of the statuses of calls that did not fail; the others are 5xx and whatever is no answer."""
@@ -91,13 +92,23 @@ def collect(sources: Sources, access: AccessView) -> Snapshot:
     )
 
 
+class Since:
+    """A state that is told of, and since when it has been so (monotonic seconds)."""
+
+    def __init__(self, state: State | bool, now: float) -> None:
+        self.state = state
+        self.at = now
+
+    def tell(self, state: State | bool, now: float) -> None:
+        """The state is `state`; telling the same again changes nothing."""
+        if state != self.state:
+            self.state = state
+            self.at = now
+
+
 def breaker_view(target: str, state: State, since: float, now: float) -> BreakerView:
-    """`since` and `now` in monotonic seconds; `since` 0 means from the start."""
-    return BreakerView(
-        target=target,
-        state=state.name.lower().replace("_", "-"),
-        for_seconds=now - since if since else None,
-    )
+    """`since` and `now` in monotonic seconds."""
+    return BreakerView(target=target, state=STATES[state], for_seconds=now - since)
 
 
 def _process(sources: Sources, now: float) -> Process:

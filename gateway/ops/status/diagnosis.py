@@ -74,7 +74,7 @@ def _apple_stopped(snapshot: Snapshot) -> Finding | None:
         return None
     if breaker.state == "open":
         what = (
-            f"Apple has not been called for {_since(breaker.for_seconds)}, because too many calls failed: "
+            f"Apple has not been called{_for(breaker.for_seconds)}, because too many calls failed: "
             "what is cached is served stale, everything else is answered 503."
         )
     else:
@@ -143,7 +143,7 @@ def _redis_away(snapshot: Snapshot) -> Finding | None:
     if not redis.answering:
         return Finding(
             Severity.DEGRADED,
-            f"Redis has not been answering for {_since(redis.answering_for_seconds)}: "
+            f"Redis has not been answering{_for(redis.answering_for_seconds)}: "
             "every lookup costs an upstream call.",
             advice,
             runbook,
@@ -164,7 +164,7 @@ def _news_down(snapshot: Snapshot) -> Finding | None:
         return None
     return Finding(
         Severity.DEGRADED,
-        f"No news from the other gateways for {_since(redis.news_for_seconds)}: ratings in this process are "
+        f"No news from the other gateways{_for(redis.news_for_seconds)}: ratings in this process are "
         f"believed for {snapshot.local.trust_seconds:g} s only, and then Redis is asked.",
         "Redis' publish/subscribe: a proxy that does not pass it, an ACL, or a client closed for its buffer.",
         "RatingsGatewayNewsDown",
@@ -254,8 +254,8 @@ def _breaker(snapshot: Snapshot, target: str) -> BreakerView | None:
     return next((breaker for breaker in snapshot.breakers if breaker.target == target), None)
 
 
-def _since(seconds: float | None) -> str:
-    return "as long as this gateway runs" if seconds is None else duration(seconds)
+def _for(seconds: float | None) -> str:
+    return "" if seconds is None else f" for {duration(seconds)}"
 
 
 RULES: tuple[Callable[[Snapshot], Finding | None], ...] = (

@@ -80,7 +80,7 @@ class BreakerView(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     """closed, half-open or open."""
     for_seconds: float | None
-    """How long it has been so; None: since the start."""
+    """How long it has been so, where that is known."""
 
 
 class RedisView(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,7 +90,7 @@ class RedisView(msgspec.Struct, frozen=True, kw_only=True):
     """Without user and password."""
     answering: bool
     answering_for_seconds: float | None
-    """How long it has, or has not, been answering; None: since the start."""
+    """How long it has, or has not, been answering, where that is known."""
     news: bool
     """Whether news from the other gateways is coming in."""
     news_for_seconds: float | None

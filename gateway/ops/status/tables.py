@@ -134,7 +134,7 @@ def _breaker(breaker: BreakerView) -> str:
 
 
 def _state(seconds: float | None, says: str) -> str:
-    return f"{says}, since the start" if seconds is None else f"{says}, for {duration(seconds)}"
+    return says if seconds is None else f"{says}, for {duration(seconds)}"
 
 
 def _tier(tier: Tier) -> tuple[Child, ...]:

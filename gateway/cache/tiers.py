@@ -7,10 +7,10 @@ a fetch that began before.
 
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Protocol
 
 import msgspec
 
+from gateway.cache.consulting import Consulted, Findings, TakesEntries, Ticket, TierCounts, Whole, Write
 from gateway.cache.entries import Entry, Freshness
 from gateway.cache.ledger import Ledger
 from gateway.cache.local import LocalTier
@@ -21,84 +21,6 @@ from gateway.clock import Clock
 from gateway.model import PLAIN, Id, Kind, Resource, Shelf, User
 from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
-
-
-class Ticket(msgspec.Struct, frozen=True):
-    """What was known of a shelf when a fetch for it began: it decides whether the result may be kept."""
-
-    version: int
-    """The ledger's."""
-    shared_version: bytes | None = None
-    """Redis' write version; None where Redis could not be asked, and so is told nothing."""
-    cap_until: float | None = None
-    """Monotonic seconds: what is fetched may not be served without asking past it."""
-    marks: Mapping[Id, Hashable] = {}
-    """Fetches of one id are shared only between equal marks: a write that has not settled makes another."""
-    unsettled: frozenset[Id] = frozenset()
-    """Ids whose fetch is not kept, because a write of theirs is under way or holds."""
-
-
-class Consulted(msgspec.Struct, frozen=True):
-    """What the tiers said of one shelf, beyond the entries that the plan was offered."""
-
-    ticket: Ticket
-    held: Mapping[Id, Resource]
-    """Written values within their hold, to be laid over whatever is found or fetched."""
-    admitted: bool
-
-
-class Write(msgspec.Struct, frozen=True):
-    """A write under way, and the stamps that tell it apart from others."""
-
-    user: User
-    kind: Kind
-    id: Id
-    stamp: int
-    shared_stamp: bytes | None
-
-
-class Findings(msgspec.Struct):
-    """What one tier said of the ids that it was asked for, as counted in `cache_ids_total`."""
-
-    hit: int = 0
-    negative: int = 0
-    stale: int = 0
-    miss: int = 0
-
-
-class Whole(msgspec.Struct, frozen=True):
-    """Every rating that was asked for, fresh from one tier, in the order asked: nothing is left to weigh."""
-
-    count: int
-    resources: list[bytes]
-    fetched_at: float
-    """Of the oldest of them: monotonic seconds."""
-    fresh_until: float
-    """Of the first to go stale."""
-
-
-class TakesEntries(Protocol):
-    """A read's plan, as the tiers see it: `left` shrinks with each offer."""
-
-    now: float
-    left: list[Id]
-
-    @property
-    def unpicky(self) -> bool:
-        """Whether any fresh entry serves, and nothing was served yet."""
-        ...
-
-    def take_whole(self, whole: "Whole") -> None:
-        """Take the answer to all that is left."""
-        ...
-
-    def hold(self, held: Mapping[Id, Entry], *, shared: bool) -> Findings:
-        """Take written values within their hold."""
-        ...
-
-    def offer(self, entries: Mapping[Id, Entry], *, shared: bool, believed_since: float) -> Findings:
-        """Take what a tier has of the ids that are left."""
-        ...
 
 
 class Cache:
@@ -343,28 +265,6 @@ class Cache:
             self._ledger.purged(user_key, each, now)
             self.local.drop(user_key, each, ids)
             self._on_forget(user_key, each, ids)
-
-
-class TierCounts:
-    """Counts what one tier said, ids once each."""
-
-    def __init__(self, metrics: Metrics, tier: str) -> None:
-        self._hit, self._negative, self._stale, self._miss, self._error = (
-            metrics.cache_ids.labels(tier, result) for result in ("hit", "negative", "stale", "miss", "error")
-        )
-
-    def add(self, findings: Findings) -> None:
-        if findings.hit:
-            self._hit.inc(findings.hit)
-        if findings.negative:
-            self._negative.inc(findings.negative)
-        if findings.stale:
-            self._stale.inc(findings.stale)
-        if findings.miss:
-            self._miss.inc(findings.miss)
-
-    def error(self, ids: int) -> None:
-        self._error.inc(ids)
 
 
 def _entries(held: Mapping[Id, Rated]) -> Mapping[Id, Entry]:

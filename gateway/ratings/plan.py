@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from gateway.cache.consulting import Findings, Whole
 from gateway.cache.entries import Entry, Freshness, Usability
-from gateway.cache.tiers import Findings, Whole
 from gateway.model import Id
 from gateway.ratings.query import NO_DIRECTIVES, Directives, Tally
 

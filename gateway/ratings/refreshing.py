@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from gateway.cache.tiers import Ticket
+from gateway.cache.consulting import Ticket
 from gateway.demand import Party
 from gateway.errors import GatewayError
 from gateway.loading.flights import Flights

@@ -11,8 +11,9 @@ from typing import Final
 
 import msgspec
 
+from gateway.cache.consulting import Findings, Whole
 from gateway.cache.entries import Entry
-from gateway.cache.tiers import Cache, Findings, Whole
+from gateway.cache.tiers import Cache
 from gateway.clock import Clock
 from gateway.demand import Party
 from gateway.errors import GatewayError

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from gateway.cache.consulting import Ticket
 from gateway.cache.overlay import overlay
-from gateway.cache.tiers import Cache, Ticket
+from gateway.cache.tiers import Cache
 from gateway.demand import Party
 from gateway.errors import DeadlineExceeded, GatewayError, Refused, UpstreamError
 from gateway.loading.flights import Flights

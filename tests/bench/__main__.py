@@ -14,12 +14,17 @@ from tests.bench.results import Results
 
 DOCS = ROOT / "docs"
 PAGE = "performance.md"
+PROFILE_SECONDS = 8
+BEGAN = time.monotonic()
 
 
 def main() -> int:
     """0 where every bound held, else 1."""
     arguments = _arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
+    if arguments.profile:
+        sys.stdout.write(plan.run_profile(PROFILE_SECONDS, _tell))
+        return 0
     results = _measured(arguments)
     judged = guard.verdicts(results)
     if arguments.full:
@@ -40,22 +45,22 @@ def _arguments() -> argparse.Namespace:
         "--quick", action="store_true", help="about a minute, the report beside the results (default)"
     )
     length.add_argument("--full", action="store_true", help="some ten minutes, the report into docs/")
+    length.add_argument("--profile", action="store_true", help="where the time goes, by py-spy; no bounds")
     parser.add_argument("--only", choices=plan.PARTS, action="append", help="measure this part (repeatable)")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "bench", help="where results go")
     return parser.parse_args()
 
 
 def _measured(arguments: argparse.Namespace) -> Results:
-    began = time.monotonic()
-
-    def tell(line: str) -> None:
-        sys.stderr.write(f"{time.monotonic() - began:6.1f} s  {line}\n")
-
     chosen = plan.FULL if arguments.full else plan.QUICK
-    results = plan.run(chosen, frozenset(arguments.only or plan.PARTS), tell)
+    results = plan.run(chosen, frozenset(arguments.only or plan.PARTS), _tell)
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "results.json").write_bytes(msgspec.json.format(msgspec.json.encode(results)))
     return results
+
+
+def _tell(line: str) -> None:
+    sys.stderr.write(f"{time.monotonic() - BEGAN:6.1f} s  {line}\n")
 
 
 def _write(results: Results, directory: Path, pictures: Path, images: str) -> None:

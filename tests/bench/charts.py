@@ -1,16 +1,16 @@
 """The pictures of the report, by file name. Pure."""
 
-from tests.bench import paths
+from tests.bench import roads
 from tests.bench.replaying import GATEWAY
 from tests.bench.results import SHARES, Memory, Path, Results, Sizes, Trace
 from tests.bench.svg import Bar, Line, Mark, bars, lines
 
 OURS, BASE, OTHER, FLOOR = "#2563eb", "#6e7781", "#b6a37a", "#7c3aed"
 COLOURS = {
-    paths.BARE: BASE,
-    paths.NGINX: "#1a7f37",
-    paths.VARNISH: "#bf8700",
-    paths.DIRECT: "#cf222e",
+    roads.BARE: BASE,
+    roads.NGINX: "#1a7f37",
+    roads.VARNISH: "#bf8700",
+    roads.DIRECT: "#cf222e",
 }
 
 

@@ -5,9 +5,9 @@ from typing import Literal
 
 import msgspec
 
-from tests.bench.paths import LOCAL, NGINX, REDIS
 from tests.bench.replaying import GATEWAY
 from tests.bench.results import Results
+from tests.bench.roads import LOCAL, NGINX, REDIS
 
 
 class Bound(msgspec.Struct, frozen=True):

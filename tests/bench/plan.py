@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import msgspec
 
-from tests.bench import contenders, machine, memory, paths, replaying, sizes, startup
+from tests.bench import contenders, machine, memory, paths, profiling, replaying, sizes, startup
 from tests.bench.machine import Machine
 from tests.bench.results import Results
 from tests.bench.trace import Shape
@@ -112,6 +112,12 @@ def run(plan: Plan, parts: frozenset[str], tell: Callable[[str], None]) -> Resul
                     ),
                 )
     return results
+
+
+def run_profile(seconds: int, tell: Callable[[str], None]) -> str:
+    """Profile the gateway's paths; the text says where their time goes."""
+    with TemporaryDirectory(prefix="ratings-bench-") as name, _stage(Path(name)) as (children, upstream):
+        return profiling.render(profiling.profile(children, upstream, seconds=seconds, tell=tell))
 
 
 @contextmanager

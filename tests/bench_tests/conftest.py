@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from tests.bench import paths
+from tests.bench import roads
 from tests.bench.replaying import GATEWAY
 from tests.bench.results import (
     SHARES,
@@ -58,11 +58,11 @@ def results() -> Results:
         versions={"Python": "3.11.0", "aiohttp": "3.14.0"},
         missing=[],
         paths=[
-            path(paths.BARE, 10_000, 1.0),
-            path(paths.LOCAL, 9_000, 0.9),
-            path(paths.REDIS, 5_000, 0.5),
-            path(paths.NGINX, 40_000, 4.0),
-            path(paths.DIRECT, 700, 0.07, cpu=None, cpu_ratio=None, asks_apple=True, upstream_calls=10_000),
+            path(roads.BARE, 10_000, 1.0),
+            path(roads.LOCAL, 9_000, 0.9),
+            path(roads.REDIS, 5_000, 0.5),
+            path(roads.NGINX, 40_000, 4.0),
+            path(roads.DIRECT, 700, 0.07, cpu=None, cpu_ratio=None, asks_apple=True, upstream_calls=10_000),
         ],
         trace=Trace(
             seconds=60.0,
@@ -72,7 +72,7 @@ def results() -> Results:
             fresh_seconds=15,
             least_calls=1_000,
             patience=0.042,
-            replayed=[replayed(GATEWAY, 1_100, 0.001), replayed(paths.NGINX, 5_500, 0.041)],
+            replayed=[replayed(GATEWAY, 1_100, 0.001), replayed(roads.NGINX, 5_500, 0.041)],
         ),
         sizes=Sizes(
             sizes=[Size(25, 0.0005, 0.043), Size(1_000, 0.002, 0.06), Size(10_000, 0.022, 0.4)],

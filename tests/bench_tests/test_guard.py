@@ -1,7 +1,7 @@
 import msgspec
 import pytest
 
-from tests.bench import paths
+from tests.bench import roads
 from tests.bench.guard import verdicts
 from tests.bench.results import Results
 from tests.bench_tests.conftest import path, replayed
@@ -25,7 +25,7 @@ def test_what_was_not_measured_is_not_broken():
 
 @pytest.mark.parametrize(
     ("name", "ratio", "what"),
-    [(paths.LOCAL, 0.69, "rate of a local-tier hit"), (paths.REDIS, 0.44, "rate of a Redis hit")],
+    [(roads.LOCAL, 0.69, "rate of a local-tier hit"), (roads.REDIS, 0.44, "rate of a Redis hit")],
 )
 def test_a_slow_path_is_broken(results, name, ratio, what):
     others = [one for one in results.paths if one.name != name]

@@ -130,7 +130,7 @@ _FAULTS: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (aiohttp.ClientConnectorDNSError, "dns_error"),
     (aiohttp.ClientConnectorCertificateError, "tls_certificate_error"),
     (aiohttp.ClientSSLError, "tls_protocol_error"),
-    (aiohttp.ClientConnectorError, "connection_refused"),
+    (aiohttp.ClientConnectorError, "destination_unavailable"),
     (aiohttp.ClientPayloadError, "http_response_incomplete"),
     (aiohttp.ClientConnectionError, "connection_terminated"),
     (OSError, "connection_terminated"),
@@ -147,8 +147,13 @@ def _foreign_errors(progress: _Progress) -> Iterator[None]:
         kind = "http_response_timeout" if progress.sent else "connection_timeout"
         raise _unreachable(kind, progress) from error
     except (aiohttp.ClientError, OSError) as error:
-        kind = next(name for fault, name in _FAULTS if isinstance(error, fault))
-        raise _unreachable(kind, progress) from error
+        raise _unreachable(_kind(error), progress) from error
+
+
+def _kind(error: BaseException) -> str:
+    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, ConnectionRefusedError):
+        return "connection_refused"
+    return next(kind for fault, kind in _FAULTS if isinstance(error, fault))
 
 
 def _unreachable(kind: str, progress: _Progress) -> Unreachable:

@@ -81,7 +81,7 @@ def shares(samples: Iterable[str]) -> list[Share]:
         if functions[0] == THREAD:
             continue
         alone[functions[-1]] += int(count)
-        for function in set(functions):
+        for function in dict.fromkeys(functions):
             total[function] += int(count)
     everything = alone.total()
     return [

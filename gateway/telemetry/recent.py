@@ -71,7 +71,7 @@ def shown(error: GatewayError) -> str:
 
 
 def read_target(kind: Kind, ids: Sequence[Id]) -> str:
-    """Path and query that read up to five of `ids`."""
+    """Path and query that read up to five of `ids`, which were checked."""
     return f"/v1/me/ratings/{kind}?ids={','.join(ids[:MAX_SHOWN_IDS])}"
 
 

@@ -70,14 +70,9 @@ def test_nothing_that_a_caller_wrote_in_the_wrong_place_is_kept(error):
 
 def test_a_read_of_the_same_ids_is_at_hand():
     recent = RecentErrors()
-    add(recent, BreakerOpen("Not asked."), kind=Kind.SONGS, ids=[Id("1"), Id("2")])
+    again = read_target(Kind.SONGS, [Id("1"), Id("2")])
+    add(recent, BreakerOpen("Not asked."), again=again)
     assert recent.latest()[0].again == "/v1/me/ratings/songs?ids=1,2"
-
-
-def test_without_ids_there_is_nothing_to_ask_again():
-    recent = RecentErrors()
-    add(recent, refused(), kind=Kind.SONGS)
-    assert recent.latest()[0].again is None
 
 
 def test_of_many_ids_a_few_are_read_again():

@@ -48,12 +48,10 @@ class RecentErrors:
         at: float,
         method: str,
         route: str,
-        kind: Kind | None = None,
-        ids: Sequence[Id] = (),
+        again: str | None = None,
     ) -> None:
-        """Keep what may be shown of `error`; `at` in epoch seconds, `ids` of `kind` as checked."""
+        """Keep what may be shown of `error`; `at` in epoch seconds, `again` from `read_target`."""
         kept = self._refusals if isinstance(error, Refused) else self._failures
-        again = None if kind is None or not ids else read_target(kind, ids)
         kept.append(RecentError(request_id, at, method, route, error.status, error.code, shown(error), again))
 
     def latest(self) -> tuple[RecentError, ...]:

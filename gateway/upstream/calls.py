@@ -168,6 +168,8 @@ class Caller:
             failure = _cut_short(error) if left < self._call_timeout else error
             status = _label(failure)
             self._hear(call, failure, admission)
+            if failure is error:
+                raise
             raise failure from error
         except BaseException:
             self._breaker.forget(admission)

@@ -1,0 +1,304 @@
+"""Apple's API as the gateway sees it, over real sockets and scripted answers."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from gateway.breaker import Breaker
+from gateway.demand import Demand, Party
+from gateway.errors import DeadlineExceeded, GatewayError, Relayed, Unreachable, Unusable
+from gateway.model import PLAIN, Id, Kind, Lane, Resource, Shelf, Variant, plain_resource
+from gateway.telemetry.metrics import Metrics
+from gateway.upstream.client import Apple, Outbound, Relay, open_apple
+from gateway.upstream.developer_token import TokenSource
+from gateway.upstream.quarantine import Quarantine
+from gateway.upstream.transport import connect
+from tests.upstream.scripted import Reply, Script, Seen, error, held, rated, reply, reset
+from tests.upstream.workshop import KEY, USER, Workshop
+
+ALBUMS = Shelf(USER, Kind.ALBUMS)
+
+Outcomes = dict[Id, Resource | GatewayError]
+
+
+def ids(count: int, start: int = 0) -> list[Id]:
+    return [Id(str(number)) for number in range(start, start + count)]
+
+
+class Bench:
+    """The client under test, and everything around it."""
+
+    def __init__(self, script: Script, shop: Workshop, apple: Apple) -> None:
+        self.script = script
+        self.shop = shop
+        self.apple = apple
+
+    async def fetch(
+        self,
+        wanted: Sequence[Id],
+        *,
+        shelf: Shelf = ALBUMS,
+        seconds: float = 10.0,
+        party: Party | None = None,
+    ) -> Outcomes:
+        demand = Demand(Lane.FOREGROUND, party or Party())
+        return await self.apple.fetch(
+            shelf, wanted, demand=demand, deadline=self.shop.clock.monotonic() + seconds
+        )
+
+    async def send(self, method: str, *, query: str = "", body: bytes | None = None) -> Relay:
+        operation = {"PUT": "write", "DELETE": "delete", "GET": "bypass"}[method]
+        path = "/v1/me/ratings/albums/1"
+        call = Outbound(operation=operation, method=method, path=path, query=query, user=USER, body=body)
+        return await self.apple.send(call, self.shop.clock.monotonic() + 10.0)
+
+
+@pytest.fixture
+async def bench(script, clock):
+    async with connect(base_url=script.url, origin=None, max_concurrency=8, clock=clock) as transport:
+        shop = Workshop(transport, clock, max_concurrency=8, min_calls=1000)
+        apple = Apple(shop.caller, gate=shop.gate, max_ids_per_call=100, clock=clock, metrics=shop.metrics)
+        yield Bench(script, shop, apple)
+
+
+def liked(wanted: Sequence[Id]) -> Outcomes:
+    return {id_: plain_resource(Kind.ALBUMS, id_, 1) for id_ in wanted}
+
+
+def errors(outcomes: Outcomes) -> dict[Id, GatewayError]:
+    return {id_: outcome for id_, outcome in outcomes.items() if isinstance(outcome, GatewayError)}
+
+
+class TestFetch:
+    async def test_the_form_with_many_ids_is_used_also_for_one(self, bench):
+        assert await bench.fetch(ids(1)) == liked(ids(1))
+        (seen,) = bench.script.seen
+        assert (seen.method, seen.target) == ("GET", "/v1/me/ratings/albums?ids=0")
+        assert seen.headers["music-user-token"] == USER.token
+
+    async def test_a_variant_goes_along(self, bench):
+        await bench.fetch(ids(2), shelf=Shelf(USER, Kind.ALBUMS, Variant("include=content&l=de")))
+        assert bench.script.seen[0].target == "/v1/me/ratings/albums?ids=0,1&include=content&l=de"
+
+    async def test_250_ids_make_three_calls_and_one_answer_in_the_order_asked(self, bench):
+        party = Party()
+        outcomes = await bench.fetch(ids(250), party=party)
+        assert list(outcomes) == ids(250)
+        assert outcomes == liked(ids(250))
+        assert sorted(map(len, bench.script.asked)) == [50, 100, 100]
+        assert party.calls == 3
+        assert bench.shop.sample("upstream_batch_ids_sum") == 250.0
+
+    async def test_calls_go_side_by_side(self, bench):
+        release = asyncio.Event()
+        bench.script.otherwise = held(release, rated())
+        fetching = asyncio.create_task(bench.fetch(ids(250)))
+        await bench.script.arrived(3)
+        release.set()
+        assert await fetching == liked(ids(250))
+
+    async def test_unrated_ids_are_none(self, bench):
+        bench.script.otherwise = error(404, "40400")
+        assert await bench.fetch(ids(2)) == dict.fromkeys(ids(2))
+
+    @pytest.mark.parametrize(
+        ("broken", "kind"),
+        [
+            (reset, Unreachable),
+            (error(500), Relayed),
+            (error(403), Relayed),
+            (reply(200, "<html>"), Unusable),
+            (rated("99999"), Unusable),
+        ],
+    )
+    async def test_failures_are_outcomes_and_never_unrated(self, bench, broken, kind):
+        bench.script.otherwise = broken
+        outcomes = await bench.fetch(ids(2))
+        assert [type(outcome) for outcome in outcomes.values()] == [kind, kind]
+
+    async def test_one_failed_batch_does_not_take_the_others_with_it(self, bench):
+        bench.script.choose = lambda seen: error(403) if "0" in seen.ids else rated()
+        outcomes = await bench.fetch(ids(250))
+        assert set(errors(outcomes)) == set(ids(100))
+
+    async def test_without_time_every_id_says_so(self, bench):
+        outcomes = await bench.fetch(ids(2), seconds=0.0)
+        assert [type(outcome) for outcome in outcomes.values()] == [DeadlineExceeded] * 2
+        assert bench.script.seen == []
+
+    async def test_a_large_request_leaves_room_for_others(self, bench):
+        release = asyncio.Event()
+        bench.script.otherwise = held(release, rated())
+        large = asyncio.create_task(bench.fetch(ids(5000)))
+        await bench.script.arrived(8)
+        small = asyncio.create_task(bench.fetch(ids(1, start=9000)))
+        await asyncio.sleep(0)
+        release.set()
+        await small
+        assert ["9000"] in bench.script.asked[:20]
+        assert await large == liked(ids(5000))
+
+
+def at_most(size: int, refusal: Reply, poison: str | None = None) -> Callable[[Seen], Reply]:
+    """Apple with a limit on the ids of one call, and perhaps an id that it refuses in any company."""
+
+    def choose(seen: Seen) -> Reply:
+        return refusal if len(seen.ids) > size or poison in seen.ids else rated()
+
+    return choose
+
+
+BAD_IDS = error(400, "40005", parameter="ids")
+
+
+class TestTooLarge:
+    @pytest.mark.parametrize("refusal", [error(413), error(414), BAD_IDS, reply(504, "<html>")])
+    async def test_a_refused_batch_is_halved_and_the_size_remembered(self, bench, refusal):
+        bench.script.choose = at_most(50, refusal)
+        assert await bench.fetch(ids(100)) == liked(ids(100))
+        assert [len(asked) for asked in bench.script.asked] == [100, 50, 50]
+        assert bench.apple.batch_size() == 50
+        assert await bench.fetch(ids(100)) == liked(ids(100))
+        assert [len(asked) for asked in bench.script.asked[3:]] == [50, 50]
+
+    async def test_halving_goes_on_until_it_fits(self, bench):
+        bench.script.choose = at_most(25, error(413))
+        assert await bench.fetch(ids(100)) == liked(ids(100))
+        assert sorted(map(len, bench.script.asked)) == [25, 25, 25, 25, 50, 50, 100]
+        assert bench.apple.batch_size() == 25
+
+    async def test_the_size_grows_back(self, bench, clock):
+        bench.script.choose = at_most(50, error(413))
+        await bench.fetch(ids(100))
+        clock.move(600.0)
+        assert bench.apple.batch_size() == 100
+
+    async def test_halves_are_not_counted_as_retries(self, script, clock):
+        async with connect(base_url=script.url, origin=None, max_concurrency=8, clock=clock) as transport:
+            shop = Workshop(transport, clock, attempts=1, floor=0)
+            apple = Apple(
+                shop.caller, gate=shop.gate, max_ids_per_call=100, clock=clock, metrics=shop.metrics
+            )
+            script.choose = at_most(10, error(413))
+            outcomes = await Bench(script, shop, apple).fetch(ids(100))
+        assert outcomes == liked(ids(100))
+
+    @pytest.mark.parametrize("poison", ["0", "42", "99"])
+    @pytest.mark.parametrize("refusal", [BAD_IDS, reply(504, "<html>")])
+    async def test_one_poisonous_id_is_isolated_and_does_not_shrink_the_size(self, bench, poison, refusal):
+        bench.script.choose = at_most(100, refusal, poison)
+        outcomes = await bench.fetch(ids(100))
+        assert list(errors(outcomes)) == [poison]
+        assert {id_: outcomes[id_] for id_ in ids(100) if id_ != poison} == liked(
+            [id_ for id_ in ids(100) if id_ != poison]
+        )
+        assert bench.apple.batch_size() == 100
+
+    async def test_isolating_one_id_among_100_costs_two_calls_a_level(self, bench):
+        bench.script.choose = at_most(100, BAD_IDS, "42")
+        failure = (await bench.fetch(ids(100)))[Id("42")]
+        assert isinstance(failure, Relayed)
+        assert (failure.status, failure.code) == (400, "40005")
+        assert len(bench.script.seen) <= 15
+
+    async def test_a_limit_is_learnt_also_beside_a_poisonous_id(self, bench):
+        bench.script.choose = at_most(25, BAD_IDS, "42")
+        outcomes = await bench.fetch(ids(100))
+        assert list(errors(outcomes)) == ["42"]
+        assert bench.apple.batch_size() == 25
+
+    async def test_the_extra_calls_of_a_fetch_are_capped(self, bench):
+        bench.script.otherwise = BAD_IDS
+        outcomes = await bench.fetch(ids(100))
+        assert len(errors(outcomes)) == 100
+        assert len(bench.script.seen) == 33
+        assert bench.apple.batch_size() == 100
+
+    async def test_a_single_id_that_is_refused_has_its_error(self, bench):
+        bench.script.otherwise = BAD_IDS
+        assert len(errors(await bench.fetch(ids(1)))) == 1
+        assert len(bench.script.seen) == 1
+
+    async def test_a_504_of_less_than_a_full_batch_is_retried_as_it_is(self, bench):
+        bench.script.plays = [reply(504, "<html>")]
+        assert await bench.fetch(ids(60)) == liked(ids(60))
+        assert [len(asked) for asked in bench.script.asked] == [60, 60]
+
+    async def test_another_400_is_not_about_the_size(self, bench):
+        bench.script.otherwise = error(400, "40005", parameter="l")
+        assert len(errors(await bench.fetch(ids(100)))) == 100
+        assert len(bench.script.seen) == 1
+
+
+class TestSend:
+    async def test_a_write_is_sent_as_given_and_the_answer_handed_on(self, bench):
+        bench.script.otherwise = reply(200, '{"data":[]}')
+        relay = await bench.send("PUT", query="l=de", body=b'{"type":"rating"}')
+        assert relay == Relay(200, b'{"data":[]}')
+        (seen,) = bench.script.seen
+        assert (seen.method, seen.target) == ("PUT", "/v1/me/ratings/albums/1?l=de")
+        assert seen.body == b'{"type":"rating"}'
+        assert bench.shop.statuses("write") == {"200": 1.0}
+
+    async def test_a_deletion(self, bench):
+        bench.script.otherwise = reply(204)
+        assert await bench.send("DELETE") == Relay(204, b"")
+        assert bench.script.seen[0].target == "/v1/me/ratings/albums/1"
+        assert bench.shop.statuses("delete") == {"204": 1.0}
+
+    async def test_a_bypassed_read_keeps_its_query_and_is_retried(self, bench):
+        bench.script.plays = [error(503)]
+        bench.script.otherwise = reply(200, "{}")
+        assert await bench.send("GET", query="ids=1%2C2&x=%20") == Relay(200, b"{}")
+        assert [seen.target for seen in bench.script.seen] == ["/v1/me/ratings/albums/1?ids=1%2C2&x=%20"] * 2
+
+    @pytest.mark.parametrize("status", [400, 403, 404, 500])
+    async def test_apples_error_is_raised(self, bench, status):
+        bench.script.otherwise = error(status)
+        with pytest.raises(Relayed) as caught:
+            await bench.send("PUT", body=b"{}")
+        assert caught.value.status == status
+
+    @pytest.mark.parametrize("odd", [reply(200, "<html>"), reply(302, Location="/x"), reply(404, "<html>")])
+    async def test_what_makes_no_sense_is_unusable(self, bench, odd):
+        bench.script.otherwise = odd
+        with pytest.raises(Unusable):
+            await bench.send("DELETE")
+
+    async def test_a_write_whose_connection_breaks_is_not_sent_again(self, bench):
+        bench.script.otherwise = reset
+        with pytest.raises(Unreachable) as caught:
+            await bench.send("PUT", body=b"{}")
+        assert caught.value.sent
+        assert len(bench.script.seen) == 1
+
+
+async def test_the_whole_client_stands_together(script, clock):
+    metrics = Metrics()
+    news: list[float] = []
+    async with open_apple(
+        base_url=script.url,
+        origin="https://example.com",
+        max_ids_per_call=2,
+        call_timeout_seconds=3.0,
+        attempts=1,
+        max_concurrency=4,
+        tokens=TokenSource(KEY, clock, metrics),
+        breaker=Breaker(error_rate=0.5, window_seconds=10.0, min_calls=20, open_seconds=5.0),
+        quarantine=Quarantine(seconds=10.0, metrics=metrics),
+        clock=clock,
+        metrics=metrics,
+        on_throttled=news.append,
+    ) as apple:
+        script.plays = [error(429)]
+        demand = Demand(Lane.FOREGROUND, Party())
+        shelf = Shelf(USER, Kind.ALBUMS, PLAIN)
+        outcomes = await apple.fetch(shelf, ids(4), demand=demand, deadline=clock.monotonic() + 10.0)
+        assert len(errors(outcomes)) == 2
+        assert news == [0.0]
+        apple.hear_throttled()
+        assert apple.batch_size() == 2
+    assert {len(asked) for asked in script.asked} == {2}
+    assert script.seen[0].headers["origin"] == "https://example.com"
+    assert metrics.registry.get_sample_value("gateway_upstream_concurrency_limit") == 3.0

@@ -1,0 +1,91 @@
+from gateway.cache.shared.backlog import Backlog, Untold
+from gateway.model import Id, Kind
+
+HERE = (b"user", Kind.ALBUMS)
+THERE = (b"other", Kind.SONGS)
+ONE, TWO, THREE = Id("1"), Id("2"), Id("3")
+
+
+def test_a_write_is_kept_once_and_its_ends_are_counted() -> None:
+    backlog = Backlog()
+    for ended in (0, 1, 1):
+        assert backlog.add(HERE, ONE, ended=ended)
+    assert backlog.entries() == [(HERE, Untold({ONE: 2}))]
+
+
+def test_what_was_told_is_gone() -> None:
+    backlog = Backlog()
+    backlog.add(HERE, ONE)
+    ((place, entry),) = backlog.entries()
+    backlog.told(place, entry, b"7")
+    assert not backlog
+    assert backlog.get(HERE) is None
+
+
+def test_what_came_while_it_was_being_told_stays() -> None:
+    backlog = Backlog()
+    backlog.add(HERE, ONE)
+    ((place, entry),) = backlog.entries()
+    backlog.add(HERE, TWO)
+    backlog.told(place, entry, b"7")
+    assert backlog.get(HERE) == Untold({ONE: 0, TWO: 0})
+
+
+def test_a_later_write_that_was_told_speaks_for_the_earlier() -> None:
+    backlog = Backlog()
+    backlog.add(HERE, ONE)
+    backlog.add(HERE, TWO)
+    backlog.drop(HERE, ONE)
+    backlog.drop(HERE, THREE)
+    backlog.drop(THERE, ONE)
+    assert backlog.get(HERE) == Untold({TWO: 0})
+
+
+def test_too_many_ids_become_their_whole_place() -> None:
+    backlog = Backlog(max_ids=2)
+    backlog.add(HERE, ONE)
+    backlog.add(HERE, TWO)
+    assert backlog.add(HERE, THREE)
+    assert backlog.get(HERE) == Untold(all=True)
+    assert backlog.add(HERE, ONE)
+    assert backlog.get(HERE) == Untold(all=True)
+    assert backlog.add(THERE, ONE)
+    assert backlog.get(THERE) == Untold({ONE: 0})
+
+
+def test_too_many_places_are_lost_and_say_so() -> None:
+    backlog = Backlog(max_shelves=1)
+    assert backlog.add(HERE, ONE)
+    assert not backlog.add(THERE, ONE)
+    assert not backlog.add_all(THERE)
+    assert backlog.add(HERE, TWO)
+
+
+def test_what_cannot_be_told_now_lets_others_go_first() -> None:
+    backlog = Backlog()
+    backlog.add(HERE, ONE)
+    backlog.add(THERE, ONE)
+    backlog.postpone(HERE)
+    backlog.postpone((b"nobody", Kind.SONGS))
+    assert [place for place, _ in backlog.entries()] == [THERE, HERE]
+
+
+def test_the_end_of_a_lone_write_gets_the_stamp_under_which_redis_heard_of_it() -> None:
+    backlog = Backlog()
+    backlog.began_untold(HERE, ONE)
+    backlog.add(HERE, ONE)
+    ((place, entry),) = backlog.entries()
+    backlog.told(place, entry, b"7")
+    assert backlog.late_stamp(HERE, ONE) == b"7"
+    assert backlog.late_stamp(HERE, ONE) is None
+
+
+def test_writes_that_overlapped_untold_get_none() -> None:
+    backlog = Backlog()
+    for _ in range(2):
+        backlog.began_untold(HERE, ONE)
+        backlog.add(HERE, ONE)
+    ((place, entry),) = backlog.entries()
+    backlog.told(place, entry, b"7")
+    assert backlog.late_stamp(HERE, ONE) is None
+    assert backlog.late_stamp(HERE, ONE) is None

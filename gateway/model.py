@@ -6,7 +6,7 @@ Nothing here does I/O, reads a clock or imports another part of the gateway.
 import hashlib
 import re
 from enum import Enum, StrEnum
-from typing import NewType
+from typing import Any, NewType
 
 import msgspec
 
@@ -84,6 +84,10 @@ class User(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         return f"User({self.label})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """Also where rich shows it, in a traceback for one."""
+        return [("label", self.label)]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, User) and self.key == other.key

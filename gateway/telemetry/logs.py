@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 import structlog
+from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import FilteringBoundLogger, Processor
 
 from gateway.telemetry.request_log import ConsoleRequestLog, JsonRequestLog, RequestLine
@@ -15,17 +16,22 @@ RequestLog = JsonRequestLog | ConsoleRequestLog
 
 
 def configure(*, level: str, format_: Literal["auto", "json", "console"]) -> None:
-    """Set up the process' logging; libraries' own loggers (asyncio, aiohttp) join in from WARNING up."""
+    """Set up the process' logging; libraries' own loggers (asyncio, aiohttp) join in from WARNING up.
+
+    A traceback never shows local variables: user tokens and the key are among them.
+    """
     console = is_console(format_)
     shared: list[Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     if console:
-        rendering: list[Processor] = [structlog.dev.ConsoleRenderer()]
+        rendering: list[Processor] = [
+            structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        ]
     else:
         rendering = [
-            structlog.processors.dict_tracebacks,
+            structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
             structlog.processors.JSONRenderer(serializer=_encode),
         ]
     structlog.configure(

@@ -6,8 +6,6 @@ from http import HTTPStatus
 from aiohttp import ClientConnectionResetError, web
 
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
-DRAINED_BYTES = 64 * 1024
-"""From this size on, the connection's buffer is waited for: a slow reader must not fill our memory."""
 
 
 class WholeResponse(web.StreamResponse):
@@ -30,12 +28,12 @@ class WholeResponse(web.StreamResponse):
         ).encode() + (b"" if bodiless else body)
 
     async def prepare(self, request: web.BaseRequest) -> None:
-        """Write the answer."""
+        """Write the answer; wait while the buffer is full, so that a slow reader fills no memory."""
         transport = request.transport
         if transport is None or transport.is_closing():
             raise ClientConnectionResetError("The caller has gone.")
         transport.write(self.whole)
-        if len(self.whole) >= DRAINED_BYTES:
+        if request.protocol.writing_paused:
             await request.writer.drain()
 
     async def write_eof(self, data: bytes = b"") -> None:

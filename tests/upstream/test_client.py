@@ -1,6 +1,7 @@
 """Apple's API as the gateway sees it, over real sockets and scripted answers."""
 
 import asyncio
+import random
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -302,3 +303,19 @@ async def test_the_whole_client_stands_together(script, clock):
     assert {len(asked) for asked in script.asked} == {2}
     assert script.seen[0].headers["origin"] == "https://example.com"
     assert metrics.registry.get_sample_value("gateway_upstream_concurrency_limit") == 3.0
+
+
+async def test_a_minute_of_429s_and_500s_costs_no_answer_and_few_more_calls(bench, clock):
+    """10 % 429s and 2 % 500s, ten reads a second."""
+    chance = random.Random(7)
+
+    def moody(_: Seen) -> Reply:
+        dice = chance.random()
+        return error(429) if dice < 0.1 else error(500) if dice < 0.12 else rated()
+
+    bench.script.choose = moody
+    for number in range(600):
+        started = clock.monotonic()
+        assert not errors(await bench.fetch(ids(1, start=number)))
+        clock.move(max(0.0, started + 0.1 - clock.monotonic()))
+    assert 600 < len(bench.script.seen) <= 1.25 * 600

@@ -192,8 +192,10 @@ class TestFaults:
         assert (await failed(apple)).proxy_error == "http_protocol_error"
 
     async def test_no_answer_in_time(self, apple, script):
+        script.plays = [reply(200, "{}")]
         script.otherwise = held(asyncio.Event(), reply(200, "{}"))
-        failure = await failed(apple, seconds=0.05)
+        await ask(apple)
+        failure = await failed(apple, seconds=0.2)
         assert (failure.proxy_error, failure.sent) == ("http_response_timeout", True)
 
     async def test_a_body_that_comes_too_slowly(self, apple, script):
@@ -201,8 +203,10 @@ class TestFaults:
             wire.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n1")
             await asyncio.Event().wait()
 
+        script.plays = [reply(200, "{}")]
         script.otherwise = drip
-        assert (await failed(apple, seconds=0.05)).proxy_error == "http_response_timeout"
+        await ask(apple)
+        assert (await failed(apple, seconds=0.2)).proxy_error == "http_response_timeout"
 
     async def test_no_connection_in_time(self, apple, script):
         release = asyncio.Event()

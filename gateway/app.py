@@ -1,20 +1,17 @@
 """The composition root: settings in, a wired gateway out, in the order in which a request meets its parts."""
 
-import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from gateway import parts
-from gateway.breaker import Breaker, State
 from gateway.cache.ledger import Ledger
 from gateway.cache.tiers import Cache
 from gateway.clock import Clock, SystemClock
 from gateway.loading.flights import Flights
-from gateway.ops.access import OpsAccess
-from gateway.ops.health import Check
+from gateway.observing import Addresses, Observed, ops_of
+from gateway.ops.history import History, sample
 from gateway.ops.server import Ops
 from gateway.ratings.explaining import Explainer
 from gateway.ratings.reading import reader_of
@@ -26,13 +23,11 @@ from gateway.settings import Settings
 from gateway.tasks import Tasks
 from gateway.telemetry.logs import logger, request_log
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.recent import RecentErrors
 from gateway.upstream.developer_token import TokenSource
 from gateway.upstream.quarantine import Quarantine
 from gateway.web.api import Api, Observe
 from gateway.web.headers import CallerCheck
-
-if TYPE_CHECKING:
-    from gateway.cache.shared.connecting import Link
 
 
 class Gateway(msgspec.Struct, frozen=True):
@@ -40,6 +35,7 @@ class Gateway(msgspec.Struct, frozen=True):
 
     api: Api
     ops: Ops
+    addresses: Addresses
     tasks: Tasks
     tokens: TokenSource
     metrics: Metrics
@@ -57,6 +53,7 @@ async def wired(
     lines = request_log(level=settings.log.level, format_=settings.log.format)
     tokens = TokenSource(parts.signing_key(settings), clock, metrics)
     quarantine = Quarantine(seconds=settings.upstream.quarantine_seconds, metrics=metrics)
+    recent = RecentErrors()
     breaker = parts.apple_breaker(settings, metrics)
     freshness = parts.freshness_of(settings)
     async with (
@@ -101,56 +98,27 @@ async def wired(
             metrics=metrics,
             log=log,
             request_log=lines,
+            recent=recent,
             observe=observe,
         )
-        ops = _ops(settings, api, cache, Explainer(sources, clock), tokens, breaker, link, metrics)
-        yield Gateway(api, ops, tasks, tokens, metrics)
+        observed = Observed(
+            settings,
+            api,
+            cache,
+            Explainer(sources, clock),
+            tokens,
+            breaker,
+            link,
+            metrics,
+            recent,
+            History(),
+            Addresses(),
+            clock,
+            clock.monotonic(),
+        )
+        tasks.spawn("history", sample(observed.history, metrics, clock))
+        yield Gateway(api, ops_of(observed), observed.addresses, tasks, tokens, metrics)
         flights.close()
         await tasks.cancel()
         if lines is not None:
             lines.flush()
-
-
-def _ops(
-    settings: Settings,
-    api: Api,
-    cache: Cache,
-    explainer: Explainer,
-    tokens: TokenSource,
-    breaker: Breaker,
-    link: "Link | None",
-    metrics: Metrics,
-) -> Ops:
-    def checks() -> Sequence[Check]:
-        found = [
-            Check("accepting", not api.draining, "draining" if api.draining else "yes", required=True),
-            _token_check(tokens),
-            _breaker_check("apple", breaker.state),
-        ]
-        return found if link is None else [*found, _breaker_check("redis", link.state)]
-
-    token = settings.ops.token
-    return Ops(
-        access=OpsAccess(
-            token=None if token is None else token.get_secret_value(), loopback=settings.ops.is_loopback
-        ),
-        checks=checks,
-        purge=cache.purge,
-        explain=explainer.explain,
-        registry=metrics.registry,
-    )
-
-
-def _breaker_check(target: str, state: State) -> Check:
-    """Reported only: a sidecar that failed for these would take its pod down."""
-    detail = {State.CLOSED: "answering", State.HALF_OPEN: "being tried again", State.OPEN: "not answering"}
-    return Check(target, state is State.CLOSED, detail[state], required=False)
-
-
-def _token_check(tokens: TokenSource) -> Check:
-    try:
-        expires_at = tokens.current().expires_at
-    except Exception as error:  # noqa: BLE001 - whatever keeps a token from being signed is the finding
-        return Check("developer token", ok=False, detail=f"cannot be minted: {error}", required=True)
-    until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(expires_at))
-    return Check("developer token", ok=True, detail=f"valid until {until}", required=True)

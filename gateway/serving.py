@@ -70,6 +70,7 @@ async def serving(
                 api_url = f"unix://{settings.server.unix_socket}"
             else:
                 api_url = await _listen(api, settings.server.host, settings.server.port)
+            gateway.addresses.api, gateway.addresses.ops = api_url, ops_url
             yield Serving(gateway, reloader, api_url, ops_url)
             gateway.api.draining = True
             for site in api.sites:

@@ -7,12 +7,13 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.aiohttp import make_aiohttp_handler
 
-from gateway.model import Id, Kind, User
+from gateway.model import Id, Kind
 from gateway.ops.access import OpsAccess
+from gateway.ops.asking import user_of
 from gateway.ops.health import Checks, ready, verbose
+from gateway.ops.pages import Pages
 
 Purge = Callable[[bytes, Kind | None, Sequence[Id] | None], Awaitable[bool]]
-Explain = Callable[[User, Kind, Id], Awaitable[dict[str, object]]]
 Reload = Callable[[], Awaitable[str | None]]
 
 
@@ -32,13 +33,13 @@ class Ops:
         access: OpsAccess,
         checks: Checks,
         purge: Purge,
-        explain: Explain,
+        pages: Pages,
         registry: CollectorRegistry,
     ) -> None:
         self._access = access
         self._checks = checks
         self._purge = purge
-        self._explain = explain
+        self._pages = pages
         self._registry = registry
 
     def app(self, reload: Reload) -> web.Application:
@@ -50,7 +51,7 @@ class Ops:
                 web.get("/livez", _alive),
                 web.get("/startupz", _alive),
                 web.get("/readyz", self._readyz),
-                web.get("/-/explain", self._explain_id),
+                *self._pages.routes(),
                 web.post("/-/purge", self._purge_user),
                 web.post("/-/reload", self._reloading(reload)),
             ]
@@ -64,15 +65,9 @@ class Ops:
             return web.Response(status=status, text=verbose(checks))
         return web.Response(status=status, text="ready\n" if status == 200 else "not ready\n")
 
-    async def _explain_id(self, request: web.Request) -> web.Response:
-        self._access.require(request)
-        user = _user(request)
-        kind, id_ = _kind_and_id(request)
-        return web.json_response(await self._explain(user, kind, id_))
-
     async def _purge_user(self, request: web.Request) -> web.Response:
         self._access.require(request)
-        user = _user(request)
+        user = user_of(request.headers.getall("Music-User-Token", ()))
         try:
             body = msgspec.json.decode(await request.read() or b"{}", type=PurgeBody)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -98,21 +93,3 @@ class Ops:
 
 async def _alive(_: web.Request) -> web.Response:
     return web.Response(text="ok\n")
-
-
-def _user(request: web.Request) -> User:
-    tokens = request.headers.getall("Music-User-Token", ())
-    if len(tokens) != 1 or not tokens[0].strip():
-        raise web.HTTPBadRequest(text="Name the user: one Music-User-Token header.\n")
-    return User.of(tokens[0].strip())
-
-
-def _kind_and_id(request: web.Request) -> tuple[Kind, Id]:
-    try:
-        kind = Kind(request.query.get("type", Kind.ALBUMS))
-    except ValueError:
-        raise web.HTTPBadRequest(text=f"type must be one of {', '.join(Kind)}.\n") from None
-    id_ = request.query.get("id", "")
-    if not kind.admits(id_):
-        raise web.HTTPBadRequest(text=f"id must be an id of {kind}.\n")
-    return kind, Id(id_)

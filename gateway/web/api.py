@@ -15,6 +15,7 @@ from gateway.ratings.reading import Reader
 from gateway.ratings.writing import Writer
 from gateway.telemetry.logs import RequestLog
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.recent import RecentErrors, read_target
 from gateway.web.bodies import read_parts, read_rating
 from gateway.web.counting import RequestCounts
 from gateway.web.exchange import Exchange
@@ -66,6 +67,7 @@ class Api:
         metrics: Metrics,
         log: FilteringBoundLogger,
         request_log: RequestLog | None,
+        recent: RecentErrors,
         observe: Observe | None = None,
     ) -> None:
         self._reader = reader
@@ -80,6 +82,7 @@ class Api:
         self._log = log
         self._request_log = request_log
         self._observe = observe
+        self._recent = recent
         self.draining = False
         """While True, answers ask callers to close their connections."""
 
@@ -152,6 +155,7 @@ class Api:
             parts, variant = read_parts(body, max_ids=self._max_ids)
         query = self._query(asked, parts, variant, request.headers)
         exchange.ids = sum(len(part.ids) for part in parts)
+        exchange.again = read_target(parts[0].kind, parts[0].ids)
         return _reply(await self._reader.read(query), query, target, exchange)
 
     async def _body(self, request: web.BaseRequest, asked: Asked) -> bytes:
@@ -178,6 +182,8 @@ class Api:
         exchange.status = reply.status
         now = self._clock.monotonic()
         self._counts.count(exchange, now)
+        if exchange.error is not None:
+            self._remember(exchange, exchange.error)
         if self._observe is not None:
             self._observe(exchange, reply)
         if self._request_log is not None and (exchange.cache != Forward.HIT.value or self._sampled()):
@@ -192,6 +198,16 @@ class Api:
             reply.body,
             keep_alive=keep_alive and not self.draining,
             bodiless=exchange.method == "HEAD",
+        )
+
+    def _remember(self, exchange: Exchange, error: GatewayError) -> None:
+        self._recent.add(
+            error,
+            request_id=exchange.request_id,
+            at=self._clock.time(),
+            method=exchange.method,
+            route=exchange.route,
+            again=exchange.again,
         )
 
     def _sampled(self) -> bool:

@@ -21,8 +21,8 @@ class Exchange:
     """What is learnt of one request on its way; no user token ever comes in here."""
 
     __slots__ = (
-        "cache", "error", "ids", "kind", "method", "request_id", "route", "started", "status", "tally",
-        "trace_id", "user",
+        "again", "cache", "error", "ids", "kind", "method", "request_id", "route", "started", "status",
+        "tally", "trace_id", "user",
     )  # fmt: skip
 
     def __init__(self, method: str, headers: Mapping[str, str], started: float) -> None:
@@ -38,6 +38,8 @@ class Exchange:
         self.cache = "none"
         self.status = 0
         self.error: GatewayError | None = None
+        self.again: str | None = None
+        """Path and query of a read that shows whether the error lasts."""
 
     def line(self, now: float) -> RequestLine:
         """The canonical line; `now` in monotonic seconds."""

@@ -22,10 +22,13 @@ from gateway.telemetry.metrics import Metrics
 class Link:
     """A gateway's link to Redis."""
 
-    def __init__(self, tier: RedisShared, listener: Listener, topology: Topology, tasks: Tasks) -> None:
+    def __init__(
+        self, tier: RedisShared, listener: Listener, topology: Topology, since: "_Since", tasks: Tasks
+    ) -> None:
         self.tier = tier
         self._listener = listener
         self._topology = topology
+        self._since = since
         self._tasks = tasks
         self._running = [tasks.spawn("redis backlog", tier.tell_backlog())]
 
@@ -33,6 +36,15 @@ class Link:
     def state(self) -> State:
         """How asking stands: open without a connection, or while the breaker is; the worst node's."""
         return self._topology.state
+
+    @property
+    def state_since(self) -> float:
+        """When `state` became what it is (monotonic seconds)."""
+        return self._since.at
+
+    def hears_news(self, now: float) -> bool:
+        """Whether news from the other gateways is coming in at `now` (monotonic seconds)."""
+        return self._listener.up(now)
 
     def believed_since(self, now: float) -> float:
         """Local entries from before that moment (monotonic seconds) are not believed without asking Redis."""
@@ -50,6 +62,20 @@ class Link:
         for task in self._running:
             task.cancel()
         await asyncio.wait(self._running)
+
+
+class _Since:
+    """Since when a state has been what it is."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._state = State.OPEN
+        self.at = clock.monotonic()
+
+    def tell(self, state: State) -> None:
+        if state is not self._state:
+            self._state = state
+            self.at = self._clock.monotonic()
 
 
 @asynccontextmanager
@@ -71,8 +97,13 @@ async def linked(
     `gateway_id` tells this gateway's news from others'; `on_state` hears `Link.state` at every change of a
     node's. Raises ValueError where the URL is wrong.
     """
-    opener = Opener(parse_url(url), tls)
-    topology: Topology = build_topology(opener, tasks, lambda: on_state(topology.state))
+    since = _Since(clock)
+
+    def changed() -> None:
+        since.tell(topology.state)
+        on_state(topology.state)
+
+    topology: Topology = build_topology(Opener(parse_url(url), tls), tasks, changed)
     async with topology:
         asker = Asker(topology, metrics)
         listener = Listener(
@@ -85,7 +116,7 @@ async def linked(
             metrics=metrics,
         )
         tier = RedisShared(asker, tasks, limits, namespace=namespace, gateway_id=gateway_id)
-        link = Link(tier, listener, topology, tasks)
+        link = Link(tier, listener, topology, since, tasks)
         try:
             yield link
         finally:

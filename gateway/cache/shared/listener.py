@@ -55,6 +55,10 @@ class Listener:
         """See `Continuity`."""
         return self._continuity.believed_since(now)
 
+    def up(self, now: float) -> bool:
+        """Whether news is coming in at `now`."""
+        return self._continuity.up(now)
+
     async def beat(self) -> None:
         """Publish a beat again and again, and show whether it comes back."""
         while True:

@@ -46,6 +46,11 @@ class RedisShared:
         self._backlog = Backlog()
         self._untold = asyncio.Event()
 
+    @property
+    def untold(self) -> int:
+        """Users and kinds of which Redis could not be told something yet."""
+        return len(self._backlog)
+
     async def lookup(self, shelf: Shelf, ids: Sequence[Id]) -> SharedLookup:
         """See `Shared`."""
         try:

@@ -1,0 +1,140 @@
+"""What operators see of a gateway: checks, the status page's sources, and the ops listener with them."""
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.breaker import Breaker, State
+from gateway.cache.tiers import Cache
+from gateway.clock import Clock
+from gateway.ops.access import OpsAccess
+from gateway.ops.health import Check
+from gateway.ops.history import History
+from gateway.ops.pages import Pages
+from gateway.ops.server import Ops
+from gateway.ops.status.collect import Bounds, Sources, breaker_view
+from gateway.ops.status.snapshot import BreakerView, RedisView
+from gateway.ratings.explaining import Explainer
+from gateway.settings import Settings
+from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.recent import RecentErrors
+from gateway.upstream.developer_token import TokenSource
+from gateway.web.api import Api
+
+if TYPE_CHECKING:
+    from gateway.cache.shared.connecting import Link
+
+
+class Addresses:
+    """URLs of the listeners; known once they listen."""
+
+    def __init__(self) -> None:
+        self.api = self.ops = ""
+
+    def __call__(self) -> tuple[str, str]:
+        return self.api, self.ops
+
+
+class Observed(NamedTuple):
+    """The parts that are looked at."""
+
+    settings: Settings
+    api: Api
+    cache: Cache
+    explainer: Explainer
+    tokens: TokenSource
+    breaker: Breaker
+    link: "Link | None"
+    metrics: Metrics
+    recent: RecentErrors
+    history: History
+    addresses: Addresses
+    clock: Clock
+    started_at: float
+    """By the clock's monotonic seconds."""
+
+    def checks(self) -> Sequence[Check]:
+        """The findings of `/readyz`: what is this gateway's own decides, the rest is reported."""
+        draining = self.api.draining
+        found = [
+            Check("accepting", not draining, "draining" if draining else "yes", required=True),
+            _token_check(self.tokens),
+            _reported("apple", self.breaker.state),
+        ]
+        return found if self.link is None else [*found, _reported("redis", self.link.state)]
+
+    def breakers(self) -> Sequence[BreakerView]:
+        now = self.clock.monotonic()
+        apple = breaker_view("apple", self.breaker.state, self.breaker.since or self.started_at, now)
+        if self.link is None:
+            return [apple]
+        return [apple, breaker_view("redis", self.link.state, self.link.state_since, now)]
+
+    def redis(self) -> RedisView | None:
+        if self.link is None:
+            return None
+        now = self.clock.monotonic()
+        return RedisView(
+            address=self.settings.masked()["cache.redis_url"],
+            answering=self.link.state is State.CLOSED,
+            answering_for_seconds=now - self.link.state_since,
+            news=self.link.hears_news(now),
+            news_for_seconds=None,
+            untold_writes=self.link.tier.untold,
+        )
+
+
+def ops_of(observed: Observed) -> Ops:
+    """The ops listener's handlers."""
+    settings, token = observed.settings, observed.settings.ops.token
+    access = OpsAccess(
+        token=None if token is None else token.get_secret_value(), loopback=settings.ops.is_loopback
+    )
+    pages = Pages(access=access, sources=_sources(observed), explain=observed.explainer.explain)
+    return Ops(
+        access=access,
+        checks=observed.checks,
+        purge=observed.cache.purge,
+        pages=pages,
+        registry=observed.metrics.registry,
+    )
+
+
+def _sources(observed: Observed) -> Sources:
+    settings = observed.settings
+    return Sources(
+        metrics=observed.metrics,
+        history=observed.history,
+        recent=observed.recent,
+        clock=observed.clock,
+        started_at=observed.started_at,
+        addresses=observed.addresses,
+        checks=observed.checks,
+        breakers=observed.breakers,
+        redis=observed.redis,
+        upstream_url=settings.apple.base_url,
+        key_id=settings.apple.key_id,
+        bounds=Bounds(
+            max_concurrency=settings.upstream.max_concurrency,
+            local_max_entries=settings.cache.local_max_entries,
+            local_max_bytes=settings.cache.local_max_bytes,
+            local_trust_seconds=settings.cache.local_trust_seconds,
+        ),
+        settings=settings.masked(),
+        settings_from=settings.sources,
+    )
+
+
+def _reported(target: str, state: State) -> Check:
+    """A sidecar whose readiness hung on these would take its pod down."""
+    detail = {State.CLOSED: "answering", State.HALF_OPEN: "being tried again", State.OPEN: "not answering"}
+    return Check(target, state is State.CLOSED, detail[state], required=False)
+
+
+def _token_check(tokens: TokenSource) -> Check:
+    try:
+        expires_at = tokens.current().expires_at
+    except Exception as error:  # noqa: BLE001 - whatever keeps a token from being signed is the finding
+        return Check("developer token", ok=False, detail=f"cannot be minted: {error}", required=True)
+    until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(expires_at))
+    return Check("developer token", ok=True, detail=f"valid until {until}", required=True)

@@ -53,10 +53,11 @@ class _Reference:
             *(each for each in components["parameters"].values() if each["in"] == "header"),
         ]
         return table(
-            ("Header", "Means", "Example"),
+            ("Header", "Is", "Means", "Example"),
             [
                 (
                     el("code", header["name"], id=f"request-{header['name'].lower()}"),
+                    self._type(header.get("schema", {"type": "string"})),
                     markdown.inline(header["description"]),
                     _example(header),
                 )
@@ -211,6 +212,7 @@ class _Reference:
         return join(
             el("h3", name, id=f"object-{name}"),
             el("p", markdown.inline(schema["description"])) if "description" in schema else None,
+            [el("p", "All of ", self._type(base), ", and:") for base in schema.get("allOf", ())],
             table(("Field", "", "Is", "Means"), rows, caption=f"Fields of {name}")
             if rows
             else el("p", self._type(schema)),
@@ -229,17 +231,14 @@ class _Reference:
                 return join(*_separated((el("code", value) for value in values), ", "))
             case {"anyOf": choices}:
                 return join(*_separated(map(self._type, choices), " or "))
-            case {"allOf": [base]}:
-                return join(self._type(base), " and more")
             case {"type": "array", "items": items}:
                 return join("list of ", self._type(items))
             case {"type": "integer", "minimum": least, "maximum": most}:
                 return join(f"whole number, {least:,} to {most:,}")
             case {"type": "string", "pattern": pattern}:
                 return el("code", pattern)
-            case {"type": type_}:
-                return join({"integer": "whole number", "string": "text"}.get(type_, type_))
-        return join("anything")
+            case _:
+                return join({"integer": "whole number", "string": "text"}.get(schema["type"], schema["type"]))
 
     def _resolved(self, part: Json) -> Json:
         if "$ref" not in part:

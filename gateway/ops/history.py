@@ -137,14 +137,10 @@ def quantile(buckets: Counts, share: float) -> float | None:
     rank = share * cumulative[-1][1]
     lower = below = 0.0
     for bound, count in cumulative:
-        if count >= rank and count > below:
-            return (
-                lower if bound == float("inf") else lower + (bound - lower) * (rank - below) / (count - below)
-            )
-        if bound != float("inf"):
-            lower = bound
-        below = count
-    return lower
+        if count >= rank:
+            break
+        lower, below = bound, count
+    return lower if bound == float("inf") else lower + (bound - lower) * (rank - below) / (count - below)
 
 
 def _sum(metric: MetricWrapperBase, suffix: str, names: Sequence[str], **where: str) -> Counts:

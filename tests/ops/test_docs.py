@@ -54,3 +54,7 @@ def test_an_operation_without_credentials_asks_for_none():
 def test_the_vocabulary_of_cache_status_is_on_the_page():
     for word in ("fwd=bypass", "fwd=method", "fwd=stale", "fwd=request", "fwd=partial", "fwd=miss", "hit"):
         assert re.search(rf"^{word}$|{word}\n", PAGE.text, re.MULTILINE)
+
+
+def test_what_a_header_may_be_is_shown():
+    assert "X-Request-Timeout-Mswhole number, 1 to 600,000" in PAGE.text

@@ -62,6 +62,13 @@ def test_a_finding_leads_to_its_section_of_the_runbook():
     assert "/runbook#ratingsgatewayrediserrors" in Document(render(samples.without_redis())).values("href")
 
 
+def test_a_finding_without_a_section_leads_nowhere():
+    full = replace(samples.healthy(), local=replace(samples.healthy().local, evictions=7))
+    document = Document(render(full))
+    assert "7 entries left it" in document.text
+    assert not [href for href in document.values("href") if href.startswith("/runbook#")]
+
+
 def test_an_expired_token_is_told_in_the_past():
     assert "expired 3 min 20 s ago (2026-05-28 20:23:20 UTC)" in shown(samples.with_expired_token())
 
@@ -76,6 +83,12 @@ def test_charts_are_told_in_words_too():
 
 def test_a_chart_without_data_says_so():
     assert shown(samples.just_started()).count("Nothing to show yet") == 4
+
+
+def test_a_line_without_data_is_told_from_one_that_has_some():
+    deaf = tuple(replace(point, local_ratio=None) for point in samples.course())
+    source = render(replace(samples.healthy(), course=deaf))
+    assert "this process: -." in source
 
 
 def test_a_gap_in_the_data_is_a_gap_in_the_line():

@@ -19,6 +19,7 @@ FORMAT = 1
 UNRATED, LIKED, DISLIKED, JSON, UNSETTLED = range(5)
 HOLD = 128
 PLAIN_BYTES = 7
+_HELD_BYTES = 12
 _UNSETTLED_BYTES = 16
 _VALUES = {LIKED: 1, DISLIKED: -1}
 PLAIN_FORMS: dict[Kind, tuple[bytes, ...]] = {
@@ -54,6 +55,8 @@ def decode(kind: Kind, id_: Id, data: bytes) -> Cell:
     """
     if data[0] != FORMAT:
         return None
+    if len(data) < _least_bytes(data[1]):
+        raise ValueError("a cell cut short")
     if data[1] == UNSETTLED:
         rest = data[_UNSETTLED_BYTES:]
         before = decode(kind, id_, rest) if rest else None
@@ -67,12 +70,22 @@ def decode(kind: Kind, id_: Id, data: bytes) -> Cell:
     held = bool(data[1] & HOLD)
     fetched_at = int.from_bytes(data[2:7]) / TICKS
     held_until = int.from_bytes(data[7:12]) / TICKS if held else None
-    return Rated(_resource(kind, id_, data[1] & ~HOLD, data[12 if held else 7 :]), fetched_at, held_until)
+    return Rated(
+        _resource(kind, id_, data[1] & ~HOLD, data[_HELD_BYTES if held else PLAIN_BYTES :]),
+        fetched_at,
+        held_until,
+    )
+
+
+def _least_bytes(code: int) -> int:
+    if code == UNSETTLED:
+        return _UNSETTLED_BYTES
+    return _HELD_BYTES if code & HOLD else PLAIN_BYTES
 
 
 def _resource(kind: Kind, id_: Id, code: int, rest: bytes) -> Resource:
     if code == JSON:
         return rest
-    if rest:
-        raise ValueError("a plain cell with a tail")
+    if rest or code not in {UNRATED, *_VALUES}:
+        raise ValueError("a plain cell of no known content, or with a tail")
     return None if code == UNRATED else plain_resource(kind, id_, _VALUES[code])

@@ -13,6 +13,7 @@ from hashlib import blake2b
 import msgspec
 
 from gateway.cache.rule import Mark
+from gateway.cache.shared.failures import Failed, FailureKind
 from gateway.model import PLAIN, Kind, Variant
 
 META = "."
@@ -64,10 +65,10 @@ def owner_tag(user_key: bytes, kind: Kind, variant: Variant = PLAIN) -> bytes:
 
 
 def read_meta(field: bytes) -> Meta:
-    """Meta behind the tag. Raises ValueError where it is malformed."""
+    """Meta behind the tag. Raises Failed where there is no version, ValueError where the rest is none."""
     version, *rest = field[TAG_BYTES:].split(b" ")
     if not version.isdigit():
-        raise ValueError("a hash without a version")
+        raise Failed(FailureKind.OWNER)
     if not rest:
         return Meta(version)
     stamp, at, until, *variants = rest

@@ -79,6 +79,8 @@ class Lookups:
                 for hash_ in hashes:
                     self._tasks.spawn("redis disown", self._disown(hash_))
             raise Failed(kind) from error
+        if reading.spoiled:
+            self._asker.count(Failed(FailureKind.PROTOCOL))
         if reading.expired:
             self._tasks.spawn("redis sweep", self._sweep(hashes[-1], reading.expired))
         return reading

@@ -37,6 +37,9 @@ class Reading(msgspec.Struct):
     held: dict[Id, Resource] = {}
     marks: dict[Id, bytes] = {}
     expired: list[Id] = []
+    """What is to be dropped: past its lifetime, or no cell at all."""
+    spoiled: bool = False
+    """Whether there was such a one."""
 
     def outcome(self, variant: bytes | None = None) -> SharedLookup:
         """What was read, of the plain shelf or of the variant with that name in the meta."""
@@ -91,7 +94,12 @@ class Reading(msgspec.Struct):
             self._read_cell(id_, cell, mark)
 
     def _read_cell(self, id_: Id, data: bytes, mark: Mark | None) -> None:
-        cell = rule.standing(decode(self.kind, id_, data), self.now)
+        try:
+            cell = rule.standing(decode(self.kind, id_, data), self.now)
+        except (ValueError, LookupError):
+            self.spoiled = True
+            self.expired.append(id_)
+            return
         promised = rule.held(cell, self.now)
         rated = promised or cell
         if rated is None:

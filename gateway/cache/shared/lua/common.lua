@@ -28,7 +28,9 @@ end
 -- Cells; false where there is none.
 
 local function known(cell)
-  return cell and string.byte(cell, 1) == FORMAT and cell
+  if not cell or #cell < 7 or string.byte(cell, 1) ~= FORMAT then return false end
+  local code = string.byte(cell, 2)
+  return #cell >= (code == UNSETTLED and 16 or code >= HOLD and 12 or 7) and cell
 end
 
 local function is_unsettled(cell)
@@ -36,7 +38,7 @@ local function is_unsettled(cell)
 end
 
 local function nested(cell)
-  return #cell > 16 and string.sub(cell, 17)
+  return known(string.sub(cell, 17))
 end
 
 local function standing(cell)
@@ -81,8 +83,8 @@ local function open(key, tag)
   end
   local words = {}
   for word in string.gmatch(string.sub(field, TAG_BYTES + 1), '%S+') do words[#words + 1] = word end
-  meta.version = tonumber(words[1])
-  meta.stamp, meta.at, meta.till = tonumber(words[2] or 0), tonumber(words[3] or 0), tonumber(words[4] or 0)
+  local function number(word) return tonumber(word or 0) or 0 end
+  meta.version, meta.stamp, meta.at, meta.till = number(words[1]), number(words[2]), number(words[3]), number(words[4])
   for i = 5, #words do meta.variants[#meta.variants + 1] = words[i] end
   return meta
 end

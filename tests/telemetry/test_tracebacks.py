@@ -1,0 +1,57 @@
+"""What a bug's line shows: where it happened, and none of the secrets that stood nearby."""
+
+import io
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+from rich.pretty import pretty_repr
+
+from gateway.model import User
+from gateway.telemetry.logs import configure, logger
+
+TOKEN = "a-user-token-that-nobody-may-read"
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    handlers = logging.getLogger().handlers[:]
+    yield
+    structlog.reset_defaults()
+    logging.getLogger().handlers[:] = handlers
+
+
+class Output(io.TextIOWrapper):
+    def __init__(self) -> None:
+        super().__init__(io.BytesIO(), write_through=True)
+
+    def said(self) -> str:
+        assert isinstance(self.buffer, io.BytesIO)
+        return self.buffer.getvalue().decode()
+
+
+def fail(user: User) -> None:
+    local = user.token
+    raise KeyError(len(local))
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_a_traceback_names_the_place_and_no_local_variable(form, monkeypatch):
+    output = Output()
+    monkeypatch.setattr("sys.stdout", output)
+    configure(level="info", format_=form)
+    try:
+        fail(User.of(TOKEN))
+    except KeyError:
+        logger().exception("bug")
+    assert "KeyError" in output.said()
+    assert "fail" in output.said()
+    assert TOKEN not in output.said()
+
+
+def test_a_user_shows_no_token_however_it_is_shown():
+    user = User.of(TOKEN)
+    for shown in (repr(user), str(user), f"{user}", pretty_repr(user), pretty_repr([user])):
+        assert user.label in shown
+        assert TOKEN not in shown

@@ -1,5 +1,6 @@
 """Request rate, CPU time and latency of each way to an answer of 25 ids, in interleaved rounds."""
 
+import time
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -15,6 +16,7 @@ from tests.bench.wrk import CALLERS, Load
 
 PACED_RATE = 400
 PACED_MISS_RATE = 100
+SETTLE_SECONDS = 0.3
 
 
 class Slot(msgspec.Struct, frozen=True):
@@ -61,6 +63,7 @@ def _slot(built: Roads, road: Road, seconds: int) -> Slot:
 def _paced(built: Roads, road: Road, seconds: float) -> list[float]:
     """Latencies at a steady pace that troubles nobody."""
     built.prepare(road)
+    time.sleep(SETTLE_SECONDS)
     asks = built.asks
     rate = PACED_MISS_RATE if road.asks_apple else PACED_RATE
 

@@ -35,12 +35,12 @@ QUICK = Plan(
     mode="quick",
     rounds=3,
     round_seconds=1,
-    paced_seconds=1.0,
-    shape=Shape(seconds=8.0, users=60, sessions_per_second=4.0, fresh_seconds=8),
+    paced_seconds=0.8,
+    shape=Shape(seconds=6.0, users=50, sessions_per_second=5.0, fresh_seconds=6),
     size_repeats=3,
     beside_seconds=2.0,
     shared_ratings=20_000,
-    local_entries=20_000,
+    local_entries=60_000,
     starts=3,
 )
 FULL = Plan(

@@ -62,7 +62,7 @@ class ShelfRead:
         if self.plan.refresh:
             refresher.refresh(self._shelf, self.plan.refresh, consulted.ticket)
         if self.plan.left and directives.only_if_cached:
-            self._settle(dict.fromkeys(self.plan.left, _NOT_CACHED))
+            self._settle(dict.fromkeys(self.plan.left, not_cached()))
         elif self.plan.left:
             self._settle(await self._fetch(consulted.ticket))
 
@@ -101,4 +101,6 @@ class ShelfRead:
         return overlay(self._held[id_], resource) if id_ in self._held else resource
 
 
-_NOT_CACHED = Refused(504, "50400", "Gateway Timeout", "Not cached, and only-if-cached forbids asking Apple.")
+def not_cached() -> Refused:
+    """What becomes of a request that must not go on to Apple, and would have to."""
+    return Refused(504, "50400", "Gateway Timeout", "Not cached, and only-if-cached forbids asking Apple.")

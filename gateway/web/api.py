@@ -132,7 +132,7 @@ class Api:
         exchange.kind = target.kind
         self._check_caller(headers)
         if target.refusal is not None:
-            raise target.refusal
+            raise target.refusal.anew()
         user = read_user(headers)
         exchange.user = user.label
         timeout = read_timeout(headers)

@@ -12,6 +12,7 @@ from gateway.errors import GatewayError
 from gateway.model import User, Variant
 from gateway.ratings.query import Answer, Forward, Part, Query
 from gateway.ratings.reading import Reader
+from gateway.ratings.shelf_read import not_cached
 from gateway.ratings.writing import Writer
 from gateway.telemetry.logs import RequestLog
 from gateway.telemetry.metrics import Metrics
@@ -165,6 +166,8 @@ class Api:
         target, user, deadline = asked
         if target.bypass:
             forward, exchange.cache = Forward.BYPASS, "bypass"
+            if read_directives(request.headers).only_if_cached:
+                raise not_cached()
             sending = self._writer.bypass(user, target.path, target.query, deadline)
         else:
             forward, exchange.ids = Forward.METHOD, 1

@@ -40,7 +40,7 @@ class Plan:
         self.whole: Whole | None = None
         """The answer to all ids, where one tier had it whole; nothing is served one by one then."""
         self.overruled = directives.no_cache
-        """Whether a request directive keeps an entry that would have been a hit from being one."""
+        """Whether a request directive keeps an entry from being served that would else be served at once."""
 
     def hold(self, held: Mapping[Id, Entry], *, shared: bool) -> Findings:
         """Values within their write's hold answer whatever the directives say."""
@@ -94,12 +94,17 @@ class Plan:
         left = []
         for id_ in self.left:
             candidate = self._candidates.get(id_)
-            if candidate is None or not stale_allowed or not self._served_stale(candidate):
+            if candidate is None or not stale_allowed:
+                left.append(id_)
+                continue
+            revalidated = candidate.usability is Usability.REVALIDATE
+            if not self._served_stale(candidate):
+                self.overruled |= revalidated
                 left.append(id_)
                 continue
             self._serve(id_, candidate.entry, shared=candidate.shared)
             self.tally.stale += 1
-            if candidate.usability is Usability.REVALIDATE and not self._directives.only_if_cached:
+            if revalidated and not self._directives.only_if_cached:
                 self.refresh.append(id_)
         self.left = left
 

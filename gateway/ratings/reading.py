@@ -127,18 +127,18 @@ def merge(query: Query, reads: Sequence[ShelfRead], calls: int, now: float) -> A
         forward,
         age=0.0 if oldest == math.inf else now - oldest,
         ttl=0.0 if soonest == math.inf else soonest - now,
-        stored=not query.directives.no_store,
+        stored=any(read.stored for read in reads),
         failures=tuple(failures),
         upstream_status=None if stood_in_for is None else stood_in_for.received_status,
     )
 
 
 def _forward(reads: Sequence[ShelfRead], tally: Tally) -> Forward:
-    if any(not read.admitted and read.fetched for read in reads):
+    if any(not read.admitted and read.forwarded for read in reads):
         return Forward.BYPASS
     if any(read.stood_in_for is not None for read in reads):
         return Forward.STALE
-    if not tally.upstream:
+    if not any(read.forwarded for read in reads):
         return Forward.HIT
     if any(read.plan.overruled for read in reads):
         return Forward.REQUEST

@@ -45,6 +45,9 @@ class ShelfRead:
         """The first failure of Apple's that stale entries stand in for."""
         self.admitted = True
         """False for a variant over the bound: answered, not kept."""
+        self.forwarded = False
+        """Whether anything had to be asked of Apple, in vain or not."""
+        self.stored = False
 
     async def run(self) -> None:
         cache, _, quarantine, refresher, shadow = self._sources
@@ -64,15 +67,18 @@ class ShelfRead:
         if self.plan.left and directives.only_if_cached:
             self._settle(dict.fromkeys(self.plan.left, not_cached()))
         elif self.plan.left:
-            self._settle(await self._fetch(consulted.ticket))
+            self.forwarded = True
+            keep = self.admitted and not directives.no_store
+            self._settle(await self._fetch(consulted.ticket, keep=keep))
+            self.stored = keep and not self.fetched.keys() <= consulted.ticket.unsettled
 
-    async def _fetch(self, ticket: Ticket) -> Mapping[Id, Resource | GatewayError]:
+    async def _fetch(self, ticket: Ticket, *, keep: bool) -> Mapping[Id, Resource | GatewayError]:
         waiter = self._sources.flights.join(
             self._shelf,
             self.plan.left,
             ticket=ticket,
             marks=ticket.marks,
-            keep=self.admitted and not self._query.directives.no_store,
+            keep=keep,
             lane=Lane.FOREGROUND,
             party=self._party,
         )
@@ -85,10 +91,14 @@ class ShelfRead:
         return {id_: waiter.outcomes.get(id_, late) for id_ in self.plan.left}
 
     def _settle(self, outcomes: Mapping[Id, Resource | GatewayError]) -> None:
+        # A short wait may end before the refusal is heard.
+        refused = self._sources.quarantine.active(self._shelf.user.key, self.plan.now)
         for id_, outcome in outcomes.items():
             if not isinstance(outcome, GatewayError):
                 self.fetched[id_] = outcome
-            elif isinstance(outcome, UpstreamError) and outcome.stale_allowed and self.plan.stand_in(id_):
+            elif refused or not isinstance(outcome, UpstreamError) or not outcome.stale_allowed:
+                self.failed[id_] = outcome
+            elif self.plan.stand_in(id_):
                 self.stood_in_for = self.stood_in_for or outcome
             else:
                 self.failed[id_] = outcome

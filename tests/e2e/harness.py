@@ -123,7 +123,7 @@ def environment(sandbox: Sandbox, **settings: object) -> dict[str, str]:
 
 @asynccontextmanager
 async def gateway_on(
-    sandbox: Sandbox, *, clock: ShiftedClock | None = None, **settings: object
+    sandbox: Sandbox, clock: ShiftedClock | None = None, /, **settings: object
 ) -> AsyncIterator[Caller]:
     """A gateway with these settings besides the defaults, on a clock that the test may shift."""
     clock = clock or ShiftedClock()

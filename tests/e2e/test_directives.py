@@ -1,0 +1,370 @@
+"""What a request may ask of the cache, per id: Cache-Control, Prefer, X-Request-Timeout-Ms."""
+
+import asyncio
+import gc
+import time
+
+import pytest
+
+from gateway.model import Kind
+from gateway.sandbox import ADA, Lag, Latency, Reply, Where
+from gateway.web.exchange import Exchange
+from tests.e2e.harness import ROOT, gateway_on
+
+ONE = "1138988512"
+TWO = "475655712"
+THREE = "700000001"
+LENIENT = {"Prefer": "handling=lenient"}
+NO_CACHE = {"Cache-Control": "no-cache"}
+ONLY_IF_CACHED = {"Cache-Control": "only-if-cached"}
+FRESH = 300
+REVALIDATED = 300
+
+
+def control(directives: str) -> dict[str, str]:
+    return {"Cache-Control": directives}
+
+
+def asked(sandbox):
+    return [sorted(call.ids) for call in sandbox.calls]
+
+
+async def warmed(gateway, *ids, age=0.0):
+    await gateway.get("albums", ids or [ONE])
+    gateway.clock.shift += age
+
+
+async def test_no_cache_asks_apple_and_keeps_what_it_says(gateway, sandbox):
+    await warmed(gateway)
+    sandbox.rate(ADA, Kind.ALBUMS, ONE, -1)
+    reply = await gateway.get("albums", [ONE], headers=NO_CACHE)
+    assert (reply.values, reply.cache) == ({ONE: -1}, "fwd=request; stored")
+    assert reply.headers["Age"] == "0"
+    after = await gateway.get("albums", [ONE])
+    assert (after.values, after.cache) == ({ONE: -1}, "hit")
+
+
+async def test_no_cache_asks_for_every_id_whether_cached_or_not(gateway, sandbox):
+    await warmed(gateway)
+    reply = await gateway.get("albums", [ONE, TWO], headers=NO_CACHE)
+    assert (reply.cache, reply.counts["upstream"]) == ("fwd=request; stored", 2)
+    assert asked(sandbox) == [[ONE], sorted([ONE, TWO])]
+
+
+async def test_no_cache_takes_no_stale_answer_of_any_kind(sandbox):
+    async with gateway_on(sandbox, upstream__attempts=1) as caller:
+        await warmed(caller, age=FRESH + 1)
+        sandbox.faults.add(Reply(500))
+        reply = await caller.get("albums", [ONE], headers=NO_CACHE)
+        assert (reply.status, reply.code) == (500, "50000")
+
+
+async def test_no_cache_does_not_outrank_a_hold(gateway, sandbox):
+    sandbox.faults.add(Lag(60), where=Where(method="PUT"))
+    await gateway.rate("albums", ONE, -1)
+    reply = await gateway.get("albums", [ONE, TWO], headers=NO_CACHE)
+    assert reply.values == {ONE: -1, TWO: 1}
+    assert asked(sandbox)[1:] == [[TWO]]
+
+
+async def test_max_age_refetches_what_is_older_and_only_that(gateway, sandbox):
+    await warmed(gateway, age=20)
+    await warmed(gateway, TWO, age=20)
+    reply = await gateway.get("albums", [ONE, TWO, THREE], headers=control("max-age=30"))
+    assert asked(sandbox)[2:] == [sorted([ONE, THREE])]
+    assert reply.cache == "fwd=request; stored"
+    assert reply.counts == {"local": 1, "shared": 0, "upstream": 2, "stale": 0}
+    assert reply.headers["Age"] == "20"
+
+
+async def test_a_max_age_that_everything_meets_is_a_hit(gateway, sandbox):
+    await warmed(gateway, age=20)
+    assert (await gateway.get("albums", [ONE], headers=control("max-age=30"))).cache == "hit"
+    assert sandbox.calls.total == 1
+
+
+async def test_a_miss_under_max_age_is_just_a_miss(gateway):
+    assert (await gateway.get("albums", [ONE], headers=control("max-age=30"))).cache == "fwd=miss; stored"
+
+
+async def test_max_age_wants_no_revalidation_behind_the_answer(gateway, sandbox):
+    await warmed(gateway, age=FRESH + 1)
+    sandbox.rate(ADA, Kind.ALBUMS, ONE, -1)
+    reply = await gateway.get("albums", [ONE], headers=control("max-age=3600"))
+    assert (reply.values, reply.cache) == ({ONE: -1}, "fwd=request; stored")
+
+
+async def test_max_age_still_takes_a_stale_answer_where_apple_fails(sandbox):
+    async with gateway_on(sandbox, upstream__attempts=1) as caller:
+        await warmed(caller, age=FRESH + 1)
+        sandbox.faults.add(Reply(500))
+        reply = await caller.get("albums", [ONE], headers=control("max-age=0"))
+        assert (reply.status, reply.cache) == (200, "fwd=stale; fwd-status=500")
+
+
+async def test_max_stale_takes_any_stale_entry_without_asking(sandbox):
+    async with gateway_on(sandbox, cache__stale_while_revalidate_seconds=0) as caller:
+        await warmed(caller, age=FRESH + 5000)
+        reply = await caller.get("albums", [ONE], headers=control("max-stale"))
+        assert (reply.status, reply.cache, reply.counts["stale"]) == (200, "hit", 1)
+        assert "ttl=-5001" in reply.headers["Cache-Status"]
+        assert sandbox.calls.total == 1
+
+
+async def test_max_stale_bounds_how_stale_an_answer_may_be(sandbox):
+    async with gateway_on(sandbox, cache__stale_while_revalidate_seconds=0) as caller:
+        await warmed(caller, age=FRESH + 20)
+        enough = await caller.get("albums", [ONE], headers=control("max-stale=30"))
+        assert (enough.cache, sandbox.calls.total) == ("hit", 1)
+        too_little = await caller.get("albums", [ONE], headers=control("max-stale=10"))
+        assert (too_little.cache, sandbox.calls.total) == ("fwd=miss; stored", 2)
+
+
+async def test_max_stale_bounds_revalidation_too(gateway, sandbox):
+    await warmed(gateway, age=FRESH + 20)
+    sandbox.rate(ADA, Kind.ALBUMS, ONE, -1)
+    reply = await gateway.get("albums", [ONE], headers=control("max-stale=10"))
+    assert (reply.values, reply.cache) == ({ONE: -1}, "fwd=request; stored")
+
+
+async def test_no_store_is_answered_from_the_cache_and_stores_nothing(gateway, sandbox):
+    await warmed(gateway)
+    hit = await gateway.get("albums", [ONE], headers=control("no-store"))
+    assert (hit.cache, sandbox.calls.total) == ("hit", 1)
+    for _ in range(2):
+        reply = await gateway.get("albums", [TWO], headers=control("no-store"))
+        assert (reply.values, reply.cache) == ({TWO: 1}, "fwd=miss")
+    assert sandbox.calls.total == 3
+
+
+async def test_what_somebody_else_wants_stored_is_stored_though_a_no_store_began_its_fetch(gateway, sandbox):
+    hold = sandbox.hold()
+    first = asyncio.ensure_future(gateway.get("albums", [ONE], headers=control("no-store")))
+    await hold.reached()
+    second = asyncio.ensure_future(gateway.get("albums", [ONE, TWO]))
+    await hold.reached(2)
+    hold.release()
+    await asyncio.gather(first, second)
+    assert (await gateway.get("albums", [ONE])).cache == "hit"
+    assert asked(sandbox) == [[ONE], [TWO]]
+
+
+async def test_only_if_cached_answers_what_is_cached_and_504_where_something_is_missing(gateway, sandbox):
+    await warmed(gateway)
+    known = await gateway.get("albums", [ONE], headers=ONLY_IF_CACHED)
+    missing = await gateway.get("albums", [ONE, TWO], headers=ONLY_IF_CACHED)
+    assert (known.status, known.cache) == (200, "hit")
+    assert (missing.status, missing.code) == (504, "50400")
+    assert "Proxy-Status" not in missing.headers
+    assert sandbox.calls.total == 1
+
+
+async def test_only_if_cached_takes_what_may_be_revalidated_and_asks_nobody(gateway, sandbox):
+    await warmed(gateway, age=FRESH + 1)
+    assert (await gateway.get("albums", [ONE], headers=ONLY_IF_CACHED)).cache == "hit"
+    gateway.clock.shift += REVALIDATED
+    assert (await gateway.get("albums", [ONE], headers=ONLY_IF_CACHED)).status == 504
+    assert sandbox.calls.total == 1
+
+
+async def test_only_if_cached_with_leniency_names_what_is_missing(gateway, sandbox):
+    await warmed(gateway)
+    reply = await gateway.get("albums", [ONE, TWO], headers=ONLY_IF_CACHED | LENIENT)
+    assert (reply.status, reply.values) == (200, {ONE: 1})
+    assert [error["meta"]["id"] for error in reply.json["errors"]] == [TWO]
+    assert sandbox.calls.total == 1
+
+
+async def test_only_if_cached_keeps_a_bypass_from_apple_too(gateway, sandbox):
+    reply = await gateway.ask("GET", f"{ROOT}/albums?ids={ONE}&new=1", headers=ONLY_IF_CACHED)
+    assert (reply.status, reply.code, sandbox.calls.total) == (504, "50400", 0)
+
+
+@pytest.mark.parametrize("given", ["", "max-age=soon", "max-age=-1", "max-age", "immutable", "max-stale=x"])
+async def test_a_directive_that_makes_no_sense_says_nothing(gateway, sandbox, given):
+    await warmed(gateway, age=20)
+    assert (await gateway.get("albums", [ONE], headers=control(given))).cache == "hit"
+    assert sandbox.calls.total == 1
+
+
+@pytest.mark.parametrize("given", ["No-Cache", "foo=1, no-cache", 'private="a", no-cache', "max-age=0"])
+async def test_directives_are_read_as_http_writes_them(gateway, sandbox, given):
+    await warmed(gateway, age=20)
+    assert (await gateway.get("albums", [ONE], headers=control(given))).cache == "fwd=request; stored"
+
+
+async def test_a_lenient_request_gets_what_is_known_and_an_error_for_each_other_id(sandbox):
+    async with gateway_on(sandbox, upstream__attempts=1) as caller:
+        await warmed(caller, ONE)
+        sandbox.faults.add(Reply(503))
+        reply = await caller.get("albums", [TWO, ONE, 5], headers=LENIENT)
+        assert (reply.status, reply.values) == (200, {ONE: 1})
+        assert reply.headers["Preference-Applied"] == "handling=lenient"
+        assert [error["meta"] for error in reply.json["errors"]] == [
+            {"type": "albums", "id": TWO},
+            {"type": "albums", "id": "5"},
+        ]
+        for error in reply.json["errors"]:
+            assert (error["status"], error["code"]) == ("503", "50300")
+            assert error["source"] == {"parameter": "ids"}
+            assert len(error["id"]) == 26
+            assert error["title"]
+
+
+async def test_a_lenient_answer_tells_what_had_to_be_fetched_in_vain(sandbox):
+    async with gateway_on(sandbox, upstream__attempts=1) as caller:
+        await warmed(caller, ONE)
+        sandbox.faults.add(Reply(503))
+        some = await caller.get("albums", [ONE, TWO], headers=LENIENT)
+        none = await caller.get("albums", [TWO], headers=LENIENT)
+        assert (some.cache, some.counts["local"], some.counts["upstream"]) == ("fwd=partial", 1, 0)
+        assert (none.cache, none.json["data"]) == ("fwd=miss", [])
+
+
+async def test_a_lenient_answer_stores_what_came(sandbox):
+    async with gateway_on(sandbox, upstream__attempts=1, upstream__max_ids_per_call=1) as caller:
+        sandbox.faults.poison(TWO)
+        reply = await caller.get("albums", [ONE, TWO], headers=LENIENT)
+        assert (reply.values, reply.cache) == ({ONE: 1}, "fwd=miss; stored")
+        assert (await caller.get("albums", [ONE])).cache == "hit"
+
+
+async def test_leniency_reaches_over_the_types_of_one_body(sandbox):
+    async with gateway_on(sandbox, upstream__attempts=1) as caller:
+        sandbox.faults.add(Reply(500), where=Where(kind=Kind.SONGS))
+        body = {"ids": {"songs": ["900000001"], "albums": [ONE]}}
+        strict = await caller.ask("POST", ROOT, body=body)
+        lenient = await caller.ask("POST", ROOT, body=body, headers=LENIENT)
+        assert (strict.status, strict.code) == (500, "50000")
+        assert lenient.values == {ONE: 1}
+        assert [error["meta"] for error in lenient.json["errors"]] == [{"type": "songs", "id": "900000001"}]
+
+
+async def test_without_leniency_the_first_failed_id_in_the_order_asked_speaks_for_all(sandbox):
+    async with gateway_on(sandbox, upstream__attempts=1, upstream__max_ids_per_call=1) as caller:
+        sandbox.faults.add(Reply(502), where=Where(id=TWO))
+        sandbox.faults.add(Reply(503), where=Where(id=THREE))
+        forth = await caller.get("albums", [ONE, TWO, THREE])
+        back = await caller.get("albums", [THREE, TWO, ONE])
+        assert (forth.status, back.status) == (502, 503)
+        assert (await caller.get("albums", [ONE])).cache == "hit"
+
+
+@pytest.mark.parametrize(
+    "preference", ["handling=lenient", "respond-async, handling=lenient", 'Handling="lenient"; x=1']
+)
+async def test_the_preference_is_read_as_rfc_7240_writes_it(gateway, preference):
+    reply = await gateway.get("albums", [ONE], headers={"Prefer": preference})
+    assert reply.headers["Preference-Applied"] == "handling=lenient"
+
+
+@pytest.mark.parametrize("preference", ["handling=strict", "lenient", "handling=lenient2"])
+async def test_other_preferences_make_nothing_lenient(sandbox, preference):
+    async with gateway_on(sandbox, upstream__attempts=1) as caller:
+        sandbox.faults.add(Reply(500))
+        reply = await caller.get("albums", [ONE], headers={"Prefer": preference})
+        assert reply.status == 500
+        assert "Preference-Applied" not in reply.headers
+
+
+@pytest.mark.parametrize("form", ["many", "one", "several", "lenient", "bypass", "write"])
+async def test_a_caller_with_300_ms_gets_its_504_within_350(gateway, sandbox, form):
+    sandbox.hold()
+    headers = {"X-Request-Timeout-Ms": "300"}
+    asking = {
+        "many": lambda: gateway.get("albums", [ONE], headers=headers),
+        "one": lambda: gateway.one("albums", ONE, headers=headers),
+        "several": lambda: gateway.ask("POST", ROOT, body={"ids": {"albums": [ONE]}}, headers=headers),
+        "lenient": lambda: gateway.get("albums", [ONE], headers=headers | LENIENT),
+        "bypass": lambda: gateway.ask("GET", f"{ROOT}/albums?ids={ONE}&new=1", headers=headers),
+        "write": lambda: gateway.rate("albums", ONE, 1, headers=headers),
+    }[form]
+    reply, seconds = await best_of_three(asking)
+    assert 0.3 <= seconds <= 0.35
+    if form == "lenient":
+        assert (reply.status, reply.code) == (200, "50400")
+    else:
+        assert (reply.status, reply.code) == (504, "50400")
+        assert reply.headers["Proxy-Status"] == "ratings-gateway; error=http_response_timeout"
+
+
+async def test_a_caller_with_300_ms_gets_its_answer_where_apple_is_in_time(gateway, sandbox):
+    sandbox.faults.add(Latency(0.1))
+    reply = await gateway.get("albums", [ONE], headers={"X-Request-Timeout-Ms": "2000"})
+    assert (reply.status, reply.values) == (200, {ONE: 1})
+
+
+async def test_past_a_callers_time_a_stale_entry_is_served(sandbox):
+    async with gateway_on(sandbox, cache__stale_while_revalidate_seconds=0) as caller:
+        await warmed(caller, age=FRESH + 1)
+        sandbox.hold()
+        reply, seconds = await best_of_three(
+            lambda: caller.get("albums", [ONE], headers={"X-Request-Timeout-Ms": "300"})
+        )
+        assert (reply.status, reply.values, reply.cache) == (200, {ONE: 1}, "fwd=stale")
+        assert 0.3 <= seconds <= 0.35
+
+
+async def test_what_landed_in_time_is_served_beside_a_504_for_the_rest(sandbox):
+    async with gateway_on(sandbox, upstream__max_ids_per_call=1) as caller:
+        sandbox.hold(Where(id=TWO))
+        headers = {"X-Request-Timeout-Ms": "1000"} | LENIENT
+        reply = await caller.get("albums", [ONE, TWO], headers=headers)
+        assert reply.values == {ONE: 1}
+        assert [(error["meta"]["id"], error["code"]) for error in reply.json["errors"]] == [(TWO, "50400")]
+
+
+async def test_a_fetch_outlives_the_caller_whose_time_is_up_and_fills_the_cache(gateway, sandbox):
+    hold = sandbox.hold()
+    reply = await gateway.get("albums", [ONE], headers={"X-Request-Timeout-Ms": "50"})
+    hold.release()
+    await sandbox.calls.until_ended(1)
+    after = await gateway.get("albums", [ONE])
+    assert (reply.status, after.values, sandbox.calls.total) == (504, {ONE: 1}, 1)
+
+
+async def test_one_callers_short_time_shortens_nobody_elses(gateway, sandbox):
+    hold = sandbox.hold()
+    short = asyncio.ensure_future(gateway.get("albums", [ONE], headers={"X-Request-Timeout-Ms": "50"}))
+    await hold.reached()
+    long = asyncio.ensure_future(gateway.get("albums", [ONE]))
+    assert (await short).status == 504
+    hold.release()
+    assert (await long).values == {ONE: 1}
+    assert sandbox.calls.total == 1
+
+
+async def test_where_the_request_names_no_time_the_setting_does(sandbox):
+    async with gateway_on(sandbox, server__request_timeout_seconds=0.3) as caller:
+        sandbox.hold()
+        reply, seconds = await best_of_three(lambda: caller.get("albums", [ONE]))
+        assert (reply.status, reply.code) == (504, "50400")
+        assert 0.3 <= seconds <= 0.35
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "1.5", "soon", "600001", ""])
+async def test_a_time_that_makes_no_sense_is_refused(gateway, sandbox, given):
+    reply = await gateway.get("albums", [ONE], headers={"X-Request-Timeout-Ms": given})
+    assert (reply.status, reply.code) == (400, "40005")
+    assert reply.json["errors"][0]["source"] == {"parameter": "X-Request-Timeout-Ms"}
+    assert sandbox.calls.total == 0
+
+
+async def test_refusals_keep_nothing_of_the_requests_that_they_answered(gateway):
+    for _ in range(20):
+        assert (await gateway.get("albums", [ONE], headers=ONLY_IF_CACHED)).status == 504
+        assert (await gateway.get("albums", ["l.1"])).status == 400
+    gc.collect()
+    assert sum(isinstance(kept, Exchange) for kept in gc.get_objects()) < 10
+
+
+async def best_of_three(asking):
+    """The last reply and the least time that one took: a shared machine may be late once."""
+    seconds = []
+    for _ in range(3):
+        began = time.monotonic()
+        reply = await asking()
+        seconds.append(time.monotonic() - began)
+        if seconds[-1] <= 0.35:
+            break
+    return reply, min(seconds)

@@ -2,7 +2,7 @@
 
 `Slots` decides and never waits: calls ask for a turn, are granted one at once or later, and give it back.
 `Gate` does the waiting. The rules:
-- The limit adapts: up by one for every limit's worth of successes, down by three tenths on a 429, at most
+- The limit adapts: up by one for every limit's worth of successes, down by a tenth on a 429, at most
   once in half a second, because calls that were under way together are answered 429 together.
 - Foreground before background.
 - In a lane the parties take turns, and one that holds a quarter of the limit waits while another may go.
@@ -21,7 +21,9 @@ from gateway.errors import DeadlineExceeded, NoCapacity
 from gateway.model import Lane
 from gateway.telemetry.metrics import Metrics
 
-DECREASE: Final = 0.7
+DECREASE: Final = 0.9
+"""With much more, a tenth of 429s, whatever calls are under way, would starve a busy gateway."""
+
 DECREASE_INTERVAL: Final = 0.5
 SHARE: Final = 4
 """While a party holds one part in so many of the limit, others go first."""

@@ -31,7 +31,8 @@ class _Jumping(selectors.DefaultSelector):
         ready = super().select(0)
         if ready or timeout is None or timeout <= 0:
             return ready if ready or timeout is not None else super().select(None)
-        for _ in range(LOOKS):
+        sockets = len(self.get_map()) - 1  # beside the loop's own pipe
+        for _ in range(LOOKS if sockets else 0):
             time.sleep(LOOK_SECONDS)
             if ready := super().select(0):
                 return ready

@@ -23,18 +23,18 @@ class TestLimit:
         limit.succeeded()
         assert limit.current == 8
 
-    def test_a_429_lowers_it_by_three_tenths(self):
+    def test_a_429_lowers_it_by_a_tenth(self):
         limit = AdaptiveLimit(10)
         assert limit.throttled(0.0)
-        assert limit.current == 7
+        assert limit.current == 9
 
     def test_it_is_lowered_at_most_once_in_half_a_second(self):
         limit = AdaptiveLimit(100)
         limit.throttled(0.0)
         assert not limit.throttled(0.49)
-        assert limit.current == 70
+        assert limit.current == 90
         assert limit.throttled(0.5)
-        assert limit.current == 49
+        assert limit.current == 81
 
     def test_it_never_falls_below_one(self):
         limit = AdaptiveLimit(2)
@@ -45,12 +45,12 @@ class TestLimit:
     def test_as_many_successes_as_the_limit_raise_it_by_about_one(self):
         limit = AdaptiveLimit(100)
         limit.throttled(0.0)
-        for _ in range(69):
+        for _ in range(89):
             limit.succeeded()
-        assert limit.current == 70
+        assert limit.current == 90
         for _ in range(3):
             limit.succeeded()
-        assert limit.current == 71
+        assert limit.current == 91
 
 
 class Queue:
@@ -89,7 +89,8 @@ class TestSlots:
         queue = Queue(4)
         turns = queue.ask_many("a", 4)
         queue.ask("b")
-        queue.limit.throttled(0.0)
+        for moment in range(4):
+            queue.limit.throttled(float(moment))
         queue.slots.give_back(turns[0])
         queue.slots.give_back(turns[1])
         assert "b" not in queue.granted

@@ -18,6 +18,9 @@ from gateway.telemetry.logs import logger
 from gateway.web.api import Observe
 from gateway.web.listener import Server
 
+BACKLOG = 1024
+"""Connections that may wait to be accepted; whoever comes beyond them is let in a second later."""
+
 IDLE_GRACE_SECONDS = 0.25
 """Before idle connections are closed: a caller may be writing its next request to one of them just now."""
 
@@ -55,9 +58,9 @@ async def serving(
         reloader = Reloader(reading.again, gateway.tokens, gateway.metrics, logger())
         if reading.files:
             gateway.tasks.spawn("watch files", reloader.watch(reading.files))
-        api = web.ServerRunner(
-            Server(gateway.api), handle_signals=False, shutdown_timeout=settings.server.drain_seconds
-        )
+        # To aiohttp, 0 seconds are no bound at all.
+        drain_seconds = max(settings.server.drain_seconds, 0.001)
+        api = web.ServerRunner(Server(gateway.api), handle_signals=False, shutdown_timeout=drain_seconds)
         ops = web.AppRunner(
             gateway.ops.app(reloader.reload), handle_signals=False, access_log=None, shutdown_timeout=1.0
         )
@@ -66,7 +69,7 @@ async def serving(
             await ops.setup()
             ops_url = await _listen(ops, settings.ops.host, settings.ops.port)
             if settings.server.unix_socket is not None:
-                await web.UnixSite(api, settings.server.unix_socket).start()
+                await web.UnixSite(api, settings.server.unix_socket, backlog=BACKLOG).start()
                 api_url = f"unix://{settings.server.unix_socket}"
             else:
                 api_url = await _listen(api, settings.server.host, settings.server.port)
@@ -111,7 +114,7 @@ def _stop(stop: asyncio.Event) -> None:
 
 
 async def _listen(runner: web.BaseRunner, host: str, port: int) -> str:
-    await web.TCPSite(runner, host, port).start()
+    await web.TCPSite(runner, host, port, backlog=BACKLOG).start()
     bound_host, bound_port = runner.addresses[-1][:2]
     shown = f"[{bound_host}]" if ":" in bound_host else bound_host
     return f"http://{shown}:{bound_port}"

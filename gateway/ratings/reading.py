@@ -113,7 +113,8 @@ def merge(query: Query, reads: Sequence[ShelfRead], calls: int, now: float) -> A
         for id_ in read.part.ids:
             if (error := read.failed.get(id_)) is not None:
                 if not query.lenient:
-                    raise error
+                    # Others who waited raise the same error: their tracebacks must not pile up in it.
+                    raise error.with_traceback(None)
                 failures.append(Failure(read.part.kind, id_, error))
             elif (resource := read.resource(id_)) is not None:
                 resources.append(resource)

@@ -8,7 +8,7 @@ import asyncio
 from gateway.cache.rule import UNCHANGED, UNKNOWN, Outcome
 from gateway.cache.tiers import Cache
 from gateway.errors import BreakerOpen, GatewayError, NoCapacity, Relayed, Unreachable
-from gateway.model import Id, Kind, User, plain_resource
+from gateway.model import Id, Kind, User
 from gateway.tasks import Tasks
 from gateway.upstream.client import Apple, Outbound, Relay
 from gateway.upstream.wire import written_resource
@@ -63,9 +63,10 @@ class Writer:
         return answer
 
 
-def _rated(kind: Kind, id_: Id, value: int, relay: Relay) -> bytes:
-    """The resource as Apple sent it, else one with nothing but the value that it took."""
-    return written_resource(kind, id_, value, relay.body) or plain_resource(kind, id_, value)
+def _rated(kind: Kind, id_: Id, value: int, relay: Relay) -> Outcome:
+    """The resource as Apple now has it; an answer that contradicts what was written settles nothing."""
+    resource = written_resource(kind, id_, value, relay.body)
+    return UNKNOWN if resource is None else resource
 
 
 def _failed(error: GatewayError, value: int | None) -> Outcome:

@@ -3,10 +3,9 @@
 import pytest
 
 from gateway import __version__
-from gateway.breaker import State
 from gateway.errors import BreakerOpen
 from gateway.ops.history import read
-from gateway.ops.status.collect import Since, collect
+from gateway.ops.status.collect import collect
 from gateway.ops.status.snapshot import AccessView, SettingView
 from tests.ops.conftest import REDIS
 
@@ -86,14 +85,6 @@ def test_breakers_and_redis_are_taken_over(sources):
     (breaker,) = snapshot.breakers
     assert (breaker.target, breaker.state, breaker.for_seconds) == ("apple", "closed", 5.0)
     assert snapshot.redis is REDIS
-
-
-def test_a_state_is_as_old_as_its_last_change():
-    since = Since(State.CLOSED, 10.0)
-    since.tell(State.CLOSED, 20.0)
-    assert (since.state, since.at) == (State.CLOSED, 10.0)
-    since.tell(State.OPEN, 30.0)
-    assert (since.state, since.at) == (State.OPEN, 30.0)
 
 
 def test_the_course_has_a_point_for_each_minute(sources, clock):

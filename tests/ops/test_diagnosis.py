@@ -93,7 +93,11 @@ CASES = [
         "degraded",
         "No news from the other gateways for 1 min 10 s: ratings in this process are believed for 1 s only",
     ),
-    (changed("redis", untold_writes=1), "degraded", "1 write could not be told to Redis yet"),
+    (
+        changed("redis", untold_writes=1),
+        "degraded",
+        "Redis could not be told yet what was written (1 by user and type)",
+    ),
     (
         changed("traffic", requests=1_000, by_status={"200": 998, "502": 2}, failed_share=0.002),
         "degraded",

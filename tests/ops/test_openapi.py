@@ -60,6 +60,14 @@ def test_the_urls_are_those_of_the_gateway_that_serves_it():
     assert "127.0.0.1" not in str(shown["paths"])
 
 
+def test_a_unix_socket_is_asked_as_curl_wants_it():
+    shown = document("unix:///run/gate way/api.sock")
+    assert shown["servers"][0]["url"] == "http://localhost"
+    source = shown["paths"]["/v1/me/ratings/{type}/{id}"]["get"]["x-codeSamples"][0]["source"]
+    assert source.startswith("curl -i --unix-socket '/run/gate way/api.sock' -H 'Music-User-Token: ")
+    assert source.endswith("\n  http://localhost/v1/me/ratings/albums/1138988512")
+
+
 def test_the_types_are_the_nine():
     assert COMPONENTS["schemas"]["Type"]["enum"] == list(Kind)
     assert len(Kind) == 9

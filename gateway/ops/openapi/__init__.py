@@ -6,6 +6,7 @@ One thing OpenAPI cannot say: which form an id must have follows from the type b
 from typing import Any
 
 from gateway import __version__
+from gateway.ops.curl import Listener
 from gateway.ops.openapi.answers import HEADERS, RESPONSES
 from gateway.ops.openapi.operations import operations_paths
 from gateway.ops.openapi.parameters import PARAMETERS
@@ -44,7 +45,11 @@ SECURITY_SCHEMES: dict[str, Any] = {
 
 
 def document(api_url: str = API_URL, ops_url: str = OPS_URL) -> dict[str, Any]:
-    """The document, in the order in which a reader wants it; the URLs are where the listeners are."""
+    """The document, in the order in which a reader wants it; the URLs are where the listeners are.
+
+    `api_url` may be `unix://` and the path of a socket.
+    """
+    api = Listener.at(api_url)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -54,7 +59,7 @@ def document(api_url: str = API_URL, ops_url: str = OPS_URL) -> dict[str, Any]:
             "description": asset("guide.md"),
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "servers": [{"url": api_url, "description": "The API listener; `make demo` listens here."}],
+        "servers": [{"url": api.url, "description": "The API listener; `make demo` listens here."}],
         "security": [
             {"userToken": []},
             {"userToken": [], "callerToken": []},
@@ -68,7 +73,7 @@ def document(api_url: str = API_URL, ops_url: str = OPS_URL) -> dict[str, Any]:
             },
             {"name": "Operate", "description": "The ops listener: it serves no ratings and no secret."},
         ],
-        "paths": ratings_paths(api_url) | operations_paths(ops_url),
+        "paths": ratings_paths(api) | operations_paths(Listener.at(ops_url)),
         "components": {
             "securitySchemes": SECURITY_SCHEMES,
             "parameters": PARAMETERS,

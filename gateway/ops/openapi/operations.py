@@ -2,24 +2,25 @@
 
 from typing import Any
 
-from gateway.ops.openapi.ratings import curl, sample
+from gateway.ops.curl import Listener
+from gateway.ops.openapi.samples import curl, plain_curl, sample
 from gateway.ops.openapi.schemas import FIRST, ID_PATTERN, schema
 
 EITHER: list[dict[str, list[str]]] = [{}, {"opsToken": []}]
 USER_TOO: list[dict[str, list[str]]] = [{"userToken": []}, {"userToken": [], "opsToken": []}]
 
 
-def operations_paths(ops_url: str) -> dict[str, Any]:
-    """Samples ask the listener at `ops_url`."""
+def operations_paths(ops: Listener) -> dict[str, Any]:
+    """Samples ask the listener `ops`."""
     paths = {
-        "/-/explain": {"get": _explain(ops_url)},
-        "/-/purge": {"post": _purge(ops_url)},
-        "/-/reload": {"post": _reload(ops_url)},
-        "/status": {"get": _status(ops_url)},
-        "/readyz": {"get": _ready(ops_url)},
-        "/metrics": {"get": _metrics(ops_url)},
+        "/-/explain": {"get": _explain(ops)},
+        "/-/purge": {"post": _purge(ops)},
+        "/-/reload": {"post": _reload(ops)},
+        "/status": {"get": _status(ops)},
+        "/readyz": {"get": _ready(ops)},
+        "/metrics": {"get": _metrics(ops)},
     }
-    servers = [{"url": ops_url, "description": "The ops listener."}]
+    servers = [{"url": ops.url, "description": "The ops listener."}]
     return {path: {"servers": servers, **item} for path, item in paths.items()}
 
 
@@ -39,11 +40,7 @@ def _json(description: str, schema_: dict[str, Any], example: dict[str, Any]) ->
     return {"description": description, "content": {"application/json": content}}
 
 
-def _plain_curl(url: str, *options: str) -> str:
-    return " ".join(["curl", *options, f"'{url}'"])
-
-
-def _explain(ops: str) -> dict[str, Any]:
+def _explain(ops: Listener) -> dict[str, Any]:
     answer = {
         "type": "albums",
         "id": FIRST,
@@ -75,11 +72,11 @@ def _explain(ops: str) -> dict[str, Any]:
             },
         ],
         "responses": {"200": _json("The answer's origin.", {"type": "object"}, answer), **REFUSALS},
-        "x-codeSamples": [sample("One album", curl(f"{ops}/-/explain?type=albums&id={FIRST}"))],
+        "x-codeSamples": [sample("One album", curl(ops, f"/-/explain?type=albums&id={FIRST}"))],
     }
 
 
-def _purge(ops: str) -> dict[str, Any]:
+def _purge(ops: Listener) -> dict[str, Any]:
     body = {
         "type": "object",
         "additionalProperties": False,
@@ -101,11 +98,11 @@ def _purge(ops: str) -> dict[str, Any]:
             **REFUSALS,
             "405": _text("Only POST changes something."),
         },
-        "x-codeSamples": [sample("All albums", curl(f"{ops}/-/purge", '-d \'{"type":"albums"}\''))],
+        "x-codeSamples": [sample("All albums", curl(ops, "/-/purge", '-d \'{"type":"albums"}\''))],
     }
 
 
-def _reload(ops: str) -> dict[str, Any]:
+def _reload(ops: Listener) -> dict[str, Any]:
     return {
         "operationId": "reload",
         "tags": ["Operate"],
@@ -120,11 +117,11 @@ def _reload(ops: str) -> dict[str, Any]:
             "405": _text("Only POST changes something."),
             "500": _json("It is not.", {"type": "object"}, {"reloaded": False, "error": "no such file"}),
         },
-        "x-codeSamples": [sample("Reload", _plain_curl(f"{ops}/-/reload", "-X POST"))],
+        "x-codeSamples": [sample("Reload", plain_curl(ops, "/-/reload", "-X POST"))],
     }
 
 
-def _status(ops: str) -> dict[str, Any]:
+def _status(ops: Listener) -> dict[str, Any]:
     return {
         "operationId": "status",
         "tags": ["Operate"],
@@ -144,11 +141,11 @@ def _status(ops: str) -> dict[str, Any]:
                 },
             },
         },
-        "x-codeSamples": [sample("As JSON", _plain_curl(f"{ops}/status?format=json"))],
+        "x-codeSamples": [sample("As JSON", plain_curl(ops, "/status?format=json"))],
     }
 
 
-def _ready(ops: str) -> dict[str, Any]:
+def _ready(ops: Listener) -> dict[str, Any]:
     return {
         "operationId": "ready",
         "tags": ["Operate"],
@@ -166,16 +163,16 @@ def _ready(ops: str) -> dict[str, Any]:
             },
         ],
         "responses": {"200": _text("Ready."), "503": _text("Not ready.")},
-        "x-codeSamples": [sample("With the checks", _plain_curl(f"{ops}/readyz?verbose"))],
+        "x-codeSamples": [sample("With the checks", plain_curl(ops, "/readyz?verbose"))],
     }
 
 
-def _metrics(ops: str) -> dict[str, Any]:
+def _metrics(ops: Listener) -> dict[str, Any]:
     return {
         "operationId": "metrics",
         "tags": ["Operate"],
         "summary": "Metrics for Prometheus",
         "security": [{}],
         "responses": {"200": _text("All metrics, prefixed `gateway_`.")},
-        "x-codeSamples": [sample("All", _plain_curl(f"{ops}/metrics"))],
+        "x-codeSamples": [sample("All", plain_curl(ops, "/metrics"))],
     }

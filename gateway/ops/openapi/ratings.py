@@ -3,14 +3,15 @@
 import json
 from typing import Any
 
+from gateway.ops.curl import Listener
 from gateway.ops.openapi.parameters import CALL, DIRECTIVES, parameters
+from gateway.ops.openapi.samples import curl, sample
 from gateway.ops.openapi.schemas import (
     FIRST,
     RATING_REQUEST_EXAMPLE,
     SECOND,
     SEVERAL_EXAMPLE,
     UNRATED,
-    USER,
     schema,
 )
 
@@ -32,29 +33,18 @@ COMMON = {
 }
 
 
-def ratings_paths(api_url: str) -> dict[str, Any]:
-    """Contract of the four reads and writes; samples ask the listener at `api_url`."""
+def ratings_paths(api: Listener) -> dict[str, Any]:
+    """The reads and writes; samples ask the listener `api`."""
     return {
-        ROOT + "/{type}": {"parameters": parameters("type"), "get": _read_many(api_url)},
+        ROOT + "/{type}": {"parameters": parameters("type"), "get": _read_many(api)},
         ROOT + "/{type}/{id}": {
             "parameters": parameters("type", "id"),
-            "get": _read_one(api_url),
-            "put": _rate(api_url),
-            "delete": _unrate(api_url),
+            "get": _read_one(api),
+            "put": _rate(api),
+            "delete": _unrate(api),
         },
-        ROOT: {"post": _read_several(api_url)},
+        ROOT: {"post": _read_several(api)},
     }
-
-
-def curl(url: str, *options: str) -> str:
-    """A command to paste; options stand on lines of their own before the URL."""
-    lines = [f"curl -i -H 'Music-User-Token: {USER}'", *options, f"'{url}'"]
-    return " \\\n  ".join(lines)
-
-
-def sample(label: str, source: str) -> dict[str, str]:
-    """An entry of `x-codeSamples`."""
-    return {"lang": "Shell", "label": label, "source": source}
 
 
 def responses(success: dict[str, str], **errors: str) -> dict[str, Any]:
@@ -63,8 +53,8 @@ def responses(success: dict[str, str], **errors: str) -> dict[str, Any]:
     return {status: {"$ref": f"#/components/responses/{name}"} for status, name in named.items()}
 
 
-def _read_many(api: str) -> dict[str, Any]:
-    url = f"{api}{ROOT}/albums?ids={FIRST},{SECOND}"
+def _read_many(api: Listener) -> dict[str, Any]:
+    path = f"{ROOT}/albums?ids={FIRST},{SECOND}"
     return {
         "operationId": "readRatings",
         "tags": ["Read"],
@@ -74,18 +64,18 @@ def _read_many(api: str) -> dict[str, Any]:
         "parameters": [*parameters("ids", "include", "extend", "l"), *DIRECTIVES],
         "responses": responses({"200": "Ratings"}),
         "x-codeSamples": [
-            sample("A miss at first, then hits", curl(url)),
-            sample("Ask Apple, whatever is cached", curl(url, "-H 'Cache-Control: no-cache'")),
+            sample("A miss at first, then hits", curl(api, path)),
+            sample("Ask Apple, whatever is cached", curl(api, path, "-H 'Cache-Control: no-cache'")),
             sample(
                 "Within half a second, with what can be had by then",
-                curl(url, "-H 'X-Request-Timeout-Ms: 500'", "-H 'Prefer: handling=lenient'"),
+                curl(api, path, "-H 'X-Request-Timeout-Ms: 500'", "-H 'Prefer: handling=lenient'"),
             ),
-            sample("With the albums themselves", curl(f"{url}&include=content&l=en-GB")),
+            sample("With the albums themselves", curl(api, f"{path}&include=content&l=en-GB")),
         ],
     }
 
 
-def _read_one(api: str) -> dict[str, Any]:
+def _read_one(api: Listener) -> dict[str, Any]:
     return {
         "operationId": "readRating",
         "tags": ["Read"],
@@ -94,13 +84,13 @@ def _read_one(api: str) -> dict[str, Any]:
         "parameters": [*parameters("include", "extend", "l"), *DIRECTIVES],
         "responses": responses({"200": "Rating"}, **{"404": "NotRated"}),
         "x-codeSamples": [
-            sample("A rated album", curl(f"{api}{ROOT}/albums/{FIRST}")),
-            sample("An unrated one: 404", curl(f"{api}{ROOT}/albums/{UNRATED}")),
+            sample("A rated album", curl(api, f"{ROOT}/albums/{FIRST}")),
+            sample("An unrated one: 404", curl(api, f"{ROOT}/albums/{UNRATED}")),
         ],
     }
 
 
-def _rate(api: str) -> dict[str, Any]:
+def _rate(api: Listener) -> dict[str, Any]:
     body = json.dumps(RATING_REQUEST_EXAMPLE, separators=(",", ":"))
     return {
         "operationId": "rate",
@@ -115,23 +105,23 @@ def _rate(api: str) -> dict[str, Any]:
         },
         "responses": responses({"200": "Written"}, **{"404": "NotRated", "413": "ContentTooLarge"}),
         "x-codeSamples": [
-            sample("Like an album", curl(f"{api}{ROOT}/albums/{FIRST}", "-X PUT", f"-d '{body}'")),
+            sample("Like an album", curl(api, f"{ROOT}/albums/{FIRST}", "-X PUT", f"-d '{body}'")),
         ],
     }
 
 
-def _unrate(api: str) -> dict[str, Any]:
+def _unrate(api: Listener) -> dict[str, Any]:
     return {
         "operationId": "unrate",
         "tags": ["Write"],
         "summary": "Take a rating away",
         "parameters": CALL,
         "responses": responses({"204": "Removed"}, **{"404": "NotRated"}),
-        "x-codeSamples": [sample("Unrate an album", curl(f"{api}{ROOT}/albums/700000001", "-X DELETE"))],
+        "x-codeSamples": [sample("Unrate an album", curl(api, f"{ROOT}/albums/700000001", "-X DELETE"))],
     }
 
 
-def _read_several(api: str) -> dict[str, Any]:
+def _read_several(api: Listener) -> dict[str, Any]:
     body = json.dumps(SEVERAL_EXAMPLE, separators=(",", ":"))
     return {
         "operationId": "readSeveralTypes",
@@ -145,5 +135,5 @@ def _read_several(api: str) -> dict[str, Any]:
             "content": {"application/json": {"schema": schema("SeveralRequest")}},
         },
         "responses": responses({"200": "Ratings"}, **{"413": "ContentTooLarge"}),
-        "x-codeSamples": [sample("Albums and a song", curl(f"{api}{ROOT}", f"-d '{body}'"))],
+        "x-codeSamples": [sample("Albums and a song", curl(api, f"{ROOT}", f"-d '{body}'"))],
     }

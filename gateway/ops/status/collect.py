@@ -92,20 +92,6 @@ def collect(sources: Sources, access: AccessView) -> Snapshot:
     )
 
 
-class Since:
-    """A state that is told of, and since when it has been so (monotonic seconds)."""
-
-    def __init__(self, state: State | bool, now: float) -> None:
-        self.state = state
-        self.at = now
-
-    def tell(self, state: State | bool, now: float) -> None:
-        """The state is `state`; telling the same again changes nothing."""
-        if state != self.state:
-            self.state = state
-            self.at = now
-
-
 def breaker_view(target: str, state: State, since: float, now: float) -> BreakerView:
     """`since` and `now` in monotonic seconds."""
     return BreakerView(target=target, state=STATES[state], for_seconds=now - since)

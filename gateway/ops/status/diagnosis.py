@@ -177,8 +177,8 @@ def _untold(snapshot: Snapshot) -> Finding | None:
         return None
     return Finding(
         Severity.DEGRADED,
-        f"{plural(redis.untold_writes, 'write')} could not be told to Redis yet: other gateways may still "
-        "show the old ratings.",
+        f"Redis could not be told yet what was written ({redis.untold_writes:,} by user and type): "
+        "other gateways may still show the old ratings.",
         "They are told when Redis answers again. Keep this gateway running until then.",
         "RatingsGatewayRedisErrors",
     )

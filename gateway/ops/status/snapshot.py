@@ -95,7 +95,7 @@ class RedisView(msgspec.Struct, frozen=True, kw_only=True):
     """Whether news from the other gateways is coming in."""
     news_for_seconds: float | None
     untold_writes: int
-    """Deletions that Redis could not be told yet."""
+    """Users and types of whose writes Redis could not be told yet."""
 
 
 class TokenView(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,9 +1,9 @@
 """The blocks of the status page that are lists and tables. Pure."""
 
-import shlex
 import time
 from collections.abc import Mapping
 
+from gateway.ops.curl import Listener
 from gateway.ops.markup import Child, Html, el, join, table
 from gateway.ops.page import facts, labelled, secret
 from gateway.ops.status.snapshot import BreakerView, Snapshot, Tier
@@ -74,7 +74,7 @@ def redis(snapshot: Snapshot) -> Html:
             "News from other gateways",
             _state(view.news_for_seconds, "comes in" if view.news else "does not come in"),
         ),
-        ("Writes not told to it yet", f"{view.untold_writes:,}"),
+        ("Users and types untold", f"{view.untold_writes:,}"),
     )
 
 
@@ -170,13 +170,8 @@ def _again(error: RecentError, target: str, api_url: str) -> Html:
 
 def curl(api_url: str, target: str) -> str:
     """A command to paste into a shell; it takes the user token from the environment."""
-    where = (
-        f"--unix-socket {shlex.quote(api_url.removeprefix('unix://'))} "
-        if api_url.startswith("unix:")
-        else ""
-    )
-    base = "http://localhost" if where else api_url
-    return f'curl -i {where}-H "Music-User-Token: $MUSIC_USER_TOKEN" {shlex.quote(base + target)}'
+    api = Listener.at(api_url)
+    return f'curl -i {api.via}-H "Music-User-Token: $MUSIC_USER_TOKEN" {api.quoted(target)}'
 
 
 def _left_out(snapshot: Snapshot, what: str) -> Html:

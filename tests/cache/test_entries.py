@@ -62,9 +62,7 @@ def test_what_came_in_before_news_was_lost_serves_only_where_apple_fails():
 
 
 def test_without_stale_if_error_an_entry_past_revalidation_is_gone():
-    policy = Freshness(
-        fresh_seconds=1, stale_while_revalidate_seconds=5, stale_if_error_seconds=0, jitter=0
-    )
+    policy = Freshness(fresh_seconds=1, stale_while_revalidate_seconds=5, stale_if_error_seconds=0, jitter=0)
     entry = policy.entry(Id("1"), None, 0.0)
     assert policy.usability(entry, 5.9, ALWAYS) is Usability.REVALIDATE
     assert policy.usability(entry, 5.9, 1.0) is Usability.GONE

@@ -4,7 +4,7 @@ import pytest
 
 from gateway.errors import Refused
 from gateway.model import PLAIN
-from gateway.web.parsing import MANY, ONE, SEVERAL, UNMATCHED, TargetParser
+from gateway.web.parsing import MANY, ONE, SEVERAL, UNMATCHED, Target, TargetParser
 
 ROOT = "/v1/me/ratings"
 IDS = {
@@ -25,12 +25,12 @@ def parser() -> TargetParser:
     return TargetParser(max_ids=10)
 
 
-def ids(target) -> tuple[str, ...]:
+def ids(target: Target) -> tuple[str, ...]:
     (part,) = target.parts
     return part.ids
 
 
-def refusal(target) -> Refused:
+def refusal(target: Target) -> Refused:
     assert target.refusal is not None
     return target.refusal
 

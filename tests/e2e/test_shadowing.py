@@ -9,7 +9,7 @@ import pytest
 from gateway.model import Kind
 from gateway.ratings.shadowing import compare
 from gateway.sandbox import ADA, BEN, Hold, Reply, Sandbox, Where
-from tests.e2e.harness import Caller, ShiftedClock, gateway_on
+from tests.e2e.harness import Caller, gateway_on
 from tests.redis_server import RedisServer
 
 ID, OTHER, UNRATED = "1138988512", "475655712", "5000000000"
@@ -134,10 +134,9 @@ async def test_another_users_hits_are_compared_with_their_own_ratings(sandbox: S
 
 
 async def test_a_stale_entry_is_refreshed_not_checked(sandbox: Sandbox):
-    clock = ShiftedClock()
-    async with checking(sandbox, clock=clock) as gateway:
+    async with checking(sandbox) as gateway:
         await gateway.get("albums", [ID])
-        clock.shift += 400
+        gateway.clock.shift += 400
         await gateway.get("albums", [ID])
         assert await checks(gateway) == {}
 

@@ -173,6 +173,7 @@ class Api:
             forward, exchange.ids = Forward.METHOD, 1
             assert target.kind is not None
             assert target.id is not None
+            exchange.again = read_target(target.kind, (target.id,))
             value = read_rating(await self._body(request, asked)) if request.method == "PUT" else None
             sending = self._writer.write(user, target.kind, target.id, value, target.query, deadline)
         try:

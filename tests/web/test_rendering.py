@@ -1,0 +1,184 @@
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from gateway import errors
+from gateway.errors import (
+    BreakerOpen,
+    DeadlineExceeded,
+    GatewayError,
+    NoCapacity,
+    Quarantined,
+    Refused,
+    Relayed,
+    Source,
+    Unreachable,
+    Unusable,
+)
+from gateway.model import Id, Kind
+from gateway.ratings.query import Answer, Failure, Forward, Tally
+from gateway.web.rendering import (
+    Reply,
+    answer_label,
+    answer_reply,
+    cache_status,
+    error_reply,
+    one_reply,
+)
+
+APPLES = b'{"errors":[{"id":"X","title":"t","detail":"d","status":"500","code":"50001"}]}'
+TABLE = {
+    "GatewayError": (GatewayError("a bug"), 500, "50000", None),
+    "Refused": (Refused(400, "40005", "t", "d", source=Source(parameter="ids")), 400, "40005", None),
+    "UpstreamError": (errors.UpstreamError("d"), 502, "50200", "error=proxy_internal_error"),
+    "Relayed": (Relayed(500, APPLES, code="50001"), 500, "50001", "received-status=500"),
+    "Quarantined": (Quarantined(403, b"", code="40300"), 403, "40300", ""),
+    "Unusable": (
+        Unusable("d", received_status=200),
+        502,
+        "50200",
+        "error=http_protocol_error; received-status=200",
+    ),
+    "Unreachable": (
+        Unreachable("d", proxy_error="connection_refused", sent=False),
+        502,
+        "50200",
+        "error=connection_refused",
+    ),
+    "BreakerOpen": (BreakerOpen("d", retry_after=4.2), 503, "50300", "error=destination_unavailable"),
+    "NoCapacity": (NoCapacity("d"), 503, "50300", "error=connection_limit_reached"),
+    "DeadlineExceeded": (DeadlineExceeded("d"), 504, "50400", "error=http_response_timeout"),
+}
+
+
+def tree(error: type[GatewayError]) -> Iterator[type[GatewayError]]:
+    yield error
+    for child in error.__subclasses__():
+        yield from tree(child)
+
+
+def headers(reply: Reply) -> dict[str, str]:
+    return dict(line.split(": ", 1) for line in reply.head.splitlines())
+
+
+def answer(forward: Forward = Forward.HIT, **more: object) -> Answer:
+    return Answer([b'{"id":"1"}'], Tally(local=1), forward, **more)  # type: ignore[arg-type]
+
+
+def test_the_table_knows_every_error():
+    assert {error.__name__ for error in tree(GatewayError)} == set(TABLE)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_every_error_becomes_an_envelope_with_its_status_and_code(name):
+    error, status, code, proxy = TABLE[name]
+    reply = error_reply(error)
+    shown = json.loads(reply.body)["errors"][0]
+    assert (reply.status, shown["code"]) == (status, code)
+    assert shown["status"] == str(status)
+    expected = None if proxy is None else "; ".join(["ratings-gateway", *([proxy] if proxy else [])])
+    assert headers(reply).get("Proxy-Status") == expected
+    assert headers(reply)["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (BreakerOpen("d", retry_after=4.2), "5"),
+        (BreakerOpen("d", retry_after=0.0), "1"),
+        (Relayed(429, b"{}"), "1"),
+        (Relayed(429, b"{}", retry_after=30), "30"),
+        (Relayed(500, b"{}"), None),
+    ],
+)
+def test_retry_after_stands_on_429_and_503(error, expected):
+    assert headers(error_reply(error)).get("Retry-After") == expected
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b'{"a":', b"[1]", b"\xff{"])
+def test_what_apple_sent_that_is_no_json_object_is_replaced(body):
+    shown = json.loads(error_reply(Relayed(401, body)).body)["errors"][0]
+    assert (shown["status"], shown["code"]) == ("401", "40100")
+
+
+def test_a_json_answer_of_apples_is_relayed_as_it_is():
+    assert error_reply(Relayed(500, APPLES)).body == APPLES
+
+
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        (Source(parameter="ids"), {"parameter": "ids"}),
+        (Source(pointer=""), {"pointer": ""}),
+        (None, None),
+    ],
+)
+def test_a_refusal_names_its_source(source, shown):
+    reply = error_reply(Refused(400, "40005", "t", "d", source=source, headers={"Allow": "GET"}))
+    assert json.loads(reply.body)["errors"][0].get("source") == shown
+    assert headers(reply)["Allow"] == "GET"
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        (
+            answer(ttl=271.9),
+            'hit; ttl=271; detail="local=1 shared=0 upstream=0 stale=0"',
+        ),
+        (answer(ttl=-0.5), 'hit; ttl=-1; detail="local=1 shared=0 upstream=0 stale=0"'),
+        (
+            answer(Forward.STALE, upstream_status=503),
+            'fwd=stale; fwd-status=503; detail="local=1 shared=0 upstream=0 stale=0"',
+        ),
+        (answer(Forward.STALE), 'fwd=stale; detail="local=1 shared=0 upstream=0 stale=0"'),
+        (
+            Answer([], Tally(upstream=2, collapsed=1), Forward.MISS, stored=True),
+            'fwd=miss; stored; collapsed; detail="local=0 shared=0 upstream=2 stale=0"',
+        ),
+        (answer(Forward.PARTIAL), 'fwd=partial; detail="local=1 shared=0 upstream=0 stale=0"'),
+        (answer(Forward.BYPASS), "fwd=bypass"),
+    ],
+)
+def test_cache_status_says_what_happened(given, line):
+    assert cache_status(given) == f"ratings-gateway; {line}"
+
+
+@pytest.mark.parametrize(
+    ("forward", "tally", "label"),
+    [
+        (Forward.HIT, Tally(local=1), "hit"),
+        (Forward.REQUEST, Tally(upstream=1), "miss"),
+        (Forward.REQUEST, Tally(local=1, upstream=1), "partial"),
+        (Forward.STALE, Tally(local=1, stale=1), "stale"),
+    ],
+)
+def test_the_label_of_the_histogram_is_one_of_its_own(forward, tally, label):
+    assert answer_label(Answer([], tally, forward)) == label
+
+
+def test_an_answer_with_failures_tells_each():
+    failure = Failure(Kind.ALBUMS, Id("2"), DeadlineExceeded("late"))
+    reply = answer_reply(answer(Forward.PARTIAL, failures=(failure,)), lenient=True)
+    document = json.loads(reply.body)
+    assert document["data"] == [{"id": "1"}]
+    (shown,) = document["errors"]
+    assert (shown["code"], shown["source"], shown["meta"]) == (
+        "50400",
+        {"parameter": "ids"},
+        {"type": "albums", "id": "2"},
+    )
+    assert headers(reply)["Preference-Applied"] == "handling=lenient"
+
+
+def test_one_unrated_id_is_404_with_the_headers_of_a_read():
+    reply = one_reply(Answer([], Tally(local=1), Forward.HIT), Id("7"), lenient=False)
+    assert (reply.status, json.loads(reply.body)["errors"][0]["code"]) == (404, "40400")
+    assert headers(reply)["Cache-Status"].startswith("ratings-gateway; hit")
+
+
+def test_one_id_that_failed_raises_its_failure():
+    failure = Failure(Kind.ALBUMS, Id("2"), DeadlineExceeded("late"))
+    with pytest.raises(DeadlineExceeded):
+        one_reply(answer(Forward.MISS, failures=(failure,)), Id("2"), lenient=True)

@@ -16,8 +16,8 @@ LINKS = (
 )
 
 
-def page(title: str, *main: Child, here: str, aside: Child = None) -> str:
-    """A whole document: `here` is the path of its entry in the navigation, `aside` stands before it."""
+def page(title: str, *main: Child, here: str) -> str:
+    """A whole document; `here` is the path of its entry in the navigation, where it has one."""
     return "<!DOCTYPE html>\n" + el(
         "html",
         el(
@@ -32,7 +32,7 @@ def page(title: str, *main: Child, here: str, aside: Child = None) -> str:
         el(
             "body",
             el("a", "Skip to the content", href="#content", class_="skip"),
-            el("header", el("p", "ratings-gateway", class_="name"), aside, _navigation(here)),
+            el("header", el("p", "ratings-gateway", class_="name"), _navigation(here)),
             el("main", *main, id="content"),
         ),
         lang="en",

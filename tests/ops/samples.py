@@ -96,6 +96,7 @@ def healthy() -> Snapshot:
             failed_share=0.0,
             p50_seconds=0.00058,
             p99_seconds=0.034,
+            hits=66_000,
             hits_p99_seconds=0.0021,
         ),
         tiers=(
@@ -210,7 +211,7 @@ def just_started() -> Snapshot:
         window_seconds=2.0,
         traffic=Traffic(
             requests=0, rate=0.0, by_status={}, failed_share=None,
-            p50_seconds=None, p99_seconds=None, hits_p99_seconds=None,
+            p50_seconds=None, p99_seconds=None, hits=0, hits_p99_seconds=None,
         ),
         tiers=tuple(
             Tier(name=name, asked=0, hits=0, negatives=0, stale=0, misses=0, errors=0, hit_ratio=None)

@@ -35,6 +35,7 @@ def test_traffic_is_what_was_counted_in_the_window(sources, clock):
     assert traffic.by_status == {"200": 9, "503": 1}
     assert traffic.failed_share == 0.1
     assert traffic.p50_seconds == pytest.approx(0.00175)
+    assert traffic.hits == 1
     assert traffic.hits_p99_seconds == traffic.p99_seconds == pytest.approx(0.002485)
 
 

@@ -149,6 +149,7 @@ QUIET = {
     "too few calls to say": changed("upstream", calls=4, by_status={"503": 3, "403": 1}, failed_share=0.75),
     "few 429s": changed("upstream", calls=100, by_status={"200": 97, "429": 3}),
     "few lookups that fail": tier(asked=100, errors=3),
+    "a few slow hits": changed("traffic", hits=5, hits_p99_seconds=0.4),
     "less than the budget": changed("traffic", requests=10_000, by_status={"200": 9_999, "503": 1}),
     "fewer hits than usual, but not by half": replace(samples.healthy(), cached_ratio=0.6),
     "no hits where there is no hour to compare with": replace(

@@ -123,6 +123,7 @@ def _traffic(lately: Interval) -> Traffic:
         failed_share=_share(total(counted.requests, "5"), requests),
         p50_seconds=quantile(counted.durations, 0.5),
         p99_seconds=quantile(counted.durations, 0.99),
+        hits=int(counted.hit_durations.get(("+Inf",), 0)),
         hits_p99_seconds=quantile(counted.hit_durations, 0.99),
     )
 

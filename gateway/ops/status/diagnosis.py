@@ -202,7 +202,7 @@ def _requests_failing(snapshot: Snapshot) -> Finding | None:
 
 def _hits_slow(snapshot: Snapshot) -> Finding | None:
     p99 = snapshot.traffic.hits_p99_seconds
-    if p99 is None or p99 <= HIT_SECONDS:
+    if p99 is None or p99 <= HIT_SECONDS or snapshot.traffic.hits < FEW:
         return None
     return Finding(
         Severity.DEGRADED,

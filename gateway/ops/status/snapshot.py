@@ -35,6 +35,8 @@ class Traffic(msgspec.Struct, frozen=True, kw_only=True):
     p50_seconds: float | None
     """Quantiles are estimates from histogram buckets; None where nothing was counted."""
     p99_seconds: float | None
+    hits: int
+    """Those for which nobody was asked."""
     hits_p99_seconds: float | None
 
 

@@ -7,15 +7,18 @@ comes meanwhile. Times are the machine's, because uvloop's own clock counts in w
 import asyncio
 import gc
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from time import perf_counter
 from typing import cast
 
 import msgspec
 
+from tests.bench.stats import percentile
+
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _HEAD_END = b"\r\n\r\n"
+_GOOD = b"HTTP/1.1 200"
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -34,6 +37,17 @@ class Timed(msgspec.Struct, frozen=True):
     head: bytes
 
 
+class Load(msgspec.Struct, frozen=True):
+    """What came of asking without a pause. `rate` in answers a second, `p50` and `p99` in seconds."""
+
+    requests: int
+    rate: float
+    p50: float
+    p99: float
+    failed: int
+    """Answers other than 200."""
+
+
 def encode(ask: Ask, headers: Mapping[str, str]) -> bytes:
     """The bytes of a request."""
     lines = [f"GET {ask.target} HTTP/1.1", "Host: 127.0.0.1", f"Music-User-Token: {ask.user}"]
@@ -44,8 +58,7 @@ def encode(ask: Ask, headers: Mapping[str, str]) -> bytes:
 class Channel(asyncio.Protocol):
     """One connection, one request at a time."""
 
-    def __init__(self, done: "Callable[[Channel], None]") -> None:
-        self._done = done
+    def __init__(self) -> None:
         self._pieces: list[bytes] = []
         self._missing: int | None = None
         self._waiter: asyncio.Future[tuple[bytes, bytes]] | None = None
@@ -87,7 +100,6 @@ class Channel(asyncio.Protocol):
         head, _, body = b"".join(self._pieces).partition(_HEAD_END)
         self._pieces, self._missing = [], None
         waiter, self._waiter = self._waiter, None
-        self._done(self)
         if waiter is not None and not waiter.done():
             waiter.set_result((head, body))
 
@@ -109,18 +121,25 @@ class Client:
     async def ask(self, ask: Ask) -> Timed:
         """Ask, on a connection that is opened for it where all others are in use."""
         start = perf_counter()
-        channel = self._idle.pop() if self._idle else await self._connected()
-        head, body = await channel.send(encode(ask, self._headers))
+        channel = await self.take()
+        head, body = await channel.send(self.encoded(ask))
+        self._idle.append(channel)
         return Timed(int(head[9:12]), perf_counter() - start, body, head)
+
+    def encoded(self, ask: Ask) -> bytes:
+        return encode(ask, self._headers)
+
+    async def take(self) -> Channel:
+        """A connection for one caller alone."""
+        return self._idle.pop() if self._idle else await self._connected()
 
     def close(self) -> None:
         for channel in self._all:
             channel.close()
 
     async def _connected(self) -> Channel:
-        _, channel = await asyncio.get_running_loop().create_connection(
-            lambda: Channel(self._idle.append), "127.0.0.1", self._port
-        )
+        loop = asyncio.get_running_loop()
+        _, channel = await loop.create_connection(Channel, "127.0.0.1", self._port)
         self._all.append(channel)
         return channel
 
@@ -150,19 +169,25 @@ async def replay(made: Client, moments: Iterable[tuple[float, Ask]]) -> list[Tim
     return await asyncio.gather(*tasks)
 
 
-async def hammer(made: Client, asks: Sequence[Ask], *, seconds: float, callers: int) -> list[Timed]:
+async def hammer(made: Client, asks: Sequence[Ask], *, seconds: float, callers: int) -> Load:
     """Let `callers` ask one request after another, for as long."""
-    end = perf_counter() + seconds
-    answers: list[Timed] = []
+    requests = [made.encoded(ask) for ask in asks]
+    took: list[float] = []
+    failed = 0
+    began = perf_counter()
 
-    async def call(first: int) -> None:
-        number = first
-        while perf_counter() < end:
-            answers.append(await made.ask(asks[number % len(asks)]))
+    async def call(number: int) -> None:
+        nonlocal failed
+        channel = await made.take()
+        while (start := perf_counter()) < began + seconds:
+            head, _ = await channel.send(requests[number % len(requests)])
+            took.append(perf_counter() - start)
+            failed += not head.startswith(_GOOD)
             number += callers
 
     await asyncio.gather(*(call(number) for number in range(callers)))
-    return answers
+    lasted = perf_counter() - began
+    return Load(len(took), len(took) / lasted, percentile(took, 0.50), percentile(took, 0.99), failed)
 
 
 async def each(made: Client, asks: Iterable[Ask], *, callers: int = 8) -> list[Timed]:

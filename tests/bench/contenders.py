@@ -119,7 +119,7 @@ def direct(upstream: Upstream) -> Contender:
 
 def missing() -> list[str]:
     """Programs of the contenders that are not installed here."""
-    return [name for name in ("nginx", "varnishd", "redis-server", "wrk") if not _found(name)]
+    return [name for name in ("nginx", "varnishd", "redis-server") if not _found(name)]
 
 
 def _directory(machine: Machine, name: str) -> Path:

@@ -6,13 +6,12 @@ from collections.abc import Callable, Sequence
 import msgspec
 import uvloop
 
-from tests.bench.client import Timed, client, replay
+from tests.bench.client import Load, Timed, client, replay
 from tests.bench.machine import Machine
 from tests.bench.results import Path
-from tests.bench.roads import BARE, Road, Roads
+from tests.bench.roads import BARE, CALLERS, Road, Roads
 from tests.bench.stats import Spread, paired, percentile, rotated
 from tests.bench.upstream import Upstream
-from tests.bench.wrk import CALLERS, Load
 
 PACED_RATE = 400
 PACED_MISS_RATE = 100
@@ -32,7 +31,7 @@ def measure(
     upstream: Upstream,
     *,
     rounds: int,
-    seconds: int,
+    seconds: float,
     paced_seconds: float,
     tell: Callable[[str], None],
 ) -> list[Path]:
@@ -49,7 +48,7 @@ def measure(
     return [_path(road, slots[road.name], slots[BARE], paced[road.name]) for road in built.roads]
 
 
-def _slot(built: Roads, road: Road, seconds: int) -> Slot:
+def _slot(built: Roads, road: Road, seconds: float) -> Slot:
     built.prepare(road)
     calls, cpu = built.upstream.calls(), road.contender.process.cpu_seconds()
     load = built.load(road, seconds)

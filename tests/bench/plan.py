@@ -21,7 +21,7 @@ class Plan(msgspec.Struct, frozen=True):
 
     mode: str
     rounds: int
-    round_seconds: int
+    round_seconds: float
     paced_seconds: float
     shape: Shape
     size_repeats: int
@@ -34,7 +34,7 @@ class Plan(msgspec.Struct, frozen=True):
 QUICK = Plan(
     mode="quick",
     rounds=3,
-    round_seconds=1,
+    round_seconds=1.0,
     paced_seconds=0.8,
     shape=Shape(seconds=6.0, users=50, sessions_per_second=5.0, fresh_seconds=6),
     size_repeats=3,
@@ -46,7 +46,7 @@ QUICK = Plan(
 FULL = Plan(
     mode="full",
     rounds=7,
-    round_seconds=3,
+    round_seconds=3.0,
     paced_seconds=5.0,
     shape=Shape(seconds=60.0, users=250, sessions_per_second=4.0, fresh_seconds=15),
     size_repeats=15,

@@ -42,16 +42,15 @@ def profile(
     for road in built.roads:
         if road.name in (LOCAL, REDIS, MISS):
             tell(f"profile: {road.name}")
-            found[road.name] = _profiled(program, built, road, seconds)
+            found[road.name] = _profiled(program, built, road, seconds, machine.directory / "samples")
     return found
 
 
-def _profiled(program: str, built: Roads, road: Road, seconds: int) -> list[Share]:
+def _profiled(program: str, built: Roads, road: Road, seconds: int, file: Path) -> list[Share]:
     built.prepare(road)
     loading = threading.Thread(target=built.load, args=(road, seconds + 2 * MARGIN_SECONDS))
     loading.start()
     threading.Event().wait(MARGIN_SECONDS)
-    file = built.directory / "samples"
     _record(program, road.contender.process, seconds, file)
     loading.join()
     return shares(file.read_text().splitlines())

@@ -1,21 +1,17 @@
 """The ways to an answer of 25 ids: who is asked and how, made ready for each way, and loaded."""
 
 import re
-import shutil
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import msgspec
 import uvloop
 
-from tests.bench import contenders, wrk
-from tests.bench.client import Ask, Timed, client, each, hammer
+from tests.bench import contenders
+from tests.bench.client import Ask, Load, Timed, client, each, hammer
 from tests.bench.contenders import Contender
 from tests.bench.machine import Machine
 from tests.bench.population import IDS_PER_REQUEST, RATINGS_PER_USER, USERS, ids, lists, token
-from tests.bench.stats import percentile
 from tests.bench.upstream import Upstream
-from tests.bench.wrk import CALLERS, Load
 
 BARE = "bare aiohttp handler"
 LOCAL = "gateway, local tier"
@@ -24,6 +20,8 @@ MISS = "gateway, asking Apple"
 NGINX = "nginx proxy_cache"
 VARNISH = "Varnish"
 DIRECT = "straight to the stand-in"
+
+CALLERS = 32
 
 
 class Road(msgspec.Struct, frozen=True):
@@ -41,7 +39,6 @@ class Roads(msgspec.Struct, frozen=True):
     """All of them, and the requests that they are measured with."""
 
     upstream: Upstream
-    directory: Path
     asks: Sequence[Ask]
     roads: Sequence[Road]
 
@@ -51,7 +48,7 @@ class Roads(msgspec.Struct, frozen=True):
         asks = lists(USERS * RATINGS_PER_USER // IDS_PER_REQUEST, IDS_PER_REQUEST)
         for user in range(USERS):
             upstream.add_user(token(user), albums=ids(user, RATINGS_PER_USER))
-        return cls(upstream, machine.directory, asks, _started(machine, upstream, asks[0]))
+        return cls(upstream, asks, _started(machine, upstream, asks[0]))
 
     def prepare(self, road: Road) -> None:
         """Bring every answer into the cache, none older than a minute, and look at each."""
@@ -69,13 +66,9 @@ class Roads(msgspec.Struct, frozen=True):
         if road.asks_apple:
             self.upstream.be_late()
 
-    def load(self, road: Road, seconds: int) -> Load:
-        """Ask as fast as 32 callers can, by wrk where it is installed."""
-        if shutil.which("wrk") is None:
-            return uvloop.run(_own_load(road, self.asks, seconds))
-        file = self.directory / f"{road.name.replace(' ', '-')}.lua"
-        file.write_text(wrk.script(self.asks, road.headers))
-        return wrk.run(file, road.contender.port, seconds)
+    def load(self, road: Road, seconds: float) -> Load:
+        """Ask as fast as `CALLERS` can."""
+        return uvloop.run(_loaded(road, self.asks, seconds))
 
 
 def _started(machine: Machine, upstream: Upstream, ask: Ask) -> list[Road]:
@@ -103,10 +96,6 @@ async def ask_all(road: Road, asks: Sequence[Ask]) -> list[Timed]:
         return await each(made, asks)
 
 
-async def _own_load(road: Road, asks: Sequence[Ask], seconds: int) -> Load:
-    """The load where wrk is not installed; slower than some of the servers."""
+async def _loaded(road: Road, asks: Sequence[Ask], seconds: float) -> Load:
     async with client(road.contender.port, road.headers, CALLERS) as made:
-        answers = await hammer(made, asks, seconds=seconds, callers=CALLERS)
-    took = [answer.seconds for answer in answers]
-    failed = sum(answer.status >= 400 for answer in answers)
-    return Load(len(took), len(took) / seconds, percentile(took, 0.5), percentile(took, 0.99), failed)
+        return await hammer(made, asks, seconds=seconds, callers=CALLERS)

@@ -22,7 +22,8 @@ class Server:
                 self.two_came.set()
             await self.open.wait()
             body = head.split(b" ")[1]
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body))
+            status = b"503 Down" if body == b"/down" else b"200 OK"
+            writer.write(b"HTTP/1.1 %b\r\nContent-Length: %d\r\n\r\n" % (status, len(body)))
             await writer.drain()
             writer.write(body)
 
@@ -77,10 +78,19 @@ async def test_a_replay_sends_the_next_request_though_the_last_is_unanswered(ser
     assert [answer.body for answer in answers] == [b"/a", b"/b"]
 
 
-async def test_a_hammer_stops_at_its_end(server):
+async def test_a_hammer_counts_every_answer_until_its_end(server):
     async with client(server.port, {}, 2) as made:
-        answers = await hammer(made, [Ask("/a", "x"), Ask("/b", "x")], seconds=0.02, callers=2)
-    assert {answer.body for answer in answers} == {b"/a", b"/b"}
+        load = await hammer(made, [Ask("/a", "x"), Ask("/b", "x")], seconds=0.02, callers=2)
+    assert load.requests == len(server.heads)
+    assert {head.split(b" ")[1] for head in server.heads} == {b"/a", b"/b"}
+    assert load.failed == 0
+    assert 0 < load.p50 <= load.p99
+
+
+async def test_a_hammer_counts_answers_that_failed(server):
+    async with client(server.port, {}, 1) as made:
+        load = await hammer(made, [Ask("/down", "x")], seconds=0.01, callers=1)
+    assert load.failed == load.requests > 0
 
 
 async def test_a_connection_that_ends_early_fails_its_request():

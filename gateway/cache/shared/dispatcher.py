@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import math
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, NamedTuple, Self
 
 from hiredis import pack_command
@@ -170,7 +170,6 @@ class Dispatcher:
     async def _connection_life(self) -> FailureKind:
         """Connect and serve until that ends; returns why it ended."""
         self._served = False
-        kind = FailureKind.CONNECTION
         try:
             connection = await self._open()
         except Exception as error:  # noqa: BLE001 - redis-py lets more than its own errors out
@@ -179,19 +178,22 @@ class Dispatcher:
             self._tried.set()
         self._broken = self._loop.create_future()
         self._on_change()
+        working = [
+            self._tasks.spawn(f"redis send {self.name}", _ending(self._send(connection))),
+            self._tasks.spawn(f"redis read {self.name}", _ending(self._read(connection))),
+        ]
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._send(connection))
-                group.create_task(self._read(connection))
-                group.create_task(_until(self._broken))
-        except* Exception as errors:  # noqa: BLE001 - as above
-            kind = kind_of(errors.exceptions[0])
+            # No TaskGroup: it loses a cancellation that meets a failing task.
+            ended, _ = await asyncio.wait([*working, self._broken], return_when=asyncio.FIRST_COMPLETED)
+            return ended.pop().result()
         finally:
             self._broken = None
             self._on_change()
+            for task in working:
+                task.cancel()
             with contextlib.suppress(Exception):
                 await connection.disconnect(nowait=True)
-        return kind
+            await asyncio.wait(working)
 
     async def _send(self, connection: AbstractConnection) -> None:
         while True:
@@ -261,8 +263,13 @@ class Dispatcher:
                 request.fail(kind)
 
 
-async def _until(broken: asyncio.Future[FailureKind]) -> None:
-    raise Failed(await broken)
+async def _ending(work: Coroutine[Any, Any, None]) -> FailureKind:
+    """Why the work ended, which by itself it never does."""
+    try:
+        await work
+    except Exception as error:  # noqa: BLE001 - redis-py lets more than its own errors out
+        return kind_of(error)
+    return FailureKind.CONNECTION
 
 
 async def _reply(connection: AbstractConnection) -> Any:
@@ -273,7 +280,9 @@ async def _reply(connection: AbstractConnection) -> Any:
 
 
 def _micros(reply: Any) -> int:
-    if isinstance(reply, ResponseError):
-        raise reply
-    seconds, micros = reply
-    return int(seconds) * 1_000_000 + int(micros)
+    match reply:
+        case ResponseError():
+            raise reply
+        case [bytes() as seconds, bytes() as micros]:
+            return int(seconds) * 1_000_000 + int(micros)
+    raise Failed(FailureKind.PROTOCOL)

@@ -21,7 +21,7 @@ DISOWN_SECONDS = (0.01, 0.1, 1.0)
 """Waits before the attempts to drop a hash of another owner; the connection is being opened anew."""
 
 
-class _Hash(msgspec.Struct, frozen=True):
+class Hash(msgspec.Struct, frozen=True):
     """One hash to read, and what proves that a reply is of it."""
 
     key: str
@@ -41,12 +41,12 @@ class Lookups:
 
     async def lookup(self, shelf: Shelf, ids: Sequence[Id]) -> SharedLookup:
         """What Redis knows of `ids` (distinct) of a shelf."""
-        main = _Hash(self._keys.main(shelf.user.key, shelf.kind), owner_tag(shelf.user.key, shelf.kind))
+        main = Hash(self._keys.main(shelf.user.key, shelf.kind), owner_tag(shelf.user.key, shelf.kind))
         if shelf.variant == PLAIN:
             return (await self._read(shelf, ids, [main])).outcome()
         name = variant_name(shelf.variant)
         tag = owner_tag(shelf.user.key, shelf.kind, shelf.variant)
-        reading = await self._read(shelf, ids, [main, _Hash(f"{main.key}:{name}", tag, name.encode())])
+        reading = await self._read(shelf, ids, [main, Hash(f"{main.key}:{name}", tag, name.encode())])
         outcome = reading.outcome(name.encode())
         if outcome.admitted:
             return outcome
@@ -54,7 +54,7 @@ class Lookups:
         admitted = await self._asker.run(scripts.ADMIT, [main.key], [main.tag, self._limits.key_milliseconds])
         return msgspec.structs.replace(outcome, admitted=admitted == 1)
 
-    async def _read(self, shelf: Shelf, ids: Sequence[Id], hashes: Sequence[_Hash]) -> Reading:
+    async def _read(self, shelf: Shelf, ids: Sequence[Id], hashes: Sequence[Hash]) -> Reading:
         started = time.perf_counter()
         chunks = (
             [ids]
@@ -85,7 +85,7 @@ class Lookups:
             self._tasks.spawn("redis sweep", self._sweep(hashes[-1], reading.expired))
         return reading
 
-    async def _sweep(self, hash_: _Hash, expired: Sequence[Id]) -> None:
+    async def _sweep(self, hash_: Hash, expired: Sequence[Id]) -> None:
         """Drop what is past its lifetime, if it still is when Redis comes to it."""
         lifetime = round(self._limits.lifetime_seconds * TICKS)
         try:
@@ -93,7 +93,7 @@ class Lookups:
         except Exception as error:  # noqa: BLE001 - the next lookup meets it again
             self._asker.count(error)
 
-    async def _disown(self, hash_: _Hash) -> None:
+    async def _disown(self, hash_: Hash) -> None:
         """Drop a hash that truly lies in Redis under another owner's tag: else every lookup would meet it."""
         for seconds in DISOWN_SECONDS:
             await asyncio.sleep(seconds)

@@ -45,15 +45,15 @@ QUICK = Plan(
 )
 FULL = Plan(
     mode="full",
-    rounds=7,
-    round_seconds=3.0,
+    rounds=5,
+    round_seconds=2.0,
     paced_seconds=5.0,
-    shape=Shape(seconds=60.0, users=250, sessions_per_second=4.0, fresh_seconds=15),
+    shape=Shape(seconds=45.0, users=200, sessions_per_second=4.0, fresh_seconds=15),
     size_repeats=15,
     beside_seconds=10.0,
     shared_ratings=40_000,
     local_entries=200_000,
-    starts=9,
+    starts=7,
 )
 PARTS = ("paths", "trace", "sizes", "memory", "startup")
 

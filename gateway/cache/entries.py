@@ -7,6 +7,7 @@ fetched_at          fresh_until                                     fresh_until 
 
 from enum import IntEnum
 from functools import lru_cache
+from math import inf
 from zlib import crc32
 
 import msgspec
@@ -69,18 +70,17 @@ class Freshness(msgspec.Struct, frozen=True):
         *,
         age: float = 0.0,
         cap: float | None = None,
-        held_seconds: float = 0.0,
+        held_seconds: float = -inf,
     ) -> Entry:
         """Make an entry that comes into the process at `now`.
 
         `cap` bounds how long from now it may be served without asking Apple; `held_seconds` is how long
         from now a write outranks Apple, which no shorter freshness may cut.
         """
-        fresh_until = now + self.left_seconds(id_, age)
-        fresh_until = max(fresh_until, now + held_seconds)
-        if cap is None or now + cap >= fresh_until:
+        fresh_until = now + max(self.left_seconds(id_, age), held_seconds)
+        if cap is None or now + cap >= fresh_until + self.stale_while_revalidate_seconds:
             return Entry(resource, now - age, now, fresh_until)
-        return Entry(resource, now - age, now, now + cap, ask_when_stale=True)
+        return Entry(resource, now - age, now, min(fresh_until, now + cap), ask_when_stale=True)
 
     def usability(self, entry: Entry, now: float, believed_since: float) -> Usability:
         """Judge `entry`; one stored before `believed_since` serves only where Apple fails."""

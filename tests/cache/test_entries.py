@@ -31,6 +31,11 @@ def test_an_age_that_it_comes_with_counts():
     assert judged(entry, 1001.0) is Usability.REVALIDATE
 
 
+def test_what_comes_in_long_past_its_freshness_does_not_begin_anew():
+    assert judged(POLICY.entry(Id("1"), None, 1000.0, age=400.0), 1000.0) is Usability.IF_ERROR
+    assert judged(POLICY.entry(Id("1"), None, 1000.0, age=1300.0), 1000.0) is Usability.GONE
+
+
 def test_jitter_shortens_by_at_most_its_fraction_and_depends_on_the_id_alone():
     jittered = Freshness(
         fresh_seconds=100, stale_while_revalidate_seconds=0, stale_if_error_seconds=0, jitter=0.1
@@ -45,6 +50,16 @@ def test_past_a_cap_it_serves_only_where_apple_fails():
     entry = POLICY.entry(Id("1"), None, 1000.0, cap=10)
     assert judged(entry, 1009.9) is Usability.FRESH
     assert judged(entry, 1010.0) is Usability.IF_ERROR
+
+
+def test_what_was_stale_before_its_cap_is_not_served_without_asking_either():
+    entry = POLICY.entry(Id("1"), None, 1000.0, age=310.0, cap=0.0)
+    assert entry.fresh_until == 990.0
+    assert judged(entry, 1000.0) is Usability.IF_ERROR
+
+
+def test_a_cap_within_revalidation_ends_it():
+    assert judged(POLICY.entry(Id("1"), None, 1000.0, cap=330), 1340.0) is Usability.IF_ERROR
 
 
 def test_a_cap_beyond_freshness_changes_nothing():

@@ -1,11 +1,13 @@
 """What a run does: each measurement on processes of its own, none of which outlives it."""
 
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import msgspec
 
@@ -55,63 +57,41 @@ FULL = Plan(
     local_entries=200_000,
     starts=7,
 )
-PARTS = ("paths", "trace", "sizes", "memory", "startup")
+PARTS = ("startup", "paths", "trace", "sizes", "memory")
 
 
 def run(plan: Plan, parts: frozenset[str], tell: Callable[[str], None]) -> Results:
     """Measure; `tell` gets a line for each step. Raises `RuntimeError` where an answer is wrong."""
-    results = Results(
-        mode=plan.mode, machine=machine.description(), versions=_versions(), missing=contenders.missing()
-    )
+    measured: dict[str, Any] = {}
     with TemporaryDirectory(prefix="ratings-bench-") as name:
-        directory = Path(name)
-        if "startup" in parts:
-            with _stage(directory) as (children, upstream):
-                measured = startup.measure(children, upstream, times=plan.starts, tell=tell)
-                results = msgspec.structs.replace(results, startup=measured)
-        if "paths" in parts:
-            with _stage(directory) as (children, upstream):
-                results = msgspec.structs.replace(
-                    results,
-                    paths=paths.measure(
-                        children,
-                        upstream,
-                        rounds=plan.rounds,
-                        seconds=plan.round_seconds,
-                        paced_seconds=plan.paced_seconds,
-                        tell=tell,
-                    ),
-                )
-        if "trace" in parts:
-            with _stage(directory) as (children, upstream):
-                results = msgspec.structs.replace(
-                    results, trace=replaying.measure(children, upstream, plan.shape, tell)
-                )
-        if "sizes" in parts:
-            with _stage(directory) as (children, upstream):
-                results = msgspec.structs.replace(
-                    results,
-                    sizes=sizes.measure(
-                        children,
-                        upstream,
-                        repeats=plan.size_repeats,
-                        seconds=plan.beside_seconds,
-                        tell=tell,
-                    ),
-                )
-        if "memory" in parts:
-            with _stage(directory) as (children, upstream):
-                results = msgspec.structs.replace(
-                    results,
-                    memory=memory.measure(
-                        children,
-                        upstream,
-                        ratings=plan.shared_ratings,
-                        entries=plan.local_entries,
-                        tell=tell,
-                    ),
-                )
-    return results
+        for part, measure in zip(PARTS, _measures(plan, tell), strict=True):
+            if part in parts:
+                with _stage(Path(name)) as (children, upstream):
+                    measured[part] = measure(children, upstream)
+    return Results(
+        mode=plan.mode,
+        machine=machine.description(),
+        versions=_versions(),
+        missing=contenders.missing(),
+        **measured,
+    )
+
+
+def _measures(plan: Plan, tell: Callable[[str], None]) -> Sequence[Callable[[Machine, Upstream], Any]]:
+    """What measures each of `PARTS`."""
+    return (
+        partial(startup.measure, times=plan.starts, tell=tell),
+        partial(
+            paths.measure,
+            rounds=plan.rounds,
+            seconds=plan.round_seconds,
+            paced_seconds=plan.paced_seconds,
+            tell=tell,
+        ),
+        partial(replaying.measure, shape=plan.shape, tell=tell),
+        partial(sizes.measure, repeats=plan.size_repeats, seconds=plan.beside_seconds, tell=tell),
+        partial(memory.measure, ratings=plan.shared_ratings, entries=plan.local_entries, tell=tell),
+    )
 
 
 def run_profile(seconds: int, tell: Callable[[str], None]) -> str:

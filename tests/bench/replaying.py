@@ -21,7 +21,7 @@ BATCH_WINDOW_SECONDS = 0.002
 PATIENCE = LATENCY_SECONDS + BATCH_WINDOW_SECONDS
 
 
-def measure(machine: Machine, upstream: Upstream, shape: Shape, tell: Callable[[str], None]) -> Trace:
+def measure(machine: Machine, upstream: Upstream, *, shape: Shape, tell: Callable[[str], None]) -> Trace:
     """Replay one trace against everybody. Raises `RuntimeError` where their answers differ."""
     users = listeners(shape.users, SEED)
     for user in users:

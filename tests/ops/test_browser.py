@@ -25,6 +25,8 @@ from tests.ops.conftest import TOKEN, MakeApp
 webdriver = pytest.importorskip("selenium.webdriver")
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
+from selenium.webdriver.support.expected_conditions import staleness_of  # noqa: E402
+from selenium.webdriver.support.wait import WebDriverWait  # noqa: E402
 
 pytestmark = pytest.mark.needs("chromium", "chromedriver")
 
@@ -137,6 +139,12 @@ def address(site: str, page: str) -> str:
     return f"{site}/sample/{page}" if page in STATES else f"{site}/{page}"
 
 
+def follow(browser: Any, element: Any) -> None:
+    """Click what leads to another page, and wait until that is there."""
+    element.click()
+    WebDriverWait(browser, 10).until(staleness_of(element))
+
+
 def keep_picture(browser: Any, name: str, width: int) -> None:
     if PICTURES is None:
         return
@@ -198,7 +206,7 @@ def test_an_id_is_explained_through_the_form(browser, site):
     form = browser.find_element(By.CSS_SELECTOR, "#explain form")
     form.find_element(By.NAME, "id").send_keys("1138988512")
     form.find_element(By.NAME, "user_token").send_keys(ADA)
-    form.find_element(By.TAG_NAME, "button").click()
+    follow(browser, form.find_element(By.TAG_NAME, "button"))
     assert browser.find_element(By.TAG_NAME, "h1").text == "Where the answer comes from"
     assert "It is in this process, and fresh." in browser.find_element(By.TAG_NAME, "main").text
     assert ADA not in browser.page_source
@@ -211,7 +219,7 @@ def test_the_ops_token_is_given_through_the_form(browser, serve, ops_app):
     browser.get(f"{serve(ops_app(token=TOKEN, loopback=False))}/status")
     assert "server.port" not in browser.page_source
     browser.find_element(By.CSS_SELECTOR, "#settings [name=ops_token]").send_keys(TOKEN)
-    browser.find_element(By.CSS_SELECTOR, "#settings button").click()
+    follow(browser, browser.find_element(By.CSS_SELECTOR, "#settings button"))
     assert "server.port" in browser.find_element(By.ID, "settings").text
     assert TOKEN not in browser.page_source
     assert TOKEN not in browser.current_url
@@ -219,7 +227,7 @@ def test_the_ops_token_is_given_through_the_form(browser, serve, ops_app):
 
 def test_a_finding_leads_to_its_section_of_the_runbook(browser, site):
     browser.get(address(site, "status-without-redis"))
-    browser.find_element(By.LINK_TEXT, "RatingsGatewayRedisErrors").click()
+    follow(browser, browser.find_element(By.LINK_TEXT, "RatingsGatewayRedisErrors"))
     assert browser.current_url == f"{site}/runbook#ratingsgatewayrediserrors"
     heading = browser.find_element(By.ID, "ratingsgatewayrediserrors")
     assert heading.rect["y"] - browser.execute_script("return window.scrollY") < 100

@@ -91,13 +91,7 @@ def lines(
     top, bottom = HEAD + 22, HEAD + 22 + PLOT_HEIGHT
     x_axis = _Axis.logarithmic(xs, left, right)
     y_axis = _Axis(0.0, 1.0, bottom, top) if y_linear else _Axis.logarithmic(ys, bottom, top)
-    parts = []
-    for tick in x_axis.ticks():
-        x = x_axis.at(tick)
-        parts += [_rule(x, top, x, bottom), _text(x, bottom + 16, _short(tick), anchor="middle", size=11)]
-    for tick in y_axis.ticks():
-        y = y_axis.at(tick)
-        parts += [_rule(left, y, right, y), _text(left - 6, y + 4, _short(tick), anchor="end", size=11)]
+    parts = _grid(x_axis, y_axis)
     for number, line in enumerate(series):
         points = " ".join(f"{x_axis.at(x):.1f},{y_axis.at(y):.1f}" for x, y in line.points)
         parts.append(f'<polyline points="{points}" fill="none" stroke="{line.colour}" stroke-width="2.2"/>')
@@ -109,6 +103,23 @@ def lines(
     parts.append(_text((left + right) / 2, bottom + 36, x_label, anchor="middle", colour=FAINT))
     parts.append(_text(left, top - 8, y_label, colour=FAINT, size=11))
     return _page(title, subtitle, bottom + 36 + MARGIN, parts)
+
+
+def _grid(x_axis: "_Axis", y_axis: "_Axis") -> list[str]:
+    parts = []
+    for tick in x_axis.ticks():
+        x = x_axis.at(tick)
+        parts += [
+            _rule(x, y_axis.start, x, y_axis.end),
+            _text(x, y_axis.start + 16, _short(tick), anchor="middle", size=11),
+        ]
+    for tick in y_axis.ticks():
+        y = y_axis.at(tick)
+        parts += [
+            _rule(x_axis.start, y, x_axis.end, y),
+            _text(x_axis.start - 6, y + 4, _short(tick), anchor="end", size=11),
+        ]
+    return parts
 
 
 class _Axis(msgspec.Struct, frozen=True):

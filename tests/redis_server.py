@@ -35,6 +35,7 @@ class RedisServer:
 
     def __init__(self, *options: str, port: int | None = None, sentinel: Sequence[str] | None = None) -> None:
         self.port = port or free_port()
+        self.tls_port = 0
         self._options = options
         self._sentinel = sentinel
         self._folder = Path(tempfile.mkdtemp(prefix="redis-"))

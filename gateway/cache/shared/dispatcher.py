@@ -110,6 +110,7 @@ class Dispatcher:
         self._tried = asyncio.Event()
         self._broken: asyncio.Future[FailureKind] | None = None
         self._served = False
+        self._away = FailureKind.UNAVAILABLE
         self._loop = asyncio.get_running_loop()
 
     @property
@@ -139,7 +140,7 @@ class Dispatcher:
         it is not even tried; the future fails with Failed. What timed out may be carried out all the same.
         """
         if self._broken is None:
-            raise Failed(FailureKind.UNAVAILABLE)
+            raise Failed(self._away)
         if self._pending_bytes > MAX_PENDING_BYTES:
             raise Failed(FailureKind.OVERFLOW)
         admission = None
@@ -162,6 +163,9 @@ class Dispatcher:
             while True:
                 kind = await self._connection_life()
                 self._drop_all(kind)
+                # These two will not pass by themselves, or not soon: whoever looks at the counts should know.
+                named = kind in {FailureKind.DENIED, FailureKind.LOADING}
+                self._away = kind if named else FailureKind.UNAVAILABLE
                 failures = 0 if self._served else min(failures + 1, len(BACKOFF_SECONDS) - 1)
                 await asyncio.sleep(BACKOFF_SECONDS[failures])
         finally:

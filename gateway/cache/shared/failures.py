@@ -1,6 +1,7 @@
 """How asking Redis can fail: one exception of a few kinds, which are the labels of the error counter."""
 
 import asyncio
+import ssl
 from enum import StrEnum
 
 from redis import exceptions as redis
@@ -65,4 +66,6 @@ def kind_of(error: BaseException) -> FailureKind:
     """The kind that an exception counts as: what nobody foresaw is a nonsensical answer."""
     if isinstance(error, Failed):
         return error.kind
+    if isinstance(error.__context__, ssl.SSLError):  # redis-py wraps it in its own
+        return FailureKind.DENIED
     return next((kind for cls, kind in _KINDS if isinstance(error, cls)), FailureKind.PROTOCOL)

@@ -50,6 +50,7 @@ class Listener:
         self._clock = clock
         self._up = metrics.subscription_up
         self._continuity = Continuity(trust_seconds)
+        self._due = asyncio.Event()
 
     def believed_since(self, now: float) -> float:
         """See `Continuity`."""
@@ -68,8 +69,11 @@ class Listener:
                 await self._asker.ask(
                     self._news_channel, [pack("PUBLISH", self._beat_channel, repr(sent_at))]
                 )
-            await asyncio.sleep(self._beat_seconds)
             self._up.set(self._continuity.up(self._clock.monotonic()))
+            self._due.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._beat_seconds):
+                    await self._due.wait()
 
     async def listen(self, hears: Hears) -> None:
         """Subscribe, hear, and subscribe again whenever that breaks."""
@@ -102,8 +106,10 @@ class Listener:
         now = self._clock.monotonic()
         if sort == b"subscribe":
             self._continuity.subscribed(now)
+            self._due.set()
         elif channel == self._beat_channel.encode():
             self._continuity.heard(float(content), now)
+            self._up.set(self._continuity.up(now))
         else:
             self._hear_news(content, now, hears)
 

@@ -19,7 +19,7 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 async def read_body(request: web.BaseRequest, *, seconds: float) -> bytes:
     """The whole body, as it was sent, if it comes within `seconds`.
 
-    Raises `Refused`: 413 where it is too large, 415 where it is compressed, 408 where it is slow to come, 400
+    Raises `Refused`: 413 where it is too large, 415 where it is compressed, 504 where it is slow to come, 400
     where it cannot be read.
     """
     encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
@@ -36,7 +36,7 @@ async def read_body(request: web.BaseRequest, *, seconds: float) -> bytes:
         raise _too_large() from None
     except TimeoutError:
         raise Refused(
-            408, "40800", "Request Timeout", "The body did not come within the time that the request allows."
+            504, "50400", "Gateway Timeout", "The body did not come within the time that the request allows."
         ) from None
     except (web.PayloadAccessError, ClientPayloadError, RequestPayloadError, HttpProcessingError) as error:
         raise bad_body(f"The body could not be read: {type(error).__name__}.", "") from None

@@ -294,7 +294,7 @@ async def test_a_body_that_is_slow_to_come_is_given_up_at_the_requests_deadline(
     async with line(gateway) as caller:
         await caller.say(put(b"Content-Length: 42", b"X-Request-Timeout-Ms: 50", body=b"{"))
         reply = await caller.hear()
-        assert (reply.status, json.loads(reply.body)["errors"][0]["code"]) == (408, "40800")
+        assert (reply.status, json.loads(reply.body)["errors"][0]["code"]) == (504, "50400")
     assert sandbox.calls.total == 0
 
 

@@ -45,10 +45,11 @@ def bars(title: str, subtitle: str, rows: Sequence[Bar], mark: Mark | None = Non
     room = WIDTH - 2 * MARGIN - LABELS - 170
     scale = room / most if most else 0.0
     left = MARGIN + LABELS
-    height = HEAD + ROW * len(rows) + MARGIN
+    first = HEAD + (16 if mark else 0)
+    height = first + ROW * len(rows) + MARGIN
     parts = []
     for number, bar in enumerate(rows):
-        top = HEAD + ROW * number
+        top = first + ROW * number
         middle = top + ROW / 2 - 3
         end = left + bar.value * scale
         parts += [
@@ -67,10 +68,10 @@ def bars(title: str, subtitle: str, rows: Sequence[Bar], mark: Mark | None = Non
         x = left + mark.value * scale
         parts += [
             (
-                f'<line x1="{x:.1f}" y1="{HEAD - 4}" x2="{x:.1f}" y2="{height - MARGIN}" stroke="{INK}"'
+                f'<line x1="{x:.1f}" y1="{first - 4}" x2="{x:.1f}" y2="{height - MARGIN}" stroke="{INK}"'
                 ' stroke-dasharray="4 3"/>'
             ),
-            _text(x, HEAD - 9, mark.label, anchor="middle", size=11),
+            _text(x, first - 9, mark.label, anchor="middle", size=11),
         ]
     return _page(title, subtitle, height, parts)
 
@@ -88,7 +89,8 @@ def lines(
     xs = [x for line in series for x, _ in line.points]
     ys = [y for line in series for _, y in line.points]
     left, right = MARGIN + 50, WIDTH - MARGIN
-    top, bottom = HEAD + 22, HEAD + 22 + PLOT_HEIGHT
+    top = HEAD + 36
+    bottom = top + PLOT_HEIGHT
     x_axis = _Axis.logarithmic(xs, left, right)
     y_axis = _Axis(0.0, 1.0, bottom, top) if y_linear else _Axis.logarithmic(ys, bottom, top)
     parts = _grid(x_axis, y_axis)

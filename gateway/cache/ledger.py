@@ -87,15 +87,12 @@ class Ledger:
         return after
 
     def overwritten(self, user_key: bytes, kind: Kind, ids: Collection[Id], now: float) -> None:
-        """Another gateway wrote `ids`: void fetches under way and holds.
-
-        A write of our own that is under way stays: its end must see that it was not alone.
-        """
+        """Another gateway wrote `ids`: void fetches under way and holds."""
         record = self._raise(user_key, kind, now)
         for id_ in ids:
-            cell = record.cells.pop(id_, None)
-            if isinstance(cell, rule.Unsettled) and cell.writers:
-                record.cells[id_] = rule.begin(cell, record.version, now, WRITE_SECONDS)
+            after = rule.overtaken(record.cells.pop(id_, None), record.version, now)
+            if after is not None:
+                record.cells[id_] = after
 
     def purged(self, user_key: bytes, kind: Kind, now: float) -> None:
         """Cached ratings were dropped: void fetches under way. What writes are promised outlives it."""

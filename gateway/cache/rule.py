@@ -123,6 +123,17 @@ def end(cell: Cell, stamp: int | None, outcome: Outcome, *, version: int, now: f
     return promised if outcome is UNCHANGED else Unsettled(version, 0, False, now + hold, promised)
 
 
+def overtaken(cell: Cell, stamp: int, now: float) -> Cell:
+    """The cell when another gateway is heard to have written; `stamp` is the version that this has raised.
+
+    Nothing is left of it but a write of our own that is under way: its end must see that it was not alone.
+    """
+    cell = standing(cell, now)
+    if isinstance(cell, Unsettled) and cell.writers:
+        return Unsettled(stamp, cell.writers, contested=True, until=cell.until)
+    return None
+
+
 def fillable(cell: Cell, now: float) -> bool:
     """Whether a fill may replace the cell; its ticket must still be the version besides.
 

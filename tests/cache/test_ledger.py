@@ -82,6 +82,16 @@ def test_a_write_that_another_gateway_overlapped_holds_nothing(ledger):
     assert not ledger.held(ADA, Kind.ALBUMS, 3.0)
 
 
+def test_a_write_after_one_that_another_gateway_overlapped_is_alone(ledger):
+    first = ledger.begin(ADA, Kind.ALBUMS, ONE, 0.0)
+    for _ in range(3):
+        ledger.overwritten(ADA, Kind.ALBUMS, [ONE], 1.0)
+    ledger.end(ADA, Kind.ALBUMS, ONE, first, LIKED, 2.0)
+    second = ledger.begin(ADA, Kind.ALBUMS, ONE, 3.0)
+    ledger.end(ADA, Kind.ALBUMS, ONE, second, None, 4.0)
+    assert ledger.held(ADA, Kind.ALBUMS, 5.0)[ONE].resource is None
+
+
 def test_another_gateways_write_ends_a_hold(ledger):
     stamp = ledger.begin(ADA, Kind.ALBUMS, ONE, 0.0)
     ledger.end(ADA, Kind.ALBUMS, ONE, stamp, LIKED, 1.0)

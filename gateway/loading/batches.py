@@ -2,15 +2,23 @@
 
 A batch departs when its window ends or when it is full. Until then anybody may come aboard: the call will
 begin after they asked.
+
+Callers who come all at once come over tens of milliseconds, and each batch that leaves with a few ids is a
+call more. So a window that has ended begins anew while ids keep coming, and while a call that was not full is
+under way for the same shelf, for `PATIENCE` in all.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from gateway.demand import Demand, Party
 from gateway.loading.waiter import Waiter
 from gateway.model import Id, Lane, Shelf, ShelfKey
+
+PATIENCE: Final = 0.05
+"""Seconds that a batch gathers at most, unless its first window is longer."""
 
 
 class Flight:
@@ -30,13 +38,16 @@ class Flight:
 class Batch:
     """Flights of one shelf that become one call."""
 
-    __slots__ = ("demand", "departed", "flights", "shelf", "timer")
+    __slots__ = ("demand", "departed", "flights", "full", "grown", "shelf", "timer")
 
     def __init__(self, shelf: Shelf, demand: Demand, timer: asyncio.TimerHandle) -> None:
         self.shelf = shelf
         self.demand = demand
         self.timer = timer
         self.flights: dict[Id, Flight] = {}
+        self.full = False
+        self.grown = False
+        """Whether anybody brought more ids since its window began."""
         self.departed = False
 
 
@@ -53,6 +64,8 @@ class Batches:
         self._window = window_seconds
         self._size = size
         self._gathering: dict[ShelfKey, Batch] = {}
+        self._small: Counter[ShelfKey] = Counter()
+        """Batches under way that were not full."""
 
     def board(self, shelf: Shelf, flights: Mapping[Id, Flight], lane: Lane, party: Party) -> None:
         """Take ids that are in no gathering batch; every batch that they fill departs now."""
@@ -61,14 +74,24 @@ class Batches:
         batch = self._gathering.get(key)
         if batch is not None and flights:
             batch.demand.join(lane, party)
+            batch.grown = True
         for id_, flight in flights.items():
             if batch is None:
                 batch = self._open(key, shelf, Demand(lane, party))
             batch.flights[id_] = flight
             flight.batch = batch
             if len(batch.flights) >= size:
+                batch.full = True
                 self._release(key)
                 batch = None
+
+    def landed(self, batch: Batch) -> None:
+        """A batch is not under way any more."""
+        if batch.departed and not batch.full:
+            key = batch.shelf.key
+            self._small[key] -= 1
+            if not self._small[key]:
+                del self._small[key]
 
     def close(self) -> list[Batch]:
         """Stop gathering; returns the batches that will not depart."""
@@ -79,12 +102,25 @@ class Batches:
         return left
 
     def _open(self, key: ShelfKey, shelf: Shelf, demand: Demand) -> Batch:
-        timer = asyncio.get_running_loop().call_later(self._window, self._release, key)
+        loop = asyncio.get_running_loop()
+        latest = loop.time() + (PATIENCE if self._window else 0.0)
+        timer = loop.call_later(self._window, self._window_ended, key, latest)
         batch = self._gathering[key] = Batch(shelf, demand, timer)
         return batch
+
+    def _window_ended(self, key: ShelfKey, latest: float) -> None:
+        batch = self._gathering[key]
+        loop = asyncio.get_running_loop()
+        if loop.time() + self._window < latest and (batch.grown or self._small[key]):
+            batch.grown = False
+            batch.timer = loop.call_later(self._window, self._window_ended, key, latest)
+        else:
+            self._release(key)
 
     def _release(self, key: ShelfKey) -> None:
         batch = self._gathering.pop(key)
         batch.timer.cancel()
         batch.departed = True
+        if not batch.full:
+            self._small[key] += 1
         self._depart(batch)

@@ -157,6 +157,7 @@ class Flights:
             for ticket, resources in _kept(batch, outcomes):
                 self._store(batch.shelf, ticket, resources)
         finally:
+            self._batches.landed(batch)
             self._leave_table(batch)
             for id_, flight in batch.flights.items():
                 for waiter in flight.waiters:

@@ -96,8 +96,9 @@ class Relayed(UpstreamError):
         super().__init__(f"Apple Music answered {status}.", retry_after=retry_after)
         self.status = status
         self.body = body
-        self.code = code or f"{status}00"
+        self.apples_code = code
         """The first error's `code` where the body has Apple's envelope."""
+        self.code = code or f"{status}00"
 
     @property
     def received_status(self) -> int | None:

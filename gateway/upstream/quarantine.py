@@ -27,7 +27,7 @@ class Quarantine:
 
     def hear(self, user_key: bytes, failure: Relayed, now: float) -> None:
         """Apple has answered this user an error; only a refusal of the user token means anything here."""
-        if failure.status != 403 or failure.code != INVALID_AUTHENTICATION or self._seconds <= 0:
+        if failure.status != 403 or failure.apples_code != INVALID_AUTHENTICATION or self._seconds <= 0:
             return
         self._users[user_key] = (now + self._seconds, failure.body)
         self._users.move_to_end(user_key)

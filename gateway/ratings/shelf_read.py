@@ -86,7 +86,8 @@ class ShelfRead:
             await waiter.wait(self._query.deadline)
         finally:
             waiter.leave()
-        self.plan.tally.collapsed += waiter.collapsed
+        brought = sum(not isinstance(outcome, GatewayError) for outcome in waiter.outcomes.values())
+        self.plan.tally.collapsed += min(waiter.collapsed, brought)
         late = DeadlineExceeded("Apple Music did not answer within the time that the request allows.")
         return {id_: waiter.outcomes.get(id_, late) for id_ in self.plan.left}
 

@@ -1,10 +1,11 @@
 """A gateway in front of a sandbox, both in this process, as a caller meets them."""
 
+import asyncio
 import io
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
@@ -100,10 +101,21 @@ class Caller:
     async def unrate(self, kind: str, id_: object, **more: Any) -> Reply:
         return await self.ask("DELETE", f"{ROOT}/{kind}/{id_}", **more)
 
+    def sample(self, name: str, **labels: str) -> float:
+        """A metric as it stands; 0 where it was not counted yet."""
+        return self.served.gateway.metrics.registry.get_sample_value(name, labels) or 0.0
+
     async def metrics(self) -> dict[str, float]:
         text = (await self.ask("GET", "/metrics")).body.decode()
         samples = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
         return {name: float(value) for name, _, value in samples}
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let everything run until `condition()` holds: for what nothing in the gateway tells from outside."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - no event of the gateway's says that a request waits in it
+            await asyncio.sleep(0)
 
 
 def environment(sandbox: Sandbox, **settings: object) -> dict[str, str]:

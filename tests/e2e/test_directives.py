@@ -10,6 +10,7 @@ from gateway.model import Kind
 from gateway.sandbox import ADA, Lag, Latency, Reply, Where
 from gateway.web.exchange import Exchange
 from tests.e2e.harness import ROOT, gateway_on
+from tests.e2e.jumping import play, scene
 
 ONE = "1138988512"
 TWO = "475655712"
@@ -267,51 +268,82 @@ async def test_other_preferences_make_nothing_lenient(sandbox, preference):
         assert "Preference-Applied" not in reply.headers
 
 
-@pytest.mark.parametrize("form", ["many", "one", "several", "lenient", "bypass", "write"])
-async def test_a_caller_with_300_ms_gets_its_504_within_350(gateway, sandbox, form):
+IN_300_MS = {"X-Request-Timeout-Ms": "300"}
+FORMS = {
+    "many": lambda caller: caller.get("albums", [ONE], headers=IN_300_MS),
+    "one": lambda caller: caller.one("albums", ONE, headers=IN_300_MS),
+    "several": lambda caller: caller.ask("POST", ROOT, body={"ids": {"albums": [ONE]}}, headers=IN_300_MS),
+    "bypass": lambda caller: caller.ask("GET", f"{ROOT}/albums?ids={ONE}&new=1", headers=IN_300_MS),
+    "write": lambda caller: caller.rate("albums", ONE, 1, headers=IN_300_MS),
+}
+
+
+async def test_a_caller_with_300_ms_gets_its_504_within_350(gateway, sandbox):
     sandbox.hold()
-    headers = {"X-Request-Timeout-Ms": "300"}
-    asking = {
-        "many": lambda: gateway.get("albums", [ONE], headers=headers),
-        "one": lambda: gateway.one("albums", ONE, headers=headers),
-        "several": lambda: gateway.ask("POST", ROOT, body={"ids": {"albums": [ONE]}}, headers=headers),
-        "lenient": lambda: gateway.get("albums", [ONE], headers=headers | LENIENT),
-        "bypass": lambda: gateway.ask("GET", f"{ROOT}/albums?ids={ONE}&new=1", headers=headers),
-        "write": lambda: gateway.rate("albums", ONE, 1, headers=headers),
-    }[form]
-    reply, seconds = await best_of_three(asking)
+    reply, seconds = await best_of_three(lambda: FORMS["many"](gateway))
+    assert (reply.status, reply.code) == (504, "50400")
+    assert reply.headers["Proxy-Status"] == "ratings-gateway; error=http_response_timeout"
     assert 0.3 <= seconds <= 0.35
-    if form == "lenient":
-        assert (reply.status, reply.code) == (200, "50400")
-    else:
-        assert (reply.status, reply.code) == (504, "50400")
-        assert reply.headers["Proxy-Status"] == "ratings-gateway; error=http_response_timeout"
 
 
-async def test_a_caller_with_300_ms_gets_its_answer_where_apple_is_in_time(gateway, sandbox):
-    sandbox.faults.add(Latency(0.1))
-    reply = await gateway.get("albums", [ONE], headers={"X-Request-Timeout-Ms": "2000"})
-    assert (reply.status, reply.values) == (200, {ONE: 1})
-
-
-async def test_past_a_callers_time_a_stale_entry_is_served(sandbox):
+async def test_past_a_callers_300_ms_a_stale_entry_is_served_within_350(sandbox):
     async with gateway_on(sandbox, cache__stale_while_revalidate_seconds=0) as caller:
         await warmed(caller, age=FRESH + 1)
         sandbox.hold()
-        reply, seconds = await best_of_three(
-            lambda: caller.get("albums", [ONE], headers={"X-Request-Timeout-Ms": "300"})
-        )
+        reply, seconds = await best_of_three(lambda: FORMS["many"](caller))
         assert (reply.status, reply.values, reply.cache) == (200, {ONE: 1}, "fwd=stale")
         assert 0.3 <= seconds <= 0.35
 
 
-async def test_what_landed_in_time_is_served_beside_a_504_for_the_rest(sandbox):
-    async with gateway_on(sandbox, upstream__max_ids_per_call=1) as caller:
-        sandbox.hold(Where(id=TWO))
-        headers = {"X-Request-Timeout-Ms": "1000"} | LENIENT
-        reply = await caller.get("albums", [ONE, TWO], headers=headers)
-        assert reply.values == {ONE: 1}
-        assert [(error["meta"]["id"], error["code"]) for error in reply.json["errors"]] == [(TWO, "50400")]
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_has_the_time_that_it_names(form):
+    async def story(latency):
+        async with scene() as scenery:
+            caller, sandbox = scenery
+            sandbox.faults.add(Latency(latency))
+            began = scenery.now
+            reply = await FORMS[form](caller)
+            return reply, scenery.now - began
+
+    late, seconds = play(story(latency=0.4))
+    assert (late.status, late.code, seconds) == (504, "50400", pytest.approx(0.3, abs=0.01))
+    early, seconds = play(story(latency=0.29))
+    assert (early.status, early.values, seconds) == (200, {ONE: 1}, pytest.approx(0.29, abs=0.01))
+
+
+def test_a_callers_time_covers_the_tries_and_the_waits_between_them():
+    async def story():
+        async with scene() as scenery:
+            caller, sandbox = scenery
+            sandbox.faults.add(Reply(429))
+            began = scenery.now
+            reply = await caller.get("albums", [ONE], headers={"X-Request-Timeout-Ms": "700"})
+            return reply.status, scenery.now - began
+
+    assert play(story()) == (504, pytest.approx(0.7, abs=0.01))
+
+
+def test_where_the_request_names_no_time_the_setting_does():
+    async def story():
+        async with scene(server__request_timeout_seconds=2) as scenery:
+            caller, sandbox = scenery
+            sandbox.faults.add(Latency(60))
+            began = scenery.now
+            reply = await caller.get("albums", [ONE])
+            return reply.status, scenery.now - began
+
+    assert play(story()) == (504, pytest.approx(2, abs=0.01))
+
+
+def test_what_landed_in_time_is_served_beside_a_504_for_the_rest():
+    async def story():
+        async with scene(upstream__max_ids_per_call=1) as (caller, sandbox):
+            sandbox.faults.add(Latency(60), where=Where(id=TWO))
+            return await caller.get("albums", [ONE, TWO], headers=IN_300_MS | LENIENT)
+
+    reply = play(story())
+    assert (reply.values, reply.cache) == ({ONE: 1}, "fwd=miss; stored")
+    assert [(error["meta"]["id"], error["code"]) for error in reply.json["errors"]] == [(TWO, "50400")]
 
 
 async def test_a_fetch_outlives_the_caller_whose_time_is_up_and_fills_the_cache(gateway, sandbox):
@@ -332,14 +364,6 @@ async def test_one_callers_short_time_shortens_nobody_elses(gateway, sandbox):
     hold.release()
     assert (await long).values == {ONE: 1}
     assert sandbox.calls.total == 1
-
-
-async def test_where_the_request_names_no_time_the_setting_does(sandbox):
-    async with gateway_on(sandbox, server__request_timeout_seconds=0.3) as caller:
-        sandbox.hold()
-        reply, seconds = await best_of_three(lambda: caller.get("albums", [ONE]))
-        assert (reply.status, reply.code) == (504, "50400")
-        assert 0.3 <= seconds <= 0.35
 
 
 @pytest.mark.parametrize("given", ["0", "-1", "1.5", "soon", "600001", ""])

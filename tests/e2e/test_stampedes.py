@@ -1,0 +1,496 @@
+"""A burst of callers costs Apple next to nothing: flights, batches, splitting, turns, refreshes."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import ClientSession, TCPConnector
+
+from gateway.model import Kind
+from gateway.sandbox import ADA, BEN, CLEO, MaxIds, Reply, Reset, Truncate, Where
+from tests.e2e.harness import ROOT, Caller, gateway_on, until
+from tests.e2e.jumping import play, scene
+
+ONE = "1138988512"
+TWO = "475655712"
+THREE = "700000001"
+UNRATED = 5_000_000_000
+LENIENT = {"Prefer": "handling=lenient"}
+FRESH = 300
+LONG = 1000
+"""Milliseconds: a window that only a full batch ends in time."""
+
+
+def asked(sandbox):
+    return [sorted(call.ids) for call in sandbox.calls]
+
+
+def sizes(sandbox):
+    return [len(call.ids) for call in sandbox.calls]
+
+
+def unrated(count, start=0):
+    return [str(UNRATED + start + n) for n in range(count)]
+
+
+@asynccontextmanager
+async def crowd(gateway, connections):
+    """A caller with that many connections open, so that a burst of requests arrives as one."""
+    async with ClientSession(connector=TCPConnector(limit=0)) as session:
+        caller = Caller(session, gateway.served, gateway.clock)
+        await asyncio.gather(*(caller.ask("GET", "/") for _ in range(connections)))
+        yield caller
+
+
+def running(name):
+    """How many of the gateway's tasks with this name there are: `fetch` waits for Apple, or for its turn."""
+    return sum(task.get_name() == name for task in asyncio.all_tasks())
+
+
+async def joined(gateway, ids):
+    """Wait until so many ids have joined somebody else's fetch."""
+    await until(lambda: gateway.sample("gateway_coalesced_ids_total") >= ids)
+
+
+# -- flights
+
+
+async def test_200_callers_with_overlapping_ids_cost_the_least_calls_that_can_be_and_one(gateway, sandbox):
+    ids = unrated(250)
+    hold = sandbox.hold()
+    async with crowd(gateway, 200) as callers:
+        burst = [
+            asyncio.ensure_future(callers.get("albums", [ids[(caller + 5 * n) % 250] for n in range(40)]))
+            for caller in range(200)
+        ]
+        await joined(gateway, 200 * 40 - 250)
+        hold.release()
+        replies = await asyncio.gather(*burst)
+    assert {reply.status for reply in replies} == {200}
+    assert sandbox.calls.total <= 4
+    assert sum(sizes(sandbox)) == 250
+    assert not sandbox.calls.doubles
+
+
+async def test_what_is_in_flight_is_waited_for_and_only_the_rest_is_fetched(gateway, sandbox):
+    hold = sandbox.hold()
+    first = asyncio.ensure_future(gateway.get("albums", [ONE, TWO, THREE]))
+    await hold.reached()
+    second = asyncio.ensure_future(gateway.get("albums", [TWO, THREE, 4]))
+    await hold.reached(2)
+    hold.release()
+    one, two = await asyncio.gather(first, second)
+    assert asked(sandbox) == [sorted([ONE, TWO, THREE]), ["4"]]
+    assert (one.values, two.values) == ({ONE: 1, TWO: 1, THREE: -1}, {TWO: 1, THREE: -1})
+    assert (one.cache, two.cache) == ("fwd=miss; stored", "fwd=miss; stored; collapsed")
+    assert two.counts == {"local": 0, "shared": 0, "upstream": 3, "stale": 0}
+    assert (await gateway.metrics())["gateway_coalesced_ids_total"] == 2
+
+
+@pytest.mark.parametrize("form", ["one", "many", "several", "no-cache", "lenient"])
+async def test_every_form_of_a_read_joins_what_is_in_flight(gateway, sandbox, form):
+    hold = sandbox.hold()
+    first = asyncio.ensure_future(gateway.get("albums", [ONE, TWO]))
+    await hold.reached()
+    second = asyncio.ensure_future(
+        {
+            "one": lambda: gateway.one("albums", ONE),
+            "many": lambda: gateway.get("albums", [ONE]),
+            "several": lambda: gateway.ask("POST", ROOT, body={"ids": {"albums": [ONE]}}),
+            "no-cache": lambda: gateway.get("albums", [ONE], headers={"Cache-Control": "no-cache"}),
+            "lenient": lambda: gateway.get("albums", [ONE], headers=LENIENT),
+        }[form]()
+    )
+    await joined(gateway, 1)
+    hold.release()
+    assert (await second).values == {ONE: 1}
+    assert (await first).values == {ONE: 1, TWO: 1}
+    assert sandbox.calls.total == 1
+
+
+async def test_users_types_and_variants_share_no_flight(gateway, sandbox):
+    hold = sandbox.hold()
+    requests = [
+        asyncio.ensure_future(request)
+        for request in (
+            gateway.get("albums", [ONE]),
+            gateway.get("albums", [ONE], user=BEN),
+            gateway.get("songs", [ONE]),
+            gateway.get("albums", [ONE], "&l=de"),
+        )
+    ]
+    await hold.reached(4)
+    hold.release()
+    ada, ben, song, german = await asyncio.gather(*requests)
+    assert (ada.values, ben.values, song.values, german.values) == ({ONE: 1}, {ONE: -1}, {}, {ONE: 1})
+
+
+async def test_the_first_caller_killed_in_mid_flight_takes_nobody_along(gateway, sandbox):
+    hold = sandbox.hold()
+    async with ClientSession() as doomed:
+        first = asyncio.ensure_future(Caller(doomed, gateway.served, gateway.clock).get("albums", [ONE, TWO]))
+        await hold.reached()
+        others = [asyncio.ensure_future(gateway.get("albums", [ONE, TWO])) for _ in range(20)]
+        await joined(gateway, 40)
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+    hold.release()
+    replies = await asyncio.gather(*others)
+    assert [reply.values for reply in replies] == [{ONE: 1, TWO: 1}] * 20
+    assert sandbox.calls.total == 1
+
+
+async def test_when_everybody_has_left_the_fetch_still_fills_the_cache(gateway, sandbox):
+    hold = sandbox.hold()
+    async with ClientSession() as doomed:
+        caller = Caller(doomed, gateway.served, gateway.clock)
+        leaving = [asyncio.ensure_future(caller.get("albums", [ONE])) for _ in range(5)]
+        await hold.reached()
+        await joined(gateway, 4)
+        for request in leaving:
+            request.cancel()
+        await asyncio.gather(*leaving, return_exceptions=True)
+    hold.release()
+    await sandbox.calls.until_ended(1)
+    assert (await gateway.get("albums", [ONE])).values == {ONE: 1}
+    assert sandbox.calls.total == 1
+
+
+@pytest.mark.parametrize("effect", [Reply(500), Reply(400), Reply(200, "html"), Truncate(), Reset()])
+async def test_everybody_who_waits_is_told_of_a_failure(sandbox, effect):
+    async with gateway_on(sandbox, upstream__attempts=1) as caller:
+        hold = sandbox.hold()
+        sandbox.faults.add(effect)
+        waiting = [asyncio.ensure_future(caller.get("albums", [ONE, 5])) for _ in range(20)]
+        await hold.reached()
+        await joined(caller, 19 * 2)
+        hold.release()
+        replies = await asyncio.gather(*waiting)
+        assert len({(reply.status, reply.code) for reply in replies}) == 1
+        assert replies[0].status in (400, 500, 502)
+        assert sandbox.calls.total == 1
+        sandbox.faults.clear()
+        assert (await caller.get("albums", [ONE, 5])).values == {ONE: 1}
+
+
+@pytest.mark.parametrize("drain_seconds", [0, 0.05])
+async def test_a_gateway_that_ends_leaves_nobody_waiting(sandbox, drain_seconds):
+    hold = sandbox.hold()
+    async with asyncio.timeout(5), ClientSession() as session:
+        async with gateway_on(sandbox, server__drain_seconds=drain_seconds) as caller:
+            staying = Caller(session, caller.served, caller.clock)
+            waiting = [asyncio.ensure_future(staying.get("albums", [ONE])) for _ in range(5)]
+            await hold.reached()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+
+# -- batches
+
+
+async def test_50_single_reads_at_once_are_one_call(gateway, sandbox):
+    ids = unrated(50)
+    async with crowd(gateway, 50) as callers:
+        replies = await asyncio.gather(*(callers.one("albums", id_) for id_ in ids))
+    assert {reply.status for reply in replies} == {404}
+    assert asked(sandbox) == [ids]
+
+
+async def test_every_form_of_a_read_boards_one_batch(sandbox):
+    async with gateway_on(sandbox, upstream__batch_window_ms=LONG, upstream__max_ids_per_call=6) as caller:
+        one, many, several = await asyncio.gather(
+            caller.one("albums", ONE),
+            caller.get("albums", [TWO, 5]),
+            caller.ask("POST", ROOT, body={"ids": {"albums": [THREE, "6", "7"]}}),
+        )
+        assert (one.values, many.values, several.values) == ({ONE: 1}, {TWO: 1}, {THREE: -1})
+        assert asked(sandbox) == [sorted([ONE, TWO, "5", THREE, "6", "7"])]
+
+
+async def test_users_types_and_variants_share_no_batch(sandbox):
+    async with gateway_on(sandbox, upstream__batch_window_ms=LONG, upstream__max_ids_per_call=2) as caller:
+        await asyncio.gather(
+            *(
+                request
+                for id_ in (ONE, TWO)
+                for request in (
+                    caller.one("albums", id_),
+                    caller.one("albums", id_, user=BEN),
+                    caller.one("songs", id_),
+                    caller.get("albums", [id_], "&l=de"),
+                )
+            )
+        )
+        calls = [(call.user, call.kind, call.query, sorted(call.ids)) for call in sandbox.calls]
+        both = sorted([ONE, TWO])
+        assert sorted(calls) == [
+            ("ada", Kind.ALBUMS, "", both),
+            ("ada", Kind.ALBUMS, "l=de", both),
+            ("ada", Kind.SONGS, "", both),
+            ("ben", Kind.ALBUMS, "", both),
+        ]
+
+
+def test_a_batch_waits_while_ids_keep_coming():
+    async def story():
+        async with scene(upstream__batch_window_ms=2) as (caller, sandbox):
+            began = caller.clock.monotonic()
+            await trickle(caller, unrated(20), every=0.0019)
+            return sizes(sandbox), sandbox.calls.last.started - began
+
+    batches, seconds = play(story())
+    assert batches == [20]
+    assert 0.036 < seconds < 0.042
+
+
+def test_a_batch_does_not_wait_for_company_for_ever():
+    async def story():
+        async with scene(upstream__batch_window_ms=2) as (caller, sandbox):
+            began = caller.clock.monotonic()
+            await trickle(caller, unrated(60), every=0.0019)
+            return len(sandbox.calls), next(iter(sandbox.calls)).started - began
+
+    batches, seconds = play(story())
+    assert batches == 3
+    assert 0.046 < seconds <= 0.05
+
+
+def test_a_long_window_is_not_drawn_out():
+    async def story():
+        async with scene(upstream__batch_window_ms=100) as (caller, sandbox):
+            began = caller.clock.monotonic()
+            await trickle(caller, unrated(20), every=0.01)
+            return next(iter(sandbox.calls)).started - began
+
+    assert play(story()) == pytest.approx(0.1, abs=0.002)
+
+
+def test_a_lone_miss_waits_for_one_window():
+    async def story():
+        async with scene(upstream__batch_window_ms=2) as (caller, sandbox):
+            began = caller.clock.monotonic()
+            await caller.get("albums", unrated(250))
+            return [(len(call.ids), round(call.started - began, 3)) for call in sandbox.calls]
+
+    assert play(story()) == [(100, 0), (100, 0), (50, 0.002)]
+
+
+def test_while_a_small_call_is_under_way_others_gather_behind_it():
+    async def story():
+        async with scene(upstream__batch_window_ms=2) as (caller, sandbox):
+            hold = sandbox.hold()
+            first = asyncio.ensure_future(caller.one("albums", ONE))
+            await hold.reached()
+            others = asyncio.ensure_future(trickle(caller, unrated(5), every=0.005))
+            await asyncio.sleep(0.03)
+            hold.release()
+            landed = caller.clock.monotonic()
+            await asyncio.gather(first, others)
+            return sizes(sandbox), sandbox.calls.last.started - landed
+
+    batches, seconds = play(story())
+    assert batches == [1, 5]
+    assert seconds <= 0.003
+
+
+async def trickle(caller, ids, *, every):
+    """Ask for ids one by one, `every` so many seconds, without waiting for the answers."""
+    async with asyncio.TaskGroup() as asking:
+        for id_ in ids:
+            asking.create_task(caller.one("albums", id_))
+            await asyncio.sleep(every)
+
+
+# -- splitting
+
+
+@pytest.mark.parametrize("status", [400, 413, 414, 504])
+async def test_a_batch_that_apple_refuses_as_too_large_is_halved(sandbox, status):
+    async with gateway_on(sandbox, upstream__attempts=1) as caller:
+        sandbox.faults.add(MaxIds(25, status))
+        first = await caller.get("albums", [ONE, *unrated(99)])
+        assert (first.status, first.values, first.counts["upstream"]) == (200, {ONE: 1}, 100)
+        assert sorted(sizes(sandbox)) == [25, 25, 25, 25, 50, 50, 100]
+        await caller.get("albums", unrated(100, start=1000))
+        assert sizes(sandbox)[7:] == [25, 25, 25, 25]
+
+
+@pytest.mark.parametrize(("status", "seconds"), [(400, 600), (504, 60)])
+async def test_a_learnt_size_is_remembered_for_a_while(sandbox, status, seconds):
+    async with gateway_on(sandbox, upstream__attempts=1) as caller:
+        limit = sandbox.faults.add(MaxIds(50, status))
+        await caller.get("albums", unrated(100))
+        limit.release()
+        sandbox.faults.clear()
+        sandbox.calls.clear()
+        caller.clock.shift += seconds - 1
+        await caller.get("albums", unrated(100, start=1000))
+        caller.clock.shift += 2
+        await caller.get("albums", unrated(100, start=2000))
+        assert sizes(sandbox) == [50, 50, 100]
+
+
+@pytest.mark.parametrize("status", [400, 413, 504])
+async def test_one_poisonous_id_among_100_fails_alone_and_shrinks_nothing(sandbox, status):
+    async with gateway_on(sandbox, upstream__attempts=1) as caller:
+        poison = UNRATED + 42
+        sandbox.faults.add(MaxIds(1, status), where=Where(id=str(poison)))
+        sandbox.faults.add(Reply(status), where=Where(id=str(poison)))
+        lenient = await caller.get("albums", [*unrated(99), ONE], headers=LENIENT)
+        assert (lenient.status, lenient.values, lenient.counts["upstream"]) == (200, {ONE: 1}, 99)
+        assert [error["meta"]["id"] for error in lenient.json["errors"]] == [str(poison)]
+        assert lenient.json["errors"][0]["status"] == str(status)
+        assert sandbox.calls.total <= 15
+        sandbox.calls.clear()
+        await caller.get("albums", unrated(100, start=1000))
+        assert sizes(sandbox) == [100]
+
+
+async def test_splitting_has_an_end(sandbox):
+    async with gateway_on(sandbox) as caller:
+        sandbox.faults.add(MaxIds(1))
+        reply = await caller.get("albums", unrated(100))
+        assert (reply.status, reply.code) == (400, "40005")
+        assert sandbox.calls.total <= 33
+
+
+async def test_an_error_that_blames_no_ids_splits_nothing(sandbox):
+    async with gateway_on(sandbox, upstream__attempts=1) as caller:
+        sandbox.faults.add(MaxIds(99, 500))
+        assert (await caller.get("albums", unrated(100))).status == 500
+        assert sizes(sandbox) == [100]
+
+
+# -- turns
+
+
+async def test_10000_ids_never_starve_the_others(sandbox):
+    async with gateway_on(sandbox, upstream__max_concurrency=8) as caller:
+        hold = sandbox.hold()
+        body = {"ids": {"albums": unrated(10_000)}}
+        large = asyncio.ensure_future(caller.ask("POST", ROOT, body=body))
+        await hold.reached(8)
+        small = [asyncio.ensure_future(caller.one("albums", ONE, user=user)) for user in (ADA, BEN, CLEO)]
+        await until(lambda: running("fetch") == 100 + 3)
+        hold.release(3)
+        await hold.reached(8)
+        assert [sizes(sandbox)[n] for n in (8, 9, 10)] == [1, 1, 1]
+        hold.release()
+        assert [reply.status for reply in await asyncio.gather(*small)] == [200, 200, 404]
+        assert (await large).status == 200
+        assert sandbox.calls.max_in_flight == 8
+
+
+async def test_somebody_who_waits_goes_before_refreshes_that_nobody_waits_for(sandbox):
+    async with gateway_on(sandbox, upstream__max_concurrency=1, upstream__max_ids_per_call=1) as caller:
+        await caller.get("albums", [ONE, TWO])
+        caller.clock.shift += FRESH + 1
+        hold = sandbox.hold()
+        blocking = asyncio.ensure_future(caller.get("songs", [9]))
+        await hold.reached()
+        await caller.get("albums", [ONE, TWO])
+        missing = asyncio.ensure_future(caller.get("albums", [THREE]))
+        await until(lambda: running("fetch") == 4)
+        hold.release(1)
+        await blocking
+        await hold.reached()
+        assert sandbox.calls.last.ids == (THREE,)
+        hold.release()
+        assert (await missing).values == {THREE: -1}
+        await sandbox.calls.until_ended(6)
+
+
+async def test_the_limit_falls_on_a_429_and_rises_slowly(sandbox):
+    async with gateway_on(sandbox, upstream__attempts=1) as caller:
+        sandbox.faults.add(Reply(429), times=1)
+        before = (await caller.metrics())["gateway_upstream_concurrency_limit"]
+        await caller.get("albums", [1])
+        throttled = await caller.metrics()
+        for n in range(2, 42):
+            await caller.get("albums", [n])
+        after = (await caller.metrics())["gateway_upstream_concurrency_limit"]
+        assert (before, throttled["gateway_upstream_concurrency_limit"]) == (64, 57)
+        assert throttled["gateway_upstream_throttled_total"] == 1
+        assert 57 <= after <= 58
+
+
+# -- refreshes behind the answer
+
+
+async def test_a_stale_entry_is_served_at_once_and_refreshed_once_whoever_asks(gateway, sandbox):
+    await gateway.get("albums", [ONE, TWO])
+    gateway.clock.shift += FRESH + 10
+    sandbox.rate(ADA, Kind.ALBUMS, ONE, -1)
+    hold = sandbox.hold()
+    async with crowd(gateway, 50) as callers:
+        replies = await asyncio.gather(*(callers.get("albums", [ONE, TWO]) for _ in range(50)))
+    assert {reply.headers["Cache-Status"] for reply in replies} <= {
+        f'ratings-gateway; hit; ttl={ttl}; detail="local=2 shared=0 upstream=0 stale=2"'
+        for ttl in (-11, -12, -13)
+    }
+    assert {reply.values[ONE] for reply in replies} == {1}
+    assert int(replies[0].headers["Age"]) >= FRESH + 10
+    await hold.reached()
+    hold.release()
+    await sandbox.calls.until_ended(2)
+    after = await gateway.get("albums", [ONE, TWO])
+    assert (after.values, after.cache) == ({ONE: -1, TWO: 1}, "hit")
+    assert "ttl=29" in after.headers["Cache-Status"] or "ttl=300" in after.headers["Cache-Status"]
+    metrics = await gateway.metrics()
+    assert metrics['gateway_background_refreshes_total{result="ok"}'] == 2
+    assert metrics['gateway_cache_ids_total{result="stale",tier="local"}'] == 100
+    assert sandbox.calls.total == 2
+
+
+async def test_only_what_is_stale_is_refreshed(gateway, sandbox):
+    await gateway.get("albums", [ONE])
+    gateway.clock.shift += FRESH - 10
+    await gateway.get("albums", [TWO])
+    gateway.clock.shift += 20
+    reply = await gateway.get("albums", [ONE, TWO])
+    await sandbox.calls.until_ended(3)
+    assert (reply.cache, reply.counts["local"], reply.counts["stale"]) == ("hit", 2, 1)
+    assert asked(sandbox)[2:] == [[ONE]]
+
+
+async def test_a_refresh_that_fails_is_counted_and_costs_nobody_an_answer(sandbox):
+    async with gateway_on(sandbox, upstream__attempts=1) as caller:
+        await caller.get("albums", [ONE])
+        caller.clock.shift += FRESH + 1
+        sandbox.faults.add(Reply(500))
+        for calls in (2, 3):
+            assert (await caller.get("albums", [ONE])).values == {ONE: 1}
+            await sandbox.calls.until_ended(calls)
+            await until(lambda: not running("refresh"))
+        metrics = await caller.metrics()
+        assert metrics['gateway_background_refreshes_total{result="error"}'] == 2
+
+
+async def test_a_refresh_and_a_miss_of_one_request_are_one_call(gateway, sandbox):
+    await gateway.get("albums", [ONE])
+    gateway.clock.shift += FRESH + 1
+    sandbox.rate(ADA, Kind.ALBUMS, ONE, -1)
+    reply = await gateway.get("albums", [ONE, TWO])
+    assert (reply.values, reply.cache) == ({ONE: 1, TWO: 1}, "fwd=partial; stored")
+    assert (reply.counts["local"], reply.counts["stale"], reply.counts["upstream"]) == (1, 1, 1)
+    assert asked(sandbox) == [[ONE], sorted([ONE, TWO])]
+    assert (await gateway.get("albums", [ONE])).values == {ONE: -1}
+
+
+async def test_whoever_must_have_it_new_joins_the_refresh(gateway, sandbox):
+    await gateway.get("albums", [ONE])
+    gateway.clock.shift += FRESH + 1
+    hold = sandbox.hold()
+    await gateway.get("albums", [ONE])
+    await hold.reached()
+    waiting = asyncio.ensure_future(gateway.get("albums", [ONE], headers={"Cache-Control": "no-cache"}))
+    await joined(gateway, 1)
+    hold.release()
+    assert (await waiting).values == {ONE: 1}
+    assert sandbox.calls.total == 2
+
+
+async def test_without_revalidation_a_stale_entry_is_asked_for(sandbox):
+    async with gateway_on(sandbox, cache__stale_while_revalidate_seconds=0) as caller:
+        await caller.get("albums", [ONE])
+        caller.clock.shift += FRESH + 1
+        assert (await caller.get("albums", [ONE])).cache == "fwd=miss; stored"

@@ -3,6 +3,7 @@
 import asyncio
 from itertools import pairwise
 from random import Random
+from typing import get_args
 
 import pytest
 
@@ -22,6 +23,7 @@ from gateway.sandbox import (
     Truncate,
     Where,
 )
+from gateway.sandbox.faults import Shape
 from tests.e2e.harness import ROOT, ShiftedClock, gateway_on
 from tests.e2e.jumping import play, scene
 
@@ -31,10 +33,7 @@ UNRATED = 5_000_000_000
 LENIENT = {"Prefer": "handling=lenient"}
 FRESH = 300
 STALE_IF_ERROR = 86_400
-SHAPES = (
-    "list", "null", "text", "no-data", "data-null", "data-object", "errors", "resource-null", "no-id",
-    "id-number", "wrong-type", "no-type", "value-text", "value-zero", "value-true", "attributes-list",
-)  # fmt: skip
+SHAPES: tuple[Shape, ...] = get_args(Shape)
 UNUSABLE = "error=http_protocol_error; received-status={}"
 
 FAILURES = {

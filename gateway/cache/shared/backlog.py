@@ -1,11 +1,16 @@
 """Writes and purges that Redis could not be told of, kept until it can. Pure; bounded."""
 
+from collections import OrderedDict
+from collections.abc import Mapping
+
 import msgspec
 
 from gateway.model import Id, Kind
 
 MAX_SHELVES = 10_000
 MAX_IDS = 50_000
+MAX_TOLD = 10_000
+"""Ids whose late stamp is remembered; it matters for no longer than a hold."""
 
 Place = tuple[bytes, Kind]
 """A user key and a kind."""
@@ -30,6 +35,7 @@ class Backlog:
         self._ids = 0
         self._open: dict[tuple[Place, Id], int] = {}
         self._late: dict[tuple[Place, Id], bytes] = {}
+        self._told: OrderedDict[tuple[Place, Id], bytes] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._untold)
@@ -62,10 +68,18 @@ class Backlog:
     def told(self, place: Place, entry: Untold, stamp: bytes) -> None:
         """Redis has heard of `entry` under `stamp`; what was added meanwhile stays."""
         for id_ in entry.ids:
+            self._told[place, id_] = stamp
+            self._told.move_to_end((place, id_))
             if self._open.get((place, id_)) == 1:
                 self._late[place, id_] = stamp
         if self._untold.get(place) is entry:
             self._put(place, Untold())
+        while len(self._told) > MAX_TOLD:
+            self._told.popitem(last=False)
+
+    def told_late(self, place: Place, marks: Mapping[Id, bytes]) -> frozenset[Id]:
+        """Which of these marks are stamps under which Redis heard late from here, and of nobody since."""
+        return frozenset(id_ for id_, stamp in marks.items() if self._told.get((place, id_)) == stamp)
 
     def postpone(self, place: Place) -> None:
         """It could not be told now: others first."""

@@ -1,8 +1,8 @@
 """The subscription to other gateways' news, and the beat that proves that it works.
 
-A gateway publishes its beat on the way that its news takes and hears it on its subscription: what is not
-acknowledged is thereby known to arrive. A subscription that fell silent, though its connection stands, is
-closed and opened anew.
+A gateway publishes its beat on every way that news may take, which is by every node, and hears it on its
+subscription: what is not acknowledged is thereby known to arrive. A subscription that fell silent, though its
+connection stands, is closed and opened anew.
 """
 
 import asyncio
@@ -14,8 +14,8 @@ import msgspec
 from redis.asyncio.connection import AbstractConnection
 
 from gateway.cache.news import Continuity, Hears, decode_news
-from gateway.cache.shared.asking import Asker
-from gateway.cache.shared.dispatcher import BACKOFF_SECONDS, pack
+from gateway.cache.shared.asking import WRITE_SECONDS, Asker
+from gateway.cache.shared.dispatcher import BACKOFF_SECONDS, Dispatcher, pack
 from gateway.cache.shared.failures import Failed, FailureKind
 from gateway.cache.shared.keys import Keys
 from gateway.cache.shared.topology import Topology
@@ -51,6 +51,8 @@ class Listener:
         self._up = metrics.subscription_up
         self._continuity = Continuity(trust_seconds)
         self._due = asyncio.Event()
+        self._heard: dict[str, float] = {}
+        """By node: when the latest beat was sent that came back by way of it."""
 
     def believed_since(self, now: float) -> float:
         """See `Continuity`."""
@@ -63,17 +65,20 @@ class Listener:
     async def beat(self) -> None:
         """Publish a beat again and again, and show whether it comes back."""
         while True:
-            sent_at = self._clock.monotonic()
-            # Not counted: lookups and writes count how Redis is, and this asks four times a second.
-            with contextlib.suppress(Exception):
-                await self._asker.ask(
-                    self._news_channel, [pack("PUBLISH", self._beat_channel, repr(sent_at))]
-                )
+            nodes = self._topology.everywhere()
+            self._heard = {node.name: self._heard.get(node.name, -math.inf) for node in nodes}
+            await asyncio.gather(*map(self._beat_by, nodes))
             self._up.set(self._continuity.up(self._clock.monotonic()))
             self._due.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._beat_seconds):
                     await self._due.wait()
+
+    async def _beat_by(self, node: Dispatcher) -> None:
+        beat = pack("PUBLISH", self._beat_channel, f"{self._clock.monotonic()!r} {node.name}")
+        # Not counted: lookups and writes count how Redis is, and this asks four times a second.
+        with contextlib.suppress(Exception):
+            await node.ask(beat, 1, timeout=WRITE_SECONDS, guarded=False)
 
     async def listen(self, hears: Hears) -> None:
         """Subscribe, hear, and subscribe again whenever that breaks."""
@@ -108,7 +113,9 @@ class Listener:
             self._continuity.subscribed(now)
             self._due.set()
         elif channel == self._beat_channel.encode():
-            self._continuity.heard(float(content), now)
+            sent_at, _, node = content.decode().partition(" ")
+            self._heard[node] = float(sent_at)
+            self._continuity.heard(min(self._heard.values()), now)
             self._up.set(self._continuity.up(now))
         else:
             self._hear_news(content, now, hears)

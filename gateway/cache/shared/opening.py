@@ -38,6 +38,7 @@ class Opener:
         self.url = url
         self._tls = tls
         self._sentinels = list(url.addresses)
+        self._master: Address | None = None
 
     async def open(self, address: Address | None = None) -> AbstractConnection:
         """Connect to `address` (else to the URL's only server), log in, and see one answer."""
@@ -46,7 +47,12 @@ class Opener:
 
     async def open_master(self) -> AbstractConnection:
         """Connect to the service's master, as Sentinel names it and as it says of itself."""
-        return await _proven(self._connection(await self._master()), "ROLE", _see_master)
+        self._master = await self._named_master()
+        return await _proven(self._connection(self._master), "ROLE", _see_master)
+
+    async def is_master_exchanged(self) -> bool:
+        """Whether Sentinel names another master than the one that was opened last."""
+        return await self._named_master() != self._master
 
     @contextlib.asynccontextmanager
     async def visit(self, address: Address) -> AsyncIterator[AbstractConnection]:
@@ -57,7 +63,7 @@ class Opener:
         finally:
             await _close(connection)
 
-    async def _master(self) -> Address:
+    async def _named_master(self) -> Address:
         faults: list[str] = []
         for sentinel in list(self._sentinels):
             try:

@@ -58,6 +58,9 @@ class RedisShared:
         except Exception as error:  # noqa: BLE001 - whatever Redis does, an answer is not lost
             self._asker.count(error)
             return SharedLookup()
+        if lookup.marks:
+            late = self._backlog.told_late((shelf.user.key, shelf.kind), lookup.marks)
+            lookup = msgspec.structs.replace(lookup, late=late)
         return self._believable(lookup, shelf, ids) if self._backlog else lookup
 
     async def fill(self, shelf: Shelf, version: bytes, resources: Mapping[Id, Resource]) -> bool | None:

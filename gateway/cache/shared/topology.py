@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -19,6 +19,8 @@ from gateway.tasks import Tasks
 
 REFRESH_SECONDS = 0.25
 """Between two looks at the slot map while something is amiss."""
+WATCH_SECONDS = 1.0
+"""Between two questions to Sentinel whether the master is still the same."""
 MAP_SECONDS = 0.5
 """For one node to give the slot map, after which the next is asked."""
 
@@ -33,6 +35,10 @@ class Topology(Protocol):
 
     def route(self, key: str) -> Dispatcher:
         """The dispatcher for `key`. Raises Failed where no node is known for it."""
+        ...
+
+    def everywhere(self) -> Sequence[Dispatcher]:
+        """The dispatcher of every node."""
         ...
 
     def redirected(self, error: ResponseError) -> tuple[Dispatcher, bool] | None:
@@ -61,9 +67,14 @@ class Single:
     """One server, which for Sentinel is another after a failover."""
 
     def __init__(self, opener: Opener, tasks: Tasks, on_change: Callable[[], None]) -> None:
-        sentinel = opener.url.scheme == "redis+sentinel"
-        self._open = opener.open_master if sentinel else opener.open
-        self._dispatcher = Dispatcher("", self._open, tasks, on_change=on_change, reopen_on_readonly=sentinel)
+        self._opener = opener
+        self._tasks = tasks
+        self._of_sentinel = opener.url.scheme == "redis+sentinel"
+        self._open = opener.open_master if self._of_sentinel else opener.open
+        self._dispatcher = Dispatcher(
+            "", self._open, tasks, on_change=on_change, reopen_on_readonly=self._of_sentinel
+        )
+        self._watching: list[asyncio.Task[None]] = []
 
     @property
     def state(self) -> State:
@@ -73,6 +84,9 @@ class Single:
         del key
         return self._dispatcher
 
+    def everywhere(self) -> Sequence[Dispatcher]:
+        return [self._dispatcher]
+
     def redirected(self, error: ResponseError) -> None:
         del error
 
@@ -81,10 +95,23 @@ class Single:
 
     async def __aenter__(self) -> Self:
         await self._dispatcher.__aenter__()
+        if self._of_sentinel:
+            self._watching = [self._tasks.spawn("redis master", self._watch_master())]
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        for task in self._watching:
+            task.cancel()
+            await asyncio.wait([task])
         await self._dispatcher.__aexit__()
+
+    async def _watch_master(self) -> None:
+        """Leave a master that was exchanged at once: Sentinel lets it take writes for some seconds more."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            with contextlib.suppress(Exception):
+                if await self._opener.is_master_exchanged():
+                    self._dispatcher.reset(FailureKind.READONLY)
 
 
 class Cluster:
@@ -109,6 +136,9 @@ class Cluster:
             self._stale.set()
             raise Failed(FailureKind.CONNECTION)
         return self._nodes[address]
+
+    def everywhere(self) -> Sequence[Dispatcher]:
+        return list(self._nodes.values())
 
     def redirected(self, error: ResponseError) -> tuple[Dispatcher, bool] | None:
         if isinstance(error, ClusterDownError):

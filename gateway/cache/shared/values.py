@@ -34,6 +34,8 @@ class SharedLookup(msgspec.Struct, frozen=True):
     """Written values within their hold, laid over every variant; the plain shelf has them in `found` too."""
     marks: dict[Id, bytes] = {}
     """Ids whose write is under way or ended unknown, with its stamp: join no fetch from before that stamp."""
+    late: frozenset[Id] = frozenset()
+    """Ids whose mark says no more than that Redis heard late of a write made through this gateway."""
     twin_mark: bytes = b""
     """The stamp of the latest write on the twin kind: join no fetch from before it; b"": there was none."""
     cap: float | None = None

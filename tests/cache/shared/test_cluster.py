@@ -1,0 +1,175 @@
+"""A real cluster of three masters: every slot is reached, and followed; a lost node costs only its own."""
+
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from redis.crc import key_slot
+
+from gateway.breaker import State
+from gateway.cache.news import Drop, Throttled
+from gateway.cache.shared.keys import Keys
+from gateway.model import Kind, Shelf, User
+from tests.cache.shared.harness import ALBUMS, GERMAN, LIBRARY, LIKED, ONE, TWO, Side, side_of, until
+from tests.redis_server import RedisServer, free_port
+
+pytestmark = pytest.mark.redis_server
+
+NODES = 3
+SLOTS = 16384
+BOUNDS = [SLOTS * number // NODES for number in range(NODES + 1)]
+
+
+class RedisCluster:
+    """Three masters that know each other."""
+
+    def __init__(self, nodes: list[RedisServer]) -> None:
+        self.nodes = nodes
+
+    @property
+    def url(self) -> str:
+        return "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+
+    def join(self) -> None:
+        """Share out the slots, and wait until all know of it."""
+        first = self.nodes[0]
+        for number, node in enumerate(self.nodes):
+            with node.client() as client:
+                client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+                client.execute_command("CLUSTER", "ADDSLOTSRANGE", BOUNDS[number], BOUNDS[number + 1] - 1)
+                if node is not first:
+                    client.execute_command("CLUSTER", "MEET", "127.0.0.1", first.port)
+
+    def agrees(self) -> bool:
+        """Whether each node knows all, and has its links to them."""
+        for node in self.nodes:
+            with node.client() as client:
+                if b"cluster_state:ok" not in client.execute_command("CLUSTER", "INFO"):
+                    return False
+                links = client.execute_command("CLUSTER", "LINKS")
+                if len(links) != 2 * (NODES - 1):
+                    return False
+        return True
+
+    def owner(self, shelf: Shelf) -> RedisServer:
+        """The node that the slots were shared out to."""
+        slot = slot_of(shelf)
+        return next(node for number, node in enumerate(self.nodes) if slot < BOUNDS[number + 1])
+
+
+def slot_of(shelf: Shelf) -> int:
+    return key_slot(Keys("ratings").main(shelf.user.key, shelf.kind).encode())
+
+
+def name_of(node: RedisServer) -> str:
+    with node.client() as client:
+        return str(client.execute_command("CLUSTER", "MYID").decode())
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[RedisCluster]:
+    options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
+    settings = (*options, "--cluster-require-full-coverage", "no")
+    with contextlib.ExitStack() as stack:
+        cluster = RedisCluster([stack.enter_context(RedisServer(*settings)) for _ in range(NODES)])
+        cluster.join()
+        yield cluster
+
+
+@pytest.fixture
+async def side(cluster: RedisCluster) -> AsyncIterator[Side]:
+    await until(cluster.agrees, 20)
+    for node in cluster.nodes:
+        with node.client() as client:
+            client.flushall()
+    async with side_of(cluster.url) as side:
+        yield side
+
+
+USERS = [User.of(f"user {number}") for number in range(30)]
+
+
+async def test_users_are_spread_over_the_nodes_and_each_is_found(side: Side, cluster: RedisCluster) -> None:
+    shelves = [Shelf(user, Kind.ALBUMS) for user in USERS]
+    for shelf in shelves:
+        assert await side.keep(shelf, {ONE: LIKED})
+    assert [await side.seen(shelf, ONE) for shelf in shelves] == [LIKED] * len(shelves)
+    for node in cluster.nodes:
+        with node.client() as client:
+            assert client.dbsize()
+
+
+async def test_writes_reach_twin_and_variants_in_the_same_slot(side: Side) -> None:
+    await side.keep(GERMAN, {ONE: LIKED})
+    await side.keep(LIBRARY, {ONE: LIKED})
+    assert await side.write(ALBUMS, ONE, None) is True
+    assert await side.seen(GERMAN, ONE) is None
+    assert (await side.look(LIBRARY, ONE)).found[ONE].cap == 0
+    assert await side.tier.purge(ALBUMS.user.key, None, None)
+
+
+async def test_news_of_every_node_is_heard(side: Side, cluster: RedisCluster) -> None:
+    async with side_of(cluster.url, gateway_id="two", listening=True) as other:
+        for user in USERS:
+            await side.tier.begin(user.key, Kind.STATIONS, ONE)
+        await side.tier.publish(Throttled(1.0))
+        wanted = {Drop(user.key, Kind.STATIONS, (ONE,)) for user in USERS} | {Throttled(1.0)}
+        await until(lambda: wanted <= set(other.heard))
+
+
+async def test_one_node_is_enough_to_find_the_others(cluster: RedisCluster, side: Side) -> None:
+    await side.keep(ALBUMS, {ONE: LIKED})
+    for node in cluster.nodes:
+        async with side_of(f"redis+cluster://127.0.0.1:{free_port()},127.0.0.1:{node.port}") as other:
+            assert await other.seen(ALBUMS, ONE) == LIKED
+
+
+async def test_a_slot_under_way_is_asked_for_in_both_places_and_then_followed(
+    side: Side, cluster: RedisCluster
+) -> None:
+    slot, source = slot_of(ALBUMS), cluster.owner(ALBUMS)
+    target = next(node for node in cluster.nodes if node is not source)
+    key = Keys("ratings").main(ALBUMS.user.key, ALBUMS.kind)
+    await side.keep(ALBUMS, {ONE: LIKED})
+    with source.client() as old, target.client() as new:
+        new.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", name_of(source))
+        old.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", name_of(target))
+        old.execute_command("MIGRATE", "127.0.0.1", target.port, key, 0, 5000)
+        try:
+            assert await side.seen(ALBUMS, ONE) == LIKED  # ASK
+        finally:
+            for client in (new, old):
+                client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", name_of(target))
+        assert await side.seen(ALBUMS, ONE) == LIKED  # MOVED
+        assert await side.keep(ALBUMS, {TWO: None})
+        assert new.exists(key)
+        new.delete(key)
+        for client in (old, new):
+            client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", name_of(source))
+    assert await side.seen(ALBUMS, ONE) == "miss"
+    assert not side.errors("cluster")
+
+
+async def test_a_lost_node_costs_only_its_own_users_and_is_found_again(
+    side: Side, cluster: RedisCluster
+) -> None:
+    lost = cluster.owner(ALBUMS)
+    elsewhere = next(
+        Shelf(user, Kind.ALBUMS) for user in USERS if cluster.owner(Shelf(user, Kind.ALBUMS)) is not lost
+    )
+    await side.keep(elsewhere, {ONE: LIKED})
+    lost.kill()
+    await until(lambda: side.link.state is State.OPEN)
+    assert (await side.look(ALBUMS, ONE)).version is None
+    assert await side.seen(elsewhere, ONE) == LIKED
+    assert await side.tier.begin(ALBUMS.user.key, Kind.ALBUMS, ONE) is None
+    lost.start()
+    await until(lambda: side.link.state is State.CLOSED and not side.tier._backlog, 20)
+    assert ONE in (await side.look(ALBUMS, ONE)).marks
+
+
+async def test_a_cluster_that_is_away_is_a_miss() -> None:
+    async with side_of(f"redis+cluster://127.0.0.1:{free_port()}", listening=False) as side:
+        assert (await side.look(ALBUMS, ONE)).version is None
+        assert side.errors("connection") == 1
+        assert side.link.state is State.OPEN

@@ -38,6 +38,7 @@ class Cache:
         clock: Clock,
         tasks: Tasks,
         metrics: Metrics,
+        trust_seconds: float = 0.0,
     ) -> None:
         self.local = local
         self.freshness = freshness
@@ -48,6 +49,8 @@ class Cache:
         self._on_forget = on_forget
         self._clock = clock
         self._tasks = tasks
+        self._trust_seconds = trust_seconds
+        """For how long what was fetched without a word from Redis is served without asking it again."""
         self._counts = {tier: TierCounts(metrics, tier) for tier in ("local", "shared")}
 
     async def consult(self, shelf: Shelf, plan: TakesEntries, *, keep: bool) -> Consulted:
@@ -61,7 +64,7 @@ class Cache:
         written = self._ledger.held(user_key, kind, now)
         believed = {id_: rated for id_, rated in written.items() if rated.fetched_at >= believed_since}
         self._offer_local(shelf, plan, believed, believed_since)
-        lookup = None
+        standing, lookup = believed, None
         if plan.left and self._shared is not None:
             lookup = await self._shared.lookup(shelf, plan.left)
             if plan.unpicky and not written and (whole := self._whole(lookup, len(plan.left))):
@@ -69,15 +72,13 @@ class Cache:
                 if self.local.bounded_at:
                     self._keep(shelf, self._found(lookup), version if keep else None)
                 return Consulted(Ticket(version), {}, admitted=True)
+            standing = believed | _undisputed(written, lookup)
+            if shelf.variant == PLAIN:
+                plan.hold(_entries(standing), shared=False)
             self._offer_shared(shelf, plan, lookup, version if keep else None)
             # A fetch may have landed while Redis was asked.
             plan.offer(self.local.shelf(shelf), shared=False, believed_since=believed_since)
-        if lookup is not None and lookup.version is None:
-            # Redis cannot say who wrote last, so what was written here stands.
-            believed = dict(written)
-            if shelf.variant == PLAIN:
-                plan.hold(_entries(believed), shared=False)
-        held = {id_: rated.resource for id_, rated in believed.items()}
+        held = {id_: rated.resource for id_, rated in standing.items()}
         if lookup is not None:
             held |= lookup.held
         return Consulted(
@@ -93,8 +94,11 @@ class Cache:
         if not self._ledger.admits(ticket.version, user_key, kind):
             return
         settled = {id_: resource for id_, resource in resources.items() if id_ not in ticket.unsettled}
-        caps = [cap for cap in (ticket.cap_until, self._ledger.cap_until(user_key, kind, now)) if cap]
-        cap = min(caps) - now if caps else None
+        # News may come in although Redis is too slow to be asked; then it is news of holds that are not known here.
+        unasked = self._shared is not None and ticket.shared_version is None
+        untrusted_at = now + self._trust_seconds if unasked else None
+        caps = [ticket.cap_until, self._ledger.cap_until(user_key, kind, now), untrusted_at]
+        cap = min([until - now for until in caps if until is not None], default=None)
         entries = {
             id_: self.freshness.entry(id_, resource, now, cap=cap) for id_, resource in settled.items()
         }
@@ -122,7 +126,9 @@ class Cache:
         if self._shared is not None:
             alone = await self._shared.end(user.key, kind, id_, write.shared_stamp, outcome)
         now = self._clock.monotonic()
-        if alone is False and not isinstance(outcome, Unwritten):
+        # Where Redis could not acknowledge the begin, it may have taken it, and this end for another write's.
+        told = write.shared_stamp is not None
+        if told and alone is False and not isinstance(outcome, Unwritten):
             self._ledger.overwritten(user.key, kind, [id_], now)
         cell = self._ledger.end(user.key, kind, id_, write.stamp, outcome, now)
         self._forget_written(user.key, kind, id_, twin=outcome is not UNCHANGED)
@@ -265,6 +271,14 @@ class Cache:
             self._ledger.purged(user_key, each, now)
             self.local.drop(user_key, each, ids)
             self._on_forget(user_key, each, ids)
+
+
+def _undisputed(written: Mapping[Id, Rated], lookup: SharedLookup) -> dict[Id, Rated]:
+    """What was written here and stands, though its news may have been overtaken: Redis knows no later write."""
+    if lookup.version is None:
+        return dict(written)
+    disputed = lookup.held.keys() | (lookup.marks.keys() - lookup.late)
+    return {id_: rated for id_, rated in written.items() if id_ not in disputed}
 
 
 def _entries(held: Mapping[Id, Rated]) -> Mapping[Id, Entry]:

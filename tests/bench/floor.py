@@ -5,12 +5,11 @@ The ideal cache of this bound
 - knows nothing of the future: it fetches an id only when it was asked for and is unknown, or older than the
   freshness (a stale answer that is refreshed behind costs the same call);
 - never forgets, shortens no freshness by jitter, and may have any number of calls under way;
-- keeps no miss waiting for company longer than `patience`, which is one round trip to Apple and the batching
-  window: whatever one user misses of one kind within that time of the first miss goes out together, in
-  ceil(n / 100) calls, and is fresh from the end of that time on.
+- keeps no miss waiting for company longer than `patience`: whatever one user misses of one kind within that
+  time of the first miss goes out together, in ceil(n / 100) calls, and is fresh from the end of that time on.
 
-A cache that answers a miss within two round trips does with fewer calls only by luck (expiries that happen to
-fall together), or by fetching what nobody has asked for.
+A cache of that patience does with fewer calls only by luck (expiries that happen to fall together), or by
+fetching what nobody has asked for.
 """
 
 from collections.abc import Iterable

@@ -80,10 +80,11 @@ def marked(version: int, now: float, hold: float) -> Mark:
 
 
 def standing(cell: Cell, now: float) -> Cell:
-    """What the cell still says: a write that never ended counts for nothing after its term."""
-    if isinstance(cell, Unsettled) and now >= cell.until:
-        return cell.held
-    return cell
+    """What the cell still says: after its term a write counts for nothing.
+
+    What was held before it is not a rating to be served past its hold: the write may have replaced it.
+    """
+    return held(cell, now) if isinstance(cell, Unsettled) and now >= cell.until else cell
 
 
 def held(cell: Cell, now: float) -> Rated | None:

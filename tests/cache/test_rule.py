@@ -136,3 +136,25 @@ def test_what_was_fetched_within_a_mark_that_has_ended_asks_at_once() -> None:
     cap = rule.cap(Mark(7, 985.0, 995.0), Rated(None, 990.0), NOW)
     assert cap is not None
     assert cap <= 0
+
+
+def test_a_write_that_never_ended_does_not_bring_back_what_was_held_before_it() -> None:
+    assert rule.standing(Unsettled(7, 0, False, NOW, LAPSED), NOW) is None
+    assert rule.standing(Unsettled(7, 1, False, NOW, HELD), NOW) == HELD
+
+
+@pytest.mark.parametrize(
+    ("cell", "after"),
+    [
+        (None, None),
+        (OLD, None),
+        (HELD, None),
+        (OPEN, None),
+        (OVER, None),
+        (MINE, Unsettled(9, 1, True, 1050.0)),
+        (SHARED, Unsettled(9, 2, True, 1050.0)),
+        (Unsettled(7, 1, False, 1050.0, HELD), Unsettled(9, 1, True, 1050.0)),
+    ],
+)
+def test_another_gateways_write_leaves_no_more_than_our_own_under_way(cell: Cell, after: Cell) -> None:
+    assert rule.overtaken(cell, 9, NOW) == after

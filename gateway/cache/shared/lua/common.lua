@@ -41,16 +41,16 @@ local function nested(cell)
   return known(string.sub(cell, 17))
 end
 
-local function standing(cell)
-  cell = known(cell)
-  if is_unsettled(cell) and NOW >= number_at(cell, 3, 5) then return nested(cell) end
-  return cell
-end
-
 local function held(cell)
   cell = known(cell)
   if is_unsettled(cell) then cell = nested(cell) end
   return cell and string.byte(cell, 2) >= HOLD and NOW < number_at(cell, 8, 5) and cell
+end
+
+local function standing(cell)
+  cell = known(cell)
+  if is_unsettled(cell) and NOW >= number_at(cell, 3, 5) then return held(cell) end
+  return cell
 end
 
 local function fillable(cell)

@@ -70,6 +70,7 @@ async def wired(
             clock=clock,
             tasks=tasks,
             metrics=metrics,
+            trust_seconds=settings.cache.local_trust_seconds,
         )
         flights = Flights(
             apple.fetch,

@@ -134,8 +134,11 @@ class Cache:
         self._forget_written(user.key, kind, id_, twin=outcome is not UNCHANGED)
         if isinstance(cell, Rated):
             held_seconds = max(0.0, (cell.held_until or now) - now)
+            # A write on the twin kind that came between may have changed it: beyond the hold, Apple is asked.
+            cap_until = self._ledger.cap_until(user.key, kind, now)
+            cap = None if cap_until is None else max(cap_until - now, held_seconds)
             entry = self.freshness.entry(
-                id_, cell.resource, now, age=now - cell.fetched_at, held_seconds=held_seconds
+                id_, cell.resource, now, age=now - cell.fetched_at, cap=cap, held_seconds=held_seconds
             )
             self.local.put(Shelf(user, kind), {id_: entry})
 

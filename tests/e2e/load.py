@@ -1,0 +1,126 @@
+"""A steady mixed load of two users with opposite ratings, and the judge of every answer to it."""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from statistics import quantiles
+from typing import NamedTuple
+
+from gateway.model import Kind
+from gateway.sandbox import ADA, BEN, Sandbox
+from tests.e2e.harness import Caller, Reply
+
+IDS = range(1, 201)
+OWN = {ADA: 1, BEN: -1}
+READERS = 3
+PAUSE_SECONDS = 0.003
+"""Between the requests of one reader or writer: a steady load, not a flood."""
+
+
+class Write(NamedTuple):
+    value: int
+    began: float
+    ended: float
+
+
+class Truth:
+    """What Apple was told, and so what may be answered at any moment."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._writes: dict[tuple[str, int], list[Write]] = {}
+        for user, value in OWN.items():
+            for id_ in IDS:
+                sandbox.rate(user, Kind.ALBUMS, str(id_), value)
+                self._writes[user, id_] = [Write(value, 0.0, 0.0)]
+
+    def begin(self, user: str, id_: int, value: int) -> int:
+        """A write is about to be sent; its number."""
+        writes = self._writes[user, id_]
+        writes.append(Write(value, time.monotonic(), float("inf")))
+        return len(writes) - 1
+
+    def end(self, user: str, id_: int, number: int) -> None:
+        """Its answer has come."""
+        writes = self._writes[user, id_]
+        writes[number] = writes[number]._replace(ended=time.monotonic())
+
+    def last(self, user: str, id_: int) -> int:
+        return self._writes[user, id_][-1].value
+
+    def allowed(self, user: str, id_: int, began: float, ended: float) -> set[int]:
+        """Every value that a read from `began` to `ended` may have seen; writes of one id do not overlap."""
+        settled = [write for write in self._writes[user, id_] if write.ended <= began]
+        during = [write for write in self._writes[user, id_] if write.began < ended and write.ended > began]
+        return {write.value for write in (*settled[-1:], *during)}
+
+
+class Judged(NamedTuple):
+    began: float
+    seconds: float
+
+
+class Load:
+    """Runs against one gateway until it is ended; keeps what was wrong or failed."""
+
+    def __init__(self, gateway: Caller, truth: Truth, seed: int = 1) -> None:
+        self._gateway = gateway
+        self._truth = truth
+        self._chance = random.Random(seed)
+        self.judged: list[Judged] = []
+        self.writes = 0
+        self.wrong: list[str] = []
+        self.failed: list[str] = []
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        work = [self._read(user) for user in OWN for _ in range(READERS)]
+        work += [self._write(user, ids) for user in OWN for ids in (IDS[:30], IDS[30:60])]
+        tasks = [asyncio.create_task(each) for each in work]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            for task in tasks:
+                with suppress(asyncio.CancelledError):
+                    await task
+
+    def p99(self, since: float, until: float) -> float:
+        """Seconds, of the reads that began in that time."""
+        took = [each.seconds for each in self.judged if since <= each.began < until]
+        return quantiles(took, n=100)[98]
+
+    async def _read(self, user: str) -> None:
+        while True:
+            ids = self._chance.sample(IDS, self._chance.choice((1, 5, 25)))
+            began = time.monotonic()
+            reply = await self._gateway.get("albums", ids, user=user)
+            self._judge(user, ids, reply, began)
+            await asyncio.sleep(PAUSE_SECONDS)
+
+    def _judge(self, user: str, ids: Sequence[int], reply: Reply, began: float) -> None:
+        now = time.monotonic()
+        self.judged.append(Judged(began, now - began))
+        if reply.status != 200:
+            self.failed.append(f"{reply.status} {reply.body[:200]!r}")
+            return
+        found = reply.values
+        for id_ in ids:
+            allowed = self._truth.allowed(user, id_, began, now)
+            if (value := found.get(str(id_))) not in allowed:
+                self.wrong.append(f"{user} {id_}: {value}, not in {allowed}; {reply.headers['Cache-Status']}")
+
+    async def _write(self, user: str, ids: Sequence[int]) -> None:
+        while True:
+            id_ = self._chance.choice(ids)
+            value = -self._truth.last(user, id_)
+            number = self._truth.begin(user, id_, value)
+            reply = await self._gateway.rate("albums", id_, value, user=user)
+            if reply.status == 200:
+                self._truth.end(user, id_, number)
+                self.writes += 1
+            else:
+                self.failed.append(f"write: {reply.status} {reply.body[:200]!r}")
+            await asyncio.sleep(10 * PAUSE_SECONDS)

@@ -1,5 +1,6 @@
 """`serve`: the gateway, until it is told to stop."""
 
+import gc
 import os
 from argparse import Namespace
 from pathlib import Path
@@ -13,7 +14,15 @@ from gateway.settings import Settings, load
 from gateway.telemetry import logs
 
 
+COLLECTION_THRESHOLDS = (50_000, 20, 50)
+"""For the garbage collector. Ten thousand ids bring as many objects; at Python's own thresholds, collecting while
+they come stands in everybody's way for 40 ms."""
+
+
 def run(arguments: Namespace) -> int:
+    gc.freeze()
+    gc.set_threshold(*COLLECTION_THRESHOLDS)
+
     def start(settings: Settings) -> int:
         logs.configure(level=settings.log.level, format_=settings.log.format)
         try:

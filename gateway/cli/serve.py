@@ -13,10 +13,9 @@ from gateway.serving import Reading, serve
 from gateway.settings import Settings, load
 from gateway.telemetry import logs
 
-
 COLLECTION_THRESHOLDS = (50_000, 20, 50)
-"""For the garbage collector. Ten thousand ids bring as many objects; at Python's own thresholds, collecting while
-they come stands in everybody's way for 40 ms."""
+"""For the garbage collector: ten thousand ids bring as many objects, and at Python's own thresholds
+collecting while they come stands in everybody's way for 40 ms."""
 
 
 def run(arguments: Namespace) -> int:

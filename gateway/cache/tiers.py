@@ -137,6 +137,9 @@ class Cache:
             # A write on the twin kind that came between may have changed it: beyond the hold, Apple is asked.
             cap_until = self._ledger.cap_until(user.key, kind, now)
             cap = None if cap_until is None else max(cap_until - now, held_seconds)
+            if isinstance(outcome, Unwritten):
+                # It is an earlier write's: a purge or a write on the twin may have come since.
+                cap = held_seconds
             entry = self.freshness.entry(
                 id_, cell.resource, now, age=now - cell.fetched_at, cap=cap, held_seconds=held_seconds
             )

@@ -1,0 +1,131 @@
+"""Apple in virtual time: every state of an id has a number, reads lag behind writes, calls fail at chance."""
+
+import asyncio
+import random
+from bisect import bisect_right
+from collections.abc import Callable, Hashable, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from gateway.demand import Demand
+from gateway.errors import GatewayError, Relayed, Unreachable
+from gateway.model import Id, Kind, Resource, Shelf
+from gateway.upstream.client import Outbound, Relay
+
+LONGEST_DELAY = 0.3
+"""Of each half of a call, in seconds."""
+LAG = 0.5
+"""Seconds for which a read may still show what was before a write."""
+
+Place = tuple[bytes, Kind, Id]
+"""A user key, a kind and an id."""
+
+
+class State(NamedTuple):
+    since: float
+    value: int | None
+
+
+class SimulatedApple:
+    """Keeps every state that an id was in: its number is its place in the history."""
+
+    def __init__(
+        self, chance: random.Random, *, failing: float, epoch_of: Callable[[Place], Hashable]
+    ) -> None:
+        """`epoch_of` changes where a fetch under way may no longer be joined; `failing` is a fraction."""
+        self._chance = chance
+        self._failing = failing
+        self.lag = chance.choice((0.0, LAG))
+        self._history: dict[Place, list[State]] = {}
+        self._fetching: dict[Place, list[Hashable]] = {}
+        self._epoch_of = epoch_of
+        self.written: dict[Place, list[int]] = {}
+        """The numbers of the states that writes on the id itself made."""
+        self.doubled: list[Place] = []
+        """Ids fetched twice at a time, with nothing between the two beginnings that voids the first."""
+
+    def history(self, place: Place) -> list[State]:
+        return self._history.setdefault(place, [State(0.0, 1)])
+
+    def number_at(self, place: Place, moment: float) -> int:
+        """The number of the state at that moment."""
+        return bisect_right(self.history(place), moment, key=lambda state: state.since) - 1
+
+    async def fetch(
+        self, shelf: Shelf, ids: Sequence[Id], *, demand: Demand, deadline: float
+    ) -> dict[Id, Resource | GatewayError]:
+        places = [(shelf.user.key, shelf.kind, id_) for id_ in ids]
+        epochs = {place: self._epoch_of(place) for place in places}
+        for place, epoch in epochs.items():
+            under_way = self._fetching.setdefault(place, [])
+            if epoch in under_way:
+                self.doubled.append(place)
+            under_way.append(epoch)
+        try:
+            await self._delay()
+            if self._chance.random() < self._failing:
+                return dict.fromkeys(ids, Unreachable("It failed.", proxy_error="timeout", sent=True))
+            shown = {place[2]: self._shown(place) for place in places}
+            await self._delay()
+            return dict(shown)
+        finally:
+            for place, epoch in epochs.items():
+                self._fetching[place].remove(epoch)
+
+    async def send(self, call: Outbound, deadline: float) -> Relay:
+        await self._delay()
+        fate = self._chance.random()
+        if fate < self._failing / 2:
+            raise Unreachable("It failed.", proxy_error="timeout", sent=True)
+        if fate < self._failing:
+            raise Relayed(400, b"{}")
+        kind, id_ = call.path.split("/")[-2:]
+        place = (call.user.key, Kind(kind), Id(id_))
+        value = None if call.body is None else int(msgspec.json.decode(call.body)["attributes"]["value"])
+        number = self._write(place, value)
+        await self._delay()
+        if fate < 1.5 * self._failing:
+            raise Unreachable("The answer was lost.", proxy_error="timeout", sent=True)
+        body = b"" if value is None else b'{"data":[%b]}' % (rendered(place, number, value) or b"")
+        return Relay(200 if value is not None else 204, body)
+
+    def rate(self, place: Place, value: int | None) -> None:
+        """A rating changes, and its twin with it."""
+        now = asyncio.get_running_loop().time()
+        for each in (place, twin_of(place)):
+            if each is not None:
+                self.history(each).append(State(now, value))
+
+    def _write(self, place: Place, value: int | None) -> int:
+        self.rate(place, value)
+        number = len(self.history(place)) - 1
+        self.written.setdefault(place, []).append(number)
+        return number
+
+    def _shown(self, place: Place) -> Resource:
+        now = asyncio.get_running_loop().time()
+        number = self.number_at(place, now - self._chance.choice((0.0, self._chance.uniform(0, self.lag))))
+        return rendered(place, number, self.history(place)[number].value)
+
+    async def _delay(self) -> None:
+        await asyncio.sleep(
+            self._chance.choice((0.0, 0.0, 0.01, 0.01, self._chance.uniform(0, LONGEST_DELAY)))
+        )
+
+
+def twin_of(place: Place) -> Place | None:
+    """The library's place for a catalog's, and the reverse."""
+    user_key, kind, id_ = place
+    if kind.twin is None:
+        return None
+    return user_key, kind.twin, Id(id_.removeprefix("l.") if id_.startswith("l.") else f"l.{id_}")
+
+
+def rendered(place: Place, number: int, value: int | None) -> Resource:
+    """A resource that names its user and its state; unrated tells neither."""
+    if value is None:
+        return None
+    user_key, kind, id_ = place
+    fields = {"id": id_, "type": "ratings", "attributes": {"value": value}}
+    return msgspec.json.encode(fields | {"meta": {"user": user_key.hex(), "kind": kind, "number": number}})

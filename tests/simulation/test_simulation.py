@@ -1,0 +1,117 @@
+"""Cache, flights and writes under hundreds of schedules, each of which its seed gives again.
+
+RATINGS_GATEWAY_SEEDS says how many; `python -m pytest tests/simulation -k seeds` then runs that many.
+"""
+
+import os
+from collections.abc import Callable
+
+import pytest
+
+from gateway.cache import rule, tiers
+from gateway.cache.ledger import Ledger
+from gateway.cache.local import LocalTier
+from gateway.loading.flights import Flights
+from gateway.model import Shelf
+from tests.simulation.world import USERS, World
+
+SEEDS = int(os.environ.get("RATINGS_GATEWAY_SEEDS", "300"))
+ENOUGH = 300
+"""Seeds within which every planted bug is found."""
+
+
+def test_no_seed_finds_a_wrong_answer_a_lost_caller_or_a_leak():
+    found = {seed: faults for seed in range(SEEDS) if (faults := World(seed).run())}
+    assert found == {}
+
+
+def test_a_seed_gives_the_same_run_again():
+    def trace(seed: int) -> tuple[float, int]:
+        world = World(seed)
+        world.run()
+        return world.loop.time(), sum(len(each) for each in world._apple._history.values())
+
+    assert trace(7) == trace(7)
+    assert len({trace(seed) for seed in range(5)}) == 5
+
+
+def never(*_: object, **__: object) -> None:
+    """In the place of something that must be done."""
+
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+def fills_are_never_refused(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Ledger, "admits", lambda *_: True)
+
+
+def fetches_from_before_a_write_are_joined(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Flights, "detach", never)
+
+
+def overlapping_writes_keep_their_value(patch: pytest.MonkeyPatch) -> None:
+    whole = rule.end
+
+    def end(cell, stamp, outcome, **more):
+        if isinstance(outcome, rule.Unwritten):
+            return whole(cell, stamp, outcome, **more)
+        return rule.Rated(outcome, more["now"], more["now"] + more["hold"])
+
+    patch.setattr(rule, "end", end)
+
+
+def writes_hold_nothing(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(rule, "held", lambda *_: None)
+
+
+def purges_void_no_fetch(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Ledger, "purged", never)
+
+
+def twins_are_believed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(tiers.Cache, "_suspect", never)
+    patch.setattr(Ledger, "mark", never)
+
+
+def users_share_a_shelf(patch: pytest.MonkeyPatch) -> None:
+    shelf, put = LocalTier.shelf, LocalTier.put
+
+    def merged(which: Shelf) -> Shelf:
+        return Shelf(USERS[0], which.kind, which.variant)
+
+    patch.setattr(LocalTier, "shelf", lambda self, which: shelf(self, merged(which)))
+    patch.setattr(LocalTier, "put", lambda self, which, entries: put(self, merged(which), entries))
+
+
+def landed_flights_stay(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Flights, "_leave_table", never)
+
+
+def every_asker_fetches(patch: pytest.MonkeyPatch) -> None:
+    join = Flights.join
+
+    def alone(self, shelf, ids, **more):
+        self.detach(shelf.user.key, shelf.kind, ids)
+        return join(self, shelf, ids, **more)
+
+    patch.setattr(Flights, "join", alone)
+
+
+PLANTED: list[Plant] = [
+    fills_are_never_refused,
+    fetches_from_before_a_write_are_joined,
+    overlapping_writes_keep_their_value,
+    writes_hold_nothing,
+    purges_void_no_fetch,
+    twins_are_believed,
+    users_share_a_shelf,
+    landed_flights_stay,
+    every_asker_fetches,
+]
+
+
+@pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__)
+def test_a_planted_bug_is_found(plant: Plant, monkeypatch: pytest.MonkeyPatch):
+    plant(monkeypatch)
+    assert any(World(seed).run() for seed in range(ENOUGH))

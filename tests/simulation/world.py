@@ -1,0 +1,273 @@
+"""A gateway's cache, flights, reader and writer over simulated Apple, callers at chance, and a judge."""
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from gateway.cache.entries import Freshness
+from gateway.cache.ledger import Ledger
+from gateway.cache.local import LocalTier
+from gateway.cache.tiers import Cache
+from gateway.demand import Demand
+from gateway.errors import GatewayError
+from gateway.loading.batches import Batch
+from gateway.loading.flights import Flights
+from gateway.model import Id, Kind, Resource, Shelf, User
+from gateway.ratings.query import NO_DIRECTIVES, Answer, Directives, Part, Query
+from gateway.ratings.reading import Reader
+from gateway.ratings.refreshing import Refresher
+from gateway.ratings.shelf_read import Sources
+from gateway.ratings.writing import Writer
+from gateway.tasks import Tasks
+from gateway.telemetry.metrics import Metrics
+from gateway.upstream.quarantine import Quarantine
+from tests.simulation.apple import LONGEST_DELAY, Place, SimulatedApple, twin_of
+from tests.simulation.loop import LoopClock, SimulatedLoop, Stuck, run
+
+HOLD = 1.0
+FRESH, REVALIDATE, IF_ERROR = 2.0, 1.0, 3.0
+USERS = [User.of("ada"), User.of("ben")]
+IDS = {Kind.ALBUMS: ["1", "2"], Kind.LIBRARY_ALBUMS: ["l.1", "l.2"]}
+METRICS = Metrics()
+TIE = 1e-6
+"""What happened in the very same moment may have happened after."""
+CALLERS = 5
+CALLS = 12
+
+
+class Wrote(NamedTuple):
+    began: float
+    ended: float
+    number: int | None
+    """The state that it made; None where nobody knows."""
+
+
+class Departing(Flights):
+    """Tells which marks the ids of a batch have when it departs."""
+
+    on_departure: Callable[[Mapping[Id, Hashable]], None]
+
+    def _depart(self, batch: Batch) -> None:
+        self.on_departure({id_: flight.mark for id_, flight in batch.flights.items()})
+        super()._depart(batch)
+
+
+class World:
+    """One run; `faults` holds what should not have been."""
+
+    def __init__(self, seed: int) -> None:
+        self.loop = SimulatedLoop()
+        self._chance = chance = random.Random(seed)
+        self._clock = clock = LoopClock(self.loop)
+        self.faults: list[str] = []
+        self._failing = chance.choice((0.0, 0.0, 0.2))
+        self._apple = SimulatedApple(chance, failing=self._failing, epoch_of=self._epoch)
+        self._departed: deque[tuple[Mapping[tuple[bytes, Kind], int], Mapping[Id, Hashable]]] = deque()
+        self._forgotten: dict[tuple[bytes, Kind], int] = {}
+        self._tasks = tasks = Tasks(lambda name, error: self.faults.append(f"{name}: {error!r}"))
+        self._cache = Cache(
+            local=LocalTier(max_entries=chance.choice((3, 1000)), max_bytes=1 << 20, on_evict=lambda _: None),
+            ledger=Ledger(hold_seconds=HOLD),
+            shared=None,
+            freshness=Freshness(FRESH, REVALIDATE, IF_ERROR, 0.0),
+            believed_since=lambda _: float("-inf"),
+            on_forget=self._forget,
+            clock=clock,
+            tasks=tasks,
+            metrics=METRICS,
+        )
+        self._flights = Departing(
+            self._fetch,
+            self._cache.store,
+            size=lambda: 2,
+            window_seconds=0.002,
+            fetch_seconds=10.0,
+            tasks=tasks,
+            clock=clock,
+            metrics=METRICS,
+        )
+        self._flights.on_departure = self._depart
+        refresher = Refresher(self._flights, tasks, METRICS)
+        quarantine = Quarantine(seconds=10.0, metrics=METRICS)
+        sources = Sources(self._cache, self._flights, quarantine, refresher, None)
+        self._reader = Reader(sources, clock, METRICS)
+        self._writer = Writer(cache=self._cache, apple=self._apple, tasks=tasks)  # type: ignore[arg-type]
+        self._wrote: dict[Place, list[Wrote]] = {}
+        self._purged: dict[tuple[bytes, Kind], list[float]] = {}
+
+    def run(self) -> list[str]:
+        """What went wrong; the same for the same seed."""
+        try:
+            run(self.loop, self._run())
+        except Stuck as stuck:
+            self.faults.append(f"stuck: {stuck}")
+        self.faults += [f"unseen: {context}" for context in self.loop.faults]
+        self.faults += [f"fetched twice at a time: {place}" for place in self._apple.doubled]
+        return self.faults
+
+    async def _run(self) -> None:
+        await asyncio.gather(*(self._call() for _ in range(CALLERS)))
+        if self._chance.random() < 0.3:
+            self._flights.close()
+            await self._tasks.drain(self._chance.uniform(0, 1))
+        await asyncio.sleep(1)  # what only gathers departs
+        while self._tasks._running:
+            await asyncio.wait(self._tasks._running)
+        if self._flights._table:
+            self.faults.append(f"left in flight: {self._flights._table}")
+
+    async def _call(self) -> None:
+        calls = {self._read: 8, self._write: 3, self._purge: 2, self._rate_elsewhere: 3}
+        for _ in range(CALLS):
+            await asyncio.sleep(self._chance.choice((0.0, 0.01, self._chance.uniform(0, 1))))
+            (call,) = self._chance.choices(list(calls), list(calls.values()))
+            user = self._chance.choice(USERS)
+            kind = self._chance.choice(list(IDS))
+            await self._left_at_chance(call, user, kind)
+
+    async def _left_at_chance(
+        self, call: Callable[[User, Kind], Awaitable[None]], user: User, kind: Kind
+    ) -> None:
+        """Every fourth caller goes away after a while, whatever it is waiting for."""
+        calling = asyncio.ensure_future(call(user, kind))
+        if self._chance.random() < 0.25:
+            await asyncio.wait([calling], timeout=self._chance.choice((0.0, 0.001, 0.01, 0.1)))
+            calling.cancel()
+        await asyncio.wait([calling])
+        if not calling.cancelled() and (error := calling.exception()) is not None:
+            self.faults.append(f"{call.__name__}: {error!r}")
+
+    async def _read(self, user: User, kind: Kind) -> None:
+        ids = tuple(Id(id_) for id_ in self._chance.sample(IDS[kind], self._chance.choice((1, 2))))
+        directives = self._chance.choice((NO_DIRECTIVES, NO_DIRECTIVES, Directives(no_cache=True)))
+        began = self.loop.time()
+        try:
+            answer = await self._reader.read(Query(user, (Part.of(kind, ids),), directives=directives))
+        except GatewayError as error:
+            if not self._failing:
+                self.faults.append(f"read: {error!r}")
+            return
+        self._judge(user, kind, ids, answer, began, asked=directives.no_cache)
+
+    def _judge(
+        self, user: User, kind: Kind, ids: tuple[Id, ...], answer: Answer, began: float, *, asked: bool
+    ) -> None:
+        rated = {item["id"]: item for item in map(msgspec.json.decode, answer.resources)}
+        for id_ in ids:
+            place = (user.key, kind, id_)
+            history = self._apple.history(place)
+            least = self._least(place, began, asked=asked)
+            if (item := rated.get(id_)) is None:
+                held = {history[number].value for number in self._held(place, began)}
+                if all(state.value is not None for state in history[least:]) and None not in held:
+                    self.faults.append(f"{place}: unrated, though it is not since state {least}")
+                continue
+            meta = item["meta"]
+            if (meta["user"], meta["kind"]) != (user.key.hex(), kind):
+                self.faults.append(f"{place}: another's rating, {meta}")
+            elif meta["number"] not in self._held(place, began) | set(range(least, len(history))):
+                self.faults.append(f"{place} at {began:.3f}: state {meta['number']}, wanted {least} or later")
+
+    def _least(self, place: Place, began: float, *, asked: bool) -> int:
+        """The oldest state that a read which began then may show."""
+        user_key, kind, _ = place
+        lag = self._apple.lag
+        oldest = FRESH + max(REVALIDATE, IF_ERROR if self._failing else 0)
+        # An answer that is shared, or kept, was given up to half a call before it came.
+        moments = [began - (0 if asked and not self._failing else oldest) - LONGEST_DELAY - lag]
+        moments += [purged - lag for purged in self._purged.get((user_key, kind), ()) if purged < began]
+        if not self._failing:  # else what is stale may stand in for Apple's answer
+            moments += [
+                wrote.ended - lag
+                for wrote in self._twins(place)
+                if wrote.ended + (HOLD + lag if lag else 0) < began
+            ]
+            ended = [wrote.ended for wrote in self._wrote.get(place, ())]
+            moments += [moment for moment in ended if moment + lag < began]
+        least = max(self._apple.number_at(place, moment - TIE) for moment in moments)
+        if self._alone(writes := self._wrote.get(place, []), began):
+            least = max(least, writes[-1].number or 0)
+        return least
+
+    def _held(self, place: Place, began: float) -> set[int]:
+        """States that were written and may outrank what a write on the twin has made of them since."""
+        history = self._apple.history(place)
+        since = began - HOLD - LONGEST_DELAY
+        written = [n for n in self._apple.written.get(place, ()) if history[n].since < began]
+        if not self._failing:
+            # A later write that ended takes the promise from an earlier one, whether it keeps it or not.
+            settled = [n for n in written if history[n].since + LONGEST_DELAY + self._apple.lag < began]
+            written = [n for n in written if n >= max(settled, default=0)]
+        return {number for number in written if history[number].since >= since}
+
+    def _alone(self, writes: list[Wrote], began: float) -> bool:
+        """Whether the last write had ended by then, well, and overlapped with none before it."""
+        if not writes or writes[-1].number is None or writes[-1].ended >= began:
+            return False
+        return all(before.ended < writes[-1].began for before in writes[:-1])
+
+    def _twins(self, place: Place) -> list[Wrote]:
+        twin = twin_of(place)
+        return [] if twin is None else self._wrote.get(twin, [])
+
+    async def _write(self, user: User, kind: Kind) -> None:
+        id_ = Id(self._chance.choice(IDS[kind]))
+        place = (user.key, kind, id_)
+        value = self._chance.choice((1, -1, None))
+        writes = self._wrote.setdefault(place, [])
+        began = self.loop.time()
+        mine = len(writes)
+        writes.append(Wrote(began, float("inf"), None))
+        number = None
+        try:
+            relay = await self._writer.write(user, kind, id_, value, "", began + 10)
+            number = self._number(place, relay.body, began)
+        except GatewayError as error:
+            if not self._failing:
+                self.faults.append(f"write: {error!r}")
+        finally:
+            if not asyncio.current_task().cancelling():  # type: ignore[union-attr]
+                writes[mine] = Wrote(began, self.loop.time(), number)
+
+    def _number(self, place: Place, body: bytes, began: float) -> int | None:
+        if body:
+            number: int = msgspec.json.decode(body)["data"][0]["meta"]["number"]
+            return number
+        history = self._apple.history(place)
+        own = [
+            n
+            for n in self._apple.written.get(place, ())
+            if history[n].since >= began and not history[n].value
+        ]
+        return own[0] if own else None
+
+    def _depart(self, marks: Mapping[Id, Hashable]) -> None:
+        self._departed.append((dict(self._forgotten), marks))
+
+    async def _fetch(
+        self, shelf: Shelf, ids: Sequence[Id], *, demand: Demand, deadline: float
+    ) -> Mapping[Id, Resource | GatewayError]:
+        # A batch's call begins a moment after it departed; what came between voids it all the same.
+        self._at_departure, self._marks = self._departed.popleft()
+        return await self._apple.fetch(shelf, ids, demand=demand, deadline=deadline)
+
+    def _epoch(self, place: Place) -> Hashable:
+        user_key, kind, id_ = place
+        return self._at_departure.get((user_key, kind), 0), self._marks[id_]
+
+    def _forget(self, user_key: bytes, kind: Kind, ids: Sequence[Id] | None) -> None:
+        self._forgotten[user_key, kind] = self._forgotten.get((user_key, kind), 0) + 1
+        self._flights.detach(user_key, kind, ids)
+
+    async def _purge(self, user: User, kind: Kind) -> None:
+        await self._cache.purge(user.key, kind, None)
+        self._purged.setdefault((user.key, kind), []).append(self.loop.time())
+
+    async def _rate_elsewhere(self, user: User, kind: Kind) -> None:
+        """In Apple's own app, of which the gateway hears nothing."""
+        place = (user.key, kind, Id(self._chance.choice(IDS[kind])))
+        self._apple.rate(place, self._chance.choice((1, -1, None)))

@@ -1,0 +1,156 @@
+"""Memory under endless traffic: `python -m tests.soak [--requests 1000000] [--users 100000]`.
+
+Drives reads and writes of many users, with few repeats, through the cache, the flights and the writer, below
+HTTP and over an Apple that answers at once, on a simulated clock: an hour per 100,000 requests. Prints
+the resident memory and the size of every internal table at each tenth.
+"""
+
+import argparse
+import asyncio
+import random
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from gateway.cache.entries import Freshness
+from gateway.cache.ledger import Ledger
+from gateway.cache.local import LocalTier
+from gateway.cache.tiers import Cache
+from gateway.demand import Demand
+from gateway.loading.flights import Flights
+from gateway.model import Id, Kind, Resource, Shelf, User, plain_resource
+from gateway.ratings.query import Part, Query
+from gateway.ratings.reading import Reader
+from gateway.ratings.refreshing import Refresher
+from gateway.ratings.shelf_read import Sources
+from gateway.ratings.writing import Writer
+from gateway.tasks import Tasks
+from gateway.telemetry.metrics import Metrics
+from gateway.upstream.client import Outbound, Relay
+from gateway.upstream.quarantine import Quarantine
+from tests.hands import HandClock
+
+SECONDS_EACH = 0.036
+PAGE_BYTES = 4096
+
+
+class Apple:
+    """Every id is liked; every write is taken."""
+
+    async def fetch(
+        self, shelf: Shelf, ids: list[Id], *, demand: Demand, deadline: float
+    ) -> dict[Id, Resource]:
+        return {id_: plain_resource(shelf.kind, id_, 1) for id_ in ids}
+
+    async def send(self, call: Outbound, deadline: float) -> Relay:
+        return Relay(204, b"")
+
+
+class Sizes(NamedTuple):
+    """After so many requests."""
+
+    requests: int
+    resident_mib: float
+    entries: int
+    bytes: int
+    shelves: int
+    ledger: int
+    flights: int
+    tasks: int
+
+
+class Soak:
+    """One gateway below HTTP."""
+
+    def __init__(self, *, users: int, max_entries: int, seed: int = 1) -> None:
+        self._users = users
+        self._chance = random.Random(seed)
+        self._clock = clock = HandClock()
+        metrics = Metrics()
+        self._tasks = tasks = Tasks(_fail)
+        self.local = LocalTier(max_entries=max_entries, max_bytes=128 << 20, on_evict=lambda _: None)
+        self.ledger = Ledger(hold_seconds=10)
+        apple = Apple()
+        cache = Cache(
+            local=self.local,
+            ledger=self.ledger,
+            shared=None,
+            freshness=Freshness(300, 300, 86_400, 0.1),
+            believed_since=lambda _: float("-inf"),
+            on_forget=lambda *forgotten: self.flights.detach(*forgotten),  # noqa: PLW0108 - made below
+            clock=clock,
+            tasks=tasks,
+            metrics=metrics,
+        )
+        self.flights = Flights(
+            apple.fetch,  # type: ignore[arg-type]
+            cache.store,
+            size=lambda: 100,
+            window_seconds=0.0,
+            fetch_seconds=10.0,
+            tasks=tasks,
+            clock=clock,
+            metrics=metrics,
+        )
+        quarantine = Quarantine(seconds=10, metrics=metrics)
+        sources = Sources(cache, self.flights, quarantine, Refresher(self.flights, tasks, metrics), None)
+        self._reader = Reader(sources, clock, metrics)
+        self._writer = Writer(cache=cache, apple=apple, tasks=tasks)  # type: ignore[arg-type]
+
+    async def run(self, requests: int) -> list[Sizes]:
+        """The sizes after each tenth."""
+        found = []
+        for tenth in range(1, 11):
+            for _ in range(requests // 10):
+                await self._request()
+                self._clock.move(SECONDS_EACH)
+            found.append(self.sizes(tenth * (requests // 10)))
+        return found
+
+    def sizes(self, requests: int) -> Sizes:
+        return Sizes(
+            requests,
+            round(resident_bytes() / 2**20, 1),
+            self.local.entries,
+            self.local.bytes,
+            len(self.local._books),
+            len(self.ledger),
+            len(self.flights._table),
+            len(self._tasks),
+        )
+
+    async def _request(self) -> None:
+        user = User.of(f"user {self._chance.randrange(self._users)}")
+        kind = self._chance.choice((Kind.ALBUMS, Kind.SONGS))
+        id_ = Id(str(self._chance.randrange(1, 10**9)))
+        if self._chance.random() < 0.05:
+            await self._writer.write(user, kind, id_, 1, "", self._clock.monotonic() + 10)
+            return
+        ids = (id_, *(Id(str(n)) for n in range(1, 5)))
+        await self._reader.read(Query(user, (Part.of(kind, ids),)))
+
+
+def resident_bytes() -> int:
+    """Of this process, by Linux."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_BYTES
+
+
+def _fail(name: str, error: BaseException) -> None:
+    raise AssertionError(name) from error
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--requests", type=int, default=1_000_000)
+    parser.add_argument("--users", type=int, default=100_000)
+    parser.add_argument("--max-entries", type=int, default=200_000)
+    given = parser.parse_args()
+    soak = Soak(users=given.users, max_entries=given.max_entries)
+    found = asyncio.run(soak.run(given.requests))
+    sys.stdout.write("  ".join(Sizes._fields) + "\n")
+    for sizes in found:
+        sys.stdout.write("  ".join(str(size) for size in sizes) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -19,6 +19,11 @@ def duration(seconds: float) -> str:
     return " ".join(parts[:2]) or "0 s"
 
 
+def about(seconds: float) -> str:
+    """The same in whole minutes, from one minute on."""
+    return duration(seconds if seconds < 60 else 60 * round(seconds / 60))
+
+
 def latency(seconds: float | None) -> str:
     """`0.8 ms`, `12 ms`, `1.2 s`."""
     if seconds is None:

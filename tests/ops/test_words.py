@@ -1,6 +1,6 @@
 import pytest
 
-from gateway.ops.words import NOTHING, duration, latency, percent, plural, rate, significant, size
+from gateway.ops.words import NOTHING, about, duration, latency, percent, plural, rate, significant, size
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,10 @@ from gateway.ops.words import NOTHING, duration, latency, percent, plural, rate,
 )
 def test_durations_have_their_two_largest_units(seconds, shown):
     assert duration(seconds) == shown
+
+
+def test_windows_are_told_in_minutes():
+    assert [about(seconds) for seconds in (7.3, 59, 62, 306)] == ["7 s", "59 s", "1 min", "5 min"]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ the page and the pager say the same.
 from collections.abc import Callable
 
 from gateway.ops.status.snapshot import BreakerView, Finding, Severity, Snapshot
-from gateway.ops.words import duration, latency, percent, plural
+from gateway.ops.words import about, duration, latency, percent, plural
 
 ERROR_BUDGET = 0.001
 FAST_BURN = 14.4
@@ -194,7 +194,7 @@ def _requests_failing(snapshot: Snapshot) -> Finding | None:
     return Finding(
         Severity.FAILING if fast else Severity.DEGRADED,
         f"{failed:,} of {plural(traffic.requests, 'request')} failed ({percent(share)}) in the last "
-        f"{duration(snapshot.window_seconds)}.",
+        f"{about(snapshot.window_seconds)}.",
         "502, 503 and 504 come from Apple or the way to it, 500 from this gateway: see recent errors.",
         f"RatingsGatewayAvailabilityBurn{'Fast' if fast else 'Slow'}",
     )
@@ -245,7 +245,7 @@ def _local_full(snapshot: Snapshot) -> Finding | None:
     return Finding(
         Severity.NOTE,
         f"The in-process tier is full: {snapshot.local.evictions:,} entries left it in the last "
-        f"{duration(snapshot.window_seconds)} to make room.",
+        f"{about(snapshot.window_seconds)} to make room.",
         "Where the hit ratio suffers: raise cache.local_max_bytes, and the memory limit with it.",
     )
 

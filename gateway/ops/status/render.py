@@ -20,7 +20,7 @@ from gateway.ops.status.tables import (
     statuses,
     token,
 )
-from gateway.ops.words import duration, latency, percent, rate
+from gateway.ops.words import about, duration, latency, percent, rate
 
 SIGNS = {Severity.FAILING: "✖", Severity.DEGRADED: "▲", Severity.NOTE: "●"}
 REFRESH_SECONDS = 15
@@ -133,7 +133,7 @@ def _now(snapshot: Snapshot) -> Html:
     return join(
         el(
             "p",
-            f"The last {duration(snapshot.window_seconds)}. Durations are estimated from histogram buckets.",
+            f"The last {about(snapshot.window_seconds)}. Durations are estimated from histogram buckets.",
             class_="aside",
         ),
         facts(

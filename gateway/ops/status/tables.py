@@ -7,7 +7,7 @@ from gateway.ops.curl import Listener
 from gateway.ops.markup import Child, Html, el, join, table
 from gateway.ops.page import facts, labelled, secret
 from gateway.ops.status.snapshot import BreakerView, Snapshot, Tier
-from gateway.ops.words import duration, latency, percent, rate, size
+from gateway.ops.words import about, duration, latency, percent, rate, size
 from gateway.telemetry.recent import RecentError
 
 WRITES = frozenset({"PUT", "DELETE"})
@@ -48,7 +48,7 @@ def cache(snapshot: Snapshot) -> Html:
         table(
             head,
             [_tier(tier) for tier in snapshot.tiers if tier.name == "local" or snapshot.redis is not None],
-            caption=f"Lookups by tier in the last {duration(snapshot.window_seconds)}",
+            caption=f"Lookups by tier in the last {about(snapshot.window_seconds)}",
             class_="numbers",
         ),
         facts(

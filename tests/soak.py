@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import random
 import sys
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -97,15 +98,13 @@ class Soak:
         self._reader = Reader(sources, clock, metrics)
         self._writer = Writer(cache=cache, apple=apple, tasks=tasks)  # type: ignore[arg-type]
 
-    async def run(self, requests: int) -> list[Sizes]:
+    async def run(self, requests: int) -> AsyncIterator[Sizes]:
         """The sizes after each tenth."""
-        found = []
         for tenth in range(1, 11):
             for _ in range(requests // 10):
                 await self._request()
                 self._clock.move(SECONDS_EACH)
-            found.append(self.sizes(tenth * (requests // 10)))
-        return found
+            yield self.sizes(tenth * (requests // 10))
 
     def sizes(self, requests: int) -> Sizes:
         return Sizes(
@@ -139,6 +138,17 @@ def _fail(name: str, error: BaseException) -> None:
     raise AssertionError(name) from error
 
 
+async def report(soak: Soak, requests: int) -> None:
+    say(Sizes._fields)
+    async for sizes in soak.run(requests):
+        say(sizes)
+
+
+def say(row: Iterable[object]) -> None:
+    sys.stdout.write("  ".join(map(str, row)) + "\n")
+    sys.stdout.flush()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=1_000_000)
@@ -146,10 +156,7 @@ def main() -> None:
     parser.add_argument("--max-entries", type=int, default=200_000)
     given = parser.parse_args()
     soak = Soak(users=given.users, max_entries=given.max_entries)
-    found = asyncio.run(soak.run(given.requests))
-    sys.stdout.write("  ".join(Sizes._fields) + "\n")
-    for sizes in found:
-        sys.stdout.write("  ".join(str(size) for size in sizes) + "\n")
+    asyncio.run(report(soak, given.requests))
 
 
 if __name__ == "__main__":

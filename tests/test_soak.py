@@ -5,7 +5,7 @@ from tests.soak import Soak
 
 async def test_every_table_levels_off_under_traffic_that_seldom_repeats():
     soak = Soak(users=500, max_entries=1000)
-    found = await soak.run(8_000)
+    found = [sizes async for sizes in soak.run(8_000)]
     half, last = found[4], found[-1]
     assert max(each.entries for each in found) <= 1000
     assert last.shelves <= half.shelves * 1.2

@@ -90,11 +90,12 @@ def shares(samples: Iterable[str]) -> list[Share]:
 
 
 def render(found: dict[str, list[Share]]) -> str:
-    """The greatest shares as text."""
+    """The greatest shares as text, without what only surrounds everything."""
     lines = []
     for name, measured in found.items():
         lines += [f"{name}: share with what it calls, alone, function"]
-        lines += [f"{share.total:7.1%} {share.alone:7.1%}  {share.function}" for share in measured[:TOP]]
+        inner = [share for share in measured if share.total < 1 or share.alone]
+        lines += [f"{share.total:7.1%} {share.alone:7.1%}  {share.function}" for share in inner[:TOP]]
         lines += [""]
     return "\n".join(lines)
 

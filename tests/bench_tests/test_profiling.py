@@ -25,5 +25,5 @@ def test_other_threads_do_not_count():
 def test_the_greatest_share_is_printed_first():
     text = render({"a path": shares(SAMPLES)}).splitlines()
     assert text[0].startswith("a path")
-    assert text[1].split()[:2] == ["100.0%", "0.0%"]
-    assert "send (writer.py)" in text[3]
+    assert [line.split()[2] for line in text[1:3]] == ["handle", "send"]
+    assert text[1].split()[:2] == ["100.0%", "70.0%"]

@@ -94,7 +94,7 @@ class Cache:
         if not self._ledger.admits(ticket.version, user_key, kind):
             return
         settled = {id_: resource for id_, resource in resources.items() if id_ not in ticket.unsettled}
-        # News may come in although Redis is too slow to be asked; then it is news of holds that are not known here.
+        # News may come in although Redis is too slow to be asked: news of holds that are not known here.
         unasked = self._shared is not None and ticket.shared_version is None
         untrusted_at = now + self._trust_seconds if unasked else None
         caps = [ticket.cap_until, self._ledger.cap_until(user_key, kind, now), untrusted_at]
@@ -280,7 +280,7 @@ class Cache:
 
 
 def _undisputed(written: Mapping[Id, Rated], lookup: SharedLookup) -> dict[Id, Rated]:
-    """What was written here and stands, though its news may have been overtaken: Redis knows no later write."""
+    """What was written here and stands, though news may have been overtaken: Redis knows no later write."""
     if lookup.version is None:
         return dict(written)
     disputed = lookup.held.keys() | (lookup.marks.keys() - lookup.late)

@@ -64,6 +64,11 @@ class Channel(asyncio.Protocol):
         self._waiter: asyncio.Future[tuple[bytes, bytes]] | None = None
         self._transport: asyncio.Transport | None = None
 
+    @property
+    def open(self) -> bool:
+        """Whether it can be used."""
+        return self._transport is not None and not self._transport.is_closing()
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
 
@@ -89,6 +94,7 @@ class Channel(asyncio.Protocol):
             self._finish()
 
     def connection_lost(self, error: Exception | None) -> None:
+        self._transport = None
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(error or ConnectionError("closed before the answer was whole"))
 
@@ -130,8 +136,12 @@ class Client:
         return encode(ask, self._headers)
 
     async def take(self) -> Channel:
-        """A connection for one caller alone."""
-        return self._idle.pop() if self._idle else await self._connected()
+        """A connection for one caller alone; servers close those that were idle for long."""
+        while self._idle:
+            channel = self._idle.pop()
+            if channel.open:
+                return channel
+        return await self._connected()
 
     def close(self) -> None:
         for channel in self._all:

@@ -103,7 +103,7 @@ def varnish(
         [
             program, "-F", "-f", str(file), "-a", f"127.0.0.1:{port}", "-n", str(directory / "state"),
             "-j", "none", "-s", "malloc,128m", "-p", "http_req_size=512k",
-            "-p", "workspace_client=1m", "-T", "none",
+            "-p", "workspace_client=1m", "-p", "timeout_idle=60", "-T", "none",
         ],
         tested=True,
     )  # fmt: skip

@@ -93,6 +93,13 @@ async def test_a_hammer_counts_answers_that_failed(server):
     assert load.failed == load.requests > 0
 
 
+async def test_a_connection_that_was_closed_meanwhile_is_not_used_again(server):
+    async with client(server.port, {}, 1) as made:
+        (gone,) = made._idle
+        gone.close()
+        assert (await made.ask(Ask("/again", "ada"))).body == b"/again"
+
+
 async def test_a_connection_that_ends_early_fails_its_request():
     async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")

@@ -20,7 +20,7 @@ class Untold(msgspec.Struct, frozen=True):
     """What Redis has not heard of one user and kind."""
 
     ids: dict[Id, int] = {}
-    """By id: how many writers that had begun in Redis have ended since."""
+    """By id: how many writers that Redis may take to be under way have ended."""
     all: bool = False
     """More than the ids named: nothing that Redis has of the place is to be believed."""
 
@@ -60,9 +60,9 @@ class Backlog:
         return self._put(place, Untold(all=True))
 
     def drop(self, place: Place, id_: Id) -> None:
-        """A later write of `id_` was told, which says all that this one would."""
+        """Redis heard of a write of `id_`, which says all that is kept here but that others have ended."""
         before = self._untold.get(place)
-        if before is not None and id_ in before.ids:
+        if before is not None and before.ids.get(id_) == 0:
             self._put(place, Untold({other: ended for other, ended in before.ids.items() if other != id_}))
 
     def told(self, place: Place, entry: Untold, stamp: bytes) -> None:

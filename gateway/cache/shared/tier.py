@@ -13,7 +13,7 @@ import msgspec
 from gateway.cache.news import News, Purge, encode_news
 from gateway.cache.rule import Outcome
 from gateway.cache.shared.asking import Asker
-from gateway.cache.shared.backlog import Backlog, Place
+from gateway.cache.shared.backlog import Backlog, Place, Untold
 from gateway.cache.shared.dispatcher import pack
 from gateway.cache.shared.failures import Failed, FailureKind
 from gateway.cache.shared.keys import Keys
@@ -108,7 +108,7 @@ class RedisShared:
             faults = 0
             for place, entry in self._backlog.entries():
                 try:
-                    self._backlog.told(place, entry, await self._writes.forget(place, entry))
+                    await self._tell(place, entry)
                 except Exception:  # noqa: BLE001 - it was counted when it went into the backlog
                     self._backlog.postpone(place)
                     faults += 1
@@ -119,8 +119,15 @@ class RedisShared:
             elif faults:
                 await asyncio.sleep(TELL_SECONDS)
 
+    async def _tell(self, place: Place, entry: Untold | None) -> None:
+        """Tell what is untold of a place, unless that was done or has become more meanwhile."""
+        if entry is not None and self._backlog.get(place) is entry:
+            self._backlog.told(place, entry, await self._writes.forget(place, entry))
+
     async def _begin(self, place: Place, id_: Id) -> bytes | None:
         try:
+            # Else a write that has ended untold would count as one that overlaps with this.
+            await self._tell(place, self._backlog.get(place))
             stamp = await self._writes.begin(place, id_)
         except Exception as error:  # noqa: BLE001 - as above
             self._asker.count(error)
@@ -131,15 +138,17 @@ class RedisShared:
         return stamp
 
     async def _end(self, place: Place, id_: Id, stamp: bytes | None, outcome: Outcome) -> bool | None:
-        ended = 0 if stamp is None else 1
         if stamp is None:
             stamp = self._backlog.late_stamp(place, id_)
         try:
-            return await self._writes.end(place, id_, stamp, outcome)
+            stored = await self._writes.end(place, id_, stamp, outcome)
         except Exception as error:  # noqa: BLE001 - as above
             self._asker.count(error)
-            self._keep(place, [id_], ended=ended)
+            # Also where the begin was not acknowledged: it may have been carried out.
+            self._keep(place, [id_], ended=1)
             return None
+        self._backlog.drop(place, id_)
+        return stored
 
     async def _purge(self, purge: Purge) -> bool:
         kinds = list(Kind) if purge.kind is None else [purge.kind]

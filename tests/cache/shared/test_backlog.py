@@ -1,4 +1,4 @@
-from gateway.cache.shared.backlog import Backlog, Untold
+from gateway.cache.shared.backlog import MAX_TOLD, Backlog, Untold
 from gateway.model import Id, Kind
 
 HERE = (b"user", Kind.ALBUMS)
@@ -89,3 +89,30 @@ def test_writes_that_overlapped_untold_get_none() -> None:
     backlog.told(place, entry, b"7")
     assert backlog.late_stamp(HERE, ONE) is None
     assert backlog.late_stamp(HERE, ONE) is None
+
+
+def test_a_write_that_was_told_does_not_speak_for_the_end_of_another() -> None:
+    backlog = Backlog()
+    backlog.add(HERE, ONE, ended=1)
+    backlog.drop(HERE, ONE)
+    assert backlog.get(HERE) == Untold({ONE: 1})
+
+
+def test_a_mark_that_was_told_late_from_here_is_known_until_somebody_writes_again() -> None:
+    backlog = Backlog()
+    backlog.add(HERE, ONE)
+    ((place, entry),) = backlog.entries()
+    backlog.told(place, entry, b"7")
+    assert backlog.told_late(HERE, {ONE: b"7", TWO: b"7"}) == {ONE}
+    assert not backlog.told_late(HERE, {ONE: b"8"})
+    assert not backlog.told_late(THERE, {ONE: b"7"})
+
+
+def test_late_marks_are_bounded() -> None:
+    backlog = Backlog()
+    for number in range(MAX_TOLD + 1):
+        backlog.add(HERE, Id(str(number)))
+        ((place, entry),) = backlog.entries()
+        backlog.told(place, entry, b"7")
+    assert not backlog.told_late(HERE, {Id("0"): b"7"})
+    assert backlog.told_late(HERE, {Id("1"): b"7"})

@@ -15,6 +15,8 @@ class Ticket(msgspec.Struct, frozen=True):
 
     version: int
     """The ledger's."""
+    taken_at: float = 0.0
+    """Monotonic seconds: writes from before that moment were known, or would have been told by Redis."""
     shared_version: bytes | None = None
     """Redis' write version; None where Redis could not be asked, and so is told nothing."""
     cap_until: float | None = None

@@ -33,8 +33,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     resource: Resource
     fetched_at: float
     """When Apple said it, whichever gateway asked."""
-    stored_at: float
-    """When it came into this process: what was stored before news was lost is not believed."""
+    known_at: float
+    """When nobody was known to have written since: what is from before news was lost is not believed."""
     fresh_until: float
     ask_when_stale: bool = False
     """Once stale, Apple must be asked first: a write on the paired kind may have changed it."""
@@ -69,24 +69,26 @@ class Freshness(msgspec.Struct, frozen=True):
         now: float,
         *,
         age: float = 0.0,
+        known_at: float | None = None,
         cap: float | None = None,
         held_seconds: float = -inf,
     ) -> Entry:
-        """Make an entry that comes into the process at `now`.
+        """Make an entry that comes into the process at `now`; whether to believe it was asked at `known_at`.
 
         `cap` bounds how long from now it may be served without asking Apple; `held_seconds` is how long
         from now a write outranks Apple, which no shorter freshness may cut.
         """
+        known_at = now if known_at is None else known_at
         fresh_until = now + max(self.left_seconds(id_, age), held_seconds)
         if cap is None or now + cap >= fresh_until + self.stale_while_revalidate_seconds:
-            return Entry(resource, now - age, now, fresh_until)
-        return Entry(resource, now - age, now, min(fresh_until, now + cap), ask_when_stale=True)
+            return Entry(resource, now - age, known_at, fresh_until)
+        return Entry(resource, now - age, known_at, min(fresh_until, now + cap), ask_when_stale=True)
 
     def usability(self, entry: Entry, now: float, believed_since: float) -> Usability:
-        """Judge `entry`; one stored before `believed_since` serves only where Apple fails."""
+        """Judge `entry`; one known before `believed_since` serves only where Apple fails."""
         if now >= entry.fresh_until + max(self.stale_while_revalidate_seconds, self.stale_if_error_seconds):
             return Usability.GONE
-        if entry.stored_at >= believed_since:
+        if entry.known_at >= believed_since:
             if now < entry.fresh_until:
                 return Usability.FRESH
             if not entry.ask_when_stale and now < entry.fresh_until + self.stale_while_revalidate_seconds:

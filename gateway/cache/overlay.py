@@ -1,10 +1,30 @@
-"""A written rating laid over what Apple still reports, in whatever variant it comes."""
+"""Written ratings within their hold: which stand, and how they are laid over what Apple still reports."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from gateway.model import Resource
+from gateway.cache.entries import Entry
+from gateway.cache.rule import Rated
+from gateway.cache.shared import SharedLookup
+from gateway.model import Id, Resource
+
+
+def undisputed(written: Mapping[Id, Rated], lookup: SharedLookup) -> dict[Id, Rated]:
+    """What was written here and stands, though news may have been missed: Redis knows of no later write."""
+    if lookup.version is None:
+        return dict(written)
+    disputed = lookup.held.keys() | (lookup.marks.keys() - lookup.late)
+    return {id_: rated for id_, rated in written.items() if id_ not in disputed}
+
+
+def held_entries(held: Mapping[Id, Rated]) -> Mapping[Id, Entry]:
+    """Written values as entries that are fresh for as long as they are held."""
+    return {
+        id_: Entry(rated.resource, rated.fetched_at, rated.fetched_at, rated.held_until or rated.fetched_at)
+        for id_, rated in held.items()
+    }
 
 
 def overlay(written: Resource, reported: Resource) -> Resource:

@@ -7,6 +7,7 @@ a fetch that began before.
 
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Final
 
 import msgspec
 
@@ -15,12 +16,16 @@ from gateway.cache.entries import Entry, Freshness
 from gateway.cache.ledger import Ledger
 from gateway.cache.local import LocalTier
 from gateway.cache.news import Drop, News, Purge, Twin
+from gateway.cache.overlay import held_entries, undisputed
 from gateway.cache.rule import UNCHANGED, Outcome, Rated, Unwritten
 from gateway.cache.shared import Shared, SharedLookup
 from gateway.clock import Clock
 from gateway.model import PLAIN, Id, Kind, Resource, Shelf, User
 from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
+
+FILL_SECONDS: Final = 1.0
+"""How late Redis may keep what it is sent."""
 
 
 class Cache:
@@ -70,11 +75,11 @@ class Cache:
             if plan.unpicky and not written and (whole := self._whole(lookup, len(plan.left))):
                 plan.take_whole(whole)
                 if self.local.bounded_at:
-                    self._keep(shelf, self._found(lookup), version if keep else None)
+                    self._keep(shelf, self._found(lookup, now), version if keep else None)
                 return Consulted(Ticket(version), {}, admitted=True)
-            standing = believed | _undisputed(written, lookup)
+            standing = believed | undisputed(written, lookup)
             if shelf.variant == PLAIN:
-                plan.hold(_entries(standing), shared=False)
+                plan.hold(held_entries(standing), shared=False)
             self._offer_shared(shelf, plan, lookup, version if keep else None)
             # A fetch may have landed while Redis was asked.
             plan.offer(self.local.shelf(shelf), shared=False, believed_since=believed_since)
@@ -99,11 +104,16 @@ class Cache:
         untrusted_at = now + self._trust_seconds if unasked else None
         caps = [ticket.cap_until, self._ledger.cap_until(user_key, kind, now), untrusted_at]
         cap = min([until - now for until in caps if until is not None], default=None)
+        known_at = now if unasked else ticket.taken_at
         entries = {
-            id_: self.freshness.entry(id_, resource, now, cap=cap) for id_, resource in settled.items()
+            id_: self.freshness.entry(id_, resource, now, known_at=known_at, cap=cap)
+            for id_, resource in settled.items()
         }
         self.local.put(shelf, entries)
-        if self._shared is not None and ticket.shared_version is not None and settled:
+        if self._shared is None or ticket.shared_version is None or not settled:
+            return
+        # Redis caps by when it keeps a rating: after the end of the cap it would know of none.
+        if cap is None or cap > FILL_SECONDS:
             self._tasks.spawn(
                 "fill", self._fill(self._shared, shelf, ticket.shared_version, settled, entries)
             )
@@ -170,7 +180,7 @@ class Cache:
         self, shelf: Shelf, plan: TakesEntries, held: Mapping[Id, Rated], believed_since: float
     ) -> None:
         if held and shelf.variant == PLAIN:
-            self._counts["local"].add(plan.hold(_entries(held), shared=False))
+            self._counts["local"].add(plan.hold(held_entries(held), shared=False))
         entries = self.local.shelf(shelf)
         self._counts["local"].add(plan.offer(entries, shared=False, believed_since=believed_since))
 
@@ -182,7 +192,7 @@ class Cache:
         if lookup.version is None and not lookup.found:
             counts.error(len(plan.left))
             return
-        entries = self._found(lookup)
+        entries = self._found(lookup, plan.now)
         self._keep(shelf, entries, version)
         if lookup.held and shelf.variant == PLAIN:
             held = {id_: entries[id_] for id_ in lookup.held if id_ in entries}
@@ -192,7 +202,9 @@ class Cache:
     def _whole(self, lookup: SharedLookup, asked: int) -> Whole | None:
         """What a lookup found, if that is every id, and fresh, and no write is near."""
         found = lookup.found
-        if len(found) != asked or lookup.held or lookup.marks or lookup.twin_mark or not lookup.admitted:
+        if len(found) != asked or lookup.version is None or not lookup.admitted:
+            return None
+        if lookup.held or lookup.marks or lookup.twin_mark:
             return None
         oldest = max([each.age for each in found.values()])
         if oldest >= self.freshness.shortest_seconds:
@@ -203,10 +215,12 @@ class Cache:
         soonest = min([self.freshness.left_seconds(id_, each.age) for id_, each in found.items()])
         return Whole(asked, resources, now - oldest, now + soonest)
 
-    def _found(self, lookup: SharedLookup) -> Mapping[Id, Entry]:
+    def _found(self, lookup: SharedLookup, asked_at: float) -> Mapping[Id, Entry]:
         now = self._clock.monotonic()
         return {
-            id_: self.freshness.entry(id_, found.resource, now, age=found.age, cap=found.cap)
+            id_: self.freshness.entry(
+                id_, found.resource, now, age=found.age, known_at=asked_at, cap=found.cap
+            )
             for id_, found in lookup.found.items()
         }
 
@@ -227,12 +241,13 @@ class Cache:
         marks: dict[Id, Hashable] = dict(self._ledger.marks(shelf.user.key, shelf.kind, now))
         unsettled = frozenset(marks) | frozenset(held)
         if lookup is None:
-            return Ticket(version, marks=marks, unsettled=unsettled)
+            return Ticket(version, now, marks=marks, unsettled=unsettled)
         marks |= lookup.marks
         if lookup.twin_mark:
             marks = {id_: (lookup.twin_mark, marks.get(id_)) for id_ in asked}
         return Ticket(
             version,
+            now,
             lookup.version,
             None if lookup.cap is None else now + lookup.cap,
             marks,
@@ -277,19 +292,3 @@ class Cache:
             self._ledger.purged(user_key, each, now)
             self.local.drop(user_key, each, ids)
             self._on_forget(user_key, each, ids)
-
-
-def _undisputed(written: Mapping[Id, Rated], lookup: SharedLookup) -> dict[Id, Rated]:
-    """What was written here and stands, though news may have been overtaken: Redis knows no later write."""
-    if lookup.version is None:
-        return dict(written)
-    disputed = lookup.held.keys() | (lookup.marks.keys() - lookup.late)
-    return {id_: rated for id_, rated in written.items() if id_ not in disputed}
-
-
-def _entries(held: Mapping[Id, Rated]) -> Mapping[Id, Entry]:
-    """Written values as entries that are fresh for as long as they are held."""
-    return {
-        id_: Entry(rated.resource, rated.fetched_at, rated.fetched_at, rated.held_until or rated.fetched_at)
-        for id_, rated in held.items()
-    }

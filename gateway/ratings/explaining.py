@@ -50,7 +50,7 @@ class Explainer:
             "age_seconds": round(now - entry.fetched_at, 3),
             "fresh_for_seconds": round(entry.fresh_until - now, 3),
             "state": self._sources.cache.freshness.usability(entry, now, believed_since).name.lower(),
-            "believed": entry.stored_at >= believed_since,
+            "believed": entry.known_at >= believed_since,
         }
 
 

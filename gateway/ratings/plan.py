@@ -63,7 +63,7 @@ class Plan:
             if entry is None:
                 findings.miss += 1
                 left.append(id_)
-            elif entry.fresh_until <= now or entry.stored_at < believed_since:
+            elif entry.fresh_until <= now or entry.known_at < believed_since:
                 left.append(id_)
                 self._consider(id_, entry, findings, shared=shared, believed_since=believed_since)
             else:
@@ -139,7 +139,7 @@ class Plan:
             findings.miss += 1
             return
         findings.stale += 1
-        self._remember(id_, Candidate(entry, usability, shared, entry.stored_at >= believed_since))
+        self._remember(id_, Candidate(entry, usability, shared, entry.known_at >= believed_since))
 
     def _remember(self, id_: Id, candidate: Candidate) -> None:
         best = self._candidates.get(id_)

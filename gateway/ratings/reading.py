@@ -45,7 +45,7 @@ class Reader:
                 return None
             count += len(entries)
             for entry in entries:
-                if entry.stored_at < believed_since:
+                if entry.known_at < believed_since:
                     return None
                 if entry.fetched_at < oldest:  # noqa: PLR1730 - calling min() would double the loop's cost
                     oldest = entry.fetched_at

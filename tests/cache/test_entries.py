@@ -27,7 +27,7 @@ def test_an_entry_goes_from_fresh_over_stale_to_gone():
 
 def test_an_age_that_it_comes_with_counts():
     entry = POLICY.entry(Id("1"), None, 1000.0, age=299.0)
-    assert (entry.fetched_at, entry.stored_at) == (701.0, 1000.0)
+    assert (entry.fetched_at, entry.known_at) == (701.0, 1000.0)
     assert judged(entry, 1001.0) is Usability.REVALIDATE
 
 
@@ -74,6 +74,12 @@ def test_what_came_in_before_news_was_lost_serves_only_where_apple_fails():
     entry = POLICY.entry(Id("1"), None, 1000.0)
     assert judged(entry, 1001, believed_since=1000.0) is Usability.FRESH
     assert judged(entry, 1001, believed_since=1000.1) is Usability.IF_ERROR
+
+
+def test_it_is_believed_by_when_it_was_asked_for_and_not_by_when_it_came():
+    entry = POLICY.entry(Id("1"), None, 1000.0, known_at=997.0)
+    assert entry.fetched_at == 1000.0
+    assert judged(entry, 1001, believed_since=998.0) is Usability.IF_ERROR
 
 
 def test_without_stale_if_error_an_entry_past_revalidation_is_gone():

@@ -1,6 +1,10 @@
 import json
 
-from gateway.cache.overlay import overlay
+import pytest
+
+from gateway.cache.overlay import held_entries, overlay, undisputed
+from gateway.cache.rule import Rated
+from gateway.cache.shared import SharedLookup
 from gateway.model import Id, Kind, plain_resource
 
 WRITTEN = plain_resource(Kind.ALBUMS, Id("1"), -1)
@@ -29,3 +33,26 @@ def test_a_reported_resource_without_attributes_gets_the_written_one():
     shown = overlay(WRITTEN, b'{"id":"1","attributes":null}')
     assert shown is not None
     assert json.loads(shown)["attributes"] == {"value": -1}
+
+
+HELD = {Id("1"): Rated(WRITTEN, 100.0, 110.0)}
+
+
+@pytest.mark.parametrize(
+    ("lookup", "stands"),
+    [
+        (SharedLookup(), True),
+        (SharedLookup(version=b"1"), True),
+        (SharedLookup(version=b"1", held={Id("1"): None}), False),
+        (SharedLookup(version=b"1", marks={Id("1"): b"7"}), False),
+        (SharedLookup(version=b"1", marks={Id("1"): b"7"}, late=frozenset([Id("1")])), True),
+    ],
+    ids=["Redis is away", "Redis knows nothing", "written again", "being written again", "heard of it late"],
+)
+def test_a_written_value_stands_unless_redis_knows_of_a_later_write(lookup, stands):
+    assert undisputed(HELD, lookup) == (HELD if stands else {})
+
+
+def test_a_held_value_is_fresh_for_as_long_as_it_is_held():
+    entry = held_entries(HELD)[Id("1")]
+    assert (entry.resource, entry.known_at, entry.fresh_until) == (WRITTEN, 100.0, 110.0)

@@ -162,6 +162,8 @@ class Flights:
             for id_, flight in batch.flights.items():
                 for waiter in flight.waiters:
                     waiter.settle(id_, outcomes[id_])
+            # Flights point back to their batch: only the garbage collector would free them, all at once.
+            batch.flights.clear()
 
     def _leave_table(self, batch: Batch) -> None:
         shelf = batch.shelf

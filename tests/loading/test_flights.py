@@ -1,12 +1,14 @@
 """Flights: an id is fetched at most once at a time, and every exit settles everybody who waits."""
 
 import asyncio
+import gc
 from typing import Any
 
 import pytest
 
 from gateway.demand import Party
 from gateway.errors import DeadlineExceeded, GatewayError, NoCapacity, Relayed, Unreachable
+from gateway.loading.batches import Flight
 from gateway.loading.waiter import Waiter
 from gateway.model import Id, Kind, Lane, Shelf, User, Variant
 from tests.loading.loads import ALBUMS, USER, Airfield, ids, quiet, resource
@@ -75,6 +77,18 @@ class TestOnce:
         for waiter in waiters:
             await waiter.wait(FOREVER)
         assert all(len(waiter.outcomes) == 20 for waiter in waiters)
+
+    async def test_what_has_landed_is_freed_without_the_garbage_collector(self, field):
+        gc.collect()
+        gc.disable()
+        try:
+            waiter = join(field, 1, 2, 3)
+            (load,) = await field.begun(1)
+            load.answer()
+            await waiter.wait(FOREVER)
+            assert not any(isinstance(each, Flight) for each in gc.get_objects())
+        finally:
+            gc.enable()
 
     async def test_once_landed_an_id_is_fetched_anew(self, field):
         waiter = join(field, 1)

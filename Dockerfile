@@ -14,14 +14,14 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_COMPILE=1 PIP_FIND
 COPY deploy/build.lock /src/deploy/
 RUN --mount=type=bind,from=wheels,target=/wheels \
     python3 -m venv /build \
-    && /build/bin/pip install --require-hashes --only-binary=:all: --requirement /src/deploy/build.lock
+    && /build/bin/pip install --no-deps --require-hashes --only-binary=:all: --requirement /src/deploy/build.lock
 
 # The dependencies before the code: a change of the code leaves their layer alone.
 COPY requirements.lock /src/
 RUN --mount=type=bind,from=wheels,target=/wheels \
     python3 -m venv --without-pip /opt/ratings-gateway \
     && /build/bin/pip --python /opt/ratings-gateway/bin/python install \
-        --require-hashes --only-binary=:all: --requirement /src/requirements.lock
+        --no-deps --require-hashes --only-binary=:all: --requirement /src/requirements.lock
 
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./

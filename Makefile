@@ -47,12 +47,13 @@ clean: ## remove .venv and every cache
 	rm -rf .venv .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find gateway tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# Without --no-deps pip looks for newer versions of what is locked with extras, and fails when one appears.
 define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/it")'
 	@echo "installing $(1) into .venv" >&2
 	@rm -rf .venv
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes --requirement $(1)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps --require-hashes --requirement $(1)
 endef
 
 # The pins of requirements.lock are among those of requirements-dev.lock: what serves the tests serves the demo.

@@ -70,7 +70,7 @@ def test_everything_is_installed_from_locks_with_hashes():
     installs = re.findall(r"pip (?:--python \S+ )?install [^&]*", " ".join(of("RUN")))
     assert len(installs) == 3
     for install in installs:
-        assert "--require-hashes" in install or "--no-index /dist/" in install, install
+        assert "--no-deps --require-hashes" in install or "--no-index /dist/" in install, install
 
 
 @pytest.mark.parametrize("lock", ["requirements.lock", "deploy/build.lock"])

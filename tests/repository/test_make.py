@@ -38,6 +38,14 @@ def test_a_python_that_is_too_old_is_refused_in_words(tmp_path):
     assert "Python 3.11 or newer is needed" in refused.stderr
 
 
+def test_nothing_is_resolved_while_a_lock_is_installed():
+    """A package released after the lock must not break the install: pip resolves extras anew."""
+    assert "pip install" in MAKEFILE
+    for line in MAKEFILE.splitlines():
+        if "pip install" in line:
+            assert "--no-deps --require-hashes" in line
+
+
 @pytest.mark.needs("bash")
 def test_what_ci_runs_is_sound_bash():
     script = ROOT / ".ci" / "run"

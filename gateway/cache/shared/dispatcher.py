@@ -24,6 +24,8 @@ Open = Callable[[], Awaitable[AbstractConnection]]
 
 STALL_SECONDS = 1.0
 """A reply that is this late will not come: the connection is given up."""
+GRACE_SECONDS = 0.001
+"""Between the end of a request's time and its failure: for the event loop to take in what has come."""
 BACKOFF_SECONDS = (0.0, 0.05, 0.1, 0.2, 0.4)
 """Waits between attempts to connect; the last repeats. With a connect timeout of 1 s: back within 2 s."""
 MAX_PENDING_BYTES = 32 * 1024 * 1024
@@ -232,7 +234,12 @@ class Dispatcher:
             raise Failed(FailureKind.READONLY)
 
     def _expire(self, batch: _Batch, timeout: float) -> None:
-        """Let go of the requests whose time is up; their replies are still read when they come, and dropped.
+        if batch.unread:
+            # Where it was this process that was late, the replies are here: they are read first.
+            self._loop.call_later(GRACE_SECONDS, self._let_go, batch, timeout)
+
+    def _let_go(self, batch: _Batch, timeout: float) -> None:
+        """Fail the requests whose time is up; their replies are still read when they come, and dropped.
 
         What waits behind a send that does not get through shares the fate of what was sent.
         """

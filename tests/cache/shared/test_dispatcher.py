@@ -1,6 +1,7 @@
 """One connection for all: whatever the server does, each gets its own answer or a failure, and soon."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -15,6 +16,7 @@ from gateway.cache.shared.url import parse_url
 from gateway.tasks import Tasks
 from tests.cache.shared.harness import until
 from tests.cache.shared.scripted import MICROS, TIME, Command, ScriptedRedis, bulk, echo
+from tests.redis_server import RedisServer
 
 
 @pytest.fixture
@@ -112,6 +114,19 @@ async def test_a_late_answer_is_dropped_and_the_next_asker_gets_its_own(
     gate.opened.set()
     assert (await following).replies == [b"next"]
     assert redis.connections == 1
+
+
+@pytest.mark.redis_server
+async def test_an_answer_that_came_while_the_process_was_busy_is_in_time(
+    server: RedisServer, tasks: Tasks
+) -> None:
+    opener = Opener(parse_url(server.url), Tls())
+    async with Dispatcher("test", opener.open, tasks, on_change=lambda: None) as node:
+        future = ask(node, "ECHO", "a", timeout=0.05)
+        while not node._sent:  # noqa: ASYNC110 - a reply would be here before a poll
+            await asyncio.sleep(0)
+        time.sleep(0.1)  # noqa: ASYNC251 - it is the point
+        assert (await future).replies == [b"a"]
 
 
 async def test_a_write_waits_longer_than_a_lookup_sent_with_it(

@@ -2,13 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from gateway.cache.news import News
 from gateway.cache.shared import SharedLookup
 from gateway.cache.shared.connecting import Link, linked
+from gateway.cache.shared.dispatcher import Dispatcher
 from gateway.cache.shared.opening import Tls
 from gateway.cache.shared.values import Limits
 from gateway.clock import SystemClock
@@ -76,6 +77,11 @@ class Side:
     def errors(self, kind: str) -> float:
         value = self.metrics.registry.get_sample_value("gateway_shared_cache_errors_total", {"kind": kind})
         return value or 0.0
+
+    @property
+    def nodes(self) -> Sequence[Dispatcher]:
+        """The connections to Redis, by node."""
+        return self.link._topology.everywhere()
 
     @property
     def breaker(self) -> float | None:

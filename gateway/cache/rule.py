@@ -158,12 +158,15 @@ def forgotten(cell: Cell, ended: int, *, version: int, now: float, hold: float) 
     return Unsettled(version, 0, False, now + hold)
 
 
-def cap(mark: Mark | None, rated: Rated, now: float) -> float | None:
-    """Seconds from now until the rating is not served without asking (0: already so); None: no such end.
+def cap(mark: Mark | None, cell: Rated | Unsettled, now: float) -> float | None:
+    """Seconds from now until its rating is not served without asking (0: already so); None: no such end.
 
-    Within its hold a written value is served all the same.
+    Within its hold a written value is served all the same; past it, not where a later write is unsettled.
     """
-    if mark is None or rated.fetched_at >= mark.until:
+    promised = held(cell, now)
+    hold = (promised.held_until or now) - now if promised is not None else 0.0
+    if isinstance(cell, Unsettled):
+        return hold
+    if mark is None or cell.fetched_at >= mark.until:
         return None
-    seconds = 0.0 if rated.fetched_at <= mark.at else mark.until - now
-    return seconds if held(rated, now) is None else max(seconds, (rated.held_until or now) - now)
+    return max(hold, 0.0 if cell.fetched_at <= mark.at else mark.until - now)

@@ -80,7 +80,7 @@ class Cache:
             standing = believed | undisputed(written, lookup)
             if shelf.variant == PLAIN:
                 plan.hold(held_entries(standing), shared=False)
-            self._offer_shared(shelf, plan, lookup, version if keep else None)
+            self._offer_shared(shelf, plan, lookup, version if keep else None, standing)
             # A fetch may have landed while Redis was asked.
             plan.offer(self.local.shelf(shelf), shared=False, believed_since=believed_since)
         held = {id_: rated.resource for id_, rated in standing.items()}
@@ -185,7 +185,12 @@ class Cache:
         self._counts["local"].add(plan.offer(entries, shared=False, believed_since=believed_since))
 
     def _offer_shared(
-        self, shelf: Shelf, plan: TakesEntries, lookup: SharedLookup, version: int | None
+        self,
+        shelf: Shelf,
+        plan: TakesEntries,
+        lookup: SharedLookup,
+        version: int | None,
+        standing: Mapping[Id, Rated],
     ) -> None:
         """`version` is the ledger's from before the lookup; None: keep nothing of it."""
         counts = self._counts["shared"]
@@ -193,7 +198,8 @@ class Cache:
             counts.error(len(plan.left))
             return
         entries = self._found(lookup, plan.now)
-        self._keep(shelf, entries, version)
+        # Redis may have lost what was written here: the next read must not take its word for it.
+        self._keep(shelf, {id_: entry for id_, entry in entries.items() if id_ not in standing}, version)
         if lookup.held and shelf.variant == PLAIN:
             held = {id_: entries[id_] for id_ in lookup.held if id_ in entries}
             counts.add(plan.hold(held, shared=True))

@@ -132,6 +132,13 @@ def test_without_a_mark_nothing_is_capped() -> None:
     assert rule.cap(None, OLD, NOW) is None
 
 
+@pytest.mark.parametrize("mark", [None, Mark(7, 994.0, 1004.0)])
+def test_what_a_later_write_may_have_replaced_is_served_no_longer_than_its_hold(mark: Mark | None) -> None:
+    later = rule.end(rule.begin(HELD, 9, NOW, TERM), 9, UNKNOWN, version=10, now=NOW, hold=HOLD)
+    assert isinstance(later, Unsettled)
+    assert rule.cap(mark, later, NOW) == 5.0
+
+
 def test_what_was_fetched_within_a_mark_that_has_ended_asks_at_once() -> None:
     cap = rule.cap(Mark(7, 985.0, 995.0), Rated(None, 990.0), NOW)
     assert cap is not None

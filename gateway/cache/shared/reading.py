@@ -100,10 +100,10 @@ class Reading(msgspec.Struct):
             self.spoiled = True
             self.expired.append(id_)
             return
+        if cell is None:
+            return
         promised = rule.held(cell, self.now)
         rated = promised or cell
-        if rated is None:
-            return
         if isinstance(rated, Unsettled):
             self.marks[id_] = b"%d" % rated.stamp
             return
@@ -118,7 +118,7 @@ class Reading(msgspec.Struct):
         self.found[id_] = Found(
             rated.resource,
             max(age, 0.0),
-            rule.cap(mark, rated, self.now),
+            rule.cap(mark, cell, self.now),
             promised is not None,
             (promised.held_until or self.now) - self.now if promised is not None else 0.0,
         )

@@ -89,7 +89,7 @@ class Model:
             rated = (None if promised else self.variant.get(id_)) if of_variant else promised or cell
             if isinstance(rated, Rated) and (promised or now - rated.fetched_at < lifetime):
                 age, left = now - rated.fetched_at, (rated.held_until or now) - now
-                cap = rule.cap(self.mark, rated, now)
+                cap = rule.cap(self.mark, cell if promised and cell else rated, now)
                 found[id_] = Found(rated.resource, age, cap, promised is not None, left if promised else 0.0)
         return SharedLookup(
             version=b"%d" % self.version,

@@ -72,7 +72,7 @@ class Cache:
         standing, lookup = believed, None
         if plan.left and self._shared is not None:
             lookup = await self._shared.lookup(shelf, plan.left)
-            if plan.unpicky and not written and (whole := self._whole(lookup, len(plan.left))):
+            if plan.unpicky and not written and (whole := self._whole(lookup, len(plan.left), now)):
                 plan.take_whole(whole)
                 if self.local.bounded_at:
                     self._keep(shelf, self._found(lookup, now), version if keep else None)
@@ -205,7 +205,7 @@ class Cache:
             counts.add(plan.hold(held, shared=True))
         counts.add(plan.offer(entries, shared=True, believed_since=-math.inf))
 
-    def _whole(self, lookup: SharedLookup, asked: int) -> Whole | None:
+    def _whole(self, lookup: SharedLookup, asked: int, now: float) -> Whole | None:
         """What a lookup found, if that is every id, and fresh, and no write is near."""
         found = lookup.found
         if len(found) != asked or lookup.version is None or not lookup.admitted:
@@ -215,18 +215,15 @@ class Cache:
         oldest = max([each.age for each in found.values()])
         if oldest >= self.freshness.shortest_seconds:
             return None
-        now = self._clock.monotonic()
         resources = [resource for each in found.values() if (resource := each.resource) is not None]
         self._counts["shared"].add(Findings(hit=len(resources), negative=asked - len(resources)))
         soonest = min([self.freshness.left_seconds(id_, each.age) for id_, each in found.items()])
         return Whole(asked, resources, now - oldest, now + soonest)
 
     def _found(self, lookup: SharedLookup, asked_at: float) -> Mapping[Id, Entry]:
-        now = self._clock.monotonic()
+        # As of when Redis was asked: a read judges by that moment what Redis says is not to be served.
         return {
-            id_: self.freshness.entry(
-                id_, found.resource, now, age=found.age, known_at=asked_at, cap=found.cap
-            )
+            id_: self.freshness.entry(id_, found.resource, asked_at, age=found.age, cap=found.cap)
             for id_, found in lookup.found.items()
         }
 

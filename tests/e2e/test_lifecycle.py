@@ -1,7 +1,6 @@
 """Key rotation, reload, drain: what happens to a gateway between its first and its last request."""
 
 import asyncio
-import json
 import os
 import signal
 import sys
@@ -16,6 +15,7 @@ from gateway.sandbox import Credentials, Sandbox, Where
 from gateway.serving import Reading, serving
 from gateway.settings import load
 from tests.e2e.harness import Caller, ShiftedClock, environment
+from tests.e2e.processes import process
 
 ONE = "1138988512"
 
@@ -101,43 +101,6 @@ async def test_a_reload_can_be_asked_for(sandbox, tmp_path):
         accepted = await caller.ask("POST", "/-/reload")
         assert (accepted.status, accepted.json) == (200, {"reloaded": True})
         assert (await caller.metrics())[RELOADED] == 1
-
-
-class Process:
-    """`ratings-gateway serve` as its own process."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
-        self.api = self.ops = ""
-
-    async def line(self, event: str) -> dict[str, object]:
-        assert self.process.stdout is not None
-        while raw := await self.process.stdout.readline():
-            line: dict[str, object] = json.loads(raw)
-            if line["event"] == event:
-                return line
-        raise AssertionError(f"it ended without saying {event}")
-
-
-@asynccontextmanager
-async def process(sandbox: Sandbox, **settings: object) -> AsyncIterator[Process]:
-    started = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "gateway",
-        "serve",
-        env=os.environ | environment(sandbox, **settings),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    made = Process(started)
-    try:
-        listening = await made.line("listening")
-        made.api, made.ops = str(listening["api"]), str(listening["ops"])
-        yield made
-    finally:
-        if started.returncode is None:
-            started.kill()
-        await started.wait()
 
 
 async def test_sigterm_finishes_what_is_in_flight_and_exits_0(sandbox):

@@ -1,0 +1,48 @@
+"""`ratings-gateway serve` as a process of its own, before a sandbox of this one."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from gateway.sandbox import Sandbox
+from tests.e2e.harness import environment
+
+
+class Process:
+    """A gateway and what it says."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.api = self.ops = ""
+
+    async def line(self, event: str) -> dict[str, object]:
+        assert self.process.stdout is not None
+        while raw := await self.process.stdout.readline():
+            line: dict[str, object] = json.loads(raw)
+            if line["event"] == event:
+                return line
+        raise AssertionError(f"it ended without saying {event}")
+
+
+@asynccontextmanager
+async def process(sandbox: Sandbox, **settings: object) -> AsyncIterator[Process]:
+    started = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "gateway",
+        "serve",
+        env=os.environ | environment(sandbox, **settings),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    made = Process(started)
+    try:
+        listening = await made.line("listening")
+        made.api, made.ops = str(listening["api"]), str(listening["ops"])
+        yield made
+    finally:
+        if started.returncode is None:
+            started.kill()
+        await started.wait()

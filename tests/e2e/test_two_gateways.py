@@ -1,0 +1,119 @@
+"""Two gateways on one Redis, as their callers see them: one truth, whoever fetched or wrote it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import NamedTuple
+
+import pytest
+from aiohttp import ClientSession
+
+from gateway.model import Kind
+from gateway.sandbox import ADA, Lag, Where
+from tests.e2e.harness import ROOT, Caller, gateway_on, until
+from tests.e2e.processes import process
+from tests.redis_server import RedisServer
+
+pytestmark = pytest.mark.redis_server
+
+ONE = "1138988512"
+MANY = [ONE, *range(1, 25)]
+LAG_SECONDS = 1.0
+NEWS_SECONDS = 0.1
+READERS = 50
+WRITES = Where(method="PUT")
+READS = Where(method="GET")
+
+
+class Pair(NamedTuple):
+    one: Caller
+    two: Caller
+
+
+@pytest.fixture
+def redis() -> Iterator[RedisServer]:
+    with RedisServer() as redis:
+        yield redis
+
+
+@pytest.fixture
+async def pair(sandbox, redis) -> AsyncIterator[Pair]:
+    async with (
+        gateway_on(sandbox, cache__redis_url=redis.url) as one,
+        gateway_on(sandbox, cache__redis_url=redis.url) as two,
+    ):
+        yield Pair(one, two)
+
+
+async def stored(caller: Caller) -> None:
+    """Wait until what was fetched is in Redis: that is done behind the answer."""
+    tasks = caller.served.gateway.tasks
+    await until(lambda: all(task.get_name() != "fill" for task in tasks._running))
+
+
+async def test_what_one_fetched_the_other_answers_without_a_call(pair, sandbox):
+    first = await pair.one.get("albums", MANY)
+    await stored(pair.one)
+    calls = sandbox.calls.total
+    second = await pair.two.get("albums", MANY)
+    assert (second.values, second.counts["shared"], second.cache) == (first.values, len(MANY), "hit")
+    assert sandbox.calls.total == calls
+
+
+async def test_a_write_is_read_back_everywhere_while_apple_still_reports_the_old_rating(pair, sandbox):
+    loop = asyncio.get_running_loop()
+    sandbox.faults.add(Lag(LAG_SECONDS), where=WRITES)
+    for caller in pair:
+        assert (await caller.get("albums", MANY)).values[ONE] == 1
+
+    assert (await pair.one.rate("albums", ONE, -1)).status == 200
+    answered = loop.time()
+    assert (await pair.one.one("albums", ONE)).values == {ONE: -1}
+    while (await pair.two.one("albums", ONE)).values == {ONE: 1}:
+        assert loop.time() < answered + NEWS_SECONDS
+
+    while loop.time() < answered + LAG_SECONDS + 0.2:
+        crowd = [caller.get("albums", MANY) for caller in pair for _ in range(READERS // 2)]
+        assert {reply.values[ONE] for reply in await asyncio.gather(*crowd)} == {-1}
+
+
+@pytest.mark.parametrize("fetching", [0, 1], ids=["the writer", "the other"])
+@pytest.mark.parametrize("query", ["", "&l=de"], ids=["plain", "variant"])
+async def test_a_fetch_held_up_across_a_write_does_not_undo_it(pair, sandbox, fetching, query):
+    hold = sandbox.hold(READS, at="answer", times=1)
+    fetch = asyncio.ensure_future(pair[fetching].get("albums", [ONE], query))
+    await hold.reached()
+    await pair.one.rate("albums", ONE, -1)
+    hold.release()
+    await fetch
+    for caller in pair:
+        await stored(caller)
+        assert (await caller.get("albums", [ONE], query)).values == {ONE: -1}
+
+
+async def test_a_write_on_a_catalog_id_makes_the_library_ask_again_through_the_other(pair, sandbox):
+    await pair.one.get("library-albums", ["l.sandbox1"])
+    await stored(pair.one)
+    await pair.one.rate("albums", ONE, -1)
+    reply = await pair.two.get("library-albums", ["l.sandbox1"])
+    assert (reply.values, reply.counts["upstream"]) == ({"l.sandbox1": -1}, 1)
+
+
+async def test_a_purge_reaches_the_other(pair, sandbox):
+    await pair.two.get("albums", [ONE])
+    sandbox.rate(ADA, Kind.ALBUMS, ONE, -1)
+    assert (await pair.one.ask("POST", "/-/purge")).json == {"purged": True}
+    async with asyncio.timeout(NEWS_SECONDS):
+        while (await pair.two.get("albums", [ONE])).values != {ONE: -1}:
+            pass
+
+
+async def test_what_was_written_outlives_the_gateway_that_wrote_it(sandbox, redis):
+    sandbox.faults.add(Lag(60), where=WRITES)
+    body = {"type": "rating", "attributes": {"value": -1}}
+    async with process(sandbox, cache__redis_url=redis.url) as writer, ClientSession() as session:
+        url = f"{writer.api}{ROOT}/albums/{ONE}"
+        async with session.put(url, json=body, headers={"Music-User-Token": ADA}) as answer:
+            writer.process.kill()
+            assert answer.status == 200
+    async with gateway_on(sandbox, cache__redis_url=redis.url) as other:
+        assert (await other.get("albums", [ONE])).values == {ONE: -1}

@@ -186,8 +186,9 @@ class World:
                 for wrote in self._twins(place)
                 if wrote.ended + (HOLD + lag if lag else 0) < began
             ]
-            ended = [wrote.ended for wrote in self._wrote.get(place, ())]
-            moments += [moment for moment in ended if moment + lag < began]
+            # A write's answer, too, was given up to half a call before it came.
+            ended = [wrote.ended - LONGEST_DELAY for wrote in self._wrote.get(place, ())]
+            moments += [moment for moment in ended if moment + LONGEST_DELAY + lag < began]
         least = max(self._apple.number_at(place, moment - TIE) for moment in moments)
         if self._alone(writes := self._wrote.get(place, []), began):
             least = max(least, writes[-1].number or 0)

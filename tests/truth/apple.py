@@ -1,0 +1,165 @@
+"""Apple as the model knows it: a dictionary of what was rated and when, and calls that wait when told to."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from gateway.demand import Demand
+from gateway.errors import DeadlineExceeded, GatewayError, Relayed, Unreachable
+from gateway.model import Id, Kind, Resource, Shelf
+from gateway.upstream.client import Outbound, Relay
+
+Value = int | None
+Ending = Literal["done", "refused", "lost", "failed after all"]
+"""How a write ends: rated; 400; 500 and not rated; no answer, though it is rated."""
+
+PAIRS = {(Kind.LIBRARY_ALBUMS, Id("l.1")): (Kind.ALBUMS, Id("1"))}
+"""The same content in the library and in the catalog."""
+
+
+class Rated(NamedTuple):
+    value: Value
+    shows_at: float
+
+
+class Truth:
+    """Who rated what, and from when on Apple shows it."""
+
+    def __init__(self) -> None:
+        self._rated: dict[tuple[str, Kind, Id], list[Rated]] = {}
+
+    def rate(self, user: str, kind: Kind, id_: Id, value: Value, shows_at: float) -> None:
+        self._of(user, kind, id_).append(Rated(value, shows_at))
+
+    def shown(self, user: str, kind: Kind, id_: Id, at: float) -> Value:
+        """What Apple reports at that moment: the newest rating that shows by then."""
+        shown = [rated.value for rated in self._of(user, kind, id_) if rated.shows_at <= at]
+        return shown[-1] if shown else None
+
+    def shown_between(self, user: str, kind: Kind, id_: Id, first: float, last: float) -> set[Value]:
+        """Everything that Apple reports from the one moment to the other."""
+        changes = [rated.shows_at for rated in self._of(user, kind, id_) if first < rated.shows_at <= last]
+        return {self.shown(user, kind, id_, at) for at in (first, *changes)}
+
+    def _of(self, user: str, kind: Kind, id_: Id) -> list[Rated]:
+        return self._rated.setdefault((user, *PAIRS.get((kind, id_), (kind, id_))), [])
+
+
+class WritePlan(NamedTuple):
+    """What becomes of one write at Apple's: rated at once, shown after `lag`, answered after `seconds`."""
+
+    ending: Ending
+    lag: float
+    seconds: float
+
+
+class Call(NamedTuple):
+    """A fetch under way."""
+
+    gateway: str
+    shelf: Shelf
+    ids: tuple[Id, ...]
+    started: float
+
+
+class Apple:
+    """One Apple for all gateways. `failing` says that reads fail."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.truth = Truth()
+        self.loop = loop
+        self.failing = False
+        self.plans: dict[str, WritePlan] = {}
+        """By the query that tells a write from others."""
+        self.calls: list[Call] = []
+        """Those under way."""
+        self.troubled_at = float("-inf")
+        """When a call last failed or came too late."""
+
+
+READ_SECONDS: ContextVar[float] = ContextVar("read_seconds", default=0.0)
+"""How long Apple takes to hand over what it reported to the fetch that a read begins."""
+
+
+class Client:
+    """A gateway's client of Apple."""
+
+    def __init__(self, gateway: str, apple: Apple) -> None:
+        self._gateway = gateway
+        self._apple = apple
+        self.doubled: list[str] = []
+        """Ids that were fetched twice at once, without a reason that the test knows."""
+        self.excused: Callable[[Shelf, float], bool] = lambda _shelf, _since: False
+
+    def batch_size(self) -> int:
+        return 2
+
+    async def fetch(
+        self, shelf: Shelf, ids: Sequence[Id], *, demand: Demand, deadline: float
+    ) -> dict[Id, Resource | GatewayError]:
+        apple, now = self._apple, self._apple.loop.time
+        call = Call(self._gateway, shelf, tuple(ids), now())
+        self._look_for_doubles(call)
+        apple.calls.append(call)
+        shown = {id_: apple.truth.shown(shelf.user.token, shelf.kind, id_, now()) for id_ in ids}
+        try:
+            async with asyncio.timeout_at(deadline):
+                await asyncio.sleep(READ_SECONDS.get())
+        except TimeoutError:
+            apple.troubled_at = now()
+            return dict.fromkeys(ids, DeadlineExceeded("Nothing came."))
+        finally:
+            apple.calls.remove(call)
+        if apple.failing:
+            apple.troubled_at = now()
+            return dict.fromkeys(ids, Relayed(500, b""))
+        return {id_: rendered(shelf, id_, value) for id_, value in shown.items()}
+
+    async def send(self, outbound: Outbound, deadline: float) -> Relay:
+        apple, now = self._apple, self._apple.loop.time
+        *_, kind, id_ = outbound.path.split("/")
+        shelf = Shelf(outbound.user, Kind(kind))
+        plan = apple.plans[outbound.query]
+        value = None if outbound.body is None else msgspec.json.decode(outbound.body)["attributes"]["value"]
+        if plan.ending in ("done", "failed after all"):
+            apple.truth.rate(outbound.user.token, shelf.kind, Id(id_), value, now() + plan.lag)
+        try:
+            async with asyncio.timeout_at(deadline):
+                await asyncio.sleep(plan.seconds)
+        except TimeoutError:
+            raise DeadlineExceeded("Nothing came.") from None
+        match plan.ending:
+            case "refused":
+                raise Relayed(400, b"")
+            case "lost":
+                raise Relayed(500, b"")
+            case "failed after all":
+                raise Unreachable("It broke.", proxy_error="connection_terminated", sent=True)
+        resource = rendered(shelf, Id(id_), value)
+        return Relay(204, b"") if resource is None else Relay(200, b'{"data":[%b]}' % resource)
+
+    def _look_for_doubles(self, call: Call) -> None:
+        for other in self._apple.calls:
+            both = set(other.ids) & set(call.ids)
+            alike = (other.gateway, other.shelf) == (call.gateway, call.shelf)
+            if alike and both and not self.excused(call.shelf, other.started):
+                self.doubled += both
+
+
+def rendered(shelf: Shelf, id_: Id, value: Value) -> Resource:
+    """A resource that says whose it is and in which form: nobody else may get it."""
+    if value is None:
+        return None
+    return msgspec.json.encode(
+        {
+            "id": id_,
+            "type": "ratings",
+            "href": f"/v1/me/ratings/{shelf.kind}/{id_}",
+            "attributes": {"value": value},
+            "of": shelf.user.token,
+            "form": shelf.variant,
+        }
+    )

@@ -1,0 +1,193 @@
+"""A gateway below HTTP: its own tiers, flights, reader and writer, before a model of Redis and of Apple."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
+from typing import Any
+
+from gateway.cache.entries import Freshness
+from gateway.cache.ledger import Ledger
+from gateway.cache.local import LocalTier
+from gateway.cache.news import Purge
+from gateway.cache.rule import Outcome
+from gateway.cache.shared import SharedLookup
+from gateway.cache.shared.backlog import Place, Untold
+from gateway.cache.shared.tier import RedisShared
+from gateway.cache.shared.values import Limits
+from gateway.cache.tiers import Cache
+from gateway.loading.flights import Flights
+from gateway.model import Id, Kind, Resource, Shelf, User
+from gateway.ratings.query import Query
+from gateway.ratings.reading import Reader
+from gateway.ratings.refreshing import Refresher
+from gateway.ratings.shelf_read import Sources
+from gateway.ratings.writing import Writer
+from gateway.tasks import Tasks
+from gateway.telemetry.metrics import Metrics
+from gateway.upstream.quarantine import Quarantine
+from tests.simulation.loop import LoopClock, SimulatedLoop
+from tests.truth.apple import Apple, Client, Value
+from tests.truth.redis import RuleRedis
+from tests.truth.wire import LOOKUP_SECONDS, WRITE_SECONDS, Subscription, Wire
+
+HOLD_SECONDS = 10.0
+TRUST_SECONDS = 1.0
+FETCH_SECONDS = 10.0
+FRESHNESS = Freshness(
+    fresh_seconds=300, stale_while_revalidate_seconds=300, stale_if_error_seconds=86_400, jitter=0.0
+)
+LIMITS = Limits(
+    lifetime_seconds=FRESHNESS.lifetime_seconds,
+    hold_seconds=HOLD_SECONDS,
+    lookup_seconds=LOOKUP_SECONDS,
+    max_ratings_per_user=20_000,
+)
+METRICS = Metrics()
+
+
+class Written:
+    """A write as its caller sees it; `told`: Redis heard of its begin and of its end in their time."""
+
+    def __init__(
+        self, gateway: str, user: User, kind: Kind, id_: Id, value: Value, begun: float, refused: bool
+    ) -> None:
+        self.gateway = gateway
+        self.user = user
+        self.kind = kind
+        self.id = id_
+        self.value = value
+        self.begun = begun
+        self.refused = refused
+        self.answered: float | None = None
+        self.confirmed = False
+        self.told = True
+
+
+WRITING: ContextVar[Written] = ContextVar("writing")
+
+
+class Watched(RedisShared):
+    """The gateway's own shared tier, which lets the test see what Redis heard of."""
+
+    async def begin(self, user_key: bytes, kind: Kind, id_: Id) -> bytes | None:
+        stamp = await super().begin(user_key, kind, id_)
+        WRITING.get().told &= stamp is not None
+        return stamp
+
+    async def end(
+        self, user_key: bytes, kind: Kind, id_: Id, stamp: bytes | None, outcome: Outcome
+    ) -> bool | None:
+        alone = await super().end(user_key, kind, id_, stamp, outcome)
+        WRITING.get().told &= alone is not None
+        return alone
+
+
+class Commands:
+    """In the place of the tier's lookups and writes, and of whoever asks for them."""
+
+    def __init__(self, name: str, redis: RuleRedis, wire: Wire, on_forget: Any) -> None:
+        self._name = name
+        self._redis = redis
+        self._wire = wire
+        self._on_forget = on_forget
+
+    def count(self, _: BaseException) -> None:
+        pass
+
+    async def lookup(self, shelf: Shelf, ids: Sequence[Id]) -> SharedLookup:
+        asked = list(ids)
+        return await self._wire.carry(lambda: self._redis.lookup(shelf, asked), LOOKUP_SECONDS)
+
+    async def fill(self, shelf: Shelf, version: bytes, resources: Mapping[Id, Resource]) -> bool:
+        return await self._wire.carry(lambda: self._redis.fill(shelf, version, resources), WRITE_SECONDS)
+
+    async def begin(self, place: Place, id_: Id) -> bytes:
+        return await self._wire.carry(lambda: self._redis.begin(place, id_, self._name), WRITE_SECONDS)
+
+    async def end(self, place: Place, id_: Id, stamp: bytes | None, outcome: Outcome) -> bool:
+        return await self._wire.carry(
+            lambda: self._redis.end(place, id_, stamp, outcome, self._name), WRITE_SECONDS
+        )
+
+    async def purge(self, kinds: Sequence[Kind], purge: Purge) -> None:
+        await self._wire.carry(lambda: self._redis.purge(kinds, purge, self._name), WRITE_SECONDS)
+
+    async def forget(self, place: Place, untold: Untold) -> bytes:
+        def forget() -> bytes:
+            stamp = self._redis.forget(place, untold, self._name)
+            self._on_forget(self._name, place, None if untold.all else set(untold.ids))
+            return stamp
+
+        return await self._wire.carry(forget, WRITE_SECONDS)
+
+
+class Gateway:
+    """One of two. `faults` are the failures of its tasks."""
+
+    def __init__(
+        self, name: str, loop: SimulatedLoop, redis: RuleRedis, apple: Apple, on_forget: Any
+    ) -> None:
+        self.name = name
+        self.loop = loop
+        clock = LoopClock(loop)
+        self.faults: list[tuple[str, BaseException]] = []
+        self.wire = Wire(loop)
+        self.news = Subscription(loop, self.wire, TRUST_SECONDS)
+        self.client = Client(name, apple)
+        self.tasks = Tasks(lambda task, error: self.faults.append((task, error)))
+        commands: Any = Commands(name, redis, self.wire, on_forget)
+        self.shared = Watched(commands, self.tasks, LIMITS, namespace="ratings", gateway_id=name)
+        self.shared._lookups = self.shared._writes = commands
+        self.cache = Cache(
+            local=LocalTier(max_entries=10_000, max_bytes=10_000_000, on_evict=lambda _: None),
+            ledger=Ledger(hold_seconds=HOLD_SECONDS),
+            shared=self.shared,
+            freshness=FRESHNESS,
+            believed_since=self.news.believed_since,
+            on_forget=lambda *forgotten: self.flights.detach(*forgotten),  # noqa: PLW0108 - they are made below
+            clock=clock,
+            tasks=self.tasks,
+            metrics=METRICS,
+            trust_seconds=TRUST_SECONDS,
+        )
+        self.flights = Flights(
+            self.client.fetch,
+            self.cache.store,
+            size=self.client.batch_size,
+            window_seconds=0.002,
+            fetch_seconds=FETCH_SECONDS,
+            tasks=self.tasks,
+            clock=clock,
+            metrics=METRICS,
+        )
+        self.news.hears = self.cache.hear
+        sources = Sources(
+            self.cache,
+            self.flights,
+            Quarantine(seconds=10, metrics=METRICS),
+            Refresher(self.flights, self.tasks, METRICS),
+            None,
+        )
+        self.reader = Reader(sources, clock, METRICS)
+        apple_client: Any = self.client
+        self.writer = Writer(cache=self.cache, apple=apple_client, tasks=self.tasks)
+        self.tasks.spawn("backlog", self.shared.tell_backlog())
+
+    @property
+    def untold(self) -> int:
+        """What Redis has not heard of yet."""
+        return len(self.shared._backlog)
+
+    def keeps(self, shelf: Shelf, id_: Id) -> bool:
+        """Whether the local tier holds the id, or a write of it that was made here."""
+        held = self.cache._ledger.held(shelf.user.key, shelf.kind, self.loop.time())
+        return id_ in self.cache.local.shelf(shelf) or id_ in held
+
+    def read(self, query: Query) -> "asyncio.Task[Any]":
+        return asyncio.get_running_loop().create_task(self.reader.read(query))
+
+    def write(self, written: Written, query: str, deadline: float) -> "asyncio.Task[Any]":
+        WRITING.set(written)
+        return asyncio.get_running_loop().create_task(
+            self.writer.write(written.user, written.kind, written.id, written.value, query, deadline)
+        )

@@ -1,0 +1,118 @@
+"""Orders of events that chance seldom leads to, each with a break of the rule that it shows."""
+
+from collections.abc import Callable
+
+from gateway.model import PLAIN, Id, Variant
+from gateway.ratings.query import NO_DIRECTIVES, Directives
+from tests.truth.apple import Ending, Value
+from tests.truth.gateways import HOLD_SECONDS
+from tests.truth.machine import ADA, ALBUMS, GERMAN, LIBRARY, Thing, Truths
+from tests.truth.promises import LONGEST_LAG
+
+Story = Callable[[Truths], None]
+
+ALBUM: Thing = (ALBUMS, Id("1"))
+TWIN: Thing = (LIBRARY, Id("l.1"))
+
+
+def a_read_after_a_purge_meets_a_fetch_from_before(truths: Truths) -> None:
+    reads(truths, "one", seconds=3.0)
+    truths.rates_at_apple(ADA, ALBUM, 1, pause=0.0)
+    truths.purges("one", ADA, None, whole=False, pause=0.0, probe="one")
+    truths.does(seconds=5.0)
+
+
+def a_read_after_a_failed_write_meets_a_fetch(truths: Truths) -> None:
+    reads(truths, "two", seconds=3.0)
+    writes(truths, "one", 1, "failed after all", lag=0.0, probe="two")
+    truths.does(seconds=5.0)
+
+
+def a_fill_reaches_redis_after_the_hold_on_the_twin(truths: Truths) -> None:
+    writes(truths, "one", 1, pause=8.8)
+    reads(truths, "two", TWIN, seconds=0.5)
+    truths.something_fails("two", "requests", 1.3, pause=1.5, probe="one")
+
+
+def a_purge_follows_a_lost_write_upon_a_held_one(truths: Truths) -> None:
+    writes(truths, "one", -1, pause=1.5)
+    truths.rates_at_apple(ADA, ALBUM, 1, pause=0.0)
+    writes(truths, "one", 1, "lost", probe="two")
+
+
+def redis_forgets_a_hold_and_is_filled_by_the_other(truths: Truths) -> None:
+    writes(truths, "two", 1, pause=1.5)
+    truths.something_fails("one", "Redis forgets", 0.3, pause=0.0, probe="one two")
+    truths.something_fails("one", "news is lost", 0.3, pause=0.0, probe="two")
+
+
+def a_variant_is_read_in_the_hold_while_redis_is_slow(truths: Truths) -> None:
+    writes(truths, "one", 1)
+    truths.something_fails("one", "lookups", 0.3, pause=0.0, probe="")
+    reads(truths, "one", form=GERMAN)
+
+
+def the_other_writes_while_news_is_lost(truths: Truths) -> None:
+    reads(truths, "two")
+    truths.something_fails("two", "news is lost", 8.0, pause=0.0, probe="")
+    writes(truths, "one", 1, pause=1.5, probe="two")
+
+
+def a_write_fails_after_one_that_is_held(truths: Truths) -> None:
+    writes(truths, "one", 1, pause=5.0)
+    writes(truths, "one", -1, "failed after all", lag=0.0, pause=HOLD_SECONDS + 0.5, probe="two")
+
+
+def a_write_fails_that_redis_was_not_told_of_yet(truths: Truths) -> None:
+    reads(truths, "two")
+    truths.something_fails("one", "Redis", 0.3, pause=0.0, probe="")
+    writes(truths, "one", 1, "failed after all", lag=0.0, pause=0.35, probe="one")
+
+
+def a_write_fails_that_redis_hears_of_late(truths: Truths) -> None:
+    reads(truths, "two")
+    truths.something_fails("one", "Redis", 0.3, pause=0.0, probe="")
+    writes(truths, "one", 1, "failed after all", lag=0.0, pause=3.0, probe="two")
+
+
+def redis_hears_late_of_a_hold(truths: Truths) -> None:
+    truths.something_fails("one", "Redis", 0.3, pause=0.0, probe="")
+    writes(truths, "one", 1, pause=2.0, probe="one")
+
+
+def the_other_writes_while_redis_is_slow(truths: Truths) -> None:
+    truths.something_fails("two", "lookups", 0.3, pause=0.0, probe="")
+    writes(truths, "one", 1, probe="two")
+    truths.does(seconds=1.5)
+    reads(truths, "two")
+
+
+def apple_is_asked_though_something_is_cached(truths: Truths) -> None:
+    reads(truths, "one")
+    truths.rates_at_apple(ADA, ALBUM, 1, pause=0.0)
+    reads(truths, "one", how=Directives(no_cache=True))
+
+
+def reads(
+    truths: Truths,
+    name: str,
+    thing: Thing = ALBUM,
+    *,
+    form: Variant = PLAIN,
+    how: Directives = NO_DIRECTIVES,
+    seconds: float = 0.0,
+) -> None:
+    truths.reads(name, ADA, thing, form, how, callers=1, seconds=seconds, pause=0.0)
+
+
+def writes(
+    truths: Truths,
+    name: str,
+    value: Value,
+    ending: Ending = "done",
+    *,
+    lag: float = LONGEST_LAG,
+    pause: float = 0.0,
+    probe: str = "",
+) -> None:
+    truths.writes(name, ADA, ALBUM, value, ending, lag, 0.0, pause=pause, probe=probe, form=PLAIN)

@@ -1,0 +1,68 @@
+"""What is read is what was rated, whatever happens in between; and each promise, once broken, is missed.
+
+RATINGS_GATEWAY_EXAMPLES says how many stories are tried: `python -m pytest tests/truth -k no_read`.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.truth.broken import BY_CHANCE, BY_STORY, Break
+from tests.truth.machine import Truths
+from tests.truth.stories import Story
+
+EXAMPLES = int(os.environ.get("RATINGS_GATEWAY_EXAMPLES", "300"))
+ENOUGH = 500
+"""Stories within which every broken piece is found."""
+
+
+def try_stories(examples: int, phases: Sequence[Phase] = (Phase.generate, Phase.shrink)) -> None:
+    run_state_machine_as_test(
+        Truths,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=30,
+            phases=phases,
+            deadline=None,
+            derandomize=True,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+def tell(story: Story) -> None:
+    truths = Truths()
+    try:
+        story(truths)
+    finally:
+        truths.teardown()
+
+
+def named(each: Callable[..., None]) -> str:
+    return each.__name__
+
+
+def test_no_read_breaks_a_promise() -> None:
+    try_stories(EXAMPLES)
+
+
+@pytest.mark.parametrize("way", BY_CHANCE, ids=named)
+def test_a_broken_rule_is_found(way: Break, monkeypatch: pytest.MonkeyPatch) -> None:
+    way(monkeypatch)
+    with pytest.raises(AssertionError):
+        try_stories(ENOUGH, [Phase.generate])
+
+
+@pytest.mark.parametrize("story", BY_STORY.values(), ids=named)
+def test_a_story_ends_well(story: Story) -> None:
+    tell(story)
+
+
+@pytest.mark.parametrize(("way", "story"), BY_STORY.items(), ids=named)
+def test_a_story_shows_what_is_broken(way: Break, story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    way(monkeypatch)
+    with pytest.raises(AssertionError):
+        tell(story)

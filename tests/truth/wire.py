@@ -1,0 +1,172 @@
+"""What lies between a gateway and its Redis: a way that can be slow, stuck or cut, and news that is lost."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar
+
+from gateway.cache.news import Continuity, News
+from gateway.cache.shared.failures import Failed, FailureKind
+
+T = TypeVar("T")
+
+LOOKUP_SECONDS = 0.05
+WRITE_SECONDS = 1.0
+LOST_SECONDS = 5.0
+"""What is stuck is lost with its connection, which is given up after a second."""
+BEAT_SECONDS = 0.25
+
+Stuck = Literal["requests", "replies"]
+
+
+class Crossing:
+    """A request on a way that is stuck."""
+
+    def __init__(self, work: Callable[[], Any], loop: asyncio.AbstractEventLoop) -> None:
+        self._work: Callable[[], Any] | None = work
+        self._loop = loop
+        self._sent_at = loop.time()
+        self._said: Any = None
+        self.answer: asyncio.Future[Any] = loop.create_future()
+
+    def reach(self) -> None:
+        """Redis carries it out, whether or not anybody waits for the reply; not what is long given up."""
+        work, self._work = self._work, None
+        if work is not None and self._loop.time() < self._sent_at + LOST_SECONDS:
+            self._said = work()
+
+    def arrive(self) -> None:
+        self.reach()
+        if not self.answer.done():
+            self.answer.set_result(self._said)
+
+    def fail(self) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(Failed(FailureKind.CONNECTION))
+
+
+class Wire:
+    """Requests and replies, in order. `fault_at` is when somebody last waited for Redis in vain."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._crossings: deque[Crossing] = deque()
+        self.away = False
+        self.slow = False
+        """Too slow for a lookup, and fast enough for a write."""
+        self.stuck: Stuck | None = None
+        self.fault_at = float("-inf")
+
+    @property
+    def sound(self) -> bool:
+        return not (self.away or self.slow or self.stuck)
+
+    async def carry(self, work: Callable[[], T], seconds: float) -> T:
+        """Have Redis do `work`. Raises Failed; what timed out may be done all the same."""
+        await asyncio.sleep(0)
+        try:
+            return await self._carry(work, seconds)
+        except Failed:
+            self.fault_at = self._loop.time()
+            raise
+
+    async def _carry(self, work: Callable[[], T], seconds: float) -> T:
+        if self.away:
+            raise Failed(FailureKind.UNAVAILABLE)
+        if self.slow and seconds <= LOOKUP_SECONDS:
+            raise Failed(FailureKind.TIMEOUT)
+        if self.stuck is None:
+            return work()
+        crossing = Crossing(work, self._loop)
+        if self.stuck == "replies":
+            crossing.reach()
+        self._crossings.append(crossing)
+        try:
+            async with asyncio.timeout(seconds):
+                said: T = await crossing.answer
+                return said
+        except TimeoutError:
+            raise Failed(FailureKind.TIMEOUT) from None
+
+    def stick(self, what: Stuck) -> None:
+        """From now on requests, or replies alone, do not get through; what gets through keeps its order."""
+        self.stuck = what
+        for crossing in self._crossings if what == "replies" else ():
+            crossing.reach()
+
+    def flow(self) -> None:
+        """The way is free again, and everything on it arrives."""
+        self.away = self.slow = False
+        self.stuck = None
+        while self._crossings:
+            self._crossings.popleft().arrive()
+
+    def cut(self, *, reached: bool) -> None:
+        """Redis is away for this gateway; what is on the way has `reached` it or not."""
+        self.stuck, self.slow, self.away = None, False, True
+        while self._crossings:
+            crossing = self._crossings.popleft()
+            if reached:
+                crossing.reach()
+            crossing.fail()
+
+
+class Subscription:
+    """The news that reaches one gateway; `sound_since` is since when none was lost or late."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, wire: Wire, trust_seconds: float) -> None:
+        self._loop = loop
+        self._wire = wire
+        self._late: list[News] = []
+        self._stalled_at = 0.0
+        self._beat_at = loop.time()
+        self._continuity = Continuity(trust_seconds)
+        self._trust = trust_seconds
+        self.hears: Callable[[News], None] = lambda _: None
+        self.state: Literal["flowing", "stalled", "lost"] = "flowing"
+        self.sound_since = loop.time()
+        self._continuity.subscribed(loop.time())
+        self._continuity.heard(loop.time(), loop.time())
+
+    def believed_since(self, now: float) -> float:
+        self._beat(now)
+        return self._continuity.believed_since(now)
+
+    def take(self, news: News) -> None:
+        if self.state == "flowing":
+            self.hears(news)
+        elif self.state == "stalled":
+            self._late.append(news)
+
+    def stall(self) -> None:
+        self._beat(self._loop.time())
+        self.state = "stalled"
+        self._stalled_at = self._loop.time()
+
+    def lose(self) -> None:
+        self._beat(self._loop.time())
+        self.state = "lost"
+        self._late.clear()
+
+    def resume(self) -> None:
+        """Late news comes in, or a new subscription stands that knows nothing of it."""
+        if self.state == "flowing":
+            return
+        now = self._loop.time()
+        if self.state == "stalled" and now - self._stalled_at < self._trust:
+            self.state = "flowing"
+            for news in self._late:
+                self.hears(news)
+        else:
+            self.state = "flowing"
+            self._continuity.subscribed(now)
+            self._beat_at = now
+            self._continuity.heard(now, now)
+        self._late.clear()
+        self.sound_since = now
+
+    def _beat(self, now: float) -> None:
+        while self._beat_at + BEAT_SECONDS <= now:
+            self._beat_at += BEAT_SECONDS
+            if self.state == "flowing" and not (self._wire.away or self._wire.stuck):
+                self._continuity.heard(self._beat_at, self._beat_at)

@@ -68,7 +68,8 @@ class TargetParser:
             target = route(path, query)
             return self._accept(method, target)
         except Refused as refusal:
-            return msgspec.structs.replace(target, refusal=refusal)
+            # What was raised holds every frame down to the connection, and this is remembered.
+            return msgspec.structs.replace(target, refusal=refusal.anew())
 
     def _accept(self, method: str, target: Target) -> Target:
         allowed = METHODS[target.route]
@@ -130,7 +131,7 @@ def route(path: str, query: str) -> Target:
     try:
         kind = read_kind(unquote(segments[0]))
     except Refused as refusal:
-        return Target(template, refusal=refusal)
+        return Target(template, refusal=refusal.anew())
     if template == MANY:
         return Target(MANY, kind, path=f"{ROOT}/{kind}", query=query)
     id_ = unquote(segments[1])

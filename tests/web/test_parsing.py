@@ -153,3 +153,18 @@ def test_long_targets_are_parsed_too():
 def test_query_parameters_beside_a_body_are_refused(parser):
     assert refusal(parser.parse("POST", f"{ROOT}?ids=1")).code == "40005"
     assert parser.parse("POST", ROOT).route == SEVERAL
+
+
+@pytest.mark.parametrize(
+    ("method", "target"),
+    [
+        ("GET", "/v1/me"),
+        ("PATCH", "/v1/me/ratings/albums/1"),
+        ("GET", "/v1/me/ratings/artists/1"),
+        ("GET", "/v1/me/ratings/albums/l.1"),
+        ("GET", "/v1/me/ratings/albums?ids=l.1"),
+    ],
+)
+def test_a_remembered_refusal_holds_nothing_of_the_request_that_met_it_first(parser, method, target):
+    refusal = parser.parse(method, target).refusal
+    assert (refusal.__traceback__, refusal.__context__) == (None, None)

@@ -17,7 +17,7 @@ from gateway.cache.entries import Freshness
 from gateway.cache.ledger import Ledger
 from gateway.cache.local import LocalTier
 from gateway.cache.tiers import Cache
-from gateway.demand import Demand
+from gateway.demand import Demand, Party
 from gateway.loading.flights import Flights
 from gateway.model import Id, Kind, Resource, Shelf, User, plain_resource
 from gateway.ratings.query import Part, Query
@@ -43,7 +43,7 @@ class Apple:
     ) -> dict[Id, Resource]:
         return {id_: plain_resource(shelf.kind, id_, 1) for id_ in ids}
 
-    async def send(self, call: Outbound, deadline: float) -> Relay:
+    async def send(self, call: Outbound, deadline: float, demand: Demand) -> Relay:
         return Relay(204, b"")
 
 
@@ -123,10 +123,10 @@ class Soak:
         kind = self._chance.choice((Kind.ALBUMS, Kind.SONGS))
         id_ = Id(str(self._chance.randrange(1, 10**9)))
         if self._chance.random() < 0.05:
-            await self._writer.write(user, kind, id_, 1, "", self._clock.monotonic() + 10)
+            await self._writer.write(user, kind, id_, 1, "", self._clock.monotonic() + 10, Party())
             return
         ids = (id_, *(Id(str(n)) for n in range(1, 5)))
-        await self._reader.read(Query(user, (Part.of(kind, ids),)))
+        assert not (await self._reader.read(Query(user, (Part.of(kind, ids),)))).failures
 
 
 def resident_bytes() -> int:

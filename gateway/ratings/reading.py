@@ -2,7 +2,7 @@
 
 1. `at_once` answers when every id is fresh in this process, without a single await.
 2. Else each shelf is read by a `ShelfRead`, all side by side (see `shelf_read`).
-3. What they found is merged in the order asked; without leniency the first failed id fails the whole.
+3. What they found is merged in the order asked, and so is what failed.
 """
 
 import asyncio
@@ -60,7 +60,7 @@ class Reader:
         return Answer(resources, Tally(local=count), Forward.HIT, age=now - oldest, ttl=soonest - now)
 
     async def read(self, query: Query) -> Answer:
-        """Answer `query`. Raises the first failed id's `GatewayError`, in the order asked, unless lenient."""
+        """Answer `query`; ids that cannot be had are the answer's `failures`, in the order asked."""
         if (answer := self.at_once(query)) is not None:
             return answer
         party = Party()
@@ -70,7 +70,7 @@ class Reader:
             await reads[0].run()
         else:
             await asyncio.gather(*(read.run() for read in reads))
-        return merge(query, reads, party.calls, self._clock.monotonic())
+        return merge(reads, party.calls, self._clock.monotonic())
 
 
 class CheckingReader(Reader):
@@ -98,8 +98,8 @@ def reader_of(sources: Sources, clock: Clock, metrics: Metrics) -> Reader:
     return CheckingReader(sources, sources.shadow, clock, metrics)
 
 
-def merge(query: Query, reads: Sequence[ShelfRead], calls: int, now: float) -> Answer:
-    """Put the shelves' findings together, in the order asked. Raises `GatewayError` as `Reader.read` does."""
+def merge(reads: Sequence[ShelfRead], calls: int, now: float) -> Answer:
+    """Put the shelves' findings together, in the order asked."""
     tally = Tally(calls=calls)
     resources: list[bytes] = []
     failures: list[Failure] = []
@@ -112,9 +112,6 @@ def merge(query: Query, reads: Sequence[ShelfRead], calls: int, now: float) -> A
             continue
         for id_ in read.part.ids:
             if (error := read.failed.get(id_)) is not None:
-                if not query.lenient:
-                    # Others who waited raise the same error: their tracebacks must not pile up in it.
-                    raise error.with_traceback(None)
                 failures.append(Failure(read.part.kind, id_, error))
             elif (resource := read.resource(id_)) is not None:
                 resources.append(resource)

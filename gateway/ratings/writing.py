@@ -7,15 +7,16 @@ import asyncio
 
 from gateway.cache.rule import UNCHANGED, UNKNOWN, Outcome
 from gateway.cache.tiers import Cache
+from gateway.demand import Demand, Party
 from gateway.errors import BreakerOpen, GatewayError, NoCapacity, Relayed, Unreachable
-from gateway.model import Id, Kind, User
+from gateway.model import Id, Kind, Lane, User
 from gateway.tasks import Tasks
 from gateway.upstream.client import Apple, Outbound, Relay
 from gateway.upstream.wire import written_resource
 
 
 class Writer:
-    """Sends writes, and whatever else goes to Apple as it came."""
+    """Sends writes, and whatever else goes to Apple as it came; the calls are counted for the `party`."""
 
     def __init__(self, *, cache: Cache, apple: Apple, tasks: Tasks) -> None:
         self._cache = cache
@@ -23,7 +24,7 @@ class Writer:
         self._tasks = tasks
 
     async def write(
-        self, user: User, kind: Kind, id_: Id, value: int | None, query: str, deadline: float
+        self, user: User, kind: Kind, id_: Id, value: int | None, query: str, deadline: float, party: Party
     ) -> Relay:
         """Rate `id_` (1 or -1), or take its rating away (None). Raises `UpstreamError`."""
         body = None if value is None else b'{"type":"rating","attributes":{"value":%d}}' % value
@@ -35,25 +36,25 @@ class Writer:
             body=body,
             operation="delete" if value is None else "write",
         )
-        writing = self._tasks.spawn("write", self._write(call, kind, id_, value, deadline))
+        writing = self._tasks.spawn("write", self._write(call, kind, id_, value, deadline, party))
         answer = await asyncio.shield(writing)
         if isinstance(answer, GatewayError):
             raise answer
         return answer
 
-    async def bypass(self, user: User, path: str, query: str, deadline: float) -> Relay:
+    async def bypass(self, user: User, path: str, query: str, deadline: float, party: Party) -> Relay:
         """Send a read to Apple as it came: it has a parameter that the cache knows nothing of."""
         call = Outbound(method="GET", path=path, query=query, user=user, body=None, operation="bypass")
-        return await self._apple.send(call, deadline)
+        return await self._apple.send(call, deadline, Demand(Lane.FOREGROUND, party))
 
     async def _write(
-        self, call: Outbound, kind: Kind, id_: Id, value: int | None, deadline: float
+        self, call: Outbound, kind: Kind, id_: Id, value: int | None, deadline: float, party: Party
     ) -> Relay | GatewayError:
         write = await self._cache.begin_write(call.user, kind, id_)
         answer: Relay | GatewayError
         outcome: Outcome = UNKNOWN
         try:
-            answer = await self._apple.send(call, deadline)
+            answer = await self._apple.send(call, deadline, Demand(Lane.FOREGROUND, party))
             outcome = None if value is None else _rated(kind, id_, value, answer)
         except GatewayError as error:
             answer = error

@@ -8,9 +8,10 @@ from aiohttp import HttpVersion11, web
 from structlog.typing import FilteringBoundLogger
 
 from gateway.clock import Clock
+from gateway.demand import Party
 from gateway.errors import GatewayError
 from gateway.model import User, Variant
-from gateway.ratings.query import Answer, Forward, Part, Query
+from gateway.ratings.query import Answer, Forward, Part, Query, Tally
 from gateway.ratings.reading import Reader
 from gateway.ratings.shelf_read import not_cached
 from gateway.ratings.writing import Writer
@@ -164,23 +165,26 @@ class Api:
 
     async def _relay(self, request: web.BaseRequest, exchange: Exchange, asked: Asked) -> Reply:
         target, user, deadline = asked
+        party = Party()
         if target.bypass:
             forward, exchange.cache = Forward.BYPASS, "bypass"
             if read_directives(request.headers).only_if_cached:
                 raise not_cached()
-            sending = self._writer.bypass(user, target.path, target.query, deadline)
+            sending = self._writer.bypass(user, target.path, target.query, deadline, party)
         else:
             forward, exchange.ids = Forward.METHOD, 1
             assert target.kind is not None
             assert target.id is not None
             exchange.again = read_target(target.kind, (target.id,))
             value = read_rating(await self._body(request, asked)) if request.method == "PUT" else None
-            sending = self._writer.write(user, target.kind, target.id, value, target.query, deadline)
+            sending = self._writer.write(user, target.kind, target.id, value, target.query, deadline, party)
         try:
             return relayed_reply(await sending, forward)
         except GatewayError as error:
             exchange.error = error
             return error_reply(error, forward)
+        finally:
+            exchange.tally = Tally(calls=party.calls)
 
     def _finish(self, exchange: Exchange, reply: Reply, *, keep_alive: bool) -> WholeResponse:
         exchange.status = reply.status
@@ -221,6 +225,9 @@ class Api:
 def _reply(answer: Answer, query: Query, target: Target, exchange: Exchange) -> Reply:
     exchange.ids = sum([len(part.ids) for part in query.parts])
     exchange.tally = answer.tally
+    if answer.failures and not query.lenient:
+        # Others who waited raise the same error: their tracebacks must not pile up in it.
+        raise answer.failures[0].error.with_traceback(None)
     exchange.cache = answer_label(answer)
     if target.id is not None:
         return one_reply(answer, target.id, lenient=query.lenient)

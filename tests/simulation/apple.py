@@ -73,7 +73,7 @@ class SimulatedApple:
             for place, epoch in epochs.items():
                 self._fetching[place].remove(epoch)
 
-    async def send(self, call: Outbound, deadline: float) -> Relay:
+    async def send(self, call: Outbound, deadline: float, demand: Demand) -> Relay:
         await self._delay()
         fate = self._chance.random()
         if fate < self._failing / 2:

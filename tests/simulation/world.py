@@ -12,7 +12,7 @@ from gateway.cache.entries import Freshness
 from gateway.cache.ledger import Ledger
 from gateway.cache.local import LocalTier
 from gateway.cache.tiers import Cache
-from gateway.demand import Demand
+from gateway.demand import Demand, Party
 from gateway.errors import GatewayError
 from gateway.loading.batches import Batch
 from gateway.loading.flights import Flights
@@ -145,11 +145,10 @@ class World:
         ids = tuple(Id(id_) for id_ in self._chance.sample(IDS[kind], self._chance.choice((1, 2))))
         directives = self._chance.choice((NO_DIRECTIVES, NO_DIRECTIVES, Directives(no_cache=True)))
         began = self.loop.time()
-        try:
-            answer = await self._reader.read(Query(user, (Part.of(kind, ids),), directives=directives))
-        except GatewayError as error:
+        answer = await self._reader.read(Query(user, (Part.of(kind, ids),), directives=directives))
+        if answer.failures:
             if not self._failing:
-                self.faults.append(f"read: {error!r}")
+                self.faults.append(f"read: {answer.failures[0].error!r}")
             return
         self._judge(user, kind, ids, answer, began, asked=directives.no_cache)
 
@@ -225,7 +224,7 @@ class World:
         writes.append(Wrote(began, float("inf"), None))
         number = None
         try:
-            relay = await self._writer.write(user, kind, id_, value, "", began + 10)
+            relay = await self._writer.write(user, kind, id_, value, "", began + 10, Party())
             number = self._number(place, relay.body, began)
         except GatewayError as error:
             if not self._failing:

@@ -1,0 +1,38 @@
+"""The canonical log lines, as an operator finds them once the gateway has stopped."""
+
+import json
+
+import pytest
+
+from gateway.sandbox import Reply
+from tests.e2e.harness import ROOT, gateway_on
+
+ONE = "1138988512"
+
+
+def lines(capfd: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
+    said = [json.loads(line) for line in capfd.readouterr().out.splitlines() if line.startswith("{")]
+    return [line for line in said if line["event"] == "request"]
+
+
+async def test_a_failed_read_tells_what_was_found_and_how_often_apple_was_called(sandbox, capfd):
+    async with gateway_on(sandbox, upstream__attempts=2) as caller:
+        await caller.get("albums", [ONE])
+        sandbox.faults.add(Reply(503))
+        await caller.get("albums", [ONE, 5])
+        await caller.one("albums", 5)
+    _, many, one = lines(capfd)
+    assert (many["status"], many["local"], many["upstream"], many["upstream_calls"]) == (503, 1, 0, 2)
+    assert (one["status"], one["local"], one["upstream_calls"]) == (503, 0, 2)
+
+
+async def test_what_is_relayed_tells_how_often_apple_was_called(sandbox, capfd):
+    async with gateway_on(sandbox, upstream__attempts=2) as caller:
+        await caller.rate("albums", ONE, 1)
+        await caller.unrate("albums", ONE)
+        await caller.get("albums", [ONE], "&new=1")
+        sandbox.faults.add(Reply(503))
+        await caller.get("albums", [ONE], "&new=1")
+        await caller.rate("albums", ONE, 1)
+        await caller.ask("PUT", f"{ROOT}/albums/{ONE}", body={})
+    assert [line["upstream_calls"] for line in lines(capfd)] == [1, 1, 1, 2, 1, 0]

@@ -1,4 +1,7 @@
-"""The latest failures, for the status page: bounded, and free of whatever a request may have carried."""
+"""The latest failures, for the status page: bounded, and free of whatever a request may have carried.
+
+What may be shown of a failure is the same in the log.
+"""
 
 from collections import deque
 from collections.abc import Sequence

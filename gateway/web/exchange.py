@@ -9,6 +9,7 @@ import msgspec
 
 from gateway.errors import GatewayError
 from gateway.ratings.query import Tally
+from gateway.telemetry.recent import shown
 from gateway.telemetry.request_log import RequestLine
 
 _PRINTABLE = re.compile(r"[\x21-\x7e]{1,128}")
@@ -59,7 +60,7 @@ class Exchange:
             stale=tally.stale,
             upstream_calls=tally.calls,
             user=self.user,
-            error=msgspec.UNSET if self.error is None else f"{self.error.code} {self.error.detail}",
+            error=msgspec.UNSET if self.error is None else f"{self.error.code} {shown(self.error)}",
         )
 
 

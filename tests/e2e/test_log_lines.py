@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from gateway.sandbox import Reply
+from gateway.sandbox import ADA, Reply
 from tests.e2e.harness import ROOT, gateway_on
 
 ONE = "1138988512"
@@ -36,3 +36,21 @@ async def test_what_is_relayed_tells_how_often_apple_was_called(sandbox, capfd):
         await caller.rate("albums", ONE, 1)
         await caller.ask("PUT", f"{ROOT}/albums/{ONE}", body={})
     assert [line["upstream_calls"] for line in lines(capfd)] == [1, 1, 1, 2, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "error"),
+    [
+        ("GET", f"/{ADA}", "40401 No Such Path"),
+        ("GET", f"{ROOT}/{ADA}?ids=1", "40008 Unknown Resource Type: type"),
+        ("GET", f"{ROOT}/albums/{ADA}", "40005 Invalid Parameter Value: id"),
+        ("GET", f"{ROOT}/albums?ids={ADA}", "40005 Invalid Parameter Value: ids"),
+        ("POST", f"{ROOT}?{ADA}=1", "40005 Invalid Parameter Value"),
+    ],
+)
+async def test_a_user_token_in_the_wrong_place_is_not_logged(sandbox, capfd, method, path, error):
+    async with gateway_on(sandbox) as caller:
+        await caller.ask(method, path)
+    said = "".join(capfd.readouterr())
+    assert f'"error":"{error}"' in said
+    assert ADA not in said

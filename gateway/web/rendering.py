@@ -14,6 +14,7 @@ from gateway.upstream.client import Relay
 JSON = "application/json"
 READ_CACHE_CONTROL = "private, no-cache"
 """A caller's own cache would not hear of writes, so it must ask each time."""
+ERROR_CACHE_CONTROL = "no-store"
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -46,13 +47,14 @@ def one_reply(answer: Answer, id_: Id, *, lenient: bool) -> Reply:
     if answer.resources:
         return reply
     unrated = Refused(404, "40400", "Resource Not Found", f"There is no rating for {id_}.")
-    return Reply(404, reply.head, error_reply(unrated).body, reply.cache_status)
+    head = reply.head.replace(READ_CACHE_CONTROL, ERROR_CACHE_CONTROL)
+    return Reply(404, head, error_reply(unrated).body, reply.cache_status)
 
 
 def relayed_reply(relay: Relay, forward: Forward) -> Reply:
     """Pass on what Apple answered to a write or to a request that bypassed the cache."""
     line = f"ratings-gateway; fwd={forward.value}"
-    return Reply(relay.status, _read_head(line), relay.body, line)
+    return Reply(relay.status, _read_head(line) + "Age: 0\r\n", relay.body, line)
 
 
 def _read_head(line: str) -> str:
@@ -89,7 +91,7 @@ def error_reply(error: GatewayError, forward: Forward | None = None) -> Reply:
 
     `forward` is given where the request was never looked up in the cache.
     """
-    headers = {"Content-Type": JSON, "Cache-Control": "no-store"}
+    headers = {"Content-Type": JSON, "Cache-Control": ERROR_CACHE_CONTROL, "Vary": "Music-User-Token"}
     if isinstance(error, Refused):
         headers |= error.headers
     if isinstance(error, UpstreamError):

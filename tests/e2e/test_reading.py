@@ -58,6 +58,29 @@ async def test_an_answer_carries_the_documented_headers(gateway):
     assert headers["Server-Timing"].startswith("total;dur=")
 
 
+async def test_an_error_carries_the_documented_headers(gateway):
+    await gateway.get("albums", [UNRATED])
+    unrated = await gateway.one("albums", UNRATED)
+    assert (unrated.status, unrated.cache, unrated.headers["Age"]) == (404, "hit", "0")
+    for reply in (unrated, await gateway.ask("GET", "/"), await gateway.get("albums", [1], user=REVOKED)):
+        assert reply.headers["Content-Type"] == "application/json"
+        assert reply.headers["Cache-Control"] == "no-store"
+        assert reply.headers["Vary"] == "Music-User-Token"
+        assert "X-Request-Id" in reply.headers
+        assert reply.headers["Server-Timing"].startswith("total;dur=")
+
+
+async def test_what_is_relayed_carries_the_headers_of_a_read(gateway):
+    for reply in (
+        await gateway.rate("albums", 1, 1),
+        await gateway.unrate("albums", 1),
+        await gateway.get("albums", [1], "&new=1"),
+    ):
+        assert reply.headers["Cache-Control"] == "private, no-cache"
+        assert reply.headers["Vary"] == "Music-User-Token"
+        assert reply.headers["Age"] == "0"
+
+
 async def test_250_ids_make_three_calls_and_then_none(gateway, sandbox):
     ids = range(UNRATED, UNRATED + 250)
     await gateway.get("albums", ids)

@@ -35,7 +35,9 @@ HEADERS: dict[str, Any] = {
         type="string",
         enum=["private, no-cache", "no-store"],
     ),
-    "Vary": _header("Another user's answer is another answer.", "Music-User-Token", type="string"),
+    "Vary": _header(
+        "Another user's answer is another answer.", "Music-User-Token", required=True, type="string"
+    ),
     "X-Request-Id": _header(
         "Of this request, in the gateway's log too.",
         "docs-1",
@@ -69,7 +71,7 @@ HEADERS: dict[str, Any] = {
 
 def headers(*names: str) -> dict[str, Any]:
     """References to some of `HEADERS`, and to those that every answer has."""
-    every = ("Cache-Control", "X-Request-Id", "Server-Timing")
+    every = ("Cache-Control", "Vary", "X-Request-Id", "Server-Timing")
     return {name: {"$ref": f"#/components/headers/{name}"} for name in (*names, *every)}
 
 
@@ -96,7 +98,7 @@ RESPONSES: dict[str, Any] = {
     "Ratings": {
         "description": "The ratings that there are, in the order asked. Unrated ids are absent; where none "
         "is rated, `data` is empty.",
-        "headers": headers("Cache-Status", "Age", "Vary", "Preference-Applied"),
+        "headers": headers("Cache-Status", "Age", "Preference-Applied"),
         "content": {
             "application/json": {
                 "schema": schema("Ratings"),
@@ -109,21 +111,21 @@ RESPONSES: dict[str, Any] = {
     },
     "Rating": {
         "description": "The rating.",
-        "headers": headers("Cache-Status", "Age", "Vary", "Preference-Applied"),
+        "headers": headers("Cache-Status", "Age", "Preference-Applied"),
         "content": {
             "application/json": {"schema": schema("Ratings"), "example": {"data": [rating(FIRST, 1)]}}
         },
     },
     "Written": {
         "description": "Rated. The body is Apple's answer.",
-        "headers": headers("Cache-Status", "Vary"),
+        "headers": headers("Cache-Status", "Age"),
         "content": {
             "application/json": {"schema": schema("Ratings"), "example": {"data": [rating(FIRST, 1)]}}
         },
     },
     "Removed": {
         "description": "The rating is gone, or there was none.",
-        "headers": headers("Cache-Status", "Vary"),
+        "headers": headers("Cache-Status", "Age"),
     },
     "BadRequest": _failure(
         "`40003` no `ids`; `40005` an id, parameter or header that cannot be, or too many ids; `40006` a "
@@ -165,7 +167,7 @@ RESPONSES: dict[str, Any] = {
     "NotRated": _failure(
         "`40400`: the id is unrated, an answer that is cached like a rating. `40401`: there is no such path.",
         error(404, "40400", "Resource Not Found", f"There is no rating for {UNRATED}."),
-        more=("Age", "Vary", "Proxy-Status"),
+        more=("Age", "Proxy-Status"),
     ),
     "MethodNotAllowed": _failure(
         "`40500`: the path has no such method.",

@@ -18,14 +18,11 @@ class RequestCounts:
 
     def count(self, exchange: Exchange, now: float) -> None:
         """`now` in monotonic seconds."""
-        counted = (exchange.route, exchange.method, exchange.status)
+        method = exchange.method if exchange.method in KNOWN_METHODS else "other"
+        counted = (exchange.route, method, exchange.status)
         timed = (exchange.route, exchange.cache)
         if counted not in self._counters:
-            method = exchange.method if exchange.method in KNOWN_METHODS else "other"
             child = self._metrics.http_requests.labels(exchange.route, method, str(exchange.status))
-            if method == "other":
-                child.inc()
-                return
             self._counters[counted] = child.inc
         if timed not in self._timers:
             self._timers[timed] = self._metrics.http_request_duration.labels(*timed).observe

@@ -300,3 +300,10 @@ async def test_no_user_token_reaches_log_or_metrics(gateway, capfd):
     text = json.dumps(await gateway.metrics()) + "".join(capfd.readouterr())
     assert ADA not in text
     assert REVOKED not in text
+
+
+async def test_an_unknown_method_is_counted_and_timed_like_any_other(gateway):
+    assert (await gateway.ask("PROPFIND", f"{ROOT}/albums")).status == 405
+    route = f"{ROOT}/{{type}}"
+    assert gateway.sample("gateway_http_requests_total", route=route, method="other", status="405") == 1
+    assert gateway.sample("gateway_http_request_duration_seconds_count", route=route, cache="none") == 1

@@ -77,7 +77,7 @@ def read_timeout(headers: Headers) -> float | None:
     given = headers.get("X-Request-Timeout-Ms")
     if given is None:
         return None
-    if not (given.isascii() and given.isdigit() and 1 <= int(given[:9]) <= MAX_TIMEOUT_MS):
+    if not (given.isascii() and given.isdigit() and len(given) <= 9 and 1 <= int(given) <= MAX_TIMEOUT_MS):
         raise bad_parameter(
             f"X-Request-Timeout-Ms must be a number from 1 to {MAX_TIMEOUT_MS}.", "X-Request-Timeout-Ms"
         )

@@ -112,7 +112,7 @@ class Api:
         try:
             reply = await self._answer(request, exchange)
         except GatewayError as error:
-            exchange.error = error
+            exchange.fail(error)
             reply = error_reply(error)
         except Exception as error:  # noqa: BLE001 - a bug must cost one answer, not the connection
             self._log.exception("bug", request_id=exchange.request_id, route=exchange.route)
@@ -181,7 +181,7 @@ class Api:
         try:
             return relayed_reply(await sending, forward)
         except GatewayError as error:
-            exchange.error = error
+            exchange.fail(error)
             return error_reply(error, forward)
         finally:
             exchange.tally = Tally(calls=party.calls)

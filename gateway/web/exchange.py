@@ -44,6 +44,14 @@ class Exchange:
         self.again: str | None = None
         """Path and query of a read that shows whether the error lasts."""
 
+    def fail(self, error: GatewayError) -> None:
+        """Keep why it failed, but not the frames: they hold this exchange, and the request with its body.
+
+        Only the garbage collector would free such a ring, and it counts objects, not bytes.
+        """
+        error.__cause__ = error.__context__ = None
+        self.error = error.with_traceback(None)
+
     def line(self, now: float) -> RequestLine:
         """The canonical line; `now` in monotonic seconds."""
         tally = self.tally

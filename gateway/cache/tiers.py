@@ -181,8 +181,9 @@ class Cache:
     ) -> None:
         if held and shelf.variant == PLAIN:
             self._counts["local"].add(plan.hold(held_entries(held), shared=False))
-        entries = self.local.shelf(shelf)
-        self._counts["local"].add(plan.offer(entries, shared=False, believed_since=believed_since))
+        findings = plan.offer(self.local.shelf(shelf), shared=False, believed_since=believed_since)
+        if self.local.bounded_at:
+            self._counts["local"].add(findings)
 
     def _offer_shared(
         self,

@@ -9,6 +9,7 @@ import pytest
 from gateway.model import Kind
 from gateway.sandbox import ADA, BEN, REVOKED, UNSUBSCRIBED, Extra, Prefix, Shuffle, Valueless
 from tests.e2e.harness import ROOT, gateway_on
+from tests.redis_server import RedisServer
 
 APPLES_PAGE = {
     "data": [
@@ -307,3 +308,15 @@ async def test_an_unknown_method_is_counted_and_timed_like_any_other(gateway):
     route = f"{ROOT}/{{type}}"
     assert gateway.sample("gateway_http_requests_total", route=route, method="other", status="405") == 1
     assert gateway.sample("gateway_http_request_duration_seconds_count", route=route, cache="none") == 1
+
+
+@pytest.mark.redis_server
+async def test_a_local_tier_that_is_turned_off_counts_nothing(sandbox):
+    with RedisServer() as redis:
+        settings = {"cache__redis_url": redis.url, "cache__local_max_entries": 0}
+        async with gateway_on(sandbox, **settings) as caller:
+            assert (await caller.get("albums", [1])).cache == "fwd=miss; stored"
+            counted = {name: count for name, count in (await caller.metrics()).items() if "cache_ids" in name}
+    assert {name for name, count in counted.items() if count} == {
+        'gateway_cache_ids_total{result="miss",tier="shared"}'
+    }

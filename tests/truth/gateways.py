@@ -15,6 +15,7 @@ from gateway.cache.shared.backlog import Place, Untold
 from gateway.cache.shared.tier import RedisShared
 from gateway.cache.shared.values import Limits
 from gateway.cache.tiers import Cache
+from gateway.demand import Party
 from gateway.loading.flights import Flights
 from gateway.model import Id, Kind, Resource, Shelf, User
 from gateway.ratings.query import Query
@@ -189,5 +190,5 @@ class Gateway:
     def write(self, written: Written, query: str, deadline: float) -> "asyncio.Task[Any]":
         WRITING.set(written)
         return asyncio.get_running_loop().create_task(
-            self.writer.write(written.user, written.kind, written.id, written.value, query, deadline)
+            self.writer.write(written.user, written.kind, written.id, written.value, query, deadline, Party())
         )

@@ -36,6 +36,8 @@ from gateway.web.rendering import (
     answer_label,
     answer_reply,
     error_reply,
+    failed_reply,
+    forwarded,
     one_reply,
     relayed_reply,
 )
@@ -182,7 +184,7 @@ class Api:
             return relayed_reply(await sending, forward)
         except GatewayError as error:
             exchange.fail(error)
-            return error_reply(error, forward)
+            return error_reply(error, forwarded(forward))
         finally:
             exchange.tally = Tally(calls=party.calls)
 
@@ -225,9 +227,9 @@ class Api:
 def _reply(answer: Answer, query: Query, target: Target, exchange: Exchange) -> Reply:
     exchange.ids = sum([len(part.ids) for part in query.parts])
     exchange.tally = answer.tally
-    if answer.failures and not query.lenient:
-        # Others who waited raise the same error: their tracebacks must not pile up in it.
-        raise answer.failures[0].error.with_traceback(None)
+    if answer.failures and not (query.lenient and target.id is None):
+        exchange.fail(answer.failures[0].error)
+        return failed_reply(answer)
     exchange.cache = answer_label(answer)
     if target.id is not None:
         return one_reply(answer, target.id, lenient=query.lenient)

@@ -12,7 +12,7 @@ from gateway.ratings.query import Tally
 from gateway.telemetry.recent import shown
 from gateway.telemetry.request_log import RequestLine
 
-_PRINTABLE = re.compile(r"[\x21-\x7e]{1,128}")
+_PRINTABLE = re.compile(r"[\x20-\x7e]{1,128}")
 _TRACEPARENT = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?"
 )

@@ -136,7 +136,7 @@ def route(path: str, query: str) -> Target:
         return Target(MANY, kind, path=f"{ROOT}/{kind}", query=query)
     id_ = unquote(segments[1])
     if not kind.admits(id_):
-        return Target(ONE, kind, refusal=bad_parameter(f"No id of {kind}: {id_[:80]!r}.", "id"))
+        return Target(ONE, kind, refusal=bad_parameter(f"No id of {kind}: {id_[:80]!r}."))
     return Target(ONE, kind, Id(id_), path=f"{ROOT}/{kind}/{quote(id_)}", query=query)
 
 

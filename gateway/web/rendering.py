@@ -39,10 +39,14 @@ def answer_reply(answer: Answer, *, lenient: bool) -> Reply:
     return Reply(200, head, b'{"data":[%b],"errors":%b}' % (listed, errors), line)
 
 
+def failed_reply(answer: Answer) -> Reply:
+    """Render a read that fails as a whole, with the error of the first id in the order asked."""
+    line = "" if answer.forward is Forward.HIT else cache_status(answer)
+    return error_reply(answer.failures[0].error, line)
+
+
 def one_reply(answer: Answer, id_: Id, *, lenient: bool) -> Reply:
-    """Render a read of one id: Apple answers 404 where it is unrated. Raises the failure, if any."""
-    if answer.failures:
-        raise answer.failures[0].error
+    """Render a read of one id that did not fail: Apple answers 404 where it is unrated."""
     reply = answer_reply(answer, lenient=lenient)
     if answer.resources:
         return reply
@@ -53,8 +57,13 @@ def one_reply(answer: Answer, id_: Id, *, lenient: bool) -> Reply:
 
 def relayed_reply(relay: Relay, forward: Forward) -> Reply:
     """Pass on what Apple answered to a write or to a request that bypassed the cache."""
-    line = f"ratings-gateway; fwd={forward.value}"
+    line = forwarded(forward)
     return Reply(relay.status, _read_head(line) + "Age: 0\r\n", relay.body, line)
+
+
+def forwarded(forward: Forward) -> str:
+    """The RFC 9211 line of a request that was never looked up in the cache."""
+    return f"ratings-gateway; fwd={forward.value}"
 
 
 def _read_head(line: str) -> str:
@@ -73,8 +82,8 @@ def cache_status(answer: Answer) -> str:
     if forward is Forward.HIT:
         return f"ratings-gateway; hit; ttl={math.floor(answer.ttl)}; {detail}"
     if forward is Forward.BYPASS:
-        return "ratings-gateway; fwd=bypass"
-    line = f"ratings-gateway; fwd={forward.value}"
+        return forwarded(forward)
+    line = forwarded(forward)
     if forward is Forward.STALE:
         if answer.upstream_status is not None:
             line += f"; fwd-status={answer.upstream_status}"
@@ -86,10 +95,10 @@ def cache_status(answer: Answer) -> str:
     return f"{line}; {detail}"
 
 
-def error_reply(error: GatewayError, forward: Forward | None = None) -> Reply:
+def error_reply(error: GatewayError, line: str = "") -> Reply:
     """Render a failure: Apple's own answer where it is JSON, else an envelope of the same shape.
 
-    `forward` is given where the request was never looked up in the cache.
+    `line` is its `Cache-Status`; requests that got as far as neither cache nor Apple have none.
     """
     headers = {"Content-Type": JSON, "Cache-Control": ERROR_CACHE_CONTROL, "Vary": "Music-User-Token"}
     if isinstance(error, Refused):
@@ -98,7 +107,6 @@ def error_reply(error: GatewayError, forward: Forward | None = None) -> Reply:
         headers["Proxy-Status"] = proxy_status(error)
     if error.status in (429, 503):
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after or 1)))
-    line = "" if forward is None else f"ratings-gateway; fwd={forward.value}"
     if line:
         headers["Cache-Status"] = line
     head = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])

@@ -113,9 +113,10 @@ def test_without_caller_tokens_everybody_is_let_in():
 
 def test_a_callers_request_id_is_taken_over():
     assert request_id("abc-123") == "abc-123"
+    assert request_id("a b") == "a b"
 
 
-@pytest.mark.parametrize("given", [None, "", "x" * 129, "a b", "a\x7f", "ä"])
+@pytest.mark.parametrize("given", [None, "", "x" * 129, "a\x7f", "ä"])
 def test_a_request_id_is_made_where_none_can_be_taken_over(given):
     made = {request_id(given), request_id(given)}
     assert len(made) == 2

@@ -64,7 +64,7 @@ def test_every_form_of_ids_names_the_same_ids(parser, query):
         (f"{ROOT}/albums?ids={','.join(map(str, range(11)))}", 400, "40005", "ids"),
         (f"{ROOT}/artists?ids=1", 400, "40008", "type"),
         (f"{ROOT}/artists/1", 400, "40008", "type"),
-        (f"{ROOT}/albums/abc", 400, "40005", "id"),
+        (f"{ROOT}/albums/abc", 400, "40005", "ids"),
     ],
 )
 def test_a_target_that_is_wrong_names_what_is(parser, target, status, code, parameter):

@@ -24,6 +24,7 @@ from gateway.web.rendering import (
     answer_reply,
     cache_status,
     error_reply,
+    failed_reply,
     one_reply,
 )
 
@@ -178,7 +179,16 @@ def test_one_unrated_id_is_404_with_the_headers_of_a_read():
     assert headers(reply)["Cache-Status"].startswith("ratings-gateway; hit")
 
 
-def test_one_id_that_failed_raises_its_failure():
-    failure = Failure(Kind.ALBUMS, Id("2"), DeadlineExceeded("late"))
-    with pytest.raises(DeadlineExceeded):
-        one_reply(answer(Forward.MISS, failures=(failure,)), Id("2"), lenient=True)
+@pytest.mark.parametrize(
+    ("forward", "line"),
+    [
+        (Forward.PARTIAL, 'ratings-gateway; fwd=partial; detail="local=1 shared=0 upstream=0 stale=0"'),
+        (Forward.BYPASS, "ratings-gateway; fwd=bypass"),
+        (Forward.HIT, None),
+    ],
+)
+def test_a_read_that_failed_says_how_far_it_came(forward, line):
+    failures = tuple(Failure(Kind.ALBUMS, Id(id_), DeadlineExceeded(f"late {id_}")) for id_ in "23")
+    reply = failed_reply(answer(forward, failures=failures))
+    assert (reply.status, json.loads(reply.body)["errors"][0]["detail"]) == (504, "late 2")
+    assert (headers(reply).get("Cache-Status"), reply.cache_status) == (line, line or "")

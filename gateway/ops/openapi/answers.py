@@ -16,9 +16,9 @@ def _header(
 
 HEADERS: dict[str, Any] = {
     "Cache-Status": _header(
-        "Where the answer came from (RFC 9211): see *Cache-Status*.",
+        "Where the answer came from (RFC 9211): see *Cache-Status*. Absent where it was refused before "
+        "anything was looked up.",
         'ratings-gateway; hit; ttl=271; detail="local=2 shared=0 upstream=0 stale=0"',
-        required=True,
         type="string",
         pattern="^ratings-gateway; (hit|fwd=(bypass|method|stale|request|partial|miss))(;|$)",
     ),
@@ -43,7 +43,7 @@ HEADERS: dict[str, Any] = {
         "docs-1",
         required=True,
         type="string",
-        pattern="^[!-~]{1,128}$",
+        pattern="^[ -~]{1,128}$",
     ),
     "Server-Timing": _header(
         "Milliseconds within the gateway.",
@@ -140,7 +140,7 @@ RESPONSES: dict[str, Any] = {
             "The value must be 1 (like) or -1 (dislike).",
             pointer="/attributes/value",
         ),
-        more=("Proxy-Status",),
+        more=("Cache-Status", "Proxy-Status"),
     ),
     "Unauthorized": _failure(
         "`40100`: a caller token is needed and was not given (then with `WWW-Authenticate`), or Apple "
@@ -151,13 +151,13 @@ RESPONSES: dict[str, Any] = {
             "Unauthorized",
             "Present a caller token: X-Gateway-Token, or Authorization: Bearer.",
         ),
-        more=("WWW-Authenticate", "Proxy-Status"),
+        more=("Cache-Status", "WWW-Authenticate", "Proxy-Status"),
     ),
     "Forbidden": _failure(
         "`40300`: no user token, or Apple refuses it. It is then refused here for "
         "`upstream.quarantine_seconds`, without asking.",
         error(403, "40300", "Forbidden", "The request carries no Music-User-Token."),
-        more=("Proxy-Status",),
+        more=("Cache-Status", "Proxy-Status"),
     ),
     "NoSuchPath": _failure(
         "`40401`: there is no such path.",
@@ -167,7 +167,7 @@ RESPONSES: dict[str, Any] = {
     "NotRated": _failure(
         "`40400`: the id is unrated, an answer that is cached like a rating. `40401`: there is no such path.",
         error(404, "40400", "Resource Not Found", f"There is no rating for {UNRATED}."),
-        more=("Age", "Proxy-Status"),
+        more=("Age", "Cache-Status", "Proxy-Status"),
     ),
     "MethodNotAllowed": _failure(
         "`40500`: the path has no such method.",
@@ -189,37 +189,37 @@ RESPONSES: dict[str, Any] = {
     "TooManyRequests": _failure(
         "`42900`: Apple throttles, and nothing stale could stand in.",
         error(429, "42900", "Upstream Error", "Apple Music answered 429."),
-        more=("Proxy-Status", "Retry-After"),
+        more=("Cache-Status", "Proxy-Status", "Retry-After"),
         relayed=True,
     ),
     "ServerError": _failure(
         "`50000`: a fault of the gateway, or Apple's own, relayed.",
         error(500, "50000", "Internal Error", "The gateway failed: KeyError."),
-        more=("Proxy-Status",),
+        more=("Cache-Status", "Proxy-Status"),
         relayed=True,
     ),
     "BadGateway": _failure(
         "`50200`: Apple could not be reached, or its answer is unusable.",
         error(502, "50200", "Bad Gateway", "Apple Music's answer is not JSON."),
-        more=("Proxy-Status",),
+        more=("Cache-Status", "Proxy-Status"),
         relayed=True,
     ),
     "Unavailable": _failure(
         "`50300`: calls to Apple are stopped because too many failed, or no slot came free.",
         error(503, "50300", "Service Unavailable", "Apple Music fails too often; it is not asked for now."),
-        more=("Proxy-Status", "Retry-After"),
+        more=("Cache-Status", "Proxy-Status", "Retry-After"),
         relayed=True,
     ),
     "Timeout": _failure(
         "`50400`: time is up, or `only-if-cached` was asked for what is not cached.",
         error(504, "50400", "Gateway Timeout", "Not cached, and only-if-cached forbids asking Apple."),
-        more=("Proxy-Status",),
+        more=("Cache-Status", "Proxy-Status"),
         relayed=True,
     ),
     "Relayed": _failure(
         "Any other error of Apple's, with its status and body.",
         error(451, "45100", "Upstream Error", "Apple Music answered 451."),
-        more=("Proxy-Status",),
+        more=("Cache-Status", "Proxy-Status"),
         relayed=True,
     ),
 }

@@ -92,8 +92,8 @@ PARAMETERS: dict[str, Any] = {
     "request-id": {
         "name": "X-Request-Id",
         "in": "header",
-        "description": "Taken over into the answer and the log where it is 1 to 128 printable characters "
-        "without blanks; else one is made. Not sent to Apple.",
+        "description": "Taken over into the answer and the log where it is 1 to 128 printable ASCII "
+        "characters; else one is made. Not sent to Apple.",
         "schema": {"type": "string"},
         "example": "docs-1",
     },

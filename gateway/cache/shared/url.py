@@ -8,7 +8,7 @@ redis+sentinel://[user:password@]host[:port],host[:port]…/service[/db][?ssl=tr
 """
 
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 import msgspec
 
@@ -22,6 +22,8 @@ _OPTIONS = {
     "redis+cluster": {"ssl"},
     "redis+sentinel": {"ssl", "sentinel_username", "sentinel_password"},
 }
+
+_UNENCODED = "this is no URL; user and password have all but letters and digits encoded, such as # as %23"
 
 
 class Address(msgspec.Struct, frozen=True, order=True):
@@ -56,7 +58,7 @@ class RedisUrl(msgspec.Struct, frozen=True, kw_only=True):
 
 def parse_url(url: str) -> RedisUrl:
     """Parse; raises ValueError that says what is wrong and repeats no secret."""
-    parts = urlsplit(url)
+    parts = _split(url)
     scheme = parts.scheme
     if scheme not in _OPTIONS:
         raise ValueError(f"the scheme is one of {', '.join(f'{name}://' for name in _OPTIONS)}")
@@ -86,6 +88,18 @@ def parse_url(url: str) -> RedisUrl:
     if path.strip("/"):
         common["db"] = _number(path.strip("/"), "the database")
     return RedisUrl(**common | {"ssl": scheme == "rediss"})
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        # Its words hold a piece of the password where one with brackets or the like is in it.
+        raise ValueError(_UNENCODED) from None
+    if "#" in url or ("@" in parts.path and parts.scheme != "unix"):
+        # Else what stands before a bare "#" or "/" of the password would be taken for a server and its port.
+        raise ValueError(_UNENCODED)
+    return parts
 
 
 def _options(scheme: str, query: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from gateway.cache.shared.url import Address, RedisUrl, parse_url
         ("redis://:pw@[::1]:7", RedisUrl(scheme="redis", addresses=(Address("::1", 7),), password="pw")),
         ("rediss://h", RedisUrl(scheme="rediss", addresses=(Address("h", 6379),), ssl=True)),
         ("unix:///run/r.sock?db=1", RedisUrl(scheme="unix", path="/run/r.sock", db=1)),
+        ("unix:///run/redis@1/r.sock", RedisUrl(scheme="unix", path="/run/redis@1/r.sock")),
         ("unix://:pw@/run/r.sock", RedisUrl(scheme="unix", path="/run/r.sock", password="pw")),
         (
             "redis+cluster://u:p@a:1,b:2,c?ssl=true",
@@ -84,6 +85,8 @@ def test_no_secret_is_repeated() -> None:
         "http://u:s3cret@h",
         "redis://u:s3cret@h:99999",
         "redis://u:s3cret@a,b",
+        "redis://u:x[s3cret]@h",
+        "redis://u:s3cret\N{FULLWIDTH NUMBER SIGN}@h",
     ):
         with pytest.raises(ValueError) as caught:
             parse_url(text)
@@ -91,3 +94,13 @@ def test_no_secret_is_repeated() -> None:
         assert "x@h" not in str(caught.value)
     assert "s3cret" not in repr(parse_url("redis://u:s3cret@h"))
     assert repr(parse_url("unix:///run/r.sock")) == "RedisUrl(unix:///run/r.sock)"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["redis://u:99#s3cret@h", "redis+sentinel://u:99/s3cret@h", "unix:///run/r.sock#", "redis://u:9/1@h"],
+)
+def test_a_piece_of_a_password_is_not_taken_for_a_port(text: str) -> None:
+    with pytest.raises(ValueError, match="# as %23") as caught:
+        parse_url(text)
+    assert "s3cret" not in str(caught.value)

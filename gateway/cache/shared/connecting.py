@@ -105,6 +105,7 @@ async def linked(
 
     topology: Topology = build_topology(Opener(parse_url(url), tls), tasks, changed)
     async with topology:
+        changed()  # a first attempt that failed changed nothing, but is to be seen
         asker = Asker(topology, metrics)
         listener = Listener(
             topology,

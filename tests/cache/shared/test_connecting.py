@@ -71,6 +71,12 @@ async def test_no_password_where_one_is_needed_is_named_too(locked: RedisServer)
         assert side.link.state is State.OPEN
 
 
+@pytest.mark.parametrize("scheme", ["redis", "redis+cluster"])
+async def test_a_redis_that_was_never_there_is_shown_as_away(scheme: str) -> None:
+    async with side_of(f"{scheme}://127.0.0.1:{free_port()}") as side:
+        assert side.breaker == State.OPEN
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("certificates")

@@ -104,6 +104,15 @@ async def test_an_entry_past_its_lifetime_is_a_miss_and_dropped(
     await until(lambda: sorted(inside.hkeys(key)) == [b".", b"2"])
 
 
+async def test_ten_thousand_entries_past_their_lifetime_are_dropped(side: Side, inside: Redis) -> None:
+    ids = [Id(str(number)) for number in range(10_000)]
+    await side.keep(ALBUMS, {ONE: LIKED})
+    inside.hset(MAIN, mapping=dict.fromkeys(ids, b"\x01\x01" + bytes(5)))
+    assert not (await side.look(ALBUMS, *ids)).found
+    await until(lambda: inside.hkeys(MAIN) == [b"."])
+    assert side.errors("response") == 0
+
+
 async def test_an_entry_renewed_before_its_drop_arrives_stays(side: Side, inside: Redis) -> None:
     await side.keep(ALBUMS, {ONE: LIKED})
     aged(inside, MAIN, ONE, 86_700)

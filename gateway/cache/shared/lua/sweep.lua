@@ -13,5 +13,5 @@ for i = 3, #ARGV do
     gone[#gone + 1] = ARGV[i]
   end
 end
-if #gone > 0 then redis.call('HDEL', KEYS[1], unpack(gone)) end
+in_steps(gone, function(...) redis.call('HDEL', KEYS[1], ...) end)
 return #gone

@@ -60,6 +60,7 @@ class Writes:
                 *self._news(*_written(place, id_)),
                 id_,
                 *ending,
+                self._limits.max_ratings_per_user,
             ],
         )
         return bool(stored)
@@ -92,6 +93,7 @@ class Writes:
                 self._hold,
                 *self._news(forgotten, *_twin_news(place)),
                 "all" if untold.all else "",
+                self._limits.max_ratings_per_user,
                 *named,
             ],
         )

@@ -7,6 +7,7 @@ import pytest
 from redis import Redis
 
 from gateway.breaker import State
+from gateway.cache.shared.backlog import Untold
 from gateway.cache.shared.keys import Keys, owner_tag, variant_name
 from gateway.model import Id, Kind, Shelf, Variant, plain_resource
 from tests.cache.shared.harness import (
@@ -240,6 +241,34 @@ async def test_beyond_the_bound_written_values_go_last(server: RedisServer, insi
         await side.keep(ALBUMS, dict.fromkeys(ids))
         assert await side.seen(ALBUMS, ONE) == LIKED
         assert len((await side.look(ALBUMS, ONE, *ids)).found) == 9
+
+
+async def test_writes_keep_within_the_bound(server: RedisServer, inside: Redis) -> None:
+    ids = [Id(str(number)) for number in range(25)]
+    async with side_of(server.url, max_ratings_per_user=10) as side:
+        for id_ in ids:
+            assert await side.write(ALBUMS, id_, None)
+            assert inside.hlen(MAIN) <= 11
+        assert ids[-1] in (await side.look(ALBUMS, *ids)).held
+
+
+async def test_writes_of_which_redis_hears_late_keep_within_the_bound(
+    server: RedisServer, inside: Redis
+) -> None:
+    ids = {Id(str(number)): 1 for number in range(25)}
+    async with side_of(server.url, max_ratings_per_user=10) as side:
+        await side.tier._writes.forget((USER.key, Kind.ALBUMS), Untold(ids))
+        assert inside.hlen(MAIN) <= 11
+
+
+@pytest.mark.parametrize("written", [False, True])
+async def test_of_a_bound_of_one_the_newest_stays(server: RedisServer, inside: Redis, written: bool) -> None:
+    async with side_of(server.url, max_ratings_per_user=1) as side:
+        await side.keep(ALBUMS, {ONE: LIKED})
+        aged(inside, MAIN, ONE, 10)
+        await (side.write(ALBUMS, TWO, None) if written else side.keep(ALBUMS, {TWO: None}))
+        assert await side.seen(ALBUMS, TWO) is None
+        assert await side.seen(ALBUMS, ONE) == "miss"
 
 
 async def test_a_variant_that_expired_gives_its_place_free(side: Side, inside: Redis) -> None:

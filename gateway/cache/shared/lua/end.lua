@@ -1,5 +1,5 @@
 -- A write has ended. KEYS: main, [twin].
--- ARGV: tag, ttl, twin's tag, hold, stamp or '', channel, news, id, 'unchanged' | 'unknown' | 'value', content.
+-- ARGV: tag, ttl, twin's tag, hold, stamp or '', channel, news, id, 'unchanged' | 'unknown' | 'value', content, bound.
 local tag, ttl, twin_tag, hold, stamp = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
 local channel, news, id, outcome, content = ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10]
 local meta = open(KEYS[1], tag)
@@ -20,6 +20,7 @@ end
 if after then redis.call('HSET', KEYS[1], id, after) else redis.call('HDEL', KEYS[1], id) end
 drop_in_variants(meta, { id })
 save(meta, ttl)
+keep_bound(KEYS[1], tonumber(ARGV[11]))
 if outcome ~= 'unchanged' then mark_twin(hold, ttl, twin_tag) end
 redis.call('PUBLISH', channel, news)
 return (after and not is_unsettled(after) and outcome == 'value') and 1 or 0

@@ -16,22 +16,6 @@ local function admitted()
   return true
 end
 
--- Down to nine tenths at once, oldest first, so that the sorting is not done for each fill; writes go last.
-local function make_room()
-  local fields, ages = redis.call('HGETALL', shelf), {}
-  for i = 1, #fields, 2 do
-    if fields[i] ~= META then
-      local cell = standing(fields[i + 1])
-      local protected = is_unsettled(cell) or held(cell)
-      ages[#ages + 1] = { cell and number_at(cell, 3, 5) + (protected and 2 ^ 40 or 0) or 0, fields[i] }
-    end
-  end
-  table.sort(ages, function(one, other) return one[1] < other[1] end)
-  local gone = {}
-  for i = 1, #ages - math.floor(bound * 0.9) do gone[i] = ages[i][2] end
-  in_steps(gone, function(...) redis.call('HDEL', shelf, ...) end)
-end
-
 if KEYS[2] then
   if not admitted() then
     save(meta, ttl)
@@ -51,5 +35,5 @@ for i, id in ipairs(ids) do
 end
 in_steps(filled, function(...) redis.call('HSET', shelf, ...) end)
 redis.call('PEXPIRE', shelf, ttl)
-if redis.call('HLEN', shelf) - 1 > bound then make_room() end
+keep_bound(shelf, bound)
 return 1

@@ -1,5 +1,5 @@
 -- Writes of which Redis hears late. KEYS: main, [twin]. ARGV: tag, ttl, twin's tag, hold, channel, news,
--- 'all' or '', then id and how many writers begun here have ended since, by turns. Returns the new stamp.
+-- 'all' or '', bound, then id and how many writers begun here have ended since, by turns. Returns the new stamp.
 local tag, ttl, twin_tag, hold = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local channel, news, all = ARGV[5], ARGV[6], ARGV[7] == 'all'
 local meta = open(KEYS[1], tag)
@@ -25,12 +25,13 @@ if all then
   meta.stamp, meta.at, meta.till = stamp, NOW, NOW + hold
 end
 local ids = {}
-for i = 8, #ARGV, 2 do
+for i = 9, #ARGV, 2 do
   ids[#ids + 1] = ARGV[i]
   forget(ARGV[i], redis.call('HGET', KEYS[1], ARGV[i]), tonumber(ARGV[i + 1]))
 end
 drop_in_variants(meta, ids)
 save(meta, ttl)
+keep_bound(KEYS[1], tonumber(ARGV[8]))
 mark_twin(hold, ttl, twin_tag)
 redis.call('PUBLISH', channel, news)
 return digits(stamp)

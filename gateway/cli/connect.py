@@ -5,7 +5,7 @@ import contextlib
 import time
 from pathlib import Path
 
-from redis.exceptions import AuthenticationError
+from redis.exceptions import AuthenticationError, NoPermissionError
 
 from gateway.cache.shared.opening import Opener, Tls
 from gateway.cache.shared.url import RedisUrl, parse_url
@@ -87,6 +87,8 @@ def _advice(error: Exception) -> str:
     text = str(error)
     if isinstance(error, AuthenticationError) or "NOAUTH" in text or "WRONGPASS" in text:
         return "Compare user and password in cache.redis_url: redis://user:password@host."
+    if isinstance(error, NoPermissionError):
+        return "Compare the user's ACL with the one in the README."
     if "CERTIFICATE" in text or "SSL" in text:
         return "Does cache.redis_ca_file vouch for its certificate, and is that made out for this address?"
     return "Is it running there, and may this machine reach it?"

@@ -61,6 +61,13 @@ def test_a_wrong_login_says_so_and_repeats_nothing(start, reach, login):
     assert "hunter3" not in str(caught.value)
 
 
+def test_a_right_that_the_user_lacks_is_named(start, reach):
+    port = start("--user", "gateway", "on", ">hunter2", "-@all", "+time").port
+    assert "answers" in reach(f"redis://gateway:hunter2@127.0.0.1:{port}")
+    with pytest.raises(Failure, match=r"'select'.*ACL"):
+        reach(f"redis://gateway:hunter2@127.0.0.1:{port}/1")
+
+
 def test_a_unix_socket(start, reach):
     assert "answers" in reach(f"unix://{start().socket_path}")
 

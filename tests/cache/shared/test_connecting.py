@@ -58,6 +58,17 @@ async def test_a_user_with_no_more_rights_than_needed(locked: RedisServer) -> No
         assert await works(side)
 
 
+async def test_a_database_of_its_own_needs_one_right_more(locked: RedisServer) -> None:
+    url = f"redis://gateway:secret@127.0.0.1:{locked.port}/3"
+    async with side_of(url) as side:
+        assert side.link.state is State.OPEN
+    with locked.client(password="open sesame") as client:
+        client.execute_command("ACL", "SETUSER", "gateway", "+select")
+        async with side_of(url, listening=True) as side:
+            assert await works(side)
+        client.execute_command("ACL", "SETUSER", "gateway", "-select")
+
+
 async def test_a_wrong_password_is_named_in_the_counts(locked: RedisServer) -> None:
     async with side_of(f"redis://gateway:wrong@127.0.0.1:{locked.port}") as side:
         await until(lambda: side.nodes[0]._away == "denied")

@@ -9,6 +9,8 @@
 Numbers are big-endian. Scripts add format and times; what a rating says is encoded here alone.
 """
 
+from typing import Literal
+
 import msgspec
 
 from gateway.cache.rule import Cell, Rated, Unsettled
@@ -26,6 +28,21 @@ PLAIN_FORMS: dict[Kind, tuple[bytes, ...]] = {
     kind: (b"", *(plain_resource(kind, Id("%b"), value) for value in _VALUES.values())) for kind in Kind
 }
 """By kind and content byte: a plain resource with two places for the id."""
+
+
+class _Value(msgspec.Struct):
+    value: Literal[1, -1]
+
+
+class _Rating(msgspec.Struct):
+    """What makes a resource one, whatever else it says."""
+
+    id: str
+    type: Literal["ratings"]
+    attributes: _Value
+
+
+_rating = msgspec.json.Decoder(_Rating)
 
 
 def content(kind: Kind, id_: Id, resource: Resource) -> bytes:
@@ -85,7 +102,19 @@ def _least_bytes(code: int) -> int:
 
 def _resource(kind: Kind, id_: Id, code: int, rest: bytes) -> Resource:
     if code == JSON:
-        return rest
+        return _sound(id_, rest)
     if rest or code not in {UNRATED, *_VALUES}:
         raise ValueError("a plain cell of no known content, or with a tail")
     return None if code == UNRATED else plain_resource(kind, id_, _VALUES[code])
+
+
+def _sound(id_: Id, resource: bytes) -> bytes:
+    """JSON that goes into answers as it is: let nothing through that would spoil them."""
+    resource.decode()  # the decoder skips fields without a look at their encoding
+    try:
+        named = _rating.decode(resource).id
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if named != id_:
+        raise ValueError("a rating of something else")
+    return resource

@@ -39,17 +39,30 @@ def test_other_spellings_of_a_plain_rating_are_plain(resource: bytes) -> None:
     "resource",
     [
         LIKED.replace(b"}}", b'},"more":1}'),
-        LIKED.replace(b":1}", b":1.0}"),
-        LIKED.replace(b":1}", b":true}"),
-        LIKED.replace(b":1}", b":2}"),
         LIKED.replace(b"/albums/", b"/songs/"),
-        LIKED.replace(ID.encode(), b"2"),
-        LIKED.replace(b'"attributes":{"value":1}', b'"attributes":{}'),
+        LIKED.replace(b'"type"', b' "type"').replace(b":1}", b':1,"more":1}'),
     ],
 )
 def test_what_says_more_or_other_is_kept_to_the_byte(resource: bytes) -> None:
     cell = stored(content(Kind.ALBUMS, ID, resource))
     assert decode(Kind.ALBUMS, ID, cell) == Rated(resource, 1234.56)
+
+
+@pytest.mark.parametrize(
+    "resource",
+    [
+        b"{}",
+        LIKED.replace(b":1}", b":1.0}"),
+        LIKED.replace(b":1}", b":true}"),
+        LIKED.replace(b":1}", b":2}"),
+        LIKED.replace(ID.encode(), b"2"),
+        LIKED.replace(b'"ratings"', b'"rating"'),
+        LIKED.replace(b'"attributes":{"value":1}', b'"attributes":{}'),
+    ],
+)
+def test_json_that_is_no_rating_of_the_id_is_refused(resource: bytes) -> None:
+    with pytest.raises(ValueError):
+        decode(Kind.ALBUMS, ID, stored(content(Kind.ALBUMS, ID, resource)))
 
 
 def test_unrated_is_a_value() -> None:

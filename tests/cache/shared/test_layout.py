@@ -40,6 +40,11 @@ def aged(client: Redis, key: str, id_: str, seconds: float) -> None:
     client.hset(key, id_, cell[:2] + ticks.to_bytes(5) + cell[7:])
 
 
+def more(id_: Id) -> bytes:
+    """A resource that is kept as its JSON."""
+    return plain_resource(Kind.ALBUMS, id_, 1).replace(b"}}", b'},"more":1}')
+
+
 def connections(client: Redis) -> set[str]:
     return {each["id"] for each in client.client_list()}
 
@@ -58,7 +63,7 @@ async def test_keys_name_namespace_user_kind_and_variant(side: Side, inside: Red
 
 
 async def test_the_user_token_is_in_no_key_and_no_value(side: Side, inside: Redis) -> None:
-    await side.keep(ALBUMS, {ONE: LIKED, TWO: b'{"more":1}'})
+    await side.keep(ALBUMS, {ONE: LIKED, TWO: more(TWO)})
     await side.keep(GERMAN, {ONE: None})
     await side.write(ALBUMS, THREE, None)
     for key in inside.scan_iter():
@@ -98,7 +103,7 @@ async def test_an_entry_past_its_lifetime_is_a_miss_and_dropped(
     side: Side, inside: Redis, shelf: Shelf
 ) -> None:
     key = MAIN if shelf is ALBUMS else VARIANT
-    await side.keep(shelf, {ONE: LIKED, TWO: LIKED, THREE: b'{"more":1}'})
+    await side.keep(shelf, {ONE: LIKED, TWO: None, THREE: more(THREE)})
     aged(inside, key, ONE, 86_700)
     aged(inside, key, THREE, 86_700)
     assert list((await side.look(shelf, ONE, TWO, THREE)).found) == [TWO]
@@ -126,7 +131,7 @@ async def test_an_entry_renewed_before_its_drop_arrives_stays(side: Side, inside
 
 
 async def test_an_entry_from_the_future_is_a_miss(side: Side, inside: Redis) -> None:
-    await side.keep(ALBUMS, {ONE: LIKED, TWO: b'{"more":1}'})
+    await side.keep(ALBUMS, {ONE: LIKED, TWO: more(TWO)})
     aged(inside, MAIN, ONE, -60)
     aged(inside, MAIN, TWO, -60)
     assert not (await side.look(ALBUMS, ONE, TWO)).found
@@ -156,6 +161,32 @@ async def test_a_cell_that_is_none_is_a_miss_and_counted(side: Side, inside: Red
     assert list(lookup.found) == [ONE]
     assert side.errors("protocol") == 1
     await until(lambda: not inside.hexists(MAIN, TWO))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda cell: cell[:-1],
+        lambda cell: cell.replace(b'"id":"2"', b'"id":"9"'),
+        lambda cell: cell.replace(b"more", b"m\xffre"),
+        lambda cell: cell.replace(b'"value":1', b'"value":2'),
+        lambda cell: cell.replace(b'"attributes"', b'"attribute"'),
+        lambda cell: cell.replace(b'"more":1', b'"more":' + 5000 * b"[" + 5000 * b"]"),
+        lambda cell: cell[:7] + b"[1]",
+        lambda cell: cell[:7],
+    ],
+)
+async def test_json_that_is_no_rating_of_the_id_is_a_miss_and_counted(
+    side: Side, inside: Redis, spoil: Callable[[bytes], bytes]
+) -> None:
+    await side.keep(ALBUMS, {ONE: LIKED, TWO: more(TWO)})
+    cell = inside.hget(MAIN, TWO)
+    assert isinstance(cell, bytes)
+    inside.hset(MAIN, TWO, spoil(cell))
+    assert list((await side.look(ALBUMS, ONE, TWO)).found) == [ONE]
+    assert side.errors("protocol") == 1
+    assert await side.keep(ALBUMS, {TWO: more(TWO)})
+    assert await side.seen(ALBUMS, TWO) == more(TWO)
 
 
 @pytest.mark.parametrize("cell", [b"\x01", b"\x01\x81" + bytes(5), b"\x01\x04" + bytes(9)])

@@ -38,7 +38,7 @@ OTHER_FORM = Variant("l=de")
 pauses = st.sampled_from([0.25, 1.0, 4.75, 5.25, 10.0, 25.0, 44.75, 60.0])
 places = st.sampled_from(PLACES)
 ids = st.sampled_from(IDS)
-resources = st.sampled_from([None, b"liked", b"disliked", b'{"more":1}'])
+resources = st.sampled_from([None, b"liked", b"disliked", b"more"])
 outcomes = st.one_of(resources, st.sampled_from([UNCHANGED, UNKNOWN]))
 
 
@@ -140,8 +140,8 @@ class Histories(RuleBasedStateMachine):
         place, id_, stamp = self.begun.pop(which % len(self.begun))
         if forgets_stamp:
             stamp = None
-        if outcome in (b"liked", b"disliked"):
-            outcome = plain_resource(place[1], id_, 1 if outcome == b"liked" else -1)
+        if isinstance(outcome, bytes):
+            outcome = form(place[1], id_, outcome)
         model = self.models[place]
         cell = rule.end(
             model.cells.get(id_),
@@ -243,6 +243,8 @@ def writes_on(redis: HandMovedRedis) -> Writes:
 def form(kind: Kind, id_: Id, resource: bytes | None) -> bytes | None:
     if resource in (b"liked", b"disliked"):
         return plain_resource(kind, id_, 1 if resource == b"liked" else -1)
+    if resource == b"more":
+        return plain_resource(kind, id_, 1).replace(b"}}", b'},"more":1}')
     return resource
 
 

@@ -1,7 +1,7 @@
 """What lies in Redis: keys, bytes, bounds, expiry; and what is made of hashes that are not as they should."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from redis import Redis
@@ -50,8 +50,9 @@ def connections(client: Redis) -> set[str]:
 
 
 @pytest.fixture
-def inside(server: RedisServer) -> Redis:
-    return server.client()
+def inside(server: RedisServer) -> Iterator[Redis]:
+    with server.client() as client:
+        yield client
 
 
 async def test_keys_name_namespace_user_kind_and_variant(side: Side, inside: Redis) -> None:

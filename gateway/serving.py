@@ -1,10 +1,12 @@
 """A wired gateway behind its two listeners, from the first socket to the last answer."""
 
 import asyncio
+import errno
 import os
 import signal
+import socket
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -69,7 +71,7 @@ async def serving(
             await ops.setup()
             ops_url = await _listen(ops, settings.ops.host, settings.ops.port)
             if settings.server.unix_socket is not None:
-                await web.UnixSite(api, settings.server.unix_socket, backlog=BACKLOG).start()
+                await _UnixSite(api, settings.server.unix_socket).start()
                 api_url = f"unix://{settings.server.unix_socket}"
             else:
                 api_url = await _listen(api, settings.server.host, settings.server.port)
@@ -105,6 +107,39 @@ async def serve(settings: Settings, reading: Reading) -> None:
         )
         await asyncio.sleep(settings.server.drain_delay_seconds)
     log.info("stopped")
+
+
+class _UnixSite(web.UnixSite):
+    """Takes over a socket that a killed gateway left, but none that somebody answers on; removes its own."""
+
+    def __init__(self, runner: web.BaseRunner, path: Path) -> None:
+        super().__init__(runner, path, backlog=BACKLOG)
+        self._file = path
+        self._inode: int | None = None
+
+    async def start(self) -> None:
+        if _is_answered(self._file):
+            raise OSError(errno.EADDRINUSE, f"{self._file} is answered already")
+        await super().start()
+        self._inode = self._file.stat().st_ino
+
+    async def stop(self) -> None:
+        with suppress(OSError):
+            if self._file.stat().st_ino == self._inode:
+                self._file.unlink()
+        await super().stop()
+
+
+def _is_answered(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(os.fspath(path))
+        except TimeoutError:
+            return True
+        except OSError:
+            return False
+    return True
 
 
 def _stop(stop: asyncio.Event) -> None:

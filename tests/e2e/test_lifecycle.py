@@ -3,16 +3,17 @@
 import asyncio
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
-from aiohttp import ClientSession
+from aiohttp import ClientSession, UnixConnector
 
-from gateway.sandbox import Credentials, Sandbox, Where
-from gateway.serving import Reading, serving
+from gateway.sandbox import ADA, Credentials, Sandbox, Where
+from gateway.serving import Reading, Serving, serving
 from gateway.settings import load
 from tests.e2e.harness import Caller, ShiftedClock, environment
 from tests.e2e.processes import process
@@ -155,3 +156,49 @@ async def test_an_address_that_is_taken_is_said_and_fails(sandbox, name):
         )
         _, said = await second.communicate()
         assert (second.returncode, b"Is another gateway running" in said) == (1, True)
+
+
+def on_socket(sandbox: Sandbox, path: Path) -> AbstractAsyncContextManager[Serving]:
+    return serving(load(None, environment(sandbox, server__unix_socket=path)))
+
+
+async def asked_on(path: Path) -> int:
+    async with (
+        ClientSession(connector=UnixConnector(str(path))) as session,
+        session.get(
+            f"http://gateway/v1/me/ratings/albums/{ONE}", headers={"Music-User-Token": ADA}
+        ) as answer,
+    ):
+        return answer.status
+
+
+async def test_a_unix_socket_is_removed_at_the_end(sandbox, tmp_path):
+    path = tmp_path / "api.sock"
+    async with on_socket(sandbox, path):
+        assert await asked_on(path) == 200
+    assert not path.exists()
+
+
+async def test_a_unix_socket_that_a_killed_gateway_left_is_taken_over(sandbox, tmp_path):
+    path = tmp_path / "api.sock"
+    with socket.socket(socket.AF_UNIX) as killed:
+        killed.bind(str(path))
+    async with on_socket(sandbox, path):
+        assert await asked_on(path) == 200
+
+
+async def test_a_unix_socket_of_a_running_gateway_is_not_taken(sandbox, tmp_path):
+    path = tmp_path / "api.sock"
+    async with on_socket(sandbox, path):
+        with pytest.raises(OSError, match="answered already"):
+            async with on_socket(sandbox, path):
+                pass
+        assert await asked_on(path) == 200
+
+
+async def test_a_unix_socket_that_somebody_put_in_its_place_is_not_removed(sandbox, tmp_path):
+    path = tmp_path / "api.sock"
+    async with on_socket(sandbox, path):
+        path.rename(tmp_path / "ours")
+        path.touch()
+    assert path.exists()

@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from gateway.settings.faults import Fault
 from gateway.settings.model import SECTIONS, SETTINGS, Setting
+from gateway.settings.values import shown_path
 
 
 class Given(NamedTuple):
@@ -64,17 +65,18 @@ class Source(PydanticBaseSettingsSource):
     def _read_secret(self, given: Given) -> str | None:
         problem = "the path of a file belongs here, not the secret itself"
         if isinstance(given.value, str) and not re.search(r"\n|://|-----", given.value):
+            shown = shown_path(given.value)
             try:
                 text = Path(given.value).read_text(encoding="utf-8").rstrip("\r\n")
             except OSError as error:
-                problem = f"{given.value}: {error.strerror}"
+                problem = f"{shown}: {error.strerror}"
             except ValueError:
-                problem = f"{given.value} is no text file"
+                problem = f"{shown} is no text file"
             else:
                 if text:
                     self.secret_files[given.setting.name] = Path(given.value)
                     return text
-                problem = f"{given.value} is empty"
+                problem = f"{shown} is empty"
         accepted = f"a file that holds {given.setting.accepted}"
         self.faults.append(Fault(given.setting.name, given.place, problem, accepted))
         return None

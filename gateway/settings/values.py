@@ -129,10 +129,22 @@ def token(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def shown_path(text: str) -> str:
+    """What was given as a file's path, where it cannot be the secret itself."""
+    return text if re.match(r"\.{0,2}/[^\n]*\Z", text) else "the file that it names"
+
+
 def readable(path: Path | None) -> Path | None:
-    if path is not None and not (path.is_file() and os.access(path, os.R_OK)):
-        raise ValueError(f"{path} cannot be read")
+    if path is not None and not _can_be_read(path):
+        raise ValueError(f"{shown_path(str(path))} cannot be read")
     return path
+
+
+def _can_be_read(path: Path) -> bool:
+    try:
+        return path.is_file() and os.access(path, os.R_OK)
+    except OSError:  # a key where its path belongs is too long for one, and the error would repeat it
+        return False
 
 
 def socket_path(path: Path) -> Path:

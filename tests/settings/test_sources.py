@@ -149,6 +149,20 @@ def test_a_secret_where_its_file_belongs_is_not_repeated(faults, pem):
     assert fault.problem == "the path of a file belongs here, not the secret itself"
 
 
+@pytest.mark.parametrize("secret", ["hunter2", "hunter2/but=longer"])
+def test_a_token_where_its_file_belongs_is_not_repeated(faults, secret):
+    assert "hunter2" not in str(faults({"GATEWAY_OPS__TOKEN_FILE": secret})["ops.token"])
+
+
+@pytest.mark.parametrize("times", [1, 10])
+def test_a_key_where_the_path_of_its_file_belongs_is_not_repeated(faults, pem, times):
+    long = times * pem.replace("/", "+")
+    environ = {"GATEWAY_CACHE__REDIS_KEY_FILE": long, "GATEWAY_CACHE__REDIS_URL": "rediss://redis"}
+    found = faults(environ)["cache.redis_key_file"]
+    assert "BEGIN" not in str(found)
+    assert "cannot be read" in found.problem
+
+
 def test_files_for_tls_are_settings_and_not_files_of_secrets(required, toml):
     path = toml("")
     environ = {"GATEWAY_CACHE__REDIS_CA_FILE": str(path), "GATEWAY_CACHE__REDIS_URL": "rediss://redis"}

@@ -1,6 +1,6 @@
 """Every setting: its name, default, bounds and meaning, one frozen model per section.
 
-Nothing is read here, but for whether a file is there. A setting that depends on another is checked beside the
+Nothing is read here but what files for TLS hold. A setting that depends on another is checked beside the
 later of the two: pydantic then has the earlier at hand, and still reports every other fault in the same pass.
 """
 
@@ -25,6 +25,12 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Port = Annotated[int, Field(ge=0, le=65_535)]
 Host = Annotated[str, AfterValidator(values.host), Accepts("an IP address or a host name, without port")]
 File = Annotated[Path | None, AfterValidator(values.readable), Accepts("the path of a file that can be read")]
+Authorities = Annotated[
+    Path | None,
+    AfterValidator(values.readable),
+    AfterValidator(values.authorities),
+    Accepts("the path of a file that can be read and holds certificates as PEM"),
+]
 AppleId = Annotated[
     str,
     Field(pattern=r"^[A-Z0-9]{10}$"),
@@ -175,7 +181,9 @@ class Cache(Section):
             "user:password@ may stand before the first host"
         ),
     ] = Field(None, description="The shared tier; without it the cache is this process alone.")
-    redis_ca_file: File = Field(None, description="Certificate authorities to verify Redis with (TLS).")
+    redis_ca_file: Authorities = Field(
+        None, description="Certificate authorities to verify Redis with (TLS)."
+    )
     redis_cert_file: File = Field(None, description="Client certificate for Redis (TLS).")
     redis_key_file: File = Field(
         None, validate_default=True, description="Key of the client certificate for Redis (TLS)."
@@ -225,6 +233,13 @@ class Cache(Section):
                 f"cache.redis_{lacking}_file",
                 f"cache.redis_{present}_file is set without it",
                 "both files, or neither",
+            )
+        certificate = info.data.get("redis_cert_file")
+        if key is not None and certificate is not None and not values.are_a_pair(certificate, key):
+            raise values.Contradiction(
+                "cache.redis_key_file",
+                "it is not the key to the certificate in cache.redis_cert_file",
+                "a certificate and its key, both as PEM, the key not encrypted",
             )
         return key
 

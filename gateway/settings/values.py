@@ -1,10 +1,11 @@
 """What single values may look like, what is said of the ones that may not, and how they are shown.
 
-Pure, but for `readable`. No message repeats a value: it could be a secret that went into the wrong variable.
+Pure, but for what looks into files. No message repeats a value: it could be a secret in the wrong variable.
 """
 
 import os
 import re
+import ssl
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args, get_origin
@@ -147,6 +148,24 @@ def _can_be_read(path: Path) -> bool:
         return False
 
 
+def authorities(path: Path | None) -> Path | None:
+    if path is not None:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+        except OSError:  # which ssl's own error is
+            raise ValueError(f"{path} holds no certificate in PEM form") from None
+    return path
+
+
+def are_a_pair(certificate: Path, key: Path) -> bool:
+    """Whether the files hold a certificate and its key, not encrypted."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, key, password="")
+    except OSError:
+        return False
+    return True
+
+
 def socket_path(path: Path) -> Path:
     """A place for a socket; longer paths than the kernel's fail at the start, with words that help nobody."""
     if not path.name or len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
@@ -161,7 +180,7 @@ def base_url(text: str) -> str:
         _ = url.port
     except ValueError:
         raise ValueError("this is no URL") from None
-    if not url.hostname or url.scheme not in ("https", "http"):
+    if not url.hostname or url.scheme not in ("https", "http") or re.search(r"\s", text):
         raise ValueError("this is no https URL")
     if url.username or url.password or url.query or url.fragment:
         raise ValueError("user, query and fragment have no place in it")

@@ -1,11 +1,13 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from gateway.settings import BadSettings, Fault, load
+from tests.cache.shared.certificates import Authority
 
 Faults = Callable[..., dict[str, Fault]]
 
@@ -24,6 +26,22 @@ def required(pem) -> dict[str, str]:
         "GATEWAY_APPLE__KEY_ID": "KEYID12345",
         "GATEWAY_APPLE__PRIVATE_KEY": pem,
     }
+
+
+class Tls(NamedTuple):
+    """Files for TLS: an authority, a certificate that it issued, its key, and the key of another."""
+
+    ca: str
+    cert: str
+    key: str
+    other_key: str
+
+
+@pytest.fixture(scope="session")
+def tls(tmp_path_factory) -> Tls:
+    authority = Authority(tmp_path_factory.mktemp("tls"), "authority")
+    other = authority.issue("other", "127.0.0.1")
+    return Tls(authority.file, *authority.issue("client", "127.0.0.1"), other.key)
 
 
 @pytest.fixture

@@ -141,28 +141,40 @@ def test_a_fault_in_what_a_check_looks_at_is_reported_alone(faults):
     assert found.keys() == {"server.caller_tokens"}
 
 
-def test_a_client_certificate_needs_its_key(faults, toml):
-    path = str(toml(""))
+def test_a_client_certificate_needs_its_key(faults, tls):
     redis = {"GATEWAY_CACHE__REDIS_URL": "rediss://redis"}
-    assert faults({**redis, "GATEWAY_CACHE__REDIS_CERT_FILE": path}).keys() == {"cache.redis_key_file"}
-    assert faults({**redis, "GATEWAY_CACHE__REDIS_KEY_FILE": path}).keys() == {"cache.redis_cert_file"}
+    assert faults({**redis, "GATEWAY_CACHE__REDIS_CERT_FILE": tls.cert}).keys() == {"cache.redis_key_file"}
+    assert faults({**redis, "GATEWAY_CACHE__REDIS_KEY_FILE": tls.key}).keys() == {"cache.redis_cert_file"}
 
 
-def test_files_for_tls_are_refused_where_redis_is_spoken_to_in_clear(faults, toml):
-    path = str(toml(""))
+def test_a_client_certificate_does_not_go_with_another_key(faults, tls):
+    environ = {
+        "GATEWAY_CACHE__REDIS_URL": "rediss://redis",
+        "GATEWAY_CACHE__REDIS_CERT_FILE": tls.cert,
+        "GATEWAY_CACHE__REDIS_KEY_FILE": tls.other_key,
+    }
+    assert faults(environ).keys() == {"cache.redis_key_file"}
+
+
+def test_a_file_of_authorities_without_any_is_a_fault(faults, toml):
+    environ = {"GATEWAY_CACHE__REDIS_URL": "rediss://redis", "GATEWAY_CACHE__REDIS_CA_FILE": str(toml(""))}
+    assert "no certificate" in faults(environ)["cache.redis_ca_file"].problem
+
+
+def test_files_for_tls_are_refused_where_redis_is_spoken_to_in_clear(faults, tls):
     for url in ("redis://redis", "redis+cluster://a:1,b:2"):
-        found = faults({"GATEWAY_CACHE__REDIS_URL": url, "GATEWAY_CACHE__REDIS_CA_FILE": path})
+        found = faults({"GATEWAY_CACHE__REDIS_URL": url, "GATEWAY_CACHE__REDIS_CA_FILE": tls.ca})
         assert "rediss://" in found["cache.redis_ca_file"].accepted
 
 
 @pytest.mark.parametrize(
     "url", ["rediss://redis", "redis+cluster://a:1,b:2?ssl=true", "redis+sentinel://a:1/main?ssl=true"]
 )
-def test_files_for_tls_go_with_redis_over_tls(required, toml, url):
-    path = toml("")
-    names = ("CA_FILE", "CERT_FILE", "KEY_FILE")
-    environ = {f"GATEWAY_CACHE__REDIS_{name}": str(path) for name in names}
-    assert load(None, {**required, **environ, "GATEWAY_CACHE__REDIS_URL": url}).cache.redis_key_file == path
+def test_files_for_tls_go_with_redis_over_tls(required, tls, url):
+    files = {"CA_FILE": tls.ca, "CERT_FILE": tls.cert, "KEY_FILE": tls.key}
+    environ = {f"GATEWAY_CACHE__REDIS_{name}": path for name, path in files.items()}
+    cache = load(None, {**required, **environ, "GATEWAY_CACHE__REDIS_URL": url}).cache
+    assert str(cache.redis_key_file) == tls.key
 
 
 def test_the_local_tier_can_be_off_only_where_redis_is_set(required, faults):

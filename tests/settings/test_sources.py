@@ -163,10 +163,9 @@ def test_a_key_where_the_path_of_its_file_belongs_is_not_repeated(faults, pem, t
     assert "cannot be read" in found.problem
 
 
-def test_files_for_tls_are_settings_and_not_files_of_secrets(required, toml):
-    path = toml("")
-    environ = {"GATEWAY_CACHE__REDIS_CA_FILE": str(path), "GATEWAY_CACHE__REDIS_URL": "rediss://redis"}
-    assert load(None, {**required, **environ}).cache.redis_ca_file == path
+def test_files_for_tls_are_settings_and_not_files_of_secrets(required, tls):
+    environ = {"GATEWAY_CACHE__REDIS_CA_FILE": tls.ca, "GATEWAY_CACHE__REDIS_URL": "rediss://redis"}
+    assert str(load(None, {**required, **environ}).cache.redis_ca_file) == tls.ca
 
 
 @pytest.mark.parametrize("text", ["[ops]\ntoken_file = 3", "[ops]\ntoken = 3"])

@@ -57,6 +57,7 @@ BAD = {
     "server.max_ids": ["0", "ten"],
     "server.request_timeout_seconds": ["0", "-1", "nan", "inf"],
     "apple.base_url": [
+        "https://a b",
         "example.com",
         "http://example.com",
         "ftp://example.com",

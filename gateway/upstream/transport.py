@@ -80,13 +80,33 @@ async def connect(
     tracing = aiohttp.TraceConfig()
     tracing.on_request_headers_sent.append(_mark_sent)
     async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=max_concurrency, keepalive_timeout=KEEPALIVE_SECONDS),
+        connector=_Connector(limit=max_concurrency, keepalive_timeout=KEEPALIVE_SECONDS),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
         headers=headers,
         trace_configs=[tracing],
     ) as session:
         yield Transport(session, base_url, clock)
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Uses no kept connection on which something came that nobody asked for.
+
+    aiohttp would take it for the answer to the next request, perhaps another user's: the rest of an answer
+    longer than announced, or the 408 that a balancer sends before it closes an idle connection.
+    """
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[aiohttp.tracing.Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's signature
+    ) -> aiohttp.connector.Connection:
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            if connection.protocol is None or not connection.protocol.should_close:
+                return connection
+            connection.close()
 
 
 class _Progress:

@@ -115,6 +115,25 @@ class TestBack:
         await ask(apple)
         assert [seen.connection for seen in script.seen] == [1, 1]
 
+    @pytest.mark.parametrize("status", [200, 408])
+    async def test_what_comes_unasked_is_not_taken_for_the_next_answer(self, apple, script, status):
+        wires = []
+
+        async def kept(_, wire):
+            wires.append(wire)
+            await reply(200, "{}")(_, wire)
+
+        script.otherwise = kept
+        await ask(apple)
+        (kept_connections,) = apple._session.connector._conns.values()
+        ((idle, _),) = kept_connections
+        await reply(status, '{"data":[]}')(script.seen[0], wires[0])
+        async with asyncio.timeout(5):
+            while not idle.should_close:  # noqa: ASYNC110 - nothing tells that it has come
+                await asyncio.sleep(0)
+        assert await ask(apple) == Answer(200, b"{}")
+        assert [seen.connection for seen in script.seen] == [1, 2]
+
     async def test_a_body_beyond_the_bound_is_unusable(self, apple, script, monkeypatch):
         monkeypatch.setattr(module, "LARGEST_BODY", 10)
         script.otherwise = reply(200, b"x" * 11)

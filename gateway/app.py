@@ -78,6 +78,7 @@ async def wired(
             size=apple.batch_size,
             window_seconds=settings.upstream.batch_window_ms / 1000,
             fetch_seconds=settings.server.request_timeout_seconds,
+            call_seconds=settings.upstream.call_timeout_seconds,
             tasks=tasks,
             clock=clock,
             metrics=metrics,

@@ -89,6 +89,7 @@ class Soak:
             size=lambda: 100,
             window_seconds=0.0,
             fetch_seconds=10.0,
+            call_seconds=3.0,
             tasks=tasks,
             clock=clock,
             metrics=metrics,

@@ -24,11 +24,14 @@ from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
 
 GRACE: Final = 1.0
-"""Seconds after which a load that ignores its deadline is cancelled: no id may be in flight for ever."""
+"""Seconds after which a load that does not end is cancelled: no id may be in flight for ever."""
 
 
 class Load(Protocol):
-    """Fetches ids of one shelf by `deadline` (monotonic seconds): for each its resource or a failure."""
+    """Fetches ids of one shelf: for each its resource or a failure.
+
+    No call begins after `deadline` (monotonic seconds); one may take its own time beyond it.
+    """
 
     async def __call__(
         self, shelf: Shelf, ids: Sequence[Id], /, *, demand: Demand, deadline: float
@@ -42,8 +45,8 @@ Store = Callable[[Shelf, Any, Mapping[Id, Resource]], None]
 class Flights:
     """The table of ids in flight.
 
-    `size()` is the most ids of one call, `window_seconds` how long a batch gathers, and `fetch_seconds` how
-    long its load may take, retries and all.
+    `size()` is the most ids of one call, `window_seconds` how long a batch gathers, `fetch_seconds` how long
+    its load may begin calls, retries and all, and `call_seconds` how long one of them may take.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Flights:
         size: Callable[[], int],
         window_seconds: float,
         fetch_seconds: float,
+        call_seconds: float,
         tasks: Tasks,
         clock: Clock,
         metrics: Metrics,
@@ -61,6 +65,7 @@ class Flights:
         self._load = load
         self._store = store
         self._fetch_seconds = fetch_seconds
+        self._longest_seconds = fetch_seconds + call_seconds + GRACE
         self._tasks = tasks
         self._now = clock.monotonic
         self._coalesced = metrics.coalesced_ids
@@ -136,7 +141,7 @@ class Flights:
 
     async def _fly(self, batch: Batch) -> Mapping[Id, Outcome]:
         deadline = self._now() + self._fetch_seconds
-        async with asyncio.timeout(self._fetch_seconds + GRACE):
+        async with asyncio.timeout(self._longest_seconds):
             return await self._load(batch.shelf, list(batch.flights), demand=batch.demand, deadline=deadline)
 
     def _landed(self, batch: Batch, task: asyncio.Task[Mapping[Id, Outcome]]) -> None:

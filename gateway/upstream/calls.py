@@ -52,6 +52,8 @@ class Call(msgspec.Struct, frozen=True):
     """A 504 is handed back at once, because the caller can ask for less."""
     full: bool = False
     """A 504 is no sign that Apple is ill, because as much was asked as ever is."""
+    whole: bool = False
+    """The first attempt has the whole call timeout, whatever the deadline: what it brings is kept."""
 
     @property
     def repeatable(self) -> bool:
@@ -103,7 +105,7 @@ class Caller:
         while True:
             token = self._tokens.current().text
             try:
-                return await self._attempt(call, token, read, deadline)
+                return await self._attempt(call, token, read, deadline, first=attempt == 1)
             except UNTRIED as untried:
                 # What Apple said to the attempt before tells more than why there was no other.
                 raise failure or untried from None
@@ -130,7 +132,9 @@ class Caller:
         self._metrics.upstream_retries.labels(reason(failure)).inc()
         await self._sleep(wait)
 
-    async def _attempt(self, call: Call, token: str, read: Callable[[Answer], T], deadline: float) -> T:
+    async def _attempt(
+        self, call: Call, token: str, read: Callable[[Answer], T], deadline: float, *, first: bool
+    ) -> T:
         user_key = call.user.key
         self._quarantine.check(user_key, self._now())
         if self._breaker.refuses(self._now()):
@@ -146,13 +150,21 @@ class Caller:
                 raise self._open()
             self._budget.count_call(now)
             call.demand.count_call()
-            return await self._exchange(call, token, read, admission, left=deadline - now)
+            left = deadline - now
+            timeout = self._call_timeout if first and call.whole else min(left, self._call_timeout)
+            return await self._exchange(call, token, read, admission, timeout)
 
     async def _exchange(
-        self, call: Call, token: str, read: Callable[[Answer], T], admission: Admission, left: float
+        self,
+        call: Call,
+        token: str,
+        read: Callable[[Answer], T],
+        admission: Admission,
+        timeout: float,  # noqa: ASYNC109 - of the exchange
     ) -> T:
         began = self._now()
         status = "cancelled"
+        cut = timeout < self._call_timeout
         try:
             answer = await self._transport.exchange(
                 call.method,
@@ -160,12 +172,12 @@ class Caller:
                 developer_token=token,
                 user_token=call.user.token,
                 body=call.body,
-                timeout=min(left, self._call_timeout),
+                timeout=timeout,
             )
             status = str(answer.status)
             result = read(answer)
         except UpstreamError as error:
-            failure = _cut_short(error) if left < self._call_timeout else error
+            failure = _cut_short(error) if cut else error
             status = _label(failure)
             self._hear(call, failure, admission)
             if failure is error:

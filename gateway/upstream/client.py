@@ -66,7 +66,9 @@ class Apple:
     async def fetch(
         self, shelf: Shelf, ids: Sequence[Id], *, demand: Demand, deadline: float
     ) -> dict[Id, Resource | GatewayError]:
-        """Ask for `ids` (distinct), in as many calls as it takes, until `deadline` (monotonic seconds).
+        """Ask for `ids` (distinct), in as many calls as it takes.
+
+        No attempt begins after `deadline` (monotonic seconds); the first of a call has its whole time.
 
         Never raises for Apple's failures: each id gets its resource, None for unrated, or the error that is
         its own. One id that Apple refuses does not take the others with it.
@@ -157,6 +159,7 @@ def _read_call(job: _Job, ids: Sequence[Id], *, divisible: bool, full: bool) -> 
         demand=job.demand,
         divisible=divisible,
         full=full,
+        whole=True,
     )
 
 

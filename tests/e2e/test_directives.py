@@ -355,6 +355,18 @@ async def test_a_fetch_outlives_the_caller_whose_time_is_up_and_fills_the_cache(
     assert (reply.status, after.values, sandbox.calls.total) == (504, {ONE: 1}, 1)
 
 
+def test_a_call_has_its_own_time_where_every_caller_has_less():
+    async def story():
+        async with scene(server__request_timeout_seconds=0.5) as (caller, sandbox):
+            sandbox.faults.add(Latency(1))
+            late = await caller.get("albums", [ONE])
+            await asyncio.sleep(1)
+            return late.status, await caller.get("albums", [ONE]), sandbox.calls.total
+
+    late, after, calls = play(story())
+    assert (late, after.values, after.cache, calls) == (504, {ONE: 1}, "hit", 1)
+
+
 async def test_one_callers_short_time_shortens_nobody_elses(gateway, sandbox):
     hold = sandbox.hold()
     short = asyncio.ensure_future(gateway.get("albums", [ONE], headers={"X-Request-Timeout-Ms": "50"}))

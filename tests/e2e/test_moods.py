@@ -335,6 +335,19 @@ async def test_a_probe_that_fails_leaves_the_breaker_open(sandbox):
         assert caller.sample("gateway_breaker_state", target="apple") == 2
 
 
+def test_silence_opens_the_breaker_where_callers_wait_less_than_a_call():
+    async def story():
+        async with scene(server__request_timeout_seconds=0.5, upstream__breaker_min_calls=5) as scenery:
+            caller, sandbox = scenery
+            sandbox.faults.add(Latency(60))
+            late = await asyncio.gather(*(caller.get("albums", [n], user=ADA) for n in range(3, 8)))
+            late += await asyncio.gather(*(caller.get("songs", [n], f"&l={n}") for n in range(5)))
+            await asyncio.sleep(3)
+            return {reply.status for reply in late}, caller.sample("gateway_breaker_state", target="apple")
+
+    assert play(story()) == ({504}, 2)
+
+
 @pytest.mark.parametrize("status", [429, 400, 401, 403])
 async def test_what_says_nothing_about_apples_health_leaves_the_breaker_closed(sandbox, status):
     async with gateway_on(sandbox, **GUARDED) as caller:

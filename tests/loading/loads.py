@@ -79,6 +79,7 @@ class Airfield:
             size=lambda: self.size,
             window_seconds=window,
             fetch_seconds=fetch_seconds,
+            call_seconds=0.0,
             tasks=self.tasks,
             clock=self.clock,
             metrics=self.metrics,

@@ -86,6 +86,7 @@ class World:
             size=lambda: 2,
             window_seconds=0.002,
             fetch_seconds=10.0,
+            call_seconds=3.0,
             tasks=tasks,
             clock=clock,
             metrics=METRICS,

@@ -29,7 +29,8 @@ SHARE: Final = 4
 """While a party holds one part in so many of the limit, others go first."""
 
 LONGEST_QUEUE: Final = 2048
-"""Calls waiting at most; background ones may fill half of it."""
+"""Calls waiting at most; background ones may fill half of it. As many again may wait of requests that have
+no other call waiting, so that large requests, however many, shut nobody out."""
 
 
 class AdaptiveLimit:
@@ -88,8 +89,7 @@ class Slots:
 
         Raises `NoCapacity` where the queue is full.
         """
-        longest = self._longest if demand.lane is Lane.FOREGROUND else self._longest // 2
-        if self._waiting >= longest:
+        if self._waiting >= self._room(demand):
             raise NoCapacity("Too many calls are waiting for Apple Music.", retry_after=1.0)
         turn = Turn(demand, on_grant)
         self._waiting += 1
@@ -138,6 +138,13 @@ class Slots:
             if parties:
                 return lane, min(parties, key=self._held.__getitem__)
         return None
+
+    def _room(self, demand: Demand) -> int:
+        """How many calls may wait for one of this demand to join them."""
+        if demand.lane is Lane.BACKGROUND:
+            return self._longest // 2
+        waiting = self._lanes[demand.lane]
+        return self._longest if all(party in waiting for party in demand.parties) else 2 * self._longest
 
     def _stand(self, turn: Turn, lines: list[tuple[Lane, Party]]) -> None:
         for lane, party in lines:

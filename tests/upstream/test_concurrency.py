@@ -108,13 +108,25 @@ class TestSlots:
 
     def test_a_full_queue_refuses(self):
         queue = Queue(1, longest=2)
+        party = Party()
         queue.ask("a")
-        queue.ask("b")
-        waiting = queue.ask("c")
+        queue.ask("b", party)
+        waiting = queue.ask("c", party)
         with pytest.raises(NoCapacity):
-            queue.ask("d")
+            queue.ask("d", party)
         queue.slots.give_back(waiting)
+        queue.ask("d", party)
+
+    def test_a_queue_full_of_large_requests_takes_as_many_calls_of_others(self):
+        queue = Queue(1, longest=2)
+        queue.ask("a")
+        large = Party()
+        queue.ask("b", large)
+        queue.ask("c", large)
         queue.ask("d")
+        queue.ask("e")
+        with pytest.raises(NoCapacity):
+            queue.ask("f")
 
     def test_background_calls_fill_only_half_of_the_queue(self):
         queue = Queue(1, longest=4)

@@ -66,7 +66,7 @@ def failure_of(answer: Answer) -> UpstreamError:
     A body that is no JSON object (HTML, nothing) is not handed on: the gateway supplies the envelope. A 404
     without Apple's envelope is not even an error of its API, and must not read as "unrated".
     """
-    if answer.status < 400:
+    if not 400 <= answer.status <= 599:
         return Unusable(
             f"Apple Music answered {answer.status} where that makes no sense.", received_status=answer.status
         )

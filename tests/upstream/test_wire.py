@@ -202,7 +202,7 @@ class TestUnusable:
         with pytest.raises(Unusable):
             read(answer(rating("1"), rating("1") | {"attributes": {}}))
 
-    @pytest.mark.parametrize("status", [201, 202, 204, 206, 302])
+    @pytest.mark.parametrize("status", [201, 202, 204, 206, 302, 600, 999])
     def test_a_status_that_makes_no_sense_for_a_read(self, status):
         with pytest.raises(Unusable) as caught:
             read(answer(rating("1"), status=status))

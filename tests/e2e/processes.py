@@ -19,12 +19,16 @@ class Process:
         self.api = self.ops = ""
 
     async def line(self, event: str) -> dict[str, object]:
+        while (line := await self.next_line())["event"] != event:
+            pass
+        return line
+
+    async def next_line(self) -> dict[str, object]:
         assert self.process.stdout is not None
-        while raw := await self.process.stdout.readline():
-            line: dict[str, object] = json.loads(raw)
-            if line["event"] == event:
-                return line
-        raise AssertionError(f"it ended without saying {event}")
+        raw = await self.process.stdout.readline()
+        assert raw, "it ended without saying more"
+        line: dict[str, object] = json.loads(raw)
+        return line
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
-from aiohttp import ClientSession, UnixConnector
+from aiohttp import ClientError, ClientSession, UnixConnector
 
 from gateway.sandbox import ADA, Credentials, Sandbox, Where
 from gateway.serving import Reading, Serving, serving
@@ -117,6 +117,21 @@ async def test_sigterm_finishes_what_is_in_flight_and_exits_0(sandbox):
             assert (answer.status, answer.headers["Connection"]) == (200, "close")
         await served.line("stopped")
         assert await served.process.wait() == 0
+
+
+async def test_what_takes_longer_than_the_drain_is_cut_off(sandbox):
+    hold = sandbox.hold(Where(method="GET"))
+    async with process(sandbox, server__drain_seconds=4) as served, ClientSession() as session:
+        url = f"{served.api}/v1/me/ratings/albums?ids={ONE}"
+        asking = asyncio.ensure_future(session.get(url, headers={"Music-User-Token": "sandbox-user-ada"}))
+        await hold.reached()
+        served.process.send_signal(signal.SIGTERM)
+        await served.line("draining")
+        async with asyncio.timeout(7):
+            assert (await served.next_line())["event"] == "stopped"
+            assert await served.process.wait() == 0
+        with pytest.raises(ClientError):
+            await asking
 
 
 async def test_while_the_drain_is_delayed_new_callers_are_served_and_sent_away(sandbox):

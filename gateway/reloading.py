@@ -6,7 +6,7 @@ touched file changes nothing; and a slow poll finds what no file system event to
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
@@ -50,23 +50,32 @@ class Reloader:
         self._log.info("reload", ok=True, reason=reason, key_id=key.key_id)
         return None
 
-    async def watch(self, files: Sequence[Path]) -> None:
-        """Reload whenever the content of one of `files` has changed, until cancelled."""
-        from watchfiles import awatch  # noqa: PLC0415 - only a gateway with files to watch pays for it
-
-        known = digest(files)
-        directories = {file.parent.resolve() for file in files}
-        async for _ in awatch(
-            *directories,
-            recursive=False,
-            debounce=DEBOUNCE_MS,
-            rust_timeout=int(POLL_SECONDS * 1000),
-            yield_on_timeout=True,
-        ):
+    async def watch(self, files: Sequence[Path], known: bytes) -> None:
+        """Reload whenever the content of `files` is not `known` any more, until cancelled."""
+        async for _ in self._hints({file.parent.resolve() for file in files}):
             current = await asyncio.to_thread(digest, files)
             if current != known:
                 known = current
                 await self.reload("file")
+
+    async def _hints(self, directories: Collection[Path]) -> AsyncIterator[None]:
+        """When it is worth a look: at each event in `directories`, and every `POLL_SECONDS` without any."""
+        from watchfiles import awatch  # noqa: PLC0415 - only a gateway with files to watch pays for it
+
+        try:
+            async for _ in awatch(
+                *directories,
+                recursive=False,
+                debounce=DEBOUNCE_MS,
+                rust_timeout=int(POLL_SECONDS * 1000),
+                yield_on_timeout=True,
+            ):
+                yield
+        except Exception as error:  # noqa: BLE001 - a node has few inotify instances, shared by uid; polling needs none
+            self._log.warning("watch", error=str(error), poll_seconds=POLL_SECONDS)
+        while True:
+            await asyncio.sleep(POLL_SECONDS)
+            yield
 
     def _failed(self, reason: str, fault: str) -> str:
         self._succeeded.set(0)

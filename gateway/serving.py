@@ -32,6 +32,8 @@ class Reading(msgspec.Struct, frozen=True):
 
     again: Callable[[], Settings]
     files: Sequence[Path] = ()
+    known: bytes = b""
+    """The digest of `files` as they were read: what changes while the gateway starts is found too."""
 
 
 class Serving(msgspec.Struct, frozen=True):
@@ -59,7 +61,7 @@ async def serving(
     async with wired(settings, clock=clock, observe=observe) as gateway:
         reloader = Reloader(reading.again, gateway.tokens, gateway.metrics, logger())
         if reading.files:
-            gateway.tasks.spawn("watch files", reloader.watch(reading.files))
+            gateway.tasks.spawn("watch files", reloader.watch(reading.files, reading.known))
         # To aiohttp, 0 seconds are no bound at all.
         drain_seconds = max(settings.server.drain_seconds, 0.001)
         api = web.ServerRunner(Server(gateway.api), handle_signals=False, shutdown_timeout=drain_seconds)

@@ -9,6 +9,7 @@ import uvloop
 
 from gateway.cli.config import with_settings
 from gateway.cli.console import Failure
+from gateway.reloading import digest
 from gateway.serving import Reading, serve
 from gateway.settings import Settings, load
 from gateway.telemetry import logs
@@ -38,4 +39,4 @@ def run(arguments: Namespace) -> int:
 def _reading(config: Path | None, settings: Settings) -> Reading:
     named = config or os.environ.get("GATEWAY_CONFIG")
     files = [*settings.secret_files.values(), *([Path(named)] if named else [])]
-    return Reading(lambda: load(config, os.environ), files)
+    return Reading(lambda: load(config, os.environ), files, digest(files))

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 from aiohttp import ClientError, ClientSession, UnixConnector
+from watchfiles._rust_notify import WatchfilesRustInternalError
 
+from gateway.reloading import digest
 from gateway.sandbox import ADA, Credentials, Sandbox, Where
 from gateway.serving import Reading, Serving, serving
 from gateway.settings import load
@@ -48,12 +50,18 @@ class Secret:
 
 
 @asynccontextmanager
-async def rotating(sandbox: Sandbox, root: Path) -> AsyncIterator[tuple[Caller, Secret]]:
+async def rotating(
+    sandbox: Sandbox, root: Path, *, meanwhile: Credentials | None = None
+) -> AsyncIterator[tuple[Caller, Secret]]:
+    """A gateway on files; `meanwhile` come once it has read its settings, before it watches them."""
     secret = Secret(root, sandbox.credentials)
     environ = environment(sandbox)
     del environ["GATEWAY_APPLE__KEY_ID"], environ["GATEWAY_APPLE__PRIVATE_KEY"]
     settings = load(secret.config, environ)
-    reading = Reading(lambda: load(secret.config, environ), [secret.config, *settings.secret_files.values()])
+    files = [secret.config, *settings.secret_files.values()]
+    reading = Reading(lambda: load(secret.config, environ), files, digest(files))
+    if meanwhile is not None:
+        secret.swap(meanwhile.key_id, meanwhile.private_key_pem)
     clock = ShiftedClock()
     async with ClientSession() as session, serving(settings, reading=reading, clock=clock) as served:
         yield Caller(session, served, clock), secret
@@ -102,6 +110,26 @@ async def test_a_reload_can_be_asked_for(sandbox, tmp_path):
         accepted = await caller.ask("POST", "/-/reload")
         assert (accepted.status, accepted.json) == (200, {"reloaded": True})
         assert (await caller.metrics())[RELOADED] == 1
+
+
+async def test_a_key_is_rotated_where_the_kernel_has_no_watches_left(sandbox, tmp_path, monkeypatch, capfd):
+    def refused(*_: object, **__: object) -> None:
+        raise WatchfilesRustInternalError("Too many open files (os error 24)")
+
+    monkeypatch.setattr("watchfiles.awatch", refused)
+    monkeypatch.setattr("gateway.reloading.POLL_SECONDS", 0.01)
+    async with rotating(sandbox, tmp_path) as (caller, secret):
+        new = Credentials.generate(key_id="ROTATEDKEY")
+        secret.swap(new.key_id, new.private_key_pem)
+        await until_metric(caller, 'gateway_developer_token_mints_total{reason="key"}', 1)
+    assert "Too many open files" in capfd.readouterr().out
+
+
+async def test_a_key_that_changes_while_the_gateway_starts_is_picked_up(sandbox, tmp_path, monkeypatch):
+    monkeypatch.setattr("gateway.reloading.POLL_SECONDS", 0.1)
+    new = Credentials.generate(key_id="ROTATEDKEY")
+    async with rotating(sandbox, tmp_path, meanwhile=new) as (caller, _):
+        await until_metric(caller, 'gateway_developer_token_mints_total{reason="key"}', 1)
 
 
 async def test_sigterm_finishes_what_is_in_flight_and_exits_0(sandbox):

@@ -119,6 +119,7 @@ async def wired(
             clock.monotonic(),
         )
         tasks.spawn("history", sample(observed.history, metrics, clock))
+        tasks.spawn("developer token", tokens.keep())
         yield Gateway(api, ops_of(observed), observed.addresses, tasks, tokens, metrics)
         flights.close()
         await tasks.cancel()

@@ -4,6 +4,7 @@
 about 40 µs, so it is made where it is needed, without a task or a lock.
 """
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
@@ -23,6 +24,9 @@ RENEW_AFTER: Final = 0.8
 
 REFUSED_INTERVAL: Final = 30.0
 """Least seconds between two tokens minted because Apple refused one."""
+
+LOOK_SECONDS: Final = 15.0
+"""Between two looks at the token of a gateway that calls nobody; its expiry is watched by an alert."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +118,12 @@ class TokenSource:
         if key != self._key:
             self._key = key
             self._token = self._mint("key")
+
+    async def keep(self) -> None:
+        """Replace the token when it is time though nobody asks for it, for as long as the task lives."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            self.current()
 
     def _mint(self, reason: str) -> DeveloperToken:
         token = mint(self._key, self._clock.time())

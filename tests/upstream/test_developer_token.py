@@ -1,5 +1,7 @@
 """Developer tokens: what is in them, which keys are refused, and when a new one is minted."""
 
+import asyncio
+
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -123,6 +125,16 @@ class TestSource:
         assert source.current() is second
         assert sample(metrics, "developer_token_mints_total", reason="renewal") == 1.0
         assert sample(metrics, "developer_token_expiry_timestamp_seconds") == second.expires_at
+
+    async def test_it_is_renewed_though_nobody_asks_for_it(self, source, clock, metrics, monkeypatch):
+        monkeypatch.setattr("gateway.upstream.developer_token.LOOK_SECONDS", 0.0)
+        keeping = asyncio.ensure_future(source.keep())
+        clock.move(801.0)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        keeping.cancel()
+        assert sample(metrics, "developer_token_mints_total", reason="renewal") == 1.0
+        assert sample(metrics, "developer_token_expiry_timestamp_seconds") > clock.time() + 900
 
     def test_a_wall_clock_set_back_leaves_no_token_from_the_future(self, source, clock):
         clock.set_wall(clock.time() - 3600)

@@ -32,6 +32,12 @@ async def test_a_unix_socket(server: RedisServer) -> None:
         assert await works(side)
 
 
+async def test_a_gateway_that_ends_does_not_call_redis_dead(server: RedisServer) -> None:
+    async with side_of(server.url) as side:
+        assert await works(side)
+    assert side.metrics.registry.get_sample_value("gateway_breaker_state", {"target": "redis"}) == 0
+
+
 async def test_a_database_of_its_own(server: RedisServer) -> None:
     async with side_of(f"{server.url}/3") as side:
         assert await works(side)

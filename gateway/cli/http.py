@@ -83,14 +83,42 @@ def secret(file: Path | None, variable: str) -> str | None:
     return token
 
 
+def api_url(given: str | None) -> str:
+    """Where the API listener is: as given, else on loopback at the port that the gateway was given."""
+    return given.rstrip("/") if given else f"http://127.0.0.1:{_listener('server')[1] or 8080}"
+
+
 def ops_url(given: str | None) -> str:
-    """Where the ops listener is: as given, else as the gateway's own variables say, else the default."""
+    """Where the ops listener is: as given, else as the gateway was told, else the default."""
     if given:
         return given.rstrip("/")
-    host = os.environ.get("GATEWAY_OPS__HOST") or "127.0.0.1"
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # a listener's address, here replaced
-    port = os.environ.get("GATEWAY_OPS__PORT") or "8081"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    host, port = _listener("ops")
+    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # a listener's address, here replaced
+    return f"http://[{host}]:{port or 8081}" if ":" in host else f"http://{host}:{port or 8081}"
+
+
+def _listener(section: str) -> tuple[str, str]:
+    """Host and port as the gateway's own variables or its file have them; empty where neither does."""
+    table = _file_of_the_gateway().get(section)
+    written = table if isinstance(table, dict) else {}
+    host, port = (
+        os.environ.get(f"GATEWAY_{section}__{name}".upper()) or str(written.get(name, ""))
+        for name in ("host", "port")
+    )
+    return host, port
+
+
+def _file_of_the_gateway() -> dict[str, Any]:
+    """Without the checks of `settings`: they take time, and want secrets that these commands do not need."""
+    path = os.environ.get("GATEWAY_CONFIG")
+    if not path:
+        return {}
+    import tomllib  # noqa: PLC0415 - few gateways' commands need it, and a health check should be quick
+
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
 
 
 def _reason(error: Exception) -> str:

@@ -136,7 +136,9 @@ def _warm(commands: Commands) -> None:
         "--ids", required=True, metavar="FILE", help="one id a line, # for comments; - is stdin"
     )
     command.add_argument("--type", type=_kind, default=Kind.ALBUMS, help=f"{_KINDS} (albums)")
-    command.add_argument("--url", help="where the gateway's API listens (http://127.0.0.1:8080)")
+    command.add_argument(
+        "--url", help="where the gateway's API listens (http://127.0.0.1 and its port, or 8080)"
+    )
     command.add_argument(
         "--caller-token-file",
         type=Path,
@@ -238,7 +240,7 @@ def _takes_user_token(command: ArgumentParser) -> None:
 def _takes_ops_url(command: ArgumentParser) -> None:
     command.add_argument(
         "--ops-url",
-        help="where the ops listener is (http://127.0.0.1:8081, or by GATEWAY_OPS__HOST and …_PORT)",
+        help="where the ops listener is (as the gateway's environment says, else http://127.0.0.1:8081)",
     )
 
 

@@ -1,6 +1,5 @@
 """`warm`: asks a running gateway for many ids of one user, so that they are in its cache afterwards."""
 
-import os
 import re
 import sys
 import time
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.cli.console import Failure, WrongUsage, report, say
-from gateway.cli.http import Answer, ask, secret, user_token
+from gateway.cli.http import Answer, api_url, ask, secret, user_token
 from gateway.model import Kind
 
 CHUNK = 500
@@ -39,7 +38,7 @@ class Tally:
 
 def run(arguments: Namespace) -> int:
     ids = read_ids(arguments.ids, arguments.type)
-    base = (arguments.url or _default_url()).rstrip("/")
+    base = api_url(arguments.url)
     headers = {
         "Music-User-Token": user_token(arguments.user_token_file),
         "Prefer": "handling=lenient",
@@ -132,10 +131,6 @@ def _pause(answer: Answer) -> float:
     """Seconds before the next try: what the gateway asks for, at most half a minute, else one."""
     asked = answer.headers.get("Retry-After", "")
     return min(float(asked), 30.0) if asked.isdigit() else 1.0
-
-
-def _default_url() -> str:
-    return f"http://127.0.0.1:{os.environ.get('GATEWAY_SERVER__PORT') or 8080}"
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 import pytest
 
-from gateway.cli.http import ops_url
+from gateway.cli.http import api_url, ops_url
 
 
 def test_a_ready_gateway_is_0(run, gateway):
@@ -52,3 +52,31 @@ def test_the_gateways_own_variables_say_where_it_listens(monkeypatch, environ, u
     for name, text in environ.items():
         monkeypatch.setenv(name, text)
     assert ops_url(None) == url
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ('[ops]\nhost = "0.0.0.0"\nport = 9191', "http://127.0.0.1:9191"),
+        ("[server]\nport = 9191", "http://127.0.0.1:8081"),
+        ("ops = 9191", "http://127.0.0.1:8081"),
+        ("no toml", "http://127.0.0.1:8081"),
+    ],
+)
+def test_the_gateways_own_file_says_where_it_listens(monkeypatch, tmp_path, text, url):
+    (tmp_path / "gateway.toml").write_text(text)
+    monkeypatch.setenv("GATEWAY_CONFIG", str(tmp_path / "gateway.toml"))
+    assert ops_url(None) == url
+
+
+def test_variables_go_before_the_file(monkeypatch, tmp_path):
+    (tmp_path / "gateway.toml").write_text("[ops]\nport = 9191\n[server]\nport = 8181")
+    monkeypatch.setenv("GATEWAY_CONFIG", str(tmp_path / "gateway.toml"))
+    assert api_url(None) == "http://127.0.0.1:8181"
+    monkeypatch.setenv("GATEWAY_OPS__PORT", "9090")
+    assert ops_url(None) == "http://127.0.0.1:9090"
+
+
+def test_a_file_that_is_gone_leaves_the_defaults(monkeypatch, tmp_path):
+    monkeypatch.setenv("GATEWAY_CONFIG", str(tmp_path / "gateway.toml"))
+    assert (api_url(None), ops_url(None)) == ("http://127.0.0.1:8080", "http://127.0.0.1:8081")

@@ -6,6 +6,7 @@ A rating, and above all "unrated", is concluded only from a sound answer:
 Every other answer is Apple's own error (`Relayed`) or no answer at all (`Unusable`).
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, Literal, NoReturn
@@ -77,7 +78,7 @@ def failure_of(answer: Answer) -> UpstreamError:
     return Relayed(
         answer.status,
         b"" if errors is None else answer.body,
-        code=code if isinstance(code, str) else None,
+        code=code if isinstance(code, str) and _CODE.fullmatch(code) else None,
         retry_after=answer.retry_after,
     )
 
@@ -146,6 +147,8 @@ _PLAIN = msgspec.json.Decoder(_PlainAnswer)
 _RAW = msgspec.json.Decoder(_RawAnswer)
 _RAW_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _RATED = msgspec.json.Decoder(_Rated)
+_CODE = re.compile(r"[!-~]{1,64}")
+"""Codes are logged and rendered anew: they must be short, and JSON can escape what UTF-8 cannot say."""
 _QUOTES = 16
 """Quotation marks of one plain rating: five names and three texts."""
 

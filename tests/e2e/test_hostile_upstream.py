@@ -140,3 +140,27 @@ async def test_nonsense_in_answer_to_a_write_is_no_bug_and_no_stranger_rating(na
     said = "".join(capfd.readouterr())
     assert "Traceback" not in said
     assert '"bug"' not in said
+
+
+@pytest.mark.parametrize(
+    "code", [rb"\ud800", rb"40\n000", b"9" * 10_000], ids=["surrogate", "line end", "long"]
+)
+async def test_an_error_whose_code_is_no_code_is_relayed_and_leaves_one_short_line(code, capfd):
+    body = b'{"errors":[{"code":"%b"}]}' % code
+    async with behind() as (gateway, upstream):
+        upstream.said = answer(body, b"Connection: close", status=b"400 Bad Request")
+        for reply in (
+            await gateway.get("albums", [ID]),
+            await gateway.get("albums", [ID], "&other=1"),
+            await gateway.rate("albums", ID, 1),
+            await gateway.unrate("albums", ID),
+        ):
+            assert (reply.status, reply.headers["Proxy-Status"]) == (
+                400,
+                "ratings-gateway; received-status=400",
+            )
+        lenient = await gateway.get("albums", [ID], headers={"Prefer": "handling=lenient"})
+        assert (lenient.status, lenient.code) == (200, "40000")
+    lines = capfd.readouterr().out.splitlines()
+    assert '"bug"' not in "".join(lines)
+    assert max(map(len, lines)) < 2000

@@ -10,6 +10,8 @@ INVALID_AUTHENTICATION: Final = "40300"
 
 MOST_USERS: Final = 10_000
 """Users remembered at most; beyond them the longest known goes first."""
+LONGEST_BODY: Final = 4096
+"""Bytes of a refusal that are kept, ten times what Apple sends; our own stands in for a longer one."""
 
 
 class Quarantine:
@@ -29,7 +31,8 @@ class Quarantine:
         """Apple has answered this user an error; only a refusal of the user token means anything here."""
         if failure.status != 403 or failure.apples_code != INVALID_AUTHENTICATION or self._seconds <= 0:
             return
-        self._users[user_key] = (now + self._seconds, failure.body)
+        body = failure.body if len(failure.body) <= LONGEST_BODY else b""
+        self._users[user_key] = (now + self._seconds, body)
         self._users.move_to_end(user_key)
         if len(self._users) > MOST_USERS:
             self._users.popitem(last=False)

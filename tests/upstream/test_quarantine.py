@@ -39,6 +39,13 @@ def test_a_refused_request_gets_what_apple_said_and_is_counted(quarantine, metri
     assert metrics.registry.get_sample_value("gateway_quarantined_requests_total") == 1.0
 
 
+def test_a_refusal_of_unusual_length_is_not_kept(quarantine):
+    quarantine.hear(ALICE, Relayed(403, b" " * (module.LONGEST_BODY + 1), code="40300"), 100.0)
+    with pytest.raises(Quarantined) as caught:
+        quarantine.check(ALICE, 104.0)
+    assert (caught.value.status, caught.value.code, caught.value.body) == (403, "40300", b"")
+
+
 def test_others_and_later_requests_pass(quarantine, metrics):
     quarantine.hear(ALICE, REFUSAL, 100.0)
     quarantine.check(BOB, 100.0)

@@ -7,12 +7,17 @@ from typing import Any, Literal
 
 import msgspec
 import structlog
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web import RequestPayloadError
 from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import FilteringBoundLogger, Processor
 
 from gateway.telemetry.request_log import ConsoleRequestLog, JsonRequestLog, RequestLine
 
 RequestLog = JsonRequestLog | ConsoleRequestLog
+
+QUOTING = (HttpProcessingError, RequestPayloadError)
+"""What aiohttp's parser raises: the text quotes what it read, and that may be a token."""
 
 
 def configure(*, level: str, format_: Literal["auto", "json", "console"]) -> None:
@@ -74,8 +79,13 @@ class _IntoStructlog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
-        fields = {} if error is None else {"error": f"{type(error).__name__}: {error}"}
+        fields = {} if error is None else {"error": _described(error)}
         logger().log(record.levelno, "library", logger=record.name, message=record.getMessage(), **fields)
+
+
+def _described(error: BaseException) -> str:
+    kind = type(error).__name__
+    return kind if isinstance(error, QUOTING) else f"{kind}: {error}"
 
 
 __all__ = ["RequestLine", "RequestLog", "configure", "is_console", "logger", "request_log"]

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
+from aiohttp.http_exceptions import BadHttpMessage
+from aiohttp.web import RequestPayloadError
 from rich.pretty import pretty_repr
 
 from gateway.model import User
@@ -55,3 +57,14 @@ def test_a_user_shows_no_token_however_it_is_shown():
     for shown in (repr(user), str(user), f"{user}", pretty_repr(user), pretty_repr([user])):
         assert user.label in shown
         assert TOKEN not in shown
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+@pytest.mark.parametrize("error", [BadHttpMessage, RequestPayloadError])
+def test_what_a_library_could_not_parse_is_not_quoted(form, error, monkeypatch):
+    output = Output()
+    monkeypatch.setattr("sys.stdout", output)
+    configure(level="info", format_=form)
+    logging.getLogger("aiohttp.server").error("Error", exc_info=error(f"Music-User-Token: {TOKEN}"))
+    assert error.__name__ in output.said()
+    assert TOKEN not in output.said()

@@ -1,9 +1,11 @@
 """The ops listener: probes, metrics, and what operators ask for and change."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CollectorRegistry
 from prometheus_client.aiohttp import make_aiohttp_handler
 
@@ -15,6 +17,9 @@ from gateway.ops.pages import Pages
 
 Purge = Callable[[bytes, Kind | None, Sequence[Id] | None], Awaitable[bool]]
 Reload = Callable[[], Awaitable[str | None]]
+
+BODY_SECONDS = 10.0
+"""Within which a request's body must have come."""
 
 
 class PurgeBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -44,7 +49,7 @@ class Ops:
 
     def app(self, reload: Reload) -> web.Application:
         """The routes; `reload` reads the settings again and says what is wrong with them."""
-        app = web.Application()
+        app = web.Application(middlewares=[_whole])
         app.add_routes(
             [
                 web.get("/metrics", make_aiohttp_handler(registry=self._registry)),
@@ -89,6 +94,22 @@ class Ops:
             return web.json_response({"reloaded": False, "error": fault}, status=500)
 
         return handle
+
+
+@web.middleware
+async def _whole(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Let in what has come to its end; the handlers then find the body there."""
+    if request.body_exists:
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                await request.read()
+        except TimeoutError:
+            raise web.HTTPRequestTimeout(text="The body is slow to come.\n") from None
+        except (web.RequestPayloadError, HttpProcessingError):
+            raise web.HTTPBadRequest(text="The body cannot be read.\n") from None
+    return await handler(request)
 
 
 async def _alive(_: web.Request) -> web.Response:

@@ -55,6 +55,12 @@ class _Connection(RequestHandler):
         if self._head_timer is None and self.idle:
             self._head_timer = self._loop.call_later(HEAD_SECONDS, self.force_close)
 
+    def body_is_broken(self, error: HttpProcessingError) -> None:
+        """What has just come can be no part of the body that is being read: nobody must wait for the rest."""
+        request = self._current_request
+        if request is not None and not request.content.is_eof():
+            request.content.set_exception(error)
+
     def pause_writing(self) -> None:
         """The buffer is full."""
         super().pause_writing()
@@ -154,7 +160,11 @@ class _HitsFirst:
 
     def feed_data(self, data: bytes) -> tuple[Sequence[Any], bool, bytes]:
         """As aiohttp's parser; raises what it raises."""
-        messages, upgraded, tail = self._parser.feed_data(data)
+        try:
+            messages, upgraded, tail = self._parser.feed_data(data)
+        except HttpProcessingError as error:
+            self._connection.body_is_broken(error)
+            raise
         if messages:
             self._connection.head_has_come()
         else:

@@ -298,6 +298,21 @@ async def test_a_body_that_is_slow_to_come_is_given_up_at_the_requests_deadline(
     assert sandbox.calls.total == 0
 
 
+@pytest.mark.parametrize(
+    "later", [b"zz\r\n", b"1\r\nabc", b"0\r\nX\0: a\r\n\r\n"], ids=["size", "end", "trailer"]
+)
+async def test_a_body_that_turns_out_broken_is_refused_at_once(gateway, sandbox, capfd, later):
+    async with line(gateway) as caller:
+        await caller.say(put(CHUNKED, body=b"1\r\n{\r\n"))
+        await turns()
+        await caller.say(later)
+        reply = await caller.hear()
+        assert (reply.status, json.loads(reply.body)["errors"][0]["code"]) == (400, "40006")
+        assert await caller.ended() == b""
+    assert sandbox.calls.total == 0
+    unlogged(capfd)
+
+
 @pytest.mark.parametrize("said", [b"", GET], ids=["first", "later"])
 async def test_headers_that_are_slow_to_come_cost_the_connection(gateway, monkeypatch, said):
     monkeypatch.setattr(listener, "HEAD_SECONDS", 0.05)

@@ -91,7 +91,7 @@ async def wired(
         sources = Sources(cache, flights, quarantine, Refresher(flights, tasks, metrics), shadow)
         api = Api(
             reader=reader_of(sources, clock, metrics),
-            writer=Writer(cache=cache, apple=apple, tasks=tasks),
+            writer=Writer(cache=cache, apple=apple, tasks=tasks, clock=clock),
             max_ids=settings.server.max_ids,
             check_caller=CallerCheck([token.get_secret_value() for token in settings.server.caller_tokens]),
             request_timeout_seconds=settings.server.request_timeout_seconds,

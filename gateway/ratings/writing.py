@@ -1,14 +1,17 @@
 """The road of a write: drop what is cached, send, then keep what was written, with its hold.
 
-A write that was begun is finished though its caller leaves: half a write would leave the tiers not knowing.
+A write that was begun is finished though its caller leaves, or its caller's time is up: half a write would
+leave the tiers not knowing.
 """
 
 import asyncio
+import math
 
 from gateway.cache.rule import UNCHANGED, UNKNOWN, Outcome
 from gateway.cache.tiers import Cache
+from gateway.clock import Clock
 from gateway.demand import Demand, Party
-from gateway.errors import BreakerOpen, GatewayError, NoCapacity, Relayed, Unreachable
+from gateway.errors import BreakerOpen, DeadlineExceeded, GatewayError, NoCapacity, Relayed, Unreachable
 from gateway.model import Id, Kind, Lane, User
 from gateway.tasks import Tasks
 from gateway.upstream.client import Apple, Outbound, Relay
@@ -18,15 +21,19 @@ from gateway.upstream.wire import written_resource
 class Writer:
     """Sends writes, and whatever else goes to Apple as it came; the calls are counted for the `party`."""
 
-    def __init__(self, *, cache: Cache, apple: Apple, tasks: Tasks) -> None:
+    def __init__(self, *, cache: Cache, apple: Apple, tasks: Tasks, clock: Clock) -> None:
         self._cache = cache
         self._apple = apple
         self._tasks = tasks
+        self._clock = clock
 
     async def write(
         self, user: User, kind: Kind, id_: Id, value: int | None, query: str, deadline: float, party: Party
     ) -> Relay:
-        """Rate `id_` (1 or -1), or take its rating away (None). Raises `UpstreamError`."""
+        """Rate `id_` (1 or -1), or take its rating away (None). Raises `UpstreamError`.
+
+        `deadline` bounds the wait, and when an attempt may begin; one that was sent by then runs on.
+        """
         body = None if value is None else b'{"type":"rating","attributes":{"value":%d}}' % value
         call = Outbound(
             method="DELETE" if value is None else "PUT",
@@ -37,7 +44,11 @@ class Writer:
             operation="delete" if value is None else "write",
         )
         writing = self._tasks.spawn("write", self._write(call, kind, id_, value, deadline, party))
-        answer = await asyncio.shield(writing)
+        left = None if deadline == math.inf else max(0.0, deadline - self._clock.monotonic())
+        done, _ = await asyncio.wait([writing], timeout=left)
+        if not done:
+            raise DeadlineExceeded("The write was not confirmed in time; it may still be carried out.")
+        answer = writing.result()
         if isinstance(answer, GatewayError):
             raise answer
         return answer

@@ -150,8 +150,9 @@ class Caller:
                 raise self._open()
             self._budget.count_call(now)
             call.demand.count_call()
-            left = deadline - now
-            timeout = self._call_timeout if first and call.whole else min(left, self._call_timeout)
+            # Cut short, a write may have been carried out and nobody would know.
+            whole = not call.repeatable or (first and call.whole)
+            timeout = self._call_timeout if whole else min(deadline - now, self._call_timeout)
             return await self._exchange(call, token, read, admission, timeout)
 
     async def _exchange(

@@ -17,7 +17,7 @@ from tests.simulation.world import USERS, World
 
 SEEDS = int(os.environ.get("RATINGS_GATEWAY_SEEDS", "3000"))
 AT_A_TIME = 500
-ENOUGH = 300
+ENOUGH = 3000
 """Seeds within which every planted bug is found."""
 
 

@@ -96,7 +96,12 @@ class World:
         quarantine = Quarantine(seconds=10.0, metrics=METRICS)
         sources = Sources(self._cache, self._flights, quarantine, refresher, None)
         self._reader = Reader(sources, clock, METRICS)
-        self._writer = Writer(cache=self._cache, apple=self._apple, tasks=tasks)  # type: ignore[arg-type]
+        self._writer = Writer(
+            cache=self._cache,
+            apple=self._apple,  # type: ignore[arg-type]
+            tasks=tasks,
+            clock=clock,
+        )
         self._wrote: dict[Place, list[Wrote]] = {}
         self._purged: dict[tuple[bytes, Kind], list[float]] = {}
 

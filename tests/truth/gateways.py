@@ -171,7 +171,7 @@ class Gateway:
         )
         self.reader = Reader(sources, clock, METRICS)
         apple_client: Any = self.client
-        self.writer = Writer(cache=self.cache, apple=apple_client, tasks=self.tasks)
+        self.writer = Writer(cache=self.cache, apple=apple_client, tasks=self.tasks, clock=clock)
         self.tasks.spawn("backlog", self.shared.tell_backlog())
 
     @property

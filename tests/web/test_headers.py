@@ -60,7 +60,19 @@ def test_a_timeout_is_in_milliseconds():
 
 @pytest.mark.parametrize(
     "given",
-    ["0", "-1", "1.5", "soon", "", "600001", "9" * 50, "000000600999", "²", "1".rjust(9, "0") + "0" * 400, "0" * 5000],
+    [
+        "0",
+        "-1",
+        "1.5",
+        "soon",
+        "",
+        "600001",
+        "9" * 50,
+        "000000600999",
+        "²",
+        "1".rjust(9, "0") + "0" * 400,
+        "0" * 5000,
+    ],
 )
 def test_a_timeout_that_is_none_is_refused(given):
     with pytest.raises(Refused, match="X-Request-Timeout-Ms"):

@@ -47,10 +47,10 @@ def read_many(kind: Kind, asked: Sequence[Id], answer: Answer) -> dict[Id, Resou
 def written_resource(kind: Kind, id_: Id, value: int, body: bytes) -> Resource:
     """The resource that a PUT of `value`, answered with success and `body`, left behind.
 
-    Apple's own where the body holds it, a plain one where the body is empty; None where the body contradicts
-    the write or makes no sense, so that nobody knows what is rated now.
+    Apple's own where the body holds it, a plain one where the body says nothing of ratings; None where it
+    contradicts the write, so that nobody knows what is rated now.
     """
-    if not body:
+    if _says_nothing(body):
         return plain_resource(kind, id_, value)
     try:
         resource = read_many(kind, (id_,), Answer(200, body))[id_]
@@ -59,6 +59,15 @@ def written_resource(kind: Kind, id_: Id, value: int, body: bytes) -> Resource:
     if resource is None or _RATED.decode(resource).attributes.value != value:
         return None
     return resource
+
+
+def _says_nothing(body: bytes) -> bool:
+    """Whether a success holds neither ratings nor errors: then its status is all that Apple says."""
+    try:
+        document = strict_json.load(body) if body else {}
+    except ValueError:
+        return False
+    return not isinstance(document, dict) or not (document.get("data") or document.get("errors"))
 
 
 def failure_of(answer: Answer) -> UpstreamError:

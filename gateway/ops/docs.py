@@ -166,8 +166,9 @@ class _Reference:
     def _body(self, body: Json | None) -> Child:
         if body is None:
             return None
-        content = body["content"]["application/json"]
-        return join(el("h4", "Body"), el("p", "JSON: ", self._type(content["schema"]), "."))
+        ((media, content),) = body["content"].items()
+        sort = "JSON" if media == "application/json" else "Form"
+        return join(el("h4", "Body"), el("p", f"{sort}: ", self._type(content["schema"]), "."))
 
     def _responses(self, responses: Json) -> Html:
         """The successes; the errors folded away, because they are much the same everywhere."""

@@ -7,11 +7,15 @@ import schemathesis
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema_rs import Draft202012Validator
+from prometheus_client import CollectorRegistry
 
 from gateway.errors import GatewayError
 from gateway.model import Kind
+from gateway.ops.access import OpsAccess
 from gateway.ops.openapi import document
 from gateway.ops.openapi.schemas import ID_PATTERN, ID_PATTERNS
+from gateway.ops.pages import Pages
+from gateway.ops.server import Ops
 from gateway.ratings.query import Forward
 from gateway.web.parsing import METHODS
 
@@ -51,6 +55,33 @@ def test_it_has_the_paths_and_methods_of_the_listener_in_the_order_of_use():
         path: set(methods) for path, methods in described.items()
     }
     assert list(described) == list(METHODS)
+
+
+def test_it_has_every_route_of_the_ops_listener():
+    access = OpsAccess(token=None, loopback=True)
+    pages = Pages(access=access, sources=None, explain=None)  # type: ignore[arg-type]
+    ops = Ops(access=access, checks=dict, purge=None, pages=pages, registry=CollectorRegistry())  # type: ignore[arg-type]
+    routes = {
+        f"{route.method.lower()} {route.resource.canonical}"
+        for route in ops.app(None).router.routes()  # type: ignore[arg-type]
+        if route.resource is not None and route.method != "HEAD"
+    }
+    assert routes == {name for name in OPERATIONS if "/v1/" not in name}
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "name"),
+    [
+        ("put", "201", "Cache-Status"),
+        ("delete", "202", "Cache-Status"),
+        ("put", "502", "Cache-Status"),
+        ("get", "404", "Cache-Status"),
+        ("get", "404", "Preference-Applied"),
+    ],
+)
+def test_what_else_apple_may_answer_is_described_with_its_headers(method, status, name):
+    responses = OPERATIONS[f"{method} /v1/me/ratings/{{type}}/{{id}}"]["responses"]
+    assert name in resolved(responses.get(status) or responses["2XX"])["headers"]
 
 
 def test_the_urls_are_those_of_the_gateway_that_serves_it():

@@ -30,6 +30,13 @@ ANSWERS = {
     ("status", 0): (200, '"findings":'),
     ("ready", 0): (200, "developer token"),
     ("metrics", 0): (200, "gateway_build_info"),
+    ("explainByForm", 0): (200, "Where the answer"),
+    ("statusByForm", 0): (200, "<html"),
+    ("live", 0): (200, "ok"),
+    ("started", 0): (200, "ok"),
+    ("document", 0): (200, '"openapi": "3.1.0"'),
+    ("docs", 0): (200, "<html"),
+    ("runbook", 0): (200, "<html"),
 }
 
 

@@ -127,6 +127,17 @@ RESPONSES: dict[str, Any] = {
         "description": "The rating is gone, or there was none.",
         "headers": headers("Cache-Status", "Age"),
     },
+    "Success": {
+        "description": "Another success of Apple's, relayed as it came: it may answer a write with 200, 201, "
+        "202 or 204, with a body or without; so may it a read that goes past the cache.",
+        "headers": headers("Cache-Status", "Age"),
+        "content": {
+            "application/json": {
+                "schema": {"description": "Whatever JSON Apple answered."},
+                "example": {"data": [rating(FIRST, 1)]},
+            }
+        },
+    },
     "BadRequest": _failure(
         "`40003` no `ids`; `40005` an id, parameter or header that cannot be, or too many ids; `40006` a "
         "body that is wrong at `source.pointer`; `40008` no such type; `40000` no HTTP. Apple's own 400s are "
@@ -167,7 +178,7 @@ RESPONSES: dict[str, Any] = {
     "NotRated": _failure(
         "`40400`: the id is unrated, an answer that is cached like a rating. `40401`: there is no such path.",
         error(404, "40400", "Resource Not Found", f"There is no rating for {UNRATED}."),
-        more=("Age", "Cache-Status", "Proxy-Status"),
+        more=("Age", "Cache-Status", "Preference-Applied", "Proxy-Status"),
     ),
     "MethodNotAllowed": _failure(
         "`40500`: the path has no such method.",

@@ -62,7 +62,7 @@ def _read_many(api: Listener) -> dict[str, Any]:
         "description": "Any number of ids: the gateway cuts them into calls that Apple takes, and makes as "
         "few as it can. A parameter that is not listed here goes to Apple as it is, past the cache.",
         "parameters": [*parameters("ids", "include", "extend", "l"), *DIRECTIVES],
-        "responses": responses({"200": "Ratings"}),
+        "responses": responses({"200": "Ratings", "2XX": "Success"}),
         "x-codeSamples": [
             sample("A miss at first, then hits", curl(api, path)),
             sample("Ask Apple, whatever is cached", curl(api, path, "-H 'Cache-Control: no-cache'")),
@@ -82,7 +82,7 @@ def _read_one(api: Listener) -> dict[str, Any]:
         "summary": "The rating of one id",
         "description": "Shares the cache, and the calls to Apple, with the form above.",
         "parameters": [*parameters("include", "extend", "l"), *DIRECTIVES],
-        "responses": responses({"200": "Rating"}, **{"404": "NotRated"}),
+        "responses": responses({"200": "Rating", "2XX": "Success"}, **{"404": "NotRated"}),
         "x-codeSamples": [
             sample("A rated album", curl(api, f"{ROOT}/albums/{FIRST}")),
             sample("An unrated one: 404", curl(api, f"{ROOT}/albums/{UNRATED}")),
@@ -103,7 +103,9 @@ def _rate(api: Listener) -> dict[str, Any]:
             "required": True,
             "content": {"application/json": {"schema": schema("RatingRequest")}},
         },
-        "responses": responses({"200": "Written"}, **{"404": "NotRated", "413": "ContentTooLarge"}),
+        "responses": responses(
+            {"200": "Written", "2XX": "Success"}, **{"404": "NotRated", "413": "ContentTooLarge"}
+        ),
         "x-codeSamples": [
             sample("Like an album", curl(api, f"{ROOT}/albums/{FIRST}", "-X PUT", f"-d '{body}'")),
         ],
@@ -116,7 +118,7 @@ def _unrate(api: Listener) -> dict[str, Any]:
         "tags": ["Write"],
         "summary": "Take a rating away",
         "parameters": CALL,
-        "responses": responses({"204": "Removed"}, **{"404": "NotRated"}),
+        "responses": responses({"204": "Removed", "2XX": "Success"}, **{"404": "NotRated"}),
         "x-codeSamples": [sample("Unrate an album", curl(api, f"{ROOT}/albums/700000001", "-X DELETE"))],
     }
 

@@ -107,7 +107,7 @@ async def wired(
             settings,
             api,
             cache,
-            Explainer(sources, clock),
+            Explainer(sources, clock, stopped=breaker.refuses),
             tokens,
             breaker,
             link,

@@ -61,6 +61,7 @@ def answer_page(answer: Mapping[str, Any], *, asks_ops_token: bool) -> str:
             id_="now",
         ),
         section("The entry that answers", _entry(answer["entry"]), id_="entry"),
+        section("Where Apple fails", _entry(answer["stale"]), id_="stale"),
         section("What this process has", _entry(answer["local"]), id_="local"),
         section("Ask again", form(asks_ops_token=asks_ops_token, kind=kind, id_=id_), id_="again"),
         here="/-/explain",

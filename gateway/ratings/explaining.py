@@ -1,5 +1,6 @@
 """Where the answer for one id would come from now, and why: for whoever asks at three in the morning."""
 
+from collections.abc import Callable
 from typing import Any
 
 from gateway.cache.entries import Entry
@@ -13,9 +14,11 @@ from gateway.ratings.shelf_read import Sources
 class Explainer:
     """Walks the road of a read without fetching anything or keeping what it finds."""
 
-    def __init__(self, sources: Sources, clock: Clock) -> None:
+    def __init__(self, sources: Sources, clock: Clock, *, stopped: Callable[[float], bool]) -> None:
         self._sources = sources
         self._clock = clock
+        self._stopped = stopped
+        """Whether calls to Apple are stopped at a moment, because too many failed."""
 
     async def explain(self, user: User, kind: Kind, id_: Id) -> dict[str, Any]:
         """JSON-ready; times in seconds."""
@@ -30,14 +33,24 @@ class Explainer:
         quarantined = quarantine.active(user.key, now)
         plan.resolve(stale_allowed=not quarantined)
         served = plan.served.get(id_)
-        source = "upstream" if served is None else "shared" if plan.tally.shared else "local"
+        stopped = served is None and self._stopped(now)
+        stale = plan.served[id_] if served is None and not quarantined and plan.stand_in(id_) else None
+        asks = served is None and not (stopped and stale)
         return {
             "type": kind.value,
             "id": id_,
             "user": user.label,
-            "source": source,
-            "why": _why(plan, served, held=id_ in consulted.held, quarantined=quarantined),
+            "source": "upstream" if asks else "shared" if plan.tally.shared else "local",
+            "why": _why_served(plan, held=id_ in consulted.held)
+            if served is not None
+            else _why_asked(
+                stale=stale is not None,
+                quarantined=quarantined,
+                stopped=stopped,
+                unsettled=id_ in consulted.ticket.unsettled,
+            ),
             "entry": None if served is None else self._shown(served, now, believed_since),
+            "stale": None if stale is None else self._shown(stale, now, believed_since),
             "local": None if local is None else self._shown(local, now, believed_since),
             "hold": {"rating": value_of(consulted.held[id_])} if id_ in consulted.held else None,
             "in_flight": flights.flying(shelf, id_),
@@ -61,14 +74,26 @@ def value_of(resource: Resource) -> int | None:
     return -1 if b'"value":-1' in resource.replace(b" ", b"") else 1
 
 
-def _why(plan: Plan, served: Entry | None, *, held: bool, quarantined: bool) -> str:
+def _why_served(plan: Plan, *, held: bool) -> str:
     if held:
         return "It was written through a gateway a moment ago: the written value outranks what Apple reports."
-    if served is None and quarantined:
-        return "Apple refused this user token a moment ago, and nothing fresh is cached: the answer is 403."
-    if served is None:
-        return "Nothing usable is cached: Apple is asked, together with whoever asks for it at the moment."
     tier = "Redis" if plan.tally.shared else "this process"
     if plan.refresh:
         return f"It is in {tier}, stale: it is served at once and refreshed behind the answer."
     return f"It is in {tier}, and fresh."
+
+
+def _why_asked(*, stale: bool, quarantined: bool, stopped: bool, unsettled: bool) -> str:
+    if quarantined:
+        return "Apple refused this user token a moment ago, and nothing fresh is cached: the answer is 403."
+    if stopped and stale:
+        return "Calls to Apple are stopped, because too many failed: what is stale is served."
+    if stopped:
+        return (
+            "Calls to Apple are stopped, because too many failed, and nothing is cached: the answer is 503."
+        )
+    if unsettled:
+        return "A write is under way, or Apple did not confirm it: Apple is asked, and nothing is kept."
+    if stale:
+        return "What is cached must not be served unasked: Apple is asked, and where it fails that is served."
+    return "Nothing usable is cached: Apple is asked, together with whoever asks for it at the moment."

@@ -90,6 +90,7 @@ async def explain(user: User, kind: Kind, id_: Id) -> dict[str, Any]:
         "why": "It is in this process, and fresh.",
         "entry": entry,
         "local": entry,
+        "stale": None,
         "hold": {"rating": -1},
         "in_flight": False,
         "quarantined": False,

@@ -1,13 +1,17 @@
 """What the gateway says of an id, in words."""
 
 from gateway.ops.explained import answer_page
-from gateway.sandbox import Sandbox
+from gateway.sandbox import Reply as Failing
+from gateway.sandbox import Sandbox, Where
 from tests.e2e.harness import gateway_on
 from tests.ops.html import Document
 
+ROOT = "/-/explain?type=albums&id="
+PATH = f"{ROOT}1138988512"
+
 
 async def explained(caller):
-    answer = await caller.ask("GET", "/-/explain?type=albums&id=1138988512")
+    answer = await caller.ask("GET", PATH)
     return Document(answer_page(answer.json, asks_ops_token=False)).text
 
 
@@ -40,3 +44,31 @@ async def test_what_is_stale_says_how_long():
         text = await explained(caller)
         assert "Statestale: served at once and refreshed behind the answer" in text
         assert "Freshuntil 1 min 40 s ago" in text
+
+
+async def test_what_is_too_old_says_that_it_is_served_where_apple_fails():
+    async with Sandbox() as sandbox, gateway_on(sandbox) as caller:
+        await caller.one("albums", 1138988512)
+        caller.clock.shift += 1000
+        answer = (await caller.ask("GET", PATH)).json
+        assert (answer["source"], answer["entry"], answer["stale"]["rating"]) == ("upstream", None, 1)
+        assert "where it fails that is served" in answer["why"]
+
+
+async def test_while_calls_to_apple_are_stopped_nothing_is_said_to_be_asked_of_it():
+    async with Sandbox() as sandbox, gateway_on(sandbox, upstream__breaker_min_calls=1) as caller:
+        await caller.one("albums", 1138988512)
+        caller.clock.shift += 1000
+        sandbox.faults.add(Failing(500))
+        await caller.one("albums", 5)
+        stale, missing = [(await caller.ask("GET", f"{ROOT}{id_}")).json for id_ in (1138988512, 5)]
+        assert (stale["source"], missing["source"]) == ("local", "upstream")
+        assert "what is stale is served" in stale["why"]
+        assert "the answer is 503" in missing["why"]
+
+
+async def test_a_write_that_apple_did_not_confirm_is_told():
+    async with Sandbox() as sandbox, gateway_on(sandbox) as caller:
+        sandbox.faults.add(Failing(500), where=Where(method="PUT"))
+        await caller.rate("albums", 1138988512, -1)
+        assert "A write is under way, or Apple did not confirm it" in await explained(caller)

@@ -26,6 +26,7 @@ EXPLAINED = {
         "state": "if_error",
         "believed": False,
     },
+    "stale": None,
     "hold": None,
     "in_flight": True,
     "quarantined": True,

@@ -67,6 +67,7 @@ def _explain(ops: Listener) -> dict[str, Any]:
         "entry": {
             "rating": 1, "age_seconds": 29.0, "fresh_for_seconds": 271.0, "state": "fresh", "believed": True,
         },
+        "stale": None,
         "local": None,
         "hold": None,
         "in_flight": False,

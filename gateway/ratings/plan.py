@@ -66,14 +66,15 @@ class Plan:
             elif entry.fresh_until <= now or entry.known_at < believed_since:
                 left.append(id_)
                 self._consider(id_, entry, findings, shared=shared, believed_since=believed_since)
+            elif choosy and not self._admissible(entry):
+                # No hit, though it is fresh: the next tier is asked, or Apple.
+                findings.miss += 1
+                self.overruled = True
+                left.append(id_)
+                self._remember(id_, Candidate(entry, Usability.FRESH, shared, believed=True))
             else:
                 _count_fresh(findings, entry)
-                if choosy and not self._admissible(entry):
-                    self.overruled = True
-                    left.append(id_)
-                    self._remember(id_, Candidate(entry, Usability.FRESH, shared, believed=True))
-                else:
-                    served[id_] = entry
+                served[id_] = entry
         self._tally(len(self.left) - len(left), shared=shared)
         self.left = left
         return findings

@@ -136,6 +136,12 @@ def test_an_entry_that_only_a_directive_rejects_is_told_from_a_miss():
     assert not offered(Directives(max_age=5), GONE).overruled
 
 
+@pytest.mark.parametrize("directives", [Directives(no_cache=True), Directives(max_age=5)])
+def test_a_fresh_entry_that_a_directive_rejects_is_counted_as_no_hit(directives):
+    findings = plan(directives).offer({ONE: entry(FRESH)}, shared=False, believed_since=ALWAYS)
+    assert (findings.hit, findings.negative, findings.miss) == (0, 0, 1)
+
+
 def test_a_held_value_answers_whatever_the_directives_say():
     made = plan(Directives(no_cache=True))
     findings = made.hold({ONE: entry(FRESH)}, shared=False)

@@ -54,7 +54,7 @@ class Breaker:
         self._period = Admission(1)
         self.state = State.CLOSED
         self.since = 0.0
-        """When the breaker came into its present state (monotonic seconds; 0 at the start)."""
+        """Since when it has been closed, or not (monotonic seconds; 0 at the start): probes do not count."""
 
     def refuses(self, now: float) -> bool:
         """Whether `admit` would refuse now; changes nothing."""
@@ -95,8 +95,9 @@ class Breaker:
             self._probing = False
 
     def _enter(self, state: State, now: float) -> None:
+        if State.CLOSED in (self.state, state):
+            self.since = now
         self.state = state
-        self.since = now
         self._period = Admission(self._period + 1)
         self._probing = False
         self._ended.clear()

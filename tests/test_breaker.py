@@ -67,6 +67,17 @@ def test_open_it_refuses_and_says_for_how_long():
     assert breaker.since == 100.0
 
 
+def test_it_says_since_when_it_is_not_closed_however_many_probes_failed():
+    breaker = opened(now=100.0)
+    end(breaker, False, now=105.0)
+    end(breaker, False, now=110.0)
+    assert (state(breaker), breaker.since) == (State.OPEN, 100.0)
+    probe = admitted(breaker, 115.0)
+    assert (state(breaker), breaker.since) == (State.HALF_OPEN, 100.0)
+    breaker.record(probe, ok=True, now=116.0)
+    assert (state(breaker), breaker.since) == (State.CLOSED, 116.0)
+
+
 def test_looking_whether_it_refuses_takes_no_probe():
     breaker = opened()
     assert not breaker.refuses(5.0)

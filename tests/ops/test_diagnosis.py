@@ -59,10 +59,10 @@ CASES = [
     (
         breaker("apple", "open"),
         "failing",
-        "Apple has not been called for 12 s, because too many calls failed",
+        "Calls to Apple have been stopped for 12 s, but for probes, because too many failed",
     ),
-    (breaker("apple", "open", None), "failing", "Apple has not been called, because too many calls failed"),
-    (breaker("apple", "half-open"), "failing", "A probe is out to Apple, after too many calls failed"),
+    (breaker("apple", "open", None), "failing", "Calls to Apple have been stopped, but for probes, because"),
+    (breaker("apple", "half-open"), "failing", "Calls to Apple have been stopped for 12 s, but for probes"),
     (
         changed("upstream", calls=100, by_status={"200": 90, "503": 7, "timeout": 3}, failed_share=0.1),
         "degraded",
@@ -166,7 +166,7 @@ def test_nothing_is_said_of(snapshot):
 def test_the_worst_stands_first_and_causes_before_effects():
     findings = diagnose(samples.without_apple())
     assert [finding.severity for finding in findings] == [Severity.FAILING, Severity.FAILING]
-    assert findings[0].what.startswith("Apple has not been called")
+    assert findings[0].what.startswith("Calls to Apple have been stopped")
     sick = replace(samples.without_apple(), redis=samples.without_redis().redis)
     assert [finding.severity for finding in diagnose(sick)] == ["failing", "failing", "degraded", "degraded"]
 

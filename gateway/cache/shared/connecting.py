@@ -39,7 +39,7 @@ class Link:
 
     @property
     def state_since(self) -> float:
-        """When `state` became what it is (monotonic seconds)."""
+        """When Redis began, or ceased, to answer (monotonic seconds)."""
         return self._since.at
 
     def hears_news(self, now: float) -> bool:
@@ -65,7 +65,7 @@ class Link:
 
 
 class _Since:
-    """Since when a state has been what it is."""
+    """Since when a state has been closed, or not."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -73,9 +73,9 @@ class _Since:
         self.at = clock.monotonic()
 
     def tell(self, state: State) -> None:
-        if state is not self._state:
-            self._state = state
+        if State.CLOSED in (self._state, state) and state is not self._state:
             self.at = self._clock.monotonic()
+        self._state = state
 
 
 @asynccontextmanager

@@ -72,18 +72,10 @@ def _apple_stopped(snapshot: Snapshot) -> Finding | None:
     breaker = _breaker(snapshot, "apple")
     if breaker is None or breaker.state == "closed":
         return None
-    if breaker.state == "open":
-        what = (
-            f"Apple has not been called{_for(breaker.for_seconds)}, because too many calls failed: "
-            "what is cached is served stale, everything else is answered 503."
-        )
-    else:
-        what = (
-            "A probe is out to Apple, after too many calls failed: until it succeeds, no other call is made."
-        )
     return Finding(
         Severity.FAILING,
-        what,
+        f"Calls to Apple have been stopped{_for(breaker.for_seconds)}, but for probes, because too many "
+        "failed: what is cached is served stale, everything else is answered 503.",
         "All gateways: Apple itself, or the way to it. This one alone: its network. It closes by itself.",
         "RatingsGatewayBreakerOpen",
     )

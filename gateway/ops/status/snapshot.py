@@ -82,7 +82,7 @@ class BreakerView(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     """closed, half-open or open."""
     for_seconds: float | None
-    """How long it has been so, where that is known."""
+    """How long it has been closed, or not, where that is known: probes in between do not count."""
 
 
 class RedisView(msgspec.Struct, frozen=True, kw_only=True):

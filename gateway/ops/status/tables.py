@@ -127,8 +127,8 @@ def statuses(by_status: Mapping[str, int]) -> str:
 def _breaker(breaker: BreakerView) -> str:
     says = {
         "closed": "closed: calls go out",
-        "open": "open: nothing goes out",
-        "half-open": "half-open: a probe is out",
+        "open": "open: only probes go out",
+        "half-open": "half-open: only a probe goes out",
     }
     return _state(breaker.for_seconds, says[breaker.state])
 

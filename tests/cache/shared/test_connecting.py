@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from gateway.breaker import State
+from gateway.cache.shared.connecting import _Since
 from gateway.cache.shared.opening import Tls
 from tests.cache.shared.certificates import Authority, Files
 from tests.cache.shared.harness import ALBUMS, LIKED, ONE, TWO, Side, side_of, until
@@ -18,6 +19,30 @@ MINIMAL_ACL = (
     "user gateway on >secret ~ratings:* &ratings:* -@all "
     "+time +hmget +evalsha +eval +hget +hset +hdel +hgetall +hlen +exists +del +pexpire +publish +subscribe"
 )
+
+
+class Clock:
+    """Where the test puts it."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return self.now
+
+
+def test_redis_is_away_since_it_ceased_to_answer_and_not_since_the_latest_try() -> None:
+    clock = Clock()
+    since = _Since(clock)
+    seen = []
+    for state in (State.CLOSED, State.OPEN, State.HALF_OPEN, State.OPEN, State.CLOSED, State.CLOSED):
+        clock.now += 1
+        since.tell(state)
+        seen.append(since.at)
+    assert seen == [1, 2, 2, 2, 5, 5]
 
 
 async def works(side: Side) -> bool:

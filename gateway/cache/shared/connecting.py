@@ -42,9 +42,15 @@ class Link:
         """When Redis began, or ceased, to answer (monotonic seconds)."""
         return self._since.at
 
-    def hears_news(self, now: float) -> bool:
-        """Whether news from the other gateways is coming in at `now` (monotonic seconds)."""
-        return self._listener.up(now)
+    @property
+    def hears_news(self) -> bool:
+        """Whether news from the other gateways is coming in."""
+        return self._listener.hearing
+
+    @property
+    def hearing_since(self) -> float:
+        """When news began, or ceased, to come in (monotonic seconds)."""
+        return self._listener.hearing_since
 
     def believed_since(self, now: float) -> float:
         """Local entries from before that moment (monotonic seconds) are not believed without asking Redis."""

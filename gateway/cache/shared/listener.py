@@ -48,7 +48,11 @@ class Listener:
         self._beat_seconds = max(MIN_BEAT_SECONDS, min(trust_seconds / 4, MAX_BEAT_SECONDS))
         self._silence_seconds = max(trust_seconds, 4 * self._beat_seconds)
         self._clock = clock
-        self._up = metrics.subscription_up
+        self._up_shown = metrics.subscription_up
+        self.hearing = False
+        """Whether news was coming in when that was last looked at, which the beat does."""
+        self.hearing_since = clock.monotonic()
+        """Since when it has been so (monotonic seconds)."""
         self._continuity = Continuity(trust_seconds)
         self._due = asyncio.Event()
         self._heard: dict[str, float] = {}
@@ -58,21 +62,23 @@ class Listener:
         """See `Continuity`."""
         return self._continuity.believed_since(now)
 
-    def up(self, now: float) -> bool:
-        """Whether news is coming in at `now`."""
-        return self._continuity.up(now)
-
     async def beat(self) -> None:
         """Publish a beat again and again, and show whether it comes back."""
         while True:
             nodes = self._topology.everywhere()
             self._heard = {node.name: self._heard.get(node.name, -math.inf) for node in nodes}
             await asyncio.gather(*map(self._beat_by, nodes))
-            self._up.set(self._continuity.up(self._clock.monotonic()))
+            self._show(self._clock.monotonic())
             self._due.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._beat_seconds):
                     await self._due.wait()
+
+    def _show(self, now: float) -> None:
+        up = self._continuity.up(now)
+        self._up_shown.set(up)
+        if up is not self.hearing:
+            self.hearing, self.hearing_since = up, now
 
     async def _beat_by(self, node: Dispatcher) -> None:
         beat = pack("PUBLISH", self._beat_channel, f"{self._clock.monotonic()!r} {node.name}")
@@ -116,7 +122,7 @@ class Listener:
             sent_at, _, node = content.decode().partition(" ")
             self._heard[node] = float(sent_at)
             self._continuity.heard(min(self._heard.values()), now)
-            self._up.set(self._continuity.up(now))
+            self._show(now)
         else:
             self._hear_news(content, now, hears)
 

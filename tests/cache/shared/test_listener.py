@@ -62,11 +62,16 @@ async def test_a_subscription_in_a_black_hole_is_noticed_and_opened_anew(server:
     ):
         before = proxy.accepted
         hole = proxy.add(Timeout())
+        dug = time.monotonic()
         await until(lambda: side.subscription_up == 0)
         now = time.monotonic()
         assert side.link.believed_since(now) == now - TRUST
+        assert not side.link.hears_news
+        assert dug <= side.link.hearing_since <= now
         proxy.remove(hole)
         await until(lambda: side.subscription_up == 1)
+        assert side.link.hears_news
+        assert now <= side.link.hearing_since
         assert proxy.accepted > before
         assert side.link.believed_since(time.monotonic()) >= now - TRUST
 

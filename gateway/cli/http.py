@@ -73,14 +73,19 @@ def secret(file: Path | None, variable: str) -> str | None:
     if file is None and os.environ.get(f"{variable}_FILE"):
         file = Path(os.environ[f"{variable}_FILE"])
     if file is None:
-        return os.environ.get(variable, "").strip() or None
+        token = os.environ.get(variable, "").strip()
+        return _token(token, variable) if token else None
     try:
-        token = file.read_text(encoding="utf-8").strip()
+        return _token(file.read_text(encoding="utf-8").strip(), file)
     except (OSError, UnicodeDecodeError) as error:
         raise WrongUsage(f"{file} cannot be read: {_reason(error)}") from None
-    if not token or not token.isascii() or not token.isprintable():
-        raise WrongUsage(f"{file} holds no token: one line of ASCII is expected")
-    return token
+
+
+def _token(text: str, origin: object) -> str:
+    """`text`, which a header can carry: what is wrong with a header is told with all that is in it."""
+    if not text or not text.isascii() or not text.isprintable():
+        raise WrongUsage(f"{origin} holds no token: one line of ASCII is expected")
+    return text
 
 
 def api_url(given: str | None) -> str:

@@ -49,6 +49,19 @@ def test_the_ops_token_comes_from_a_file_or_the_gateways_own_variables(run, gate
     ]
 
 
+@pytest.mark.parametrize("variable", ["MUSIC_USER_TOKEN", "GATEWAY_OPS__TOKEN"])
+@pytest.mark.parametrize("token", ["hunter2\nX-More: hunter3", "hunter2 \u20ac"])
+def test_a_token_that_no_header_can_carry_is_wrong_usage_and_not_printed(
+    run, gateway, monkeypatch, variable, token
+):
+    monkeypatch.setenv(variable, token)
+    assert run("purge", "--ops-url", gateway.url) == (
+        2,
+        "",
+        f"ratings-gateway purge: {variable} holds no token: one line of ASCII is expected\n",
+    )
+
+
 @pytest.mark.parametrize(
     ("argv", "said"),
     [

@@ -5,6 +5,7 @@ import sys
 import time
 from argparse import Namespace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import jwt
 
@@ -15,7 +16,7 @@ from gateway.upstream.developer_token import SigningKey, mint
 
 
 def run(arguments: Namespace) -> int:
-    given = "" if not arguments.decode or sys.stdin.isatty() else sys.stdin.read().strip()
+    given = _given() if arguments.decode else ""
     if given:
         say(described(given, time.time()))
         return 0
@@ -27,6 +28,16 @@ def run(arguments: Namespace) -> int:
         return 0
 
     return with_settings(arguments, print_new)
+
+
+def _given() -> str:
+    """The token on stdin, if one is there."""
+    if sys.stdin is None or sys.stdin.isatty():
+        return ""
+    try:
+        return sys.stdin.read().strip()
+    except UnicodeDecodeError as error:
+        raise _no_token(error) from None
 
 
 def signing_key(settings: Settings) -> SigningKey:
@@ -46,19 +57,25 @@ def described(token: str, now: float) -> str:
     try:
         header = jwt.get_unverified_header(token)
         claims = jwt.decode(token, options={"verify_signature": False})
-    except jwt.InvalidTokenError as error:
-        raise Failure(
-            f"this is no JSON Web Token ({error}). Give it alone on stdin, without `Bearer`."
-        ) from None
+    except (jwt.InvalidTokenError, UnicodeEncodeError) as error:
+        raise _no_token(error) from None
     shown = {"header": header, "claims": claims}
     return f"{json.dumps(shown, indent=2)}\n{_expiry(claims.get('exp'), now)}"
 
 
-def _expiry(expires_at: object, now: float) -> str:
-    if not isinstance(expires_at, int | float):
+def _no_token(error: Exception) -> Failure:
+    reason = "it is no text" if isinstance(error, UnicodeError) else error
+    return Failure(f"this is no JSON Web Token ({reason}). Give it alone on stdin, without `Bearer`.")
+
+
+def _expiry(expires_at: Any, now: float) -> str:
+    if expires_at is None:
         return "never expires: there is no exp claim, which Apple refuses"
-    at = datetime.fromtimestamp(expires_at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    left = expires_at - now
+    try:
+        at = datetime.fromtimestamp(expires_at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        left = expires_at - now
+    except (TypeError, ValueError, OverflowError, OSError):
+        return "the exp claim is no time: seconds since 1970 are expected, not milliseconds and not text"
     return f"expires in {_span(left)}, at {at}" if left > 0 else f"expired {_span(-left)} ago, at {at}"
 
 

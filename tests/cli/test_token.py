@@ -60,6 +60,32 @@ def test_what_is_no_token_is_refused_without_being_repeated(run, stdin):
     assert "hunter2" not in ran.err
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
+def test_bytes_that_are_no_text_are_no_token(run, monkeypatch, encoding, errors):
+    stream = io.TextIOWrapper(io.BytesIO(b"\xff\xfe"), encoding=encoding, errors=errors)
+    monkeypatch.setattr(sys, "stdin", stream)
+    ran = run("token", "--decode")
+    assert (ran.status, ran.out) == (1, "")
+    assert ran.err.startswith("ratings-gateway token: this is no JSON Web Token (it is no text).")
+
+
+@pytest.mark.usefixtures("credentials")
+def test_without_a_stdin_a_new_one_is_shown(run, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    assert "expires in" in run("token", "--decode").out
+
+
+@pytest.mark.parametrize(
+    "expires_at", [1_043_200_000_000_000, 10**30, -(10**17), float("inf"), float("nan"), "1043200"]
+)
+def test_an_end_that_is_no_time_is_told_so(run, stdin, expires_at):
+    stdin(unsigned({"iss": "x"} | {"exp": expires_at}))
+    ran = run("token", "--decode")
+    assert (ran.status, ran.err) == (0, "")
+    assert "the exp claim is no time" in ran.out
+
+
 @pytest.mark.parametrize(
     ("now", "words"),
     [

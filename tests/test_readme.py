@@ -1,6 +1,7 @@
 """What the README shows is what happens: its commands are run against the demo, its links exist."""
 
 import asyncio
+import os
 import re
 import shlex
 import sys
@@ -19,8 +20,10 @@ CONSOLES = re.findall(r"```console\n\$ (curl .*?)\n(.*?)```", README, re.DOTALL)
 
 @pytest.fixture
 async def demo() -> AsyncIterator[str]:
+    # As most people's: what it prints must come through a pipe all the same.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "gateway", "demo", stdout=asyncio.subprocess.PIPE, cwd=ROOT
+        sys.executable, "-m", "gateway", "demo", stdout=asyncio.subprocess.PIPE, cwd=ROOT, env=environment
     )
     assert process.stdout is not None
     try:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import signal
 import socket
+import sys
 from argparse import Namespace
 
 import uvloop
@@ -17,6 +18,8 @@ from gateway.web.exchange import Exchange
 from gateway.web.rendering import Reply
 
 API_PORT, OPS_PORT = 8080, 8081
+LOG_LEVEL = "warning"
+"""Requests are shown in a line of the demo's own."""
 
 _TRY = """\
 A stand-in for Apple Music runs at {apple}, the gateway in front of it at {api}.
@@ -43,7 +46,7 @@ Ctrl-C ends it. Requests as they come in:
 
 def run(arguments: Namespace) -> int:
     del arguments
-    logs.configure(level="warning", format_="auto")
+    logs.configure(level=LOG_LEVEL, format_="auto")
     uvloop.run(_demo())
     return 0
 
@@ -52,8 +55,16 @@ async def _demo() -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with Sandbox() as sandbox, serving(_settings(sandbox), observe=_show) as served:
+
+    def show(exchange: Exchange, reply: Reply) -> None:
+        try:
+            report(f"  {exchange.method} {exchange.route}  {reply.status}  {reply.cache_status}")
+        except BrokenPipeError:
+            stop.set()  # nobody watches any more
+
+    async with Sandbox() as sandbox, serving(_settings(sandbox), observe=show) as served:
         say(_TRY.format(apple=sandbox.url, api=served.api_url, ops=served.ops_url, user=ADA))
+        sys.stdout.flush()  # a pipe would keep it until the end
         await stop.wait()
     report("stopped")
 
@@ -69,6 +80,7 @@ def _settings(sandbox: Sandbox) -> Settings:
             "GATEWAY_APPLE__PRIVATE_KEY": credentials.private_key_pem,
             "GATEWAY_SERVER__PORT": str(_free(API_PORT)),
             "GATEWAY_OPS__PORT": str(_free(OPS_PORT)),
+            "GATEWAY_LOG__LEVEL": LOG_LEVEL,
         },
     )
 
@@ -82,7 +94,3 @@ def _free(port: int) -> int:
         except OSError:
             return 0
     return port
-
-
-def _show(exchange: Exchange, reply: Reply) -> None:
-    report(f"  {exchange.method} {exchange.route}  {reply.status}  {reply.cache_status}")

@@ -95,11 +95,14 @@ def test_a_reader_that_went_away_is_no_traceback(command_that, monkeypatch, tmp_
         raise BrokenPipeError
 
     command_that(write_into_closed_pipe)
-    with (tmp_path / "stdout").open("w") as stdout:
+    with (tmp_path / "stdout").open("w") as stdout, (tmp_path / "stderr").open("w") as stderr:
         monkeypatch.setattr(sys, "stdout", stdout)
+        monkeypatch.setattr(sys, "stderr", stderr)
         assert cli.main(["openapi"]) == 1
         os.write(stdout.fileno(), b"lost")
+        os.write(stderr.fileno(), b"lost")
     assert (tmp_path / "stdout").read_text() == ""
+    assert (tmp_path / "stderr").read_text() == ""
 
 
 def test_the_console_script_is_this_main():

@@ -1,0 +1,67 @@
+"""The demo: what it prints is there at once, requests are shown as they come in, and nobody need watch."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ADA = {"Music-User-Token": "sandbox-user-ada"}
+
+
+@pytest.fixture
+def demo() -> Iterator[subprocess.Popen[str]]:
+    """The demo with both streams in one pipe, which Python would buffer."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "gateway", "demo"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=ROOT,
+        env=environment,
+    ) as process:
+        yield process
+        process.kill()
+
+
+def introduced(demo: subprocess.Popen[str]) -> str:
+    """Read what it says first; the URL of one rating."""
+    assert demo.stdout
+    url = ""
+    for line in demo.stdout:
+        if found := re.search(r"'(http://\S+/v1/me/ratings/albums/1138988512)'", line):
+            url = found[1]
+        if "as they come in" in line:
+            break
+    assert demo.stdout.readline() == "\n"
+    return url
+
+
+def ask(url: str) -> str:
+    with urllib.request.urlopen(urllib.request.Request(url, headers=ADA), timeout=10) as answer:
+        return str(answer.headers["Cache-Status"])
+
+
+def test_each_request_is_shown_as_it_comes_in(demo):
+    url = introduced(demo)
+    said = [ask(url), ask(url)]
+    assert "hit" in said[1]
+    shown = [demo.stdout.readline().strip() for _ in said]
+    assert shown == [f"GET /v1/me/ratings/{{type}}/{{id}}  200  {status}" for status in said]
+    demo.send_signal(signal.SIGINT)
+    assert demo.stdout.read() == "stopped\n"
+    assert demo.wait(10) == 0
+
+
+def test_it_answers_and_ends_when_nobody_watches_any_more(demo):
+    url = introduced(demo)
+    demo.stdout.close()
+    assert "miss" in ask(url)
+    assert demo.wait(10) == 1

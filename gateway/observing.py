@@ -109,6 +109,7 @@ def _sources(observed: Observed) -> Sources:
         clock=observed.clock,
         started_at=observed.started_at,
         addresses=observed.addresses,
+        asks_caller_token=bool(settings.server.caller_tokens),
         checks=observed.checks,
         breakers=observed.breakers,
         redis=observed.redis,

@@ -60,6 +60,7 @@ def sources(clock: HandMovedClock) -> Sources:
         clock=clock,
         started_at=400.0,
         addresses=lambda: ("http://127.0.0.1:1", "http://127.0.0.1:2"),
+        asks_caller_token=False,
         checks=lambda: [Check("accepting", ok=True, detail="yes", required=True)],
         breakers=lambda: [breaker_view("apple", State.CLOSED, 995.0, clock.now)],
         redis=lambda: REDIS,

@@ -84,6 +84,7 @@ def healthy() -> Snapshot:
             started_at=NOW - 98_000,
             uptime_seconds=98_000,
             api_url="http://127.0.0.1:8080",
+            asks_caller_token=False,
             ops_url="http://127.0.0.1:8081",
             checks=(Check("accepting", ok=True, detail="yes", required=True),),
             last_reload_successful=True,

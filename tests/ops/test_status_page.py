@@ -112,9 +112,18 @@ def test_a_failed_write_offers_a_read():
 
 
 def test_the_command_knows_unix_sockets():
-    assert curl("unix:///run/api.sock", "/v1/me/ratings/albums?ids=1") == (
+    assert curl("unix:///run/api.sock", "/v1/me/ratings/albums?ids=1", asks_caller_token=False) == (
         'curl -i --unix-socket /run/api.sock -H "Music-User-Token: $MUSIC_USER_TOKEN" '
         "'http://localhost/v1/me/ratings/albums?ids=1'"
+    )
+
+
+def test_the_command_presents_a_caller_token_where_one_is_asked_for():
+    good = samples.without_apple()
+    text = shown(replace(good, process=replace(good.process, asks_caller_token=True)))
+    assert (
+        'curl -i -H "X-Gateway-Token: $GATEWAY_CALLER_TOKEN" -H "Music-User-Token: $MUSIC_USER_TOKEN" '
+        in text
     )
 
 

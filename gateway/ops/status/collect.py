@@ -58,6 +58,7 @@ class Sources:
     """Of the process, by the clock's monotonic seconds."""
     addresses: Callable[[], tuple[str, str]]
     """URLs of the API and of the ops listener; known once they listen."""
+    asks_caller_token: bool
     checks: Checks
     breakers: Callable[[], Sequence[BreakerView]]
     redis: Callable[[], RedisView | None]
@@ -107,6 +108,7 @@ def _process(sources: Sources, now: float) -> Process:
         started_at=at - (now - sources.started_at),
         uptime_seconds=now - sources.started_at,
         api_url=api_url,
+        asks_caller_token=sources.asks_caller_token,
         ops_url=ops_url,
         checks=tuple(sources.checks()),
         last_reload_successful=_gauge(sources.metrics.config_last_reload_successful) == 1,

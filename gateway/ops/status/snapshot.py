@@ -18,6 +18,8 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     started_at: float
     uptime_seconds: float
     api_url: str
+    asks_caller_token: bool
+    """Whether callers must present one of `server.caller_tokens`."""
     ops_url: str
     checks: tuple[Check, ...]
     """What `/readyz` looks at."""

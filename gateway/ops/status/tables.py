@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from gateway.ops.curl import Listener
 from gateway.ops.markup import Child, Html, el, join, table
 from gateway.ops.page import facts, labelled, secret
-from gateway.ops.status.snapshot import BreakerView, Snapshot, Tier
+from gateway.ops.status.snapshot import BreakerView, Process, Snapshot, Tier
 from gateway.ops.words import about, duration, latency, percent, rate, size
 from gateway.telemetry.recent import RecentError
 
@@ -87,7 +87,7 @@ def recent_errors(snapshot: Snapshot) -> Html:
     head = ("Time (UTC)", "Status", "Code", "Request", "Detail", "Request id", "Ask again")
     return table(
         head,
-        [_error(error, snapshot.process.api_url) for error in snapshot.recent_errors],
+        [_error(error, snapshot.process) for error in snapshot.recent_errors],
         caption="Recent errors, newest first",
         class_="errors",
     )
@@ -151,7 +151,7 @@ def _fill(part: int, whole: int, shown: str, name: str) -> Html:
     )
 
 
-def _error(error: RecentError, api_url: str) -> tuple[Child, ...]:
+def _error(error: RecentError, process: Process) -> tuple[Child, ...]:
     return (
         time.strftime("%H:%M:%S", time.gmtime(error.at)),
         error.status,
@@ -159,19 +159,21 @@ def _error(error: RecentError, api_url: str) -> tuple[Child, ...]:
         join(error.method, " ", el("code", error.route)),
         error.detail,
         el("code", error.request_id),
-        "-" if error.again is None else _again(error, error.again, api_url),
+        "-" if error.again is None else _again(error, error.again, process),
     )
 
 
-def _again(error: RecentError, target: str, api_url: str) -> Html:
+def _again(error: RecentError, target: str, process: Process) -> Html:
     verb = "what is rated now" if error.method in WRITES else "the same ids"
-    return el("details", el("summary", verb), el("pre", el("code", curl(api_url, target)), tabindex=0))
+    command = curl(process.api_url, target, asks_caller_token=process.asks_caller_token)
+    return el("details", el("summary", verb), el("pre", el("code", command), tabindex=0))
 
 
-def curl(api_url: str, target: str) -> str:
-    """A command to paste into a shell; it takes the user token from the environment."""
+def curl(api_url: str, target: str, *, asks_caller_token: bool) -> str:
+    """A command to paste into a shell; it takes the tokens from the environment, named as for `warm`."""
     api = Listener.at(api_url)
-    return f'curl -i {api.via}-H "Music-User-Token: $MUSIC_USER_TOKEN" {api.quoted(target)}'
+    caller = '-H "X-Gateway-Token: $GATEWAY_CALLER_TOKEN" ' if asks_caller_token else ""
+    return f'curl -i {api.via}{caller}-H "Music-User-Token: $MUSIC_USER_TOKEN" {api.quoted(target)}'
 
 
 def _left_out(snapshot: Snapshot, what: str) -> Html:

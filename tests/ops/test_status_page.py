@@ -1,6 +1,7 @@
 """The status page and its JSON, from snapshots."""
 
 import json
+import re
 
 import pytest
 from msgspec.structs import replace
@@ -82,7 +83,9 @@ def test_charts_are_told_in_words_too():
 
 
 def test_a_chart_without_data_says_so():
-    assert shown(samples.just_started()).count("Nothing to show yet") == 4
+    text = shown(samples.just_started())
+    assert text.count("Nothing to show yet") == 4
+    assert not re.search(r"(requests|calls|failed) 0/s", text)
 
 
 def test_a_line_without_data_is_told_from_one_that_has_some():

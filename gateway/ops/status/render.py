@@ -20,7 +20,7 @@ from gateway.ops.status.tables import (
     statuses,
     token,
 )
-from gateway.ops.words import about, duration, latency, percent, rate
+from gateway.ops.words import NOTHING, about, duration, latency, percent, rate
 
 SIGNS = {Severity.FAILING: "✖", Severity.DEGRADED: "▲", Severity.NOTE: "●"}
 REFRESH_SECONDS = 15
@@ -189,7 +189,7 @@ def _charts(snapshot: Snapshot) -> Html:
 
 
 def _rate(per_second: float | None) -> str:
-    return rate(per_second or 0.0)
+    return NOTHING if per_second is None else rate(per_second)
 
 
 def _explain(snapshot: Snapshot) -> Html:

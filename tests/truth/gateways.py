@@ -157,6 +157,7 @@ class Gateway:
             size=self.client.batch_size,
             window_seconds=0.002,
             fetch_seconds=FETCH_SECONDS,
+            call_seconds=3.0,
             tasks=self.tasks,
             clock=clock,
             metrics=METRICS,

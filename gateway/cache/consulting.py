@@ -34,6 +34,8 @@ class Consulted(msgspec.Struct, frozen=True):
     held: Mapping[Id, Resource]
     """Written values within their hold, to be laid over whatever is found or fetched."""
     admitted: bool
+    held_until: Mapping[Id, float] = {}
+    """When each of those holds ends: monotonic seconds."""
 
 
 class Write(msgspec.Struct, frozen=True):

@@ -27,6 +27,14 @@ def held_entries(held: Mapping[Id, Rated]) -> Mapping[Id, Entry]:
     }
 
 
+def ends_of(held: Mapping[Id, Rated], lookup: SharedLookup | None, now: float) -> dict[Id, float]:
+    """When each hold ends, of those that stand here and of those that Redis knows of."""
+    ends = {id_: rated.held_until or now for id_, rated in held.items()}
+    if lookup is not None and lookup.held:
+        ends |= {id_: now + found.held_seconds for id_, found in lookup.found.items() if found.held}
+    return ends
+
+
 def overlay(written: Resource, reported: Resource) -> Resource:
     """What a reader is shown: the written value, in the resource that Apple reports where there is one."""
     if written is None or reported is None:

@@ -16,7 +16,7 @@ from gateway.cache.entries import Entry, Freshness
 from gateway.cache.ledger import Ledger
 from gateway.cache.local import LocalTier
 from gateway.cache.news import Drop, News, Purge, Twin
-from gateway.cache.overlay import held_entries, undisputed
+from gateway.cache.overlay import ends_of, held_entries, undisputed
 from gateway.cache.rule import UNCHANGED, Outcome, Rated, Unwritten
 from gateway.cache.shared import Shared, SharedLookup
 from gateway.clock import Clock
@@ -90,6 +90,7 @@ class Cache:
             self._ticket(shelf, version, lookup, held, plan.left, now),
             held,
             admitted=self.local.admits(shelf) and (lookup is None or lookup.admitted),
+            held_until=ends_of(standing, lookup, now),
         )
 
     def store(self, shelf: Shelf, ticket: Ticket, resources: Mapping[Id, Resource]) -> None:

@@ -235,6 +235,14 @@ def _takes_user_token(command: ArgumentParser) -> None:
     command.add_argument(
         "--user-token-file", type=Path, metavar="FILE", help="the Music User Token (MUSIC_USER_TOKEN)"
     )
+    # Else it would be taken for short of --user-token-file, and the token shown as a file that is not there.
+    command.add_argument("--user-token", type=_never_as_argument, help=argparse.SUPPRESS)
+
+
+def _never_as_argument(_: str) -> Any:
+    raise argparse.ArgumentTypeError(
+        "arguments are seen by everybody on this host: use MUSIC_USER_TOKEN, or --user-token-file FILE"
+    )
 
 
 def _takes_ops_url(command: ArgumentParser) -> None:

@@ -54,7 +54,7 @@ def answer_page(answer: Mapping[str, Any], *, asks_ops_token: bool) -> str:
             el("p", answer["why"]),
             facts(
                 ("Comes from", SOURCES[answer["source"]]),
-                ("Written value held", "no" if hold is None else RATINGS[hold["rating"]]),
+                ("Written value held", "no" if hold is None else _held(hold)),
                 ("Being fetched", "yes" if answer["in_flight"] else "no"),
                 ("User token quarantined", "yes" if answer["quarantined"] else "no"),
             ),
@@ -66,6 +66,10 @@ def answer_page(answer: Mapping[str, Any], *, asks_ops_token: bool) -> str:
         section("Ask again", form(asks_ops_token=asks_ops_token, kind=kind, id_=id_), id_="again"),
         here="/-/explain",
     )
+
+
+def _held(hold: Mapping[str, Any]) -> str:
+    return f"{RATINGS[hold['rating']]}, for {hold['for_seconds']:.1f} s yet"
 
 
 def fault_page(fault: str, again: Html | None) -> str:

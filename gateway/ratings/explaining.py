@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from gateway.cache.consulting import Consulted
 from gateway.cache.entries import Entry
 from gateway.clock import Clock
 from gateway.model import Id, Kind, Resource, Shelf, User
@@ -52,7 +53,7 @@ class Explainer:
             "entry": None if served is None else self._shown(served, now, believed_since),
             "stale": None if stale is None else self._shown(stale, now, believed_since),
             "local": None if local is None else self._shown(local, now, believed_since),
-            "hold": {"rating": value_of(consulted.held[id_])} if id_ in consulted.held else None,
+            "hold": _hold(consulted, id_, now),
             "in_flight": flights.flying(shelf, id_),
             "quarantined": quarantined,
         }
@@ -65,6 +66,13 @@ class Explainer:
             "state": self._sources.cache.freshness.usability(entry, now, believed_since).name.lower(),
             "believed": entry.known_at >= believed_since,
         }
+
+
+def _hold(consulted: Consulted, id_: Id, now: float) -> dict[str, Any] | None:
+    if id_ not in consulted.held:
+        return None
+    seconds = consulted.held_until.get(id_, now) - now
+    return {"rating": value_of(consulted.held[id_]), "for_seconds": round(seconds, 3)}
 
 
 def value_of(resource: Resource) -> int | None:

@@ -2,9 +2,10 @@ import json
 
 import pytest
 
-from gateway.cache.overlay import held_entries, overlay, undisputed
+from gateway.cache.overlay import ends_of, held_entries, overlay, undisputed
 from gateway.cache.rule import Rated
 from gateway.cache.shared import SharedLookup
+from gateway.cache.shared.values import Found
 from gateway.model import Id, Kind, plain_resource
 
 WRITTEN = plain_resource(Kind.ALBUMS, Id("1"), -1)
@@ -56,3 +57,13 @@ def test_a_written_value_stands_unless_redis_knows_of_a_later_write(lookup, stan
 def test_a_held_value_is_fresh_for_as_long_as_it_is_held():
     entry = held_entries(HELD)[Id("1")]
     assert (entry.resource, entry.known_at, entry.fresh_until) == (WRITTEN, 100.0, 110.0)
+
+
+def test_a_hold_ends_when_whoever_knows_of_it_says():
+    lookup = SharedLookup(
+        version=b"1",
+        held={Id("2"): None},
+        found={Id("2"): Found(None, 3.0, held=True, held_seconds=7.0), Id("3"): Found(None, 3.0)},
+    )
+    assert ends_of(HELD, lookup, 101.0) == {Id("1"): 110.0, Id("2"): 108.0}
+    assert ends_of(HELD, None, 101.0) == {Id("1"): 110.0}

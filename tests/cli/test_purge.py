@@ -112,3 +112,10 @@ def test_a_user_token_file_without_a_token_is_wrong_usage(run, gateway, tmp_path
     ran = run("purge", "--ops-url", gateway.url, "--user-token-file", str(file))
     assert ran.status == 2
     assert said in ran.err
+
+
+def test_a_user_token_among_the_arguments_is_refused_and_not_repeated(run, gateway):
+    ran = run("purge", "--ops-url", gateway.url, "--user-token", "secret-token")
+    assert ran.status == 2
+    assert "MUSIC_USER_TOKEN" in ran.err
+    assert "secret-token" not in ran.err + ran.out

@@ -43,7 +43,7 @@ async def test_what_is_relayed_tells_how_often_apple_was_called(sandbox, capfd):
     [
         ("GET", f"/{ADA}", "40401 No Such Path"),
         ("GET", f"{ROOT}/{ADA}?ids=1", "40008 Unknown Resource Type: type"),
-        ("GET", f"{ROOT}/albums/{ADA}", "40005 Invalid Parameter Value: id"),
+        ("GET", f"{ROOT}/albums/{ADA}", "40005 Invalid Parameter Value: ids"),
         ("GET", f"{ROOT}/albums?ids={ADA}", "40005 Invalid Parameter Value: ids"),
         ("POST", f"{ROOT}?{ADA}=1", "40005 Invalid Parameter Value"),
     ],

@@ -92,7 +92,7 @@ async def explain(user: User, kind: Kind, id_: Id) -> dict[str, Any]:
         "entry": entry,
         "local": entry,
         "stale": None,
-        "hold": {"rating": -1},
+        "hold": {"rating": -1, "for_seconds": 8.2},
         "in_flight": False,
         "quarantined": False,
     }

@@ -118,7 +118,8 @@ class Client:
             return dict.fromkeys(ids, Relayed(500, b""))
         return {id_: rendered(shelf, id_, value) for id_, value in shown.items()}
 
-    async def send(self, outbound: Outbound, deadline: float) -> Relay:
+    async def send(self, outbound: Outbound, deadline: float, demand: Demand) -> Relay:
+        del demand
         apple, now = self._apple, self._apple.loop.time
         *_, kind, id_ = outbound.path.split("/")
         shelf = Shelf(outbound.user, Kind(kind))

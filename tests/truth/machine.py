@@ -326,14 +326,14 @@ class Truths(RuleBasedStateMachine):
     def _answered(self, began: list[Read], task: "asyncio.Task[Answer]") -> None:
         if task.cancelled():
             return
-        error = task.exception()
-        if error is not None:
+        answer = task.result()
+        if answer.failures:
+            error = answer.failures[0].error
             waited = self.loop.time() >= began[0].began + DEADLINE_SECONDS
             excused = waited or self.apple.troubled_at >= began[0].began
             if not (isinstance(error, UpstreamError) and excused):
                 self.complaints.append(f"{began[0]}: {error!r}")
             return
-        answer = task.result()
         found = {}
         for raw in answer.resources:
             resource = msgspec.json.decode(raw)

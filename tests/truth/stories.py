@@ -15,6 +15,11 @@ ALBUM: Thing = (ALBUMS, Id("1"))
 TWIN: Thing = (LIBRARY, Id("l.1"))
 
 
+def a_fetch_ends_after_a_write(truths: Truths) -> None:
+    reads(truths, "one", seconds=3.0)
+    writes(truths, "one", 1, pause=3.5, probe="one")
+
+
 def a_read_after_a_purge_meets_a_fetch_from_before(truths: Truths) -> None:
     reads(truths, "one", seconds=3.0)
     truths.rates_at_apple(ADA, ALBUM, 1, pause=0.0)

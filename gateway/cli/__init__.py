@@ -8,12 +8,12 @@ import sys
 from collections.abc import Sequence
 
 from gateway.cli.console import Failure, WrongUsage, report
-from gateway.cli.parser import build
+from gateway.cli.parser import parse
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; `argv` without the program's name. Raises SystemExit(2) where argparse refuses it."""
-    arguments = build().parse_args(argv)
+    arguments = parse(argv)
     try:
         status: int = arguments.run(arguments)
         sys.stdout.flush()

@@ -78,7 +78,9 @@ def secret(file: Path | None, variable: str) -> str | None:
     try:
         return _token(file.read_text(encoding="utf-8").strip(), file)
     except (OSError, UnicodeDecodeError) as error:
-        raise WrongUsage(f"{file} cannot be read: {_reason(error)}") from None
+        # What is no full path may be the secret itself.
+        shown = file if file.is_absolute() else f"the file for {variable}"
+        raise WrongUsage(f"{shown} cannot be read: {_reason(error)}") from None
 
 
 def _token(text: str, origin: object) -> str:

@@ -4,7 +4,7 @@ import argparse
 import gc
 import textwrap
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -15,6 +15,16 @@ from gateway.model import Kind
 Commands: TypeAlias = "argparse._SubParsersAction[ArgumentParser]"  # noqa: SLF001  # it has no public name
 
 
+def parse(argv: Sequence[str] | None) -> Namespace:
+    """The arguments. Raises SystemExit(2), and repeats no value of an option that does not exist: a token."""
+    parser = build()
+    arguments, unknown = parser.parse_known_args(argv)
+    if unknown:
+        options = [word.partition("=")[0] for word in unknown if word.startswith("--")]
+        parser.error(f"unrecognized arguments{': ' * bool(options)}{' '.join(options)}")
+    return arguments
+
+
 def build() -> ArgumentParser:
     """The parser; what it returns has `command`, and `run(arguments) -> exit status`."""
     parser = ArgumentParser(
@@ -22,6 +32,7 @@ def build() -> ArgumentParser:
         description="A caching sidecar for Apple Music's ratings API.",
         epilog="`ratings-gateway COMMAND --help` shows examples. "
         "Exit status: 0 done, 1 failed, 2 wrong usage, 78 bad configuration.",
+        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"ratings-gateway {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -203,6 +214,7 @@ def _command(commands: Commands, name: str, summary: str, description: str, exam
         description=f"{title}\n\n{textwrap.fill(description, 78)}",
         epilog=f"examples:\n{textwrap.indent(textwrap.dedent(examples).strip(), '  ')}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     command.set_defaults(run=_lazily(name))
     return command
@@ -234,14 +246,6 @@ def _takes_config(command: ArgumentParser) -> None:
 def _takes_user_token(command: ArgumentParser) -> None:
     command.add_argument(
         "--user-token-file", type=Path, metavar="FILE", help="the Music User Token (MUSIC_USER_TOKEN)"
-    )
-    # Else it would be taken for short of --user-token-file, and the token shown as a file that is not there.
-    command.add_argument("--user-token", type=_never_as_argument, help=argparse.SUPPRESS)
-
-
-def _never_as_argument(_: str) -> Any:
-    raise argparse.ArgumentTypeError(
-        "arguments are seen by everybody on this host: use MUSIC_USER_TOKEN, or --user-token-file FILE"
     )
 
 

@@ -1,3 +1,5 @@
+import io
+
 import pytest
 
 
@@ -114,8 +116,13 @@ def test_a_user_token_file_without_a_token_is_wrong_usage(run, gateway, tmp_path
     assert said in ran.err
 
 
-def test_a_user_token_among_the_arguments_is_refused_and_not_repeated(run, gateway):
-    ran = run("purge", "--ops-url", gateway.url, "--user-token", "secret-token")
-    assert ran.status == 2
-    assert "MUSIC_USER_TOKEN" in ran.err
-    assert "secret-token" not in ran.err + ran.out
+@pytest.mark.parametrize("command", [["purge"], ["warm", "--ids", "-"]])
+@pytest.mark.parametrize(
+    "argument",
+    [["--user-token", "user-hunter3"], ["--user-token=user-hunter3"], ["--user-token-file", "user-hunter3"]],
+)
+def test_a_token_given_as_an_argument_is_wrong_usage_and_not_printed(run, monkeypatch, command, argument):
+    monkeypatch.setattr("sys.stdin", io.StringIO("1\n"))
+    ran = run(*command, *argument)
+    assert (ran.status, ran.out) == (2, "")
+    assert "hunter3" not in ran.err

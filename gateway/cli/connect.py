@@ -8,7 +8,7 @@ from pathlib import Path
 from redis.exceptions import AuthenticationError, NoPermissionError
 
 from gateway.cache.shared.opening import Opener, Tls
-from gateway.cache.shared.url import RedisUrl, parse_url
+from gateway.cache.shared.url import Address, RedisUrl, parse_url
 from gateway.cli.console import Failure
 from gateway.cli.http import ask
 from gateway.cli.token import signing_key
@@ -39,15 +39,23 @@ def redis(settings: Settings) -> str:
 
 
 async def _prove(opener: Opener) -> None:
-    """The master that Sentinel names, or the server; of a cluster any node."""
+    """The master that Sentinel names, or the server; of a cluster any node that gives its slot map."""
     if opener.url.service is not None:
         await (await opener.open_master()).disconnect()
-        return
-    for address in opener.url.addresses[:-1]:
-        with contextlib.suppress(Exception):
-            async with opener.visit(address):
+    elif opener.url.scheme != "redis+cluster":
+        await (await opener.open()).disconnect()
+    else:
+        for address in opener.url.addresses[:-1]:
+            with contextlib.suppress(Exception):
+                await _see_slots(opener, address)
                 return
-    await (await opener.open(next(reversed(opener.url.addresses), None))).disconnect()
+        await _see_slots(opener, opener.url.addresses[-1])
+
+
+async def _see_slots(opener: Opener, address: Address) -> None:
+    async with opener.visit(address) as connection:
+        await connection.send_command("CLUSTER", "SLOTS")
+        await connection.read_response()
 
 
 def upstream(settings: Settings) -> str:

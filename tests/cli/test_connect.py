@@ -77,6 +77,11 @@ def test_a_cluster_of_which_the_first_node_is_down(start, reach):
     assert "answers" in reach(f"redis+cluster://127.0.0.1:1,127.0.0.1:{port},127.0.0.1:1")
 
 
+def test_a_server_that_is_no_cluster_is_not_taken_for_one(start, reach):
+    with pytest.raises(Failure, match="cluster support disabled"):
+        reach(f"redis+cluster://127.0.0.1:{start().port}")
+
+
 def test_the_master_that_sentinel_names(start, reach):
     master = start().port
     sentinel = start(sentinel=[f"sentinel monitor main 127.0.0.1 {master} 1"]).port

@@ -91,11 +91,13 @@ async def serving(
 async def serve(settings: Settings, reading: Reading) -> None:
     """Serve until SIGTERM or SIGINT, then drain; a second signal quits at once. SIGHUP reloads."""
     log = logger()
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    # Before anything else: a start may wait for Redis, and PID 1 never hears of signals it does not handle.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _stop, stop)
+    loop.add_signal_handler(signal.SIGHUP, lambda: None)
     async with serving(settings, reading=reading) as served:
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, _stop, stop)
         loop.add_signal_handler(
             signal.SIGHUP, lambda: served.gateway.tasks.spawn("reload", served.reloader.reload("SIGHUP"))
         )

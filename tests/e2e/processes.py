@@ -32,8 +32,9 @@ class Process:
 
 
 @asynccontextmanager
-async def process(sandbox: Sandbox, **settings: object) -> AsyncIterator[Process]:
-    started = await asyncio.create_subprocess_exec(
+async def started(sandbox: Sandbox, **settings: object) -> AsyncIterator[Process]:
+    """It may not listen yet."""
+    process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "gateway",
@@ -41,12 +42,17 @@ async def process(sandbox: Sandbox, **settings: object) -> AsyncIterator[Process
         env=os.environ | environment(sandbox, **settings),
         stdout=asyncio.subprocess.PIPE,
     )
-    made = Process(started)
     try:
+        yield Process(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+@asynccontextmanager
+async def process(sandbox: Sandbox, **settings: object) -> AsyncIterator[Process]:
+    async with started(sandbox, **settings) as made:
         listening = await made.line("listening")
         made.api, made.ops = str(listening["api"]), str(listening["ops"])
         yield made
-    finally:
-        if started.returncode is None:
-            started.kill()
-        await started.wait()

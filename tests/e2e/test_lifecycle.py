@@ -18,7 +18,7 @@ from gateway.sandbox import ADA, Credentials, Sandbox, Where
 from gateway.serving import Reading, Serving, serving
 from gateway.settings import load
 from tests.e2e.harness import Caller, ShiftedClock, environment
-from tests.e2e.processes import process
+from tests.e2e.processes import process, started
 
 ONE = "1138988512"
 
@@ -173,6 +173,26 @@ async def test_while_the_drain_is_delayed_new_callers_are_served_and_sent_away(s
             async with session.get(url, headers={"Music-User-Token": "sandbox-user-ada"}) as answer:
                 assert (answer.status, answer.headers["Connection"]) == (200, "close")
         assert await served.process.wait() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_during_the_start_ends_it_in_order(sandbox, number):
+    starting, gone = asyncio.Event(), asyncio.Event()
+
+    async def silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        starting.set()
+        await gone.wait()
+        writer.close()
+
+    redis = await asyncio.start_server(silent, "127.0.0.1", 0)
+    url = f"redis://127.0.0.1:{redis.sockets[0].getsockname()[1]}"
+    async with redis, started(sandbox, cache__redis_url=url) as served:
+        await starting.wait()
+        served.process.send_signal(signal.SIGHUP)
+        served.process.send_signal(number)
+        await served.line("draining")
+        assert await served.process.wait() == 0
+        gone.set()
 
 
 async def test_a_second_signal_quits_at_once(sandbox):

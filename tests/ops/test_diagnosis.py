@@ -150,6 +150,7 @@ QUIET = {
     "the same at the first call": changed("upstream", calls=2, by_status={"200": 1, "401": 1}),
     "too few calls to say": changed("upstream", calls=4, by_status={"503": 3, "403": 1}, failed_share=0.75),
     "few 429s": changed("upstream", calls=100, by_status={"200": 97, "429": 3}),
+    "a subscription that is being made": changed("redis", news=False, news_for_seconds=0.3),
     "few lookups that fail": tier(asked=100, errors=3),
     "a few slow hits": changed("traffic", hits=5, hits_p99_seconds=0.4),
     "less than the budget": changed("traffic", requests=10_000, by_status={"200": 9_999, "503": 1}),

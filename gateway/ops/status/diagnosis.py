@@ -14,6 +14,8 @@ FAST_BURN = 14.4
 """As in the availability alerts: at so many times the budget somebody is woken."""
 HIT_SECONDS = 0.025
 TOKEN_SECONDS = 300.0
+SUBSCRIBING_SECONDS = 1.0
+"""A subscription takes a moment at the start, and when Redis returns."""
 FEW = 20
 """Shares of fewer are chance."""
 
@@ -158,6 +160,8 @@ def _redis_away(snapshot: Snapshot) -> Finding | None:
 def _news_down(snapshot: Snapshot) -> Finding | None:
     redis = snapshot.redis
     if redis is None or redis.news or not redis.answering:
+        return None
+    if redis.news_for_seconds is not None and redis.news_for_seconds < SUBSCRIBING_SECONDS:
         return None
     return Finding(
         Severity.DEGRADED,

@@ -1,5 +1,6 @@
 """What commands print, and the two ways in which they give up."""
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -23,6 +24,11 @@ def say(text: str) -> None:
 def report(text: str) -> None:
     """Progress or a fault, to stderr."""
     sys.stderr.write(f"{text}\n")
+
+
+def coloured() -> bool:
+    """Whether stdout takes colours: a terminal does, unless somebody wants none (NO_COLOR)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
 def say_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

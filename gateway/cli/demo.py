@@ -9,7 +9,7 @@ from argparse import Namespace
 
 import uvloop
 
-from gateway.cli.console import report, say
+from gateway.cli.console import coloured, report, say
 from gateway.sandbox import ADA, Sandbox
 from gateway.serving import serving
 from gateway.settings import Settings, load
@@ -46,7 +46,7 @@ Ctrl-C ends it. Requests as they come in:
 
 def run(arguments: Namespace) -> int:
     del arguments
-    logs.configure(level=LOG_LEVEL, format_="auto")
+    logs.configure(level=LOG_LEVEL, format_="auto", coloured=coloured())
     uvloop.run(_demo())
     return 0
 

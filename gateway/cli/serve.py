@@ -8,7 +8,7 @@ from pathlib import Path
 import uvloop
 
 from gateway.cli.config import with_settings
-from gateway.cli.console import Failure
+from gateway.cli.console import Failure, coloured
 from gateway.reloading import digest
 from gateway.serving import Reading, serve
 from gateway.settings import Settings, load
@@ -24,7 +24,7 @@ def run(arguments: Namespace) -> int:
     gc.set_threshold(*COLLECTION_THRESHOLDS)
 
     def start(settings: Settings) -> int:
-        logs.configure(level=settings.log.level, format_=settings.log.format)
+        logs.configure(level=settings.log.level, format_=settings.log.format, coloured=coloured())
         try:
             uvloop.run(serve(settings, _reading(arguments.config, settings)))
         except OSError as error:

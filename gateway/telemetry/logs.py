@@ -1,4 +1,4 @@
-"""structlog set-up: JSON lines where stdout is no terminal, coloured ones where it is."""
+"""structlog set-up: JSON lines where stdout is no terminal, ones for people where it is."""
 
 import asyncio
 import logging
@@ -20,9 +20,10 @@ QUOTING = (HttpProcessingError, RequestPayloadError)
 """What aiohttp's parser raises: the text quotes what it read, and that may be a token."""
 
 
-def configure(*, level: str, format_: Literal["auto", "json", "console"]) -> None:
+def configure(*, level: str, format_: Literal["auto", "json", "console"], coloured: bool) -> None:
     """Set up the process' logging; libraries' own loggers (asyncio, aiohttp) join in from WARNING up.
 
+    `coloured` is whether lines for people may be.
     A traceback never shows local variables: user tokens and the key are among them.
     """
     console = is_console(format_)
@@ -32,7 +33,7 @@ def configure(*, level: str, format_: Literal["auto", "json", "console"]) -> Non
     ]
     if console:
         rendering: list[Processor] = [
-            structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+            structlog.dev.ConsoleRenderer(colors=coloured, exception_formatter=structlog.dev.plain_traceback)
         ]
     else:
         rendering = [

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from gateway import __version__, cli
-from gateway.cli.console import Failure, WrongUsage
+from gateway.cli.console import Failure, WrongUsage, coloured
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = [
@@ -109,6 +109,16 @@ def test_the_console_script_is_this_main():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     module, _, name = project["scripts"]["ratings-gateway"].partition(":")
     assert getattr(import_module(module), name) is cli.main
+
+
+@pytest.mark.parametrize(
+    ("terminal", "no_color", "expected"),
+    [(True, "", True), (True, "1", False), (False, "", False)],
+)
+def test_colours_are_for_terminals_whose_owner_wants_them(monkeypatch, terminal, no_color, expected):
+    monkeypatch.setattr(sys, "stdout", SimpleNamespace(isatty=lambda: terminal))
+    monkeypatch.setenv("NO_COLOR", no_color)
+    assert coloured() is expected
 
 
 def python(*argv: str) -> subprocess.CompletedProcess[str]:

@@ -42,7 +42,7 @@ def fail(user: User) -> None:
 def test_a_traceback_names_the_place_and_no_local_variable(form, monkeypatch):
     output = Output()
     monkeypatch.setattr("sys.stdout", output)
-    configure(level="info", format_=form)
+    configure(level="info", format_=form, coloured=True)
     try:
         fail(User.of(TOKEN))
     except KeyError:
@@ -50,6 +50,16 @@ def test_a_traceback_names_the_place_and_no_local_variable(form, monkeypatch):
     assert "KeyError" in output.said()
     assert "fail" in output.said()
     assert TOKEN not in output.said()
+
+
+@pytest.mark.parametrize("coloured", [True, False])
+def test_lines_for_people_are_coloured_where_they_may_be(coloured, monkeypatch):
+    output = Output()
+    monkeypatch.setattr("sys.stdout", output)
+    configure(level="info", format_="console", coloured=coloured)
+    logger().info("stopped")
+    assert "stopped" in output.said()
+    assert ("\x1b" in output.said()) is coloured
 
 
 def test_a_user_shows_no_token_however_it_is_shown():

@@ -117,7 +117,7 @@ CASES = [
     (
         replace(samples.healthy(), cached_ratio=0.3),
         "degraded",
-        "Only 30 % of the ids are answered from the cache, 93 % in the last hour.",
+        "Only 30 % of the ids are fresh in the cache, 93 % in the last hour.",
     ),
     (
         changed("local", evictions=1_200),

@@ -40,7 +40,7 @@ def test_without_redis_it_does_not_speak_of_it():
     "expected",
     [
         "Version 0.1.0, Python 3.11.2, up 1 d 3 h",
-        "Answered from the cache93 %",
+        "Fresh in the cache93 %",
         "Duration, 99 % within34 ms",
         "estimated from histogram buckets",
         "closed: calls go out, for 1 d 3 h",
@@ -79,7 +79,7 @@ def test_charts_are_told_in_words_too():
         element for element in Document(render(samples.healthy())).all("svg") if "role" in element.attributes
     ]
     label = chart.attributes["aria-label"] or ""
-    assert label.startswith("Answered from the cache over the last hour. both tiers: now 91 %, lowest ")
+    assert label.startswith("Fresh in the cache over the last hour. both tiers: now 91 %, lowest ")
 
 
 def test_a_chart_without_data_says_so():

@@ -234,7 +234,7 @@ def _hits_collapsed(snapshot: Snapshot) -> Finding | None:
         return None
     return Finding(
         Severity.DEGRADED,
-        f"Only {percent(now)} of the ids are answered from the cache, {percent(average)} in the last hour.",
+        f"Only {percent(now)} of the ids are fresh in the cache, {percent(average)} in the last hour.",
         "Evictions, Redis, a rollout, or a caller that sends no-cache or ever new variants.",
         "RatingsGatewayHitRatioCollapse",
     )

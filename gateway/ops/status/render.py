@@ -138,7 +138,7 @@ def _now(snapshot: Snapshot) -> Html:
         ),
         facts(
             ("Requests", rate(traffic.rate)),
-            ("Answered from the cache", percent(snapshot.cached_ratio)),
+            ("Fresh in the cache", percent(snapshot.cached_ratio)),
             ("Failed (5xx)", percent(traffic.failed_share)),
             ("Duration, median", latency(traffic.p50_seconds)),
             ("Duration, 99 % within", latency(traffic.p99_seconds)),
@@ -159,7 +159,7 @@ def _charts(snapshot: Snapshot) -> Html:
     return el(
         "div",
         chart(
-            "Answered from the cache",
+            "Fresh in the cache",
             [
                 ("both tiers", course(lambda point: point.cached_ratio)),
                 ("this process", course(lambda point: point.local_ratio)),

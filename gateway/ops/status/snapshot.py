@@ -133,9 +133,9 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     failures: float
     calls: float
     local_ratio: float | None
-    """Of the ids asked for, those that this process answered; None where there were none."""
+    """Of the ids asked for, those that this process had fresh; None where there were none."""
     cached_ratio: float | None
-    """Those that it or Redis answered."""
+    """Those that it or Redis had fresh."""
     p50_seconds: float | None
     p99_seconds: float | None
 
@@ -169,7 +169,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     traffic: Traffic
     tiers: tuple[Tier, ...]
     cached_ratio: float | None
-    """Of the ids asked for, those that either tier answered."""
+    """Of the ids asked for, those that either tier had fresh; stale ones may have been served too."""
     upstream: Upstream
     breakers: tuple[BreakerView, ...]
     redis: RedisView | None

@@ -53,6 +53,13 @@ def test_each_tier_tells_its_share(sources, clock):
     assert snapshot.cached_ratio == 0.8
 
 
+def test_redis_alone_has_its_share_too(sources, clock):
+    for result, count in {"hit": 5, "negative": 2, "miss": 3}.items():
+        sources.metrics.cache_ids.labels("shared", result).inc(count)
+    clock.now += 5.0
+    assert collect(sources, GRANTED).cached_ratio == 0.7
+
+
 def test_calls_without_a_sound_answer_are_failed(sources, clock):
     calls = sources.metrics.upstream_requests
     for status, count in {"200": 6, "404": 1, "429": 1, "500": 1, "timeout": 1}.items():

@@ -206,9 +206,9 @@ def _settings(sources: Sources) -> tuple[SettingView, ...]:
 
 
 def _cached_ratio(counted: Reading) -> float | None:
-    """Each id is looked up in the local tier once; Redis is asked only for what is left."""
+    """Redis is asked for what the local tier leaves; for every id where there is none."""
     local, shared = _tier("local", counted), _tier("shared", counted)
-    return _share(local.hits + local.negatives + shared.hits + shared.negatives, local.asked)
+    return _share(local.hits + local.negatives + shared.hits + shared.negatives, local.asked or shared.asked)
 
 
 def _by_label(counts: Counts) -> dict[str, int]:

@@ -227,7 +227,7 @@ def _reload_failed(snapshot: Snapshot) -> Finding | None:
 def _hits_collapsed(snapshot: Snapshot) -> Finding | None:
     usual = [point.cached_ratio for point in snapshot.course[:-5] if point.cached_ratio is not None]
     now = snapshot.cached_ratio
-    if now is None or len(usual) < 10 or snapshot.tiers[0].asked < FEW:
+    if now is None or len(usual) < 10 or max(tier.asked for tier in snapshot.tiers) < FEW:
         return None
     average = sum(usual) / len(usual)
     if now >= 0.5 * average:

@@ -35,3 +35,9 @@ def test_every_setting_that_is_explained_exists():
     }
     assert explained
     assert explained <= known
+
+
+def test_files_that_it_names_exist():
+    named = re.findall(r"`((?:config|deploy|docs|gateway|tests)/[\w./-]*\w)`", OPERATIONS)
+    assert named
+    assert [name for name in named if not (ROOT / name).exists()] == []

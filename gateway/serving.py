@@ -18,7 +18,7 @@ from gateway.reloading import Reloader
 from gateway.settings import Settings
 from gateway.telemetry.logs import logger
 from gateway.web.api import Observe
-from gateway.web.listener import Server
+from gateway.web.listener import KEEPALIVE_SECONDS, Server
 
 BACKLOG = 1024
 """Connections that may wait to be accepted; whoever comes beyond them is let in a second later."""
@@ -66,7 +66,11 @@ async def serving(
         drain_seconds = max(settings.server.drain_seconds, 0.001)
         api = web.ServerRunner(Server(gateway.api), handle_signals=False, shutdown_timeout=drain_seconds)
         ops = web.AppRunner(
-            gateway.ops.app(reloader.reload), handle_signals=False, access_log=None, shutdown_timeout=1.0
+            gateway.ops.app(reloader.reload),
+            handle_signals=False,
+            access_log=None,
+            shutdown_timeout=1.0,
+            keepalive_timeout=KEEPALIVE_SECONDS,
         )
         try:
             await api.setup()

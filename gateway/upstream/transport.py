@@ -17,8 +17,9 @@ from gateway.clock import Clock
 from gateway.errors import Unreachable, Unusable
 from gateway.upstream.wire import Answer, retry_after
 
-LARGEST_BODY: Final = 16 * 1024 * 1024
-"""Bytes of an answer, decompressed; 300 ratings with their relationships take less than a tenth of it."""
+LARGEST_BODY: Final = 4 * 1024 * 1024
+"""Bytes of an answer, decompressed: several times 300 ratings with their relationships. Reading JSON stands
+in everybody's way, for up to half a second here."""
 
 KEEPALIVE_SECONDS: Final = 30.0
 

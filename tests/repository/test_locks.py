@@ -1,6 +1,8 @@
 """The locks pin everything that the project asks for, by hash, and name no place to get it from."""
 
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -47,6 +49,14 @@ def test_every_pin_has_a_hash(lock):
 )
 def test_a_lock_pins_what_the_project_asks_for(lock, requirements):
     assert names(requirements) - pins(lock).keys() == set()
+
+
+def test_what_is_pinned_fits_together():
+    """Locks are installed without resolving, so pip has not looked at what their packages ask for."""
+    checked = subprocess.run(
+        [sys.executable, "-m", "pip", "check"], capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stdout
 
 
 @pytest.mark.parametrize("lock", ["requirements.lock", "deploy/build.lock"])

@@ -122,6 +122,15 @@ def test_an_unknown_caller_is_not(pairs):
     assert "WWW-Authenticate" in refused.value.headers
 
 
+def test_every_caller_token_is_compared_in_constant_time_whatever_matches(monkeypatch):
+    compared = []
+    monkeypatch.setattr(
+        "gateway.web.headers.hmac.compare_digest", lambda *pair: compared.append(pair) or pair[0] == pair[1]
+    )
+    CallerCheck(["first", "second", "third"])(headers(("X-Gateway-Token", "first")))
+    assert compared == [(b"first", b"first"), (b"first", b"second"), (b"first", b"third")]
+
+
 def test_without_caller_tokens_everybody_is_let_in():
     CallerCheck([])(headers())
 

@@ -1,6 +1,7 @@
 """structlog set-up: JSON lines where stdout is no terminal, ones for people where it is."""
 
 import asyncio
+import contextlib
 import logging
 import sys
 from typing import Any, Literal
@@ -40,15 +41,31 @@ def configure(*, level: str, format_: Literal["auto", "json", "console"], colour
             structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
             structlog.processors.JSONRenderer(serializer=_encode),
         ]
+    stdout: Any = Unfailing(sys.stdout if console else sys.stdout.buffer)
     structlog.configure(
         processors=[*shared, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=(
-            structlog.PrintLoggerFactory() if console else structlog.BytesLoggerFactory(sys.stdout.buffer)
+            structlog.PrintLoggerFactory(stdout) if console else structlog.BytesLoggerFactory(stdout)
         ),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(handlers=[_IntoStructlog()], level=logging.WARNING, force=True)
+
+
+class Unfailing:
+    """A stream that loses what cannot be written: no request fails for a reader or a disk that is gone."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: Any, /) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
 
 
 def is_console(format_: Literal["auto", "json", "console"]) -> bool:
@@ -68,7 +85,7 @@ def request_log(*, level: str, format_: Literal["auto", "json", "console"]) -> R
         return None
     if is_console(format_):
         return ConsoleRequestLog(logger())
-    return JsonRequestLog(sys.stdout.buffer, asyncio.get_running_loop().call_later)
+    return JsonRequestLog(Unfailing(sys.stdout.buffer), asyncio.get_running_loop().call_later)
 
 
 def _encode(event: dict[str, Any], **_: Any) -> bytes:

@@ -6,7 +6,7 @@ stream; on a terminal the line is structlog's.
 
 import time
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import Any, Protocol
 
 import msgspec
 from structlog.typing import FilteringBoundLogger
@@ -42,10 +42,18 @@ Later = Callable[[float, Callable[[], None]], Any]
 """Calls back after some seconds: the event loop's `call_later`."""
 
 
+class Stream(Protocol):
+    """Where lines go."""
+
+    def write(self, text: bytes, /) -> object: ...
+
+    def flush(self) -> object: ...
+
+
 class JsonRequestLog:
     """Buffers lines for a moment, so that writing costs one system call for many."""
 
-    def __init__(self, stream: BinaryIO, later: Later, wall: Callable[[], float] = time.time) -> None:
+    def __init__(self, stream: Stream, later: Later, wall: Callable[[], float] = time.time) -> None:
         self._stream = stream
         self._later = later
         self._wall = wall

@@ -1,0 +1,42 @@
+"""Where lines go, and that nothing else suffers where they cannot."""
+
+import io
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from gateway.telemetry.logs import configure, logger, request_log
+from gateway.telemetry.request_log import FLUSH_LINES
+from tests.telemetry.test_request_log import line
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    handlers = logging.getLogger().handlers[:]
+    yield
+    structlog.reset_defaults()
+    logging.getLogger().handlers[:] = handlers
+
+
+class Gone(io.RawIOBase):
+    """A pipe that nobody reads any more."""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, _: object) -> int:
+        raise BrokenPipeError
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+async def test_a_reader_that_went_away_is_nobodys_failure(form, monkeypatch):
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BufferedWriter(Gone())))
+    configure(level="info", format_=form, coloured=False)
+    write = request_log(level="info", format_=form)
+    assert write is not None
+    logger().warning("breaker", target="apple", state="open")
+    for _ in range(FLUSH_LINES):
+        write(line())
+    write.flush()

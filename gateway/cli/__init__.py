@@ -6,6 +6,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 78 bad configuration.
 import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 
 from gateway.cli.console import Failure, WrongUsage, report
 from gateway.cli.parser import parse
@@ -13,6 +14,10 @@ from gateway.cli.parser import parse
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; `argv` without the program's name. Raises SystemExit(2) where argparse refuses it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # Help and names have letters that an old locale lacks; JSON stays JSON this way.
+            stream.reconfigure(errors="backslashreplace")
     arguments = parse(argv)
     try:
         status: int = arguments.run(arguments)

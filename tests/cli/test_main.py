@@ -125,6 +125,14 @@ def python(*argv: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *argv], cwd=ROOT, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.parametrize("argv", [("warm", "--help"), ("openapi",)])
+def test_a_locale_without_its_letters_is_no_traceback(monkeypatch, argv):
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    ran = python("-m", "gateway", *argv)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "\\u2026" in ran.stdout
+
+
 def test_it_runs_as_a_module():
     assert python("-m", "gateway", "--version").stdout == f"ratings-gateway {__version__}\n"
 

@@ -74,7 +74,7 @@ def test_a_user_shows_no_token_however_it_is_shown():
 def test_what_a_library_could_not_parse_is_not_quoted(form, error, monkeypatch):
     output = Output()
     monkeypatch.setattr("sys.stdout", output)
-    configure(level="info", format_=form)
+    configure(level="info", format_=form, coloured=False)
     logging.getLogger("aiohttp.server").error("Error", exc_info=error(f"Music-User-Token: {TOKEN}"))
     assert error.__name__ in output.said()
     assert TOKEN not in output.said()

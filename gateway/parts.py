@@ -80,6 +80,7 @@ async def redis_link(
         Limits(
             lifetime_seconds=freshness.lifetime_seconds,
             hold_seconds=cache.write_hold_seconds,
+            write_seconds=_longest_write(settings),
             lookup_seconds=cache.redis_timeout_ms / 1000,
             max_ratings_per_user=cache.max_ratings_per_user,
         ),
@@ -92,6 +93,14 @@ async def redis_link(
         on_state=_state_shown("redis", metrics),
     ) as link:
         yield link
+
+
+def _longest_write(settings: Settings) -> float:
+    """Seconds: the caller's time, an attempt sent at its end, and telling Redis of begin and end.
+
+    For so long a gateway that died in mid-write keeps others from holding what they write of the same id.
+    """
+    return settings.server.request_timeout_seconds + settings.upstream.call_timeout_seconds + 2.0
 
 
 def _state_shown(target: str, metrics: Metrics) -> Callable[[State], None]:

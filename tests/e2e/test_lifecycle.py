@@ -90,6 +90,19 @@ async def test_a_key_is_rotated_by_a_directory_swap_with_no_failed_request(sandb
         assert (await caller.metrics())[RELOADED] == 1
 
 
+async def test_a_reload_in_mid_flight_ends_no_call(sandbox, tmp_path):
+    new = Credentials.generate(key_id="ROTATEDKEY")
+    sandbox.tokens.trust(new.trusted())
+    hold = sandbox.hold(Where(method="GET"), times=1)
+    async with rotating(sandbox, tmp_path) as (caller, secret):
+        asking = asyncio.ensure_future(caller.get("albums", [ONE]))
+        await hold.reached()
+        secret.swap(new.key_id, new.private_key_pem)
+        await until_metric(caller, 'gateway_developer_token_mints_total{reason="key"}', 1)
+        hold.release()
+        assert (await asking).status == 200
+
+
 async def test_a_broken_key_keeps_the_old_one_and_says_so(sandbox, tmp_path, capfd):
     async with rotating(sandbox, tmp_path) as (caller, secret):
         secret.swap("ROTATEDKEY", "-----BEGIN PRIVATE KEY-----\nbroken\n-----END PRIVATE KEY-----\n")

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import ClientSession
 
 from gateway.model import Kind
-from gateway.sandbox import ADA, Lag, Where
+from gateway.sandbox import ADA, Lag, Reply, Where
 from tests.e2e.harness import ROOT, Caller, gateway_on, until
 from tests.e2e.processes import process
 from tests.redis_server import RedisServer
@@ -105,6 +105,14 @@ async def test_a_purge_reaches_the_other(pair, sandbox):
     async with asyncio.timeout(NEWS_SECONDS):
         while (await pair.two.get("albums", [ONE])).values != {ONE: -1}:
             pass
+
+
+async def test_a_429_heard_by_one_slows_the_other(pair, sandbox):
+    limit = "gateway_upstream_concurrency_limit"
+    before = pair.two.sample(limit)
+    sandbox.faults.add(Reply(429), times=1)
+    await pair.one.get("albums", [ONE])
+    await until(lambda: pair.two.sample(limit) < before)
 
 
 async def test_what_was_written_outlives_the_gateway_that_wrote_it(sandbox, redis):

@@ -37,6 +37,31 @@ async def field():
     await quiet()
 
 
+async def told(field: Airfield) -> dict[Id, Any]:
+    waiter = join(field, 1)
+    await waiter.wait(FOREVER)
+    return waiter.outcomes
+
+
+ANSWER_AT = 8
+
+
+@pytest.mark.parametrize("leaver", [0, 1], ids=["leader", "follower"])
+@pytest.mark.parametrize("step", range(ANSWER_AT + 6))
+async def test_who_is_cancelled_at_any_step_takes_nobody_along(field, step, leaver):
+    callers = [asyncio.ensure_future(told(field)) for _ in range(2)]
+    for turn in range(ANSWER_AT + 6):
+        if turn == ANSWER_AT:
+            (await field.begun(1))[0].answer()
+        if turn == step:
+            callers[leaver].cancel()
+        await asyncio.sleep(0)
+    assert await callers[1 - leaver] == {ONE: resource(ONE)}
+    await asyncio.gather(callers[leaver], return_exceptions=True)
+    await quiet()
+    assert (field.flights._table, len(field.tasks), field.bugs) == ({}, 0, [])
+
+
 class TestOnce:
     async def test_overlapping_sets_fetch_only_what_is_not_in_flight(self, field):
         first = join(field, 1, 2, 3)

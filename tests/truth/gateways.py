@@ -40,6 +40,7 @@ FRESHNESS = Freshness(
 LIMITS = Limits(
     lifetime_seconds=FRESHNESS.lifetime_seconds,
     hold_seconds=HOLD_SECONDS,
+    write_seconds=60.0,
     lookup_seconds=LOOKUP_SECONDS,
     max_ratings_per_user=20_000,
 )

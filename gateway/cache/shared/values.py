@@ -51,7 +51,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """After this age a rating is of no use to anybody."""
     hold_seconds: float
     """How long a written value outranks what Apple reports."""
-    write_seconds: float = 60.0
+    write_seconds: float
     """A write that has not ended by then counts for nothing."""
     lookup_seconds: float
     """A lookup past it, counted from when its bytes are sent, is a miss."""

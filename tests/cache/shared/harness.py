@@ -34,6 +34,7 @@ def limits(**changed: Any) -> Limits:
     usual: dict[str, Any] = {
         "lifetime_seconds": 86_700.0,
         "hold_seconds": HOLD_SECONDS,
+        "write_seconds": 60.0,
         "lookup_seconds": 1.0,
         "max_ratings_per_user": 20_000,
     }

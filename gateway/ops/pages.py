@@ -68,12 +68,12 @@ class Pages:
         return web.Response(body=body, content_type="application/json", headers={"Cache-Control": "no-cache"})
 
     async def _explain_id(self, request: web.Request) -> web.Response:
-        self._access.require(request)
         html = wants_html(request)
         try:
+            self._access.require(request)
             user = user_of(request.headers.getall("Music-User-Token", ()))
             kind, id_ = kind_and_id(request.query)
-        except web.HTTPBadRequest as fault:
+        except web.HTTPClientError as fault:
             if html:
                 return self._fault(fault, request.query)
             raise
@@ -103,7 +103,10 @@ class Pages:
         if not isinstance(fault, web.HTTPForbidden):
             kind, id_ = named.get("type", Kind.ALBUMS), named.get("id", "")
             again = form(asks_ops_token=self._access.token_set, kind=kind, id_=id_)
-        return _html(fault_page(fault.text or fault.reason, again), status=fault.status)
+        response = _html(fault_page(fault.text or fault.reason, again), status=fault.status)
+        if isinstance(fault, web.HTTPUnauthorized):
+            response.headers["WWW-Authenticate"] = fault.headers["WWW-Authenticate"]
+        return response
 
 
 @lru_cache(maxsize=1)

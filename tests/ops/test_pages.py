@@ -126,6 +126,15 @@ async def test_a_question_that_makes_no_sense_is_answered_in_the_form_asked_for(
     assert fault in Document(await page.text()).text
 
 
+async def test_a_browser_that_has_no_ops_token_gets_the_form_that_asks_for_it(client):
+    response = await (await client(token=TOKEN)).get("/-/explain?type=songs&id=7", headers=HTML)
+    assert (response.status, response.content_type) == (401, "text/html")
+    assert response.headers["WWW-Authenticate"].startswith("Bearer")
+    document = Document(await response.text())
+    assert "ops_token" in document.values("name")
+    assert "7" in document.values("value")
+
+
 @pytest.mark.parametrize(
     ("access", "headers", "status"),
     [

@@ -5,7 +5,6 @@ connection is redis-py's (authentication, TLS, unix sockets); when and what is s
 """
 
 import asyncio
-import contextlib
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
@@ -16,6 +15,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ReadOnlyError, ResponseError
 
 from gateway.breaker import Admission, Breaker, State
+from gateway.cache.shared.closing import give_up
 from gateway.cache.shared.failures import Failed, FailureKind, kind_of
 from gateway.tasks import Tasks
 
@@ -197,8 +197,7 @@ class Dispatcher:
             self._on_change()
             for task in working:
                 task.cancel()
-            with contextlib.suppress(Exception):
-                await connection.disconnect(nowait=True)
+            await give_up(connection)
             await asyncio.wait(working)
 
     async def _send(self, connection: AbstractConnection) -> None:

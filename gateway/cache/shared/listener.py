@@ -15,6 +15,7 @@ from redis.asyncio.connection import AbstractConnection
 
 from gateway.cache.news import Continuity, Hears, decode_news
 from gateway.cache.shared.asking import WRITE_SECONDS, Asker
+from gateway.cache.shared.closing import give_up
 from gateway.cache.shared.dispatcher import BACKOFF_SECONDS, Dispatcher, pack
 from gateway.cache.shared.failures import Failed, FailureKind
 from gateway.cache.shared.keys import Keys
@@ -109,8 +110,7 @@ class Listener:
         except Exception as error:  # noqa: BLE001 - as above
             self._asker.count(error)
         finally:
-            with contextlib.suppress(Exception):
-                await connection.disconnect(nowait=True)
+            await give_up(connection)
 
     def _take(self, message: Any, hears: Hears) -> None:
         sort, channel, content = message

@@ -15,6 +15,7 @@ from redis.asyncio.connection import (
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from gateway.cache.shared.closing import give_up
 from gateway.cache.shared.url import Address, RedisUrl
 
 CONNECT_SECONDS = 1.0
@@ -61,7 +62,7 @@ class Opener:
         try:
             yield connection
         finally:
-            await _close(connection)
+            await give_up(connection)
 
     async def _named_master(self) -> Address:
         faults: list[str] = []
@@ -86,7 +87,7 @@ class Opener:
             await connection.send_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.url.service)
             reply = await connection.read_response()
         finally:
-            await _close(connection)
+            await give_up(connection)
         return Address(reply[0].decode(), int(reply[1])) if reply else None
 
     def _connection(self, address: Address | None, *, of_sentinel: bool = False) -> AbstractConnection:
@@ -133,11 +134,6 @@ async def _proven(
             await connection.send_command(question)
             judge(await connection.read_response())
     except BaseException:
-        await _close(connection)
+        await give_up(connection)
         raise
     return connection
-
-
-async def _close(connection: AbstractConnection) -> None:
-    with contextlib.suppress(Exception):
-        await connection.disconnect(nowait=True)

@@ -174,8 +174,6 @@ class Cache:
                 self._suspect(user_key, kind)
             case Purge(user_key, kind_or_all, ids_or_all):
                 self._purge_local(user_key, kind_or_all, ids_or_all)
-            case _:
-                pass
 
     def _offer_local(
         self, shelf: Shelf, plan: TakesEntries, held: Mapping[Id, Rated], believed_since: float

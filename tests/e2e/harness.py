@@ -61,13 +61,13 @@ class Reply(NamedTuple):
         return {name: int(count) for name, count in found}
 
 
-class Caller:
-    """Calls one gateway."""
+class Client:
+    """Calls one gateway, which may be another process."""
 
-    def __init__(self, session: ClientSession, served: Serving, clock: ShiftedClock) -> None:
+    def __init__(self, session: ClientSession, api_url: str, ops_url: str) -> None:
         self.session = session
-        self.served = served
-        self.clock = clock
+        self._api_url = api_url
+        self._ops_url = ops_url
 
     async def ask(
         self,
@@ -83,8 +83,8 @@ class Caller:
             sent["Music-User-Token"] = user
         raw = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         data = None if raw is None else io.BytesIO(raw)
-        base = self.served.ops_url if path.startswith(("/-/", "/metrics", "/readyz", "/livez")) else None
-        url = (base or self.served.api_url) + path
+        is_ops = path.startswith(("/-/", "/metrics", "/readyz", "/livez"))
+        url = (self._ops_url if is_ops else self._api_url) + path
         async with self.session.request(method, url, headers=sent, data=data) as response:
             return Reply(response.status, response.headers, await response.read())
 
@@ -101,14 +101,23 @@ class Caller:
     async def unrate(self, kind: str, id_: object, **more: Any) -> Reply:
         return await self.ask("DELETE", f"{ROOT}/{kind}/{id_}", **more)
 
-    def sample(self, name: str, **labels: str) -> float:
-        """A metric as it stands; 0 where it was not counted yet."""
-        return self.served.gateway.metrics.registry.get_sample_value(name, labels) or 0.0
-
     async def metrics(self) -> dict[str, float]:
         text = (await self.ask("GET", "/metrics")).body.decode()
         samples = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
         return {name: float(value) for name, _, value in samples}
+
+
+class Caller(Client):
+    """Calls one gateway of this process, and may look into it."""
+
+    def __init__(self, session: ClientSession, served: Serving, clock: ShiftedClock) -> None:
+        super().__init__(session, served.api_url, served.ops_url)
+        self.served = served
+        self.clock = clock
+
+    def sample(self, name: str, **labels: str) -> float:
+        """A metric as it stands; 0 where it was not counted yet."""
+        return self.served.gateway.metrics.registry.get_sample_value(name, labels) or 0.0
 
 
 async def until(condition: Callable[[], bool]) -> None:

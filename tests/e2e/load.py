@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from gateway.model import Kind
 from gateway.sandbox import ADA, BEN, Sandbox
-from tests.e2e.harness import Caller, Reply
+from tests.e2e.harness import Client, Reply
 
 IDS = range(1, 201)
 OWN = {ADA: 1, BEN: -1}
@@ -64,7 +64,7 @@ class Judged(NamedTuple):
 class Load:
     """Runs against one gateway until it is ended; keeps what was wrong or failed."""
 
-    def __init__(self, gateway: Caller, truth: Truth, seed: int = 1) -> None:
+    def __init__(self, gateway: Client, truth: Truth, seed: int = 1) -> None:
         self._gateway = gateway
         self._truth = truth
         self._chance = random.Random(seed)

@@ -7,8 +7,10 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from aiohttp import ClientSession
+
 from gateway.sandbox import Sandbox
-from tests.e2e.harness import environment
+from tests.e2e.harness import Client, environment
 
 
 class Process:
@@ -56,3 +58,19 @@ async def process(sandbox: Sandbox, **settings: object) -> AsyncIterator[Process
         listening = await made.line("listening")
         made.api, made.ops = str(listening["api"]), str(listening["ops"])
         yield made
+
+
+@asynccontextmanager
+async def client_of_process(sandbox: Sandbox, **settings: object) -> AsyncIterator[Client]:
+    """A gateway as a process of its own, as its callers meet it; it must not speak of a bug."""
+    async with ClientSession() as session:
+        async with process(sandbox, **settings) as made:
+            bugs = asyncio.create_task(_bugs(made))
+            yield Client(session, made.api, made.ops)
+        assert await bugs == []
+
+
+async def _bugs(of: Process) -> list[bytes]:
+    """Read all that it says, lest it wait for a reader."""
+    assert of.process.stdout is not None
+    return [line async for line in of.process.stdout if b'"bug"' in line]

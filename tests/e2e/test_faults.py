@@ -15,8 +15,9 @@ import pytest
 
 from gateway.sandbox import ADA, Lag, Latency, Sandbox, Where
 from tests import faultproxy
-from tests.e2e.harness import Caller, gateway_on
+from tests.e2e.harness import Caller, Client, gateway_on
 from tests.e2e.load import IDS, OWN, Load, Truth
+from tests.e2e.processes import client_of_process
 from tests.faultproxy import Direction, FaultProxy, Toxic
 from tests.redis_server import RedisServer
 
@@ -44,15 +45,18 @@ def redis() -> Iterator[RedisServer]:
 
 
 @asynccontextmanager
-async def staged(sandbox: Sandbox, redis: RedisServer) -> AsyncIterator[tuple[Stage, Caller]]:
-    """A gateway whose local tier is too small for the load, so that Redis is asked all the time."""
+async def staged(sandbox: Sandbox, redis: RedisServer) -> AsyncIterator[tuple[Stage, Client]]:
+    """A gateway whose local tier is too small for the load, so that Redis is asked all the time.
+
+    It is a process of its own: what it takes to answer is not the load's doing.
+    """
     async with (
         FaultProxy("127.0.0.1", redis.port) as proxy,
-        gateway_on(
+        client_of_process(
             sandbox,
             cache__redis_url=f"redis://127.0.0.1:{proxy.port}",
             cache__local_max_entries=60,
-            log__level="warning",
+            log__sample_hits=0,
         ) as gateway,
     ):
         yield Stage(redis, proxy), gateway
@@ -170,7 +174,7 @@ async def test_no_fault_of_redis_makes_an_answer_wrong_or_fail(sandbox, redis, f
     assert under_fault < normal + 0.5
 
 
-async def recovery(gateway: Caller) -> float:
+async def recovery(gateway: Client) -> float:
     """Seconds until news comes in and Redis serves hits again."""
     began = time.monotonic()
     before = (await gateway.metrics()).get(SHARED_HITS, 0.0)

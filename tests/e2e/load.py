@@ -42,9 +42,10 @@ class Truth:
         return len(writes) - 1
 
     def end(self, user: str, id_: int, number: int) -> None:
-        """Its answer has come."""
+        """Its answer has come; so one before it that failed, but may have been done, is over too."""
         writes = self._writes[user, id_]
-        writes[number] = writes[number]._replace(ended=time.monotonic())
+        now = time.monotonic()
+        writes[: number + 1] = [write._replace(ended=min(write.ended, now)) for write in writes[: number + 1]]
 
     def last(self, user: str, id_: int) -> int:
         return self._writes[user, id_][-1].value
@@ -61,6 +62,12 @@ class Judged(NamedTuple):
     seconds: float
 
 
+class Failed(NamedTuple):
+    began: float
+    status: int
+    what: str
+
+
 class Load:
     """Runs against one gateway until it is ended; keeps what was wrong or failed."""
 
@@ -69,9 +76,11 @@ class Load:
         self._truth = truth
         self._chance = random.Random(seed)
         self.judged: list[Judged] = []
+        self.stale = 0
+        """Of those judged, how many were answered with something stale."""
         self.writes = 0
         self.wrong: list[str] = []
-        self.failed: list[str] = []
+        self.failed: list[Failed] = []
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -104,8 +113,9 @@ class Load:
         now = time.monotonic()
         self.judged.append(Judged(began, now - began))
         if reply.status != 200:
-            self.failed.append(f"{reply.status} {reply.body[:200]!r}")
+            self.failed.append(Failed(began, reply.status, f"{reply.body[:200]!r}"))
             return
+        self.stale += bool(reply.counts.get("stale"))
         found = reply.values
         for id_ in ids:
             allowed = self._truth.allowed(user, id_, began, now)
@@ -116,11 +126,12 @@ class Load:
         while True:
             id_ = self._chance.choice(ids)
             value = -self._truth.last(user, id_)
+            began = time.monotonic()
             number = self._truth.begin(user, id_, value)
             reply = await self._gateway.rate("albums", id_, value, user=user)
             if reply.status == 200:
                 self._truth.end(user, id_, number)
                 self.writes += 1
             else:
-                self.failed.append(f"write: {reply.status} {reply.body[:200]!r}")
+                self.failed.append(Failed(began, reply.status, f"write: {reply.body[:200]!r}"))
             await asyncio.sleep(10 * PAUSE_SECONDS)

@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from statistics import quantiles
 from typing import NamedTuple
 
@@ -15,6 +15,8 @@ from tests.e2e.harness import Client, Reply
 IDS = range(1, 201)
 OWN = {ADA: 1, BEN: -1}
 READERS = 3
+WRITTEN = (IDS[:30], IDS[30:60])
+"""Of each user, by a writer each."""
 PAUSE_SECONDS = 0.003
 """Between the requests of one reader or writer: a steady load, not a flood."""
 
@@ -75,6 +77,7 @@ class Load:
         self._gateway = gateway
         self._truth = truth
         self._chance = random.Random(seed)
+        self._pens = asyncio.Semaphore(len(OWN) * len(WRITTEN))
         self.judged: list[Judged] = []
         self.stale = 0
         """Of those judged, how many were answered with something stale."""
@@ -85,7 +88,7 @@ class Load:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         work = [self._read(user) for user in OWN for _ in range(READERS)]
-        work += [self._write(user, ids) for user in OWN for ids in (IDS[:30], IDS[30:60])]
+        work += [self._write(user, ids) for user in OWN for ids in WRITTEN]
         tasks = [asyncio.create_task(each) for each in work]
         try:
             yield
@@ -95,6 +98,14 @@ class Load:
             for task in tasks:
                 with suppress(asyncio.CancelledError):
                     await task
+
+    @asynccontextmanager
+    async def no_writes(self) -> AsyncIterator[None]:
+        """No write is under way for so long; the reads go on."""
+        async with AsyncExitStack() as pens:
+            for _ in range(len(OWN) * len(WRITTEN)):
+                await pens.enter_async_context(self._pens)
+            yield
 
     def p99(self, since: float, until: float) -> float:
         """Seconds, of the reads that began in that time."""
@@ -124,14 +135,17 @@ class Load:
 
     async def _write(self, user: str, ids: Sequence[int]) -> None:
         while True:
-            id_ = self._chance.choice(ids)
-            value = -self._truth.last(user, id_)
-            began = time.monotonic()
-            number = self._truth.begin(user, id_, value)
-            reply = await self._gateway.rate("albums", id_, value, user=user)
-            if reply.status == 200:
-                self._truth.end(user, id_, number)
-                self.writes += 1
-            else:
-                self.failed.append(Failed(began, reply.status, f"write: {reply.body[:200]!r}"))
+            async with self._pens:
+                await self._flip(user, self._chance.choice(ids))
             await asyncio.sleep(10 * PAUSE_SECONDS)
+
+    async def _flip(self, user: str, id_: int) -> None:
+        value = -self._truth.last(user, id_)
+        began = time.monotonic()
+        number = self._truth.begin(user, id_, value)
+        reply = await self._gateway.rate("albums", id_, value, user=user)
+        if reply.status == 200:
+            self._truth.end(user, id_, number)
+            self.writes += 1
+        else:
+            self.failed.append(Failed(began, reply.status, f"write: {reply.body[:200]!r}"))

@@ -1,4 +1,4 @@
-"""Certificates for TLS on loopback: an authority, and what it vouches for."""
+"""Certificates for TLS on loopback: an authority, what it vouches for, and a Redis that shows it."""
 
 import datetime as dt
 from ipaddress import ip_address
@@ -9,6 +9,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from tests.redis_server import RedisServer, free_port
 
 
 class Files(NamedTuple):
@@ -74,3 +76,14 @@ class Authority:
             )
         )
         return Files(str(certificate), str(private))
+
+
+def tls_server(authority: Authority, files: Files, *, asks_client: bool) -> RedisServer:
+    """A Redis that shows `files`; it takes no client without a certificate of `authority`'s where it asks."""
+    port = free_port()
+    server = RedisServer(
+        *("--tls-port", str(port), "--tls-cert-file", files.certificate, "--tls-key-file", files.key),
+        *("--tls-ca-cert-file", authority.file, "--tls-auth-clients", "yes" if asks_client else "no"),
+    )
+    server.tls_port = port
+    return server

@@ -1,78 +1,23 @@
 """A real cluster of three masters: every slot is reached, and followed; a lost node costs only its own."""
 
-import contextlib
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from redis.crc import key_slot
 
 from gateway.breaker import State
 from gateway.cache.news import Drop, Throttled
 from gateway.cache.shared.keys import Keys
 from gateway.model import Kind, Shelf, User
 from tests.cache.shared.harness import ALBUMS, GERMAN, LIBRARY, LIKED, ONE, TWO, Side, side_of, until
-from tests.redis_server import RedisServer, free_port
+from tests.redis_cluster import RedisCluster, name_of, slot_of
+from tests.redis_server import free_port
 
 pytestmark = pytest.mark.redis_server
-
-NODES = 3
-SLOTS = 16384
-BOUNDS = [SLOTS * number // NODES for number in range(NODES + 1)]
-
-
-class RedisCluster:
-    """Three masters that know each other."""
-
-    def __init__(self, nodes: list[RedisServer]) -> None:
-        self.nodes = nodes
-
-    @property
-    def url(self) -> str:
-        return "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
-
-    def join(self) -> None:
-        """Share out the slots, and wait until all know of it."""
-        first = self.nodes[0]
-        for number, node in enumerate(self.nodes):
-            with node.client() as client:
-                client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
-                client.execute_command("CLUSTER", "ADDSLOTSRANGE", BOUNDS[number], BOUNDS[number + 1] - 1)
-                if node is not first:
-                    client.execute_command("CLUSTER", "MEET", "127.0.0.1", first.port)
-
-    def agrees(self) -> bool:
-        """Whether each node knows all, and has its links to them."""
-        for node in self.nodes:
-            with node.client() as client:
-                if b"cluster_state:ok" not in client.execute_command("CLUSTER", "INFO"):
-                    return False
-                links = client.execute_command("CLUSTER", "LINKS")
-                if len(links) != 2 * (NODES - 1):
-                    return False
-        return True
-
-    def owner(self, shelf: Shelf) -> RedisServer:
-        """The node that the slots were shared out to."""
-        slot = slot_of(shelf)
-        return next(node for number, node in enumerate(self.nodes) if slot < BOUNDS[number + 1])
-
-
-def slot_of(shelf: Shelf) -> int:
-    return key_slot(Keys("ratings").main(shelf.user.key, shelf.kind).encode())
-
-
-def name_of(node: RedisServer) -> str:
-    with node.client() as client:
-        return str(client.execute_command("CLUSTER", "MYID").decode())
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[RedisCluster]:
-    options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
-    settings = (*options, "--cluster-require-full-coverage", "no")
-    with contextlib.ExitStack() as stack:
-        cluster = RedisCluster([stack.enter_context(RedisServer(*settings)) for _ in range(NODES)])
-        cluster.join()
+    with RedisCluster(node_timeout_ms=2000) as cluster:
         yield cluster
 
 

@@ -8,7 +8,7 @@ import pytest
 from gateway.breaker import State
 from gateway.cache.shared.connecting import _Since
 from gateway.cache.shared.opening import Tls
-from tests.cache.shared.certificates import Authority, Files
+from tests.cache.shared.certificates import Authority, Files, tls_server
 from tests.cache.shared.harness import ALBUMS, LIKED, ONE, TWO, Side, side_of, until
 from tests.redis_server import RedisServer, free_port
 
@@ -132,16 +132,6 @@ def authority(folder: Path) -> Authority:
 @pytest.fixture(scope="module")
 def client_files(authority: Authority) -> Files:
     return authority.issue("client", "127.0.0.1")
-
-
-def tls_server(authority: Authority, files: Files, *, asks_client: bool) -> RedisServer:
-    port = free_port()
-    server = RedisServer(
-        *("--tls-port", str(port), "--tls-cert-file", files.certificate, "--tls-key-file", files.key),
-        *("--tls-ca-cert-file", authority.file, "--tls-auth-clients", "yes" if asks_client else "no"),
-    )
-    server.tls_port = port
-    return server
 
 
 @pytest.fixture(scope="module")

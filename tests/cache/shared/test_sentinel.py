@@ -2,53 +2,22 @@
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import ExitStack
-from typing import NamedTuple
 
 import pytest
 from redis.exceptions import ResponseError
 
 from gateway.breaker import State
 from tests.cache.shared.harness import ALBUMS, LIKED, ONE, TWO, Side, side_of, until
-from tests.redis_server import RedisServer, free_port
+from tests.redis_sentinel import NAME, Watched, watched_by_sentinel
+from tests.redis_server import RedisServer
 
 pytestmark = pytest.mark.redis_server
-
-NAME = "main"
-
-
-class Watched(NamedTuple):
-    master: RedisServer
-    replica: RedisServer
-    sentinel: RedisServer
-
-    @property
-    def url(self) -> str:
-        # The first of the two is not there.
-        return f"redis+sentinel://127.0.0.1:{free_port()},127.0.0.1:{self.sentinel.port}/{NAME}"
 
 
 @pytest.fixture
 def watched() -> Iterator[Watched]:
-    with ExitStack() as stack:
-        master = stack.enter_context(RedisServer("--repl-diskless-sync-delay", "0"))
-        replica = stack.enter_context(
-            RedisServer("--replicaof", f"127.0.0.1 {master.port}", "--repl-diskless-sync-delay", "0")
-        )
-        with replica.client() as client:
-            while client.info("replication")["master_link_status"] != "up":
-                pass
-        sentinel = RedisServer(
-            sentinel=(
-                f"sentinel monitor {NAME} 127.0.0.1 {master.port} 1",
-                f"sentinel down-after-milliseconds {NAME} 300",
-                f"sentinel failover-timeout {NAME} 2000",
-            )
-        )
-        stack.enter_context(sentinel)
-        with sentinel.client() as client:
-            client.execute_command("SENTINEL", "DEBUG", "INFO-PERIOD", "100")
-        yield Watched(master, replica, sentinel)
+    with watched_by_sentinel() as watched:
+        yield watched
 
 
 async def in_order(side: Side) -> bool:

@@ -6,6 +6,7 @@ import pytest
 
 from gateway.sandbox import ADA, Reply
 from tests.e2e.harness import ROOT, gateway_on
+from tests.redis_server import RedisServer
 
 ONE = "1138988512"
 
@@ -54,3 +55,11 @@ async def test_a_user_token_in_the_wrong_place_is_not_logged(sandbox, capfd, met
     said = "".join(capfd.readouterr())
     assert f'"error":"{error}"' in said
     assert ADA not in said
+
+
+@pytest.mark.redis_server
+async def test_a_gateway_that_ends_does_not_report_redis_as_away(sandbox, capfd):
+    with RedisServer() as redis:
+        async with gateway_on(sandbox, cache__redis_url=redis.url) as caller:
+            await caller.get("albums", [ONE])
+    assert "breaker" not in "".join(capfd.readouterr())

@@ -105,13 +105,9 @@ async def linked(
     """
     since = _Since(clock)
 
-    closing = False
-
     def changed() -> None:
-        # That the connections go at the end is no news of Redis.
-        if not closing:
-            since.tell(topology.state)
-            on_state(topology.state)
+        since.tell(topology.state)
+        on_state(topology.state)
 
     topology: Topology = build_topology(Opener(parse_url(url), tls), tasks, changed)
     async with topology:
@@ -131,5 +127,4 @@ async def linked(
         try:
             yield link
         finally:
-            closing = True
             await link.close()

@@ -188,13 +188,16 @@ class Dispatcher:
             self._tasks.spawn(f"redis send {self.name}", _ending(self._send(connection))),
             self._tasks.spawn(f"redis read {self.name}", _ending(self._read(connection))),
         ]
+        cancelled = True
         try:
             # No TaskGroup: it loses a cancellation that meets a failing task.
             ended, _ = await asyncio.wait([*working, self._broken], return_when=asyncio.FIRST_COMPLETED)
+            cancelled = False
             return ended.pop().result()
         finally:
             self._broken = None
-            self._on_change()
+            if not cancelled:  # that this gateway lets go is no news of Redis
+                self._on_change()
             for task in working:
                 task.cancel()
             await give_up(connection)

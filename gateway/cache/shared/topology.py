@@ -211,6 +211,8 @@ class Cluster:
         )
 
     def _node_changed(self) -> None:
+        if not self._nodes:
+            return  # the first map is being adopted, which is told when all have been tried
         if not all(node.up for node in self._nodes.values()):
             self._stale.set()
         self._on_change()

@@ -7,7 +7,11 @@ import pytest
 from gateway.breaker import State
 from gateway.cache.news import Drop, Throttled
 from gateway.cache.shared.keys import Keys
+from gateway.cache.shared.opening import Opener, Tls
+from gateway.cache.shared.topology import build_topology
+from gateway.cache.shared.url import parse_url
 from gateway.model import Kind, Shelf, User
+from gateway.tasks import Tasks
 from tests.cache.shared.harness import ALBUMS, GERMAN, LIBRARY, LIKED, ONE, TWO, Side, side_of, until
 from tests.redis_cluster import RedisCluster, name_of, slot_of
 from tests.redis_server import free_port
@@ -111,6 +115,16 @@ async def test_a_lost_node_costs_only_its_own_users_and_is_found_again(
     lost.start()
     await until(lambda: side.link.state is State.CLOSED and not side.tier._backlog, 20)
     assert ONE in (await side.look(ALBUMS, ONE)).marks
+
+
+async def test_a_cluster_that_is_well_is_at_no_time_shown_as_away(cluster: RedisCluster) -> None:
+    await until(cluster.agrees, 20)
+    tasks, shown = Tasks(lambda *_: None), list[State]()
+    opener = Opener(parse_url(cluster.url), Tls())
+    topology = build_topology(opener, tasks, lambda: shown.append(topology.state))
+    async with topology:
+        pass
+    assert set(shown) == {State.CLOSED}
 
 
 async def test_a_cluster_that_is_away_is_a_miss() -> None:

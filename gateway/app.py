@@ -50,7 +50,6 @@ async def wired(
     log = logger()
     metrics = Metrics()
     tasks = Tasks(lambda name, error: log.error("bug", task=name, error=repr(error)))
-    lines = request_log(level=settings.log.level, format_=settings.log.format)
     tokens = TokenSource(parts.signing_key(settings), clock, metrics)
     quarantine = Quarantine(seconds=settings.upstream.quarantine_seconds, metrics=metrics)
     recent = RecentErrors()
@@ -99,7 +98,7 @@ async def wired(
             clock=clock,
             metrics=metrics,
             log=log,
-            request_log=lines,
+            request_log=request_log(level=settings.log.level, format_=settings.log.format),
             recent=recent,
             observe=observe,
         )
@@ -123,5 +122,4 @@ async def wired(
         yield Gateway(api, ops_of(observed), observed.addresses, tasks, tokens, metrics)
         flights.close()
         await tasks.cancel()
-        if lines is not None:
-            lines.flush()
+        api.settle()

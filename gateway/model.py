@@ -66,6 +66,9 @@ _TWINS = {
 }
 
 
+_SHA_256 = hashlib.sha256()
+
+
 class User(msgspec.Struct, frozen=True):
     """Whoever holds a Music User Token: the token for Apple, its digest for everything kept or shown."""
 
@@ -75,7 +78,10 @@ class User(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, token: str) -> "User":
-        return cls(token, hashlib.sha256(token.encode()).digest()[:16])
+        # A copy costs half of what a new one does, which looks its algorithm up: a tenth of a hit.
+        digest = _SHA_256.copy()
+        digest.update(token.encode())
+        return cls(token, digest.digest()[:16])
 
     @property
     def label(self) -> str:

@@ -93,22 +93,30 @@ class TakesEntries(Protocol):
 
 
 class TierCounts:
-    """Counts what one tier said, ids once each."""
+    """Counts what one tier said, ids once each: added up here, and brought to the metrics when they are read."""
 
     def __init__(self, metrics: Metrics, tier: str) -> None:
-        self._hit, self._negative, self._stale, self._miss, self._error = (
-            metrics.cache_ids.labels(tier, result) for result in ("hit", "negative", "stale", "miss", "error")
-        )
+        self._counters = {
+            result: metrics.cache_ids.labels(tier, result)
+            for result in ("hit", "negative", "stale", "miss", "error")
+        }
+        self._sum = Findings()
+        self._errors = 0
+        metrics.before_reading(self._settle)
 
     def add(self, findings: Findings) -> None:
-        if findings.hit:
-            self._hit.inc(findings.hit)
-        if findings.negative:
-            self._negative.inc(findings.negative)
-        if findings.stale:
-            self._stale.inc(findings.stale)
-        if findings.miss:
-            self._miss.inc(findings.miss)
+        total = self._sum
+        total.hit += findings.hit
+        total.negative += findings.negative
+        total.stale += findings.stale
+        total.miss += findings.miss
 
     def error(self, ids: int) -> None:
-        self._error.inc(ids)
+        self._errors += ids
+
+    def _settle(self) -> None:
+        total, self._sum = self._sum, Findings()
+        errors, self._errors = self._errors, 0
+        sums = (total.hit, total.negative, total.stale, total.miss, errors)
+        for counter, count in zip(self._counters.values(), sums, strict=True):
+            counter.inc(count)

@@ -55,6 +55,7 @@ class Reading(msgspec.Struct, frozen=True):
 
 def read(metrics: Metrics) -> Reading:
     """Read the counters now; a millisecond or so, because every child is walked."""
+    metrics.settle()
     return Reading(
         requests=_sum(metrics.http_requests, "_total", ("status",)),
         ids=_sum(metrics.cache_ids, "_total", ("tier", "result")),

@@ -26,8 +26,11 @@ class Reader:
         self._clock = clock
         self.may_answer_at_once = sources.cache.local.bounded_at > 0
         """False where there is no local tier to answer from."""
+        self._hits = self._negatives = 0
+        """Not counted yet: adding up costs less than counting does."""
         self._count_hits = metrics.cache_ids.labels("local", "hit").inc
         self._count_negatives = metrics.cache_ids.labels("local", "negative").inc
+        metrics.before_reading(self._settle)
 
     def at_once(self, query: Query) -> Answer | None:
         """Answer from the local tier alone; None where it does not know every id, fresh and believed."""
@@ -55,9 +58,14 @@ class Reader:
                     resources.append(entry.resource)
         if soonest <= now:
             return None
-        self._count_hits(len(resources))
-        self._count_negatives(count - len(resources))
+        self._hits += len(resources)
+        self._negatives += count - len(resources)
         return Answer(resources, Tally(local=count), Forward.HIT, age=now - oldest, ttl=soonest - now)
+
+    def _settle(self) -> None:
+        self._count_hits(self._hits)
+        self._count_negatives(self._negatives)
+        self._hits = self._negatives = 0
 
     async def read(self, query: Query) -> Answer:
         """Answer `query`; ids that cannot be had are the answer's `failures`, in the order asked."""

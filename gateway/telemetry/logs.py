@@ -1,6 +1,5 @@
 """structlog set-up: JSON lines where stdout is no terminal, ones for people where it is."""
 
-import asyncio
 import contextlib
 import logging
 import sys
@@ -80,12 +79,12 @@ def logger() -> FilteringBoundLogger:
 
 
 def request_log(*, level: str, format_: Literal["auto", "json", "console"]) -> RequestLog | None:
-    """Where the canonical lines go; None where the level leaves them out. To be called on the event loop."""
+    """Where the canonical lines go; None where the level leaves them out."""
     if logging.getLevelName(level.upper()) > logging.INFO:
         return None
     if is_console(format_):
         return ConsoleRequestLog(logger())
-    return JsonRequestLog(Unfailing(sys.stdout.buffer), asyncio.get_running_loop().call_later)
+    return JsonRequestLog(Unfailing(sys.stdout.buffer))
 
 
 def _encode(event: dict[str, Any], **_: Any) -> bytes:

@@ -1,16 +1,20 @@
 """Every metric's name, meaning and labels; components bind the children that they count on when built."""
 
 import platform
+from collections.abc import Callable, Iterable
+from weakref import WeakMethod
 
 from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
     Histogram,
+    Metric,
     ProcessCollector,
     disable_created_metrics,
 )
 from prometheus_client.gc_collector import GCCollector
+from prometheus_client.registry import Collector
 
 from gateway import __version__
 
@@ -23,11 +27,28 @@ BATCH_IDS = (1, 2, 5, 10, 25, 50, 100, 200, 300)
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
+class _Settling(Collector):
+    """Has nothing to show; brings the others up to now."""
+
+    def __init__(self, settle: Callable[[], None]) -> None:
+        self._settle = settle
+
+    def collect(self) -> Iterable[Metric]:
+        self._settle()
+        return ()
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
+
+
 class Metrics:
     """The metrics of one gateway, in a registry of its own."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry or CollectorRegistry()
+        self._unsettled: list[WeakMethod[Callable[[], None]]] = []
+        # The first to be asked: what comes behind it is settled.
+        self.registry.register(_Settling(self.settle))
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
 
@@ -110,6 +131,19 @@ class Metrics:
         self._gauge("build_info", "Always 1.", "version", "python").labels(
             __version__, platform.python_version()
         ).set(1)
+
+    def before_reading(self, settle: Callable[[], None]) -> None:
+        """Have `settle`, a method, count what its object has added up by itself, whenever anybody looks."""
+        self._unsettled.append(WeakMethod(settle))
+
+    def settle(self) -> None:
+        """Bring every count up to now."""
+        for reference in list(self._unsettled):
+            settle = reference()
+            if settle is None:
+                self._unsettled.remove(reference)
+            else:
+                settle()
 
     def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
         return Counter(f"gateway_{name}", documentation, labels, registry=self.registry)

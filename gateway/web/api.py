@@ -18,8 +18,8 @@ from gateway.ratings.writing import Writer
 from gateway.telemetry.logs import RequestLog
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.recent import RecentErrors, read_target
+from gateway.web.afterwards import Afterwards
 from gateway.web.bodies import read_parts, read_rating
-from gateway.web.counting import RequestCounts
 from gateway.web.exchange import Exchange
 from gateway.web.headers import (
     CallerCheck,
@@ -82,9 +82,8 @@ class Api:
         self._request_timeout = request_timeout_seconds
         self._sample_hits = sample_hits
         self._clock = clock
-        self._counts = RequestCounts(metrics)
         self._log = log
-        self._request_log = request_log
+        self._afterwards = Afterwards(metrics, request_log)
         self._observe = observe
         self._recent = recent
         self.draining = False
@@ -128,6 +127,10 @@ class Api:
         exchange = Exchange(request.method, request.headers, self._clock.monotonic())
         exchange.error = error
         return self._finish(exchange, error_reply(error), keep_alive=False)
+
+    def settle(self) -> None:
+        """Count and log what was answered until now."""
+        self._afterwards.flush()
 
     def _recognise(self, method: str, raw_path: str, headers: Headers, exchange: Exchange) -> Asked:
         """Who asks for what. Raises `Refused`."""
@@ -191,13 +194,12 @@ class Api:
     def _finish(self, exchange: Exchange, reply: Reply, *, keep_alive: bool) -> WholeResponse:
         exchange.status = reply.status
         now = self._clock.monotonic()
-        self._counts.count(exchange, now)
+        logged = exchange.cache != Forward.HIT.value or self._sampled()
+        self._afterwards.add(exchange, now, logged=logged)
         if exchange.error is not None:
             self._remember(exchange, exchange.error)
         if self._observe is not None:
             self._observe(exchange, reply)
-        if self._request_log is not None and (exchange.cache != Forward.HIT.value or self._sampled()):
-            self._request_log(exchange.line(now))
         head = (
             f"{reply.head}X-Request-Id: {exchange.request_id}\r\n"
             f"Server-Timing: total;dur={(now - exchange.started) * 1000:.2f}\r\n"

@@ -3,8 +3,10 @@
 py-spy is nobody's dependency: `pip install py-spy` where a profile is wanted.
 """
 
+import os
 import shutil
 import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -34,7 +36,8 @@ def profile(
     machine: Machine, upstream: Upstream, *, seconds: int, tell: Callable[[str], None]
 ) -> dict[str, list[Share]]:
     """Profile the gateway's paths. Raises `FileNotFoundError` where py-spy is not installed."""
-    program = shutil.which("py-spy")
+    beside_python = str(Path(sys.executable).parent)
+    program = shutil.which("py-spy", path=os.pathsep.join([beside_python, os.defpath]))
     if program is None:
         raise FileNotFoundError("py-spy is not installed")
     built = Roads.build(machine, upstream)

@@ -93,7 +93,7 @@ class TakesEntries(Protocol):
 
 
 class TierCounts:
-    """Counts what one tier said, ids once each: added up here, and brought to the metrics when they are read."""
+    """Counts what one tier said, ids once each: added up here, and counted when the metrics are read."""
 
     def __init__(self, metrics: Metrics, tier: str) -> None:
         self._counters = {

@@ -5,18 +5,18 @@ connection is redis-py's (authentication, TLS, unix sockets); when and what is s
 """
 
 import asyncio
-import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, NamedTuple, Self
 
 from hiredis import pack_command
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import ReadOnlyError, ResponseError
+from redis.exceptions import ReadOnlyError
 
 from gateway.breaker import Admission, Breaker, State
 from gateway.cache.shared.closing import give_up
 from gateway.cache.shared.failures import Failed, FailureKind, kind_of
+from gateway.cache.shared.replies import micros, next_reply
 from gateway.tasks import Tasks
 
 Open = Callable[[], Awaitable[AbstractConnection]]
@@ -216,14 +216,14 @@ class Dispatcher:
 
     async def _read(self, connection: AbstractConnection) -> None:
         while True:
-            micros = _micros(await _reply(connection))
+            now = micros(await next_reply(connection))
             if not self._sent:
                 raise Failed(FailureKind.PROTOCOL)
             self._served = True
             batch = self._sent[0]
             for request in batch.requests:
-                replies = [await _reply(connection) for _ in range(request.count)]
-                self._settle(request, Answer(micros, replies))
+                replies = [await next_reply(connection) for _ in range(request.count)]
+                self._settle(request, Answer(now, replies))
             batch.unread = False
             self._sent.popleft()
 
@@ -283,19 +283,3 @@ async def _ending(work: Coroutine[Any, Any, None]) -> FailureKind:
     except Exception as error:  # noqa: BLE001 - redis-py lets more than its own errors out
         return kind_of(error)
     return FailureKind.CONNECTION
-
-
-async def _reply(connection: AbstractConnection) -> Any:
-    try:
-        return await connection.read_response(timeout=math.inf, disconnect_on_error=False)
-    except ResponseError as error:
-        return error
-
-
-def _micros(reply: Any) -> int:
-    match reply:
-        case ResponseError():
-            raise reply
-        case [bytes() as seconds, bytes() as micros]:
-            return int(seconds) * 1_000_000 + int(micros)
-    raise Failed(FailureKind.PROTOCOL)

@@ -184,7 +184,11 @@ class World:
         oldest = FRESH + max(REVALIDATE, IF_ERROR if self._failing else 0)
         # An answer that is shared, or kept, was given up to half a call before it came.
         moments = [began - (0 if asked and not self._failing else oldest) - LONGEST_DELAY - lag]
-        moments += [purged - lag for purged in self._purged.get((user_key, kind), ()) if purged < began]
+        for purged in self._purged.get((user_key, kind), ()):
+            if purged < began:
+                # What is being written outlives a purge, as old as its call.
+                writing = any(w.began <= purged <= w.ended for w in self._wrote.get(place, ()))
+                moments.append(purged - lag - (LONGEST_DELAY if writing else 0))
         if not self._failing:  # else what is stale may stand in for Apple's answer
             moments += [
                 wrote.ended - lag

@@ -10,6 +10,7 @@ from gateway.cache.ledger import Ledger
 from gateway.cache.local import LocalTier
 from gateway.cache.news import Continuity
 from gateway.cache.rule import Cell, Unsettled
+from gateway.cache.shared.backlog import Backlog
 from gateway.cache.shared.tier import RedisShared
 from gateway.cache.tiers import Cache
 from gateway.loading.flights import Flights
@@ -146,6 +147,10 @@ def what_redis_was_not_asked_about_is_trusted(patch: pytest.MonkeyPatch) -> None
     patch.setattr(Cache, "__init__", lambda self, **named: init(self, **named | {"trust_seconds": 1e9}))
 
 
+def marks_that_were_told_late_are_anothers(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Backlog, "told_late", lambda *_: frozenset())
+
+
 def held_values_are_kept_past_a_later_write(patch: pytest.MonkeyPatch) -> None:
     cap = rule.cap
     patch.setattr(rule, "cap", lambda mark, cell, now: cap(mark, rule.held(cell, now) or cell, now))
@@ -180,6 +185,7 @@ BY_STORY: Mapping[Break, Story] = {
     a_write_of_unknown_end_brings_back_what_was_before: stories.a_write_fails_after_one_that_is_held,
     redis_is_believed_before_it_was_told: stories.a_write_fails_that_redis_was_not_told_of_yet,
     what_redis_missed_is_forgotten: stories.a_write_fails_that_redis_hears_of_late,
+    marks_that_were_told_late_are_anothers: stories.a_begin_reaches_redis_after_its_time,
     a_hold_ends_when_redis_is_back: stories.redis_hears_late_of_a_hold,
     what_redis_was_not_asked_about_is_trusted: stories.the_other_writes_while_redis_is_slow,
     no_cache_is_not_heard: stories.apple_is_asked_though_something_is_cached,

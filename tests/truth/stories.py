@@ -85,6 +85,12 @@ def redis_hears_late_of_a_hold(truths: Truths) -> None:
     writes(truths, "one", 1, pause=2.0, probe="one")
 
 
+def a_begin_reaches_redis_after_its_time(truths: Truths) -> None:
+    truths.something_fails("one", "requests", 1.3, pause=0.0, probe="")
+    writes(truths, "one", 1, pause=1.5)
+    truths.something_fails("one", "news is lost", 0.3, pause=1.5, probe="one")
+
+
 def the_other_writes_while_redis_is_slow(truths: Truths) -> None:
     truths.something_fails("two", "lookups", 0.3, pause=0.0, probe="")
     writes(truths, "one", 1, probe="two")

@@ -147,7 +147,12 @@ class RedisShared:
             # Also where the begin was not acknowledged: it may have been carried out.
             self._keep(place, [id_], ended=1)
             return None
-        self._backlog.drop(place, id_)
+        if stored or stamp is not None:
+            self._backlog.drop(place, id_)
+        else:
+            # The begin was carried out after its time, and so this end has left a mark that is known for
+            # nobody's. What is told late leaves one that is known for ours.
+            self._keep(place, [id_])
         return stored
 
     async def _purge(self, purge: Purge) -> bool:

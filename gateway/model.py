@@ -78,7 +78,7 @@ class User(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, token: str) -> "User":
-        # A copy costs half of what a new one does, which looks its algorithm up: a tenth of a hit.
+        # A hash object made anew, not copied, costs a local hit 4 % more.
         digest = _SHA_256.copy()
         digest.update(token.encode())
         return cls(token, digest.digest()[:16])

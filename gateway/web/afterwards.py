@@ -1,7 +1,7 @@
 """What is done for a request when its answer is out: it is counted, and told in the log.
 
-A moment later, and many at a time: next to one another the same lines take a third of the time that they take
-between two system calls, which was a quarter of a hit's cost.
+A moment later, and many at a time: next to one another the same lines cost less than they do between two
+system calls (docs/performance.md).
 """
 
 import asyncio

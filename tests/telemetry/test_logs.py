@@ -1,22 +1,11 @@
 """Where lines go, and that nothing else suffers where they cannot."""
 
 import io
-import logging
-from collections.abc import Iterator
 
 import pytest
-import structlog
 
 from gateway.telemetry.logs import configure, logger, request_log
 from tests.telemetry.test_request_log import line
-
-
-@pytest.fixture(autouse=True)
-def _restored() -> Iterator[None]:
-    handlers = logging.getLogger().handlers[:]
-    yield
-    structlog.reset_defaults()
-    logging.getLogger().handlers[:] = handlers
 
 
 class Gone(io.RawIOBase):

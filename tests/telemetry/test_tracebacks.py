@@ -2,10 +2,8 @@
 
 import io
 import logging
-from collections.abc import Iterator
 
 import pytest
-import structlog
 from aiohttp.http_exceptions import BadHttpMessage
 from aiohttp.web import RequestPayloadError
 from rich.pretty import pretty_repr
@@ -14,14 +12,6 @@ from gateway.model import User
 from gateway.telemetry.logs import configure, logger
 
 TOKEN = "a-user-token-that-nobody-may-read"
-
-
-@pytest.fixture(autouse=True)
-def _restored() -> Iterator[None]:
-    handlers = logging.getLogger().handlers[:]
-    yield
-    structlog.reset_defaults()
-    logging.getLogger().handlers[:] = handlers
 
 
 class Output(io.TextIOWrapper):

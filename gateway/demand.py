@@ -3,19 +3,28 @@
 Shared by the rooms that fetch (flights make a demand) and that wait for a slot (the queue hears it rise).
 """
 
+import asyncio
 from collections.abc import Callable
+from typing import Final
 
 from gateway.model import Lane
+
+EXTRA_CALLS: Final = 32
+"""Calls that splitting may add to a request's own, or as many as those are: one bad id among 100 costs 14."""
 
 
 class Party:
     """One request, as the upstream queue sees it, which shares out capacity by parties."""
 
-    __slots__ = ("calls",)
+    __slots__ = ("calls", "extra", "splitting")
 
     def __init__(self) -> None:
         self.calls = 0
         """Calls to Apple begun for this request so far; a call shared by several counts for each."""
+        self.extra = 0
+        """Calls that took the place of refused ones, as far as they are more than were to be expected."""
+        self.splitting = asyncio.Lock()
+        """Held while a refused call is split: what that finds out spares the request's others the same."""
 
 
 class Demand:
@@ -49,6 +58,14 @@ class Demand:
 
     def unwatch(self, heard: Callable[[], None]) -> None:
         self._watchers.remove(heard)
+
+    def take_extra(self, calls: int) -> bool:
+        """Let refused calls be made as so many smaller ones; False where every party has spent its share."""
+        if all(party.extra + calls > max(EXTRA_CALLS, party.calls // 2) for party in self.parties):
+            return False
+        for party in self.parties:
+            party.extra += calls
+        return True
 
     def count_call(self) -> None:
         """A call to Apple goes out for this demand."""

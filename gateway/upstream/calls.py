@@ -33,6 +33,11 @@ from gateway.upstream.wire import Answer
 
 T = TypeVar("T")
 
+
+class Outgrown(Exception):
+    """A call was not made: while it waited for its turn, one like it was refused as too large."""
+
+
 UNTRIED: Final = (BreakerOpen, NoCapacity, DeadlineExceeded)
 """Failures in which an attempt did not get as far as Apple."""
 
@@ -54,6 +59,9 @@ class Call(msgspec.Struct, frozen=True):
     """A 504 is no sign that Apple is ill, because as much was asked as ever is."""
     whole: bool = False
     """The first attempt has the whole call timeout, whatever the deadline: what it brings is kept."""
+
+    fits: Callable[[], bool] = lambda: True
+    """Asked when its turn has come, before each attempt: False where it would only be refused."""
 
     @property
     def repeatable(self) -> bool:
@@ -97,7 +105,7 @@ class Caller:
         """Make `call` until `read` accepts an answer, or until trying again makes no sense.
 
         `read` raises `UpstreamError` for what is no success; the last such failure is raised. `deadline` is
-        in monotonic seconds.
+        in monotonic seconds. Raises `Outgrown` where the call does not fit any more.
         """
         attempt = 1
         renewed = False
@@ -145,6 +153,8 @@ class Caller:
             self._quarantine.check(user_key, now)
             if deadline <= now:
                 raise DeadlineExceeded("The time for asking Apple Music is up.")
+            if not call.fits():
+                raise Outgrown
             admission = self._breaker.admit(now)
             if admission is None:
                 raise self._open()

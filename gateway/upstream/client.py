@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
@@ -13,12 +13,12 @@ from gateway.demand import Demand, Party
 from gateway.errors import GatewayError, UpstreamError
 from gateway.model import Id, Lane, Resource, Shelf, User
 from gateway.telemetry.metrics import Metrics
-from gateway.upstream.calls import Call, Caller
+from gateway.upstream.calls import Call, Caller, Outgrown
 from gateway.upstream.concurrency import Gate
 from gateway.upstream.developer_token import TokenSource
 from gateway.upstream.quarantine import Quarantine
 from gateway.upstream.retry import RetryBudget, RetryPolicy
-from gateway.upstream.splitting import BatchSize, Spare, refused_as_too_large, timed_out
+from gateway.upstream.splitting import BatchSize, refused_as_too_large, timed_out
 from gateway.upstream.transport import connect
 from gateway.upstream.wire import Answer, check_json, failure_of, read_many
 
@@ -73,11 +73,7 @@ class Apple:
         Never raises for Apple's failures: each id gets its resource, None for unrated, or the error that is
         its own. One id that Apple refuses does not take the others with it.
         """
-        size = self.batch_size()
-        job = _Job(shelf, demand, deadline, size, Spare())
-        batches = [ids[start : start + size] for start in range(0, len(ids), size)]
-        parts = await self._ask_all(job, batches, halved=False)
-        return {id_: outcome for part in parts for id_, outcome in part.outcomes.items()}
+        return await self._ask_in_batches(_Job(shelf, demand, deadline), ids)
 
     async def send(self, call: Outbound, deadline: float, demand: Demand | None = None) -> Relay:
         """Send `call` until `deadline` (monotonic seconds) and hand on what Apple answers.
@@ -99,34 +95,88 @@ class Apple:
         )
         return Relay(answer.status, answer.body)
 
-    async def _ask_all(self, job: "_Job", batches: Sequence[Sequence[Id]], *, halved: bool) -> list["_Part"]:
+    async def _ask_in_batches(self, job: "_Job", ids: Sequence[Id]) -> "_Outcomes":
+        batches = _cut(ids, self.batch_size())
         if len(batches) == 1:
-            return [await self._ask(job, batches[0], halved=halved)]
+            return await self._ask(job, ids)
         async with asyncio.TaskGroup() as group:
-            asking = [group.create_task(self._ask(job, ids, halved=halved)) for ids in batches]
-        return [task.result() for task in asking]
+            asking = [group.create_task(self._ask(job, batch)) for batch in batches]
+        return {id_: outcome for task in asking for id_, outcome in task.result().items()}
 
-    async def _ask(self, job: "_Job", ids: Sequence[Id], *, halved: bool) -> "_Part":
-        """Ask in one call; where Apple refuses it as too large, ask for its halves."""
-        full = len(ids) >= job.size > 1
-        call = _read_call(job, ids, divisible=len(ids) > 1 and (full or halved), full=full)
-        self._batch_ids.observe(len(ids))
+    async def _ask(self, job: "_Job", ids: Sequence[Id]) -> "_Outcomes":
+        """Ask in one call; in several where Apple is known to refuse so many, or does."""
+        splitting = job.demand.parties[0].splitting
         try:
-            found = await self._caller.run(
-                call, lambda answer: read_many(job.shelf.kind, ids, answer), job.deadline
+            answer = await self._call(
+                job, ids, fits=lambda: len(ids) <= self.batch_size() and not splitting.locked()
             )
-        except UpstreamError as failure:
-            too_large = refused_as_too_large(failure) or (call.divisible and timed_out(failure))
-            if len(ids) == 1 or not too_large or not job.spare.take_halves():
-                return _Part(dict.fromkeys(ids, failure), as_it_stood=False)
-            refusal = failure
+        except Outgrown:
+            async with splitting:
+                pass
+            return await self._ask_in_batches(job, ids)
+        if not (isinstance(answer, _Failure) and answer.too_large):
+            return _outcomes(ids, answer)
+        async with splitting:
+            if len(ids) <= self.batch_size():
+                return await self._split(job, ids, answer.error)
+        # Another call has found out meanwhile how many ids Apple takes.
+        return await self._split(job, ids, answer.error)
+
+    async def _split(self, job: "_Job", ids: Sequence[Id], refusal: UpstreamError) -> "_Outcomes":
+        """Ask for the parts of a refused call side by side, then for the parts of those refused, in turn.
+
+        In turn, because what the first of them teaches spares the second the same.
+        """
+        size = self.batch_size()
+        if size < len(ids):
+            parts = _cut(ids, size)
+        elif len(ids) > 1 and job.demand.take_extra(2):
+            parts = _cut(ids, (len(ids) + 1) // 2)
         else:
-            return _Part(dict(found), as_it_stood=True)
-        middle = (len(ids) + 1) // 2
-        halves = await self._ask_all(job, (ids[:middle], ids[middle:]), halved=True)
-        if all(half.as_it_stood for half in halves):
-            self._sizes.learn(middle, refusal, self._now())
-        return _Part(halves[0].outcomes | halves[1].outcomes, as_it_stood=False)
+            return dict.fromkeys(ids, refusal)
+        async with asyncio.TaskGroup() as group:
+            asking = [group.create_task(self._call(job, part, divisible=True)) for part in parts]
+        answers = [task.result() for task in asking]
+        if not any(isinstance(answer, _Failure) for answer in answers):
+            self._sizes.learn(len(parts[0]), refusal, self._now())
+        outcomes: _Outcomes = {}
+        for part, answer in zip(parts, answers, strict=True):
+            if isinstance(answer, _Failure) and answer.too_large:
+                outcomes |= await self._split(job, part, answer.error)
+            else:
+                outcomes |= _outcomes(part, answer)
+        return outcomes
+
+    async def _call(
+        self,
+        job: "_Job",
+        ids: Sequence[Id],
+        *,
+        divisible: bool = False,
+        fits: Callable[[], bool] = lambda: True,
+    ) -> "dict[Id, Resource] | _Failure":
+        shelf = job.shelf
+        query = f"ids={','.join(ids)}" + (f"&{shelf.variant}" if shelf.variant else "")
+        full = len(ids) >= self.batch_size() > 1
+        call = Call(
+            operation="read",
+            method="GET",
+            target=f"/v1/me/ratings/{shelf.kind}?{query}",
+            user=shelf.user,
+            demand=job.demand,
+            divisible=len(ids) > 1 and (divisible or full),
+            full=full,
+            whole=True,
+            fits=fits,
+        )
+        try:
+            answer: dict[Id, Resource] | _Failure = await self._caller.run(
+                call, lambda answer: read_many(shelf.kind, ids, answer), job.deadline
+            )
+        except UpstreamError as error:
+            answer = _Failure(error, refused_as_too_large(error) or (call.divisible and timed_out(error)))
+        self._batch_ids.observe(len(ids))
+        return answer
 
 
 class _Job(NamedTuple):
@@ -135,32 +185,24 @@ class _Job(NamedTuple):
     shelf: Shelf
     demand: Demand
     deadline: float
-    size: int
-    """The ids of a full batch."""
-    spare: Spare
 
 
-class _Part(NamedTuple):
-    """What became of some ids of a fetch."""
+class _Failure(NamedTuple):
+    """How a call failed, and whether its parts may fare better."""
 
-    outcomes: dict[Id, Resource | GatewayError]
-    as_it_stood: bool
-    """Whether one call answered them all."""
+    error: UpstreamError
+    too_large: bool
 
 
-def _read_call(job: _Job, ids: Sequence[Id], *, divisible: bool, full: bool) -> Call:
-    shelf = job.shelf
-    query = f"ids={','.join(ids)}" + (f"&{shelf.variant}" if shelf.variant else "")
-    return Call(
-        operation="read",
-        method="GET",
-        target=f"/v1/me/ratings/{shelf.kind}?{query}",
-        user=shelf.user,
-        demand=job.demand,
-        divisible=divisible,
-        full=full,
-        whole=True,
-    )
+_Outcomes: TypeAlias = dict[Id, Resource | GatewayError]
+
+
+def _outcomes(ids: Sequence[Id], answer: dict[Id, Resource] | _Failure) -> _Outcomes:
+    return dict.fromkeys(ids, answer.error) if isinstance(answer, _Failure) else {**answer}
+
+
+def _cut(ids: Sequence[Id], size: int) -> list[Sequence[Id]]:
+    return [ids[start : start + size] for start in range(0, len(ids), size)]
 
 
 def _success(answer: Answer) -> Answer:

@@ -25,9 +25,6 @@ TIMEOUT_REMEMBERED: Final = 60.0
 
 TIMEOUT_DIVISOR: Final = 4
 
-EXTRA_CALLS: Final = 32
-"""Calls that the splitting of one fetch may cost on top; one bad id among 100 costs 14."""
-
 
 def refused_as_too_large(failure: UpstreamError) -> bool:
     """Whether Apple says so in so many words."""
@@ -64,17 +61,3 @@ class BatchSize:
         if max(size, floor) < self.current(now):
             self._size = max(size, floor)
             self._grows_at = now + self._step
-
-
-class Spare:
-    """The extra calls that one fetch may still spend on halves."""
-
-    def __init__(self, calls: int = EXTRA_CALLS) -> None:
-        self._calls = calls
-
-    def take_halves(self) -> bool:
-        """Spend two; False where they are not there."""
-        if self._calls < 2:
-            return False
-        self._calls -= 2
-        return True

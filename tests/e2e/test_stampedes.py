@@ -345,12 +345,21 @@ async def test_one_poisonous_id_among_100_fails_alone_and_shrinks_nothing(sandbo
         assert sizes(sandbox) == [100]
 
 
-async def test_splitting_has_an_end(sandbox):
-    async with gateway_on(sandbox) as caller:
-        sandbox.faults.add(MaxIds(1))
-        reply = await caller.get("albums", unrated(100))
+@pytest.mark.parametrize(("count", "calls"), [(100, 1 + 32), (1000, 10 + 32), (10_000, 2 * 100)])
+async def test_splitting_has_an_end(sandbox, count, calls):
+    async with gateway_on(sandbox, upstream__max_concurrency=8) as caller:
+        sandbox.faults.add(MaxIds(0))
+        reply = await caller.ask("POST", ROOT, body={"ids": {"albums": unrated(count)}})
         assert (reply.status, reply.code) == (400, "40005")
-        assert sandbox.calls.total <= 33
+        assert sandbox.calls.total <= calls
+
+
+async def test_a_limit_that_drops_fails_no_large_request(sandbox):
+    async with gateway_on(sandbox, upstream__max_concurrency=8) as caller:
+        sandbox.faults.add(MaxIds(20))
+        reply = await caller.ask("POST", ROOT, body={"ids": {"albums": unrated(10_000)}})
+        assert (reply.status, reply.counts["upstream"]) == (200, 10_000)
+        assert sum(size > 20 for size in sizes(sandbox)) <= 8 + 4
 
 
 async def test_an_error_that_blames_no_ids_splits_nothing(sandbox):

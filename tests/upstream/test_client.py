@@ -209,11 +209,59 @@ class TestTooLarge:
         assert list(errors(outcomes)) == ["42"]
         assert bench.apple.batch_size() == 25
 
-    async def test_the_extra_calls_of_a_fetch_are_capped(self, bench):
+    async def test_where_all_is_refused_the_extra_calls_are_capped(self, bench):
         bench.script.otherwise = BAD_IDS
         outcomes = await bench.fetch(ids(100))
         assert len(errors(outcomes)) == 100
         assert len(bench.script.seen) == 33
+        assert bench.apple.batch_size() == 100
+
+    async def test_the_cap_is_of_the_request_and_not_of_each_of_its_batches(self, bench):
+        bench.script.otherwise = BAD_IDS
+        party = Party()
+        fetches = [bench.fetch(ids(100, start), party=party) for start in range(0, 1000, 100)]
+        assert all(len(errors(outcomes)) == 100 for outcomes in await asyncio.gather(*fetches))
+        assert len(bench.script.seen) == 10 + 32
+
+    async def test_a_request_of_many_calls_may_cost_twice_as_many(self, bench):
+        poison = {"42", "1042", "2042"}
+        bench.script.choose = lambda seen: BAD_IDS if poison & set(seen.ids) else rated()
+        assert set(errors(await bench.fetch(ids(5000)))) == poison
+        assert 50 + 32 < len(bench.script.seen) <= 50 + 3 * 14
+
+    async def test_requests_pay_for_themselves(self, bench):
+        bench.script.otherwise = BAD_IDS
+        await bench.fetch(ids(100))
+        bench.script.choose = at_most(50, BAD_IDS)
+        assert await bench.fetch(ids(100)) == liked(ids(100))
+
+    async def test_a_call_goes_on_while_anybody_who_wants_it_has_calls_left(self, bench):
+        demand = Demand(Lane.FOREGROUND, Party())
+        assert demand.take_extra(32)
+        demand.join(Lane.FOREGROUND, Party())
+        bench.script.choose = at_most(50, BAD_IDS)
+        outcomes = await bench.apple.fetch(ALBUMS, ids(100), demand=demand, deadline=float("inf"))
+        assert outcomes == liked(ids(100))
+
+    async def test_a_limit_that_drops_costs_a_large_request_little(self, bench):
+        bench.script.choose = at_most(20, error(413))
+        party = Party()
+        fetches = [bench.fetch(ids(100, start), party=party) for start in range(0, 10_000, 100)]
+        assert all(not errors(outcomes) for outcomes in await asyncio.gather(*fetches))
+        sizes = [len(asked) for asked in bench.script.asked]
+        # What was under way; then one search, and nothing that was still waiting goes out too large.
+        assert sizes.count(100) == 8
+        assert sum(size > 20 for size in sizes) <= 8 + 4
+        assert len(sizes) <= 10_000 / 13 + 8 + 100
+
+    async def test_a_limit_of_one_is_learnt(self, bench):
+        bench.script.choose = at_most(1, error(413))
+        assert await bench.fetch(ids(100)) == liked(ids(100))
+        assert bench.apple.batch_size() == 1
+
+    async def test_a_half_that_fails_otherwise_teaches_nothing(self, bench):
+        bench.script.plays = [error(413), rated(), error(403)]
+        assert len(errors(await bench.fetch(ids(100)))) == 50
         assert bench.apple.batch_size() == 100
 
     async def test_a_single_id_that_is_refused_has_its_error(self, bench):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from gateway.errors import Relayed, Unreachable, Unusable
-from gateway.upstream.splitting import BatchSize, Spare, refused_as_too_large, timed_out
+from gateway.upstream.splitting import BatchSize, refused_as_too_large, timed_out
 
 TOO_LARGE = Relayed(413, b"")
 TIMED_OUT = Relayed(504, b"")
@@ -92,8 +92,3 @@ class TestSize:
         sizes.learn(10, TOO_LARGE, 0.0)
         sizes.learn(5, TIMED_OUT, 1.0)
         assert sizes.current(61.0) == 10
-
-
-def test_the_extra_calls_of_one_fetch_are_bounded():
-    spare = Spare(5)
-    assert [spare.take_halves() for _ in range(3)] == [True, True, False]

@@ -6,6 +6,8 @@ from typing import Protocol
 import msgspec
 
 from gateway.cache.entries import Entry
+from gateway.cache.rule import Rated
+from gateway.cache.shared import SharedLookup
 from gateway.model import Id, Kind, Resource, User
 from gateway.telemetry.metrics import Metrics
 
@@ -58,14 +60,38 @@ class Findings(msgspec.Struct):
 
 
 class Whole(msgspec.Struct, frozen=True):
-    """Every rating that was asked for, fresh from one tier, in the order asked: nothing is left to weigh."""
+    """Every rating that was asked for, fresh from one tier: nothing is left to weigh."""
 
     count: int
-    resources: list[bytes]
+    listed: bytes
+    """The resources in the order asked, with commas between them."""
     fetched_at: float
     """Of the oldest of them: monotonic seconds."""
     fresh_until: float
     """Of the first to go stale."""
+
+
+class Known(msgspec.Struct, frozen=True):
+    """What this process knew of a shelf's writes when a read looked at it."""
+
+    version: int
+    """The ledger's."""
+    believed_since: float
+    written: Mapping[Id, Rated]
+    """Written values within their hold."""
+
+    @property
+    def believed(self) -> dict[Id, Rated]:
+        """Those of them that no news can have been missed of."""
+        since = self.believed_since
+        return {id_: rated for id_, rated in self.written.items() if rated.fetched_at >= since}
+
+
+class Glance(msgspec.Struct, frozen=True):
+    """What was known when Redis was asked for a shelf, and what it said: for `consult` to go on from."""
+
+    known: Known
+    lookup: SharedLookup
 
 
 class TakesEntries(Protocol):
@@ -73,15 +99,6 @@ class TakesEntries(Protocol):
 
     now: float
     left: list[Id]
-
-    @property
-    def unpicky(self) -> bool:
-        """Whether any fresh entry serves, and nothing was served yet."""
-        ...
-
-    def take_whole(self, whole: "Whole") -> None:
-        """Take the answer to all that is left."""
-        ...
 
     def hold(self, held: Mapping[Id, Entry], *, shared: bool) -> Findings:
         """Take written values within their hold."""

@@ -5,14 +5,19 @@ fetched_at          fresh_until                                     fresh_until 
                                           └ fresh_until + stale_while_revalidate
 """
 
+from collections.abc import Sequence
 from enum import IntEnum
 from functools import lru_cache
 from math import inf
+from typing import Final
 from zlib import crc32
 
 import msgspec
 
 from gateway.model import Id, Resource
+
+MEMOISED_IDS: Final = 100
+"""Longer lists are weighed anew each time, so that the memo stays small."""
 
 
 class Usability(IntEnum):
@@ -62,6 +67,13 @@ class Freshness(msgspec.Struct, frozen=True):
         """How long an entry of that age is fresh yet; below 0: for how long it is not."""
         return self.fresh_seconds * (1 - self.jitter * _share(id_)) - age
 
+    def first_to_go(self, ids: Sequence[Id], ages: Sequence[float]) -> float:
+        """How long all of them are fresh yet; `ages` in the same order, or the one age of them all."""
+        if len(ages) > 1:
+            return min(map(self.left_seconds, ids, ages))
+        share = _greatest_share(tuple(ids)) if len(ids) <= MEMOISED_IDS else max(map(_share, ids))
+        return self.fresh_seconds * (1 - self.jitter * share) - ages[0]
+
     def entry(
         self,
         id_: Id,
@@ -102,3 +114,8 @@ class Freshness(msgspec.Struct, frozen=True):
 def _share(id_: Id) -> float:
     """A number in [0, 1) that every gateway derives alike from an id."""
     return crc32(id_.encode()) / 2**32
+
+
+@lru_cache(maxsize=1024)
+def _greatest_share(ids: tuple[Id, ...]) -> float:
+    return max(map(_share, ids))

@@ -11,14 +11,24 @@ from typing import Final
 
 import msgspec
 
-from gateway.cache.consulting import Consulted, Findings, TakesEntries, Ticket, TierCounts, Whole, Write
+from gateway.cache.consulting import (
+    Consulted,
+    Findings,
+    Glance,
+    Known,
+    TakesEntries,
+    Ticket,
+    TierCounts,
+    Whole,
+    Write,
+)
 from gateway.cache.entries import Entry, Freshness
 from gateway.cache.ledger import Ledger
 from gateway.cache.local import LocalTier
 from gateway.cache.news import Drop, News, Purge, Twin
 from gateway.cache.overlay import ends_of, held_entries, undisputed
 from gateway.cache.rule import UNCHANGED, Outcome, Rated, Unwritten
-from gateway.cache.shared import Shared, SharedLookup
+from gateway.cache.shared import PlainLookup, Shared, SharedLookup, in_full
 from gateway.clock import Clock
 from gateway.model import PLAIN, Id, Kind, Resource, Shelf, User
 from gateway.tasks import Tasks
@@ -58,31 +68,43 @@ class Cache:
         """For how long what was fetched without a word from Redis is served without asking it again."""
         self._counts = {tier: TierCounts(metrics, tier) for tier in ("local", "shared")}
 
-    async def consult(self, shelf: Shelf, plan: TakesEntries, *, keep: bool) -> Consulted:
+    async def glance(self, shelf: Shelf, ids: Sequence[Id], now: float) -> Whole | Glance | None:
+        """Ask Redis for `ids` (one round trip) where nothing of the shelf is in this process; else None.
+
+        Mostly Redis has every one of them, fresh, and that is all there is to the read.
+        """
+        if self._shared is None or self.local.shelf(shelf):
+            return None
+        known = self._known(shelf, now)
+        lookup = await self._shared.lookup(shelf, ids)
+        whole = None if known.written else self._whole(lookup, ids, now)
+        if whole is None:
+            return Glance(known, in_full(lookup))
+        if self.local.bounded_at:
+            self._counts["local"].add(Findings(miss=len(ids)))
+            self._keep(shelf, self._found(in_full(lookup), now), known.version)
+        return whole
+
+    async def consult(
+        self, shelf: Shelf, plan: TakesEntries, *, keep: bool, glance: Glance | None = None
+    ) -> Consulted:
         """Offer `plan` what the local tier has, then what Redis has of the rest (one round trip).
 
-        `keep` is whether what Redis has may be kept in the local tier.
+        `keep` is whether what Redis has may be kept in the local tier. With a `glance` Redis was asked.
         """
-        user_key, kind, now = shelf.user.key, shelf.kind, plan.now
-        believed_since = self.believed_since(now)
-        version = self._ledger.version
-        written = self._ledger.held(user_key, kind, now)
-        believed = {id_: rated for id_, rated in written.items() if rated.fetched_at >= believed_since}
-        self._offer_local(shelf, plan, believed, believed_since)
+        now = plan.now
+        known = self._known(shelf, now) if glance is None else glance.known
+        version, believed = known.version, known.believed
+        self._offer_local(shelf, plan, believed, known.believed_since)
         standing, lookup = believed, None
         if plan.left and self._shared is not None:
-            lookup = await self._shared.lookup(shelf, plan.left)
-            if plan.unpicky and not written and (whole := self._whole(lookup, len(plan.left), now)):
-                plan.take_whole(whole)
-                if self.local.bounded_at:
-                    self._keep(shelf, self._found(lookup, now), version if keep else None)
-                return Consulted(Ticket(version), {}, admitted=True)
-            standing = believed | undisputed(written, lookup)
+            lookup = in_full(await self._shared.lookup(shelf, plan.left)) if glance is None else glance.lookup
+            standing = believed | undisputed(known.written, lookup)
             if shelf.variant == PLAIN:
                 plan.hold(held_entries(standing), shared=False)
             self._offer_shared(shelf, plan, lookup, version if keep else None, standing)
             # A fetch may have landed while Redis was asked.
-            plan.offer(self.local.shelf(shelf), shared=False, believed_since=believed_since)
+            plan.offer(self.local.shelf(shelf), shared=False, believed_since=known.believed_since)
         held = {id_: rated.resource for id_, rated in standing.items()}
         if lookup is not None:
             held |= lookup.held
@@ -205,20 +227,27 @@ class Cache:
             counts.add(plan.hold(held, shared=True))
         counts.add(plan.offer(entries, shared=True, believed_since=-math.inf))
 
-    def _whole(self, lookup: SharedLookup, asked: int, now: float) -> Whole | None:
+    def _known(self, shelf: Shelf, now: float) -> Known:
+        written = self._ledger.held(shelf.user.key, shelf.kind, now)
+        return Known(self._ledger.version, self.believed_since(now), written)
+
+    def _whole(self, lookup: SharedLookup | PlainLookup, ids: Sequence[Id], now: float) -> Whole | None:
         """What a lookup found, if that is every id, and fresh, and no write is near."""
-        found = lookup.found
-        if len(found) != asked or lookup.version is None or not lookup.admitted:
-            return None
-        if lookup.held or lookup.marks or lookup.twin_mark:
-            return None
-        oldest = max([each.age for each in found.values()])
+        if isinstance(lookup, PlainLookup):
+            listed, rated, ages = lookup.listed, lookup.rated, lookup.ages
+        else:
+            found = lookup.found
+            if len(found) != len(ids) or lookup.version is None or not lookup.admitted:
+                return None
+            if lookup.held or lookup.marks or lookup.twin_mark:
+                return None
+            resources = [resource for id_ in ids if (resource := found[id_].resource) is not None]
+            listed, rated, ages = b",".join(resources), len(resources), [found[id_].age for id_ in ids]
+        oldest = max(ages)
         if oldest >= self.freshness.shortest_seconds:
             return None
-        resources = [resource for each in found.values() if (resource := each.resource) is not None]
-        self._counts["shared"].add(Findings(hit=len(resources), negative=asked - len(resources)))
-        soonest = min([self.freshness.left_seconds(id_, each.age) for id_, each in found.items()])
-        return Whole(asked, resources, now - oldest, now + soonest)
+        self._counts["shared"].add(Findings(hit=rated, negative=len(ids) - rated))
+        return Whole(len(ids), listed, now - oldest, now + self.freshness.first_to_go(ids, ages))
 
     def _found(self, lookup: SharedLookup, asked_at: float) -> Mapping[Id, Entry]:
         # As of when Redis was asked: a read judges by that moment what Redis says is not to be served.

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from gateway.cache.consulting import Findings, Whole
+from gateway.cache.consulting import Findings
 from gateway.cache.entries import Entry, Freshness, Usability
 from gateway.model import Id
 from gateway.ratings.query import NO_DIRECTIVES, Directives, Tally
@@ -37,8 +37,6 @@ class Plan:
         self.refresh: list[Id] = []
         """Served stale, to be refreshed behind the answer."""
         self.tally = Tally()
-        self.whole: Whole | None = None
-        """The answer to all ids, where one tier had it whole; nothing is served one by one then."""
         self.overruled = directives.no_cache
         """Whether a request directive keeps an entry from being served that would else be served at once."""
 
@@ -78,17 +76,6 @@ class Plan:
         self._tally(len(self.left) - len(left), shared=shared)
         self.left = left
         return findings
-
-    @property
-    def unpicky(self) -> bool:
-        """Whether any fresh entry serves, and nothing was served yet."""
-        return self._directives is NO_DIRECTIVES and not self.served and not self._candidates
-
-    def take_whole(self, whole: Whole) -> None:
-        """Take the shared tier's answer to all ids."""
-        self.whole = whole
-        self.left = []
-        self.tally.shared = whole.count
 
     def resolve(self, *, stale_allowed: bool) -> None:
         """Serve the stale entries that need not wait for Apple; what is `left` then must be fetched."""

@@ -101,7 +101,8 @@ class Failure(msgspec.Struct, frozen=True):
 class Answer(msgspec.Struct, frozen=True):
     """The ratings found, in the order asked, and how they were come by."""
 
-    resources: list[bytes]
+    listed: bytes
+    """The resources as JSON, with commas between them."""
     tally: Tally
     forward: Forward
     age: float = 0.0

@@ -9,6 +9,7 @@ import asyncio
 import math
 from collections.abc import Sequence
 
+from gateway.cache.consulting import Whole
 from gateway.clock import Clock
 from gateway.demand import Party
 from gateway.ratings.query import NO_DIRECTIVES, Answer, Failure, Forward, Query, Tally
@@ -60,7 +61,9 @@ class Reader:
             return None
         self._hits += len(resources)
         self._negatives += count - len(resources)
-        return Answer(resources, Tally(local=count), Forward.HIT, age=now - oldest, ttl=soonest - now)
+        return Answer(
+            b",".join(resources), Tally(local=count), Forward.HIT, age=now - oldest, ttl=soonest - now
+        )
 
     def _settle(self) -> None:
         self._count_hits(self._hits)
@@ -75,7 +78,10 @@ class Reader:
         now = self._clock.monotonic()
         reads = [ShelfRead(self._sources, query, part, party, now) for part in query.parts]
         if len(reads) == 1:
-            await reads[0].run()
+            (read,) = reads
+            await read.run()
+            if read.whole is not None:
+                return _answer_of(read.whole, self._clock.monotonic())
         else:
             await asyncio.gather(*(read.run() for read in reads))
         return merge(reads, party.calls, self._clock.monotonic())
@@ -109,26 +115,28 @@ def reader_of(sources: Sources, clock: Clock, metrics: Metrics) -> Reader:
 def merge(reads: Sequence[ShelfRead], calls: int, now: float) -> Answer:
     """Put the shelves' findings together, in the order asked."""
     tally = Tally(calls=calls)
-    resources: list[bytes] = []
+    listed: list[bytes] = []
     failures: list[Failure] = []
     oldest = soonest = math.inf
     for read in reads:
-        tally.add(read.plan.tally)
-        if (whole := read.plan.whole) is not None:
-            resources += whole.resources
+        if (whole := read.whole) is not None:
+            tally.shared += whole.count
+            if whole.listed:
+                listed.append(whole.listed)
             oldest, soonest = min(oldest, whole.fetched_at), min(soonest, whole.fresh_until)
             continue
+        tally.add(read.plan.tally)
         for id_ in read.part.ids:
             if (error := read.failed.get(id_)) is not None:
                 failures.append(Failure(read.part.kind, id_, error))
             elif (resource := read.resource(id_)) is not None:
-                resources.append(resource)
+                listed.append(resource)
         for entry in read.plan.served.values():
             oldest, soonest = min(oldest, entry.fetched_at), min(soonest, entry.fresh_until)
     forward = _forward(reads, tally)
     stood_in_for = next((read.stood_in_for for read in reads if read.stood_in_for is not None), None)
     return Answer(
-        resources,
+        b",".join(listed),
         tally,
         forward,
         age=0.0 if oldest == math.inf else now - oldest,
@@ -139,6 +147,16 @@ def merge(reads: Sequence[ShelfRead], calls: int, now: float) -> Answer:
     )
 
 
+def _answer_of(whole: Whole, now: float) -> Answer:
+    return Answer(
+        whole.listed,
+        Tally(shared=whole.count),
+        Forward.HIT,
+        age=now - whole.fetched_at,
+        ttl=whole.fresh_until - now,
+    )
+
+
 def _forward(reads: Sequence[ShelfRead], tally: Tally) -> Forward:
     if any(not read.admitted and read.forwarded for read in reads):
         return Forward.BYPASS
@@ -146,6 +164,6 @@ def _forward(reads: Sequence[ShelfRead], tally: Tally) -> Forward:
         return Forward.STALE
     if not any(read.forwarded for read in reads):
         return Forward.HIT
-    if any(read.plan.overruled for read in reads):
+    if any(read.whole is None and read.plan.overruled for read in reads):
         return Forward.REQUEST
     return Forward.PARTIAL if tally.local + tally.shared else Forward.MISS

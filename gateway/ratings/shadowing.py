@@ -68,7 +68,8 @@ class Shadow:
 
     def check_whole(self, shelf: Shelf, ids: Sequence[Id], whole: Whole) -> None:
         """Check an answer that the shared tier had whole."""
-        rated = {_IDENTIFIED.decode(resource).id: resource for resource in whole.resources}
+        listed = _LIST.decode(b"[%b]" % whole.listed)
+        rated = {_IDENTIFIED.decode(resource).id: bytes(resource) for resource in listed}
         self.check(shelf, {id_: rated.get(id_) for id_ in ids})
 
     def _ended(self, _: object) -> None:
@@ -105,14 +106,9 @@ def compare(served: Resource, outcome: Resource | GatewayError) -> str:
 class _Onlooker:
     """Stands where a read's plan does: takes nothing and counts nothing, and so learns of writes alone."""
 
-    unpicky = False
-
     def __init__(self, ids: Iterable[Id], now: float) -> None:
         self.now = now
         self.left = list(ids)
-
-    def take_whole(self, whole: Whole) -> None:
-        raise AssertionError(whole)
 
     def hold(self, held: Mapping[Id, Entry], *, shared: bool) -> Findings:
         del held, shared
@@ -127,5 +123,6 @@ class _Identified(msgspec.Struct):
     id: Id
 
 
+_LIST = msgspec.json.Decoder(list[msgspec.Raw])
 _IDENTIFIED = msgspec.json.Decoder(_Identified)
 _NOTHING = Findings()

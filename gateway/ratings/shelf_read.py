@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from gateway.cache.consulting import Ticket
+from gateway.cache.consulting import Ticket, Whole
 from gateway.cache.overlay import overlay
 from gateway.cache.tiers import Cache
 from gateway.demand import Party
@@ -11,7 +11,7 @@ from gateway.errors import DeadlineExceeded, GatewayError, Refused, UpstreamErro
 from gateway.loading.flights import Flights
 from gateway.model import Id, Lane, Resource
 from gateway.ratings.plan import Plan
-from gateway.ratings.query import Part, Query
+from gateway.ratings.query import NO_DIRECTIVES, Part, Query
 from gateway.ratings.refreshing import Refresher
 from gateway.ratings.shadowing import Shadow
 from gateway.upstream.quarantine import Quarantine
@@ -37,8 +37,10 @@ class ShelfRead:
         self._shelf = query.shelf(part)
         self._party = party
         self._held: Mapping[Id, Resource] = {}
+        self._now = now
         self.part = part
-        self.plan = Plan(part.ids, query.directives, sources.cache.freshness, now)
+        self.whole: Whole | None = None
+        """The answer to all ids, where Redis had it whole; there is nothing else then."""
         self.fetched: dict[Id, Resource] = {}
         self.failed: dict[Id, GatewayError] = {}
         self.stood_in_for: UpstreamError | None = None
@@ -51,12 +53,15 @@ class ShelfRead:
 
     async def run(self) -> None:
         cache, _, quarantine, refresher, shadow = self._sources
-        directives = self._query.directives
-        consulted = await cache.consult(self._shelf, self.plan, keep=not directives.no_store)
-        if self.plan.whole is not None:
+        directives, ids = self._query.directives, self.part.ids
+        glance = await cache.glance(self._shelf, ids, self._now) if directives is NO_DIRECTIVES else None
+        if isinstance(glance, Whole):
+            self.whole = glance
             if shadow is not None and shadow.drawn():
-                shadow.check_whole(self._shelf, self.part.ids, self.plan.whole)
+                shadow.check_whole(self._shelf, ids, glance)
             return
+        self.plan = Plan(ids, directives, cache.freshness, self._now)
+        consulted = await cache.consult(self._shelf, self.plan, keep=not directives.no_store, glance=glance)
         self.admitted = consulted.admitted
         self._held = consulted.held
         self.plan.resolve(stale_allowed=not quarantine.active(self._shelf.user.key, self.plan.now))

@@ -32,11 +32,10 @@ def answer_reply(answer: Answer, *, lenient: bool) -> Reply:
     head = _read_head(line) + f"Age: {int(answer.age)}\r\n"
     if lenient:
         head += "Preference-Applied: handling=lenient\r\n"
-    listed = b",".join(answer.resources)
     if not answer.failures:
-        return Reply(200, head, b'{"data":[%b]}' % listed, line)
+        return Reply(200, head, b'{"data":[%b]}' % answer.listed, line)
     errors = msgspec.json.encode([_missing(failure) for failure in answer.failures])
-    return Reply(200, head, b'{"data":[%b],"errors":%b}' % (listed, errors), line)
+    return Reply(200, head, b'{"data":[%b],"errors":%b}' % (answer.listed, errors), line)
 
 
 def failed_reply(answer: Answer) -> Reply:
@@ -48,7 +47,7 @@ def failed_reply(answer: Answer) -> Reply:
 def one_reply(answer: Answer, id_: Id, *, lenient: bool) -> Reply:
     """Render a read of one id that did not fail: Apple answers 404 where it is unrated."""
     reply = answer_reply(answer, lenient=lenient)
-    if answer.resources:
+    if answer.listed:
         return reply
     unrated = Refused(404, "40400", "Resource Not Found", f"There is no rating for {id_}.")
     head = reply.head.replace(READ_CACHE_CONTROL, ERROR_CACHE_CONTROL)

@@ -334,10 +334,7 @@ class Truths(RuleBasedStateMachine):
             if not (isinstance(error, UpstreamError) and excused):
                 self.complaints.append(f"{began[0]}: {error!r}")
             return
-        found = {}
-        for raw in answer.resources:
-            resource = msgspec.json.decode(raw)
-            found[resource["id"]] = resource
+        found = {item["id"]: item for item in msgspec.json.decode(b"[%b]" % answer.listed)}
         wire = self.gateways[began[0].gateway].wire
         for read in began:
             judged = read._replace(

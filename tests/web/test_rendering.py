@@ -64,7 +64,7 @@ def headers(reply: Reply) -> dict[str, str]:
 
 
 def answer(forward: Forward = Forward.HIT, **more: object) -> Answer:
-    return Answer([b'{"id":"1"}'], Tally(local=1), forward, **more)  # type: ignore[arg-type]
+    return Answer(b'{"id":"1"}', Tally(local=1), forward, **more)  # type: ignore[arg-type]
 
 
 def test_the_table_knows_every_error():
@@ -135,7 +135,7 @@ def test_a_refusal_names_its_source(source, shown):
         ),
         (answer(Forward.STALE), 'fwd=stale; detail="local=1 shared=0 upstream=0 stale=0"'),
         (
-            Answer([], Tally(upstream=2, collapsed=1), Forward.MISS, stored=True),
+            Answer(b"", Tally(upstream=2, collapsed=1), Forward.MISS, stored=True),
             'fwd=miss; stored; collapsed; detail="local=0 shared=0 upstream=2 stale=0"',
         ),
         (answer(Forward.PARTIAL), 'fwd=partial; detail="local=1 shared=0 upstream=0 stale=0"'),
@@ -156,7 +156,7 @@ def test_cache_status_says_what_happened(given, line):
     ],
 )
 def test_the_label_of_the_histogram_is_one_of_its_own(forward, tally, label):
-    assert answer_label(Answer([], tally, forward)) == label
+    assert answer_label(Answer(b"", tally, forward)) == label
 
 
 def test_an_answer_with_failures_tells_each():
@@ -174,7 +174,7 @@ def test_an_answer_with_failures_tells_each():
 
 
 def test_one_unrated_id_is_404_with_the_headers_of_a_read():
-    reply = one_reply(Answer([], Tally(local=1), Forward.HIT), Id("7"), lenient=False)
+    reply = one_reply(Answer(b"", Tally(local=1), Forward.HIT), Id("7"), lenient=False)
     assert (reply.status, json.loads(reply.body)["errors"][0]["code"]) == (404, "40400")
     assert headers(reply)["Cache-Status"].startswith("ratings-gateway; hit")
 

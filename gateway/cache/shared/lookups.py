@@ -12,8 +12,8 @@ from gateway.cache.shared.asking import LOOKUP, Asker
 from gateway.cache.shared.dispatcher import pack
 from gateway.cache.shared.failures import Failed, FailureKind, kind_of
 from gateway.cache.shared.keys import META, TICKS, Keys, owner_tag, variant_name
-from gateway.cache.shared.reading import CHUNK_IDS, Reading
-from gateway.cache.shared.values import Limits, SharedLookup
+from gateway.cache.shared.reading import CHUNK_IDS, Reading, read_plain
+from gateway.cache.shared.values import Limits, PlainLookup, SharedLookup
 from gateway.model import PLAIN, Id, Shelf
 from gateway.tasks import Tasks
 
@@ -39,14 +39,16 @@ class Lookups:
         self._keys = keys
         self._limits = limits
 
-    async def lookup(self, shelf: Shelf, ids: Sequence[Id]) -> SharedLookup:
+    async def lookup(self, shelf: Shelf, ids: Sequence[Id]) -> SharedLookup | PlainLookup:
         """What Redis knows of `ids` (distinct) of a shelf."""
         main = Hash(self._keys.main(shelf.user.key, shelf.kind), owner_tag(shelf.user.key, shelf.kind))
         if shelf.variant == PLAIN:
-            return (await self._read(shelf, ids, [main])).outcome()
+            found = await self._look(shelf, ids, [main])
+            return found.outcome() if isinstance(found, Reading) else found
         name = variant_name(shelf.variant)
         tag = owner_tag(shelf.user.key, shelf.kind, shelf.variant)
-        reading = await self._read(shelf, ids, [main, Hash(f"{main.key}:{name}", tag, name.encode())])
+        reading = await self._look(shelf, ids, [main, Hash(f"{main.key}:{name}", tag, name.encode())])
+        assert isinstance(reading, Reading)
         outcome = reading.outcome(name.encode())
         if outcome.admitted:
             return outcome
@@ -54,13 +56,9 @@ class Lookups:
         admitted = await self._asker.run(scripts.ADMIT, [main.key], [main.tag, self._limits.key_milliseconds])
         return msgspec.structs.replace(outcome, admitted=admitted == 1)
 
-    async def _read(self, shelf: Shelf, ids: Sequence[Id], hashes: Sequence[Hash]) -> Reading:
+    async def _look(self, shelf: Shelf, ids: Sequence[Id], hashes: Sequence[Hash]) -> Reading | PlainLookup:
         started = time.perf_counter()
-        chunks = (
-            [ids]
-            if len(ids) <= CHUNK_IDS
-            else [ids[i : i + CHUNK_IDS] for i in range(0, len(ids), CHUNK_IDS)]
-        )
+        chunks = [ids[start : start + CHUNK_IDS] for start in range(0, len(ids), CHUNK_IDS)]
         commands = [pack("HMGET", hash_.key, META, *chunk) for hash_ in hashes for chunk in chunks]
         node, answer = await self._asker.ask(
             hashes[0].key, commands, seconds=self._limits.lookup_seconds, guarded=True
@@ -68,6 +66,8 @@ class Lookups:
         self._asker.observe(LOOKUP, started)
         reading = Reading(shelf.kind, answer.micros / 1_000_000, self._limits.lifetime_seconds)
         try:
+            if len(commands) == 1 and (plain := read_plain(reading, ids, answer.replies[0], hashes[0].tag)):
+                return plain
             reading.read_main(ids, answer.replies[: len(chunks)], hashes[0].tag)
             for variant in hashes[1:]:
                 reading.read_variant(ids, answer.replies[len(chunks) :], variant.tag, variant.name)

@@ -18,7 +18,7 @@ from gateway.cache.shared.dispatcher import pack
 from gateway.cache.shared.failures import Failed, FailureKind
 from gateway.cache.shared.keys import Keys
 from gateway.cache.shared.lookups import Lookups
-from gateway.cache.shared.values import Found, Limits, SharedLookup
+from gateway.cache.shared.values import Found, Limits, PlainLookup, SharedLookup
 from gateway.cache.shared.writes import Writes
 from gateway.model import Id, Kind, Resource, Shelf
 from gateway.tasks import Tasks
@@ -51,13 +51,15 @@ class RedisShared:
         """Users and kinds of which Redis could not be told something yet."""
         return len(self._backlog)
 
-    async def lookup(self, shelf: Shelf, ids: Sequence[Id]) -> SharedLookup:
+    async def lookup(self, shelf: Shelf, ids: Sequence[Id]) -> SharedLookup | PlainLookup:
         """See `Shared`."""
         try:
             lookup = await self._lookups.lookup(shelf, ids)
         except Exception as error:  # noqa: BLE001 - whatever Redis does, an answer is not lost
             self._asker.count(error)
             return SharedLookup()
+        if isinstance(lookup, PlainLookup):
+            return self._believable(lookup.in_full(), shelf, ids) if self._backlog else lookup
         if lookup.marks:
             late = self._backlog.told_late((shelf.user.key, shelf.kind), lookup.marks)
             lookup = msgspec.structs.replace(lookup, late=late)

@@ -1,6 +1,6 @@
 """What the shared tier answers, and the shape that everybody who stands in for it has."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -44,6 +44,24 @@ class SharedLookup(msgspec.Struct, frozen=True):
     """False: the variant is one too many for this user and kind; answer uncached."""
 
 
+class PlainLookup(msgspec.Struct, frozen=True):
+    """Every rating that was asked for: plain, of an age, and nothing is being written. Nearly all lookups."""
+
+    listed: bytes
+    """The resources in the order asked, with commas between them."""
+    rated: int
+    """How many they are; the other ids are unrated."""
+    ages: Sequence[float]
+    """Seconds since each was stored, in the order asked; a single one where all are of the same age."""
+    in_full: Callable[[], SharedLookup]
+    """The same, rating by rating."""
+
+
+def in_full(lookup: SharedLookup | PlainLookup) -> SharedLookup:
+    """What a lookup says rating by rating."""
+    return lookup.in_full() if isinstance(lookup, PlainLookup) else lookup
+
+
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """How long things are kept and waited for, in seconds, and how many."""
 
@@ -67,7 +85,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 class Shared(Protocol):
     """The tier behind every gateway's own. Nothing here raises; a caller's cancellation disturbs nobody."""
 
-    async def lookup(self, shelf: Shelf, ids: Sequence[Id]) -> SharedLookup:
+    async def lookup(self, shelf: Shelf, ids: Sequence[Id]) -> SharedLookup | PlainLookup:
         """What is known of `ids` (distinct), within `redis_timeout_ms` of the moment it is asked."""
         ...
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from gateway.cache.news import News
-from gateway.cache.shared import SharedLookup
+from gateway.cache.shared import SharedLookup, in_full
 from gateway.cache.shared.connecting import Link, linked
 from gateway.cache.shared.dispatcher import Dispatcher
 from gateway.cache.shared.opening import Tls
@@ -57,16 +57,16 @@ class Side:
 
     async def keep(self, shelf: Shelf, resources: Mapping[Id, Resource]) -> bool | None:
         """Look up and fill, as a fetch does."""
-        lookup = await self.tier.lookup(shelf, list(resources))
+        lookup = await self.look(shelf, *resources)
         assert lookup.version is not None
         return await self.tier.fill(shelf, lookup.version, resources)
 
     async def look(self, shelf: Shelf, *ids: Id) -> SharedLookup:
-        return await self.tier.lookup(shelf, ids)
+        return in_full(await self.tier.lookup(shelf, ids))
 
     async def seen(self, shelf: Shelf, id_: Id) -> Resource | str:
         """What a reader would be shown of one id from here: a resource, or 'miss'."""
-        lookup = await self.tier.lookup(shelf, [id_])
+        lookup = await self.look(shelf, id_)
         if id_ in lookup.held:
             return lookup.held[id_]
         return lookup.found[id_].resource if id_ in lookup.found else "miss"

@@ -10,7 +10,7 @@ It lives beside the vocabulary because both Apple and Redis stand behind one.
 from collections import deque
 from collections.abc import Callable
 from enum import IntEnum
-from typing import NewType
+from typing import Final, NewType
 
 Admission = NewType("Admission", int)
 """What `admit` hands out: the period in which a call began. Always true."""
@@ -22,6 +22,21 @@ class State(IntEnum):
     CLOSED = 0
     HALF_OPEN = 1
     OPEN = 2
+
+
+MOMENTS: Final = 50
+"""Parts of the window that calls are counted by: one by one, a busy second would be ten thousand of them."""
+
+
+class _Moment:
+    """Calls that ended between `began` and `until`."""
+
+    __slots__ = ("began", "calls", "errors", "until")
+
+    def __init__(self, began: float, until: float) -> None:
+        self.began = began
+        self.until = until
+        self.calls = self.errors = 0
 
 
 class Breaker:
@@ -45,8 +60,8 @@ class Breaker:
         self._min_calls = min_calls
         self._open_seconds = open_seconds
         self._on_change = on_change
-        self._ended: deque[tuple[float, bool]] = deque()
-        self._errors = 0
+        self._ended: deque[_Moment] = deque()
+        self._calls = self._errors = 0
         self._opened_at = 0.0
         self._probing = False
         # Each stay in a state is a period of its own, and a call that began in one says nothing in another:
@@ -82,11 +97,17 @@ class Breaker:
         if self.state is State.HALF_OPEN:
             self._enter(State.CLOSED if ok else State.OPEN, now)
             return
-        self._ended.append((now, ok))
+        if not self._ended or now >= self._ended[-1].until:
+            self._ended.append(_Moment(now, now + self._window / MOMENTS))
+        self._ended[-1].calls += 1
+        self._ended[-1].errors += not ok
+        self._calls += 1
         self._errors += not ok
-        while self._ended[0][0] <= now - self._window:
-            self._errors -= not self._ended.popleft()[1]
-        if len(self._ended) >= self._min_calls and self._errors >= self._error_rate * len(self._ended):
+        while self._ended[0].began <= now - self._window:
+            passed = self._ended.popleft()
+            self._calls -= passed.calls
+            self._errors -= passed.errors
+        if self._calls >= self._min_calls and self._errors >= self._error_rate * self._calls:
             self._enter(State.OPEN, now)
 
     def forget(self, admission: Admission) -> None:
@@ -101,7 +122,7 @@ class Breaker:
         self._period = Admission(self._period + 1)
         self._probing = False
         self._ended.clear()
-        self._errors = 0
+        self._calls = self._errors = 0
         if state is State.OPEN:
             self._opened_at = now
         if self._on_change is not None:

@@ -16,15 +16,21 @@ EXTRA_CALLS: Final = 32
 class Party:
     """One request, as the upstream queue sees it, which shares out capacity by parties."""
 
-    __slots__ = ("calls", "extra", "splitting")
+    __slots__ = ("_splitting", "calls", "extra")
 
     def __init__(self) -> None:
         self.calls = 0
         """Calls to Apple begun for this request so far; a call shared by several counts for each."""
         self.extra = 0
         """Calls that took the place of refused ones, as far as they are more than were to be expected."""
-        self.splitting = asyncio.Lock()
+        self._splitting: asyncio.Lock | None = None
+
+    @property
+    def splitting(self) -> asyncio.Lock:
         """Held while a refused call is split: what that finds out spares the request's others the same."""
+        if self._splitting is None:
+            self._splitting = asyncio.Lock()
+        return self._splitting
 
 
 class Demand:

@@ -35,6 +35,9 @@ class Kind(StrEnum):
     LIBRARY_PLAYLISTS = "library-playlists"
     LIBRARY_MUSIC_VIDEOS = "library-music-videos"
 
+    # Enum's own is written in Python, and kinds are part of most keys.
+    __hash__ = str.__hash__
+
     def admits(self, text: str) -> bool:
         """Whether `text` can be an id of this kind (permissive: Apple documents no grammar)."""
         return _ID_FORMS[self].fullmatch(text) is not None

@@ -59,6 +59,7 @@ class Cache:
         self.freshness = freshness
         self.believed_since = believed_since
         """Local entries that came in before this moment (monotonic) are not believed at the given now."""
+        self.has_shared = shared is not None
         self._ledger = ledger
         self._shared = shared
         self._on_forget = on_forget

@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import msgspec
-from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.registry import Collector
 
 from gateway.clock import Clock
 from gateway.telemetry.metrics import Metrics
@@ -144,7 +144,7 @@ def quantile(buckets: Counts, share: float) -> float | None:
     return lower if bound == float("inf") else lower + (bound - lower) * (rank - below) / (count - below)
 
 
-def _sum(metric: MetricWrapperBase, suffix: str, names: Sequence[str], **where: str) -> Counts:
+def _sum(metric: Collector, suffix: str, names: Sequence[str], **where: str) -> Counts:
     """Add up the samples that have the labels of `where`, by the labels `names`."""
     counts: dict[Labels, float] = {}
     for family in metric.collect():

@@ -9,7 +9,7 @@ import asyncio
 import math
 from collections.abc import Sequence
 
-from gateway.cache.consulting import Whole
+from gateway.cache.consulting import Glance, Whole
 from gateway.clock import Clock
 from gateway.demand import Party
 from gateway.ratings.query import NO_DIRECTIVES, Answer, Failure, Forward, Query, Tally
@@ -70,18 +70,30 @@ class Reader:
         self._count_negatives(self._negatives)
         self._hits = self._negatives = 0
 
-    async def read(self, query: Query) -> Answer:
-        """Answer `query`; ids that cannot be had are the answer's `failures`, in the order asked."""
-        if (answer := self.at_once(query)) is not None:
+    def may_answer_soon(self, query: Query) -> bool:
+        """Whether Redis alone may have the answer, and nothing speaks against asking it first."""
+        return query.directives is NO_DIRECTIVES and len(query.parts) == 1 and self._cache.has_shared
+
+    async def soon(self, query: Query) -> Answer | Glance | None:
+        """Answer from Redis alone where it has every id, fresh; else what it said of them, for `read`.
+
+        Awaits futures only, and so needs no task.
+        """
+        (part,) = query.parts
+        found = await self._cache.glance(query.shelf(part), part.ids, self._clock.monotonic())
+        return _answer_of(found, self._clock.monotonic()) if isinstance(found, Whole) else found
+
+    async def read(self, query: Query, glance: Glance | None = None) -> Answer:
+        """Answer `query`; ids that cannot be had are the answer's `failures`, in the order asked.
+
+        `glance` is what `soon` has found.
+        """
+        if glance is None and (answer := self.at_once(query)) is not None:
             return answer
-        party = Party()
-        now = self._clock.monotonic()
-        reads = [ShelfRead(self._sources, query, part, party, now) for part in query.parts]
+        party, now = Party(), self._clock.monotonic()
+        reads = [ShelfRead(self._sources, query, part, party, now, glance) for part in query.parts]
         if len(reads) == 1:
-            (read,) = reads
-            await read.run()
-            if read.whole is not None:
-                return _answer_of(read.whole, self._clock.monotonic())
+            await reads[0].run()
         else:
             await asyncio.gather(*(read.run() for read in reads))
         return merge(reads, party.calls, self._clock.monotonic())
@@ -93,6 +105,13 @@ class CheckingReader(Reader):
     def __init__(self, sources: Sources, shadow: Shadow, clock: Clock, metrics: Metrics) -> None:
         super().__init__(sources, clock, metrics)
         self._shadow = shadow
+
+    async def soon(self, query: Query) -> Answer | Glance | None:
+        found = await super().soon(query)
+        if isinstance(found, Answer) and self._shadow.drawn():
+            (part,) = query.parts
+            self._shadow.check_listed(query.shelf(part), part.ids, found.listed)
+        return found
 
     def at_once(self, query: Query) -> Answer | None:
         answer = super().at_once(query)
@@ -112,8 +131,15 @@ def reader_of(sources: Sources, clock: Clock, metrics: Metrics) -> Reader:
     return CheckingReader(sources, sources.shadow, clock, metrics)
 
 
+def _answer_of(whole: Whole, now: float) -> Answer:
+    age, ttl = now - whole.fetched_at, whole.fresh_until - now
+    return Answer(whole.listed, Tally(shared=whole.count), Forward.HIT, age=age, ttl=ttl)
+
+
 def merge(reads: Sequence[ShelfRead], calls: int, now: float) -> Answer:
     """Put the shelves' findings together, in the order asked."""
+    if len(reads) == 1 and (whole := reads[0].whole) is not None:
+        return _answer_of(whole, now)
     tally = Tally(calls=calls)
     listed: list[bytes] = []
     failures: list[Failure] = []
@@ -144,16 +170,6 @@ def merge(reads: Sequence[ShelfRead], calls: int, now: float) -> Answer:
         stored=any(read.stored for read in reads),
         failures=tuple(failures),
         upstream_status=None if stood_in_for is None else stood_in_for.received_status,
-    )
-
-
-def _answer_of(whole: Whole, now: float) -> Answer:
-    return Answer(
-        whole.listed,
-        Tally(shared=whole.count),
-        Forward.HIT,
-        age=now - whole.fetched_at,
-        ttl=whole.fresh_until - now,
     )
 
 

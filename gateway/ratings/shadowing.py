@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from gateway.cache.consulting import Findings, Whole
+from gateway.cache.consulting import Findings
 from gateway.cache.entries import Entry
 from gateway.cache.tiers import Cache
 from gateway.clock import Clock
@@ -66,10 +66,10 @@ class Shadow:
         """Check those of `entries` that were hits: fresh at `now`."""
         self.check(shelf, {id_: entry.resource for id_, entry in entries if entry.fresh_until > now})
 
-    def check_whole(self, shelf: Shelf, ids: Sequence[Id], whole: Whole) -> None:
-        """Check an answer that the shared tier had whole."""
-        listed = _LIST.decode(b"[%b]" % whole.listed)
-        rated = {_IDENTIFIED.decode(resource).id: bytes(resource) for resource in listed}
+    def check_listed(self, shelf: Shelf, ids: Sequence[Id], listed: bytes) -> None:
+        """Check an answer to `ids` all of which were hits; `listed` are its resources, with commas."""
+        resources = _LIST.decode(b"[%b]" % listed)
+        rated = {_IDENTIFIED.decode(resource).id: bytes(resource) for resource in resources}
         self.check(shelf, {id_: rated.get(id_) for id_ in ids})
 
     def _ended(self, _: object) -> None:

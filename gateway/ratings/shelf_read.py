@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from gateway.cache.consulting import Ticket, Whole
+from gateway.cache.consulting import Glance, Ticket, Whole
 from gateway.cache.overlay import overlay
 from gateway.cache.tiers import Cache
 from gateway.demand import Party
@@ -31,13 +31,22 @@ class Sources(NamedTuple):
 class ShelfRead:
     """Reads one part of a query; `run` never raises for an id that cannot be had: see `failed`."""
 
-    def __init__(self, sources: Sources, query: Query, part: Part, party: Party, now: float) -> None:
+    def __init__(
+        self,
+        sources: Sources,
+        query: Query,
+        part: Part,
+        party: Party,
+        now: float,
+        glance: Glance | None = None,
+    ) -> None:
         self._sources = sources
         self._query = query
         self._shelf = query.shelf(part)
-        self._party = party
+        self.party = party
         self._held: Mapping[Id, Resource] = {}
         self._now = now
+        self._glance = glance
         self.part = part
         self.whole: Whole | None = None
         """The answer to all ids, where Redis had it whole; there is nothing else then."""
@@ -52,16 +61,20 @@ class ShelfRead:
         self.stored = False
 
     async def run(self) -> None:
+        """Read; what Redis was asked before is not asked again."""
         cache, _, quarantine, refresher, shadow = self._sources
-        directives, ids = self._query.directives, self.part.ids
-        glance = await cache.glance(self._shelf, ids, self._now) if directives is NO_DIRECTIVES else None
-        if isinstance(glance, Whole):
-            self.whole = glance
-            if shadow is not None and shadow.drawn():
-                shadow.check_whole(self._shelf, ids, glance)
-            return
-        self.plan = Plan(ids, directives, cache.freshness, self._now)
-        consulted = await cache.consult(self._shelf, self.plan, keep=not directives.no_store, glance=glance)
+        directives, glance = self._query.directives, self._glance
+        if glance is None and directives is NO_DIRECTIVES:
+            found = await cache.glance(self._shelf, self.part.ids, self._now)
+            if isinstance(found, Whole):
+                self.whole = found
+                if shadow is not None and shadow.drawn():
+                    shadow.check_listed(self._shelf, self.part.ids, found.listed)
+                return
+            glance = found
+        self.plan = Plan(self.part.ids, directives, cache.freshness, self._now)
+        keep = not directives.no_store
+        consulted = await cache.consult(self._shelf, self.plan, keep=keep, glance=glance)
         self.admitted = consulted.admitted
         self._held = consulted.held
         self.plan.resolve(stale_allowed=not quarantine.active(self._shelf.user.key, self.plan.now))
@@ -73,7 +86,7 @@ class ShelfRead:
             self._settle(dict.fromkeys(self.plan.left, not_cached()))
         elif self.plan.left:
             self.forwarded = True
-            keep = self.admitted and not directives.no_store
+            keep = keep and self.admitted
             self._settle(await self._fetch(consulted.ticket, keep=keep))
             self.stored = keep and not self.fetched.keys() <= consulted.ticket.unsettled
 
@@ -85,7 +98,7 @@ class ShelfRead:
             marks=ticket.marks,
             keep=keep,
             lane=Lane.FOREGROUND,
-            party=self._party,
+            party=self.party,
         )
         try:
             await waiter.wait(self._query.deadline)

@@ -37,7 +37,6 @@ class Afterwards:
     def flush(self) -> None:
         """Count and tell what was answered until now."""
         answered, self._answered = self._answered, []
-        for exchange, now, _, _ in answered:
-            self._counts.count(exchange, now)
+        self._counts.count((exchange, now) for exchange, now, _, _ in answered)
         if self._log is not None:
             self._log([(at, exchange.line(now)) for exchange, now, at, logged in answered if logged])

@@ -2,11 +2,12 @@
 
 import random
 from collections.abc import Callable
-from typing import NamedTuple
 
+import msgspec
 from aiohttp import HttpVersion11, web
 from structlog.typing import FilteringBoundLogger
 
+from gateway.cache.consulting import Glance
 from gateway.clock import Clock
 from gateway.demand import Party
 from gateway.errors import GatewayError
@@ -43,16 +44,33 @@ from gateway.web.rendering import (
 )
 from gateway.web.response import WholeResponse
 
-Observe = Callable[[Exchange, Reply], None]
-"""Whoever wants to see each request with its answer."""
 
-
-class Asked(NamedTuple):
+class Asked(msgspec.Struct, frozen=True):
     """Who asks for what, and until when (monotonic seconds)."""
 
     target: Target
     user: User
     deadline: float
+
+
+class Begun(msgspec.Struct, frozen=True):
+    """A read on its way: what `at_once` and `soon` have made of it, for `handle` to go on from."""
+
+    exchange: Exchange
+    target: Target
+    query: Query
+    glance: Glance | None = None
+    """What Redis has said of it, where it was asked."""
+
+
+class Request(web.BaseRequest):
+    """aiohttp's request, with how far it has come before there was one."""
+
+    begun: Begun | None = None
+
+
+Observe = Callable[[Exchange, Reply], None]
+"""Whoever wants to see each request with its answer."""
 
 
 class Api:
@@ -89,10 +107,8 @@ class Api:
         self.draining = False
         """While True, answers ask callers to close their connections."""
 
-    def at_once(self, method: str, raw_path: str, headers: Headers) -> WholeResponse | None:
-        """Answer a read without waiting for anything; None where that cannot be: `handle` it then."""
-        if not self._reader.may_answer_at_once:
-            return None
+    def at_once(self, method: str, raw_path: str, headers: Headers) -> WholeResponse | Begun | None:
+        """Answer a read without waiting for anything; else what `soon` may answer, or None: `handle` it."""
         exchange = Exchange(method, headers, self._clock.monotonic())
         try:
             asked = self._recognise(method, raw_path, headers, exchange)
@@ -101,15 +117,30 @@ class Api:
             query = self._query(asked, asked.target.parts, asked.target.variant, headers)
             answer = self._reader.at_once(query)
             if answer is None:
-                return None
+                begun = Begun(exchange, asked.target, query)
+                return begun if self._reader.may_answer_soon(query) else None
             reply = _reply(answer, query, asked.target, exchange)
         except Exception:  # noqa: BLE001 - refused, unrated or a bug: `handle` meets it again, and answers it
             return None
         return self._finish(exchange, reply, keep_alive=True)
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def soon(self, begun: Begun) -> WholeResponse | Begun | None:
+        """Answer a read as Redis answers; else how far it has come, for `handle`. Awaits futures only."""
+        exchange, target, query = begun.exchange, begun.target, begun.query
+        try:
+            found = await self._reader.soon(query)
+            if not isinstance(found, Answer):
+                return msgspec.structs.replace(begun, glance=found)
+            reply = _reply(found, query, target, exchange)
+        except Exception:  # noqa: BLE001 - a bug: `handle` meets it again, and answers it
+            return None
+        return self._finish(exchange, reply, keep_alive=True)
+
+    async def handle(self, request: Request) -> web.StreamResponse:
         """Answer one request; whatever happens, in the one envelope."""
-        exchange = Exchange(request.method, request.headers, self._clock.monotonic())
+        begun = request.begun
+        now = self._clock.monotonic()
+        exchange = Exchange(request.method, request.headers, now) if begun is None else begun.exchange
         try:
             reply = await self._answer(request, exchange)
         except GatewayError as error:
@@ -151,7 +182,10 @@ class Api:
             asked.user, parts, variant, read_directives(headers), wants_leniency(headers), asked.deadline
         )
 
-    async def _answer(self, request: web.BaseRequest, exchange: Exchange) -> Reply:
+    async def _answer(self, request: Request, exchange: Exchange) -> Reply:
+        if request.begun is not None:
+            begun = request.begun
+            return await self._read(begun.query, begun.target, exchange, begun.glance)
         asked = self._recognise(request.method, request.raw_path, request.headers, exchange)
         target = asked.target
         if request.method in ("PUT", "DELETE") or target.bypass:
@@ -161,15 +195,20 @@ class Api:
             body = await self._body(request, asked)
             parts, variant = read_parts(body, max_ids=self._max_ids)
         query = self._query(asked, parts, variant, request.headers)
-        exchange.ids = sum(len(part.ids) for part in parts)
-        exchange.again = read_target(parts[0].kind, parts[0].ids)
-        return _reply(await self._reader.read(query), query, target, exchange)
+        return await self._read(query, target, exchange)
+
+    async def _read(
+        self, query: Query, target: Target, exchange: Exchange, glance: Glance | None = None
+    ) -> Reply:
+        exchange.ids = sum(len(part.ids) for part in query.parts)
+        exchange.again = read_target(query.parts[0].kind, query.parts[0].ids)
+        return _reply(await self._reader.read(query, glance), query, target, exchange)
 
     async def _body(self, request: web.BaseRequest, asked: Asked) -> bytes:
         return await read_body(request, seconds=asked.deadline - self._clock.monotonic())
 
     async def _relay(self, request: web.BaseRequest, exchange: Exchange, asked: Asked) -> Reply:
-        target, user, deadline = asked
+        target, user, deadline = asked.target, asked.user, asked.deadline
         party = Party()
         if target.bypass:
             forward, exchange.cache = Forward.BYPASS, "bypass"
@@ -194,7 +233,7 @@ class Api:
     def _finish(self, exchange: Exchange, reply: Reply, *, keep_alive: bool) -> WholeResponse:
         exchange.status = reply.status
         now = self._clock.monotonic()
-        logged = exchange.cache != Forward.HIT.value or self._sampled()
+        logged = exchange.cache != Forward.HIT or self._sampled()
         self._afterwards.add(exchange, now, logged=logged)
         if exchange.error is not None:
             self._remember(exchange, exchange.error)

@@ -1,11 +1,14 @@
 """Counters of the API listener; children are bound on first use, `labels()` costs more than counting."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 
 from gateway.telemetry.metrics import Metrics
 from gateway.web.exchange import Exchange
 
 KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
+
+_Labels = tuple[str, str, int, str]
 
 
 class RequestCounts:
@@ -13,18 +16,25 @@ class RequestCounts:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._counters: dict[tuple[str, str, int], Callable[[], None]] = {}
-        self._timers: dict[tuple[str, str], Callable[[float], None]] = {}
+        self._bound: dict[_Labels, tuple[Callable[[float], None], Callable[[float], None]]] = {}
 
-    def count(self, exchange: Exchange, now: float) -> None:
-        """`now` in monotonic seconds."""
-        method = exchange.method if exchange.method in KNOWN_METHODS else "other"
-        counted = (exchange.route, method, exchange.status)
-        timed = (exchange.route, exchange.cache)
-        if counted not in self._counters:
-            child = self._metrics.http_requests.labels(exchange.route, method, str(exchange.status))
-            self._counters[counted] = child.inc
-        if timed not in self._timers:
-            self._timers[timed] = self._metrics.http_request_duration.labels(*timed).observe
-        self._counters[counted]()
-        self._timers[timed](now - exchange.started)
+    def count(self, answered: Iterable[tuple[Exchange, float]]) -> None:
+        """Count requests, each with when it was answered (monotonic seconds)."""
+        totals: Counter[_Labels] = Counter()
+        for exchange, now in answered:
+            method = exchange.method if exchange.method in KNOWN_METHODS else "other"
+            labels = (exchange.route, method, exchange.status, exchange.cache)
+            totals[labels] += 1
+            if labels not in self._bound:
+                self._bound[labels] = self._bind(*labels)
+            self._bound[labels][1](now - exchange.started)
+        for labels, total in totals.items():
+            self._bound[labels][0](total)
+
+    def _bind(
+        self, route: str, method: str, status: int, cache: str
+    ) -> tuple[Callable[[float], None], Callable[[float], None]]:
+        return (
+            self._metrics.http_requests.labels(route, method, str(status)).inc,
+            self._metrics.http_request_duration.labels(route, cache).observe,
+        )

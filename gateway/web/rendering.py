@@ -62,7 +62,7 @@ def relayed_reply(relay: Relay, forward: Forward) -> Reply:
 
 def forwarded(forward: Forward) -> str:
     """The RFC 9211 line of a request that was never looked up in the cache."""
-    return f"ratings-gateway; fwd={forward.value}"
+    return f"ratings-gateway; fwd={forward}"
 
 
 def _read_head(line: str) -> str:
@@ -146,7 +146,7 @@ def answer_label(answer: Answer) -> str:
     forward, tally = answer.forward, answer.tally
     if forward is Forward.REQUEST:
         return "partial" if tally.local or tally.shared else "miss"
-    return forward.value
+    return forward
 
 
 def _missing(failure: Failure) -> dict[str, object]:

@@ -80,5 +80,5 @@ def exposed() -> dict[str, Series]:
 
 def _labels(registry: Any, family: str, kind: str) -> frozenset[str]:
     collector = registry._names_to_collectors.get(family)
-    own = getattr(collector, "_labelnames", ())
+    own: Any = getattr(collector, "_labelnames", None) or getattr(collector, "label_names", ())
     return frozenset(own) | TARGET_LABELS | ({"le"} if kind == "histogram" else set())

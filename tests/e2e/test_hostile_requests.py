@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from gateway.sandbox import ADA, Hold, Latency
-from gateway.web import listener
+from gateway.web import connection, listener
 from tests.e2e.harness import Caller, gateway_on
 
 TOKEN = b"Music-User-Token: " + ADA.encode() + b"\r\n"
@@ -128,9 +128,9 @@ REFUSED = {
     "CONNECT": (request(b"CONNECT", b"example.com:443"), 404),
     "TRACE": (request(b"TRACE", MANY), 405),
     "OPTIONS": (request(b"OPTIONS", MANY), 405),
-    "a target over the bound": (request(b"GET", MANY + b"1" * listener.MAX_TARGET_BYTES), 414),
-    "a target without an end": (b"GET /" + b"1" * listener.MAX_TARGET_BYTES * 2, 414),
-    "a header over the bound": (request(b"GET", MANY, b"X-A: " + b"a" * 2 * listener.MAX_HEADER_BYTES), 431),
+    "a target over the bound": (request(b"GET", MANY + b"1" * connection.MAX_TARGET_BYTES), 414),
+    "a target without an end": (b"GET /" + b"1" * connection.MAX_TARGET_BYTES * 2, 414),
+    "a header over the bound": (request(b"GET", MANY, b"X: " + b"a" * 2 * connection.MAX_HEADER_BYTES), 431),
     "too many headers": (request(b"GET", MANY, *[b"X-%d: a" % n for n in range(listener.MAX_HEADERS)]), 400),
     "deep JSON": (put(b"Content-Length: 100000", body=b"[" * 100_000), 400),
     "a lone surrogate": (put(b"Content-Length: 16", body=b'{"type":"\\ud800"'), 400),
@@ -315,7 +315,7 @@ async def test_a_body_that_turns_out_broken_is_refused_at_once(gateway, sandbox,
 
 @pytest.mark.parametrize("said", [b"", GET], ids=["first", "later"])
 async def test_headers_that_are_slow_to_come_cost_the_connection(gateway, monkeypatch, said):
-    monkeypatch.setattr(listener, "HEAD_SECONDS", 0.05)
+    monkeypatch.setattr(connection, "HEAD_SECONDS", 0.05)
     async with line(gateway) as caller:
         if said:
             await caller.say(said)
@@ -325,7 +325,7 @@ async def test_headers_that_are_slow_to_come_cost_the_connection(gateway, monkey
 
 
 async def test_headers_that_come_in_time_do_not(gateway, monkeypatch):
-    monkeypatch.setattr(listener, "HEAD_SECONDS", 0.05)
+    monkeypatch.setattr(connection, "HEAD_SECONDS", 0.05)
     async with line(gateway) as caller:
         await caller.say(GET[:20])
         await turns()
@@ -385,7 +385,7 @@ async def test_a_caller_that_reads_nothing_fills_no_memory_and_gets_all_once_it_
 
 
 async def test_a_caller_that_goes_on_reading_nothing_is_given_up(sandbox, connections, monkeypatch):
-    monkeypatch.setattr(listener, "UNREAD_SECONDS", 0.05)
+    monkeypatch.setattr(connection, "UNREAD_SECONDS", 0.05)
     for n in range(1, 3001):
         sandbox.rate(ADA, "albums", str(n), 1)
     async with gateway_on(sandbox) as gateway, line(gateway) as caller:

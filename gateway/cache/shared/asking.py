@@ -43,8 +43,11 @@ class Asker:
         node = self._topology.route(key)
         answer = await node.ask(b"".join(commands), len(commands), timeout=seconds, guarded=guarded)
         for _ in range(MAX_HOPS):
-            error = next((reply for reply in answer.replies if isinstance(reply, ResponseError)), None)
-            if error is None:
+            for reply in answer.replies:
+                if isinstance(reply, ResponseError):
+                    error = reply
+                    break
+            else:
                 return node, answer
             elsewhere = self._topology.redirected(error)
             if elsewhere is None:

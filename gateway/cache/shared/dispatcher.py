@@ -7,8 +7,9 @@ connection is redis-py's (authentication, TLS, unix sockets); when and what is s
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
+import msgspec
 from hiredis import pack_command
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ReadOnlyError
@@ -42,7 +43,7 @@ def pack(*parts: str | bytes | int) -> bytes:
 _TIME = pack("TIME")
 
 
-class Answer(NamedTuple):
+class Answer(msgspec.Struct, frozen=True):
     """Replies to one request; error replies are among them as exceptions."""
 
     micros: int
@@ -51,18 +52,22 @@ class Answer(NamedTuple):
 
 
 class _Request:
-    __slots__ = ("admission", "count", "future", "packed", "timeout")
+    __slots__ = ("admission", "cost", "count", "future", "packed", "timeout")
 
-    def __init__(self, packed: bytes, count: int, timeout: float, admission: Admission | None) -> None:
+    def __init__(
+        self,
+        packed: bytes,
+        count: int,
+        timeout: float,
+        admission: Admission | None,
+        future: "asyncio.Future[Answer]",
+    ) -> None:
         self.packed = packed
         self.count = count
         self.timeout = timeout
         self.admission = admission
-        self.future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-
-    @property
-    def cost(self) -> int:
-        return len(self.packed) + REQUEST_BYTES
+        self.future = future
+        self.cost = len(packed) + REQUEST_BYTES
 
     def fail(self, kind: FailureKind) -> None:
         if not self.future.done():
@@ -148,7 +153,7 @@ class Dispatcher:
         admission = None
         if guarded and (admission := self._breaker.admit(self._loop.time())) is None:
             raise Failed(FailureKind.UNAVAILABLE)
-        request = _Request(packed, count, timeout, admission)
+        request = _Request(packed, count, timeout, admission, self._loop.create_future())
         self._pending_bytes += request.cost
         self._waiting.append(request)
         self._wake.set()

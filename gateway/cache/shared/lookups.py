@@ -4,15 +4,16 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Sequence
+from functools import lru_cache
 
 import msgspec
 
 from gateway.cache.shared import scripts
 from gateway.cache.shared.asking import LOOKUP, Asker
-from gateway.cache.shared.dispatcher import pack
+from gateway.cache.shared.dispatcher import Answer, pack
 from gateway.cache.shared.failures import Failed, FailureKind, kind_of
 from gateway.cache.shared.keys import META, TICKS, Keys, owner_tag, variant_name
-from gateway.cache.shared.reading import CHUNK_IDS, Reading, read_plain
+from gateway.cache.shared.reading import CHUNK_IDS, MEMOISED_IDS, Reading, read_plain
 from gateway.cache.shared.values import Limits, PlainLookup, SharedLookup
 from gateway.model import PLAIN, Id, Shelf
 from gateway.tasks import Tasks
@@ -41,36 +42,14 @@ class Lookups:
 
     async def lookup(self, shelf: Shelf, ids: Sequence[Id]) -> SharedLookup | PlainLookup:
         """What Redis knows of `ids` (distinct) of a shelf."""
-        main = Hash(self._keys.main(shelf.user.key, shelf.kind), owner_tag(shelf.user.key, shelf.kind))
-        if shelf.variant == PLAIN:
-            found = await self._look(shelf, ids, [main])
-            return found.outcome() if isinstance(found, Reading) else found
-        name = variant_name(shelf.variant)
-        tag = owner_tag(shelf.user.key, shelf.kind, shelf.variant)
-        reading = await self._look(shelf, ids, [main, Hash(f"{main.key}:{name}", tag, name.encode())])
-        assert isinstance(reading, Reading)
-        outcome = reading.outcome(name.encode())
-        if outcome.admitted:
-            return outcome
-        # Rare, and cheaper than an uncached answer: variants that have expired give their places free.
-        admitted = await self._asker.run(scripts.ADMIT, [main.key], [main.tag, self._limits.key_milliseconds])
-        return msgspec.structs.replace(outcome, admitted=admitted == 1)
-
-    async def _look(self, shelf: Shelf, ids: Sequence[Id], hashes: Sequence[Hash]) -> Reading | PlainLookup:
+        hashes = self._hashes(shelf)
         started = time.perf_counter()
-        chunks = [ids[start : start + CHUNK_IDS] for start in range(0, len(ids), CHUNK_IDS)]
-        commands = [pack("HMGET", hash_.key, META, *chunk) for hash_ in hashes for chunk in chunks]
         node, answer = await self._asker.ask(
-            hashes[0].key, commands, seconds=self._limits.lookup_seconds, guarded=True
+            hashes[0].key, _commands(hashes, ids), seconds=self._limits.lookup_seconds, guarded=True
         )
         self._asker.observe(LOOKUP, started)
-        reading = Reading(shelf.kind, answer.micros / 1_000_000, self._limits.lifetime_seconds)
         try:
-            if len(commands) == 1 and (plain := read_plain(reading, ids, answer.replies[0], hashes[0].tag)):
-                return plain
-            reading.read_main(ids, answer.replies[: len(chunks)], hashes[0].tag)
-            for variant in hashes[1:]:
-                reading.read_variant(ids, answer.replies[len(chunks) :], variant.tag, variant.name)
+            found = self._read(shelf, ids, hashes, answer)
         except Exception as error:
             # What came over this connection is somebody else's, or nonsense; so may be what comes next.
             kind = kind_of(error)
@@ -79,11 +58,41 @@ class Lookups:
                 for hash_ in hashes:
                     self._tasks.spawn("redis disown", self._disown(hash_))
             raise Failed(kind) from error
+        if isinstance(found, PlainLookup) or found.admitted:
+            return found
+        # Rare, and cheaper than an uncached answer: variants that have expired give their places free.
+        main = hashes[0]
+        admitted = await self._asker.run(scripts.ADMIT, [main.key], [main.tag, self._limits.key_milliseconds])
+        return msgspec.structs.replace(found, admitted=admitted == 1)
+
+    def _hashes(self, shelf: Shelf) -> list[Hash]:
+        user_key, kind = shelf.user.key, shelf.kind
+        main = Hash(self._keys.main(user_key, kind), owner_tag(user_key, kind))
+        if shelf.variant == PLAIN:
+            return [main]
+        name = variant_name(shelf.variant)
+        tag = owner_tag(user_key, kind, shelf.variant)
+        return [main, Hash(f"{main.key}:{name}", tag, name.encode())]
+
+    def _read(
+        self, shelf: Shelf, ids: Sequence[Id], hashes: Sequence[Hash], answer: Answer
+    ) -> SharedLookup | PlainLookup:
+        kind, now, lifetime = shelf.kind, answer.micros / 1_000_000, self._limits.lifetime_seconds
+        main, replies = hashes[0], answer.replies
+        if len(replies) == 1:
+            plain = read_plain(kind, ids, replies[0], main.tag, now=now, lifetime=lifetime)
+            if plain is not None:
+                return plain
+        reading = Reading(kind, now, lifetime)
+        chunks = len(replies) // len(hashes)
+        reading.read_main(ids, replies[:chunks], main.tag)
+        for variant in hashes[1:]:
+            reading.read_variant(ids, replies[chunks:], variant.tag, variant.name)
         if reading.spoiled:
             self._asker.count(Failed(FailureKind.PROTOCOL))
         if reading.expired:
             self._tasks.spawn("redis sweep", self._sweep(hashes[-1], reading.expired))
-        return reading
+        return reading.outcome(hashes[-1].name or None)
 
     async def _sweep(self, hash_: Hash, expired: Sequence[Id]) -> None:
         """Drop what is past its lifetime, if it still is when Redis comes to it."""
@@ -100,3 +109,23 @@ class Lookups:
             with contextlib.suppress(Exception):
                 await self._asker.run(scripts.SWEEP, [hash_.key], [hash_.tag, 0])
                 return
+
+
+def _commands(hashes: Sequence[Hash], ids: Sequence[Id]) -> list[bytes]:
+    if len(ids) <= MEMOISED_IDS:
+        return [_hmget(hash_.key.encode(), len(ids), _packed(tuple(ids))) for hash_ in hashes]
+    chunks = [ids[start : start + CHUNK_IDS] for start in range(0, len(ids), CHUNK_IDS)]
+    return [pack("HMGET", hash_.key, META, *chunk) for hash_ in hashes for chunk in chunks]
+
+
+def _hmget(key: bytes, count: int, packed: bytes) -> bytes:
+    """What `pack` makes of the command, with the ids' part ready made: a fifth of its time."""
+    return b"*%d\r\n$5\r\nHMGET\r\n$%d\r\n%b\r\n$1\r\n%b\r\n%b" % (count + 3, len(key), key, _META, packed)
+
+
+@lru_cache(maxsize=512)
+def _packed(ids: tuple[Id, ...]) -> bytes:
+    return b"".join([b"$%d\r\n%b\r\n" % (len(id_), id_.encode()) for id_ in ids])
+
+
+_META = META.encode()

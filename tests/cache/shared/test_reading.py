@@ -22,7 +22,8 @@ def reading() -> Reading:
 
 
 def plain(*cells: bytes | None, meta: bytes | None = TAG + b"7"):
-    return read_plain(reading(), IDS[: len(cells)], [meta, *cells], TAG)
+    ids = IDS[: len(cells)]
+    return read_plain(Kind.ALBUMS, ids, [meta, *cells], TAG, now=NOW / TICKS, lifetime=LIFETIME)
 
 
 class TestAllTogether:

@@ -1,0 +1,236 @@
+"""What a connection does with requests that it takes for itself; over real sockets, with scripted answers."""
+
+import asyncio
+import struct
+from collections.abc import AsyncIterator, Callable
+from socket import SO_LINGER, SOL_SOCKET
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from gateway.errors import GatewayError
+from gateway.web.api import Begun, Request
+from gateway.web.listener import Server
+from gateway.web.response import WholeResponse
+from tests.cache.shared.harness import until
+
+
+def answer(text: str, *, keep_alive: bool = True) -> WholeResponse:
+    return WholeResponse(200, "", text.encode(), keep_alive=keep_alive)
+
+
+class Scripted:
+    """In the place of the API: /hit is one, /ask/… waits for Redis, which is the test, the rest is slow."""
+
+    def __init__(self) -> None:
+        self.redis: dict[str, asyncio.Future[bool]] = {}
+        self.went_on: list[Any] = []
+        self.keep_alive = True
+
+    def at_once(self, method: str, path: str, headers: Any) -> WholeResponse | Begun | None:
+        del method, headers
+        if path == "/hit":
+            return answer("hit", keep_alive=self.keep_alive)
+        return Begun(None, path, None) if path.startswith("/ask/") else None  # type: ignore[arg-type]
+
+    async def soon(self, begun: Begun) -> WholeResponse | Begun | None:
+        path = str(begun.target)
+        future = self.redis[path] = asyncio.get_running_loop().create_future()
+        return answer(f"found {path}", keep_alive=self.keep_alive) if await future else begun
+
+    async def handle(self, request: Request) -> web.StreamResponse:
+        self.went_on.append(None if request.begun is None else request.begun.target)
+        return answer(f"slow {request.path}")
+
+    def refuse(self, request: web.BaseRequest, error: GatewayError) -> web.StreamResponse:
+        del request
+        return answer(f"refused {error.status}", keep_alive=False)
+
+    async def asked(self, path: str) -> asyncio.Future[bool]:
+        await until(lambda: path in self.redis)
+        return self.redis[path]
+
+
+class Caller:
+    """The other end of one connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    def send(self, *paths: str) -> None:
+        self.writer.write("".join(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n" for path in paths).encode())
+
+    async def answer(self) -> str:
+        async with asyncio.timeout(5):
+            head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
+            length = int(head.partition("Content-Length: ")[2].partition("\r\n")[0])
+            return (await self.reader.readexactly(length)).decode()
+
+    def reset(self) -> None:
+        self.writer.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
+
+    async def closed(self) -> bool:
+        async with asyncio.timeout(5):
+            return await self.reader.read() == b""
+
+
+@pytest.fixture
+async def api() -> Scripted:
+    return Scripted()
+
+
+@pytest.fixture
+async def server(api) -> Server:
+    return Server(api)
+
+
+@pytest.fixture
+async def dial(server) -> AsyncIterator[Callable[[], Any]]:
+    loop = asyncio.get_running_loop()
+    listener = await loop.create_server(server, "127.0.0.1", 0)
+    opened: list[asyncio.StreamWriter] = []
+
+    async def dial() -> Caller:
+        caller = Caller(*await asyncio.open_connection(*listener.sockets[0].getsockname()[:2]))
+        opened.append(caller.writer)
+        return caller
+
+    yield dial
+    for writer in opened:
+        writer.close()
+    listener.close()
+    await server.shutdown(1)
+
+
+@pytest.fixture
+async def caller(dial) -> Caller:
+    made: Caller = await dial()
+    return made
+
+
+async def test_hits_of_either_tier_never_come_to_the_handler(api, caller):
+    caller.send("/hit")
+    assert await caller.answer() == "hit"
+    caller.send("/ask/1")
+    (await api.asked("/ask/1")).set_result(True)
+    assert await caller.answer() == "found /ask/1"
+    assert api.went_on == []
+
+
+async def test_what_is_no_hit_goes_on_from_where_it_was(api, caller):
+    caller.send("/ask/1")
+    (await api.asked("/ask/1")).set_result(False)
+    assert await caller.answer() == "slow /ask/1"
+    caller.send("/slow")
+    assert await caller.answer() == "slow /slow"
+    assert api.went_on == ["/ask/1", None]
+
+
+async def test_a_connection_that_waits_for_redis_keeps_no_other_waiting(api, dial, caller):
+    caller.send("/ask/1")
+    await api.asked("/ask/1")
+    other = await dial()
+    other.send("/hit")
+    assert await other.answer() == "hit"
+
+
+@pytest.mark.parametrize("found", [True, False])
+@pytest.mark.parametrize("behind", [("/hit",), ("/ask/2",), ("/slow",), ("/slow", "/hit", "/slow")])
+async def test_what_comes_meanwhile_is_answered_behind_it(api, caller, found, behind):
+    caller.send("/ask/1")
+    waiting = await api.asked("/ask/1")
+    for path in behind:
+        caller.send(path)
+        await caller.writer.drain()
+    await asyncio.sleep(0.01)  # for it to have come: nothing else shows
+    waiting.set_result(found)
+    assert await caller.answer() == ("found /ask/1" if found else "slow /ask/1")
+    for path in behind:
+        if path == "/ask/2" and found:
+            (await api.asked(path)).set_result(True)
+            assert await caller.answer() == "found /ask/2"
+        else:
+            assert await caller.answer() in ("hit", f"slow {path}")
+
+
+@pytest.mark.parametrize("found", [True, False])
+async def test_nonsense_that_comes_meanwhile_is_refused_behind_the_answer(api, caller, found):
+    caller.send("/ask/1")
+    waiting = await api.asked("/ask/1")
+    caller.writer.write(b"nonsense\r\n\r\n")
+    await asyncio.sleep(0.01)  # as above
+    waiting.set_result(found)
+    assert await caller.answer() == ("found /ask/1" if found else "slow /ask/1")
+    assert await caller.answer() == "refused 400"
+    assert await caller.closed()
+
+
+async def test_much_that_comes_meanwhile_waits_in_the_kernel(api, server, caller):
+    caller.send("/ask/1")
+    waiting = await api.asked("/ask/1")
+    caller.writer.write(
+        b"GET /slow HTTP/1.1\r\nHost: x\r\nContent-Length: 50000000\r\n\r\n" + b"x" * 50_000_000
+    )
+    (connection,) = server.connections
+    await asyncio.sleep(0.1)  # for what would come to come
+    assert len(connection._hits_first._unread) < 1_000_000
+    waiting.set_result(True)
+    assert await caller.answer() == "found /ask/1"
+    assert await caller.answer() == "slow /slow"
+
+
+@pytest.mark.parametrize("found", [True, False])
+async def test_a_caller_that_sends_no_more_gets_its_answer_and_an_end(api, caller, found):
+    caller.send("/ask/1")
+    waiting = await api.asked("/ask/1")
+    caller.writer.write_eof()
+    await asyncio.sleep(0.01)  # as above
+    waiting.set_result(found)
+    assert await caller.answer() == ("found /ask/1" if found else "slow /ask/1")
+    assert await caller.closed()
+
+
+@pytest.mark.parametrize("found", [True, False])
+async def test_a_caller_that_has_gone_harms_nobody(api, server, dial, caller, found):
+    bugs: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: bugs.append(context))
+    caller.send("/ask/1")
+    waiting = await api.asked("/ask/1")
+    caller.reset()
+    await until(lambda: not server.connections)
+    waiting.set_result(found)
+    other = await dial()
+    other.send("/hit")
+    assert await other.answer() == "hit"
+    assert (api.went_on, bugs) == ([], [])
+
+
+@pytest.mark.parametrize("found", [True, False])
+async def test_a_shutdown_waits_for_the_answer(api, server, caller, found):
+    caller.send("/ask/1")
+    waiting = await api.asked("/ask/1")
+    stopping = asyncio.create_task(server.shutdown(5))
+    await asyncio.sleep(0.01)  # for it to wait
+    api.keep_alive = False
+    waiting.set_result(found)
+    assert await caller.answer() == ("found /ask/1" if found else "slow /ask/1")
+    await stopping
+    assert await caller.closed()
+
+
+async def test_a_shutdown_does_not_wait_for_ever(api, server, caller):
+    caller.send("/ask/1")
+    await api.asked("/ask/1")
+    async with asyncio.timeout(5):
+        await server.shutdown(0.05)
+    assert await caller.closed()
+
+
+async def test_an_answer_that_ends_the_connection_ends_it(api, caller):
+    api.keep_alive = False
+    caller.send("/hit")
+    assert await caller.answer() == "hit"
+    assert await caller.closed()

@@ -1,13 +1,13 @@
 """What passes between a read and the tiers: the plan that takes entries, and what the tiers say besides."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
 
-from gateway.cache.entries import Entry
+from gateway.cache.entries import Entry, Freshness
 from gateway.cache.rule import Rated
-from gateway.cache.shared import SharedLookup
+from gateway.cache.shared import PlainLookup, SharedLookup
 from gateway.model import Id, Kind, Resource, User
 from gateway.telemetry.metrics import Metrics
 
@@ -63,6 +63,8 @@ class Whole(msgspec.Struct, frozen=True):
     """Every rating that was asked for, fresh from one tier: nothing is left to weigh."""
 
     count: int
+    rated: int
+    """How many of them are rated; the others are unrated."""
     listed: bytes
     """The resources in the order asked, with commas between them."""
     fetched_at: float
@@ -92,6 +94,45 @@ class Glance(msgspec.Struct, frozen=True):
 
     known: Known
     lookup: SharedLookup
+
+
+def whole_of(
+    lookup: SharedLookup | PlainLookup, ids: Sequence[Id], now: float, freshness: Freshness
+) -> Whole | None:
+    """What a lookup made at `now` found, if that is every id, and fresh, and no write is near."""
+    if isinstance(lookup, PlainLookup):
+        listed, rated, ages = lookup.listed, lookup.rated, lookup.ages
+    else:
+        found = lookup.found
+        if len(found) != len(ids) or lookup.version is None or not lookup.admitted:
+            return None
+        if lookup.held or lookup.marks or lookup.twin_mark:
+            return None
+        resources = [resource for id_ in ids if (resource := found[id_].resource) is not None]
+        listed, rated, ages = b",".join(resources), len(resources), [found[id_].age for id_ in ids]
+    oldest = max(ages)
+    if oldest >= freshness.shortest_seconds:
+        return None
+    return Whole(len(ids), rated, listed, now - oldest, now + freshness.first_to_go(ids, ages))
+
+
+def ticket_of(
+    version: int,
+    lookup: SharedLookup | None,
+    marks: Mapping[Id, Hashable],
+    held: Mapping[Id, Resource],
+    asked: Sequence[Id],
+    now: float,
+) -> Ticket:
+    """The ticket for a fetch of `asked`: `version` and `marks` are the ledger's, `held` both tiers' holds."""
+    unsettled = frozenset(marks) | frozenset(held)
+    if lookup is None:
+        return Ticket(version, now, marks=marks, unsettled=unsettled)
+    marks = {**marks, **lookup.marks}
+    if lookup.twin_mark:
+        marks = {id_: (lookup.twin_mark, marks.get(id_)) for id_ in asked}
+    cap_until = None if lookup.cap is None else now + lookup.cap
+    return Ticket(version, now, lookup.version, cap_until, marks, unsettled | frozenset(lookup.marks))
 
 
 class TakesEntries(Protocol):

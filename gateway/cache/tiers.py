@@ -6,7 +6,7 @@ a fetch that began before.
 """
 
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -21,6 +21,8 @@ from gateway.cache.consulting import (
     TierCounts,
     Whole,
     Write,
+    ticket_of,
+    whole_of,
 )
 from gateway.cache.entries import Entry, Freshness
 from gateway.cache.ledger import Ledger
@@ -28,7 +30,7 @@ from gateway.cache.local import LocalTier
 from gateway.cache.news import Drop, News, Purge, Twin
 from gateway.cache.overlay import ends_of, held_entries, undisputed
 from gateway.cache.rule import UNCHANGED, Outcome, Rated, Unwritten
-from gateway.cache.shared import PlainLookup, Shared, SharedLookup, in_full
+from gateway.cache.shared import Shared, SharedLookup, in_full
 from gateway.clock import Clock
 from gateway.model import PLAIN, Id, Kind, Resource, Shelf, User
 from gateway.tasks import Tasks
@@ -78,9 +80,10 @@ class Cache:
             return None
         known = self._known(shelf, now)
         lookup = await self._shared.lookup(shelf, ids)
-        whole = None if known.written else self._whole(lookup, ids, now)
+        whole = None if known.written else whole_of(lookup, ids, now, self.freshness)
         if whole is None:
             return Glance(known, in_full(lookup))
+        self._counts["shared"].add(Findings(hit=whole.rated, negative=len(ids) - whole.rated))
         if self.local.bounded_at:
             self._counts["local"].add(Findings(miss=len(ids)))
             self._keep(shelf, self._found(in_full(lookup), now), known.version)
@@ -110,7 +113,9 @@ class Cache:
         if lookup is not None:
             held |= lookup.held
         return Consulted(
-            self._ticket(shelf, version, lookup, held, plan.left, now),
+            ticket_of(
+                version, lookup, self._ledger.marks(shelf.user.key, shelf.kind, now), held, plan.left, now
+            ),
             held,
             admitted=self.local.admits(shelf) and (lookup is None or lookup.admitted),
             held_until=ends_of(standing, lookup, now),
@@ -232,24 +237,6 @@ class Cache:
         written = self._ledger.held(shelf.user.key, shelf.kind, now)
         return Known(self._ledger.version, self.believed_since(now), written)
 
-    def _whole(self, lookup: SharedLookup | PlainLookup, ids: Sequence[Id], now: float) -> Whole | None:
-        """What a lookup found, if that is every id, and fresh, and no write is near."""
-        if isinstance(lookup, PlainLookup):
-            listed, rated, ages = lookup.listed, lookup.rated, lookup.ages
-        else:
-            found = lookup.found
-            if len(found) != len(ids) or lookup.version is None or not lookup.admitted:
-                return None
-            if lookup.held or lookup.marks or lookup.twin_mark:
-                return None
-            resources = [resource for id_ in ids if (resource := found[id_].resource) is not None]
-            listed, rated, ages = b",".join(resources), len(resources), [found[id_].age for id_ in ids]
-        oldest = max(ages)
-        if oldest >= self.freshness.shortest_seconds:
-            return None
-        self._counts["shared"].add(Findings(hit=rated, negative=len(ids) - rated))
-        return Whole(len(ids), listed, now - oldest, now + self.freshness.first_to_go(ids, ages))
-
     def _found(self, lookup: SharedLookup, asked_at: float) -> Mapping[Id, Entry]:
         # As of when Redis was asked: a read judges by that moment what Redis says is not to be served.
         return {
@@ -261,31 +248,6 @@ class Cache:
         """Bring what Redis has into the local tier; `version` as in `_offer_shared`."""
         if version is not None and self._ledger.admits(version, shelf.user.key, shelf.kind):
             self.local.put(shelf, entries)
-
-    def _ticket(
-        self,
-        shelf: Shelf,
-        version: int,
-        lookup: SharedLookup | None,
-        held: Mapping[Id, Resource],
-        asked: Sequence[Id],
-        now: float,
-    ) -> Ticket:
-        marks: dict[Id, Hashable] = dict(self._ledger.marks(shelf.user.key, shelf.kind, now))
-        unsettled = frozenset(marks) | frozenset(held)
-        if lookup is None:
-            return Ticket(version, now, marks=marks, unsettled=unsettled)
-        marks |= lookup.marks
-        if lookup.twin_mark:
-            marks = {id_: (lookup.twin_mark, marks.get(id_)) for id_ in asked}
-        return Ticket(
-            version,
-            now,
-            lookup.version,
-            None if lookup.cap is None else now + lookup.cap,
-            marks,
-            unsettled | frozenset(lookup.marks),
-        )
 
     async def _fill(
         self,

@@ -12,6 +12,8 @@ from gateway.cache.entries import Entry
 from gateway.model import PLAIN, Id, Kind, Shelf, Variant
 
 MAX_VARIANTS = 8
+LONGEST_VARIANT = 256
+"""Characters of one that is kept: books are bounded by their ratings, and names are no part of that."""
 
 ENTRY_BYTES = 290
 """Per entry, without its JSON: entry 56, a time 24, id 59, bytes header 33, dict slot about 100, slack."""
@@ -54,9 +56,11 @@ class LocalTier:
         return book.shelves.get(shelf.variant, _NOTHING)
 
     def admits(self, shelf: Shelf) -> bool:
-        """Whether the shelf's variant is kept: the plain one always, of the others the first eight."""
+        """Whether the variant is kept: the plain one is, of the others the first eight that are not long."""
         if shelf.variant == PLAIN:
             return True
+        if len(shelf.variant) > LONGEST_VARIANT:
+            return False
         book = self._books.get((shelf.user.key, shelf.kind))
         if book is None or shelf.variant in book.shelves:
             return True

@@ -13,7 +13,7 @@ from gateway.ratings.query import Part
 ROOT = "/v1/me/ratings"
 READ_PARAMETERS = frozenset({"ids", "include", "extend", "l"})
 VARIANT_PARAMETERS = frozenset({"include", "extend", "l"})
-MAX_VARIANT_LENGTH = 256
+MAX_VARIANT_LENGTH = 2048
 MEMOISED_LENGTH = 1024
 """Longer targets are parsed anew each time, so that the memo stays small."""
 

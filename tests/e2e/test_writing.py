@@ -68,11 +68,12 @@ async def test_a_written_value_is_read_while_apple_still_reports_the_old_one(gat
     assert direct.values == {ONE: 1}
 
 
-async def test_the_hold_is_laid_over_every_variant(gateway, sandbox):
+@pytest.mark.parametrize("variant", ["include=content", f"include=content,{'x' * 300}"])
+async def test_the_hold_is_laid_over_every_variant(gateway, sandbox, variant):
     sandbox.faults.add(Lag(60), where=WRITES)
-    before = await gateway.get("albums", [ONE], "&include=content")
+    before = await gateway.get("albums", [ONE], f"&{variant}")
     await gateway.rate("albums", ONE, -1)
-    after = await gateway.get("albums", [ONE], "&include=content")
+    after = await gateway.get("albums", [ONE], f"&{variant}")
     assert (before.values, after.values) == ({ONE: 1}, {ONE: -1})
     assert after.json["data"][0]["relationships"] == before.json["data"][0]["relationships"]
 

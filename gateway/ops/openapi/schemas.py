@@ -130,7 +130,7 @@ SCHEMAS: dict[str, Any] = {
             "l": {"type": "string", "description": "As the parameter."},
         },
         "description": "Blanks around ids and empty pieces are dropped, as in the parameter. `include`, "
-        "`extend` and `l` together may have 256 characters.",
+        "`extend` and `l` together may have 2,048 characters.",
         "examples": [SEVERAL_EXAMPLE],
     },
     "Errors": {

@@ -119,8 +119,8 @@ class Apple:
         async with splitting:
             if len(ids) <= self.batch_size():
                 return await self._split(job, ids, answer.error)
-        # Another call has found out meanwhile how many ids Apple takes.
-        return await self._split(job, ids, answer.error)
+        # Another call has found out meanwhile how many ids Apple takes; if that drops again, one more search.
+        return await self._ask_in_batches(job, ids)
 
     async def _split(self, job: "_Job", ids: Sequence[Id], refusal: UpstreamError) -> "_Outcomes":
         """Ask for the parts of a refused call side by side, then for the parts of those refused, in turn.

@@ -254,6 +254,17 @@ class TestTooLarge:
         assert sum(size > 20 for size in sizes) <= 8 + 4
         assert len(sizes) <= 10_000 / 13 + 8 + 100
 
+    async def test_a_limit_that_drops_again_at_once_costs_one_more_search(self, bench):
+        def choose(seen: Seen) -> Reply:
+            return at_most(50 if bench.apple.batch_size() == 100 else 20, error(413))(seen)
+
+        bench.script.choose = choose
+        party = Party()
+        fetches = [bench.fetch(ids(100, start), party=party) for start in range(0, 10_000, 100)]
+        assert all(not errors(outcomes) for outcomes in await asyncio.gather(*fetches))
+        assert party.extra == 6
+        assert bench.apple.batch_size() == 13
+
     async def test_a_limit_of_one_is_learnt(self, bench):
         bench.script.choose = at_most(1, error(413))
         assert await bench.fetch(ids(100)) == liked(ids(100))

@@ -10,10 +10,10 @@ import msgspec
 from gateway.breaker import Breaker
 from gateway.clock import Clock
 from gateway.demand import Demand, Party
-from gateway.errors import GatewayError, UpstreamError
+from gateway.errors import GatewayError, Quarantined, UpstreamError
 from gateway.model import Id, Lane, Resource, Shelf, User
 from gateway.telemetry.metrics import Metrics
-from gateway.upstream.calls import Call, Caller, Outgrown
+from gateway.upstream.calls import UNTRIED, Call, Caller, Outgrown
 from gateway.upstream.concurrency import Gate
 from gateway.upstream.developer_token import TokenSource
 from gateway.upstream.quarantine import Quarantine
@@ -174,6 +174,9 @@ class Apple:
                 call, lambda answer: read_many(shelf.kind, ids, answer), job.deadline
             )
         except UpstreamError as error:
+            if isinstance(error, (*UNTRIED, Quarantined)):
+                # No call was made: the deadline ends the wait for one, never the first try of a `whole` one.
+                return _Failure(error, too_large=False)
             answer = _Failure(error, refused_as_too_large(error) or (call.divisible and timed_out(error)))
         self._batch_ids.observe(len(ids))
         return answer

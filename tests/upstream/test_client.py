@@ -128,6 +128,15 @@ class TestFetch:
         assert [type(outcome) for outcome in outcomes.values()] == [DeadlineExceeded] * 2
         assert bench.script.seen == []
 
+    async def test_ids_are_measured_of_calls_that_were_made(self, bench):
+        bench.script.otherwise = error(403, "40300")
+        await bench.fetch(ids(2), seconds=0.0)
+        assert bench.shop.sample("upstream_batch_ids_count") == 0.0
+        await bench.fetch(ids(2))
+        await bench.fetch(ids(2))
+        assert bench.shop.statuses() == {"403": 1.0}
+        assert bench.shop.sample("upstream_batch_ids_count") == 1.0
+
     async def test_a_large_request_leaves_room_for_others(self, bench):
         release = asyncio.Event()
         bench.script.otherwise = held(release, rated())

@@ -56,8 +56,8 @@ class BatchSize:
 
     def learn(self, size: int, refusal: UpstreamError, now: float) -> None:
         """A call of more ids was refused, and then its halves, of at most `size` ids, were answered."""
-        self._step = TIMEOUT_REMEMBERED if timed_out(refusal) else REMEMBERED
         floor = -(-self._most // TIMEOUT_DIVISOR) if timed_out(refusal) else 1
         if max(size, floor) < self.current(now):
             self._size = max(size, floor)
+            self._step = TIMEOUT_REMEMBERED if timed_out(refusal) else REMEMBERED
             self._grows_at = now + self._step

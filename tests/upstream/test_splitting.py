@@ -92,3 +92,9 @@ class TestSize:
         sizes.learn(10, TOO_LARGE, 0.0)
         sizes.learn(5, TIMED_OUT, 1.0)
         assert sizes.current(61.0) == 10
+
+    def test_a_504_that_teaches_nothing_does_not_shorten_what_a_refusal_has_taught(self):
+        sizes = BatchSize(100)
+        sizes.learn(10, TOO_LARGE, 0.0)
+        sizes.learn(5, TIMED_OUT, 1.0)
+        assert [sizes.current(now) for now in (600.0, 660.0, 1200.0)] == [20, 20, 40]

@@ -61,7 +61,7 @@ class Call(msgspec.Struct, frozen=True):
     """The first attempt has the whole call timeout, whatever the deadline: what it brings is kept."""
 
     fits: Callable[[], bool] = lambda: True
-    """Asked when its turn has come, before each attempt: False where it would only be refused."""
+    """Asked when its turn has come, before the first attempt: False where it would only be refused."""
 
     @property
     def repeatable(self) -> bool:
@@ -153,7 +153,7 @@ class Caller:
             self._quarantine.check(user_key, now)
             if deadline <= now:
                 raise DeadlineExceeded("The time for asking Apple Music is up.")
-            if not call.fits():
+            if first and not call.fits():
                 raise Outgrown
             admission = self._breaker.admit(now)
             if admission is None:

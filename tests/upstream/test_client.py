@@ -284,6 +284,29 @@ class TestTooLarge:
         assert len(errors(await bench.fetch(ids(100)))) == 50
         assert bench.apple.batch_size() == 100
 
+    async def test_a_call_that_was_tried_is_tried_on_while_another_is_searched(self, bench):
+        searching, tried = asyncio.Event(), asyncio.Event()
+
+        def choose(seen: Seen) -> Reply:
+            if "0" in seen.ids:
+                if sum("0" in asked for asked in bench.script.asked) == 5:
+                    tried.set()
+                return held(searching, error(500))
+            if len(seen.ids) == 50:
+                searching.set()
+                return held(tried, rated())
+            return error(413)
+
+        bench.script.choose = choose
+        party = Party()
+        async with asyncio.timeout(5):
+            failing, refused = await asyncio.gather(
+                bench.fetch(ids(100), party=party), bench.fetch(ids(100, start=100), party=party)
+            )
+        assert len(errors(failing)) == 100
+        assert refused == liked(ids(100, start=100))
+        assert bench.shop.statuses() == {"500": 5.0, "413": 1.0, "200": 2.0}
+
     async def test_a_single_id_that_is_refused_has_its_error(self, bench):
         bench.script.otherwise = BAD_IDS
         assert len(errors(await bench.fetch(ids(1)))) == 1

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import NamedTuple, TypeAlias
 
 import msgspec
@@ -116,16 +116,20 @@ class Apple:
             return await self._ask_in_batches(job, ids)
         if not (isinstance(answer, _Failure) and answer.too_large):
             return _outcomes(ids, answer)
-        async with splitting:
+        async with AsyncExitStack() as held:
+            await held.enter_async_context(splitting)
             if len(ids) <= self.batch_size():
-                return await self._split(job, ids, answer.error)
+                return await self._split(job, ids, answer.error, held)
         # Another call has found out meanwhile how many ids Apple takes; if that drops again, one more search.
         return await self._ask_in_batches(job, ids)
 
-    async def _split(self, job: "_Job", ids: Sequence[Id], refusal: UpstreamError) -> "_Outcomes":
+    async def _split(
+        self, job: "_Job", ids: Sequence[Id], refusal: UpstreamError, held: AsyncExitStack
+    ) -> "_Outcomes":
         """Ask for the parts of a refused call side by side, then for the parts of those refused, in turn.
 
-        In turn, because what the first of them teaches spares the second the same.
+        In turn, because what the first of them teaches spares the second the same. `held` is closed as soon
+        as the request's other calls have nothing to learn from it.
         """
         size = self.batch_size()
         if size < len(ids):
@@ -139,10 +143,13 @@ class Apple:
         answers = [task.result() for task in asking]
         if not any(isinstance(answer, _Failure) for answer in answers):
             self._sizes.learn(len(parts[0]), refusal, self._now())
+        if any(not isinstance(answer, _Failure) for answer in answers):
+            # The size is known now, or its twin was refused: then it is an id that is refused, not the size.
+            await held.aclose()
         outcomes: _Outcomes = {}
         for part, answer in zip(parts, answers, strict=True):
             if isinstance(answer, _Failure) and answer.too_large:
-                outcomes |= await self._split(job, part, answer.error)
+                outcomes |= await self._split(job, part, answer.error, held)
             else:
                 outcomes |= _outcomes(part, answer)
         return outcomes

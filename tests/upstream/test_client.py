@@ -238,6 +238,25 @@ class TestTooLarge:
         assert set(errors(await bench.fetch(ids(5000)))) == poison
         assert 50 + 32 < len(bench.script.seen) <= 50 + 3 * 14
 
+    async def test_other_calls_go_on_once_it_is_seen_that_an_id_is_refused_and_not_the_size(self, bench):
+        halved, other = asyncio.Event(), asyncio.Event()
+
+        def choose(seen: Seen) -> Reply:
+            if len(seen.ids) == 25:
+                halved.set()
+            if "142" in seen.ids:
+                other.set()
+            refused = held(other, BAD_IDS) if len(seen.ids) <= 25 else BAD_IDS
+            return refused if "42" in seen.ids else rated()
+
+        bench.script.choose = choose
+        party = Party()
+        async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+            searched = group.create_task(bench.fetch(ids(100), party=party))
+            await halved.wait()
+            assert await bench.fetch(ids(100, start=100), party=party) == liked(ids(100, start=100))
+        assert set(errors(searched.result())) == {"42"}
+
     async def test_requests_pay_for_themselves(self, bench):
         bench.script.otherwise = BAD_IDS
         await bench.fetch(ids(100))

@@ -36,8 +36,8 @@ class Connection(RequestHandler):
     """aiohttp's connection, with a way past its tasks for hits."""
 
     __slots__ = (
-        "_api", "_begun", "_ended", "_half_closed", "_head_timer", "_hits_first", "_outcome", "_rounds",
-        "_taken", "_unread_timer",
+        "_api", "_begun", "_closes", "_ended", "_half_closed", "_head_timer", "_hits_first", "_outcome",
+        "_rounds", "_taken", "_unread_timer",
     )  # fmt: skip
 
     def __init__(self, api: Api, rounds: "Rounds", server: web.Server, **limits: Any) -> None:
@@ -45,6 +45,8 @@ class Connection(RequestHandler):
         self._api = api
         self._rounds = rounds
         self._half_closed = False
+        self._closes = False
+        """Whether the request that was taken is the last one."""
         self._head_timer: asyncio.TimerHandle | None = None
         self._unread_timer: asyncio.TimerHandle | None = None
         self._taken: Message | None = None
@@ -107,20 +109,25 @@ class Connection(RequestHandler):
         self._half_closed = True
         return True
 
+    def close(self) -> None:
+        """Take up no more requests; one that was taken is answered first."""
+        if self._taken is None:
+            super().close()
+        else:
+            self._closes = True
+
     async def shutdown(self, timeout: float | None = 15.0) -> None:  # noqa: ASYNC109 - as aiohttp has it
         """Let what is in flight end within `timeout`, then cut it off: aiohttp would wait twice as long."""
-        if self._taken is not None:
-            self._ended = self._loop.create_future()
-            await asyncio.wait([self._ended], timeout=timeout)
-        if timeout is None:
-            await super().shutdown(None)
-            return
-        cut = self._loop.call_later(timeout, self._cut_off)
+        cut = None if timeout is None else self._loop.call_later(timeout, self._cut_off)
         try:
+            if self._taken is not None:
+                self._ended = self._loop.create_future()
+                await asyncio.wait([self._ended], timeout=timeout)
             # A little more than ours: aiohttp trips over a handler that ends just as it gives up.
-            await super().shutdown(timeout + 1)
+            await super().shutdown(None if timeout is None else timeout + 1)
         finally:
-            cut.cancel()
+            if cut is not None:
+                cut.cancel()
 
     def _cut_off(self) -> None:
         if self._task_handler is not None:
@@ -180,6 +187,8 @@ class Connection(RequestHandler):
             else:
                 self._begun = outcome
                 self._hits_first.give_back(taken)
+            if self._closes:
+                self.close()
             self._hits_first.read_on()
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(None)

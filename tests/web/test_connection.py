@@ -27,6 +27,8 @@ class Scripted:
         self.redis: dict[str, asyncio.Future[bool]] = {}
         self.went_on: list[Any] = []
         self.keep_alive = True
+        self.stuck: asyncio.Event | None = None
+        """What is slow waits for it."""
 
     def at_once(self, method: str, path: str, headers: Any) -> WholeResponse | Begun | None:
         del method, headers
@@ -41,6 +43,8 @@ class Scripted:
 
     async def handle(self, request: Request) -> web.StreamResponse:
         self.went_on.append(None if request.begun is None else request.begun.target)
+        if self.stuck is not None:
+            await self.stuck.wait()
         return answer(f"slow {request.path}")
 
     def refuse(self, request: web.BaseRequest, error: GatewayError) -> web.StreamResponse:
@@ -218,6 +222,32 @@ async def test_a_shutdown_waits_for_the_answer(api, server, caller, found):
     waiting.set_result(found)
     assert await caller.answer() == ("found /ask/1" if found else "slow /ask/1")
     await stopping
+    assert await caller.closed()
+
+
+@pytest.mark.parametrize("found", [True, False])
+async def test_the_end_of_idle_connections_leaves_those_that_wait_for_redis(api, server, caller, found):
+    caller.send("/ask/1")
+    waiting = await api.asked("/ask/1")
+    api.keep_alive = False
+    server.pre_shutdown()
+    stopping = asyncio.create_task(server.shutdown(5))
+    waiting.set_result(found)
+    assert await caller.answer() == ("found /ask/1" if found else "slow /ask/1")
+    await stopping
+    assert await caller.closed()
+
+
+async def test_a_shutdown_does_not_wait_for_redis_and_then_as_long_again(api, server, caller):
+    api.stuck = asyncio.Event()
+    caller.send("/ask/1")
+    waiting = await api.asked("/ask/1")
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    stopping = asyncio.create_task(server.shutdown(1.0))
+    loop.call_later(0.9, waiting.set_result, False)
+    await stopping
+    assert loop.time() - started < 1.5
     assert await caller.closed()
 
 

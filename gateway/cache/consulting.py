@@ -92,6 +92,8 @@ class Known(msgspec.Struct, frozen=True):
 class Glance(msgspec.Struct, frozen=True):
     """What was known when Redis was asked for a shelf, and what it said: for `consult` to go on from."""
 
+    asked_at: float
+    """Monotonic seconds: what Redis said is judged as of then, however long its answer took."""
     known: Known
     lookup: SharedLookup
 

@@ -82,7 +82,7 @@ class Cache:
         lookup = await self._shared.lookup(shelf, ids)
         whole = None if known.written else whole_of(lookup, ids, now, self.freshness)
         if whole is None:
-            return Glance(known, in_full(lookup))
+            return Glance(now, known, in_full(lookup))
         self._counts["shared"].add(Findings(hit=whole.rated, negative=len(ids) - whole.rated))
         if self.local.bounded_at:
             self._counts["local"].add(Findings(miss=len(ids)))

@@ -45,7 +45,7 @@ class ShelfRead:
         self._shelf = query.shelf(part)
         self.party = party
         self._held: Mapping[Id, Resource] = {}
-        self._now = now
+        self._now = now if glance is None else glance.asked_at
         self._glance = glance
         self.part = part
         self.whole: Whole | None = None

@@ -15,7 +15,7 @@ import pytest
 
 from gateway.sandbox import ADA, Lag, Latency, Sandbox, Where
 from tests import faultproxy
-from tests.e2e.harness import Caller, Client, gateway_on
+from tests.e2e.harness import Caller, Client, ShiftedClock, gateway_on
 from tests.e2e.load import IDS, OWN, Load, Truth
 from tests.e2e.processes import client_of_process
 from tests.faultproxy import Direction, FaultProxy, Toxic
@@ -227,3 +227,43 @@ async def test_callers_that_leave_at_any_moment_leave_nothing_behind(sandbox, re
         assert (load.wrong, load.failed) == ([], [])
         assert (await gateway.get("albums", IDS, user=ADA)).status == 200
     assert '"bug"' not in "".join(capfd.readouterr())
+
+
+class Held(Toxic):
+    """Keeps what Redis says until it is let go."""
+
+    def __init__(self) -> None:
+        self.came = asyncio.Event()
+        self.let_go = asyncio.Event()
+
+    async def spoil(self, chunks: faultproxy.Chunks, connection: faultproxy.Connection) -> faultproxy.Chunks:
+        async for chunk in chunks:
+            self.came.set()
+            await self.let_go.wait()
+            yield chunk
+
+
+@pytest.mark.parametrize("ids", [[1], [1, 2]], ids=["all that is asked", "a part"])
+async def test_what_redis_says_late_is_as_old_as_it_is(sandbox, redis, ids):
+    clock = ShiftedClock()
+    async with (
+        FaultProxy("127.0.0.1", redis.port) as proxy,
+        gateway_on(
+            sandbox,
+            clock,
+            cache__redis_url=f"redis://127.0.0.1:{proxy.port}",
+            cache__redis_timeout_ms=60_000,
+            cache__local_max_entries=0,
+        ) as gateway,
+    ):
+        while (await gateway.get("albums", [1])).counts["shared"] == 0:
+            pass
+        held = Held()
+        proxy.add(held)
+        asking = asyncio.create_task(gateway.get("albums", ids))
+        await held.came.wait()
+        clock.shift = 5
+        held.let_go.set()
+        answer = await asking
+        assert answer.counts["shared"] == 1
+        assert int(answer.headers["Age"]) >= 5

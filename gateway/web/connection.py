@@ -144,6 +144,8 @@ class Connection(RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """The connection is closed."""
         super().connection_lost(exc)
+        # It holds the connection: together, only the garbage collector would free them.
+        del self._hits_first
         for timer in (self._head_timer, self._unread_timer):
             if timer is not None:
                 timer.cancel()

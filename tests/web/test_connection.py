@@ -1,6 +1,7 @@
 """What a connection does with requests that it takes for itself; over real sockets, with scripted answers."""
 
 import asyncio
+import gc
 import struct
 from collections.abc import AsyncIterator, Callable
 from socket import SO_LINGER, SOL_SOCKET
@@ -11,6 +12,7 @@ from aiohttp import web
 
 from gateway.errors import GatewayError
 from gateway.web.api import Begun, Request
+from gateway.web.connection import Connection
 from gateway.web.listener import Server
 from gateway.web.response import WholeResponse
 from tests.cache.shared.harness import until
@@ -257,6 +259,24 @@ async def test_a_shutdown_does_not_wait_for_ever(api, server, caller):
     async with asyncio.timeout(5):
         await server.shutdown(0.05)
     assert await caller.closed()
+
+
+@pytest.mark.parametrize("path", ["/hit", "/ask/1", "/slow"])
+async def test_a_connection_that_has_ended_is_not_left_to_the_garbage_collector(api, server, dial, path):
+    gc.collect()
+    gc.disable()
+    try:
+        for number in range(5):
+            caller = await dial()
+            caller.send(path)
+            if path == "/ask/1":
+                (await api.asked(path)).set_result(True)
+                del api.redis[path]
+            assert await caller.answer()
+            caller.reset() if number % 2 else caller.writer.close()
+        await until(lambda: not any(isinstance(each, Connection) for each in gc.get_objects()))
+    finally:
+        gc.enable()
 
 
 async def test_an_answer_that_ends_the_connection_ends_it(api, caller):

@@ -143,6 +143,9 @@ class Connection(RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """The connection is closed."""
+        if self._task_handler is not None and self._waiter is not None and self._waiter.done():
+            # Called to a request, but not there yet: aiohttp would find nothing left to make one with.
+            self._task_handler.cancel()
         super().connection_lost(exc)
         # It holds the connection: together, only the garbage collector would free them.
         del self._hits_first

@@ -214,6 +214,20 @@ async def test_a_caller_that_has_gone_harms_nobody(api, server, dial, caller, fo
     assert (api.went_on, bugs) == ([], [])
 
 
+async def test_a_caller_that_goes_just_as_its_next_request_is_taken_up_harms_nobody(api, server, caller):
+    bugs: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: bugs.append(context))
+    caller.send("/ask/1")
+    waiting = await api.asked("/ask/1")
+    caller.writer.write(b"nonsense\r\n\r\n")
+    await until(lambda: server.connections[0]._hits_first._unread)
+    caller.reset()
+    waiting.set_result(True)
+    await until(lambda: not server.connections)
+    gc.collect()
+    assert (api.went_on, bugs) == ([], [])
+
+
 @pytest.mark.parametrize("found", [True, False])
 async def test_a_shutdown_waits_for_the_answer(api, server, caller, found):
     caller.send("/ask/1")

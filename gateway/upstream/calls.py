@@ -54,9 +54,7 @@ class Call(msgspec.Struct, frozen=True):
     demand: Demand
     body: bytes | None = None
     divisible: bool = False
-    """A 504 is handed back at once, because the caller can ask for less."""
-    full: bool = False
-    """A 504 is no sign that Apple is ill, because as much was asked as ever is."""
+    """A 504 is handed back at once, because the caller can ask for less, and is no sign that Apple is ill."""
     whole: bool = False
     """The first attempt has the whole call timeout, whatever the deadline: what it brings is kept."""
 
@@ -211,7 +209,7 @@ class Caller:
         status = failure.status if isinstance(failure, Relayed) else None
         if status == 429:
             self._gate.throttled(failure.retry_after)
-        if status == 429 or (status == 504 and call.full) or isinstance(failure, DeadlineExceeded):
+        if status == 429 or (status == 504 and call.divisible) or isinstance(failure, DeadlineExceeded):
             self._breaker.forget(admission)
             return
         theirs = status is None or status >= 500

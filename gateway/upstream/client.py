@@ -164,7 +164,7 @@ class Apple:
     ) -> "dict[Id, Resource] | _Failure":
         shelf = job.shelf
         query = f"ids={','.join(ids)}" + (f"&{shelf.variant}" if shelf.variant else "")
-        full = len(ids) >= self.batch_size() > 1
+        full = len(ids) >= self.batch_size()
         call = Call(
             operation="read",
             method="GET",
@@ -172,7 +172,6 @@ class Apple:
             user=shelf.user,
             demand=job.demand,
             divisible=len(ids) > 1 and (divisible or full),
-            full=full,
             whole=True,
             fits=fits,
         )

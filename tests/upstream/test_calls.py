@@ -315,15 +315,15 @@ class TestLargeCalls:
         assert (await failed(shop, call(divisible=True))).status == 504
         assert transport.calls == 1
 
-    async def test_a_full_one_is_not_held_against_apple(self, transport, clock):
+    async def test_it_is_not_held_against_apple(self, transport, clock):
         shop = Workshop(transport, clock, min_calls=1)
         transport.turns = [Answer(504, b"")]
-        await failed(shop, call(divisible=True, full=True))
+        await failed(shop, call(divisible=True))
         assert shop.breaker.state is State.CLOSED
 
     async def test_other_failures_of_it_are_retried_as_ever(self, shop, transport):
         transport.turns = [Answer(503, b"")]
-        assert await run(shop, call(divisible=True, full=True)) == b"fine"
+        assert await run(shop, call(divisible=True)) == b"fine"
 
 
 class TestThrottling:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from gateway.breaker import Breaker
+from gateway.breaker import Breaker, State
 from gateway.demand import Demand, Party
 from gateway.errors import DeadlineExceeded, GatewayError, Relayed, Unreachable, Unusable
 from gateway.model import PLAIN, Id, Kind, Lane, Resource, Shelf, Variant, plain_resource
@@ -204,6 +204,17 @@ class TestTooLarge:
             [id_ for id_ in ids(100) if id_ != poison]
         )
         assert bench.apple.batch_size() == 100
+
+    async def test_an_id_that_apple_never_answers_in_time_does_not_pass_for_an_ill_apple(self, script, clock):
+        async with connect(base_url=script.url, origin=None, max_concurrency=8, clock=clock) as transport:
+            shop = Workshop(transport, clock, max_concurrency=8, min_calls=5)
+            apple = Apple(
+                shop.caller, gate=shop.gate, max_ids_per_call=100, clock=clock, metrics=shop.metrics
+            )
+            bench = Bench(script, shop, apple)
+            script.choose = at_most(100, reply(504, "<html>"), "42")
+            assert list(errors(await bench.fetch(ids(100)))) == ["42"]
+            assert shop.breaker.state is State.CLOSED
 
     async def test_isolating_one_id_among_100_costs_two_calls_a_level(self, bench):
         bench.script.choose = at_most(100, BAD_IDS, "42")

@@ -131,9 +131,7 @@ class Workshop:
         await asyncio.sleep(0)
 
 
-def call(
-    method: str = "GET", *, party: Party | None = None, divisible: bool = False, full: bool = False
-) -> Call:
+def call(method: str = "GET", *, party: Party | None = None, divisible: bool = False) -> Call:
     return Call(
         operation={"GET": "read", "PUT": "write", "DELETE": "delete"}[method],
         method=method,
@@ -141,5 +139,4 @@ def call(
         user=USER,
         demand=Demand(Lane.FOREGROUND, party or Party()),
         divisible=divisible,
-        full=full,
     )

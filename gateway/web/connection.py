@@ -107,7 +107,13 @@ class Connection(RequestHandler):
         if self.idle or not all(body.is_eof() for body in bodies):
             return False
         self._half_closed = True
+        # The last answer may be out, and aiohttp not yet back from it.
+        self._loop.call_soon(self._end_if_idle)
         return True
+
+    def _end_if_idle(self) -> None:
+        if self.idle and self.transport is not None:
+            self.transport.close()
 
     def close(self) -> None:
         """Take up no more requests; one that was taken is answered first."""
@@ -137,9 +143,10 @@ class Connection(RequestHandler):
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
         """Write an answer; the last one that a half-closed connection waits for ends it."""
+        finished = await super().finish_response(request, resp, start_time)
         if self._half_closed and not self._messages:
             resp.force_close()
-        return await super().finish_response(request, resp, start_time)
+        return finished
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """The connection is closed."""

@@ -199,6 +199,20 @@ async def test_a_caller_that_sends_no_more_gets_its_answer_and_an_end(api, calle
     assert await caller.closed()
 
 
+async def test_a_caller_that_sends_no_more_just_as_its_answer_is_out_gets_an_end(caller, monkeypatch):
+    finish = Connection.finish_response
+
+    async def finish_and_hear_of_the_end(self: Connection, *args: Any) -> Any:
+        finished = await finish(self, *args)
+        asyncio.get_running_loop().call_soon(self.eof_received)
+        return finished
+
+    monkeypatch.setattr(Connection, "finish_response", finish_and_hear_of_the_end)
+    caller.send("/slow")
+    assert await caller.answer() == "slow /slow"
+    assert await caller.closed()
+
+
 @pytest.mark.parametrize("found", [True, False])
 async def test_a_caller_that_has_gone_harms_nobody(api, server, dial, caller, found):
     bugs: list[dict[str, Any]] = []

@@ -132,7 +132,8 @@ def reader_of(sources: Sources, clock: Clock, metrics: Metrics) -> Reader:
 
 
 def _answer_of(whole: Whole, now: float) -> Answer:
-    age, ttl = now - whole.fetched_at, whole.fresh_until - now
+    # It was fresh when Redis was asked, and nobody refreshes it: below 0 would say so.
+    age, ttl = now - whole.fetched_at, max(0.0, whole.fresh_until - now)
     return Answer(whole.listed, Tally(shared=whole.count), Forward.HIT, age=age, ttl=ttl)
 
 

@@ -48,7 +48,8 @@ class Ledger:
 
     def held(self, user_key: bytes, kind: Kind, now: float) -> Mapping[Id, rule.Rated]:
         """Written values within their hold."""
-        cells = self._standing(user_key, kind, now)
+        if not (cells := self._standing(user_key, kind, now)):
+            return {}
         return {id_: held for id_, cell in cells.items() if (held := rule.held(cell, now)) is not None}
 
     def marks(self, user_key: bytes, kind: Kind, now: float) -> Mapping[Id, int]:

@@ -52,7 +52,7 @@ class JsonRequestLog:
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
-        self._encode = msgspec.json.Encoder().encode
+        self._encode_lines = msgspec.json.Encoder().encode_lines
         self._second = 0
         self._prefix = ""
 
@@ -60,9 +60,9 @@ class JsonRequestLog:
         lines = []
         for at, line in told:
             line.timestamp = self._timestamp(at)
-            lines.append(self._encode(line))
+            lines.append(line)
         if lines:
-            self._stream.write(b"\n".join(lines) + b"\n")
+            self._stream.write(self._encode_lines(lines))
             self._stream.flush()
 
     def _timestamp(self, at: float) -> str:

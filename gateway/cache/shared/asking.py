@@ -1,5 +1,6 @@
 """One question to Redis: where it goes, where it is sent on to, how scripts are run, and how faults count."""
 
+import asyncio
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -36,18 +37,29 @@ class Asker:
             kind: metrics.shared_cache_errors.labels(kind) for kind in FailureKind
         }
 
-    async def ask(
+    def begin(
         self, key: str, commands: Sequence[bytes], *, seconds: float = WRITE_SECONDS, guarded: bool = False
-    ) -> tuple[Dispatcher, Answer]:
-        """Send packed commands on one key together; who answered, and what. `seconds` bounds the wait."""
+    ) -> "tuple[Dispatcher, asyncio.Future[Answer]]":
+        """Send packed commands on one key together; to whom, and what is to come. `seconds` bounds the wait.
+
+        What comes is to be handed to `follow` where there is an error among it.
+        """
         node = self._topology.route(key)
-        answer = await node.ask(b"".join(commands), len(commands), timeout=seconds, guarded=guarded)
+        return node, node.ask(b"".join(commands), len(commands), timeout=seconds, guarded=guarded)
+
+    async def ask(self, key: str, commands: Sequence[bytes]) -> Answer:
+        """Send packed commands on one key together, and elsewhere if told so; what whoever knows answered."""
+        node, answer = self.begin(key, commands)
+        _, found = await self.follow(node, await answer, commands, seconds=WRITE_SECONDS)
+        return found
+
+    async def follow(
+        self, node: Dispatcher, answer: Answer, commands: Sequence[bytes], *, seconds: float
+    ) -> tuple[Dispatcher, Answer]:
+        """Go where a cluster says that `commands` are answered; who answered, and what."""
         for _ in range(MAX_HOPS):
-            for reply in answer.replies:
-                if isinstance(reply, ResponseError):
-                    error = reply
-                    break
-            else:
+            error = next((reply for reply in answer.replies if isinstance(reply, ResponseError)), None)
+            if error is None:
                 return node, answer
             elsewhere = self._topology.redirected(error)
             if elsewhere is None:
@@ -65,9 +77,9 @@ class Asker:
         """Run a script; its reply."""
         started = time.perf_counter()
         try:
-            _, answer = await self.ask(keys[0], [pack(*script.call(keys, args))])
+            answer = await self.ask(keys[0], [pack(*script.call(keys, args))])
         except NoScriptError:
-            _, answer = await self.ask(keys[0], [pack(*script.call_whole(keys, args))])
+            answer = await self.ask(keys[0], [pack(*script.call_whole(keys, args))])
         self.observe(script.name, started)
         return answer.replies[0]
 

@@ -15,7 +15,7 @@ from gateway.cache.shared.failures import Failed, FailureKind, kind_of
 from gateway.cache.shared.keys import META, TICKS, Keys, owner_tag, variant_name
 from gateway.cache.shared.reading import CHUNK_IDS, MEMOISED_IDS, Reading, read_plain
 from gateway.cache.shared.values import Limits, PlainLookup, SharedLookup
-from gateway.model import PLAIN, Id, Shelf
+from gateway.model import PLAIN, Id, Kind, Shelf
 from gateway.tasks import Tasks
 
 DISOWN_SECONDS = (0.01, 0.1, 1.0)
@@ -39,14 +39,17 @@ class Lookups:
         self._tasks = tasks
         self._keys = keys
         self._limits = limits
+        self._main = lru_cache(maxsize=4096)(self._named)
 
     async def lookup(self, shelf: Shelf, ids: Sequence[Id]) -> SharedLookup | PlainLookup:
         """What Redis knows of `ids` (distinct) of a shelf."""
         hashes = self._hashes(shelf)
+        commands, seconds = _commands(hashes, ids), self._limits.lookup_seconds
         started = time.perf_counter()
-        node, answer = await self._asker.ask(
-            hashes[0].key, _commands(hashes, ids), seconds=self._limits.lookup_seconds, guarded=True
-        )
+        node, coming = self._asker.begin(hashes[0].key, commands, seconds=seconds, guarded=True)
+        answer = await coming
+        if {*map(type, answer.replies)} != {list}:
+            node, answer = await self._asker.follow(node, answer, commands, seconds=seconds)
         self._asker.observe(LOOKUP, started)
         try:
             found = self._read(shelf, ids, hashes, answer)
@@ -65,9 +68,12 @@ class Lookups:
         admitted = await self._asker.run(scripts.ADMIT, [main.key], [main.tag, self._limits.key_milliseconds])
         return msgspec.structs.replace(found, admitted=admitted == 1)
 
+    def _named(self, user_key: bytes, kind: Kind) -> Hash:
+        return Hash(self._keys.main(user_key, kind), owner_tag(user_key, kind))
+
     def _hashes(self, shelf: Shelf) -> list[Hash]:
         user_key, kind = shelf.user.key, shelf.kind
-        main = Hash(self._keys.main(user_key, kind), owner_tag(user_key, kind))
+        main = self._main(user_key, kind)
         if shelf.variant == PLAIN:
             return [main]
         name = variant_name(shelf.variant)

@@ -135,6 +135,7 @@ class Reading(msgspec.Struct):
         )
 
 
+_FORMAT = bytes((FORMAT,))
 _CODES = bytes((UNRATED, LIKED, DISLIKED))
 _LENGTHS = {PLAIN_BYTES}
 
@@ -148,17 +149,20 @@ def read_plain(
     in `Reading`.
     """
     field, *rest = reply
-    if field is None or None in rest or field[:TAG_BYTES] != tag:
+    if field is None or field[:TAG_BYTES] != tag:
         return None
     if not field[TAG_BYTES:].isdigit() and read_meta(field).mark is not None:
         return None
     cells = cast("list[bytes]", rest)
-    if {*map(len, cells)} != _LENGTHS:
+    try:
+        joined = b"".join(cells)
+    except TypeError:  # a rating is missing: cheaper to run into than to look for
         return None
-    joined = bytearray().join(cells)
-    codes = bytes(joined[1::PLAIN_BYTES])
-    ages = _ages(cells, joined, round(now * TICKS))
-    if codes.strip(_CODES) or ages is None or min(ages) < 0 or max(ages) >= lifetime * TICKS:
+    codes = joined[1::PLAIN_BYTES]
+    if {*map(len, cells)} != _LENGTHS or joined[::PLAIN_BYTES].strip(_FORMAT) or codes.strip(_CODES):
+        return None
+    ages = _ages(joined, len(cells), round(now * TICKS))
+    if min(ages) < 0 or max(ages) >= lifetime * TICKS:
         return None
     listed = _listed if len(ids) <= MEMOISED_IDS else _listed.__wrapped__
     return PlainLookup(
@@ -169,15 +173,14 @@ def read_plain(
     )
 
 
-def _ages(cells: Sequence[bytes], joined: bytearray, now: int) -> list[int] | None:
-    """Ticks since each was stored; one for all where they were stored together. None: a format is unknown."""
-    first = cells[0]
-    joined[1::PLAIN_BYTES] = first[1:2] * len(cells)
-    if first[0] == FORMAT and joined == first * len(cells):
+def _ages(cells: bytes, count: int, now: int) -> list[int]:
+    """Ticks since each of so many plain cells was stored; one for all where they were stored together."""
+    first, coded = cells[:PLAIN_BYTES], bytearray(cells)
+    coded[1::PLAIN_BYTES] = first[1:2] * count
+    if coded == first * count:
         return [now - int.from_bytes(first[2:])]
-    if any(cell[0] != FORMAT for cell in cells):
-        return None
-    return [now - int.from_bytes(cell[2:]) for cell in cells]
+    starts = range(0, len(cells), PLAIN_BYTES)
+    return [now - int.from_bytes(cells[start + 2 : start + PLAIN_BYTES]) for start in starts]
 
 
 @lru_cache(maxsize=512)

@@ -89,7 +89,7 @@ async def wired(
             shadow = Shadow(fraction, cache=cache, flights=flights, clock=clock, tasks=tasks, metrics=metrics)
         sources = Sources(cache, flights, quarantine, Refresher(flights, tasks, metrics), shadow)
         api = Api(
-            reader=reader_of(sources, clock, metrics),
+            reader=reader_of(sources, clock),
             writer=Writer(cache=cache, apple=apple, tasks=tasks, clock=clock),
             max_ids=settings.server.max_ids,
             check_caller=CallerCheck([token.get_secret_value() for token in settings.server.caller_tokens]),

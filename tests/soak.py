@@ -96,7 +96,7 @@ class Soak:
         )
         quarantine = Quarantine(seconds=10, metrics=metrics)
         sources = Sources(cache, self.flights, quarantine, Refresher(self.flights, tasks, metrics), None)
-        self._reader = Reader(sources, clock, metrics)
+        self._reader = Reader(sources, clock)
         self._writer = Writer(cache=cache, apple=apple, tasks=tasks, clock=clock)  # type: ignore[arg-type]
 
     async def run(self, requests: int) -> AsyncIterator[Sizes]:

@@ -171,6 +171,11 @@ class TierCounts:
         total.stale += findings.stale
         total.miss += findings.miss
 
+    def fresh(self, ids: int, *, rated: int) -> None:
+        """All of so many ids were there, fresh."""
+        self._sum.hit += rated
+        self._sum.negative += ids - rated
+
     def error(self, ids: int) -> None:
         self._errors += ids
 

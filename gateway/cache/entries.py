@@ -17,7 +17,7 @@ import msgspec
 from gateway.model import Id, Resource
 
 MEMOISED_IDS: Final = 100
-"""Longer lists are weighed anew each time, so that the memo stays small."""
+"""What is made of longer lists is made anew each time, so that the memos stay small."""
 
 
 class Usability(IntEnum):

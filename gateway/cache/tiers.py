@@ -69,7 +69,7 @@ class Cache:
         self._tasks = tasks
         self._trust_seconds = trust_seconds
         """For how long what was fetched without a word from Redis is served without asking it again."""
-        self._counts = {tier: TierCounts(metrics, tier) for tier in ("local", "shared")}
+        self.counts = {tier: TierCounts(metrics, tier) for tier in ("local", "shared")}
 
     async def glance(self, shelf: Shelf, ids: Sequence[Id], now: float) -> Whole | Glance | None:
         """Ask Redis for `ids` (one round trip) where nothing of the shelf is in this process; else None.
@@ -83,9 +83,9 @@ class Cache:
         whole = None if known.written else whole_of(lookup, ids, now, self.freshness)
         if whole is None:
             return Glance(now, known, in_full(lookup))
-        self._counts["shared"].add(Findings(hit=whole.rated, negative=len(ids) - whole.rated))
+        self.counts["shared"].fresh(len(ids), rated=whole.rated)
         if self.local.bounded_at:
-            self._counts["local"].add(Findings(miss=len(ids)))
+            self.counts["local"].add(Findings(miss=len(ids)))
             self._keep(shelf, self._found(in_full(lookup), now), known.version)
         return whole
 
@@ -207,10 +207,10 @@ class Cache:
         self, shelf: Shelf, plan: TakesEntries, held: Mapping[Id, Rated], believed_since: float
     ) -> None:
         if held and shelf.variant == PLAIN:
-            self._counts["local"].add(plan.hold(held_entries(held), shared=False))
+            self.counts["local"].add(plan.hold(held_entries(held), shared=False))
         findings = plan.offer(self.local.shelf(shelf), shared=False, believed_since=believed_since)
         if self.local.bounded_at:
-            self._counts["local"].add(findings)
+            self.counts["local"].add(findings)
 
     def _offer_shared(
         self,
@@ -221,7 +221,7 @@ class Cache:
         standing: Mapping[Id, Rated],
     ) -> None:
         """`version` is the ledger's from before the lookup; None: keep nothing of it."""
-        counts = self._counts["shared"]
+        counts = self.counts["shared"]
         if lookup.version is None and not lookup.found:
             counts.error(len(plan.left))
             return

@@ -15,23 +15,18 @@ from gateway.demand import Party
 from gateway.ratings.query import NO_DIRECTIVES, Answer, Failure, Forward, Query, Tally
 from gateway.ratings.shadowing import Shadow
 from gateway.ratings.shelf_read import ShelfRead, Sources
-from gateway.telemetry.metrics import Metrics
 
 
 class Reader:
     """Answers queries from the tiers and from Apple."""
 
-    def __init__(self, sources: Sources, clock: Clock, metrics: Metrics) -> None:
+    def __init__(self, sources: Sources, clock: Clock) -> None:
         self._sources = sources
         self._cache = sources.cache
         self._clock = clock
         self.may_answer_at_once = sources.cache.local.bounded_at > 0
         """False where there is no local tier to answer from."""
-        self._hits = self._negatives = 0
-        """Not counted yet: adding up costs less than counting does."""
-        self._count_hits = metrics.cache_ids.labels("local", "hit").inc
-        self._count_negatives = metrics.cache_ids.labels("local", "negative").inc
-        metrics.before_reading(self._settle)
+        self._counts = sources.cache.counts["local"]
 
     def at_once(self, query: Query) -> Answer | None:
         """Answer from the local tier alone; None where it does not know every id, fresh and believed."""
@@ -59,16 +54,10 @@ class Reader:
                     resources.append(entry.resource)
         if soonest <= now:
             return None
-        self._hits += len(resources)
-        self._negatives += count - len(resources)
+        self._counts.fresh(count, rated=len(resources))
         return Answer(
             b",".join(resources), Tally(local=count), Forward.HIT, age=now - oldest, ttl=soonest - now
         )
-
-    def _settle(self) -> None:
-        self._count_hits(self._hits)
-        self._count_negatives(self._negatives)
-        self._hits = self._negatives = 0
 
     def may_answer_soon(self, query: Query) -> bool:
         """Whether Redis alone may have the answer, and nothing speaks against asking it first."""
@@ -102,8 +91,8 @@ class Reader:
 class CheckingReader(Reader):
     """A reader some of whose hits are compared with Apple behind the answer."""
 
-    def __init__(self, sources: Sources, shadow: Shadow, clock: Clock, metrics: Metrics) -> None:
-        super().__init__(sources, clock, metrics)
+    def __init__(self, sources: Sources, shadow: Shadow, clock: Clock) -> None:
+        super().__init__(sources, clock)
         self._shadow = shadow
 
     async def soon(self, query: Query) -> Answer | Glance | None:
@@ -124,11 +113,11 @@ class CheckingReader(Reader):
         return answer
 
 
-def reader_of(sources: Sources, clock: Clock, metrics: Metrics) -> Reader:
+def reader_of(sources: Sources, clock: Clock) -> Reader:
     """A reader that checks hits where the sources have a shadow; else one whose hits cost nothing more."""
     if sources.shadow is None:
-        return Reader(sources, clock, metrics)
-    return CheckingReader(sources, sources.shadow, clock, metrics)
+        return Reader(sources, clock)
+    return CheckingReader(sources, sources.shadow, clock)
 
 
 def _answer_of(whole: Whole, now: float) -> Answer:

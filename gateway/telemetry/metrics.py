@@ -51,7 +51,15 @@ class Metrics:
         self.registry.register(_Settling(self.settle))
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
+        self._gauge("build_info", "Always 1.", "version", "python").labels(
+            __version__, platform.python_version()
+        ).set(1)
+        self._define_requests()
+        self._define_cache()
+        self._define_upstream()
+        self._define_keys()
 
+    def _define_requests(self) -> None:
         self.http_requests = self._counter(
             "http_requests", "Requests answered on the API listener.", "route", "method", "status"
         )
@@ -63,6 +71,7 @@ class Metrics:
             "cache",
         )
 
+    def _define_cache(self) -> None:
         self.cache_ids = self._counter(
             "cache_ids",
             "Ids looked up, once per tier: hit, negative (a fresh 'unrated'), stale, miss or error.",
@@ -86,6 +95,7 @@ class Metrics:
             "subscription_up", "1 while news from the other gateways is coming in through Redis."
         )
 
+    def _define_upstream(self) -> None:
         self.upstream_requests = self._counter(
             "upstream_requests", "Calls to Apple by what was asked and how it ended.", "operation", "status"
         )
@@ -117,6 +127,7 @@ class Metrics:
             "shadow_checks", "Hits compared with Apple behind the answer: agree, changed or error.", "result"
         )
 
+    def _define_keys(self) -> None:
         self.developer_token_expiry = self._gauge(
             "developer_token_expiry_timestamp_seconds",
             "When the developer token in use expires, epoch seconds.",
@@ -128,9 +139,6 @@ class Metrics:
             "config_last_reload_successful", "0 after a reload that failed; the old key stays in use."
         )
         self.config_last_reload_successful.set(1)
-        self._gauge("build_info", "Always 1.", "version", "python").labels(
-            __version__, platform.python_version()
-        ).set(1)
 
     def before_reading(self, settle: Callable[[], None]) -> None:
         """Have `settle`, a method, count what its object has added up by itself, whenever anybody looks."""

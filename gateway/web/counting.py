@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from gateway.telemetry.metrics import Metrics
 from gateway.web.exchange import Exchange
@@ -9,6 +10,14 @@ from gateway.web.exchange import Exchange
 KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
 
 _Labels = tuple[str, str, int, str]
+"""Route, method, status, and what the cache did."""
+
+
+class _Bound(NamedTuple):
+    """The children that requests of the same labels are counted on."""
+
+    add: Callable[[float], None]
+    observe: Callable[[float], None]
 
 
 class RequestCounts:
@@ -16,7 +25,7 @@ class RequestCounts:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._bound: dict[_Labels, tuple[Callable[[float], None], Callable[[float], None]]] = {}
+        self._bound: dict[_Labels, _Bound] = {}
 
     def count(self, answered: Iterable[tuple[Exchange, float]]) -> None:
         """Count requests, each with when it was answered (monotonic seconds)."""
@@ -27,14 +36,12 @@ class RequestCounts:
             totals[labels] += 1
             if labels not in self._bound:
                 self._bound[labels] = self._bind(*labels)
-            self._bound[labels][1](now - exchange.started)
+            self._bound[labels].observe(now - exchange.started)
         for labels, total in totals.items():
-            self._bound[labels][0](total)
+            self._bound[labels].add(total)
 
-    def _bind(
-        self, route: str, method: str, status: int, cache: str
-    ) -> tuple[Callable[[float], None], Callable[[float], None]]:
-        return (
+    def _bind(self, route: str, method: str, status: int, cache: str) -> _Bound:
+        return _Bound(
             self._metrics.http_requests.labels(route, method, str(status)).inc,
             self._metrics.http_request_duration.labels(route, cache).observe,
         )

@@ -1,7 +1,6 @@
 """Does the same for several, one right after the other, when the event loop has taken in all that was there.
 
-Between two system calls the same code takes half as long again as next to itself: the kernel's network code
-throws it out of the processor's first caches each time (docs/performance.md).
+Between two system calls the same code takes half as long again as next to itself (docs/performance.md).
 """
 
 import asyncio

@@ -20,12 +20,12 @@ import pytest
 from gateway.model import Kind, Shelf, User
 from gateway.sandbox import ADA, Sandbox
 from tests.cache.shared.certificates import Authority, tls_server
-from tests.cache.shared.harness import until
 from tests.e2e.harness import Caller, gateway_on
 from tests.e2e.load import IDS, OWN, Load, Truth
 from tests.redis_cluster import RedisCluster, is_in_step
 from tests.redis_sentinel import watched_by_sentinel
 from tests.redis_server import RedisServer
+from tests.waiting import until
 
 PHASE_SECONDS = float(os.environ.get("RATINGS_GATEWAY_FAULT_SECONDS", "1"))
 NODE_TIMEOUT_MS = 1000

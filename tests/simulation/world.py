@@ -95,7 +95,7 @@ class World:
         refresher = Refresher(self._flights, tasks, METRICS)
         quarantine = Quarantine(seconds=10.0, metrics=METRICS)
         sources = Sources(self._cache, self._flights, quarantine, refresher, None)
-        self._reader = Reader(sources, clock, METRICS)
+        self._reader = Reader(sources, clock)
         self._writer = Writer(
             cache=self._cache,
             apple=self._apple,  # type: ignore[arg-type]

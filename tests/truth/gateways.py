@@ -171,7 +171,7 @@ class Gateway:
             Refresher(self.flights, self.tasks, METRICS),
             None,
         )
-        self.reader = Reader(sources, clock, METRICS)
+        self.reader = Reader(sources, clock)
         apple_client: Any = self.client
         self.writer = Writer(cache=self.cache, apple=apple_client, tasks=self.tasks, clock=clock)
         self.tasks.spawn("backlog", self.shared.tell_backlog())

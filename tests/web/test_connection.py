@@ -15,7 +15,7 @@ from gateway.web.api import Begun, Request
 from gateway.web.connection import Connection
 from gateway.web.listener import Server
 from gateway.web.response import WholeResponse
-from tests.cache.shared.harness import until
+from tests.waiting import until
 
 
 def answer(text: str, *, keep_alive: bool = True) -> WholeResponse:
@@ -83,6 +83,13 @@ class Caller:
             return await self.reader.read() == b""
 
 
+def unread(server: Server) -> bytes:
+    """What has come to the only connection and waits."""
+    (connection,) = server.connections
+    kept: bytes = connection._hits_first._unread  # type: ignore[attr-defined]
+    return kept
+
+
 @pytest.fixture
 async def api() -> Scripted:
     return Scripted()
@@ -145,13 +152,13 @@ async def test_a_connection_that_waits_for_redis_keeps_no_other_waiting(api, dia
 
 @pytest.mark.parametrize("found", [True, False])
 @pytest.mark.parametrize("behind", [("/hit",), ("/ask/2",), ("/slow",), ("/slow", "/hit", "/slow")])
-async def test_what_comes_meanwhile_is_answered_behind_it(api, caller, found, behind):
+async def test_what_comes_meanwhile_is_answered_behind_it(api, server, caller, found, behind):
     caller.send("/ask/1")
     waiting = await api.asked("/ask/1")
     for path in behind:
         caller.send(path)
         await caller.writer.drain()
-    await asyncio.sleep(0.01)  # for it to have come: nothing else shows
+    await until(lambda: unread(server))
     waiting.set_result(found)
     assert await caller.answer() == ("found /ask/1" if found else "slow /ask/1")
     for path in behind:
@@ -163,11 +170,11 @@ async def test_what_comes_meanwhile_is_answered_behind_it(api, caller, found, be
 
 
 @pytest.mark.parametrize("found", [True, False])
-async def test_nonsense_that_comes_meanwhile_is_refused_behind_the_answer(api, caller, found):
+async def test_nonsense_that_comes_meanwhile_is_refused_behind_the_answer(api, server, caller, found):
     caller.send("/ask/1")
     waiting = await api.asked("/ask/1")
     caller.writer.write(b"nonsense\r\n\r\n")
-    await asyncio.sleep(0.01)  # as above
+    await until(lambda: unread(server))
     waiting.set_result(found)
     assert await caller.answer() == ("found /ask/1" if found else "slow /ask/1")
     assert await caller.answer() == "refused 400"
@@ -181,19 +188,21 @@ async def test_much_that_comes_meanwhile_waits_in_the_kernel(api, server, caller
         b"GET /slow HTTP/1.1\r\nHost: x\r\nContent-Length: 50000000\r\n\r\n" + b"x" * 50_000_000
     )
     (connection,) = server.connections
-    await asyncio.sleep(0.1)  # for what would come to come
-    assert len(connection._hits_first._unread) < 1_000_000
+    await until(lambda: unread(server))
+    assert not connection.transport.is_reading()
+    assert len(unread(server)) < 1_000_000
     waiting.set_result(True)
     assert await caller.answer() == "found /ask/1"
     assert await caller.answer() == "slow /slow"
 
 
 @pytest.mark.parametrize("found", [True, False])
-async def test_a_caller_that_sends_no_more_gets_its_answer_and_an_end(api, caller, found):
+async def test_a_caller_that_sends_no_more_gets_its_answer_and_an_end(api, server, caller, found):
     caller.send("/ask/1")
     waiting = await api.asked("/ask/1")
     caller.writer.write_eof()
-    await asyncio.sleep(0.01)  # as above
+    (connection,) = server.connections
+    await until(lambda: connection._half_closed)
     waiting.set_result(found)
     assert await caller.answer() == ("found /ask/1" if found else "slow /ask/1")
     assert await caller.closed()
@@ -247,7 +256,8 @@ async def test_a_shutdown_waits_for_the_answer(api, server, caller, found):
     caller.send("/ask/1")
     waiting = await api.asked("/ask/1")
     stopping = asyncio.create_task(server.shutdown(5))
-    await asyncio.sleep(0.01)  # for it to wait
+    (connection,) = server.connections
+    await until(lambda: connection._ended is not None)
     api.keep_alive = False
     waiting.set_result(found)
     assert await caller.answer() == ("found /ask/1" if found else "slow /ask/1")

@@ -8,12 +8,13 @@ from functools import lru_cache
 
 import msgspec
 
+from gateway.cache.entries import MEMOISED_IDS
 from gateway.cache.shared import scripts
 from gateway.cache.shared.asking import LOOKUP, Asker
 from gateway.cache.shared.dispatcher import Answer, pack
 from gateway.cache.shared.failures import Failed, FailureKind, kind_of
 from gateway.cache.shared.keys import META, TICKS, Keys, owner_tag, variant_name
-from gateway.cache.shared.reading import CHUNK_IDS, MEMOISED_IDS, Reading, read_plain
+from gateway.cache.shared.reading import CHUNK_IDS, Reading, read_plain
 from gateway.cache.shared.values import Limits, PlainLookup, SharedLookup
 from gateway.model import PLAIN, Id, Kind, Shelf
 from gateway.tasks import Tasks

@@ -8,6 +8,7 @@ from typing import Any, cast
 import msgspec
 
 from gateway.cache import rule
+from gateway.cache.entries import MEMOISED_IDS
 from gateway.cache.rule import Mark, Unsettled
 from gateway.cache.shared.encoding import (
     DISLIKED,
@@ -25,8 +26,6 @@ from gateway.model import Id, Kind, Resource
 
 CHUNK_IDS = 1000
 """Ids asked for by one HMGET."""
-MEMOISED_IDS = 100
-"""What is made of longer lists is made anew each time, so that the memos stay small."""
 
 _PLAIN = Layout(">HBI")
 _LEAST = FORMAT << 8 | UNRATED

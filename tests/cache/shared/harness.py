@@ -1,8 +1,7 @@
 """A shared tier on some Redis, and what a test wants to know of it."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,6 +15,7 @@ from gateway.clock import SystemClock
 from gateway.model import Id, Kind, Resource, Shelf, User, Variant, plain_resource
 from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
+from tests.waiting import until
 
 USER = User.of("the token of a test")
 OTHER = User.of("another token")
@@ -91,16 +91,6 @@ class Side:
     @property
     def subscription_up(self) -> float | None:
         return self.metrics.registry.get_sample_value("gateway_subscription_up")
-
-
-async def until(condition: Callable[[], Any], seconds: float = 5.0) -> float:
-    """Wait for something that another process has a hand in; how long that took."""
-    began = time.monotonic()
-    while not condition():
-        if time.monotonic() - began > seconds:
-            raise TimeoutError(f"not within {seconds} s")
-        await asyncio.sleep(0.005)
-    return time.monotonic() - began
 
 
 @asynccontextmanager

@@ -12,9 +12,10 @@ from gateway.cache.shared.topology import build_topology
 from gateway.cache.shared.url import parse_url
 from gateway.model import Kind, Shelf, User
 from gateway.tasks import Tasks
-from tests.cache.shared.harness import ALBUMS, GERMAN, LIBRARY, LIKED, ONE, TWO, Side, side_of, until
+from tests.cache.shared.harness import ALBUMS, GERMAN, LIBRARY, LIKED, ONE, TWO, Side, side_of
 from tests.redis_cluster import RedisCluster, name_of, slot_of
 from tests.redis_server import free_port
+from tests.waiting import until
 
 pytestmark = pytest.mark.redis_server
 

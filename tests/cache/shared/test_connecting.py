@@ -9,8 +9,9 @@ from gateway.breaker import State
 from gateway.cache.shared.connecting import _Since
 from gateway.cache.shared.opening import Tls
 from tests.cache.shared.certificates import Authority, Files, tls_server
-from tests.cache.shared.harness import ALBUMS, LIKED, ONE, TWO, Side, side_of, until
+from tests.cache.shared.harness import ALBUMS, LIKED, ONE, TWO, Side, side_of
 from tests.redis_server import RedisServer, free_port
+from tests.waiting import until
 
 pytestmark = pytest.mark.redis_server
 

@@ -14,9 +14,9 @@ from gateway.cache.shared.failures import Failed, FailureKind
 from gateway.cache.shared.opening import Opener, Tls
 from gateway.cache.shared.url import parse_url
 from gateway.tasks import Tasks
-from tests.cache.shared.harness import until
 from tests.cache.shared.scripted import MICROS, TIME, Command, ScriptedRedis, bulk, echo
 from tests.redis_server import RedisServer
+from tests.waiting import until
 
 
 @pytest.fixture

@@ -26,10 +26,10 @@ from tests.cache.shared.harness import (
     USER,
     Side,
     side_of,
-    until,
 )
 from tests.faultproxy import FaultProxy
 from tests.redis_server import RedisServer, free_port
+from tests.waiting import until
 
 pytestmark = pytest.mark.redis_server
 

@@ -22,9 +22,9 @@ from tests.cache.shared.harness import (
     USER,
     Side,
     side_of,
-    until,
 )
 from tests.redis_server import RedisServer
+from tests.waiting import until
 
 pytestmark = pytest.mark.redis_server
 

@@ -8,9 +8,10 @@ import pytest
 from gateway.breaker import State
 from gateway.cache.news import Drop, Purge, Throttled, Twin, encode_news
 from gateway.model import Kind
-from tests.cache.shared.harness import ALBUMS, LIKED, ONE, USER, Side, side_of, until
+from tests.cache.shared.harness import ALBUMS, LIKED, ONE, USER, Side, side_of
 from tests.faultproxy import FaultProxy, Timeout
 from tests.redis_server import RedisServer
+from tests.waiting import until
 
 pytestmark = pytest.mark.redis_server
 

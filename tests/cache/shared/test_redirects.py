@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from gateway.breaker import State
-from tests.cache.shared.harness import ALBUMS, ONE, side_of, until
+from tests.cache.shared.harness import ALBUMS, ONE, side_of
 from tests.cache.shared.scripted import TIME, Command, ScriptedRedis, bulk
+from tests.waiting import until
 
 
 class ScriptedNode(ScriptedRedis):

@@ -7,9 +7,10 @@ import pytest
 from redis.exceptions import ResponseError
 
 from gateway.breaker import State
-from tests.cache.shared.harness import ALBUMS, LIKED, ONE, TWO, Side, side_of, until
+from tests.cache.shared.harness import ALBUMS, LIKED, ONE, TWO, Side, side_of
 from tests.redis_sentinel import NAME, Watched, watched_by_sentinel
 from tests.redis_server import RedisServer
+from tests.waiting import until
 
 pytestmark = pytest.mark.redis_server
 

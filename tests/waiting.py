@@ -1,0 +1,16 @@
+"""Waiting for what no event tells."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+
+async def until(condition: Callable[[], Any], seconds: float = 5.0) -> float:
+    """Wait for something that another process has a hand in; how long that took."""
+    began = time.monotonic()
+    while not condition():
+        if time.monotonic() - began > seconds:
+            raise TimeoutError(f"not within {seconds} s")
+        await asyncio.sleep(0.005)
+    return time.monotonic() - began

@@ -5,27 +5,27 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
-from gateway import parts
-from gateway.cache.ledger import Ledger
-from gateway.cache.tiers import Cache
+from gateway import factories
+from gateway.apple.developer_token import TokenSource
+from gateway.apple.quarantine import Quarantine
+from gateway.cache.cache import Cache
+from gateway.cache.write_log import WriteLog
 from gateway.clock import Clock, SystemClock
-from gateway.loading.flights import Flights
+from gateway.fetch.single_flight import SingleFlight
 from gateway.observing import Addresses, Observed, ops_of
 from gateway.ops.history import History, sample
 from gateway.ops.server import Ops
-from gateway.ratings.explaining import Explainer
-from gateway.ratings.reading import reader_of
-from gateway.ratings.refreshing import Refresher
-from gateway.ratings.shadowing import Shadow
-from gateway.ratings.shelf_read import Sources
-from gateway.ratings.writing import Writer
+from gateway.ratings.explain import Explainer
+from gateway.ratings.partition_read import Sources
+from gateway.ratings.read import reader_of
+from gateway.ratings.refresh import Refresher
+from gateway.ratings.shadow import Shadow
+from gateway.ratings.write import Writer
 from gateway.settings import Settings
 from gateway.tasks import Tasks
 from gateway.telemetry.logs import logger, request_log
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.recent import RecentErrors
-from gateway.upstream.developer_token import TokenSource
-from gateway.upstream.quarantine import Quarantine
 from gateway.web.api import Api, Observe
 from gateway.web.headers import CallerCheck
 
@@ -50,28 +50,28 @@ async def wired(
     log = logger()
     metrics = Metrics()
     tasks = Tasks(lambda name, error: log.error("bug", task=name, error=repr(error)))
-    tokens = TokenSource(parts.signing_key(settings), clock, metrics)
+    tokens = TokenSource(factories.signing_key(settings), clock, metrics)
     quarantine = Quarantine(seconds=settings.upstream.quarantine_seconds, metrics=metrics)
     recent = RecentErrors()
-    breaker = parts.apple_breaker(settings, metrics)
-    freshness = parts.freshness_of(settings)
+    breaker = factories.apple_breaker(settings, metrics)
+    freshness = factories.freshness_of(settings)
     async with (
-        parts.redis_link(settings, freshness, clock, tasks, metrics) as link,
-        parts.apple_client(settings, tokens, quarantine, breaker, link, clock, tasks, metrics) as apple,
+        factories.redis_link(settings, freshness, clock, tasks, metrics) as link,
+        factories.apple_client(settings, tokens, quarantine, breaker, link, clock, tasks, metrics) as apple,
     ):
         cache = Cache(
-            local=parts.local_tier(settings, metrics),
-            ledger=Ledger(hold_seconds=settings.cache.write_hold_seconds),
+            local=factories.local_tier(settings, metrics),
+            write_log=WriteLog(hold_seconds=settings.cache.write_hold_seconds),
             shared=None if link is None else link.tier,
             freshness=freshness,
-            believed_since=parts.always if link is None else link.believed_since,
+            believed_since=factories.always if link is None else link.believed_since,
             on_forget=lambda *forgotten: flights.detach(*forgotten),  # noqa: PLW0108 - the flights are made below
             clock=clock,
             tasks=tasks,
             metrics=metrics,
             trust_seconds=settings.cache.local_trust_seconds,
         )
-        flights = Flights(
+        flights = SingleFlight(
             apple.fetch,
             cache.store,
             size=apple.batch_size,
@@ -83,7 +83,7 @@ async def wired(
             metrics=metrics,
         )
         if link is not None:
-            link.listen(parts.hearer(cache, apple))
+            link.listen(factories.hearer(cache, apple))
         shadow = None
         if (fraction := settings.cache.shadow_fraction) > 0:
             shadow = Shadow(fraction, cache=cache, flights=flights, clock=clock, tasks=tasks, metrics=metrics)

@@ -43,9 +43,9 @@ class Kind(StrEnum):
         return _ID_FORMS[self].fullmatch(text) is not None
 
     @property
-    def twin(self) -> "Kind | None":
+    def paired(self) -> "Kind | None":
         """The kind that Apple keeps in step with this one (catalog and library); stations have none."""
-        return _TWINS.get(self)
+        return _PAIRED.get(self)
 
 
 _TAIL = r"[A-Za-z0-9._-]{1,64}"
@@ -64,8 +64,11 @@ _ID_FORMS = {
         Kind.LIBRARY_MUSIC_VIDEOS: r"i\." + _TAIL,
     }.items()
 }
-_TWINS = {
-    kind: twin for kind in Kind for twin in Kind if "library-" + kind == twin or "library-" + twin == kind
+_PAIRED = {
+    kind: paired
+    for kind in Kind
+    for paired in Kind
+    if "library-" + kind == paired or "library-" + paired == kind
 }
 
 
@@ -105,7 +108,7 @@ class User(msgspec.Struct, frozen=True):
         return hash(self.key)
 
 
-class Shelf(msgspec.Struct, frozen=True):
+class Partition(msgspec.Struct, frozen=True):
     """One user's ratings of one kind in one variant: the unit that is cached, batched and fetched."""
 
     user: User
@@ -113,15 +116,15 @@ class Shelf(msgspec.Struct, frozen=True):
     variant: Variant = PLAIN
 
     @property
-    def key(self) -> "ShelfKey":
-        """What stands for the shelf in tables: no user token in it."""
+    def key(self) -> "PartitionKey":
+        """What stands for the partition in tables: no user token in it."""
         return (self.user.key, self.kind, self.variant)
 
 
-ShelfKey = tuple[bytes, Kind, Variant]
+PartitionKey = tuple[bytes, Kind, Variant]
 
 
-class Lane(Enum):
+class Priority(Enum):
     """Who waits for a call: somebody (foreground), or nobody yet (background refreshes)."""
 
     FOREGROUND = 0

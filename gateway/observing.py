@@ -4,8 +4,9 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.apple.developer_token import TokenSource
 from gateway.breaker import Breaker, State
-from gateway.cache.tiers import Cache
+from gateway.cache.cache import Cache
 from gateway.clock import Clock
 from gateway.ops.access import OpsAccess
 from gateway.ops.health import Check
@@ -14,15 +15,14 @@ from gateway.ops.pages import Pages
 from gateway.ops.server import Ops
 from gateway.ops.status.collect import Bounds, Sources, breaker_view
 from gateway.ops.status.snapshot import BreakerView, RedisView
-from gateway.ratings.explaining import Explainer
+from gateway.ratings.explain import Explainer
 from gateway.settings import Settings
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.recent import RecentErrors
-from gateway.upstream.developer_token import TokenSource
 from gateway.web.api import Api
 
 if TYPE_CHECKING:
-    from gateway.cache.shared.connecting import Link
+    from gateway.cache.redis.link import Link
 
 
 class Addresses:

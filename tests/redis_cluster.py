@@ -6,8 +6,8 @@ from typing import Self
 from redis.crc import key_slot
 from redis.exceptions import ResponseError
 
-from gateway.cache.shared.keys import Keys
-from gateway.model import Shelf
+from gateway.cache.redis.keys import Keys
+from gateway.model import Partition
 from tests.redis_server import RedisServer
 
 MASTERS = 3
@@ -70,14 +70,14 @@ class RedisCluster:
                     return False
         return True
 
-    def owner(self, shelf: Shelf) -> RedisServer:
+    def owner(self, partition: Partition) -> RedisServer:
         """The node that the slots were shared out to."""
-        slot = slot_of(shelf)
+        slot = slot_of(partition)
         return next(node for number, node in enumerate(self.nodes) if slot < BOUNDS[number + 1])
 
 
-def slot_of(shelf: Shelf) -> int:
-    return key_slot(Keys("ratings").main(shelf.user.key, shelf.kind).encode())
+def slot_of(partition: Partition) -> int:
+    return key_slot(Keys("ratings").main(partition.user.key, partition.kind).encode())
 
 
 def name_of(node: RedisServer) -> str:

@@ -13,23 +13,23 @@ from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from gateway.cache.entries import Freshness
-from gateway.cache.ledger import Ledger
-from gateway.cache.local import LocalTier
-from gateway.cache.tiers import Cache
-from gateway.demand import Demand, Party
-from gateway.loading.flights import Flights
-from gateway.model import Id, Kind, Resource, Shelf, User, plain_resource
+from gateway.apple.client import Outbound, Relay
+from gateway.apple.quarantine import Quarantine
+from gateway.cache.cache import Cache
+from gateway.cache.entry import Freshness
+from gateway.cache.memory import MemoryCache
+from gateway.cache.write_log import WriteLog
+from gateway.fetch.single_flight import SingleFlight
+from gateway.model import Id, Kind, Partition, Resource, User, plain_resource
+from gateway.ratings.partition_read import Sources
 from gateway.ratings.query import Part, Query
-from gateway.ratings.reading import Reader
-from gateway.ratings.refreshing import Refresher
-from gateway.ratings.shelf_read import Sources
-from gateway.ratings.writing import Writer
+from gateway.ratings.read import Reader
+from gateway.ratings.refresh import Refresher
+from gateway.ratings.write import Writer
 from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
-from gateway.upstream.client import Outbound, Relay
-from gateway.upstream.quarantine import Quarantine
-from tests.hands import HandClock
+from gateway.waiters import Requester, Waiters
+from tests.user_input import HandClock
 
 SECONDS_EACH = 0.036
 PAGE_BYTES = 4096
@@ -39,11 +39,11 @@ class Apple:
     """Every id is liked; every write is taken."""
 
     async def fetch(
-        self, shelf: Shelf, ids: list[Id], *, demand: Demand, deadline: float
+        self, partition: Partition, ids: list[Id], *, demand: Waiters, deadline: float
     ) -> dict[Id, Resource]:
-        return {id_: plain_resource(shelf.kind, id_, 1) for id_ in ids}
+        return {id_: plain_resource(partition.kind, id_, 1) for id_ in ids}
 
-    async def send(self, call: Outbound, deadline: float, demand: Demand) -> Relay:
+    async def send(self, call: Outbound, deadline: float, demand: Waiters) -> Relay:
         return Relay(204, b"")
 
 
@@ -54,8 +54,8 @@ class Sizes(NamedTuple):
     resident_mib: float
     entries: int
     bytes: int
-    shelves: int
-    ledger: int
+    partitions: int
+    write_log: int
     flights: int
     tasks: int
 
@@ -69,12 +69,12 @@ class Soak:
         self._clock = clock = HandClock()
         metrics = Metrics()
         self._tasks = tasks = Tasks(_fail)
-        self.local = LocalTier(max_entries=max_entries, max_bytes=128 << 20, on_evict=lambda _: None)
-        self.ledger = Ledger(hold_seconds=10)
+        self.local = MemoryCache(max_entries=max_entries, max_bytes=128 << 20, on_evict=lambda _: None)
+        self.write_log = WriteLog(hold_seconds=10)
         apple = Apple()
         cache = Cache(
             local=self.local,
-            ledger=self.ledger,
+            write_log=self.write_log,
             shared=None,
             freshness=Freshness(300, 300, 86_400, 0.1),
             believed_since=lambda _: float("-inf"),
@@ -83,7 +83,7 @@ class Soak:
             tasks=tasks,
             metrics=metrics,
         )
-        self.flights = Flights(
+        self.flights = SingleFlight(
             apple.fetch,  # type: ignore[arg-type]
             cache.store,
             size=lambda: 100,
@@ -114,7 +114,7 @@ class Soak:
             self.local.entries,
             self.local.bytes,
             len(self.local._books),
-            len(self.ledger),
+            len(self.write_log),
             len(self.flights._table),
             len(self._tasks),
         )
@@ -124,7 +124,7 @@ class Soak:
         kind = self._chance.choice((Kind.ALBUMS, Kind.SONGS))
         id_ = Id(str(self._chance.randrange(1, 10**9)))
         if self._chance.random() < 0.05:
-            await self._writer.write(user, kind, id_, 1, "", self._clock.monotonic() + 10, Party())
+            await self._writer.write(user, kind, id_, 1, "", self._clock.monotonic() + 10, Requester())
             return
         ids = (id_, *(Id(str(n)) for n in range(1, 5)))
         assert not (await self._reader.read(Query(user, (Part.of(kind, ids),)))).failures

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway.cli.parser import build
-from tests.cache.shared.test_connecting import MINIMAL_ACL
+from tests.cache.redis.test_link import MINIMAL_ACL
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -3,12 +3,12 @@
 import time
 from argparse import Namespace
 
+from gateway.apple.developer_token import mint
 from gateway.cli import connect
 from gateway.cli.config import with_settings
 from gateway.cli.console import BAD_CONFIGURATION, Failure, report, say
 from gateway.cli.token import signing_key
 from gateway.settings import Settings
-from gateway.upstream.developer_token import mint
 
 
 def run(arguments: Namespace) -> int:

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from redis.exceptions import AuthenticationError, NoPermissionError
 
-from gateway.cache.shared.opening import Opener, Tls
-from gateway.cache.shared.url import Address, RedisUrl, parse_url
+from gateway.apple.developer_token import mint
+from gateway.cache.redis.connect import Opener, Tls
+from gateway.cache.redis.url import Address, RedisUrl, parse_url
 from gateway.cli.console import Failure
 from gateway.cli.http import ask
 from gateway.cli.token import signing_key
 from gateway.settings import Settings
 from gateway.settings.values import MASK
-from gateway.upstream.developer_token import mint
 
 TIMEOUT_SECONDS = 5.0
 

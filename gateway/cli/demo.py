@@ -11,11 +11,11 @@ import uvloop
 
 from gateway.cli.console import coloured, report, say
 from gateway.sandbox import ADA, Sandbox
-from gateway.serving import serving
+from gateway.server import serving
 from gateway.settings import Settings, load
 from gateway.telemetry import logs
-from gateway.web.exchange import Exchange
 from gateway.web.rendering import Reply
+from gateway.web.request_record import RequestRecord
 
 API_PORT, OPS_PORT = 8080, 8081
 LOG_LEVEL = "warning"
@@ -56,7 +56,7 @@ async def _demo() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
 
-    def show(exchange: Exchange, reply: Reply) -> None:
+    def show(exchange: RequestRecord, reply: Reply) -> None:
         try:
             report(f"  {exchange.method} {exchange.route}  {reply.status}  {reply.cache_status}")
         except BrokenPipeError:

@@ -9,8 +9,8 @@ import uvloop
 
 from gateway.cli.config import with_settings
 from gateway.cli.console import Failure, coloured
-from gateway.reloading import digest
-from gateway.serving import Reading, serve
+from gateway.reload import digest
+from gateway.server import Reading, serve
 from gateway.settings import Settings, load
 from gateway.telemetry import logs
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import jwt
 
+from gateway.apple.developer_token import SigningKey, mint
 from gateway.cli.config import with_settings
 from gateway.cli.console import Failure, say
 from gateway.settings import Settings
-from gateway.upstream.developer_token import SigningKey, mint
 
 
 def run(arguments: Namespace) -> int:

@@ -21,7 +21,7 @@ WAIT_MS = 30_000
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class TierCounts:
     """What came of the ids so far; `errors` holds each reason once."""
 
     rated: int = 0
@@ -54,7 +54,7 @@ def run(arguments: Namespace) -> int:
         return ask("POST", url, headers, document=document, timeout_seconds=WAIT_MS / 1000 + 5)
 
     began = time.monotonic()
-    tally = Tally()
+    tally = TierCounts()
     with _progress(len(ids)) as advance:
         for start in range(0, len(ids), CHUNK):
             tally = warm_chunk(ids[start : start + CHUNK], fetch, tally, time.sleep)
@@ -81,8 +81,11 @@ def read_ids(source: str, kind: Kind) -> list[str]:
 
 
 def warm_chunk(
-    ids: Sequence[str], fetch: Callable[[Sequence[str]], Answer], tally: Tally, sleep: Callable[[float], None]
-) -> Tally:
+    ids: Sequence[str],
+    fetch: Callable[[Sequence[str]], Answer],
+    tally: TierCounts,
+    sleep: Callable[[float], None],
+) -> TierCounts:
     """`tally` with these ids added; what fails in passing is asked for again, `TRIES` times in all."""
     attempt = 1
     while True:
@@ -99,7 +102,9 @@ def warm_chunk(
         sleep(_pause(answer))
 
 
-def _count(tally: Tally, ids: Sequence[str], answer: Answer) -> tuple[Tally, dict[str, dict[str, Any]]]:
+def _count(
+    tally: TierCounts, ids: Sequence[str], answer: Answer
+) -> tuple[TierCounts, dict[str, dict[str, Any]]]:
     """`tally` with what this answer brought, and the error of every id that it did not bring."""
     document = answer.json()
     if answer.status != 200:
@@ -150,7 +155,7 @@ def _progress(total: int) -> Iterator[Callable[[int], None]]:
         yield lambda done: bar.update(task, completed=done)
 
 
-def _summarise(tally: Tally, seconds: float) -> None:
+def _summarise(tally: TierCounts, seconds: float) -> None:
     counts = {
         "ids": tally.ids,
         "rated": tally.rated,

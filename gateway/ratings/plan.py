@@ -1,4 +1,4 @@
-"""Which ids of one shelf are answered from what is cached, and which must be fetched: pure bookkeeping.
+"""Which ids of one partition are answered from what is cached, and which must be fetched: pure bookkeeping.
 
 A plan is offered what each tier knows, best tier first; `resolve` then says what is left to fetch.
 """
@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from gateway.cache.consulting import Findings
-from gateway.cache.entries import Entry, Freshness, Usability
+from gateway.cache.entry import Entry, Freshness, Usability
+from gateway.cache.lookup import Findings
 from gateway.model import Id
-from gateway.ratings.query import NO_DIRECTIVES, Directives, Tally
+from gateway.ratings.query import NO_DIRECTIVES, Directives, TierCounts
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -23,7 +23,7 @@ class Candidate(msgspec.Struct, frozen=True):
     """False where news of writes may have been missed since it came in: it serves only where Apple fails."""
 
 
-class Plan:
+class ReadPlan:
     """What is served, what is left, and what may stand in where Apple fails."""
 
     def __init__(self, ids: Iterable[Id], directives: Directives, freshness: Freshness, now: float) -> None:
@@ -36,7 +36,7 @@ class Plan:
         self.served: dict[Id, Entry] = {}
         self.refresh: list[Id] = []
         """Served stale, to be refreshed behind the answer."""
-        self.tally = Tally()
+        self.tally = TierCounts()
         self.overruled = directives.no_cache
         """Whether a request directive keeps an entry from being served that would else be served at once."""
 

@@ -6,9 +6,9 @@ from operator import itemgetter
 
 import msgspec
 
-from gateway.cache.entries import Entry
+from gateway.cache.entry import Entry
 from gateway.errors import GatewayError
-from gateway.model import PLAIN, Id, Kind, Shelf, User, Variant
+from gateway.model import PLAIN, Id, Kind, Partition, User, Variant
 
 
 class Directives(msgspec.Struct, frozen=True):
@@ -52,11 +52,11 @@ class Query(msgspec.Struct, frozen=True):
     deadline: float = float("inf")
     """When the caller stops waiting: monotonic seconds."""
 
-    def shelf(self, part: Part) -> Shelf:
-        return Shelf(self.user, part.kind, self.variant)
+    def partition(self, part: Part) -> Partition:
+        return Partition(self.user, part.kind, self.variant)
 
 
-class Forward(StrEnum):
+class CacheOutcome(StrEnum):
     """Why ids went on to Apple: the `fwd` of `Cache-Status`; HIT where none did."""
 
     HIT = "hit"
@@ -68,7 +68,7 @@ class Forward(StrEnum):
     METHOD = "method"
 
 
-class Tally(msgspec.Struct):
+class TierCounts(msgspec.Struct):
     """Where the distinct ids of one answer came from."""
 
     local: int = 0
@@ -81,7 +81,7 @@ class Tally(msgspec.Struct):
     calls: int = 0
     """Calls to Apple that were begun for this request."""
 
-    def add(self, other: "Tally") -> None:
+    def add(self, other: "TierCounts") -> None:
         self.local += other.local
         self.shared += other.shared
         self.upstream += other.upstream
@@ -103,8 +103,8 @@ class Answer(msgspec.Struct, frozen=True):
 
     listed: bytes
     """The resources as JSON, with commas between them."""
-    tally: Tally
-    forward: Forward
+    tally: TierCounts
+    forward: CacheOutcome
     age: float = 0.0
     """Seconds since Apple said the oldest of them; 0 where all were fetched."""
     ttl: float = 0.0

@@ -102,7 +102,7 @@ class Store:
 
         Raises ValueError for a kind without a library side. Hides ratings that the library id had before.
         """
-        library = kind.twin
+        library = kind.paired
         if library is None or not library.startswith("library-"):
             raise ValueError(f"{kind} has no library side")
         self._catalog[_Item(library, library_id)] = _Item(kind, catalog_id)

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from gateway.cache.shared.url import parse_url
+from gateway.cache.redis.url import parse_url
 
 MASK = "******"
 _LONGEST_SOCKET_PATH = 107

@@ -7,21 +7,20 @@ import msgspec
 from aiohttp import HttpVersion11, web
 from structlog.typing import FilteringBoundLogger
 
-from gateway.cache.consulting import Glance
+from gateway.cache.lookup import Glance
 from gateway.clock import Clock
-from gateway.demand import Party
 from gateway.errors import GatewayError
 from gateway.model import User, Variant
-from gateway.ratings.query import Answer, Forward, Part, Query, Tally
-from gateway.ratings.reading import Reader
-from gateway.ratings.shelf_read import not_cached
-from gateway.ratings.writing import Writer
+from gateway.ratings.partition_read import not_cached
+from gateway.ratings.query import Answer, CacheOutcome, Part, Query, TierCounts
+from gateway.ratings.read import Reader
+from gateway.ratings.write import Writer
 from gateway.telemetry.logs import RequestLog
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.recent import RecentErrors, read_target
-from gateway.web.afterwards import Afterwards
-from gateway.web.bodies import read_parts, read_rating
-from gateway.web.exchange import Exchange
+from gateway.waiters import Requester
+from gateway.web.access_log import AccessLog
+from gateway.web.body import read_parts, read_rating
 from gateway.web.headers import (
     CallerCheck,
     Headers,
@@ -31,7 +30,6 @@ from gateway.web.headers import (
     wants_leniency,
 )
 from gateway.web.intake import read_body
-from gateway.web.parsing import SEVERAL, Target, TargetParser
 from gateway.web.rendering import (
     Reply,
     answer_label,
@@ -42,7 +40,9 @@ from gateway.web.rendering import (
     one_reply,
     relayed_reply,
 )
+from gateway.web.request_record import RequestRecord
 from gateway.web.response import WholeResponse
+from gateway.web.target import SEVERAL, Target, TargetParser
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -56,7 +56,7 @@ class Asked(msgspec.Struct, frozen=True):
 class Begun(msgspec.Struct, frozen=True):
     """A read on its way: what `at_once` and `soon` have made of it, for `handle` to go on from."""
 
-    exchange: Exchange
+    exchange: RequestRecord
     target: Target
     query: Query
     glance: Glance | None = None
@@ -69,7 +69,7 @@ class Request(web.BaseRequest):
     begun: Begun | None = None
 
 
-Observe = Callable[[Exchange, Reply], None]
+Observe = Callable[[RequestRecord, Reply], None]
 """Whoever wants to see each request with its answer."""
 
 
@@ -101,7 +101,7 @@ class Api:
         self._sample_hits = sample_hits
         self._clock = clock
         self._log = log
-        self._afterwards = Afterwards(metrics, request_log)
+        self._afterwards = AccessLog(metrics, request_log)
         self._observe = observe
         self._recent = recent
         self.draining = False
@@ -109,7 +109,7 @@ class Api:
 
     def at_once(self, method: str, raw_path: str, headers: Headers) -> WholeResponse | Begun | None:
         """Answer a read without waiting for anything; else what `soon` may answer, or None: `handle` it."""
-        exchange = Exchange(method, headers, self._clock.monotonic())
+        exchange = RequestRecord(method, headers, self._clock.monotonic())
         try:
             asked = self._recognise(method, raw_path, headers, exchange)
             if not asked.target.parts:
@@ -140,7 +140,7 @@ class Api:
         """Answer one request; whatever happens, in the one envelope."""
         begun = request.begun
         now = self._clock.monotonic()
-        exchange = Exchange(request.method, request.headers, now) if begun is None else begun.exchange
+        exchange = RequestRecord(request.method, request.headers, now) if begun is None else begun.exchange
         try:
             reply = await self._answer(request, exchange)
         except GatewayError as error:
@@ -155,7 +155,7 @@ class Api:
 
     def refuse(self, request: web.BaseRequest, error: GatewayError) -> web.StreamResponse:
         """Answer a request that could not even be parsed as HTTP."""
-        exchange = Exchange(request.method, request.headers, self._clock.monotonic())
+        exchange = RequestRecord(request.method, request.headers, self._clock.monotonic())
         exchange.error = error
         return self._finish(exchange, error_reply(error), keep_alive=False)
 
@@ -163,7 +163,7 @@ class Api:
         """Count and log what was answered until now."""
         self._afterwards.flush()
 
-    def _recognise(self, method: str, raw_path: str, headers: Headers, exchange: Exchange) -> Asked:
+    def _recognise(self, method: str, raw_path: str, headers: Headers, exchange: RequestRecord) -> Asked:
         """Who asks for what. Raises `Refused`."""
         target = self._parser.parse(method, raw_path)
         exchange.route = target.route
@@ -182,7 +182,7 @@ class Api:
             asked.user, parts, variant, read_directives(headers), wants_leniency(headers), asked.deadline
         )
 
-    async def _answer(self, request: Request, exchange: Exchange) -> Reply:
+    async def _answer(self, request: Request, exchange: RequestRecord) -> Reply:
         if request.begun is not None:
             begun = request.begun
             return await self._read(begun.query, begun.target, exchange, begun.glance)
@@ -198,7 +198,7 @@ class Api:
         return await self._read(query, target, exchange)
 
     async def _read(
-        self, query: Query, target: Target, exchange: Exchange, glance: Glance | None = None
+        self, query: Query, target: Target, exchange: RequestRecord, glance: Glance | None = None
     ) -> Reply:
         exchange.ids = sum(len(part.ids) for part in query.parts)
         exchange.again = read_target(query.parts[0].kind, query.parts[0].ids)
@@ -207,33 +207,35 @@ class Api:
     async def _body(self, request: web.BaseRequest, asked: Asked) -> bytes:
         return await read_body(request, seconds=asked.deadline - self._clock.monotonic())
 
-    async def _relay(self, request: web.BaseRequest, exchange: Exchange, asked: Asked) -> Reply:
+    async def _relay(self, request: web.BaseRequest, exchange: RequestRecord, asked: Asked) -> Reply:
         target, user, deadline = asked.target, asked.user, asked.deadline
-        party = Party()
+        requester = Requester()
         if target.bypass:
-            forward, exchange.cache = Forward.BYPASS, "bypass"
+            forward, exchange.cache = CacheOutcome.BYPASS, "bypass"
             if read_directives(request.headers).only_if_cached:
                 raise not_cached()
-            sending = self._writer.bypass(user, target.path, target.query, deadline, party)
+            sending = self._writer.bypass(user, target.path, target.query, deadline, requester)
         else:
-            forward, exchange.ids = Forward.METHOD, 1
+            forward, exchange.ids = CacheOutcome.METHOD, 1
             assert target.kind is not None
             assert target.id is not None
             exchange.again = read_target(target.kind, (target.id,))
             value = read_rating(await self._body(request, asked)) if request.method == "PUT" else None
-            sending = self._writer.write(user, target.kind, target.id, value, target.query, deadline, party)
+            sending = self._writer.write(
+                user, target.kind, target.id, value, target.query, deadline, requester
+            )
         try:
             return relayed_reply(await sending, forward)
         except GatewayError as error:
             exchange.fail(error)
             return error_reply(error, forwarded(forward))
         finally:
-            exchange.tally = Tally(calls=party.calls)
+            exchange.tally = TierCounts(calls=requester.calls)
 
-    def _finish(self, exchange: Exchange, reply: Reply, *, keep_alive: bool) -> WholeResponse:
+    def _finish(self, exchange: RequestRecord, reply: Reply, *, keep_alive: bool) -> WholeResponse:
         exchange.status = reply.status
         now = self._clock.monotonic()
-        logged = exchange.cache != Forward.HIT or self._sampled()
+        logged = exchange.cache != CacheOutcome.HIT or self._sampled()
         self._afterwards.add(exchange, now, logged=logged)
         if exchange.error is not None:
             self._remember(exchange, exchange.error)
@@ -251,7 +253,7 @@ class Api:
             bodiless=exchange.method == "HEAD",
         )
 
-    def _remember(self, exchange: Exchange, error: GatewayError) -> None:
+    def _remember(self, exchange: RequestRecord, error: GatewayError) -> None:
         self._recent.add(
             error,
             request_id=exchange.request_id,
@@ -265,7 +267,7 @@ class Api:
         return self._sample_hits >= 1 or random.random() < self._sample_hits  # noqa: S311 - a log sample
 
 
-def _reply(answer: Answer, query: Query, target: Target, exchange: Exchange) -> Reply:
+def _reply(answer: Answer, query: Query, target: Target, exchange: RequestRecord) -> Reply:
     exchange.ids = sum([len(part.ids) for part in query.parts])
     exchange.tally = answer.tally
     if answer.failures and not (query.lenient and target.id is None):

@@ -18,9 +18,9 @@ from aiohttp.web_protocol import RequestHandler
 
 from gateway.errors import GatewayError, Refused
 from gateway.web.api import Api, Begun
+from gateway.web.callback_batch import CallbackBatch
 from gateway.web.eager import Eager
 from gateway.web.response import WholeResponse
-from gateway.web.turns import InTurn
 
 MAX_TARGET_BYTES = 512 * 1024
 MAX_HEADER_BYTES = 16 * 1024
@@ -234,8 +234,8 @@ class Rounds:
     """What all connections do in common, one right after the other: look requests up, and write answers."""
 
     def __init__(self) -> None:
-        self.to_look_up = InTurn(Connection.look_up)
-        self.to_answer = InTurn(Connection.answer)
+        self.to_look_up = CallbackBatch(Connection.look_up)
+        self.to_answer = CallbackBatch(Connection.answer)
 
 
 class _HitsFirst:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from gateway.telemetry.metrics import Metrics
-from gateway.web.exchange import Exchange
+from gateway.web.request_record import RequestRecord
 
 KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
 
@@ -27,7 +27,7 @@ class RequestCounts:
         self._metrics = metrics
         self._bound: dict[_Labels, _Bound] = {}
 
-    def count(self, answered: Iterable[tuple[Exchange, float]]) -> None:
+    def count(self, answered: Iterable[tuple[RequestRecord, float]]) -> None:
         """Count requests, each with when it was answered (monotonic seconds)."""
         totals: Counter[_Labels] = Counter()
         for exchange, now in answered:

@@ -8,7 +8,7 @@ from multidict import CIMultiDictProxy
 from gateway.errors import Refused
 from gateway.model import User
 from gateway.ratings.query import NO_DIRECTIVES, Directives
-from gateway.web.parsing import bad_parameter
+from gateway.web.target import bad_parameter
 
 Headers = CIMultiDictProxy[str]
 

@@ -8,7 +8,7 @@ from aiohttp.web_exceptions import HTTPRequestEntityTooLarge
 from aiohttp.web_protocol import RequestPayloadError
 
 from gateway.errors import Refused
-from gateway.web.bodies import bad_body
+from gateway.web.body import bad_body
 
 MAX_BODY_BYTES = 2 * 1024 * 1024
 """10,000 of the longest ids fit into one body."""

@@ -6,10 +6,10 @@ import string
 
 import msgspec
 
+from gateway.apple.client import Relay
 from gateway.errors import GatewayError, Refused, Relayed, UpstreamError
 from gateway.model import Id
-from gateway.ratings.query import Answer, Failure, Forward
-from gateway.upstream.client import Relay
+from gateway.ratings.query import Answer, CacheOutcome, Failure
 
 JSON = "application/json"
 READ_CACHE_CONTROL = "private, no-cache"
@@ -40,7 +40,7 @@ def answer_reply(answer: Answer, *, lenient: bool) -> Reply:
 
 def failed_reply(answer: Answer) -> Reply:
     """Render a read that fails as a whole, with the error of the first id in the order asked."""
-    line = "" if answer.forward is Forward.HIT else cache_status(answer)
+    line = "" if answer.forward is CacheOutcome.HIT else cache_status(answer)
     return error_reply(answer.failures[0].error, line)
 
 
@@ -54,13 +54,13 @@ def one_reply(answer: Answer, id_: Id, *, lenient: bool) -> Reply:
     return Reply(404, head, error_reply(unrated).body, reply.cache_status)
 
 
-def relayed_reply(relay: Relay, forward: Forward) -> Reply:
+def relayed_reply(relay: Relay, forward: CacheOutcome) -> Reply:
     """Pass on what Apple answered to a write or to a request that bypassed the cache."""
     line = forwarded(forward)
     return Reply(relay.status, _read_head(line) + "Age: 0\r\n", relay.body, line)
 
 
-def forwarded(forward: Forward) -> str:
+def forwarded(forward: CacheOutcome) -> str:
     """The RFC 9211 line of a request that was never looked up in the cache."""
     return f"ratings-gateway; fwd={forward}"
 
@@ -78,12 +78,12 @@ def cache_status(answer: Answer) -> str:
     detail = (
         f'detail="local={tally.local} shared={tally.shared} upstream={tally.upstream} stale={tally.stale}"'
     )
-    if forward is Forward.HIT:
+    if forward is CacheOutcome.HIT:
         return f"ratings-gateway; hit; ttl={math.floor(answer.ttl)}; {detail}"
-    if forward is Forward.BYPASS:
+    if forward is CacheOutcome.BYPASS:
         return forwarded(forward)
     line = forwarded(forward)
-    if forward is Forward.STALE:
+    if forward is CacheOutcome.STALE:
         if answer.upstream_status is not None:
             line += f"; fwd-status={answer.upstream_status}"
         return f"{line}; {detail}"
@@ -144,7 +144,7 @@ def proxy_status(error: UpstreamError) -> str:
 def answer_label(answer: Answer) -> str:
     """The `cache` label of the duration histogram."""
     forward, tally = answer.forward, answer.tally
-    if forward is Forward.REQUEST:
+    if forward is CacheOutcome.REQUEST:
         return "partial" if tally.local or tally.shared else "miss"
     return forward
 

@@ -3,7 +3,7 @@
 from tests.bench import roads
 from tests.bench.replaying import GATEWAY
 from tests.bench.results import SHARES, Memory, Path, Results, Sizes, Trace
-from tests.bench.svg import Bar, Line, Mark, bars, lines
+from tests.bench.svg import Bar, Line, PairedWrite, bars, lines
 
 OURS, BASE, OTHER, FLOOR = "#2563eb", "#6e7781", "#b6a37a", "#7c3aed"
 COLOURS = {
@@ -65,7 +65,7 @@ def _calls(trace: Trace) -> str:
     rows = [Bar(one.name, one.calls, f"{one.calls:,}", COLOURS.get(one.name, OURS)) for one in trace.replayed]
     subtitle = f"{trace.requests:,} requests of {trace.users} users, {trace.ids:,} ids; less is better"
     return bars(
-        "Calls to Apple for the same trace", subtitle, rows, Mark(trace.least_calls, "least possible")
+        "Calls to Apple for the same trace", subtitle, rows, PairedWrite(trace.least_calls, "least possible")
     )
 
 

@@ -38,17 +38,17 @@ class _Shelf(msgspec.Struct):
 
 def least_calls(steps: Iterable[Step], *, fresh_seconds: float, patience: float) -> int:
     """The bound for a trace in its order; both times in seconds."""
-    shelves: dict[tuple[str, str], _Shelf] = {}
+    partitions: dict[tuple[str, str], _Shelf] = {}
     for step in steps:
-        shelf = shelves.setdefault((step.user, step.kind), _Shelf())
-        missed = [id_ for id_ in step.ids if shelf.fresh_until.get(id_, -1.0) <= step.moment]
+        partition = partitions.setdefault((step.user, step.kind), _Shelf())
+        missed = [id_ for id_ in step.ids if partition.fresh_until.get(id_, -1.0) <= step.moment]
         if not missed:
             continue
-        if step.moment > shelf.leaves:
-            shelf.close()
-            shelf.leaves = step.moment + patience
-        shelf.gathered += len(missed)
-        shelf.fresh_until.update(dict.fromkeys(missed, shelf.leaves + fresh_seconds))
-    for shelf in shelves.values():
-        shelf.close()
-    return sum(shelf.calls for shelf in shelves.values())
+        if step.moment > partition.leaves:
+            partition.close()
+            partition.leaves = step.moment + patience
+        partition.gathered += len(missed)
+        partition.fresh_until.update(dict.fromkeys(missed, partition.leaves + fresh_seconds))
+    for partition in partitions.values():
+        partition.close()
+    return sum(partition.calls for partition in partitions.values())

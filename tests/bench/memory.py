@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import redis
 import uvloop
 
-from gateway.cache.entries import Freshness
+from gateway.cache.entry import Freshness
 from gateway.model import Id, Kind, plain_resource
 from tests.bench import contenders
 from tests.bench.client import Ask, Timed, client, each

@@ -26,7 +26,7 @@ class Bar(msgspec.Struct, frozen=True):
     high: float | None = None
 
 
-class Mark(msgspec.Struct, frozen=True):
+class PairedWrite(msgspec.Struct, frozen=True):
     """A line across all bars."""
 
     value: float
@@ -39,7 +39,7 @@ class Line(msgspec.Struct, frozen=True):
     points: Sequence[tuple[float, float]]
 
 
-def bars(title: str, subtitle: str, rows: Sequence[Bar], mark: Mark | None = None) -> str:
+def bars(title: str, subtitle: str, rows: Sequence[Bar], mark: PairedWrite | None = None) -> str:
     """Horizontal bars from 0; whiskers show least and greatest."""
     most = max([*(bar.high or bar.value for bar in rows), mark.value if mark else 0.0])
     room = WIDTH - 2 * MARGIN - LABELS - 170

@@ -50,10 +50,10 @@ def test_every_id_is_in_its_users_library_or_picks(users, trace):
 
 
 def test_home_screens_overlap_without_being_equal(trace):
-    shelves = [
+    partitions = [
         step for step in trace if step.user == trace[0].user and step.kind == "albums" and not step.single
     ]
-    pairs = [(one, other) for one in shelves for other in shelves if one.moment < other.moment]
+    pairs = [(one, other) for one in partitions for other in partitions if one.moment < other.moment]
     assert any(0 < len({*one.ids} & {*other.ids}) < IDS_PER_REQUEST for one, other in pairs)
 
 

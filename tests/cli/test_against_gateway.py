@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pytest
 
 from gateway.sandbox import ADA, CLEO, REVOKED, Sandbox
-from gateway.serving import Serving, serving
+from gateway.server import Serving, serving
 from gateway.settings import load
 
 

@@ -8,7 +8,7 @@ import pytest
 from gateway.cli import warm
 from gateway.cli.console import WrongUsage
 from gateway.cli.http import Answer
-from gateway.cli.warm import Tally, read_ids, warm_chunk
+from gateway.cli.warm import TierCounts, read_ids, warm_chunk
 from gateway.model import Kind
 
 
@@ -209,6 +209,6 @@ def test_a_chunk_that_fails_as_a_whole_in_passing_is_asked_for_again(run, gatewa
 
 def test_a_chunk_adds_to_what_came_before(gateway):
     tally = warm_chunk(
-        ["1"], lambda _: Answer(200, Message(), b'{"data": []}'), Tally(rated=5), lambda _: None
+        ["1"], lambda _: Answer(200, Message(), b'{"data": []}'), TierCounts(rated=5), lambda _: None
     )
     assert (tally.ids, tally.rated, tally.unrated) == (6, 5, 1)

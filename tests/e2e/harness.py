@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from aiohttp import ClientSession
 
 from gateway.sandbox import ADA, Sandbox
-from gateway.serving import Serving, serving
+from gateway.server import Serving, serving
 from gateway.settings import load
 
 ROOT = "/v1/me/ratings"

@@ -8,9 +8,9 @@ import pytest
 
 from gateway.model import Kind
 from gateway.sandbox import ADA, REVOKED, UNSUBSCRIBED, Lag, Latency, Reply, Where
-from gateway.web.exchange import Exchange
+from gateway.web.request_record import RequestRecord
+from tests.e2e.clock_jumps import play, scene
 from tests.e2e.harness import ROOT, gateway_on
-from tests.e2e.jumping import play, scene
 
 ONE = "1138988512"
 TWO = "475655712"
@@ -409,7 +409,7 @@ async def test_errors_keep_nothing_of_the_requests_that_they_answered(gateway):
 
 
 def exchanges() -> int:
-    return sum(isinstance(kept, Exchange) for kept in gc.get_objects())
+    return sum(isinstance(kept, RequestRecord) for kept in gc.get_objects())
 
 
 async def best_of_three(asking):

@@ -13,9 +13,9 @@ import pytest
 from aiohttp import ClientError, ClientSession, UnixConnector
 from watchfiles._rust_notify import WatchfilesRustInternalError
 
-from gateway.reloading import digest
+from gateway.reload import digest
 from gateway.sandbox import ADA, Credentials, Sandbox, Where
-from gateway.serving import Reading, Serving, serving
+from gateway.server import Reading, Serving, serving
 from gateway.settings import load
 from tests.e2e.harness import Caller, ShiftedClock, environment
 from tests.e2e.processes import process, started
@@ -130,7 +130,7 @@ async def test_a_key_is_rotated_where_the_kernel_has_no_watches_left(sandbox, tm
         raise WatchfilesRustInternalError("Too many open files (os error 24)")
 
     monkeypatch.setattr("watchfiles.awatch", refused)
-    monkeypatch.setattr("gateway.reloading.POLL_SECONDS", 0.01)
+    monkeypatch.setattr("gateway.reload.POLL_SECONDS", 0.01)
     async with rotating(sandbox, tmp_path) as (caller, secret):
         new = Credentials.generate(key_id="ROTATEDKEY")
         secret.swap(new.key_id, new.private_key_pem)
@@ -139,7 +139,7 @@ async def test_a_key_is_rotated_where_the_kernel_has_no_watches_left(sandbox, tm
 
 
 async def test_a_key_that_changes_while_the_gateway_starts_is_picked_up(sandbox, tmp_path, monkeypatch):
-    monkeypatch.setattr("gateway.reloading.POLL_SECONDS", 0.1)
+    monkeypatch.setattr("gateway.reload.POLL_SECONDS", 0.1)
     new = Credentials.generate(key_id="ROTATEDKEY")
     async with rotating(sandbox, tmp_path, meanwhile=new) as (caller, _):
         await until_metric(caller, 'gateway_developer_token_mints_total{reason="key"}', 1)

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from gateway.model import Kind
-from gateway.ratings.shadowing import compare
+from gateway.ratings.shadow import compare
 from gateway.sandbox import ADA, BEN, Hold, Reply, Sandbox, Where
 from tests.e2e.harness import Caller, gateway_on
 from tests.redis_server import RedisServer

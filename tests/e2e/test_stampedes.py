@@ -8,8 +8,8 @@ from aiohttp import ClientSession, TCPConnector
 
 from gateway.model import Kind
 from gateway.sandbox import ADA, BEN, CLEO, MaxIds, Reply, Reset, Truncate, Where
+from tests.e2e.clock_jumps import play, scene
 from tests.e2e.harness import ROOT, Caller, gateway_on, until
-from tests.e2e.jumping import play, scene
 
 ONE = "1138988512"
 TWO = "475655712"

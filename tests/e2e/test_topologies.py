@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.model import Kind, Shelf, User
+from gateway.model import Kind, Partition, User
 from gateway.sandbox import ADA, Sandbox
-from tests.cache.shared.certificates import Authority, tls_server
+from tests.cache.redis.certificates import Authority, tls_server
 from tests.e2e.harness import Caller, gateway_on
 from tests.e2e.load import IDS, OWN, Load, Truth
 from tests.redis_cluster import RedisCluster, is_in_step
@@ -89,7 +89,7 @@ async def test_a_cluster_whose_masters_are_paused_and_killed(sandbox):
     with RedisCluster(node_timeout_ms=NODE_TIMEOUT_MS, replicas=True) as cluster:
         await until(cluster.follows, 20)
         await until(cluster.agrees, 20)
-        first = cluster.owner(Shelf(User.of(ADA), Kind.ALBUMS))
+        first = cluster.owner(Partition(User.of(ADA), Kind.ALBUMS))
         second = cluster.replicas[cluster.nodes.index(first)]
         async with loaded(sandbox, cluster.url) as (gateway, load):
             await take_away(first, second, RedisServer.pause, load)

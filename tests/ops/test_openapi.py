@@ -16,8 +16,8 @@ from gateway.ops.openapi import document
 from gateway.ops.openapi.schemas import ID_PATTERN, ID_PATTERNS
 from gateway.ops.pages import Pages
 from gateway.ops.server import Ops
-from gateway.ratings.query import Forward
-from gateway.web.parsing import METHODS
+from gateway.ratings.query import CacheOutcome
+from gateway.web.target import METHODS
 
 DOCUMENT = document()
 COMPONENTS = DOCUMENT["components"]
@@ -146,8 +146,8 @@ def test_every_status_that_the_gateway_makes_is_documented():
 def test_every_answer_of_the_cache_is_described():
     pattern = COMPONENTS["headers"]["Cache-Status"]["schema"]["pattern"]
     guide = DOCUMENT["info"]["description"]
-    for forward in Forward:
-        word = "hit" if forward is Forward.HIT else f"fwd={forward}"
+    for forward in CacheOutcome:
+        word = "hit" if forward is CacheOutcome.HIT else f"fwd={forward}"
         assert re.search(pattern, f"ratings-gateway; {word}")
         assert f"| `{word}` |" in guide
 

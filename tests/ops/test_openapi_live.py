@@ -17,9 +17,9 @@ from schemathesis.specs.openapi.checks import ignored_auth, negative_data_reject
 from gateway.model import Kind
 from gateway.ops.openapi import document
 from gateway.sandbox import ADA, Sandbox
-from gateway.serving import serving
+from gateway.server import serving
 from gateway.settings import load
-from gateway.web.parsing import MAX_VARIANT_LENGTH
+from gateway.web.target import MAX_VARIANT_LENGTH
 from tests.e2e.harness import environment
 
 

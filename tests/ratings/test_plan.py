@@ -1,8 +1,8 @@
 import pytest
 
-from gateway.cache.entries import Entry, Freshness
+from gateway.cache.entry import Entry, Freshness
 from gateway.model import Id
-from gateway.ratings.plan import Plan
+from gateway.ratings.plan import ReadPlan
 from gateway.ratings.query import NO_DIRECTIVES, Directives
 
 POLICY = Freshness(
@@ -17,11 +17,11 @@ def entry(age: float, resource: bytes | None = b"x", *, cap: float | None = None
     return POLICY.entry(ONE, resource, NOW - age, cap=cap)
 
 
-def plan(directives: Directives = NO_DIRECTIVES, *ids: Id) -> Plan:
-    return Plan(ids or (ONE,), directives, POLICY, NOW)
+def plan(directives: Directives = NO_DIRECTIVES, *ids: Id) -> ReadPlan:
+    return ReadPlan(ids or (ONE,), directives, POLICY, NOW)
 
 
-def offered(directives: Directives, age: float, *, stale_allowed: bool = True) -> Plan:
+def offered(directives: Directives, age: float, *, stale_allowed: bool = True) -> ReadPlan:
     made = plan(directives)
     made.offer({ONE: entry(age)}, shared=False, believed_since=ALWAYS)
     made.resolve(stale_allowed=stale_allowed)

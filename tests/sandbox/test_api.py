@@ -174,10 +174,10 @@ def test_users_do_not_share_ratings(api):
 
 @pytest.mark.parametrize(("kind", "catalog_id", "library_id"), PAIRS)
 def test_catalog_and_library_ratings_stay_in_step(api, kind, catalog_id, library_id):
-    ask(api, "PUT", kind.twin, library_id, body=body(-1), user_token=CLEO)
+    ask(api, "PUT", kind.paired, library_id, body=body(-1), user_token=CLEO)
     assert b'"value":-1' in ask(api, "GET", kind, catalog_id, user_token=CLEO).body
     ask(api, "DELETE", kind, catalog_id, user_token=CLEO)
-    assert ask(api, "GET", kind.twin, library_id, user_token=CLEO).status == 404
+    assert ask(api, "GET", kind.paired, library_id, user_token=CLEO).status == 404
 
 
 def test_a_write_answers_the_new_value_though_reads_lag(api):

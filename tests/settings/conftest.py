@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from gateway.settings import BadSettings, Fault, load
-from tests.cache.shared.certificates import Authority
+from tests.cache.redis.certificates import Authority
 
 Faults = Callable[..., dict[str, Fault]]
 

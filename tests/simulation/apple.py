@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from gateway.demand import Demand
+from gateway.apple.client import Outbound, Relay
 from gateway.errors import GatewayError, Relayed, Unreachable
-from gateway.model import Id, Kind, Resource, Shelf
-from gateway.upstream.client import Outbound, Relay
+from gateway.model import Id, Kind, Partition, Resource
+from gateway.waiters import Waiters
 
 LONGEST_DELAY = 0.3
 """Of each half of a call, in seconds."""
@@ -53,9 +53,9 @@ class SimulatedApple:
         return bisect_right(self.history(place), moment, key=lambda state: state.since) - 1
 
     async def fetch(
-        self, shelf: Shelf, ids: Sequence[Id], *, demand: Demand, deadline: float
+        self, partition: Partition, ids: Sequence[Id], *, demand: Waiters, deadline: float
     ) -> dict[Id, Resource | GatewayError]:
-        places = [(shelf.user.key, shelf.kind, id_) for id_ in ids]
+        places = [(partition.user.key, partition.kind, id_) for id_ in ids]
         epochs = {place: self._epoch_of(place) for place in places}
         for place, epoch in epochs.items():
             under_way = self._fetching.setdefault(place, [])
@@ -73,7 +73,7 @@ class SimulatedApple:
             for place, epoch in epochs.items():
                 self._fetching[place].remove(epoch)
 
-    async def send(self, call: Outbound, deadline: float, demand: Demand) -> Relay:
+    async def send(self, call: Outbound, deadline: float, demand: Waiters) -> Relay:
         await self._delay()
         fate = self._chance.random()
         if fate < self._failing / 2:
@@ -117,9 +117,9 @@ class SimulatedApple:
 def twin_of(place: Place) -> Place | None:
     """The library's place for a catalog's, and the reverse."""
     user_key, kind, id_ = place
-    if kind.twin is None:
+    if kind.paired is None:
         return None
-    return user_key, kind.twin, Id(id_.removeprefix("l.") if id_.startswith("l.") else f"l.{id_}")
+    return user_key, kind.paired, Id(id_.removeprefix("l.") if id_.startswith("l.") else f"l.{id_}")
 
 
 def rendered(place: Place, number: int, value: int | None) -> Resource:

@@ -8,11 +8,12 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.cache import rule, tiers
-from gateway.cache.ledger import Ledger
-from gateway.cache.local import LocalTier
-from gateway.loading.flights import Flights
-from gateway.model import Shelf
+from gateway.cache import cache as tiers
+from gateway.cache import write_rule
+from gateway.cache.memory import MemoryCache
+from gateway.cache.write_log import WriteLog
+from gateway.fetch.single_flight import SingleFlight
+from gateway.model import Partition
 from tests.simulation.world import USERS, World
 
 SEEDS = int(os.environ.get("RATINGS_GATEWAY_SEEDS", "3000"))
@@ -46,59 +47,59 @@ Plant = Callable[[pytest.MonkeyPatch], None]
 
 
 def fills_are_never_refused(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Ledger, "admits", lambda *_: True)
+    patch.setattr(WriteLog, "admits", lambda *_: True)
 
 
 def fetches_from_before_a_write_are_joined(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Flights, "detach", never)
+    patch.setattr(SingleFlight, "detach", never)
 
 
 def overlapping_writes_keep_their_value(patch: pytest.MonkeyPatch) -> None:
-    whole = rule.end
+    whole = write_rule.end
 
     def end(cell, stamp, outcome, **more):
-        if isinstance(outcome, rule.Unwritten):
+        if isinstance(outcome, write_rule.Unwritten):
             return whole(cell, stamp, outcome, **more)
-        return rule.Rated(outcome, more["now"], more["now"] + more["hold"])
+        return write_rule.StoredRating(outcome, more["now"], more["now"] + more["hold"])
 
-    patch.setattr(rule, "end", end)
+    patch.setattr(write_rule, "end", end)
 
 
 def writes_hold_nothing(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(rule, "held", lambda *_: None)
+    patch.setattr(write_rule, "held", lambda *_: None)
 
 
 def purges_void_no_fetch(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Ledger, "purged", never)
+    patch.setattr(WriteLog, "purged", never)
 
 
 def twins_are_believed(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(tiers.Cache, "_suspect", never)
-    patch.setattr(Ledger, "mark", never)
+    patch.setattr(WriteLog, "mark", never)
 
 
 def users_share_a_shelf(patch: pytest.MonkeyPatch) -> None:
-    shelf, put = LocalTier.shelf, LocalTier.put
+    partition, put = MemoryCache.partition, MemoryCache.put
 
-    def merged(which: Shelf) -> Shelf:
-        return Shelf(USERS[0], which.kind, which.variant)
+    def merged(which: Partition) -> Partition:
+        return Partition(USERS[0], which.kind, which.variant)
 
-    patch.setattr(LocalTier, "shelf", lambda self, which: shelf(self, merged(which)))
-    patch.setattr(LocalTier, "put", lambda self, which, entries: put(self, merged(which), entries))
+    patch.setattr(MemoryCache, "partition", lambda self, which: partition(self, merged(which)))
+    patch.setattr(MemoryCache, "put", lambda self, which, entries: put(self, merged(which), entries))
 
 
 def landed_flights_stay(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Flights, "_leave_table", never)
+    patch.setattr(SingleFlight, "_leave_table", never)
 
 
 def every_asker_fetches(patch: pytest.MonkeyPatch) -> None:
-    join = Flights.join
+    join = SingleFlight.join
 
-    def alone(self, shelf, ids, **more):
-        self.detach(shelf.user.key, shelf.kind, ids)
-        return join(self, shelf, ids, **more)
+    def alone(self, partition, ids, **more):
+        self.detach(partition.user.key, partition.kind, ids)
+        return join(self, partition, ids, **more)
 
-    patch.setattr(Flights, "join", alone)
+    patch.setattr(SingleFlight, "join", alone)
 
 
 PLANTED: list[Plant] = [

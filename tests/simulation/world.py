@@ -8,23 +8,23 @@ from typing import NamedTuple
 
 import msgspec
 
-from gateway.cache.entries import Freshness
-from gateway.cache.ledger import Ledger
-from gateway.cache.local import LocalTier
-from gateway.cache.tiers import Cache
-from gateway.demand import Demand, Party
+from gateway.apple.quarantine import Quarantine
+from gateway.cache.cache import Cache
+from gateway.cache.entry import Freshness
+from gateway.cache.memory import MemoryCache
+from gateway.cache.write_log import WriteLog
 from gateway.errors import GatewayError
-from gateway.loading.batches import Batch
-from gateway.loading.flights import Flights
-from gateway.model import Id, Kind, Resource, Shelf, User
+from gateway.fetch.batcher import Batch
+from gateway.fetch.single_flight import SingleFlight
+from gateway.model import Id, Kind, Partition, Resource, User
+from gateway.ratings.partition_read import Sources
 from gateway.ratings.query import NO_DIRECTIVES, Answer, Directives, Part, Query
-from gateway.ratings.reading import Reader
-from gateway.ratings.refreshing import Refresher
-from gateway.ratings.shelf_read import Sources
-from gateway.ratings.writing import Writer
+from gateway.ratings.read import Reader
+from gateway.ratings.refresh import Refresher
+from gateway.ratings.write import Writer
 from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
-from gateway.upstream.quarantine import Quarantine
+from gateway.waiters import Requester, Waiters
 from tests.simulation.apple import LONGEST_DELAY, Place, SimulatedApple, twin_of
 from tests.simulation.loop import LoopClock, SimulatedLoop, Stuck, run
 
@@ -46,7 +46,7 @@ class Wrote(NamedTuple):
     """The state that it made; None where nobody knows."""
 
 
-class Departing(Flights):
+class Departing(SingleFlight):
     """Tells which marks the ids of a batch have when it departs."""
 
     on_departure: Callable[[Mapping[Id, Hashable]], None]
@@ -70,8 +70,10 @@ class World:
         self._forgotten: dict[tuple[bytes, Kind], int] = {}
         self._tasks = tasks = Tasks(lambda name, error: self.faults.append(f"{name}: {error!r}"))
         self._cache = Cache(
-            local=LocalTier(max_entries=chance.choice((3, 1000)), max_bytes=1 << 20, on_evict=lambda _: None),
-            ledger=Ledger(hold_seconds=HOLD),
+            local=MemoryCache(
+                max_entries=chance.choice((3, 1000)), max_bytes=1 << 20, on_evict=lambda _: None
+            ),
+            write_log=WriteLog(hold_seconds=HOLD),
             shared=None,
             freshness=Freshness(FRESH, REVALIDATE, IF_ERROR, 0.0),
             believed_since=lambda _: float("-inf"),
@@ -221,8 +223,8 @@ class World:
         return all(before.ended < writes[-1].began for before in writes[:-1])
 
     def _twins(self, place: Place) -> list[Wrote]:
-        twin = twin_of(place)
-        return [] if twin is None else self._wrote.get(twin, [])
+        paired = twin_of(place)
+        return [] if paired is None else self._wrote.get(paired, [])
 
     async def _write(self, user: User, kind: Kind) -> None:
         id_ = Id(self._chance.choice(IDS[kind]))
@@ -234,7 +236,7 @@ class World:
         writes.append(Wrote(began, float("inf"), None))
         number = None
         try:
-            relay = await self._writer.write(user, kind, id_, value, "", began + 10, Party())
+            relay = await self._writer.write(user, kind, id_, value, "", began + 10, Requester())
             number = self._number(place, relay.body, began)
         except GatewayError as error:
             if not self._failing:
@@ -259,11 +261,11 @@ class World:
         self._departed.append((dict(self._forgotten), marks))
 
     async def _fetch(
-        self, shelf: Shelf, ids: Sequence[Id], *, demand: Demand, deadline: float
+        self, partition: Partition, ids: Sequence[Id], *, demand: Waiters, deadline: float
     ) -> Mapping[Id, Resource | GatewayError]:
         # A batch's call begins a moment after it departed; what came between voids it all the same.
         self._at_departure, self._marks = self._departed.popleft()
-        return await self._apple.fetch(shelf, ids, demand=demand, deadline=deadline)
+        return await self._apple.fetch(partition, ids, demand=demand, deadline=deadline)
 
     def _epoch(self, place: Place) -> Hashable:
         user_key, kind, id_ = place

@@ -7,10 +7,10 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from gateway.demand import Demand
+from gateway.apple.client import Outbound, Relay
 from gateway.errors import DeadlineExceeded, GatewayError, Relayed, Unreachable
-from gateway.model import Id, Kind, Resource, Shelf
-from gateway.upstream.client import Outbound, Relay
+from gateway.model import Id, Kind, Partition, Resource
+from gateway.waiters import Waiters
 
 Value = int | None
 Ending = Literal["done", "refused", "lost", "failed after all"]
@@ -20,7 +20,7 @@ PAIRS = {(Kind.LIBRARY_ALBUMS, Id("l.1")): (Kind.ALBUMS, Id("1"))}
 """The same content in the library and in the catalog."""
 
 
-class Rated(NamedTuple):
+class StoredRating(NamedTuple):
     value: Value
     shows_at: float
 
@@ -29,10 +29,10 @@ class Truth:
     """Who rated what, and from when on Apple shows it."""
 
     def __init__(self) -> None:
-        self._rated: dict[tuple[str, Kind, Id], list[Rated]] = {}
+        self._rated: dict[tuple[str, Kind, Id], list[StoredRating]] = {}
 
     def rate(self, user: str, kind: Kind, id_: Id, value: Value, shows_at: float) -> None:
-        self._of(user, kind, id_).append(Rated(value, shows_at))
+        self._of(user, kind, id_).append(StoredRating(value, shows_at))
 
     def shown(self, user: str, kind: Kind, id_: Id, at: float) -> Value:
         """What Apple reports at that moment: the newest rating that shows by then."""
@@ -44,7 +44,7 @@ class Truth:
         changes = [rated.shows_at for rated in self._of(user, kind, id_) if first < rated.shows_at <= last]
         return {self.shown(user, kind, id_, at) for at in (first, *changes)}
 
-    def _of(self, user: str, kind: Kind, id_: Id) -> list[Rated]:
+    def _of(self, user: str, kind: Kind, id_: Id) -> list[StoredRating]:
         return self._rated.setdefault((user, *PAIRS.get((kind, id_), (kind, id_))), [])
 
 
@@ -60,7 +60,7 @@ class Call(NamedTuple):
     """A fetch under way."""
 
     gateway: str
-    shelf: Shelf
+    partition: Partition
     ids: tuple[Id, ...]
     started: float
 
@@ -92,19 +92,19 @@ class Client:
         self._apple = apple
         self.doubled: list[str] = []
         """Ids that were fetched twice at once, without a reason that the test knows."""
-        self.excused: Callable[[Shelf, float], bool] = lambda _shelf, _since: False
+        self.excused: Callable[[Partition, float], bool] = lambda _shelf, _since: False
 
     def batch_size(self) -> int:
         return 2
 
     async def fetch(
-        self, shelf: Shelf, ids: Sequence[Id], *, demand: Demand, deadline: float
+        self, partition: Partition, ids: Sequence[Id], *, demand: Waiters, deadline: float
     ) -> dict[Id, Resource | GatewayError]:
         apple, now = self._apple, self._apple.loop.time
-        call = Call(self._gateway, shelf, tuple(ids), now())
+        call = Call(self._gateway, partition, tuple(ids), now())
         self._look_for_doubles(call)
         apple.calls.append(call)
-        shown = {id_: apple.truth.shown(shelf.user.token, shelf.kind, id_, now()) for id_ in ids}
+        shown = {id_: apple.truth.shown(partition.user.token, partition.kind, id_, now()) for id_ in ids}
         try:
             async with asyncio.timeout_at(deadline):
                 await asyncio.sleep(READ_SECONDS.get())
@@ -116,17 +116,17 @@ class Client:
         if apple.failing:
             apple.troubled_at = now()
             return dict.fromkeys(ids, Relayed(500, b""))
-        return {id_: rendered(shelf, id_, value) for id_, value in shown.items()}
+        return {id_: rendered(partition, id_, value) for id_, value in shown.items()}
 
-    async def send(self, outbound: Outbound, deadline: float, demand: Demand) -> Relay:
+    async def send(self, outbound: Outbound, deadline: float, demand: Waiters) -> Relay:
         del demand
         apple, now = self._apple, self._apple.loop.time
         *_, kind, id_ = outbound.path.split("/")
-        shelf = Shelf(outbound.user, Kind(kind))
+        partition = Partition(outbound.user, Kind(kind))
         plan = apple.plans[outbound.query]
         value = None if outbound.body is None else msgspec.json.decode(outbound.body)["attributes"]["value"]
         if plan.ending in ("done", "failed after all"):
-            apple.truth.rate(outbound.user.token, shelf.kind, Id(id_), value, now() + plan.lag)
+            apple.truth.rate(outbound.user.token, partition.kind, Id(id_), value, now() + plan.lag)
         try:
             async with asyncio.timeout_at(deadline):
                 await asyncio.sleep(plan.seconds)
@@ -139,18 +139,18 @@ class Client:
                 raise Relayed(500, b"")
             case "failed after all":
                 raise Unreachable("It broke.", proxy_error="connection_terminated", sent=True)
-        resource = rendered(shelf, Id(id_), value)
+        resource = rendered(partition, Id(id_), value)
         return Relay(204, b"") if resource is None else Relay(200, b'{"data":[%b]}' % resource)
 
     def _look_for_doubles(self, call: Call) -> None:
         for other in self._apple.calls:
             both = set(other.ids) & set(call.ids)
-            alike = (other.gateway, other.shelf) == (call.gateway, call.shelf)
-            if alike and both and not self.excused(call.shelf, other.started):
+            alike = (other.gateway, other.partition) == (call.gateway, call.partition)
+            if alike and both and not self.excused(call.partition, other.started):
                 self.doubled += both
 
 
-def rendered(shelf: Shelf, id_: Id, value: Value) -> Resource:
+def rendered(partition: Partition, id_: Id, value: Value) -> Resource:
     """A resource that says whose it is and in which form: nobody else may get it."""
     if value is None:
         return None
@@ -158,9 +158,9 @@ def rendered(shelf: Shelf, id_: Id, value: Value) -> Resource:
         {
             "id": id_,
             "type": "ratings",
-            "href": f"/v1/me/ratings/{shelf.kind}/{id_}",
+            "href": f"/v1/me/ratings/{partition.kind}/{id_}",
             "attributes": {"value": value},
-            "of": shelf.user.token,
-            "form": shelf.variant,
+            "of": partition.user.token,
+            "form": partition.variant,
         }
     )

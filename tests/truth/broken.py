@@ -5,18 +5,19 @@ from typing import Any
 
 import pytest
 
-from gateway.cache import rule, tiers
-from gateway.cache.ledger import Ledger
-from gateway.cache.local import LocalTier
-from gateway.cache.news import Continuity
-from gateway.cache.rule import Cell, Unsettled
-from gateway.cache.shared.backlog import Backlog
-from gateway.cache.shared.tier import RedisShared
-from gateway.cache.tiers import Cache
-from gateway.loading.flights import Flights
-from gateway.loading.waiter import Waiter
-from gateway.model import Id, Resource, Shelf, User
-from gateway.ratings import shelf_read
+from gateway.cache import cache as tiers
+from gateway.cache import write_rule
+from gateway.cache.cache import Cache
+from gateway.cache.invalidation import Continuity
+from gateway.cache.memory import MemoryCache
+from gateway.cache.redis.retry_queue import RetryQueue
+from gateway.cache.redis.store import RedisShared
+from gateway.cache.write_log import WriteLog
+from gateway.cache.write_rule import PendingWrite, Record
+from gateway.fetch.pending import PendingFetch
+from gateway.fetch.single_flight import SingleFlight
+from gateway.model import Id, Partition, Resource, User
+from gateway.ratings import partition_read
 from tests.truth import stories
 from tests.truth.redis import RuleRedis
 from tests.truth.stories import Story
@@ -27,19 +28,23 @@ Break = Callable[[pytest.MonkeyPatch], None]
 def a_fetch_from_before_a_write_is_kept(patch: pytest.MonkeyPatch) -> None:
     fill = RuleRedis.fill
 
-    def of_any_version(self: RuleRedis, shelf: Shelf, _: bytes, resources: Mapping[Id, Resource]) -> bool:
-        return fill(self, shelf, b"%d" % self._of((shelf.user.key, shelf.kind)).version, resources)
+    def of_any_version(
+        self: RuleRedis, partition: Partition, _: bytes, resources: Mapping[Id, Resource]
+    ) -> bool:
+        return fill(
+            self, partition, b"%d" % self._of((partition.user.key, partition.kind)).version, resources
+        )
 
-    patch.setattr(Ledger, "admits", lambda *_: True)
+    patch.setattr(WriteLog, "admits", lambda *_: True)
     patch.setattr(RuleRedis, "fill", of_any_version)
 
 
 def nothing_is_held(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(rule, "held", lambda *_: None)
+    patch.setattr(write_rule, "held", lambda *_: None)
 
 
 def what_is_fetched_in_the_hold_is_kept(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(rule, "fillable", lambda *_: True)
+    patch.setattr(write_rule, "fillable", lambda *_: True)
 
 
 def nothing_is_dropped_when_a_write_begins(patch: pytest.MonkeyPatch) -> None:
@@ -47,7 +52,7 @@ def nothing_is_dropped_when_a_write_begins(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_hold_is_not_laid_over_variants(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(shelf_read, "overlay", lambda _, reported: reported)
+    patch.setattr(partition_read, "overlay", lambda _, reported: reported)
 
 
 def local_entries_are_believed_though_news_is_lost(patch: pytest.MonkeyPatch) -> None:
@@ -59,10 +64,10 @@ def news_is_not_acted_on(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_write_of_unknown_end_brings_back_what_was_before(patch: pytest.MonkeyPatch) -> None:
-    def standing(cell: Cell, now: float) -> Cell:
-        return cell.held if isinstance(cell, Unsettled) and now >= cell.until else cell
+    def standing(cell: Record, now: float) -> Record:
+        return cell.held if isinstance(cell, PendingWrite) and now >= cell.until else cell
 
-    patch.setattr(rule, "standing", standing)
+    patch.setattr(write_rule, "standing", standing)
 
 
 def a_write_on_the_twin_is_nothing_here(patch: pytest.MonkeyPatch) -> None:
@@ -70,7 +75,7 @@ def a_write_on_the_twin_is_nothing_here(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_write_on_the_twin_is_nothing_in_redis(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(rule, "cap", lambda *_: None)
+    patch.setattr(write_rule, "cap", lambda *_: None)
 
 
 def redis_keeps_what_came_after_the_hold_on_the_twin(patch: pytest.MonkeyPatch) -> None:
@@ -78,29 +83,31 @@ def redis_keeps_what_came_after_the_hold_on_the_twin(patch: pytest.MonkeyPatch) 
 
 
 def fetches_from_before_a_purge_are_joined(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Flights, "detach", lambda *_: None)
+    patch.setattr(SingleFlight, "detach", lambda *_: None)
 
 
 def fetches_from_before_an_open_write_are_joined(patch: pytest.MonkeyPatch) -> None:
-    join = Flights.join
-    patch.setattr(Flights, "join", lambda self, *args, **named: join(self, *args, **named | {"marks": {}}))
-    patch.setattr(Flights, "detach", lambda *_: None)
+    join = SingleFlight.join
+    patch.setattr(
+        SingleFlight, "join", lambda self, *args, **named: join(self, *args, **named | {"marks": {}})
+    )
+    patch.setattr(SingleFlight, "detach", lambda *_: None)
 
 
 def everybody_fetches_alone(patch: pytest.MonkeyPatch) -> None:
-    join = Flights.join
+    join = SingleFlight.join
 
-    def alone(self: Flights, *args: Any, **named: Any) -> Waiter:
+    def alone(self: SingleFlight, *args: Any, **named: Any) -> PendingFetch:
         self._table.clear()
         return join(self, *args, **named)
 
-    patch.setattr(Flights, "join", alone)
+    patch.setattr(SingleFlight, "join", alone)
 
 
 def a_caller_that_leaves_takes_the_fetch_along(patch: pytest.MonkeyPatch) -> None:
-    wait = Waiter.wait
+    wait = PendingFetch.wait
 
-    async def all_leave(self: Waiter, until: float) -> None:
+    async def all_leave(self: PendingFetch, until: float) -> None:
         try:
             await wait(self, until)
         except BaseException:
@@ -109,24 +116,28 @@ def a_caller_that_leaves_takes_the_fetch_along(patch: pytest.MonkeyPatch) -> Non
                     waiter._wake()
             raise
 
-    patch.setattr(Waiter, "wait", all_leave)
+    patch.setattr(PendingFetch, "wait", all_leave)
 
 
 def users_share_a_local_tier(patch: pytest.MonkeyPatch) -> None:
-    shelf_of = LocalTier.shelf
+    shelf_of = MemoryCache.partition
     ada = User.of("ada")
     patch.setattr(
-        LocalTier, "shelf", lambda self, shelf: shelf_of(self, Shelf(ada, shelf.kind, shelf.variant))
+        MemoryCache,
+        "partition",
+        lambda self, partition: shelf_of(self, Partition(ada, partition.kind, partition.variant)),
     )
 
 
 def users_share_fetches(patch: pytest.MonkeyPatch) -> None:
-    join = Flights.join
+    join = SingleFlight.join
     ada = User.of("ada")
     patch.setattr(
-        Flights,
+        SingleFlight,
         "join",
-        lambda self, shelf, ids, **named: join(self, Shelf(ada, shelf.kind, shelf.variant), ids, **named),
+        lambda self, partition, ids, **named: join(
+            self, Partition(ada, partition.kind, partition.variant), ids, **named
+        ),
     )
 
 
@@ -148,12 +159,14 @@ def what_redis_was_not_asked_about_is_trusted(patch: pytest.MonkeyPatch) -> None
 
 
 def marks_that_were_told_late_are_anothers(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Backlog, "told_late", lambda *_: frozenset())
+    patch.setattr(RetryQueue, "told_late", lambda *_: frozenset())
 
 
 def held_values_are_kept_past_a_later_write(patch: pytest.MonkeyPatch) -> None:
-    cap = rule.cap
-    patch.setattr(rule, "cap", lambda mark, cell, now: cap(mark, rule.held(cell, now) or cell, now))
+    cap = write_rule.cap
+    patch.setattr(
+        write_rule, "cap", lambda mark, cell, now: cap(mark, write_rule.held(cell, now) or cell, now)
+    )
 
 
 def redis_is_believed_where_it_forgot(patch: pytest.MonkeyPatch) -> None:
@@ -162,7 +175,7 @@ def redis_is_believed_where_it_forgot(patch: pytest.MonkeyPatch) -> None:
 
 
 def no_cache_is_not_heard(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("gateway.ratings.plan.Plan._admissible", lambda *_: True)
+    patch.setattr("gateway.ratings.plan.ReadPlan._admissible", lambda *_: True)
 
 
 BY_CHANCE: Sequence[Break] = (

@@ -5,27 +5,27 @@ from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any
 
-from gateway.cache.entries import Freshness
-from gateway.cache.ledger import Ledger
-from gateway.cache.local import LocalTier
-from gateway.cache.news import Purge
-from gateway.cache.rule import Outcome
-from gateway.cache.shared import SharedLookup
-from gateway.cache.shared.backlog import Place, Untold
-from gateway.cache.shared.tier import RedisShared
-from gateway.cache.shared.values import Limits
-from gateway.cache.tiers import Cache
-from gateway.demand import Party
-from gateway.loading.flights import Flights
-from gateway.model import Id, Kind, Resource, Shelf, User
+from gateway.apple.quarantine import Quarantine
+from gateway.cache.cache import Cache
+from gateway.cache.entry import Freshness
+from gateway.cache.invalidation import Purge
+from gateway.cache.memory import MemoryCache
+from gateway.cache.redis import SharedLookup
+from gateway.cache.redis.retry_queue import Place, Undelivered
+from gateway.cache.redis.store import RedisShared
+from gateway.cache.redis.values import Limits
+from gateway.cache.write_log import WriteLog
+from gateway.cache.write_rule import Outcome
+from gateway.fetch.single_flight import SingleFlight
+from gateway.model import Id, Kind, Partition, Resource, User
+from gateway.ratings.partition_read import Sources
 from gateway.ratings.query import Answer, Query
-from gateway.ratings.reading import Reader
-from gateway.ratings.refreshing import Refresher
-from gateway.ratings.shelf_read import Sources
-from gateway.ratings.writing import Writer
+from gateway.ratings.read import Reader
+from gateway.ratings.refresh import Refresher
+from gateway.ratings.write import Writer
 from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
-from gateway.upstream.quarantine import Quarantine
+from gateway.waiters import Requester
 from tests.simulation.loop import LoopClock, SimulatedLoop
 from tests.truth.apple import Apple, Client, Value
 from tests.truth.redis import RuleRedis
@@ -96,12 +96,12 @@ class Commands:
     def count(self, _: BaseException) -> None:
         pass
 
-    async def lookup(self, shelf: Shelf, ids: Sequence[Id]) -> SharedLookup:
+    async def lookup(self, partition: Partition, ids: Sequence[Id]) -> SharedLookup:
         asked = list(ids)
-        return await self._wire.carry(lambda: self._redis.lookup(shelf, asked), LOOKUP_SECONDS)
+        return await self._wire.carry(lambda: self._redis.lookup(partition, asked), LOOKUP_SECONDS)
 
-    async def fill(self, shelf: Shelf, version: bytes, resources: Mapping[Id, Resource]) -> bool:
-        return await self._wire.carry(lambda: self._redis.fill(shelf, version, resources), WRITE_SECONDS)
+    async def fill(self, partition: Partition, version: bytes, resources: Mapping[Id, Resource]) -> bool:
+        return await self._wire.carry(lambda: self._redis.fill(partition, version, resources), WRITE_SECONDS)
 
     async def begin(self, place: Place, id_: Id) -> bytes:
         return await self._wire.carry(lambda: self._redis.begin(place, id_, self._name), WRITE_SECONDS)
@@ -114,7 +114,7 @@ class Commands:
     async def purge(self, kinds: Sequence[Kind], purge: Purge) -> None:
         await self._wire.carry(lambda: self._redis.purge(kinds, purge, self._name), WRITE_SECONDS)
 
-    async def forget(self, place: Place, untold: Untold) -> bytes:
+    async def forget(self, place: Place, untold: Undelivered) -> bytes:
         def forget() -> bytes:
             stamp = self._redis.forget(place, untold, self._name)
             self._on_forget(self._name, place, None if untold.all else set(untold.ids))
@@ -141,8 +141,8 @@ class Gateway:
         self.shared = Watched(commands, self.tasks, LIMITS, namespace="ratings", gateway_id=name)
         self.shared._lookups = self.shared._writes = commands
         self.cache = Cache(
-            local=LocalTier(max_entries=10_000, max_bytes=10_000_000, on_evict=lambda _: None),
-            ledger=Ledger(hold_seconds=HOLD_SECONDS),
+            local=MemoryCache(max_entries=10_000, max_bytes=10_000_000, on_evict=lambda _: None),
+            write_log=WriteLog(hold_seconds=HOLD_SECONDS),
             shared=self.shared,
             freshness=FRESHNESS,
             believed_since=self.news.believed_since,
@@ -152,7 +152,7 @@ class Gateway:
             metrics=METRICS,
             trust_seconds=TRUST_SECONDS,
         )
-        self.flights = Flights(
+        self.flights = SingleFlight(
             self.client.fetch,
             self.cache.store,
             size=self.client.batch_size,
@@ -181,10 +181,10 @@ class Gateway:
         """What Redis has not heard of yet."""
         return len(self.shared._backlog)
 
-    def keeps(self, shelf: Shelf, id_: Id) -> bool:
+    def keeps(self, partition: Partition, id_: Id) -> bool:
         """Whether the local tier holds the id, or a write of it that was made here."""
-        held = self.cache._ledger.held(shelf.user.key, shelf.kind, self.loop.time())
-        return id_ in self.cache.local.shelf(shelf) or id_ in held
+        held = self.cache._write_log.held(partition.user.key, partition.kind, self.loop.time())
+        return id_ in self.cache.local.partition(partition) or id_ in held
 
     def read(self, query: Query) -> "asyncio.Task[Any]":
         return asyncio.get_running_loop().create_task(self._read(query))
@@ -205,5 +205,7 @@ class Gateway:
     def write(self, written: Written, query: str, deadline: float) -> "asyncio.Task[Any]":
         WRITING.set(written)
         return asyncio.get_running_loop().create_task(
-            self.writer.write(written.user, written.kind, written.id, written.value, query, deadline, Party())
+            self.writer.write(
+                written.user, written.kind, written.id, written.value, query, deadline, Requester()
+            )
         )

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from gateway.errors import UpstreamError
-from gateway.loading.batches import PATIENCE
-from gateway.model import PLAIN, Id, Kind, Shelf, User, Variant
-from gateway.ratings.query import NO_DIRECTIVES, Answer, Directives, Forward, Part, Query
+from gateway.fetch.batcher import PATIENCE
+from gateway.model import PLAIN, Id, Kind, Partition, User, Variant
+from gateway.ratings.query import NO_DIRECTIVES, Answer, CacheOutcome, Directives, Part, Query
 from tests.simulation.loop import SimulatedLoop
 from tests.truth.apple import READ_SECONDS, Apple, Ending, Value, WritePlan
 from tests.truth.gateways import FRESHNESS, HOLD_SECONDS, Gateway, Written
@@ -297,12 +297,12 @@ class Truths(RuleBasedStateMachine):
         began = [
             Read(
                 gateway=name,
-                shelf=Shelf(user, kind, form),
+                partition=Partition(user, kind, form),
                 id=id_,
                 began=now,
                 ended=now,
-                kept=gateway.keeps(Shelf(user, kind, form), id_),
-                aloft_since=self._aloft_since(name, Shelf(user, kind, form), id_),
+                kept=gateway.keeps(Partition(user, kind, form), id_),
+                aloft_since=self._aloft_since(name, Partition(user, kind, form), id_),
                 sound_since=wire.fault_at if wire.sound and not gateway.untold else float("inf"),
                 news_since=news.sound_since if news.state == "flowing" else float("inf"),
                 no_cache=how.no_cache,
@@ -315,11 +315,11 @@ class Truths(RuleBasedStateMachine):
             self.reading.append(task)
             task.add_done_callback(lambda task: self._answered(began, task))
 
-    def _aloft_since(self, name: str, shelf: Shelf, id_: Id) -> float:
+    def _aloft_since(self, name: str, partition: Partition, id_: Id) -> float:
         flying = [
             call.started
             for call in self.apple.calls
-            if (call.gateway, call.shelf) == (name, shelf) and id_ in call.ids
+            if (call.gateway, call.partition) == (name, partition) and id_ in call.ids
         ]
         return min(flying, default=self.loop.time())
 
@@ -339,7 +339,7 @@ class Truths(RuleBasedStateMachine):
         for read in began:
             judged = read._replace(
                 ended=self.loop.time(),
-                stale=answer.forward is Forward.STALE,
+                stale=answer.forward is CacheOutcome.STALE,
                 sound_since=read.sound_since if wire.sound and wire.fault_at < read.began else float("inf"),
             )
             self._judge(judged, found.get(read.id))
@@ -347,9 +347,9 @@ class Truths(RuleBasedStateMachine):
     def _judge(self, read: Read, resource: Any) -> None:
         value = None if resource is None else resource["attributes"]["value"]
         complaint = self.history.complaint(read, value)
-        if resource is not None and resource["of"] != read.shelf.user.token:
+        if resource is not None and resource["of"] != read.partition.user.token:
             complaint = "it is somebody else's"
-        elif resource is not None and resource["form"] not in (read.shelf.variant, PLAIN):
+        elif resource is not None and resource["form"] not in (read.partition.variant, PLAIN):
             complaint = "it is of another variant"
         if complaint is not None:
             self.complaints.append(f"{read} returned {value}: {complaint}")
@@ -383,9 +383,9 @@ class Truths(RuleBasedStateMachine):
     def _told_late(self, origin: str, place: Any, ids: set[Id] | None) -> None:
         self.history.told_late(origin, place, ids, self.loop.time())
 
-    def _excused(self, shelf: Shelf, since: float) -> bool:
+    def _excused(self, partition: Partition, since: float) -> bool:
         """Whether a write, a purge or trouble with Redis made two fetches of one id necessary."""
         since -= PATIENCE  # what happened while its batch gathered counts, too
-        return self.history.disturbed(shelf.user, shelf.kind, since, self.loop.time()) or any(
+        return self.history.disturbed(partition.user, partition.kind, since, self.loop.time()) or any(
             not gateway.wire.sound or gateway.wire.fault_at >= since for gateway in self.gateways.values()
         )

@@ -7,8 +7,8 @@ the event went through it or where it does not hold the id, else after 100 ms, a
 
 from typing import NamedTuple
 
-from gateway.cache.shared.backlog import Place
-from gateway.model import Id, Kind, Shelf, User
+from gateway.cache.redis.retry_queue import Place
+from gateway.model import Id, Kind, Partition, User
 from tests.truth.apple import Truth, Value
 from tests.truth.gateways import FETCH_SECONDS, FRESHNESS, HOLD_SECONDS, TRUST_SECONDS, Written
 
@@ -36,7 +36,7 @@ class Read(NamedTuple):
     """One id of one read, and what could be known when it began and ended."""
 
     gateway: str
-    shelf: Shelf
+    partition: Partition
     id: Id
     began: float
     ended: float
@@ -92,31 +92,35 @@ class History:
         writes = [
             moment
             for w in self.writes
-            if w.user == user and kind in (w.kind, w.kind.twin)
+            if w.user == user and kind in (w.kind, w.kind.paired)
             for moment in _moments(w, now)
         ]
         events = [
             event.at
             for user_key, each, _, event in self._events
-            if user_key == user.key and (each is None or kind in (each, each.twin))
+            if user_key == user.key and (each is None or kind in (each, each.paired))
             for event in (event, event._replace(at=event.at + HOLD_SECONDS))
         ]
         return any(since <= moment <= now for moment in (*writes, *events, self.emptied_at))
 
     def complaint(self, read: Read, value: Value) -> str | None:
         """What is wrong with the answer; None: nothing."""
-        shelf, id_ = read.shelf, read.id
-        extras = {w.value for w in self._of(shelf.user, shelf.kind, id_) if self._may_be_held(w, read)}
+        partition, id_ = read.partition, read.id
+        extras = {
+            w.value for w in self._of(partition.user, partition.kind, id_) if self._may_be_held(w, read)
+        }
         promised = self._promised(read)
         if promised is not None and value != promised.value and not self._twin_written(read, promised.begun):
             return f"promised was {promised.value}, written through {promised.gateway} at {promised.answered}"
         since = self._since(read)
         extras |= {
             w.value
-            for w in self._of(shelf.user, shelf.kind, id_)
+            for w in self._of(partition.user, partition.kind, id_)
             if w.answered is not None and w.answered >= since - HOLD_SECONDS
         }
-        allowed = extras | self.truth.shown_between(shelf.user.token, shelf.kind, id_, since, read.ended)
+        allowed = extras | self.truth.shown_between(
+            partition.user.token, partition.kind, id_, since, read.ended
+        )
         return None if value in allowed else f"{sorted(map(str, allowed))} may be returned (since {since})"
 
     def _since(self, read: Read) -> float:
@@ -124,7 +128,7 @@ class History:
         since = float("-inf") if read.stale else read.began - OLDEST
         # What was fetched while Redis could not be asked is believed for the seconds of trust.
         asked = read.aloft_since - (0.0 if read.sound_since <= read.began - TRUST_SECONDS else TRUST_SECONDS)
-        own, twin = self._floors(read)
+        own, paired = self._floors(read)
         for event in filter(lambda event: self._knows(read, event), own):
             if not event.settles:
                 since = max(since, event.begun)
@@ -136,39 +140,42 @@ class History:
                 since = max(since, event.at + LONGEST_LAG)
         # What was fetched in the hold of a later write on the twin may be fresh as long as that hold.
         settled = self._twin_settled(read)
-        for event in filter(lambda event: self._knows(read, event) and not read.stale, twin):
+        for event in filter(lambda event: self._knows(read, event) and not read.stale, paired):
             since = max(since, event.at + (LONGEST_LAG if settled else 0.0))
         return max(since, read.aloft_since) if read.no_cache else since
 
     def _twin_settled(self, read: Read) -> bool:
         """Whether every hold that a write on the twin kind began is over."""
-        user, twin = read.shelf.user, read.shelf.kind.twin
-        written = [w for w in self.writes if w.user == user and w.kind == twin and w.begun <= read.began]
+        user, paired = read.partition.user, read.partition.kind.paired
+        written = [w for w in self.writes if w.user == user and w.kind == paired and w.begun <= read.began]
         holds = [w.begun for w in written] + [w.answered or read.began for w in written]
-        holds += [at for place, _, _, at in self._told_late if place == (user.key, twin)]
+        holds += [at for place, _, _, at in self._told_late if place == (user.key, paired)]
         return all(read.began >= begun + HOLD_SECONDS for begun in holds)
 
     def _floors(self, read: Read) -> tuple[list[Event], list[Event]]:
-        shelf = read.shelf
+        partition = read.partition
         own = [
             event
             for user_key, kind, ids, event in self._events
-            if user_key == shelf.user.key
-            and kind in (None, shelf.kind)
+            if user_key == partition.user.key
+            and kind in (None, partition.kind)
             and (ids is None or read.id in ids)
             and event.at <= read.began
         ]
-        writes = [w for w in self._of(shelf.user, shelf.kind, read.id) if _ended(w, read.began)]
+        writes = [w for w in self._of(partition.user, partition.kind, read.id) if _ended(w, read.began)]
         for written in writes:
             # A refused write leaves nothing in its place, not even that the end of another is unknown.
             over = any(w.refused and w.begun >= written.begun for w in writes) and not written.confirmed
             own.append(_event(written)._replace(settles=not over))
-        twin = [
+        paired = [
             _event(w)
             for w in self.writes
-            if w.user == shelf.user and w.kind == shelf.kind.twin and _ended(w, read.began) and not w.refused
+            if w.user == partition.user
+            and w.kind == partition.kind.paired
+            and _ended(w, read.began)
+            and not w.refused
         ]
-        return own, twin
+        return own, paired
 
     def _knows(self, read: Read, event: Event) -> bool:
         """Whether the gateway must have known of the event when it was asked."""
@@ -185,7 +192,9 @@ class History:
 
     def _promised(self, read: Read) -> Written | None:
         """The write whose value this read must return."""
-        writes = [w for w in self._of(read.shelf.user, read.shelf.kind, read.id) if w.begun <= read.ended]
+        writes = [
+            w for w in self._of(read.partition.user, read.partition.kind, read.id) if w.begun <= read.ended
+        ]
         if any(w.answered is None or w.answered > read.began for w in writes):
             return None
         effective = [w for w in writes if not w.refused]
@@ -212,7 +221,7 @@ class History:
 
     def _was_told_late(self, read: Read, last: Written, *, own: bool) -> bool:
         return any(
-            place == (read.shelf.user.key, read.shelf.kind)
+            place == (read.partition.user.key, read.partition.kind)
             and (ids is None or read.id in ids)
             and last.begun <= at <= read.ended
             and not (own and origin == last.gateway)
@@ -221,8 +230,8 @@ class History:
 
     def _twin_written(self, read: Read, since: float) -> bool:
         return any(
-            w.user == read.shelf.user
-            and w.kind == read.shelf.kind.twin
+            w.user == read.partition.user
+            and w.kind == read.partition.kind.paired
             and (w.answered is None or w.answered >= since)
             for w in self.writes
         )

@@ -3,12 +3,12 @@
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Mapping, Sequence
 
-from gateway.cache import rule
-from gateway.cache.news import Drop, News, Purge, Twin
-from gateway.cache.rule import Cell, Mark, Outcome, Rated, Unsettled
-from gateway.cache.shared.backlog import Place, Untold
-from gateway.cache.shared.values import Found, SharedLookup
-from gateway.model import PLAIN, Id, Kind, Resource, Shelf, Variant
+from gateway.cache import write_rule
+from gateway.cache.invalidation import Drop, DropPaired, Invalidation, Purge
+from gateway.cache.redis.retry_queue import Place, Undelivered
+from gateway.cache.redis.values import Found, SharedLookup
+from gateway.cache.write_rule import Outcome, PairedWrite, PendingWrite, Record, StoredRating
+from gateway.model import PLAIN, Id, Kind, Partition, Resource, Variant
 
 EPOCH = 1_000_000.0
 """Redis' own time is not a gateway's."""
@@ -20,9 +20,9 @@ class Kept:
 
     def __init__(self) -> None:
         self.version = 0
-        self.mark: Mark | None = None
-        self.cells: dict[Id, Cell] = {}
-        self.variants: dict[Variant, dict[Id, Rated]] = {}
+        self.mark: PairedWrite | None = None
+        self.cells: dict[Id, Record] = {}
+        self.variants: dict[Variant, dict[Id, StoredRating]] = {}
 
     def drop_in_variants(self, ids: Sequence[Id]) -> None:
         for kept in self.variants.values():
@@ -34,7 +34,12 @@ class RuleRedis:
     """Does at once what a script does; `publish` tells everybody, with the origin."""
 
     def __init__(
-        self, loop: AbstractEventLoop, *, hold: float, lifetime: float, publish: Callable[[str, News], None]
+        self,
+        loop: AbstractEventLoop,
+        *,
+        hold: float,
+        lifetime: float,
+        publish: Callable[[str, Invalidation], None],
     ) -> None:
         self._loop = loop
         self._hold = hold
@@ -49,26 +54,26 @@ class RuleRedis:
     def restart_empty(self) -> None:
         self._kept.clear()
 
-    def lookup(self, shelf: Shelf, ids: Sequence[Id]) -> SharedLookup:
-        kept = self._kept.get((shelf.user.key, shelf.kind), Kept())
+    def lookup(self, partition: Partition, ids: Sequence[Id]) -> SharedLookup:
+        kept = self._kept.get((partition.user.key, partition.kind), Kept())
         found: dict[Id, Found] = {}
         held: dict[Id, Resource] = {}
         marks: dict[Id, bytes] = {}
         for id_ in ids:
-            cell = rule.standing(kept.cells.get(id_), self.now)
-            promised = rule.held(cell, self.now)
+            cell = write_rule.standing(kept.cells.get(id_), self.now)
+            promised = write_rule.held(cell, self.now)
             rated, capped = promised or cell, cell
             if promised is not None:
                 held[id_] = promised.resource
-            elif isinstance(cell, Unsettled):
+            elif isinstance(cell, PendingWrite):
                 marks[id_] = b"%d" % cell.stamp
                 continue
-            if shelf.variant != PLAIN:
-                rated = capped = None if promised else kept.variants.get(shelf.variant, {}).get(id_)
-            if isinstance(rated, Rated) and capped is not None:
+            if partition.variant != PLAIN:
+                rated = capped = None if promised else kept.variants.get(partition.variant, {}).get(id_)
+            if isinstance(rated, StoredRating) and capped is not None:
                 age = self.now - rated.fetched_at
                 if promised is not None or age < self._lifetime:
-                    cap = rule.cap(kept.mark, capped, self.now)
+                    cap = write_rule.cap(kept.mark, capped, self.now)
                     left = (rated.held_until or self.now) - self.now if promised is not None else 0.0
                     found[id_] = Found(rated.resource, age, cap, promised is not None, left)
         mark = kept.mark
@@ -81,25 +86,25 @@ class RuleRedis:
             cap=mark.until - self.now if mark and self.now < mark.until else None,
         )
 
-    def fill(self, shelf: Shelf, version: bytes, resources: Mapping[Id, Resource]) -> bool:
-        kept = self._of((shelf.user.key, shelf.kind))
+    def fill(self, partition: Partition, version: bytes, resources: Mapping[Id, Resource]) -> bool:
+        kept = self._of((partition.user.key, partition.kind))
         if b"%d" % kept.version != version:
             return False
         brought = {
-            id_: Rated(resource, self.now)
+            id_: StoredRating(resource, self.now)
             for id_, resource in resources.items()
-            if rule.fillable(kept.cells.get(id_), self.now)
+            if write_rule.fillable(kept.cells.get(id_), self.now)
         }
-        if shelf.variant == PLAIN:
+        if partition.variant == PLAIN:
             kept.cells.update(brought)
         else:
-            kept.variants.setdefault(shelf.variant, {}).update(brought)
+            kept.variants.setdefault(partition.variant, {}).update(brought)
         return True
 
     def begin(self, place: Place, id_: Id, origin: str) -> bytes:
         kept = self._of(place)
         stamp = self._raise(kept)
-        kept.cells[id_] = rule.begin(kept.cells.get(id_), stamp, self.now, TERM)
+        kept.cells[id_] = write_rule.begin(kept.cells.get(id_), stamp, self.now, TERM)
         kept.drop_in_variants([id_])
         self._mark_twin(place)
         self._tell(origin, Drop(*place, (id_,)), *_twin_news(place))
@@ -108,7 +113,7 @@ class RuleRedis:
     def end(self, place: Place, id_: Id, stamp: bytes | None, outcome: Outcome, origin: str) -> bool:
         kept = self._of(place)
         version = self._raise(kept)
-        cell = rule.end(
+        cell = write_rule.end(
             kept.cells.get(id_),
             int(stamp) if stamp else None,
             outcome,
@@ -118,10 +123,10 @@ class RuleRedis:
         )
         kept.cells[id_] = cell
         kept.drop_in_variants([id_])
-        if outcome is not rule.UNCHANGED:
+        if outcome is not write_rule.UNCHANGED:
             self._mark_twin(place)
         self._tell(origin, Drop(*place, (id_,)), *_twin_news(place))
-        return isinstance(cell, Rated) and not isinstance(outcome, rule.Unwritten)
+        return isinstance(cell, StoredRating) and not isinstance(outcome, write_rule.Unwritten)
 
     def purge(self, kinds: Sequence[Kind], purge: Purge, origin: str) -> None:
         for kind in kinds:
@@ -129,21 +134,23 @@ class RuleRedis:
             self._raise(kept)
             ids = list(kept.cells) if purge.ids is None else purge.ids
             for id_ in ids:
-                kept.cells[id_] = rule.purged(kept.cells.get(id_), self.now)
+                kept.cells[id_] = write_rule.purged(kept.cells.get(id_), self.now)
             if purge.ids is None:
                 kept.variants.clear()
             else:
                 kept.drop_in_variants(ids)
         self._tell(origin, purge)
 
-    def forget(self, place: Place, untold: Untold, origin: str) -> bytes:
+    def forget(self, place: Place, untold: Undelivered, origin: str) -> bytes:
         kept = self._of(place)
         version = self._raise(kept)
         if untold.all:
             for id_, cell in kept.cells.items():
-                kept.cells[id_] = None if rule.fillable(cell, self.now) else self._forgotten(cell, 0, version)
+                kept.cells[id_] = (
+                    None if write_rule.fillable(cell, self.now) else self._forgotten(cell, 0, version)
+                )
             kept.variants.clear()
-            kept.mark = Mark(version, self.now, self.now + self._hold)
+            kept.mark = PairedWrite(version, self.now, self.now + self._hold)
         for id_, ended in untold.ids.items():
             kept.cells[id_] = self._forgotten(kept.cells.get(id_), ended, version)
         kept.drop_in_variants(list(untold.ids))
@@ -152,27 +159,27 @@ class RuleRedis:
         self._tell(origin, dropped, *_twin_news(place))
         return b"%d" % version
 
-    def _forgotten(self, cell: Cell, ended: int, version: int) -> Cell:
-        return rule.forgotten(cell, ended, version=version, now=self.now, hold=self._hold)
+    def _forgotten(self, cell: Record, ended: int, version: int) -> Record:
+        return write_rule.forgotten(cell, ended, version=version, now=self.now, hold=self._hold)
 
     def _of(self, place: Place) -> Kept:
         return self._kept.setdefault(place, Kept())
 
     def _raise(self, kept: Kept) -> int:
-        kept.version = rule.raised(kept.version, self.now)
+        kept.version = write_rule.raised(kept.version, self.now)
         return kept.version
 
     def _mark_twin(self, place: Place) -> None:
         user_key, kind = place
-        if kind.twin is not None:
-            twin = self._of((user_key, kind.twin))
-            twin.mark = rule.marked(self._raise(twin), self.now, self._hold)
+        if kind.paired is not None:
+            paired = self._of((user_key, kind.paired))
+            paired.mark = write_rule.marked(self._raise(paired), self.now, self._hold)
 
-    def _tell(self, origin: str, *news: News) -> None:
+    def _tell(self, origin: str, *news: Invalidation) -> None:
         for each in news:
             self._publish(origin, each)
 
 
-def _twin_news(place: Place) -> tuple[News, ...]:
+def _twin_news(place: Place) -> tuple[Invalidation, ...]:
     user_key, kind = place
-    return () if kind.twin is None else (Twin(user_key, kind.twin),)
+    return () if kind.paired is None else (DropPaired(user_key, kind.paired),)

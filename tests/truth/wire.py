@@ -5,8 +5,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
-from gateway.cache.news import Continuity, News
-from gateway.cache.shared.failures import Failed, FailureKind
+from gateway.cache.invalidation import Continuity, Invalidation
+from gateway.cache.redis.errors import Failed, FailureKind
 
 T = TypeVar("T")
 
@@ -117,12 +117,12 @@ class Subscription:
     def __init__(self, loop: asyncio.AbstractEventLoop, wire: Wire, trust_seconds: float) -> None:
         self._loop = loop
         self._wire = wire
-        self._late: list[News] = []
+        self._late: list[Invalidation] = []
         self._stalled_at = 0.0
         self._beat_at = loop.time()
         self._continuity = Continuity(trust_seconds)
         self._trust = trust_seconds
-        self.hears: Callable[[News], None] = lambda _: None
+        self.hears: Callable[[Invalidation], None] = lambda _: None
         self.state: Literal["flowing", "stalled", "lost"] = "flowing"
         self.sound_since = loop.time()
         self._continuity.subscribed(loop.time())
@@ -132,7 +132,7 @@ class Subscription:
         self._beat(now)
         return self._continuity.believed_since(now)
 
-    def take(self, news: News) -> None:
+    def take(self, news: Invalidation) -> None:
         if self.state == "flowing":
             self.hears(news)
         elif self.state == "stalled":

@@ -3,8 +3,8 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from gateway.errors import Refused
 from gateway.ratings.query import NO_DIRECTIVES, Directives
-from gateway.web.exchange import request_id, trace_id
 from gateway.web.headers import CallerCheck, read_directives, read_timeout, read_user, wants_leniency
+from gateway.web.request_record import request_id, trace_id
 
 
 def headers(*pairs: tuple[str, str]) -> CIMultiDictProxy[str]:

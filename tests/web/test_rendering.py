@@ -17,7 +17,7 @@ from gateway.errors import (
     Unusable,
 )
 from gateway.model import Id, Kind
-from gateway.ratings.query import Answer, Failure, Forward, Tally
+from gateway.ratings.query import Answer, CacheOutcome, Failure, TierCounts
 from gateway.web.rendering import (
     Reply,
     answer_label,
@@ -63,8 +63,8 @@ def headers(reply: Reply) -> dict[str, str]:
     return dict(line.split(": ", 1) for line in reply.head.splitlines())
 
 
-def answer(forward: Forward = Forward.HIT, **more: object) -> Answer:
-    return Answer(b'{"id":"1"}', Tally(local=1), forward, **more)  # type: ignore[arg-type]
+def answer(forward: CacheOutcome = CacheOutcome.HIT, **more: object) -> Answer:
+    return Answer(b'{"id":"1"}', TierCounts(local=1), forward, **more)  # type: ignore[arg-type]
 
 
 def test_the_table_knows_every_error():
@@ -130,16 +130,16 @@ def test_a_refusal_names_its_source(source, shown):
         ),
         (answer(ttl=-0.5), 'hit; ttl=-1; detail="local=1 shared=0 upstream=0 stale=0"'),
         (
-            answer(Forward.STALE, upstream_status=503),
+            answer(CacheOutcome.STALE, upstream_status=503),
             'fwd=stale; fwd-status=503; detail="local=1 shared=0 upstream=0 stale=0"',
         ),
-        (answer(Forward.STALE), 'fwd=stale; detail="local=1 shared=0 upstream=0 stale=0"'),
+        (answer(CacheOutcome.STALE), 'fwd=stale; detail="local=1 shared=0 upstream=0 stale=0"'),
         (
-            Answer(b"", Tally(upstream=2, collapsed=1), Forward.MISS, stored=True),
+            Answer(b"", TierCounts(upstream=2, collapsed=1), CacheOutcome.MISS, stored=True),
             'fwd=miss; stored; collapsed; detail="local=0 shared=0 upstream=2 stale=0"',
         ),
-        (answer(Forward.PARTIAL), 'fwd=partial; detail="local=1 shared=0 upstream=0 stale=0"'),
-        (answer(Forward.BYPASS), "fwd=bypass"),
+        (answer(CacheOutcome.PARTIAL), 'fwd=partial; detail="local=1 shared=0 upstream=0 stale=0"'),
+        (answer(CacheOutcome.BYPASS), "fwd=bypass"),
     ],
 )
 def test_cache_status_says_what_happened(given, line):
@@ -149,10 +149,10 @@ def test_cache_status_says_what_happened(given, line):
 @pytest.mark.parametrize(
     ("forward", "tally", "label"),
     [
-        (Forward.HIT, Tally(local=1), "hit"),
-        (Forward.REQUEST, Tally(upstream=1), "miss"),
-        (Forward.REQUEST, Tally(local=1, upstream=1), "partial"),
-        (Forward.STALE, Tally(local=1, stale=1), "stale"),
+        (CacheOutcome.HIT, TierCounts(local=1), "hit"),
+        (CacheOutcome.REQUEST, TierCounts(upstream=1), "miss"),
+        (CacheOutcome.REQUEST, TierCounts(local=1, upstream=1), "partial"),
+        (CacheOutcome.STALE, TierCounts(local=1, stale=1), "stale"),
     ],
 )
 def test_the_label_of_the_histogram_is_one_of_its_own(forward, tally, label):
@@ -161,7 +161,7 @@ def test_the_label_of_the_histogram_is_one_of_its_own(forward, tally, label):
 
 def test_an_answer_with_failures_tells_each():
     failure = Failure(Kind.ALBUMS, Id("2"), DeadlineExceeded("late"))
-    reply = answer_reply(answer(Forward.PARTIAL, failures=(failure,)), lenient=True)
+    reply = answer_reply(answer(CacheOutcome.PARTIAL, failures=(failure,)), lenient=True)
     document = json.loads(reply.body)
     assert document["data"] == [{"id": "1"}]
     (shown,) = document["errors"]
@@ -174,7 +174,7 @@ def test_an_answer_with_failures_tells_each():
 
 
 def test_one_unrated_id_is_404_with_the_headers_of_a_read():
-    reply = one_reply(Answer(b"", Tally(local=1), Forward.HIT), Id("7"), lenient=False)
+    reply = one_reply(Answer(b"", TierCounts(local=1), CacheOutcome.HIT), Id("7"), lenient=False)
     assert (reply.status, json.loads(reply.body)["errors"][0]["code"]) == (404, "40400")
     assert headers(reply)["Cache-Status"].startswith("ratings-gateway; hit")
 
@@ -182,9 +182,9 @@ def test_one_unrated_id_is_404_with_the_headers_of_a_read():
 @pytest.mark.parametrize(
     ("forward", "line"),
     [
-        (Forward.PARTIAL, 'ratings-gateway; fwd=partial; detail="local=1 shared=0 upstream=0 stale=0"'),
-        (Forward.BYPASS, "ratings-gateway; fwd=bypass"),
-        (Forward.HIT, None),
+        (CacheOutcome.PARTIAL, 'ratings-gateway; fwd=partial; detail="local=1 shared=0 upstream=0 stale=0"'),
+        (CacheOutcome.BYPASS, "ratings-gateway; fwd=bypass"),
+        (CacheOutcome.HIT, None),
     ],
 )
 def test_a_read_that_failed_says_how_far_it_came(forward, line):

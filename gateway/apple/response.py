@@ -1,0 +1,261 @@
+"""What Apple's answers mean: pure reading of statuses and bodies, with nothing taken on trust.
+
+A rating, and above all "unrated", is concluded only from a sound answer:
+- a 200 whose `data` is a list of ratings for ids that were asked, with no `next` and no `errors`, or
+- a 404 with Apple's envelope in which every error has the code 40400.
+Every other answer is Apple's own error (`Relayed`) or no answer at all (`Unusable`).
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from email.utils import parsedate_to_datetime
+from typing import Any, Final, Literal, NoReturn
+
+import msgspec
+
+from gateway.apple import strict_json
+from gateway.errors import Relayed, Unusable, UpstreamError
+from gateway.model import Id, Kind, Resource, plain_resource
+
+NOT_FOUND: Final = "40400"
+"""The code by which Apple says that nothing is rated."""
+
+
+class AppleResponse(msgspec.Struct, frozen=True):
+    """One HTTP answer of Apple's, read to its end."""
+
+    status: int
+    body: bytes
+    retry_after: float | None = None
+    """Seconds, where Apple named them."""
+
+
+def read_many(kind: Kind, asked: Sequence[Id], answer: AppleResponse) -> dict[Id, Resource]:
+    """Read an answer of the form with many ids: every id of `asked`, in that order, None where it is unrated.
+
+    Raises `Relayed` where Apple answered an error, `Unusable` where the answer is not sound.
+    """
+    found: dict[Id, Resource] = dict.fromkeys(asked)
+    if answer.status == 200:
+        plain = _read_plain(kind, found, answer.body)
+        found.update(plain if plain is not None else _read_closely(kind, found, answer.body))
+    elif not _says_none_rated(answer):
+        raise failure_of(answer)
+    return found
+
+
+def written_resource(kind: Kind, id_: Id, value: int, body: bytes) -> Resource:
+    """The resource that a PUT of `value`, answered with success and `body`, left behind.
+
+    Apple's own where the body holds it, a plain one where the body says nothing of ratings; None where it
+    contradicts the write, so that nobody knows what is rated now.
+    """
+    if _says_nothing(body):
+        return plain_resource(kind, id_, value)
+    try:
+        resource = read_many(kind, (id_,), AppleResponse(200, body))[id_]
+    except UpstreamError:
+        return None
+    if resource is None or _RATED.decode(resource).attributes.value != value:
+        return None
+    return resource
+
+
+def _says_nothing(body: bytes) -> bool:
+    """Whether a success holds neither ratings nor errors: then its status is all that Apple says."""
+    try:
+        document = strict_json.load(body) if body else {}
+    except ValueError:
+        return False
+    return not isinstance(document, dict) or not (document.get("data") or document.get("errors"))
+
+
+def failure_of(answer: AppleResponse) -> UpstreamError:
+    """The error that an answer is, for one that is no success.
+
+    A body that is no JSON object (HTML, nothing) is not handed on: the gateway supplies the envelope. A 404
+    without Apple's envelope is not even an error of its API, and must not read as "unrated".
+    """
+    if not 400 <= answer.status <= 599:
+        return Unusable(
+            f"Apple Music answered {answer.status} where that makes no sense.", received_status=answer.status
+        )
+    errors = _errors(answer.body)
+    if answer.status == 404 and not errors:
+        return Unusable("Apple Music answered 404 without its envelope.", received_status=404)
+    code = errors[0].get("code") if errors else None
+    return Relayed(
+        answer.status,
+        b"" if errors is None else answer.body,
+        code=code if isinstance(code, str) and _CODE.fullmatch(code) else None,
+        retry_after=answer.retry_after,
+    )
+
+
+def check_json(answer: AppleResponse) -> None:
+    """See that a success which is handed on unread is JSON or empty. Raises `Unusable`."""
+    try:
+        if answer.body:
+            strict_json.load(answer.body)
+    except ValueError:
+        raise Unusable("Apple Music's answer is not JSON.", received_status=answer.status) from None
+
+
+def blames_ids(body: bytes) -> bool:
+    """Whether one of an envelope's errors has the `ids` parameter, or a pointer to it, as its source."""
+    for error in _errors(body) or ():
+        source = error.get("source")
+        if isinstance(source, dict) and (
+            source.get("parameter") == "ids" or "ids" in str(source.get("pointer", "")).split("/")
+        ):
+            return True
+    return False
+
+
+def retry_after(text: str | None, now: float) -> float | None:
+    """Seconds that a `Retry-After` of either form asks to wait; `now` in epoch seconds. None if odd."""
+    if text is None:
+        return None
+    text = text.strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - now)
+    except (ValueError, OverflowError):
+        return None
+
+
+class _Value(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    value: Literal[1, -1]
+
+
+class _PlainRating(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    id: Id
+    type: Literal["ratings"]
+    href: str
+    attributes: _Value
+
+
+class _PlainAnswer(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    data: list[_PlainRating]
+
+
+class _RawAnswer(msgspec.Struct):
+    data: list[msgspec.Raw]
+
+
+class _AnyValue(msgspec.Struct):
+    value: int
+
+
+class _Rated(msgspec.Struct):
+    attributes: _AnyValue
+
+
+_PLAIN = msgspec.json.Decoder(_PlainAnswer)
+_RAW = msgspec.json.Decoder(_RawAnswer)
+_RAW_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_RATED = msgspec.json.Decoder(_Rated)
+_CODE = re.compile(r"[!-~]{1,64}")
+"""Codes are logged and rendered anew: they must be short, and JSON can escape what UTF-8 cannot say."""
+_QUOTES = 16
+"""Quotation marks of one plain rating: five names and three texts."""
+
+
+def _read_plain(kind: Kind, asked: Mapping[Id, object], body: bytes) -> dict[Id, Resource] | None:
+    """Read a body that holds nothing but plain ratings, each once; None where it needs a closer look.
+
+    The usual answer by far: 20 µs for 25 ratings, where the closer look takes 80. msgspec does not see that a
+    name stands twice in an object, but the number of quotation marks gives it away.
+    """
+    try:
+        ratings = _PLAIN.decode(body).data
+    except (ValueError, RecursionError):
+        return None
+    if body.count(b'"') != 2 + _QUOTES * len(ratings) or b"\\" in body:
+        return None
+    found: dict[Id, Resource] = {}
+    path = _path(kind)
+    for rating in ratings:
+        id_ = rating.id
+        if id_ not in asked or rating.href != path + id_:
+            return None
+        found[id_] = plain_resource(kind, id_, rating.attributes.value)
+    return found if len(found) == len(ratings) else None
+
+
+def _read_closely(kind: Kind, asked: Mapping[Id, object], body: bytes) -> dict[Id, Resource]:
+    """Read any 200; raises `Unusable` unless it is sound."""
+    try:
+        document = strict_json.load(body)
+        raws = _RAW.decode(body).data
+    except (ValueError, RecursionError):
+        _unusable("is not JSON with a list of ratings")
+    if document.get("next") is not None or document.get("errors") is not None:
+        _unusable("is not the whole answer")
+    found: dict[Id, Resource] = {}
+    for item, raw in zip(document["data"], raws, strict=True):
+        id_, resource = _read_rating(kind, asked, item, bytes(raw))
+        if found.setdefault(id_, resource) != resource:
+            _unusable("contradicts itself")
+    return found
+
+
+def _says_none_rated(answer: AppleResponse) -> bool:
+    errors = _errors(answer.body) if answer.status == 404 else None
+    return bool(errors) and all(error.get("code") == NOT_FOUND for error in errors or ())
+
+
+def _read_rating(kind: Kind, asked: Mapping[Id, object], item: Any, raw: bytes) -> tuple[Id, Resource]:
+    if not isinstance(item, dict) or item.get("type") != "ratings":
+        _unusable("holds something that is no rating")
+    named = item.get("id")
+    if not isinstance(named, str):
+        _unusable("holds a rating without an id")
+    id_ = Id(named if named in asked else named.removeprefix("r."))
+    if id_ not in asked:
+        _unusable("holds an id that was not asked for")
+    attributes = item.get("attributes", {})
+    if not isinstance(attributes, dict):
+        _unusable("holds a rating without readable attributes")
+    if "value" not in attributes:
+        return id_, None
+    value = attributes["value"]
+    if type(value) is not int or value not in {1, -1}:
+        _unusable("holds a rating that is neither 1 nor -1")
+    path = _path(kind)
+    ours = item.get("href") in {path + id_, path + named}
+    if ours and len(attributes) == 1 and item.keys() == {"id", "type", "href", "attributes"}:
+        return id_, plain_resource(kind, id_, value)
+    return id_, raw if named == id_ else _renamed(raw, id_, path + id_ if ours else None)
+
+
+def _renamed(raw: bytes, id_: Id, href: str | None) -> bytes:
+    """The resource under the id that was asked for; every other byte of its fields as Apple sent it."""
+    fields = _RAW_FIELDS.decode(raw)
+    fields["id"] = msgspec.Raw(msgspec.json.encode(id_))
+    if href is not None:
+        fields["href"] = msgspec.Raw(msgspec.json.encode(href))
+    return msgspec.json.encode(fields)
+
+
+def _path(kind: Kind) -> str:
+    return f"/v1/me/ratings/{kind}/"
+
+
+def _unusable(why: str) -> NoReturn:
+    raise Unusable(f"Apple Music's answer {why}.", received_status=200)
+
+
+def _errors(body: bytes) -> list[dict[str, Any]] | None:
+    """The errors of an envelope, none for another JSON object; None for what is no JSON object at all."""
+    try:
+        document = strict_json.load(body)
+    except ValueError:
+        return None
+    if not isinstance(document, dict):
+        return None
+    errors = document.get("errors")
+    if isinstance(errors, list) and all(isinstance(error, dict) for error in errors):
+        return errors
+    return []

@@ -1,0 +1,183 @@
+"""The edge to Apple: one HTTP exchange over aiohttp, of which not even an error gets past this file.
+
+No cookies are kept, no redirects followed, and nothing is repeated here: see `retry`.
+"""
+
+import asyncio
+import types
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Final
+
+import aiohttp
+from yarl import URL
+
+from gateway import __version__
+from gateway.apple.response import AppleResponse, retry_after
+from gateway.clock import Clock
+from gateway.errors import Unreachable, Unusable
+
+LARGEST_BODY: Final = 4 * 1024 * 1024
+"""Bytes of an answer, decompressed: several times 300 ratings with their relationships. Reading JSON stands
+in everybody's way, for up to half a second here."""
+
+KEEPALIVE_SECONDS: Final = 30.0
+
+
+class Transport:
+    """Sends one request and reads its answer to the end."""
+
+    def __init__(self, session: aiohttp.ClientSession, base_url: str, clock: Clock) -> None:
+        self._session = session
+        self._base_url = base_url.rstrip("/")
+        self._clock = clock
+
+    async def exchange(
+        self,
+        method: str,
+        target: str,
+        *,
+        developer_token: str,
+        user_token: str,
+        body: bytes | None,
+        timeout: float,  # noqa: ASYNC109 - the whole exchange, and part of what `Unreachable` says
+    ) -> AppleResponse:
+        """Send `target` (path and query as on the wire) and read what comes back, within `timeout` seconds.
+
+        Raises `Unreachable` where no whole answer came, `Unusable` where it is too large.
+        """
+        headers = {"Authorization": f"Bearer {developer_token}", "Music-User-Token": user_token}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        progress = _Progress()
+        with _foreign_errors(progress):
+            async with (
+                asyncio.timeout(timeout),
+                self._session.request(
+                    method,
+                    URL(self._base_url + target, encoded=True),
+                    data=body,
+                    headers=headers,
+                    allow_redirects=False,
+                    trace_request_ctx=progress,
+                    middlewares=(progress.send_once,),
+                ) as response,
+            ):
+                return AppleResponse(
+                    response.status,
+                    await _read(response),
+                    retry_after(response.headers.get("Retry-After"), self._clock.time()),
+                )
+
+
+@asynccontextmanager
+async def connect(
+    *, base_url: str, origin: str | None, max_concurrency: int, clock: Clock
+) -> AsyncIterator[Transport]:
+    """A transport with a pool of connections of its own."""
+    headers = {"Accept": "application/json", "User-Agent": f"ratings-gateway/{__version__}"}
+    if origin is not None:
+        headers["Origin"] = origin
+    tracing = aiohttp.TraceConfig()
+    tracing.on_request_headers_sent.append(_mark_sent)
+    async with aiohttp.ClientSession(
+        connector=_Connector(limit=max_concurrency, keepalive_timeout=KEEPALIVE_SECONDS),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
+        headers=headers,
+        trace_configs=[tracing],
+    ) as session:
+        yield Transport(session, base_url, clock)
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Uses no kept connection on which something came that nobody asked for.
+
+    aiohttp would take it for the answer to the next request, perhaps another user's: the rest of an answer
+    longer than announced, or the 408 that a balancer sends before it closes an idle connection.
+    """
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[aiohttp.tracing.Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's signature
+    ) -> aiohttp.connector.Connection:
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            if connection.protocol is None or not connection.protocol.should_close:
+                return connection
+            connection.close()
+
+
+class _Progress:
+    """How far one exchange has come."""
+
+    __slots__ = ("sent",)
+
+    def __init__(self) -> None:
+        self.sent = False
+
+    async def send_once(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        # aiohttp sends GET, PUT and DELETE again by itself when a kept connection breaks. A write must not be
+        # sent twice, so the error becomes ours before aiohttp sees it.
+        with _foreign_errors(self):
+            return await handler(request)
+
+
+async def _mark_sent(
+    session: aiohttp.ClientSession,
+    context: types.SimpleNamespace,
+    parameters: aiohttp.TraceRequestHeadersSentParams,
+) -> None:
+    del session, parameters
+    context.trace_request_ctx.sent = True
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in response.content.iter_any():
+        size += len(chunk)
+        if size > LARGEST_BODY:
+            raise Unusable("Apple Music's answer is too large.", received_status=response.status)
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+_FAULTS: Final[tuple[tuple[type[BaseException], str], ...]] = (
+    (aiohttp.ClientConnectorDNSError, "dns_error"),
+    (aiohttp.ClientConnectorCertificateError, "tls_certificate_error"),
+    (aiohttp.ClientSSLError, "tls_protocol_error"),
+    (aiohttp.ClientConnectorError, "destination_unavailable"),
+    (aiohttp.ClientPayloadError, "http_response_incomplete"),
+    (aiohttp.ClientConnectionError, "connection_terminated"),
+    (OSError, "connection_terminated"),
+    (aiohttp.ClientError, "http_protocol_error"),
+)
+"""The first that fits names the RFC 9209 error type."""
+
+
+@contextmanager
+def _foreign_errors(progress: _Progress) -> Iterator[None]:
+    try:
+        yield
+    except TimeoutError as error:
+        kind = "http_response_timeout" if progress.sent else "connection_timeout"
+        raise _unreachable(kind, progress) from error
+    except (aiohttp.ClientError, OSError) as error:
+        raise _unreachable(_kind(error), progress) from error
+
+
+def _kind(error: BaseException) -> str:
+    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, ConnectionRefusedError):
+        return "connection_refused"
+    return next(kind for fault, kind in _FAULTS if isinstance(error, fault))
+
+
+def _unreachable(kind: str, progress: _Progress) -> Unreachable:
+    return Unreachable(
+        f"Apple Music could not be reached: {kind.replace('_', ' ')}.", proxy_error=kind, sent=progress.sent
+    )

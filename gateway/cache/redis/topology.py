@@ -1,0 +1,226 @@
+"""Which node answers for a key: one server, Sentinel's master, or the nodes of a cluster."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from redis.asyncio.connection import AbstractConnection
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
+from redis.exceptions import AskError, ClusterDownError, MovedError, ResponseError
+
+from gateway.breaker import State
+from gateway.cache.redis.connect import Opener
+from gateway.cache.redis.connection import Dispatcher
+from gateway.cache.redis.errors import Failed, FailureKind
+from gateway.cache.redis.url import Address
+from gateway.tasks import Tasks
+
+REFRESH_SECONDS = 0.25
+"""Between two looks at the slot map while something is amiss."""
+WATCH_SECONDS = 1.0
+"""Between two questions to Sentinel whether the master is still the same."""
+MAP_SECONDS = 0.5
+"""For one node to give the slot map, after which the next is asked."""
+
+
+class Topology(Protocol):
+    """Knows a dispatcher for every key; an async context manager that connects and closes them."""
+
+    @property
+    def state(self) -> State:
+        """How asking stands, the worst node's where there are several."""
+        ...
+
+    def route(self, key: str) -> Dispatcher:
+        """The dispatcher for `key`. Raises Failed where no node is known for it."""
+        ...
+
+    def everywhere(self) -> Sequence[Dispatcher]:
+        """The dispatcher of every node."""
+        ...
+
+    def redirected(self, error: ResponseError) -> tuple[Dispatcher, bool] | None:
+        """Where an error reply sends the request, and whether ASKING must precede each command."""
+        ...
+
+    async def open_subscription(self) -> AbstractConnection:
+        """A connection of its own on which every publication is heard."""
+        ...
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def build_topology(opener: Opener, tasks: Tasks, on_change: Callable[[], None]) -> Topology:
+    """The topology that the opener's URL names; `on_change` is called when its `state` may have changed."""
+    if opener.url.scheme == "redis+cluster":
+        return Cluster(opener, tasks, on_change)
+    return Single(opener, tasks, on_change)
+
+
+class Single:
+    """One server, which for Sentinel is another after a failover."""
+
+    def __init__(self, opener: Opener, tasks: Tasks, on_change: Callable[[], None]) -> None:
+        self._opener = opener
+        self._tasks = tasks
+        self._of_sentinel = opener.url.scheme == "redis+sentinel"
+        self._open = opener.open_master if self._of_sentinel else opener.open
+        self._dispatcher = Dispatcher(
+            "", self._open, tasks, on_change=on_change, reopen_on_readonly=self._of_sentinel
+        )
+        self._watching: list[asyncio.Task[None]] = []
+
+    @property
+    def state(self) -> State:
+        return self._dispatcher.state
+
+    def route(self, key: str) -> Dispatcher:
+        del key
+        return self._dispatcher
+
+    def everywhere(self) -> Sequence[Dispatcher]:
+        return [self._dispatcher]
+
+    def redirected(self, error: ResponseError) -> None:
+        del error
+
+    async def open_subscription(self) -> AbstractConnection:
+        return await self._open()
+
+    async def __aenter__(self) -> Self:
+        await self._dispatcher.__aenter__()
+        if self._of_sentinel:
+            self._watching = [self._tasks.spawn("redis master", self._watch_master())]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._watching:
+            task.cancel()
+            await asyncio.wait([task])
+        await self._dispatcher.__aexit__()
+
+    async def _watch_master(self) -> None:
+        """Leave a master that was exchanged at once: Sentinel lets it take writes for some seconds more."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            with contextlib.suppress(Exception):
+                if await self._opener.is_master_exchanged():
+                    self._dispatcher.reset(FailureKind.READONLY)
+
+
+class Cluster:
+    """The masters of a cluster. The slot map is fetched anew when a node is lost or sends elsewhere."""
+
+    def __init__(self, opener: Opener, tasks: Tasks, on_change: Callable[[], None]) -> None:
+        self._opener = opener
+        self._tasks = tasks
+        self._on_change = on_change
+        self._nodes: dict[Address, Dispatcher] = {}
+        self._slots: list[Address | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
+        self._stale = asyncio.Event()
+        self._closing = contextlib.AsyncExitStack()
+
+    @property
+    def state(self) -> State:
+        return max((node.state for node in self._nodes.values()), default=State.OPEN)
+
+    def route(self, key: str) -> Dispatcher:
+        address = self._slots[key_slot(key.encode())]
+        if address is None:
+            self._stale.set()
+            raise Failed(FailureKind.CONNECTION)
+        return self._nodes[address]
+
+    def everywhere(self) -> Sequence[Dispatcher]:
+        return list(self._nodes.values())
+
+    def redirected(self, error: ResponseError) -> tuple[Dispatcher, bool] | None:
+        if isinstance(error, ClusterDownError):
+            self._stale.set()
+        if not isinstance(error, AskError):
+            return None
+        node = self._nodes.get(Address(error.host, error.port))
+        moved = isinstance(error, MovedError)
+        if moved or node is None:
+            self._stale.set()
+        if node is None:
+            return None
+        if moved:
+            self._slots[error.slot_id] = Address(error.host, error.port)
+        return node, not moved
+
+    async def open_subscription(self) -> AbstractConnection:
+        up = [address for address, node in self._nodes.items() if node.up]
+        return await self._opener.open(next(iter(up), None))
+
+    async def __aenter__(self) -> Self:
+        await self._refresh()
+        self._task = self._tasks.spawn("redis cluster map", self._keep_fresh())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        for node in self._nodes.values():
+            await node.__aexit__()
+
+    async def _keep_fresh(self) -> None:
+        while True:
+            await self._stale.wait()
+            self._stale.clear()
+            if not await self._refresh() or not all(node.up for node in self._nodes.values()):
+                self._stale.set()
+            await asyncio.sleep(REFRESH_SECONDS)
+
+    async def _refresh(self) -> bool:
+        """Take the slot map of the first node that has one; False: none has."""
+        up = [address for address, node in self._nodes.items() if node.up]
+        for address in dict.fromkeys([*up, *self._opener.url.addresses, *self._nodes]):
+            try:
+                async with asyncio.timeout(MAP_SECONDS), self._opener.visit(address) as connection:
+                    await connection.send_command("CLUSTER", "SLOTS")
+                    ranges = _ranges(await connection.read_response(), address)
+            except Exception:  # noqa: BLE001, S112 - whatever it is, the next node may know
+                continue
+            await self._adopt(ranges)
+            return True
+        return False
+
+    async def _adopt(self, ranges: list[tuple[int, int, Address]]) -> None:
+        wanted = {address for _, _, address in ranges}
+        new = {address: self._dispatcher(address) for address in sorted(wanted - self._nodes.keys())}
+        await asyncio.gather(*(node.__aenter__() for node in new.values()))
+        self._nodes |= new
+        slots: list[Address | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
+        for first, last, address in ranges:
+            slots[first : last + 1] = [address] * (last + 1 - first)
+        self._slots = slots
+        for address in self._nodes.keys() - wanted:
+            await self._nodes.pop(address).__aexit__()
+        self._on_change()
+
+    def _dispatcher(self, address: Address) -> Dispatcher:
+        return Dispatcher(
+            str(address), lambda: self._opener.open(address), self._tasks, on_change=self._node_changed
+        )
+
+    def _node_changed(self) -> None:
+        if not self._nodes:
+            return  # the first map is being adopted, which is told when all have been tried
+        if not all(node.up for node in self._nodes.values()):
+            self._stale.set()
+        self._on_change()
+
+
+def _ranges(reply: Any, asked: Address) -> list[tuple[int, int, Address]]:
+    """First and last slot and master of each range; a node without a host is the one that was asked."""
+    return [
+        (int(first), int(last), Address(master[0].decode() if master[0] else asked.host, int(master[1])))
+        for first, last, master, *_ in reply
+    ]

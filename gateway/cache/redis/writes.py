@@ -1,0 +1,143 @@
+"""Fills, writes and purges: each is one script, which also publishes its news."""
+
+from collections.abc import Mapping, Sequence
+
+from gateway.cache.invalidation import Drop, DropPaired, Invalidation, Purge, encode_message
+from gateway.cache.redis import scripts
+from gateway.cache.redis.codec import content
+from gateway.cache.redis.commands import Asker
+from gateway.cache.redis.keys import TICKS, Keys, owner_tag, variant_name
+from gateway.cache.redis.retry_queue import Place, Undelivered
+from gateway.cache.redis.values import Limits
+from gateway.cache.write_rule import Outcome, Unwritten
+from gateway.model import PLAIN, Id, Kind, Partition, Resource
+
+FILL_IDS = 1000
+"""Ratings kept by one script: it is all that Redis does meanwhile."""
+
+
+class Writes:
+    """Tells Redis; raises where it cannot be told. `gateway_id` is the origin of the news."""
+
+    def __init__(self, asker: Asker, keys: Keys, limits: Limits, gateway_id: str) -> None:
+        self._asker = asker
+        self._keys = keys
+        self._limits = limits
+        self._gateway_id = gateway_id
+        self._hold = round(limits.hold_seconds * TICKS)
+        self._term = round(limits.write_seconds * TICKS)
+
+    async def fill(self, partition: Partition, version: bytes, resources: Mapping[Id, Resource]) -> bool:
+        """Keep what a fetch brought; False: refused, by a write in between or for want of a place."""
+        items = list(resources.items())
+        for start in range(0, len(items), FILL_IDS):
+            if not await self._fill(partition, version, items[start : start + FILL_IDS]):
+                return False
+        return True
+
+    async def begin(self, place: Place, id_: Id) -> bytes:
+        """A write is about to be sent; its stamp."""
+        stamp: bytes = await self._asker.run(
+            scripts.BEGIN,
+            self._hashes(place),
+            [*self._common(place), self._hold, self._term, *self._news(*_written(place, id_)), id_],
+        )
+        return stamp
+
+    async def end(self, place: Place, id_: Id, stamp: bytes | None, outcome: Outcome) -> bool:
+        """A write has ended; whether its value is kept and held."""
+        if isinstance(outcome, Unwritten):
+            ending: tuple[str | bytes, ...] = (outcome.value, b"")
+        else:
+            ending = ("value", content(place[1], id_, outcome))
+        stored = await self._asker.run(
+            scripts.END,
+            self._hashes(place),
+            [
+                *self._common(place),
+                self._hold,
+                stamp or b"",
+                *self._news(*_written(place, id_)),
+                id_,
+                *ending,
+                self._limits.max_ratings_per_user,
+            ],
+        )
+        return bool(stored)
+
+    async def purge(self, kinds: Sequence[Kind], purge: Purge) -> None:
+        """Drop what `purge` says of `kinds`."""
+        ids = purge.ids or ()
+        await self._asker.run(
+            scripts.PURGE,
+            [self._keys.main(purge.user, kind) for kind in kinds],
+            [
+                self._limits.key_milliseconds,
+                *self._news(purge),
+                len(ids),
+                *ids,
+                *(owner_tag(purge.user, kind) for kind in kinds),
+            ],
+        )
+
+    async def forget(self, place: Place, untold: Undelivered) -> bytes:
+        """Tell late what could not be told in its time; the stamp under which Redis heard of it."""
+        user_key, kind = place
+        forgotten = Purge(user_key, kind) if untold.all else Drop(user_key, kind, tuple(untold.ids))
+        named = [part for id_, ended in untold.ids.items() for part in (id_, ended)]
+        stamp: bytes = await self._asker.run(
+            scripts.FORGET,
+            self._hashes(place),
+            [
+                *self._common(place),
+                self._hold,
+                *self._news(forgotten, *_twin_news(place)),
+                "all" if untold.all else "",
+                self._limits.max_ratings_per_user,
+                *named,
+            ],
+        )
+        return stamp
+
+    async def _fill(self, partition: Partition, version: bytes, items: Sequence[tuple[Id, Resource]]) -> bool:
+        user_key, kind = partition.user.key, partition.kind
+        keys, of_variant = [self._keys.main(user_key, kind)], (b"", "")
+        if partition.variant != PLAIN:
+            name = variant_name(partition.variant)
+            keys.append(f"{keys[0]}:{name}")
+            of_variant = (owner_tag(user_key, kind, partition.variant), name)
+        stored = await self._asker.run(
+            scripts.FILL,
+            keys,
+            [
+                owner_tag(user_key, kind),
+                self._limits.key_milliseconds,
+                version,
+                self._limits.max_ratings_per_user,
+                *of_variant,
+                *(part for id_, resource in items for part in (id_, content(kind, id_, resource))),
+            ],
+        )
+        return bool(stored == 1)
+
+    def _hashes(self, place: Place) -> list[str]:
+        user_key, kind = place
+        return [self._keys.main(user_key, each) for each in (kind, kind.paired) if each is not None]
+
+    def _common(self, place: Place) -> tuple[bytes, int, bytes]:
+        user_key, kind = place
+        twin_tag = owner_tag(user_key, kind.paired) if kind.paired is not None else b""
+        return owner_tag(user_key, kind), self._limits.key_milliseconds, twin_tag
+
+    def _news(self, *news: Invalidation) -> tuple[str, bytes]:
+        return self._keys.channel, encode_message(self._gateway_id, *news)
+
+
+def _written(place: Place, id_: Id) -> tuple[Invalidation, ...]:
+    user_key, kind = place
+    return (Drop(user_key, kind, (id_,)), *_twin_news(place))
+
+
+def _twin_news(place: Place) -> tuple[Invalidation, ...]:
+    user_key, kind = place
+    return () if kind.paired is None else (DropPaired(user_key, kind.paired),)

@@ -1,0 +1,180 @@
+"""How each part is made from the settings; `app` puts them together."""
+
+import math
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gateway.apple.client import Apple, open_apple
+from gateway.apple.developer_token import SigningKey, TokenSource
+from gateway.apple.quarantine import Quarantine
+from gateway.breaker import Breaker, State
+from gateway.cache.cache import Cache
+from gateway.cache.entry import Freshness
+from gateway.cache.invalidation import Invalidation, OnInvalidation, Throttled
+from gateway.cache.memory import MemoryCache
+from gateway.cache.redis.values import Limits
+from gateway.clock import Clock
+from gateway.settings import Settings
+from gateway.tasks import Tasks
+from gateway.telemetry.logs import logger
+from gateway.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from gateway.cache.redis.link import Link
+
+
+def signing_key(settings: Settings) -> SigningKey:
+    """The credential that the settings name. Raises `ValueError`, without any of the key in it."""
+    apple = settings.apple
+    return SigningKey.parse(
+        team_id=apple.team_id,
+        key_id=apple.key_id,
+        private_key=apple.private_key.get_secret_value(),
+        lifetime_seconds=apple.token_lifetime_seconds,
+        origin=apple.origin,
+    )
+
+
+def local_tier(settings: Settings, metrics: Metrics) -> MemoryCache:
+    local = MemoryCache(
+        max_entries=settings.cache.local_max_entries,
+        max_bytes=settings.cache.local_max_bytes,
+        on_evict=metrics.local_cache_evictions.inc,
+    )
+    metrics.local_cache_entries.set_function(lambda: local.entries)
+    metrics.local_cache_bytes.set_function(lambda: local.bytes)
+    return local
+
+
+def freshness_of(settings: Settings) -> Freshness:
+    return Freshness(
+        fresh_seconds=settings.cache.fresh_seconds,
+        stale_while_revalidate_seconds=settings.cache.stale_while_revalidate_seconds,
+        stale_if_error_seconds=settings.cache.stale_if_error_seconds,
+        jitter=settings.cache.jitter,
+    )
+
+
+@asynccontextmanager
+async def redis_link(
+    settings: Settings, freshness: Freshness, clock: Clock, tasks: Tasks, metrics: Metrics
+) -> "AsyncIterator[Link | None]":
+    cache = settings.cache
+    if cache.redis_url is None:
+        yield None
+        return
+    # redis-py costs a fifth of the start, and a gateway without Redis needs none of it.
+    from gateway.cache.redis.connect import Tls  # noqa: PLC0415
+    from gateway.cache.redis.link import linked  # noqa: PLC0415
+
+    async with linked(
+        cache.redis_url.get_secret_value(),
+        Tls(
+            ca_file=_text(cache.redis_ca_file),
+            cert_file=_text(cache.redis_cert_file),
+            key_file=_text(cache.redis_key_file),
+        ),
+        Limits(
+            lifetime_seconds=freshness.lifetime_seconds,
+            hold_seconds=cache.write_hold_seconds,
+            write_seconds=_longest_write(settings),
+            lookup_seconds=cache.redis_timeout_ms / 1000,
+            max_ratings_per_user=cache.max_ratings_per_user,
+        ),
+        namespace=cache.namespace,
+        gateway_id=secrets.token_hex(8),
+        trust_seconds=cache.local_trust_seconds,
+        clock=clock,
+        tasks=tasks,
+        metrics=metrics,
+        on_state=_state_shown("redis", metrics),
+    ) as link:
+        yield link
+
+
+def _longest_write(settings: Settings) -> float:
+    """Seconds: the caller's time, an attempt sent at its end, and telling Redis of begin and end.
+
+    For so long a gateway that died in mid-write keeps others from holding what they write of the same id.
+    """
+    return settings.server.request_timeout_seconds + settings.upstream.call_timeout_seconds + 2.0
+
+
+def _state_shown(target: str, metrics: Metrics) -> Callable[[State], None]:
+    """Shows the state of what stands behind a breaker as a metric, and each change as a line."""
+    gauge = metrics.breaker_state.labels(target)
+    shown = State.CLOSED
+
+    def changed(state: State) -> None:
+        nonlocal shown
+        gauge.set(state)
+        if state is not shown:
+            shown = state
+            logger().warning("breaker", target=target, state=state.name.lower())
+
+    return changed
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def hearer(cache: Cache, apple: Apple) -> OnInvalidation:
+    def hears(news: Invalidation) -> None:
+        if isinstance(news, Throttled):
+            apple.hear_throttled()
+        else:
+            cache.hear(news)
+
+    return hears
+
+
+def always(_: float) -> float:
+    """Without Redis there is no news to miss."""
+    return -math.inf
+
+
+def apple_breaker(settings: Settings, metrics: Metrics) -> Breaker:
+    upstream = settings.upstream
+    return Breaker(
+        error_rate=upstream.breaker_error_rate,
+        window_seconds=upstream.breaker_window_seconds,
+        min_calls=upstream.breaker_min_calls,
+        open_seconds=upstream.breaker_open_seconds,
+        on_change=_state_shown("apple", metrics),
+    )
+
+
+def apple_client(
+    settings: Settings,
+    tokens: TokenSource,
+    quarantine: Quarantine,
+    breaker: Breaker,
+    link: "Link | None",
+    clock: Clock,
+    tasks: Tasks,
+    metrics: Metrics,
+) -> AbstractAsyncContextManager[Apple]:
+    upstream = settings.upstream
+
+    def tell(seconds: float) -> None:
+        if link is not None:
+            tasks.spawn("tell throttled", link.tier.publish(Throttled(seconds)))
+
+    return open_apple(
+        base_url=settings.apple.base_url,
+        origin=settings.apple.origin,
+        max_ids_per_call=upstream.max_ids_per_call,
+        call_timeout_seconds=upstream.call_timeout_seconds,
+        attempts=upstream.attempts,
+        max_concurrency=upstream.max_concurrency,
+        tokens=tokens,
+        breaker=breaker,
+        quarantine=quarantine,
+        clock=clock,
+        metrics=metrics,
+        on_throttled=tell,
+    )

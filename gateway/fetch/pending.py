@@ -1,0 +1,58 @@
+"""One request's wait for what others fetch."""
+
+import asyncio
+from collections.abc import Callable
+
+from gateway.errors import GatewayError
+from gateway.model import Id, Resource
+
+Outcome = Resource | GatewayError
+"""What became of one id: its resource, None for unrated, or the failure that is its own."""
+
+
+class PendingFetch:
+    """A request's ids on their way: one future and a countdown, however many the ids are."""
+
+    __slots__ = ("_now", "_pending", "_woken", "collapsed", "outcomes")
+
+    def __init__(self, pending: int, now: Callable[[], float]) -> None:
+        self._pending = pending
+        self._now = now
+        self._woken: asyncio.Future[None] | None = None
+        self.outcomes: dict[Id, Outcome] = {}
+        """What is known so far; every id's, once `wait` returned in time."""
+        self.collapsed = 0
+        """How many of the ids another request was having fetched already."""
+
+    async def wait(self, until: float) -> None:
+        """Return when every id has its outcome, or at `until` (monotonic seconds, may be infinite).
+
+        Whoever stops waiting, by time or by cancellation, disturbs no fetch.
+        """
+        if not self._pending:
+            return
+        loop = asyncio.get_running_loop()
+        self._woken = loop.create_future()
+        timer = None if until == float("inf") else loop.call_later(max(0.0, until - self._now()), self._wake)
+        try:
+            await self._woken
+        finally:
+            self._woken = None
+            if timer is not None:
+                timer.cancel()
+
+    def leave(self) -> None:
+        """Take no further outcomes."""
+        self._pending = 0
+
+    def settle(self, id_: Id, outcome: Outcome) -> None:
+        """An id has its outcome."""
+        if self._pending:
+            self.outcomes[id_] = outcome
+            self._pending -= 1
+            if not self._pending:
+                self._wake()
+
+    def _wake(self) -> None:
+        if self._woken is not None and not self._woken.done():
+            self._woken.set_result(None)

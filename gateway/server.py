@@ -1,0 +1,163 @@
+"""A wired gateway behind its two listeners, from the first socket to the last answer."""
+
+import asyncio
+import errno
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import msgspec
+from aiohttp import web
+
+from gateway.app import Gateway, wired
+from gateway.clock import Clock
+from gateway.reload import Reloader
+from gateway.settings import Settings
+from gateway.telemetry.logs import logger
+from gateway.web.api import Observe
+from gateway.web.listener import KEEPALIVE_SECONDS, Server
+
+BACKLOG = 1024
+"""Connections that may wait to be accepted; whoever comes beyond them is let in a second later."""
+
+IDLE_GRACE_SECONDS = 0.25
+"""Before idle connections are closed: a caller may be writing its next request to one of them just now."""
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """Where the settings came from: how to read them again, and the files whose change is worth it."""
+
+    again: Callable[[], Settings]
+    files: Sequence[Path] = ()
+    known: bytes = b""
+    """The digest of `files` as they were read: what changes while the gateway starts is found too."""
+
+
+class Serving(msgspec.Struct, frozen=True):
+    """A gateway that listens."""
+
+    gateway: Gateway
+    reloader: Reloader
+    api_url: str
+    ops_url: str
+
+
+@asynccontextmanager
+async def serving(
+    settings: Settings,
+    *,
+    reading: Reading | None = None,
+    clock: Clock | None = None,
+    observe: Observe | None = None,
+) -> AsyncIterator[Serving]:
+    """Listen; leaving drains at once: nothing new is accepted, what is in flight is finished.
+
+    `observe` is shown every request and its answer. Raises `OSError` where an address cannot be had.
+    """
+    reading = reading or Reading(lambda: settings)
+    async with wired(settings, clock=clock, observe=observe) as gateway:
+        reloader = Reloader(reading.again, gateway.tokens, gateway.metrics, logger())
+        if reading.files:
+            gateway.tasks.spawn("watch files", reloader.watch(reading.files, reading.known))
+        # To aiohttp, 0 seconds are no bound at all.
+        drain_seconds = max(settings.server.drain_seconds, 0.001)
+        api = web.ServerRunner(Server(gateway.api), handle_signals=False, shutdown_timeout=drain_seconds)
+        ops = web.AppRunner(
+            gateway.ops.app(reloader.reload),
+            handle_signals=False,
+            access_log=None,
+            shutdown_timeout=1.0,
+            keepalive_timeout=KEEPALIVE_SECONDS,
+        )
+        try:
+            await api.setup()
+            await ops.setup()
+            ops_url = await _listen(ops, settings.ops.host, settings.ops.port)
+            if settings.server.unix_socket is not None:
+                await _UnixSite(api, settings.server.unix_socket).start()
+                api_url = f"unix://{settings.server.unix_socket}"
+            else:
+                api_url = await _listen(api, settings.server.host, settings.server.port)
+            gateway.addresses.api, gateway.addresses.ops = api_url, ops_url
+            yield Serving(gateway, reloader, api_url, ops_url)
+            gateway.api.draining = True
+            for site in api.sites:
+                await site.stop()
+            await asyncio.sleep(min(IDLE_GRACE_SECONDS, settings.server.drain_seconds))
+        finally:
+            await api.cleanup()
+            await ops.cleanup()
+
+
+async def serve(settings: Settings, reading: Reading) -> None:
+    """Serve until SIGTERM or SIGINT, then drain; a second signal quits at once. SIGHUP reloads."""
+    log = logger()
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    # Before anything else: a start may wait for Redis, and PID 1 never hears of signals it does not handle.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _stop, stop)
+    loop.add_signal_handler(signal.SIGHUP, lambda: None)
+    async with serving(settings, reading=reading) as served:
+        loop.add_signal_handler(
+            signal.SIGHUP, lambda: served.gateway.tasks.spawn("reload", served.reloader.reload("SIGHUP"))
+        )
+        log.info("listening", api=served.api_url, ops=served.ops_url)
+        await stop.wait()
+        served.gateway.api.draining = True
+        log.info(
+            "draining",
+            delay_seconds=settings.server.drain_delay_seconds,
+            seconds=settings.server.drain_seconds,
+        )
+        await asyncio.sleep(settings.server.drain_delay_seconds)
+    log.info("stopped")
+
+
+class _UnixSite(web.UnixSite):
+    """Takes over a socket that a killed gateway left, but none that somebody answers on; removes its own."""
+
+    def __init__(self, runner: web.BaseRunner, path: Path) -> None:
+        super().__init__(runner, path, backlog=BACKLOG)
+        self._file = path
+        self._inode: int | None = None
+
+    async def start(self) -> None:
+        if _is_answered(self._file):
+            raise OSError(errno.EADDRINUSE, f"{self._file} is answered already")
+        await super().start()
+        self._inode = self._file.stat().st_ino
+
+    async def stop(self) -> None:
+        with suppress(OSError):
+            if self._file.stat().st_ino == self._inode:
+                self._file.unlink()
+        await super().stop()
+
+
+def _is_answered(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(os.fspath(path))
+        except TimeoutError:
+            return True
+        except OSError:
+            return False
+    return True
+
+
+def _stop(stop: asyncio.Event) -> None:
+    if stop.is_set():
+        os._exit(1)
+    stop.set()
+
+
+async def _listen(runner: web.BaseRunner, host: str, port: int) -> str:
+    await web.TCPSite(runner, host, port, backlog=BACKLOG).start()
+    bound_host, bound_port = runner.addresses[-1][:2]
+    shown = f"[{bound_host}]" if ":" in bound_host else bound_host
+    return f"http://{shown}:{bound_port}"

@@ -1,0 +1,91 @@
+"""One request and its answer as the log line and the metrics see them."""
+
+import itertools
+import os
+import re
+from collections.abc import Mapping
+
+import msgspec
+
+from gateway.errors import GatewayError
+from gateway.ratings.query import TierCounts
+from gateway.telemetry.recent import shown
+from gateway.telemetry.request_log import RequestLine
+
+_PRINTABLE = re.compile(r"[\x20-\x7e]{1,128}")
+_TRACEPARENT = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?"
+)
+_PROCESS = os.urandom(6).hex()
+_numbers = itertools.count(1)
+
+
+class RequestRecord:
+    """What is learnt of one request on its way; no user token ever comes in here."""
+
+    __slots__ = (
+        "again", "cache", "error", "ids", "kind", "method", "request_id", "route", "started", "status",
+        "tally", "trace_id", "user",
+    )  # fmt: skip
+
+    def __init__(self, method: str, headers: Mapping[str, str], started: float) -> None:
+        self.started = started
+        self.method = method
+        self.request_id = request_id(headers.get("X-Request-Id"))
+        self.trace_id = trace_id(headers.get("traceparent"))
+        self.route = "unmatched"
+        self.kind: str | None = None
+        self.user: str | None = None
+        self.ids = 0
+        self.tally = NO_TALLY
+        self.cache = "none"
+        self.status = 0
+        self.error: GatewayError | None = None
+        self.again: str | None = None
+        """Path and query of a read that shows whether the error lasts."""
+
+    def fail(self, error: GatewayError) -> None:
+        """Keep why it failed, but not the frames: they hold this exchange, and the request with its body.
+
+        Only the garbage collector would free such a ring, and it counts objects, not bytes.
+        """
+        error.__cause__ = error.__context__ = None
+        self.error = error.with_traceback(None)
+
+    def line(self, now: float) -> RequestLine:
+        """The canonical line; `now` in monotonic seconds."""
+        tally = self.tally
+        return RequestLine(
+            request_id=self.request_id,
+            trace_id=self.trace_id,
+            method=self.method,
+            route=self.route,
+            type=self.kind,
+            status=self.status,
+            duration_ms=round((now - self.started) * 1000, 3),
+            ids=self.ids,
+            local=tally.local,
+            shared=tally.shared,
+            upstream=tally.upstream,
+            stale=tally.stale,
+            upstream_calls=tally.calls,
+            user=self.user,
+            error=msgspec.UNSET if self.error is None else f"{self.error.code} {shown(self.error)}",
+        )
+
+
+NO_TALLY = TierCounts()
+
+
+def request_id(given: str | None) -> str:
+    """The caller's id where it is 1 to 128 printable characters, else one of our own."""
+    if given is not None and _PRINTABLE.fullmatch(given):
+        return given
+    return f"{_PROCESS}-{next(_numbers):08x}"
+
+
+def trace_id(traceparent: str | None) -> str | None:
+    """The trace id of a W3C `traceparent`, where it is one."""
+    if traceparent is None or not (found := _TRACEPARENT.fullmatch(traceparent)):
+        return None
+    return found[1]

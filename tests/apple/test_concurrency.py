@@ -1,0 +1,416 @@
+"""Slots for calls: a limit that adapts, and turns that are fair."""
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.apple.concurrency import AdaptiveLimit, ConcurrencyLimiter, Slot, SlotQueue
+from gateway.errors import DeadlineExceeded, NoCapacity
+from gateway.model import Priority
+from gateway.telemetry.metrics import Metrics
+from gateway.waiters import Requester, Waiters
+from tests.user_input import HandClock
+
+FOREGROUND, BACKGROUND = Priority.FOREGROUND, Priority.BACKGROUND
+
+
+class TestLimit:
+    def test_it_begins_at_its_bound_and_never_passes_it(self):
+        limit = AdaptiveLimit(8)
+        limit.succeeded()
+        assert limit.current == 8
+
+    def test_a_429_lowers_it_by_a_tenth(self):
+        limit = AdaptiveLimit(10)
+        assert limit.throttled(0.0)
+        assert limit.current == 9
+
+    def test_it_is_lowered_at_most_once_in_half_a_second(self):
+        limit = AdaptiveLimit(100)
+        limit.throttled(0.0)
+        assert not limit.throttled(0.49)
+        assert limit.current == 90
+        assert limit.throttled(0.5)
+        assert limit.current == 81
+
+    def test_it_never_falls_below_one(self):
+        limit = AdaptiveLimit(2)
+        for moment in range(20):
+            limit.throttled(float(moment))
+        assert limit.current == 1
+
+    def test_as_many_successes_as_the_limit_raise_it_by_about_one(self):
+        limit = AdaptiveLimit(100)
+        limit.throttled(0.0)
+        for _ in range(89):
+            limit.succeeded()
+        assert limit.current == 90
+        for _ in range(3):
+            limit.succeeded()
+        assert limit.current == 91
+
+
+class Queue:
+    """Slots, and the names of the calls that got one, in order."""
+
+    def __init__(self, limit: int, *, longest: int = 100) -> None:
+        self.limit = AdaptiveLimit(limit)
+        self.slots = SlotQueue(self.limit, longest_queue=longest)
+        self.granted: list[str] = []
+
+    def ask(self, name: str, requester: Requester | None = None, priority: Priority = FOREGROUND) -> Slot:
+        return self.slots.ask(Waiters(priority, requester or Requester()), lambda: self.granted.append(name))
+
+    def ask_many(self, name: str, count: int, priority: Priority = FOREGROUND) -> list[Slot]:
+        requester = Requester()
+        return [self.ask(f"{name}{number}", requester, priority) for number in range(count)]
+
+
+class TestSlots:
+    def test_free_slots_are_granted_at_once_and_no_more(self):
+        queue = Queue(2)
+        queue.ask("a")
+        queue.ask("b")
+        queue.ask("c")
+        assert queue.granted == ["a", "b"]
+        assert queue.slots.in_flight == 2
+
+    def test_a_slot_given_back_goes_to_the_next(self):
+        queue = Queue(1)
+        first = queue.ask("a")
+        queue.ask("b")
+        queue.slots.give_back(first)
+        assert queue.granted == ["a", "b"]
+
+    def test_a_lower_limit_holds_back_until_enough_came_back(self):
+        queue = Queue(4)
+        turns = queue.ask_many("a", 4)
+        queue.ask("b")
+        for moment in range(4):
+            queue.limit.throttled(float(moment))
+        queue.slots.give_back(turns[0])
+        queue.slots.give_back(turns[1])
+        assert "b" not in queue.granted
+        queue.slots.give_back(turns[2])
+        assert queue.granted[-1] == "b"
+
+    def test_a_turn_that_leaves_the_queue_is_never_granted(self):
+        queue = Queue(1)
+        first = queue.ask("a")
+        gone = queue.ask("b")
+        queue.ask("c")
+        queue.slots.give_back(gone)
+        queue.slots.give_back(first)
+        assert queue.granted == ["a", "c"]
+
+    def test_a_full_queue_refuses(self):
+        queue = Queue(1, longest=2)
+        requester = Requester()
+        queue.ask("a")
+        queue.ask("b", requester)
+        waiting = queue.ask("c", requester)
+        with pytest.raises(NoCapacity):
+            queue.ask("d", requester)
+        queue.slots.give_back(waiting)
+        queue.ask("d", requester)
+
+    def test_a_queue_full_of_large_requests_takes_as_many_calls_of_others(self):
+        queue = Queue(1, longest=2)
+        queue.ask("a")
+        large = Requester()
+        queue.ask("b", large)
+        queue.ask("c", large)
+        queue.ask("d")
+        queue.ask("e")
+        with pytest.raises(NoCapacity):
+            queue.ask("f")
+
+    def test_background_calls_fill_only_half_of_the_queue(self):
+        queue = Queue(1, longest=4)
+        queue.ask("a")
+        queue.ask_many("b", 2, BACKGROUND)
+        with pytest.raises(NoCapacity):
+            queue.ask("c", priority=BACKGROUND)
+        queue.ask("d")
+
+
+class TestFairness:
+    def test_foreground_goes_before_background(self):
+        queue = Queue(1)
+        first = queue.ask("a")
+        queue.ask("refresh", priority=BACKGROUND)
+        queue.ask("read")
+        queue.slots.give_back(first)
+        assert queue.granted == ["a", "read"]
+
+    def test_alone_a_request_may_have_every_slot(self):
+        queue = Queue(8)
+        queue.ask_many("a", 20)
+        assert len(queue.granted) == 8
+
+    def test_a_large_request_never_starves_the_others(self):
+        queue = Queue(8)
+        large = queue.ask_many("large", 100)
+        queue.ask("small")
+        queue.slots.give_back(large[0])
+        assert queue.granted[-1] == "small"
+
+    def test_a_request_holds_no_more_than_a_quarter_while_others_wait(self):
+        queue = Queue(8)
+        holder = queue.ask("holder")
+        others = queue.ask_many("others", 7)
+        queue.ask_many("large", 50)
+        queue.ask_many("middle", 50)
+        for turn in (holder, *others[:4]):
+            queue.slots.give_back(turn)
+        assert sorted(queue.granted[8:]) == ["large0", "large1", "large2", "middle0", "middle1"]
+
+    def test_parties_take_turns(self):
+        queue = Queue(1)
+        turn = queue.ask("first")
+        requesters = {"a": Requester(), "b": Requester()}
+        waiting = {f"{name}{n}": queue.ask(f"{name}{n}", requesters[name]) for name in "ab" for n in range(2)}
+        for _ in range(4):
+            queue.slots.give_back(turn)
+            turn = waiting[queue.granted[-1]]
+        assert queue.granted[1:] == ["a0", "b0", "a1", "b1"]
+
+
+class TestShared:
+    def test_a_background_call_that_somebody_waits_for_is_promoted(self):
+        queue = Queue(1)
+        first = queue.ask("a")
+        queue.ask("refresh", priority=BACKGROUND)
+        promoted = queue.ask("promoted", priority=BACKGROUND)
+        promoted.demand.join(FOREGROUND, Requester())
+        queue.slots.requeue(promoted)
+        queue.slots.give_back(first)
+        queue.slots.give_back(promoted)
+        assert queue.granted == ["a", "promoted", "refresh"]
+
+    def test_a_call_of_a_large_request_that_a_small_one_wants_too_goes_on_its_account(self):
+        queue = Queue(4)
+        large = Requester()
+        turns = [queue.ask(f"large{n}", large) for n in range(10)]
+        wanted = turns[9]
+        small = Requester()
+        wanted.demand.join(FOREGROUND, small)
+        queue.slots.requeue(wanted)
+        queue.slots.give_back(turns[0])
+        assert queue.granted[-1] == "large9"
+        assert wanted.holder is small
+
+    def test_a_shared_call_keeps_its_first_place_too(self):
+        queue = Queue(1)
+        turn = queue.ask("a")
+        requester = Requester()
+        shared = queue.ask("shared", requester)
+        queue.ask("later", requester)
+        shared.demand.join(FOREGROUND, Requester())
+        queue.slots.requeue(shared)
+        queue.slots.give_back(turn)
+        assert queue.granted == ["a", "shared"]
+
+    def test_a_shared_call_is_granted_once(self):
+        queue = Queue(1)
+        turn = queue.ask("a")
+        shared = queue.ask("shared")
+        shared.demand.join(FOREGROUND, Requester())
+        queue.slots.requeue(shared)
+        queue.slots.give_back(turn)
+        queue.slots.give_back(shared)
+        assert queue.granted == ["a", "shared"]
+        assert queue.slots.in_flight == 0
+
+    def test_news_of_more_demand_after_the_grant_changes_nothing(self):
+        queue = Queue(2)
+        turn = queue.ask("a")
+        turn.demand.join(FOREGROUND, Requester())
+        queue.slots.requeue(turn)
+        queue.slots.give_back(turn)
+        assert queue.granted == ["a"]
+        assert queue.slots.in_flight == 0
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from(Priority), st.integers(0, 30))))
+def test_no_slot_is_ever_lost_or_given_twice(steps):
+    """Any order of asking, sharing, promoting and giving back."""
+    queue = Queue(3, longest=1000)
+    requesters = [Requester() for _ in range(3)]
+    turns: list[Slot] = []
+    for number, (action, priority, which) in enumerate(steps):
+        if action == 0 or not turns:
+            turns.append(queue.ask(str(number), requesters[which % 3], priority))
+        elif action == 1:
+            turn = turns[which % len(turns)]
+            turn.demand.join(priority, requesters[which % 3])
+            queue.slots.requeue(turn)
+        else:
+            queue.slots.give_back(turns.pop(which % len(turns)))
+        assert queue.slots.in_flight == sum(turn.holder is not None for turn in turns)
+        assert queue.slots.in_flight == min(3, len(turns))
+    while turns:
+        queue.slots.give_back(turns.pop())
+    assert queue.slots.in_flight == 0
+    assert len(set(queue.granted)) == len(queue.granted)
+
+
+class TestGate:
+    @pytest.fixture
+    def clock(self):
+        return HandClock()
+
+    @pytest.fixture
+    def metrics(self):
+        return Metrics()
+
+    @pytest.fixture
+    def news(self):
+        return []
+
+    @pytest.fixture
+    def gate(self, clock, metrics, news):
+        return ConcurrencyLimiter(max_concurrency=2, clock=clock, metrics=metrics, on_throttled=news.append)
+
+    @pytest.fixture
+    def sample(self, metrics):
+        return lambda name: metrics.registry.get_sample_value(f"gateway_{name}")
+
+    @staticmethod
+    def slot(gate, clock, *, demand=None, seconds=5.0):
+        return gate.slot(demand or Waiters(FOREGROUND, Requester()), clock.monotonic() + seconds)
+
+    async def test_a_call_waits_for_a_slot_and_gives_it_back(self, gate, clock, sample):
+        order = []
+        release = asyncio.Event()
+
+        async def call(name):
+            async with self.slot(gate, clock):
+                order.append(name)
+                await release.wait()
+
+        tasks = [asyncio.create_task(call(name)) for name in "abc"]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert order == ["a", "b"]
+        assert sample("upstream_in_flight") == 2.0
+        release.set()
+        await asyncio.gather(*tasks)
+        assert order == ["a", "b", "c"]
+        assert sample("upstream_in_flight") == 0.0
+
+    async def test_no_slot_by_the_deadline_is_a_deadline_exceeded_and_loses_nothing(
+        self, gate, clock, sample
+    ):
+        async with AsyncExitStack() as held:
+            for _ in range(2):
+                await held.enter_async_context(self.slot(gate, clock))
+            with pytest.raises(DeadlineExceeded):
+                async with self.slot(gate, clock, seconds=0.0):
+                    pytest.fail("there was no slot")
+        assert sample("upstream_in_flight") == 0.0
+
+    async def test_a_cancelled_wait_leaves_the_queue(self, gate, clock, sample):
+        async with AsyncExitStack() as held:
+            for _ in range(2):
+                await held.enter_async_context(self.slot(gate, clock))
+
+            async def call():
+                async with self.slot(gate, clock):
+                    pytest.fail("there was no slot")
+
+            waiting = asyncio.create_task(call())
+            await asyncio.sleep(0)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+        assert sample("upstream_in_flight") == 0.0
+
+    async def test_a_slot_granted_in_the_step_of_the_cancellation_is_given_back(self, gate, clock, sample):
+        first, second = self.slot(gate, clock), self.slot(gate, clock)
+        await first.__aenter__()
+        await second.__aenter__()
+
+        async def call():
+            async with self.slot(gate, clock):
+                pytest.fail("it was cancelled")
+
+        waiting = asyncio.create_task(call())
+        await asyncio.sleep(0)
+        await first.__aexit__(None, None, None)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        await second.__aexit__(None, None, None)
+        assert sample("upstream_in_flight") == 0.0
+        async with self.slot(gate, clock), self.slot(gate, clock):
+            assert sample("upstream_in_flight") == 2.0
+
+    async def test_a_slot_granted_after_the_cancellation_is_given_back(self, gate, clock, sample):
+        first, second = self.slot(gate, clock), self.slot(gate, clock)
+        await first.__aenter__()
+        await second.__aenter__()
+
+        async def call():
+            async with self.slot(gate, clock):
+                pytest.fail("it was cancelled")
+
+        waiting = asyncio.create_task(call())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await first.__aexit__(None, None, None)
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        await second.__aexit__(None, None, None)
+        assert sample("upstream_in_flight") == 0.0
+
+    async def test_a_failing_call_gives_its_slot_back(self, gate, clock, sample):
+        with pytest.raises(KeyError):
+            async with self.slot(gate, clock):
+                raise KeyError
+        assert sample("upstream_in_flight") == 0.0
+
+    async def test_demand_that_rises_in_the_queue_is_heard(self, gate, clock):
+        order = []
+
+        async def call(name, demand):
+            async with self.slot(gate, clock, demand=demand):
+                order.append(name)
+
+        first, second = self.slot(gate, clock), self.slot(gate, clock)
+        await first.__aenter__()
+        await second.__aenter__()
+        refresh, wanted = Waiters(BACKGROUND, Requester()), Waiters(BACKGROUND, Requester())
+        calls = [asyncio.create_task(call("refresh", refresh)), asyncio.create_task(call("wanted", wanted))]
+        await asyncio.sleep(0)
+        wanted.join(FOREGROUND, Requester())
+        await first.__aexit__(None, None, None)
+        await asyncio.gather(*calls)
+        await second.__aexit__(None, None, None)
+        assert order == ["wanted", "refresh"]
+
+    def test_a_429_is_counted_lowers_the_limit_and_is_news(self, gate, clock, sample, news):
+        gate.throttled(3.0)
+        gate.throttled(None)
+        assert sample("upstream_throttled_total") == 2.0
+        assert sample("upstream_concurrency_limit") == 1.0
+        assert news == [3.0]
+        clock.move(1.0)
+        gate.throttled(None)
+        assert news == [3.0, 0.0]
+
+    def test_a_429_heard_elsewhere_lowers_the_limit_and_is_not_told_again(self, gate, sample, news):
+        gate.hear_throttled()
+        assert sample("upstream_concurrency_limit") == 1.0
+        assert sample("upstream_throttled_total") == 0.0
+        assert news == []
+
+    async def test_successes_raise_the_limit_again(self, gate, clock, sample):
+        gate.hear_throttled()
+        async with self.slot(gate, clock):
+            for _ in range(2):
+                gate.succeeded()
+        assert sample("upstream_concurrency_limit") == 2.0

@@ -1,0 +1,128 @@
+"""A shared tier on some Redis, and what a test wants to know of it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from gateway.cache.invalidation import Invalidation
+from gateway.cache.redis import SharedLookup, in_full
+from gateway.cache.redis.connect import Tls
+from gateway.cache.redis.connection import Dispatcher
+from gateway.cache.redis.link import Link, linked
+from gateway.cache.redis.values import Limits
+from gateway.clock import SystemClock
+from gateway.model import Id, Kind, Partition, Resource, User, Variant, plain_resource
+from gateway.tasks import Tasks
+from gateway.telemetry.metrics import Metrics
+from tests.waiting import until
+
+USER = User.of("the token of a test")
+OTHER = User.of("another token")
+ALBUMS = Partition(USER, Kind.ALBUMS)
+LIBRARY = Partition(USER, Kind.LIBRARY_ALBUMS)
+GERMAN = Partition(USER, Kind.ALBUMS, Variant("l=de"))
+HOLD_SECONDS = 10.0
+
+ONE, TWO, THREE = Id("1"), Id("2"), Id("3")
+LIKED = plain_resource(Kind.ALBUMS, ONE, 1)
+DISLIKED = plain_resource(Kind.ALBUMS, ONE, -1)
+
+
+def limits(**changed: Any) -> Limits:
+    """Those of the default settings, but with time for a busy machine."""
+    usual: dict[str, Any] = {
+        "lifetime_seconds": 86_700.0,
+        "hold_seconds": HOLD_SECONDS,
+        "write_seconds": 60.0,
+        "lookup_seconds": 1.0,
+        "max_ratings_per_user": 20_000,
+    }
+    return Limits(**usual | changed)
+
+
+class Side:
+    """One gateway's side of Redis."""
+
+    def __init__(self, link: Link, metrics: Metrics, tasks: Tasks) -> None:
+        self.link = link
+        self.tier = link.tier
+        self.metrics = metrics
+        self.tasks = tasks
+        self.heard: list[Invalidation] = []
+        self._changed = asyncio.Event()
+
+    def hear(self, news: Invalidation) -> None:
+        self.heard.append(news)
+
+    async def keep(self, partition: Partition, resources: Mapping[Id, Resource]) -> bool | None:
+        """Look up and fill, as a fetch does."""
+        lookup = await self.look(partition, *resources)
+        assert lookup.version is not None
+        return await self.tier.fill(partition, lookup.version, resources)
+
+    async def look(self, partition: Partition, *ids: Id) -> SharedLookup:
+        return in_full(await self.tier.lookup(partition, ids))
+
+    async def seen(self, partition: Partition, id_: Id) -> Resource | str:
+        """What a reader would be shown of one id from here: a resource, or 'miss'."""
+        lookup = await self.look(partition, id_)
+        if id_ in lookup.held:
+            return lookup.held[id_]
+        return lookup.found[id_].resource if id_ in lookup.found else "miss"
+
+    async def write(self, partition: Partition, id_: Id, outcome: Any) -> bool | None:
+        stamp = await self.tier.begin(partition.user.key, partition.kind, id_)
+        return await self.tier.end(partition.user.key, partition.kind, id_, stamp, outcome)
+
+    def errors(self, kind: str) -> float:
+        value = self.metrics.registry.get_sample_value("gateway_shared_cache_errors_total", {"kind": kind})
+        return value or 0.0
+
+    @property
+    def nodes(self) -> Sequence[Dispatcher]:
+        """The connections to Redis, by node."""
+        return self.link._topology.everywhere()
+
+    @property
+    def breaker(self) -> float | None:
+        return self.metrics.registry.get_sample_value("gateway_breaker_state", {"target": "redis"})
+
+    @property
+    def subscription_up(self) -> float | None:
+        return self.metrics.registry.get_sample_value("gateway_subscription_up")
+
+
+@asynccontextmanager
+async def side_of(
+    url: str,
+    *,
+    tls: Tls | None = None,
+    gateway_id: str = "one",
+    trust_seconds: float = 1.0,
+    listening: bool = False,
+    **changed: Any,
+) -> AsyncIterator[Side]:
+    """A gateway's side of the Redis at `url`; any task that fails fails the test."""
+    faults: list[tuple[str, BaseException]] = []
+    tasks = Tasks(lambda name, error: faults.append((name, error)))
+    metrics = Metrics()
+    async with linked(
+        url,
+        tls or Tls(),
+        limits(**changed),
+        namespace="ratings",
+        gateway_id=gateway_id,
+        trust_seconds=trust_seconds,
+        clock=SystemClock(),
+        tasks=tasks,
+        metrics=metrics,
+        on_state=metrics.breaker_state.labels("redis").set,
+    ) as link:
+        side = Side(link, metrics, tasks)
+        if listening:
+            link.listen(side.hear)
+            await until(lambda: side.subscription_up == 1)
+        yield side
+    await tasks.cancel()
+    assert not faults

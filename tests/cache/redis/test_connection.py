@@ -1,0 +1,345 @@
+"""One connection for all: whatever the server does, each gets its own answer or a failure, and soon."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+from redis.exceptions import ResponseError
+
+from gateway.breaker import State
+from gateway.cache.redis import connection as module
+from gateway.cache.redis.connect import Opener, Tls
+from gateway.cache.redis.connection import Dispatcher, Replies, pack
+from gateway.cache.redis.errors import Failed, FailureKind
+from gateway.cache.redis.url import parse_url
+from gateway.tasks import Tasks
+from tests.cache.redis.scripted import MICROS, TIME, Command, ScriptedRedis, bulk, echo
+from tests.redis_server import RedisServer
+from tests.waiting import until
+
+
+@pytest.fixture
+async def redis() -> AsyncIterator[ScriptedRedis]:
+    async with ScriptedRedis() as redis:
+        yield redis
+
+
+@pytest.fixture
+async def tasks() -> AsyncIterator[Tasks]:
+    faults: list[BaseException] = []
+    tasks = Tasks(lambda _name, error: faults.append(error))
+    yield tasks
+    await tasks.cancel()
+    assert not faults
+
+
+@pytest.fixture
+def states() -> list[State]:
+    return []
+
+
+@pytest.fixture
+async def node(redis: ScriptedRedis, tasks: Tasks, states: list[State]) -> AsyncIterator[Dispatcher]:
+    opener = Opener(parse_url(f"redis://127.0.0.1:{redis.port}"), Tls())
+    dispatcher = Dispatcher(
+        "test",
+        opener.open,
+        tasks,
+        on_change=lambda: states.append(dispatcher.state),
+        reopen_on_readonly=True,
+    )
+    async with dispatcher:
+        yield dispatcher
+
+
+def ask(
+    node: Dispatcher, *words: str, timeout: float = 2.0, guarded: bool = False
+) -> asyncio.Future[Replies]:
+    return node.ask(pack(*words), 1, timeout=timeout, guarded=guarded)
+
+
+async def failure(future: asyncio.Future[Replies]) -> FailureKind:
+    with pytest.raises(Failed) as caught:
+        await future
+    return caught.value.kind
+
+
+class ConcurrencyLimiter:
+    """Holds every answer but the first TIME's back until it is opened."""
+
+    def __init__(self, redis: ScriptedRedis) -> None:
+        self.opened = asyncio.Event()
+        redis.respond = self.respond
+
+    async def respond(self, command: Command) -> bytes | None:
+        await self.opened.wait()
+        return await echo(command)
+
+
+async def test_each_asker_gets_its_own_answer_and_redis_time(node: Dispatcher) -> None:
+    answers = await asyncio.gather(*(ask(node, "ECHO", str(number)) for number in range(100)))
+    assert answers == [Replies(MICROS, [b"%d" % number]) for number in range(100)]
+
+
+async def test_what_waits_is_sent_together_with_one_question_for_the_time(
+    node: Dispatcher, redis: ScriptedRedis
+) -> None:
+    await asyncio.gather(*(ask(node, "ECHO", str(number)) for number in range(100)))
+    assert redis.commands.count([b"TIME"]) == 2  # the first when the connection was opened
+    assert redis.connections == 1
+
+
+async def test_commands_asked_together_are_answered_together(node: Dispatcher) -> None:
+    future = node.ask(pack("ECHO", "a") + pack("ECHO", "b"), 2, timeout=2.0, guarded=False)
+    assert (await future).replies == [b"a", b"b"]
+
+
+async def test_an_error_reply_is_an_answer(node: Dispatcher, redis: ScriptedRedis) -> None:
+    redis.respond = lambda command: _either(command, b"-ERR no\r\n")
+    answer = await ask(node, "ECHO", "a")
+    assert isinstance(answer.replies[0], ResponseError)
+    assert redis.connections == 1
+
+
+async def _either(command: Command, otherwise: bytes) -> bytes | None:
+    return TIME if command == [b"TIME"] else otherwise
+
+
+async def test_a_late_answer_is_dropped_and_the_next_asker_gets_its_own(
+    node: Dispatcher, redis: ScriptedRedis
+) -> None:
+    gate = ConcurrencyLimiter(redis)
+    late = ask(node, "ECHO", "late", timeout=0.01)
+    assert await failure(late) is FailureKind.TIMEOUT
+    following = ask(node, "ECHO", "next")
+    gate.opened.set()
+    assert (await following).replies == [b"next"]
+    assert redis.connections == 1
+
+
+@pytest.mark.redis_server
+async def test_an_answer_that_came_while_the_process_was_busy_is_in_time(
+    server: RedisServer, tasks: Tasks
+) -> None:
+    opener = Opener(parse_url(server.url), Tls())
+    async with Dispatcher("test", opener.open, tasks, on_change=lambda: None) as node:
+        future = ask(node, "ECHO", "a", timeout=0.05)
+        while not node._sent:  # noqa: ASYNC110 - a reply would be here before a poll
+            await asyncio.sleep(0)
+        time.sleep(0.1)  # noqa: ASYNC251 - it is the point
+        assert (await future).replies == [b"a"]
+
+
+async def test_a_write_waits_longer_than_a_lookup_sent_with_it(
+    node: Dispatcher, redis: ScriptedRedis
+) -> None:
+    gate = ConcurrencyLimiter(redis)
+    lookup = ask(node, "ECHO", "lookup", timeout=0.01)
+    write = ask(node, "ECHO", "write", timeout=2.0)
+    assert await failure(lookup) is FailureKind.TIMEOUT
+    gate.opened.set()
+    assert (await write).replies == [b"write"]
+
+
+async def test_a_caller_that_leaves_disturbs_nobody(node: Dispatcher, redis: ScriptedRedis) -> None:
+    gate = ConcurrencyLimiter(redis)
+    futures = [ask(node, "ECHO", str(number)) for number in range(3)]
+    waiting = [asyncio.ensure_future(_wait(future)) for future in futures]
+    await until(lambda: len(redis.commands) > 1)
+    waiting[1].cancel()
+    gate.opened.set()
+    results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [results[0], results[2]] == [Replies(MICROS, [b"0"]), Replies(MICROS, [b"2"])]
+    assert isinstance(results[1], asyncio.CancelledError)
+    assert redis.connections == 1
+
+
+async def _wait(future: asyncio.Future[Replies]) -> Replies:
+    return await future
+
+
+async def test_a_caller_that_left_is_no_fault_when_its_time_is_up(
+    node: Dispatcher, redis: ScriptedRedis
+) -> None:
+    gate = ConcurrencyLimiter(redis)
+    left = ask(node, "ECHO", "left", timeout=0.01, guarded=True)
+    left.cancel()
+    assert await failure(ask(node, "ECHO", "late", timeout=0.02)) is FailureKind.TIMEOUT
+    gate.opened.set()
+    assert (await ask(node, "ECHO", "next")).replies == [b"next"]
+
+
+@pytest.mark.parametrize(
+    ("says", "kind"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\n", FailureKind.PROTOCOL),
+        (b"$5\r\nab", FailureKind.CONNECTION),
+        (b"", FailureKind.CONNECTION),
+        (b"-LOADING Redis is loading the dataset in memory\r\n", FailureKind.LOADING),
+        (b"-NOAUTH Authentication required.\r\n", FailureKind.DENIED),
+    ],
+)
+async def test_nonsense_fails_all_that_wait_and_opens_another_connection(
+    node: Dispatcher, redis: ScriptedRedis, says: bytes, kind: FailureKind
+) -> None:
+    said = asyncio.Event()
+
+    async def once(command: Command) -> bytes | None:
+        if said.is_set():
+            return await echo(command)
+        if command == [b"TIME"]:
+            return TIME
+        said.set()
+        redis.say(says)
+        return None
+
+    redis.respond = once
+    waiting = [ask(node, "ECHO", str(number)) for number in range(3)]
+    assert [await failure(future) for future in waiting] == [kind] * 3
+    await until(lambda: node.up)
+    assert (await ask(node, "ECHO", "next")).replies == [b"next"]
+    assert redis.connections == 2
+
+
+async def test_an_answer_to_no_question_is_nonsense(node: Dispatcher, redis: ScriptedRedis) -> None:
+    redis.say(TIME)
+    await until(lambda: redis.connections == 2 and node.up)
+    assert (await ask(node, "ECHO", "next")).replies == [b"next"]
+
+
+@pytest.mark.parametrize("says", [b"-ERR unknown command\r\n", b"*1\r\n$1\r\n1\r\n", b"+OK\r\n"])
+async def test_a_time_that_is_none_is_nonsense(node: Dispatcher, redis: ScriptedRedis, says: bytes) -> None:
+    said = asyncio.Event()
+
+    async def once(command: Command) -> bytes | None:
+        if said.is_set() or command != [b"TIME"]:
+            return await echo(command)
+        said.set()
+        return says
+
+    redis.respond = once
+    assert await failure(ask(node, "ECHO", "a")) in {FailureKind.PROTOCOL, FailureKind.RESPONSE}
+    await until(lambda: redis.connections == 2 and node.up)
+
+
+async def test_a_stalled_connection_is_given_up(
+    node: Dispatcher, redis: ScriptedRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "STALL_SECONDS", 0.05)
+    gate = ConcurrencyLimiter(redis)
+    assert await failure(ask(node, "ECHO", "late", timeout=0.01)) is FailureKind.TIMEOUT
+    other = ask(node, "ECHO", "behind it")
+    assert await failure(other) is FailureKind.TIMEOUT
+    gate.opened.set()
+    await until(lambda: redis.connections == 2 and node.up)
+    assert (await ask(node, "ECHO", "next")).replies == [b"next"]
+
+
+async def test_a_reply_that_came_late_but_came_stalls_nothing(node: Dispatcher, redis: ScriptedRedis) -> None:
+    gate = ConcurrencyLimiter(redis)
+    assert await failure(ask(node, "ECHO", "late", timeout=0.01)) is FailureKind.TIMEOUT
+    late = node._sent[0]
+    gate.opened.set()
+    await ask(node, "ECHO", "next")
+    node._give_up(late)
+    await ask(node, "ECHO", "next")
+    assert redis.connections == 1
+
+
+async def test_what_waits_behind_a_send_that_does_not_get_through_is_let_go_too(
+    node: Dispatcher, redis: ScriptedRedis
+) -> None:
+    ConcurrencyLimiter(redis)
+    stuck = ask(node, "ECHO", "x" * 10_000_000, timeout=0.05)
+    await until(lambda: len(redis.commands) > 1)
+    behind = ask(node, "ECHO", "behind", timeout=0.05)
+    assert await failure(behind) is FailureKind.TIMEOUT
+    assert await failure(stuck) is FailureKind.TIMEOUT
+
+
+async def test_too_much_waiting_is_refused_at_once(
+    node: Dispatcher, redis: ScriptedRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_PENDING_BYTES", 3 * module.REQUEST_BYTES)
+    gate = ConcurrencyLimiter(redis)
+    waiting = [ask(node, "ECHO", str(number)) for number in range(3)]
+    with pytest.raises(Failed, match="overflow"):
+        ask(node, "ECHO", "one too many")
+    gate.opened.set()
+    await asyncio.gather(*waiting)
+    await ask(node, "ECHO", "next")
+
+
+async def test_a_dead_redis_costs_nothing_and_is_found_again(
+    node: Dispatcher, redis: ScriptedRedis, states: list[State]
+) -> None:
+    await redis.stop()
+    await until(lambda: not node.up)
+    with pytest.raises(Failed, match="unavailable"):
+        ask(node, "ECHO", "a")
+    assert node.state is State.OPEN
+    await redis.start()
+    assert await until(lambda: node.up) < 2
+    assert (await ask(node, "ECHO", "a")).replies == [b"a"]
+    assert states == [State.CLOSED, State.OPEN, State.CLOSED]
+
+
+async def test_a_slow_redis_is_asked_by_one_at_a_time(
+    node: Dispatcher, redis: ScriptedRedis, states: list[State]
+) -> None:
+    gate = ConcurrencyLimiter(redis)
+    slow = [ask(node, "ECHO", "a", timeout=0.01, guarded=True) for _ in range(10)]
+    assert {await failure(future) for future in slow} == {FailureKind.TIMEOUT}
+    assert node.state is State.OPEN
+    with pytest.raises(Failed, match="unavailable"):
+        ask(node, "ECHO", "a", guarded=True)
+    write = ask(node, "ECHO", "told all the same")
+    gate.opened.set()
+    assert (await write).replies == [b"told all the same"]
+    node._breaker._open_seconds = 0.0
+    assert (await ask(node, "ECHO", "probe", guarded=True)).replies == [b"probe"]
+    assert states == [State.CLOSED, State.OPEN, State.HALF_OPEN, State.CLOSED]
+
+
+async def test_a_probe_that_the_connection_takes_with_it_is_forgotten(
+    node: Dispatcher, redis: ScriptedRedis
+) -> None:
+    gate = ConcurrencyLimiter(redis)
+    for future in [ask(node, "ECHO", "a", timeout=0.01, guarded=True) for _ in range(10)]:
+        await failure(future)
+    node._breaker._open_seconds = 0.0
+    probe = ask(node, "ECHO", "probe", guarded=True)
+    node.reset(FailureKind.OWNER)
+    assert await failure(probe) is FailureKind.OWNER
+    gate.opened.set()
+    await until(lambda: node.up)
+    assert (await ask(node, "ECHO", "probe", guarded=True)).replies == [b"probe"]
+
+
+async def test_a_master_that_became_a_replica_is_left(node: Dispatcher, redis: ScriptedRedis) -> None:
+    redis.respond = lambda command: _either(
+        command, b"-READONLY You can't write against a read only replica.\r\n"
+    )
+    answer = await ask(node, "ECHO", "a")
+    assert isinstance(answer.replies[0], ResponseError)
+    await until(lambda: redis.connections == 2)
+
+
+async def test_a_reset_without_a_connection_changes_nothing(node: Dispatcher, redis: ScriptedRedis) -> None:
+    await redis.stop()
+    await until(lambda: not node.up)
+    node.reset(FailureKind.OWNER)
+    assert not node.up
+
+
+async def test_whoever_waits_when_all_ends_gets_a_failure(redis: ScriptedRedis, tasks: Tasks) -> None:
+    opener = Opener(parse_url(f"redis://127.0.0.1:{redis.port}"), Tls())
+    async with Dispatcher("test", opener.open, tasks, on_change=lambda: None) as node:
+        ConcurrencyLimiter(redis)
+        waiting = ask(node, "ECHO", "a")
+    assert await failure(waiting) is FailureKind.UNAVAILABLE
+
+
+def test_a_bulk_reply_is_what_the_scripted_server_says() -> None:
+    assert bulk(b"ab") == b"$2\r\nab\r\n"

@@ -1,0 +1,334 @@
+"""Redis away, stopped, full, read-only: answers stay right, and a write that it missed is told later."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from gateway.breaker import State
+from gateway.cache.invalidation import Throttled
+from gateway.cache.redis import scripts
+from gateway.cache.redis.keys import Keys
+from gateway.cache.redis.lookups import Hash
+from gateway.cache.redis.retry_queue import RetryQueue
+from gateway.cache.redis.scripts import Script
+from gateway.model import Id, Kind, Partition
+from tests.cache.redis.harness import (
+    ALBUMS,
+    DISLIKED,
+    GERMAN,
+    LIBRARY,
+    LIKED,
+    ONE,
+    OTHER,
+    THREE,
+    TWO,
+    USER,
+    Side,
+    side_of,
+)
+from tests.faultproxy import FaultProxy
+from tests.redis_server import RedisServer, free_port
+from tests.waiting import until
+
+pytestmark = pytest.mark.redis_server
+
+MAIN = Keys("ratings").main(USER.key, Kind.ALBUMS)
+
+
+@pytest.fixture
+def mortal() -> Iterator[RedisServer]:
+    """A server of the test's own, to be done with as it likes."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+async def one(mortal: RedisServer) -> AsyncIterator[Side]:
+    async with side_of(mortal.url) as side:
+        yield side
+
+
+@pytest.fixture
+async def two(mortal: RedisServer) -> AsyncIterator[Side]:
+    async with side_of(mortal.url, gateway_id="two") as side:
+        yield side
+
+
+async def taken_away(server: RedisServer, *sides: Side) -> None:
+    server.kill()
+    for side in sides:
+        await until(lambda side=side: side.link.state is State.OPEN)  # type: ignore[misc]
+
+
+async def test_without_redis_everything_is_a_miss_at_once(one: Side, mortal: RedisServer) -> None:
+    await taken_away(mortal, one)
+    assert (await one.look(ALBUMS, ONE)).version is None
+    assert await one.tier.fill(ALBUMS, b"0", {ONE: LIKED}) is None
+    assert one.breaker == State.OPEN
+    assert one.errors("unavailable") >= 2
+
+
+async def test_a_redis_that_was_never_there_stops_no_start() -> None:
+    server = RedisServer()
+    async with side_of(server.url) as side:
+        assert (await side.look(ALBUMS, ONE)).version is None
+        with server:
+            assert await until(lambda: side.link.state is State.CLOSED) < 2
+            assert (await side.look(ALBUMS, ONE)).version == b"0"
+
+
+async def test_redis_is_used_again_within_two_seconds_of_its_return(one: Side, mortal: RedisServer) -> None:
+    await taken_away(mortal, one)
+    mortal.start()
+    assert await until(lambda: one.link.state is State.CLOSED) < 2
+    assert await one.keep(ALBUMS, {ONE: LIKED})
+    assert await one.seen(ALBUMS, ONE) == LIKED
+    assert one.breaker == State.CLOSED
+
+
+async def test_lookups_under_way_when_redis_dies_are_misses(one: Side, mortal: RedisServer) -> None:
+    mortal.pause()
+    looking = [asyncio.ensure_future(one.look(ALBUMS, ONE)) for _ in range(5)]
+    await asyncio.sleep(0)
+    mortal.kill()
+    assert {(await each).version for each in looking} == {None}
+
+
+async def test_a_stopped_redis_is_a_miss_after_the_timeout_and_then_at_once(mortal: RedisServer) -> None:
+    async with side_of(mortal.url, lookup_seconds=0.05) as side:
+        await side.keep(ALBUMS, {ONE: LIKED})
+        mortal.pause()
+        assert (await side.look(ALBUMS, ONE)).version is None
+        assert side.errors("timeout") == 1
+        await until(lambda: side.link.state is State.OPEN)
+        mortal.resume()
+        assert await until(lambda: side.link.state is State.CLOSED) < 2
+        assert await side.seen(ALBUMS, ONE) == LIKED
+
+
+async def test_a_caller_that_leaves_a_write_does_not_stop_it(one: Side) -> None:
+    writing = asyncio.ensure_future(one.tier.begin(USER.key, Kind.ALBUMS, ONE))
+    await asyncio.sleep(0)
+    writing.cancel()
+    await until(lambda: not len(one.tasks) or all("begin" not in name for name in names(one)))
+    assert ONE in (await one.look(ALBUMS, ONE)).marks
+
+
+def names(side: Side) -> list[str]:
+    return [task.get_name() for task in side.tasks._running]
+
+
+@pytest.fixture
+async def proxy(server: RedisServer) -> AsyncIterator[FaultProxy]:
+    async with FaultProxy("127.0.0.1", server.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def near(server: RedisServer) -> AsyncIterator[Side]:
+    """A gateway that reaches Redis throughout."""
+    async with side_of(server.url, gateway_id="near") as side:
+        yield side
+
+
+@pytest.fixture
+async def far(proxy: FaultProxy) -> AsyncIterator[Side]:
+    """A gateway that reaches the same Redis through the proxy."""
+    async with side_of(f"redis://127.0.0.1:{proxy.port}", gateway_id="far") as side:
+        yield side
+
+
+async def cut_off(proxy: FaultProxy, side: Side) -> None:
+    await proxy.down()
+    await until(lambda: side.link.state is State.OPEN)
+
+
+async def connected_again(proxy: FaultProxy, side: Side) -> None:
+    await proxy.up()
+    await until(lambda: side.link.state is State.CLOSED and not side.tier._backlog)
+
+
+async def test_a_write_that_redis_missed_is_told_on_its_return(
+    far: Side, near: Side, proxy: FaultProxy
+) -> None:
+    await near.keep(ALBUMS, {ONE: DISLIKED, TWO: None})
+    await near.keep(GERMAN, {ONE: DISLIKED})
+    await near.keep(LIBRARY, {ONE: DISLIKED})
+    before = await near.look(ALBUMS, THREE)
+    await cut_off(proxy, far)
+    assert await far.write(ALBUMS, ONE, LIKED) is None
+    await connected_again(proxy, far)
+    lookup = await near.look(ALBUMS, ONE, TWO)
+    assert list(lookup.found) == [TWO]
+    assert ONE in lookup.marks
+    assert not (await near.look(GERMAN, ONE)).found
+    assert (await near.look(LIBRARY, ONE)).found[ONE].cap == 0
+    assert before.version is not None
+    assert await near.tier.fill(ALBUMS, before.version, {THREE: None}) is False
+
+
+async def test_until_it_is_told_redis_is_not_believed(far: Side, near: Side, proxy: FaultProxy) -> None:
+    await near.keep(ALBUMS, {ONE: DISLIKED, TWO: None})
+    await near.keep(LIBRARY, {ONE: DISLIKED})
+    await cut_off(proxy, far)
+    await far.write(ALBUMS, ONE, LIKED)
+    far.tier._untold.clear()  # as if it had not come to it yet
+    await proxy.up()
+    await until(lambda: far.link.state is State.CLOSED)
+    lookup = await far.look(ALBUMS, ONE, TWO)
+    assert lookup.version is None
+    assert list(lookup.found) == [TWO]
+    assert (await far.look(ALBUMS, TWO)).version == b"0"
+    paired = await far.look(LIBRARY, ONE)
+    assert paired.version is None
+    assert paired.found[ONE].cap == 0
+    assert await far.tier.fill(ALBUMS, b"0", {ONE: DISLIKED}) is None
+    assert await far.tier.fill(ALBUMS, b"0", {ONE: DISLIKED, TWO: LIKED}) is True
+    assert await near.seen(ALBUMS, ONE) == DISLIKED
+
+
+async def test_a_write_begun_without_redis_and_ended_with_it_is_held(
+    far: Side, near: Side, proxy: FaultProxy
+) -> None:
+    await near.keep(ALBUMS, {ONE: DISLIKED})
+    await cut_off(proxy, far)
+    stamp = await far.tier.begin(USER.key, Kind.ALBUMS, ONE)
+    assert stamp is None
+    await connected_again(proxy, far)
+    assert await far.tier.end(USER.key, Kind.ALBUMS, ONE, stamp, LIKED) is True
+    assert await near.seen(ALBUMS, ONE) == LIKED
+
+
+async def test_a_write_begun_with_redis_and_ended_without_it_leaves_the_rating_open(
+    far: Side, near: Side, proxy: FaultProxy
+) -> None:
+    stamp = await far.tier.begin(USER.key, Kind.ALBUMS, ONE)
+    await cut_off(proxy, far)
+    assert await far.tier.end(USER.key, Kind.ALBUMS, ONE, stamp, LIKED) is None
+    await connected_again(proxy, far)
+    assert await near.seen(ALBUMS, ONE) == "miss"
+    assert await near.write(ALBUMS, ONE, DISLIKED) is True
+    assert await near.seen(ALBUMS, ONE) == DISLIKED
+
+
+async def test_a_later_write_that_was_told_is_not_undone_by_the_backlog(
+    far: Side, near: Side, proxy: FaultProxy
+) -> None:
+    await cut_off(proxy, far)
+    await far.write(ALBUMS, ONE, LIKED)
+    far.tier._untold.clear()  # the backlog comes late
+    await proxy.up()
+    await until(lambda: far.link.state is State.CLOSED)
+    assert await far.write(ALBUMS, ONE, DISLIKED) is True
+    assert not far.tier._backlog
+    assert await near.seen(ALBUMS, ONE) == DISLIKED
+
+
+async def test_a_purge_that_redis_missed_is_told_on_its_return(
+    far: Side, near: Side, proxy: FaultProxy
+) -> None:
+    await near.keep(ALBUMS, {ONE: LIKED, TWO: None})
+    await near.keep(GERMAN, {ONE: LIKED})
+    await cut_off(proxy, far)
+    assert await far.tier.purge(USER.key, None, None) is False
+    assert (await far.look(ALBUMS, ONE)).version is None
+    await connected_again(proxy, far)
+    for partition in (ALBUMS, GERMAN):
+        assert not (await near.look(partition, ONE, TWO)).found
+
+
+async def test_a_purge_of_one_id_that_redis_missed_leaves_the_others(
+    far: Side, near: Side, proxy: FaultProxy
+) -> None:
+    await near.keep(ALBUMS, {ONE: LIKED, TWO: None})
+    await cut_off(proxy, far)
+    await far.tier.purge(USER.key, Kind.ALBUMS, [ONE])
+    await connected_again(proxy, far)
+    assert list((await near.look(ALBUMS, ONE, TWO)).found) == [TWO]
+
+
+async def test_a_whole_kind_that_is_untold_is_not_believed(far: Side, near: Side, proxy: FaultProxy) -> None:
+    await near.keep(ALBUMS, {ONE: LIKED})
+    await cut_off(proxy, far)
+    await far.tier.purge(USER.key, Kind.ALBUMS, None)
+    far.tier._untold.clear()
+    await proxy.up()
+    await until(lambda: far.link.state is State.CLOSED)
+    assert await far.look(ALBUMS, ONE) == await far.look(ALBUMS, TWO)
+    assert (await far.look(ALBUMS, ONE)).version is None
+    assert await far.tier.fill(ALBUMS, b"0", {ONE: None}) is None
+
+
+async def test_more_than_the_backlog_holds_is_counted(
+    far: Side, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far.tier._backlog = RetryQueue(max_shelves=1)
+    await cut_off(proxy, far)
+    await far.tier.begin(USER.key, Kind.ALBUMS, ONE)
+    await far.tier.begin(OTHER.key, Kind.ALBUMS, ONE)
+    assert far.errors("backlog") == 1
+
+
+async def test_one_place_that_cannot_be_told_keeps_no_other_from_being_told(
+    far: Side, near: Side, proxy: FaultProxy, server: RedisServer
+) -> None:
+    await near.keep(LIBRARY, {ONE: LIKED})
+    await cut_off(proxy, far)
+    await far.write(ALBUMS, ONE, LIKED)
+    await far.write(Partition(OTHER, Kind.SONGS), ONE, LIKED)
+    with server.client() as client:
+        client.set(MAIN, "not a hash")
+        await proxy.up()
+        await until(lambda: len(far.tier._backlog) == 1)
+        client.delete(MAIN)
+    await until(lambda: not far.tier._backlog)
+    assert (await near.look(LIBRARY, ONE)).found[ONE].cap == 0
+
+
+async def test_a_key_of_another_type_is_a_miss(near: Side, server: RedisServer) -> None:
+    with server.client() as client:
+        client.set(MAIN, "not a hash")
+    assert (await near.look(ALBUMS, ONE)).version is None
+    assert await near.tier.fill(ALBUMS, b"0", {ONE: None}) is None
+    assert near.errors("response") == 2
+
+
+async def test_a_full_redis_keeps_nothing_new_but_hears_of_writes(server: RedisServer, near: Side) -> None:
+    ids = [Id(str(number)) for number in range(2, 2000)]
+    await near.keep(ALBUMS, {ONE: DISLIKED})
+    with server.client() as client:
+        client.config_set("maxmemory", 1)
+        try:
+            assert await near.tier.fill(ALBUMS, b"0", dict.fromkeys(ids)) is None
+            assert near.errors("full") == 1
+            assert await near.write(ALBUMS, ONE, LIKED) is True
+            assert await near.seen(ALBUMS, ONE) == LIKED
+            assert await near.tier.purge(USER.key, None, None)
+        finally:
+            client.config_set("maxmemory", 0)
+
+
+async def test_a_replica_is_read_but_hears_of_no_write(server: RedisServer, near: Side) -> None:
+    await near.keep(ALBUMS, {ONE: LIKED})
+    with server.client() as client:
+        client.replicaof("127.0.0.1", str(free_port()))
+        try:
+            assert await near.seen(ALBUMS, ONE) == LIKED
+            assert await near.tier.begin(USER.key, Kind.ALBUMS, TWO) is None
+            assert near.errors("readonly") == 1
+        finally:
+            client.replicaof("NO", "ONE")
+    await until(lambda: not near.tier._backlog)
+
+
+async def test_news_that_cannot_be_published_is_counted(far: Side, proxy: FaultProxy) -> None:
+    await cut_off(proxy, far)
+    await far.tier.publish(Throttled(1.0))
+    assert far.errors("unavailable") == 1
+
+
+async def test_a_sweep_that_fails_is_counted(near: Side, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scripts, "SWEEP", Script("sweep", "return redis.error_reply('no')"))
+    await near.tier._lookups._sweep(Hash(MAIN, b""), [ONE])
+    assert near.errors("response") == 1

@@ -1,0 +1,125 @@
+"""News reaches other gateways at once, and that it does is known: a subscription that falls silent shows."""
+
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from gateway.breaker import State
+from gateway.cache.invalidation import Drop, DropPaired, Purge, Throttled, encode_message
+from gateway.model import Kind
+from tests.cache.redis.harness import ALBUMS, LIKED, ONE, USER, Side, side_of
+from tests.faultproxy import FaultProxy, Timeout
+from tests.redis_server import RedisServer
+from tests.waiting import until
+
+pytestmark = pytest.mark.redis_server
+
+TRUST = 0.2
+
+
+@pytest.fixture
+async def one(server: RedisServer) -> AsyncIterator[Side]:
+    async with side_of(server.url, listening=True) as side:
+        yield side
+
+
+@pytest.fixture
+async def two(server: RedisServer) -> AsyncIterator[Side]:
+    async with side_of(server.url, gateway_id="two", listening=True) as side:
+        yield side
+
+
+async def test_a_write_is_news_to_others_when_it_begins_and_when_it_ends(one: Side, two: Side) -> None:
+    await one.write(ALBUMS, ONE, LIKED)
+    took = await until(lambda: len(two.heard) == 4)
+    assert two.heard == [Drop(USER.key, Kind.ALBUMS, (ONE,)), DropPaired(USER.key, Kind.LIBRARY_ALBUMS)] * 2
+    assert took < 0.1
+    assert not one.heard
+
+
+async def test_a_purge_is_news(one: Side, two: Side) -> None:
+    await one.tier.purge(USER.key, Kind.SONGS, [ONE])
+    await until(lambda: two.heard == [Purge(USER.key, Kind.SONGS, (ONE,))])
+
+
+async def test_throttling_is_news(one: Side, two: Side) -> None:
+    await one.tier.publish(Throttled(2.0))
+    await until(lambda: two.heard == [Throttled(2.0)])
+
+
+async def test_while_news_comes_in_entries_are_believed_since_the_subscription(server: RedisServer) -> None:
+    async with side_of(server.url, trust_seconds=TRUST, listening=True) as side:
+        now = time.monotonic()
+        await until(lambda: time.monotonic() > now + 2 * TRUST)
+        later = time.monotonic()
+        assert side.link.believed_since(later) <= now
+
+
+async def test_a_subscription_in_a_black_hole_is_noticed_and_opened_anew(server: RedisServer) -> None:
+    async with (
+        FaultProxy("127.0.0.1", server.port) as proxy,
+        side_of(f"redis://127.0.0.1:{proxy.port}", trust_seconds=TRUST, listening=True) as side,
+    ):
+        before = proxy.accepted
+        hole = proxy.add(Timeout())
+        dug = time.monotonic()
+        await until(lambda: side.subscription_up == 0)
+        now = time.monotonic()
+        assert side.link.believed_since(now) == now - TRUST
+        assert not side.link.hears_news
+        assert dug <= side.link.hearing_since <= now
+        proxy.remove(hole)
+        await until(lambda: side.subscription_up == 1)
+        assert side.link.hears_news
+        assert now <= side.link.hearing_since
+        assert proxy.accepted > before
+        assert side.link.believed_since(time.monotonic()) >= now - TRUST
+
+
+async def test_a_subscription_that_is_cut_is_opened_anew(server: RedisServer) -> None:
+    async with (
+        FaultProxy("127.0.0.1", server.port) as proxy,
+        side_of(f"redis://127.0.0.1:{proxy.port}", trust_seconds=TRUST, listening=True) as side,
+        side_of(server.url, gateway_id="two") as other,
+    ):
+        await proxy.down()
+        await until(lambda: side.subscription_up == 0 and side.link.state is State.OPEN)
+        await proxy.up()
+        assert await until(lambda: side.subscription_up == 1) < 2
+        await other.tier.publish(Throttled(1.0))
+        await until(lambda: side.heard == [Throttled(1.0)])
+
+
+async def test_without_redis_entries_are_believed_for_the_trust(server: RedisServer) -> None:
+    async with side_of("redis://127.0.0.1:1", trust_seconds=TRUST) as side:
+        side.link.listen(side.hear)
+        now = time.monotonic()
+        assert side.link.believed_since(now) == now - TRUST
+        assert side.subscription_up == 0
+
+
+@pytest.mark.parametrize("message", [b"nonsense", b'{"origin":"later","news":[{"type":"unheard-of"}]}'])
+async def test_news_of_another_release_ends_the_belief_in_what_is_kept(
+    one: Side, server: RedisServer, message: bytes
+) -> None:
+    sent = time.monotonic()
+    with server.client() as client:
+        client.publish("ratings:news", message)
+        await until(lambda: one.errors("protocol") == 1)
+        assert one.link._listener._continuity._continuous_since >= sent
+        client.publish("ratings:news", encode_message("three", Throttled(1.0)))
+    await until(lambda: one.heard == [Throttled(1.0)])
+
+
+async def test_a_gateway_does_not_hear_itself(one: Side, two: Side) -> None:
+    await one.tier.publish(Throttled(1.0))
+    await until(lambda: two.heard)
+    assert not one.heard
+
+
+async def test_one_message_may_carry_several_news(one: Side, server: RedisServer) -> None:
+    news = (Purge(USER.key), Throttled(1.0))
+    with server.client() as client:
+        client.publish("ratings:news", encode_message("three", *news))
+    await until(lambda: one.heard == list(news))

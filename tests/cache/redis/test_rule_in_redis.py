@@ -1,0 +1,382 @@
+"""Redis keeps the write rule to the letter: random histories on a real server and on the pure rule agree."""
+
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+import msgspec
+import pytest
+import redis
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, run_state_machine_as_test
+from hypothesis.stateful import rule as step
+
+from gateway.cache import write_rule
+from gateway.cache.invalidation import Purge
+from gateway.cache.redis import scripts
+from gateway.cache.redis.keys import META, Keys, owner_tag, variant_name
+from gateway.cache.redis.reading import Reading
+from gateway.cache.redis.retry_queue import Undelivered
+from gateway.cache.redis.scripts import Script
+from gateway.cache.redis.values import Found, SharedLookup
+from gateway.cache.redis.writes import Writes
+from gateway.cache.write_rule import UNCHANGED, UNKNOWN, PairedWrite, PendingWrite, Record, StoredRating
+from gateway.model import Id, Kind, Partition, Variant, plain_resource
+from tests.cache.redis.harness import USER, limits
+from tests.redis_server import RedisServer
+
+pytestmark = pytest.mark.redis_server
+
+START = 1_000_000.0
+HOLD, TERM, LIFETIME = 10.0, 5.0, 45.0
+KEYS = Keys("ratings")
+PLACES = [(USER.key, Kind.ALBUMS), (USER.key, Kind.LIBRARY_ALBUMS)]
+IDS = [Id("1"), Id("2")]
+OTHER_FORM = Variant("l=de")
+
+# Quarters of seconds are exact in both arithmetics.
+pauses = st.sampled_from([0.25, 1.0, 4.75, 5.25, 10.0, 25.0, 44.75, 60.0])
+places = st.sampled_from(PLACES)
+ids = st.sampled_from(IDS)
+resources = st.sampled_from([None, b"liked", b"disliked", b"more"])
+outcomes = st.one_of(resources, st.sampled_from([UNCHANGED, UNKNOWN]))
+
+
+class HandMovedRedis:
+    """Runs scripts on a real Redis, with a time that the test moves: a list takes the place of TIME."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self.client = client
+        self.now = START
+
+    async def run(self, script: Script, keys: list[str], args: list[Any]) -> Any:
+        seconds, part = divmod(self.now, 1)
+        self.client.delete("clock")
+        self.client.rpush("clock", int(seconds), int(part * 1_000_000))
+        source = script.source.replace("redis.call('TIME')", "redis.call('LRANGE', 'clock', 0, -1)")
+        assert source != script.source
+        return self.client.eval(source, len(keys), *keys, *args)
+
+
+class Model:
+    """One user and kind as the pure rule has it."""
+
+    def __init__(self) -> None:
+        self.version = 0
+        self.mark: PairedWrite | None = None
+        self.cells: dict[Id, Record] = {}
+        self.variant: dict[Id, StoredRating] = {}
+
+    def raised(self, now: float) -> int:
+        self.version = write_rule.raised(self.version, now)
+        return self.version
+
+    def marked(self, now: float) -> None:
+        self.mark = write_rule.marked(self.raised(now), now, HOLD)
+
+    def lookup(self, now: float, lifetime: float, *, of_variant: bool) -> SharedLookup:
+        found: dict[Id, Found] = {}
+        held: dict[Id, Any] = {}
+        marks: dict[Id, bytes] = {}
+        for id_ in IDS:
+            cell = write_rule.standing(self.cells.get(id_), now)
+            promised = write_rule.held(cell, now)
+            if promised is not None:
+                held[id_] = promised.resource
+            elif isinstance(cell, PendingWrite):
+                marks[id_] = b"%d" % cell.stamp
+                continue
+            rated = (None if promised else self.variant.get(id_)) if of_variant else promised or cell
+            if isinstance(rated, StoredRating) and (promised or now - rated.fetched_at < lifetime):
+                age, left = now - rated.fetched_at, (rated.held_until or now) - now
+                cap = write_rule.cap(self.mark, cell if promised and cell else rated, now)
+                found[id_] = Found(rated.resource, age, cap, promised is not None, left if promised else 0.0)
+        return SharedLookup(
+            version=b"%d" % self.version,
+            found=found,
+            held=held,
+            marks=marks,
+            twin_mark=b"%d" % self.mark.stamp if self.mark else b"",
+            cap=self.mark.until - now if self.mark and now < self.mark.until else None,
+        )
+
+
+class Histories(RuleBasedStateMachine):
+    """Every step is taken by Redis and by the model, and they answer alike."""
+
+    def __init__(self, redis: HandMovedRedis, lifetime: float = LIFETIME) -> None:
+        super().__init__()
+        self.redis = redis
+        self.lifetime = lifetime
+        self.redis.client.flushall()
+        self.redis.now = START
+        self.writes = writes_on(redis)
+        self.models = {place: Model() for place in PLACES}
+        self.begun: list[tuple[tuple[bytes, Kind], Id, bytes | None]] = []
+        self.tickets: list[tuple[tuple[bytes, Kind], bytes]] = [(place, b"0") for place in PLACES]
+
+    @property
+    def now(self) -> float:
+        return self.redis.now
+
+    @step(pause=pauses)
+    def time_passes(self, pause: float) -> None:
+        self.redis.now += pause
+
+    @step(place=places, id_=ids)
+    def begins(self, place: tuple[bytes, Kind], id_: Id) -> None:
+        model = self.models[place]
+        stamp = model.raised(self.now)
+        model.cells[id_] = write_rule.begin(model.cells.get(id_), stamp, self.now, TERM)
+        model.variant.pop(id_, None)
+        self.twin_of(place).marked(self.now)
+        assert done(self.writes.begin(place, id_)) == b"%d" % stamp
+        self.begun.append((place, id_, b"%d" % stamp))
+
+    @step(which=st.integers(0, 3), outcome=outcomes, forgets_stamp=st.booleans())
+    def ends(self, which: int, outcome: Any, forgets_stamp: bool = False) -> None:
+        if not self.begun:
+            return
+        place, id_, stamp = self.begun.pop(which % len(self.begun))
+        if forgets_stamp:
+            stamp = None
+        if isinstance(outcome, bytes):
+            outcome = form(place[1], id_, outcome)
+        model = self.models[place]
+        cell = write_rule.end(
+            model.cells.get(id_),
+            int(stamp) if stamp else None,
+            outcome,
+            version=model.raised(self.now),
+            now=self.now,
+            hold=HOLD,
+        )
+        model.cells[id_] = cell
+        model.variant.pop(id_, None)
+        if outcome is not UNCHANGED:
+            self.twin_of(place).marked(self.now)
+        stored = isinstance(cell, StoredRating) and outcome not in (UNCHANGED, UNKNOWN)
+        assert done(self.writes.end(place, id_, stamp, outcome)) is stored
+
+    @step(place=places)
+    def takes_ticket(self, place: tuple[bytes, Kind]) -> None:
+        self.tickets.append((place, b"%d" % self.models[place].version))
+
+    @step(which=st.integers(-3, 3), wanted=st.lists(ids, min_size=1, unique=True), resource=resources)
+    def fills(self, which: int, wanted: list[Id], resource: Any) -> None:
+        place, ticket = self.tickets[which % len(self.tickets)]
+        model = self.models[place]
+        brought = {id_: form(place[1], id_, resource) for id_ in wanted}
+        accepted = ticket == b"%d" % model.version
+        for id_, each in brought.items():
+            if accepted and write_rule.fillable(model.cells.get(id_), self.now):
+                model.cells[id_] = StoredRating(each, self.now)
+        assert done(self.writes.fill(Partition(USER, place[1]), ticket, brought)) is accepted
+
+    @step(place=places, wanted=st.lists(ids, min_size=1, unique=True), resource=resources)
+    def fills_variant(self, place: tuple[bytes, Kind], wanted: list[Id], resource: Any) -> None:
+        model = self.models[place]
+        brought = {id_: form(place[1], id_, resource) for id_ in wanted}
+        for id_, each in brought.items():
+            if write_rule.fillable(model.cells.get(id_), self.now):
+                model.variant[id_] = StoredRating(each, self.now)
+        ticket = b"%d" % model.version
+        assert done(self.writes.fill(Partition(USER, place[1], OTHER_FORM), ticket, brought)) is True
+
+    @step(place=places, wanted=st.none() | st.lists(ids, min_size=1, unique=True))
+    def purges(self, place: tuple[bytes, Kind], wanted: list[Id] | None) -> None:
+        model = self.models[place]
+        model.raised(self.now)
+        for id_ in wanted or IDS:
+            model.cells[id_] = write_rule.purged(model.cells.get(id_), self.now)
+            model.variant.pop(id_, None)
+        named = None if wanted is None else tuple(wanted)
+        done(self.writes.purge([place[1]], Purge(USER.key, place[1], named)))
+
+    @step(place=places, wanted=st.dictionaries(ids, st.integers(0, 1), min_size=1))
+    def hears_late(self, place: tuple[bytes, Kind], wanted: dict[Id, int]) -> None:
+        model = self.models[place]
+        version = model.raised(self.now)
+        for id_, ended in wanted.items():
+            model.cells[id_] = write_rule.forgotten(
+                model.cells.get(id_), ended, version=version, now=self.now, hold=HOLD
+            )
+            model.variant.pop(id_, None)
+        self.twin_of(place).marked(self.now)
+        assert done(self.writes.forget(place, Undelivered(wanted))) == b"%d" % version
+
+    @step(place=places)
+    def sweeps(self, place: tuple[bytes, Kind]) -> None:
+        key, tag = KEYS.main(*place), owner_tag(*place)
+        done(self.redis.run(scripts.SWEEP, [key], [tag, int(self.lifetime * 100), *IDS]))
+
+    @invariant()
+    def looks_alike(self) -> None:
+        for place, model in self.models.items():
+            name = variant_name(OTHER_FORM)
+            plain = self.reading(place)
+            plain.read_main(IDS, [self.fetched(KEYS.main(*place))], owner_tag(*place))
+            assert plain.outcome() == model.lookup(self.now, self.lifetime, of_variant=False)
+            variant = self.reading(place)
+            variant.read_main(IDS, [self.fetched(KEYS.main(*place))], owner_tag(*place))
+            replies = [self.fetched(f"{KEYS.main(*place)}:{name}")]
+            variant.read_variant(IDS, replies, owner_tag(*place, OTHER_FORM), name.encode())
+            assert variant.outcome(name.encode()) == model.lookup(self.now, self.lifetime, of_variant=True)
+
+    def reading(self, place: tuple[bytes, Kind]) -> Reading:
+        return Reading(place[1], self.now, self.lifetime)
+
+    def fetched(self, key: str) -> Any:
+        return self.redis.client.hmget(key, [META, *IDS])
+
+    def twin_of(self, place: tuple[bytes, Kind]) -> Model:
+        paired = place[1].paired
+        assert paired is not None
+        return self.models[place[0], paired]
+
+
+def writes_on(redis: HandMovedRedis) -> Writes:
+    kept = limits(lifetime_seconds=LIFETIME, hold_seconds=HOLD, write_seconds=TERM)
+    return Writes(redis, KEYS, kept, "model")  # type: ignore[arg-type]
+
+
+def form(kind: Kind, id_: Id, resource: bytes | None) -> bytes | None:
+    if resource in (b"liked", b"disliked"):
+        return plain_resource(kind, id_, 1 if resource == b"liked" else -1)
+    if resource == b"more":
+        return plain_resource(kind, id_, 1).replace(b"}}", b'},"more":1}')
+    return resource
+
+
+def done(work: Coroutine[Any, Any, Any]) -> Any:
+    """Run what never really waits."""
+    try:
+        work.send(None)
+    except StopIteration as stop:
+        return stop.value
+    raise AssertionError("it waited")
+
+
+@pytest.fixture
+def hand_moved(server: RedisServer) -> Iterator[HandMovedRedis]:
+    with server.client() as client:
+        yield HandMovedRedis(client)
+
+
+def test_redis_and_the_rule_agree_on_every_history(hand_moved: HandMovedRedis) -> None:
+    run_state_machine_as_test(
+        lambda: Histories(hand_moved),  # type: ignore[arg-type]  # it only calls it
+        settings=settings(
+            max_examples=100,
+            stateful_step_count=30,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+A = PLACES[0]
+ID = IDS[0]
+
+
+def ends_onto_a_hold(history: Histories) -> None:
+    history.begins(A, ID)
+    history.time_passes(TERM)
+    history.begins(A, ID)
+    history.ends(1, None)
+    history.ends(0, b"liked")
+
+
+def ends_after_its_term_and_a_fill(history: Histories) -> None:
+    history.begins(A, ID)
+    history.time_passes(TERM)
+    history.fills_variant(A, [ID], b"liked")
+    history.ends(0, UNCHANGED)
+
+
+def is_swept_within_a_hold_past_its_lifetime(history: Histories) -> None:
+    history.begins(A, ID)
+    history.ends(0, None)
+    history.time_passes(HOLD - 0.25)
+    history.sweeps(A)
+
+
+def overlaps_in_turn(history: Histories) -> None:
+    history.begins(A, ID)
+    history.begins(A, ID)
+    history.ends(0, None)
+    history.looks_alike()
+    history.ends(0, b"liked")
+
+
+def overlaps_nested(history: Histories) -> None:
+    history.begins(A, ID)
+    history.begins(A, ID)
+    history.ends(1, None)
+    history.begins(A, ID)
+    history.ends(1, b"liked")
+    history.ends(0, b"liked")
+
+
+def is_heard_of_late(history: Histories) -> None:
+    history.begins(A, ID)
+    history.begins(A, ID)
+    history.hears_late(A, {ID: 1})
+    history.looks_alike()
+    history.hears_late(A, {ID: 1})
+
+
+def is_refused_within_the_hold_of_another(history: Histories) -> None:
+    history.begins(A, ID)
+    history.ends(0, b"liked")
+    history.begins(A, ID)
+    history.begins(A, ID)
+    history.ends(0, UNCHANGED)
+    history.looks_alike()
+    history.ends(0, UNKNOWN)
+
+
+@pytest.mark.parametrize("lifetime", [LIFETIME, 5.0])
+@pytest.mark.parametrize(
+    "happens",
+    [
+        ends_onto_a_hold,
+        overlaps_in_turn,
+        overlaps_nested,
+        is_heard_of_late,
+        ends_after_its_term_and_a_fill,
+        is_swept_within_a_hold_past_its_lifetime,
+        is_refused_within_the_hold_of_another,
+    ],
+)
+def test_redis_and_the_rule_agree_where_chance_rarely_leads(
+    hand_moved: HandMovedRedis, happens: Callable[[Histories], None], lifetime: float
+) -> None:
+    history = Histories(hand_moved, lifetime)
+    happens(history)
+    for pause in (0.0, TERM, HOLD - TERM):
+        history.time_passes(pause)
+        history.looks_alike()
+
+
+def test_forgetting_a_whole_place_voids_everything_but_writes_under_way(hand_moved: HandMovedRedis) -> None:
+    writes = writes_on(hand_moved)
+    place = PLACES[0]
+    partition, variant = Partition(USER, place[1]), Partition(USER, place[1], OTHER_FORM)
+    done(writes.fill(partition, b"0", {IDS[0]: None, Id("3"): None}))
+    done(writes.fill(variant, b"0", {IDS[0]: None}))
+    stamp = done(writes.begin(place, IDS[1]))
+    heard = done(writes.forget(place, Undelivered(all=True)))
+    reading = Reading(place[1], hand_moved.now, LIFETIME)
+    cells = hand_moved.client.hmget(KEYS.main(*place), [META, *IDS])
+    reading.read_main(IDS, [cells], owner_tag(*place))
+    outcome = reading.outcome(variant_name(OTHER_FORM).encode())
+    assert outcome == msgspec.structs.replace(
+        SharedLookup(),
+        version=heard,
+        marks={IDS[1]: heard},
+        twin_mark=heard,
+        cap=HOLD,
+    )
+    assert not hand_moved.client.exists(f"{KEYS.main(*place)}:{variant_name(OTHER_FORM)}")
+    assert done(writes.end(place, IDS[1], stamp, None)) is False

@@ -1,0 +1,177 @@
+"""The write rule as a table of what each step makes of each cell."""
+
+import pytest
+
+from gateway.cache import write_rule
+from gateway.cache.write_rule import (
+    UNCHANGED,
+    UNKNOWN,
+    Outcome,
+    PairedWrite,
+    PendingWrite,
+    Record,
+    StoredRating,
+)
+
+NOW, HOLD, TERM = 1000.0, 10.0, 60.0
+OLD = StoredRating(b"old", 900.0)
+HELD = StoredRating(b"held", 995.0, 1005.0)
+LAPSED = StoredRating(b"lapsed", 980.0, 990.0)
+MINE = PendingWrite(7, 1, False, 1050.0)
+SHARED = PendingWrite(8, 2, True, 1050.0)
+OPEN = PendingWrite(7, 0, False, 1005.0)
+OVER = PendingWrite(7, 1, False, 1000.0)
+
+
+def test_a_version_is_more_than_the_last_and_follows_the_clock() -> None:
+    assert write_rule.raised(0, NOW) == 1_000_000_000
+    assert write_rule.raised(5_000_000_000, NOW) == 5_000_000_001
+
+
+@pytest.mark.parametrize(
+    ("cell", "after"),
+    [
+        (None, PendingWrite(9, 1, False, 1060.0)),
+        (OLD, PendingWrite(9, 1, False, 1060.0)),
+        (HELD, PendingWrite(9, 1, False, 1060.0, HELD)),
+        (LAPSED, PendingWrite(9, 1, False, 1060.0)),
+        (MINE, PendingWrite(9, 2, True, 1060.0)),
+        (SHARED, PendingWrite(9, 3, True, 1060.0)),
+        (OPEN, PendingWrite(9, 1, False, 1060.0)),
+        (OVER, PendingWrite(9, 1, False, 1060.0)),
+    ],
+)
+def test_a_write_begins(cell: Record, after: PendingWrite) -> None:
+    assert write_rule.begin(cell, 9, NOW, TERM) == after
+
+
+def test_a_write_remembers_the_hold_that_stood_through_other_writes() -> None:
+    first = write_rule.begin(HELD, 8, NOW, TERM)
+    assert write_rule.begin(first, 9, NOW + 1, TERM).held == HELD
+
+
+@pytest.mark.parametrize(
+    ("cell", "stamp", "outcome", "after"),
+    [
+        (MINE, 7, b"new", StoredRating(b"new", NOW, 1010.0)),
+        (MINE, 7, None, StoredRating(None, NOW, 1010.0)),
+        (MINE, 7, UNCHANGED, None),
+        (MINE, 7, UNKNOWN, PendingWrite(9, 0, False, 1010.0)),
+        (MINE, 6, b"new", PendingWrite(9, 0, True, 1010.0)),
+        (MINE, None, b"new", PendingWrite(9, 0, True, 1010.0)),
+        (SHARED, 8, b"new", PendingWrite(9, 1, True, 1050.0)),
+        (SHARED, 8, UNCHANGED, PendingWrite(9, 1, True, 1050.0)),
+        (OPEN, 6, b"new", PendingWrite(9, 0, True, 1010.0)),
+        (None, 7, b"new", StoredRating(b"new", NOW, 1010.0)),
+        (None, None, b"new", StoredRating(b"new", NOW, 1010.0)),
+        (OLD, 7, b"new", StoredRating(b"new", NOW, 1010.0)),
+        (OLD, 7, UNCHANGED, None),
+        (OVER, 7, b"new", StoredRating(b"new", NOW, 1010.0)),
+        (HELD, 7, b"new", PendingWrite(9, 0, True, 1010.0)),
+        (HELD, 7, UNCHANGED, PendingWrite(9, 0, True, 1010.0, HELD)),
+    ],
+)
+def test_a_write_ends(cell: Record, stamp: int | None, outcome: Outcome, after: Record) -> None:
+    assert write_rule.end(cell, stamp, outcome, version=9, now=NOW, hold=HOLD) == after
+
+
+@pytest.mark.parametrize("outcome", [UNCHANGED, UNKNOWN])
+def test_a_write_without_a_value_leaves_the_hold_that_stood(outcome: Outcome) -> None:
+    begun = write_rule.begin(HELD, 8, NOW, TERM)
+    ended = write_rule.end(begun, 8, outcome, version=9, now=NOW + 1, hold=HOLD)
+    assert write_rule.held(ended, NOW + 4.75) == HELD
+    assert write_rule.held(ended, NOW + 5) is None
+
+
+def test_a_contested_write_with_a_value_ends_the_hold_that_stood() -> None:
+    begun = write_rule.begin(write_rule.begin(HELD, 8, NOW, TERM), 9, NOW, TERM)
+    ended = write_rule.end(begun, 8, b"new", version=10, now=NOW, hold=HOLD)
+    assert write_rule.held(ended, NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("cell", "fillable"),
+    [(None, True), (OLD, True), (LAPSED, True), (OVER, True), (HELD, False), (MINE, False), (OPEN, False)],
+)
+def test_a_fill_may_replace_what_no_write_stands_in(cell: Record, fillable: bool) -> None:
+    assert write_rule.fillable(cell, NOW) is fillable
+
+
+@pytest.mark.parametrize(
+    ("cell", "after"), [(None, None), (OLD, None), (OVER, None), (HELD, HELD), (MINE, MINE)]
+)
+def test_a_purge_leaves_what_writes_are_promised(cell: Record, after: Record) -> None:
+    assert write_rule.purged(cell, NOW) == after
+
+
+@pytest.mark.parametrize(
+    ("cell", "ended", "after"),
+    [
+        (None, 0, PendingWrite(9, 0, False, 1010.0)),
+        (HELD, 0, PendingWrite(9, 0, False, 1010.0)),
+        (MINE, 0, PendingWrite(9, 1, True, 1050.0)),
+        (MINE, 1, PendingWrite(9, 0, False, 1010.0)),
+        (SHARED, 1, PendingWrite(9, 1, True, 1050.0)),
+        (OVER, 0, PendingWrite(9, 0, False, 1010.0)),
+    ],
+)
+def test_a_write_heard_of_late_leaves_the_rating_open(cell: Record, ended: int, after: Record) -> None:
+    assert write_rule.forgotten(cell, ended, version=9, now=NOW, hold=HOLD) == after
+
+
+@pytest.mark.parametrize(
+    ("rated", "cap"),
+    [
+        (StoredRating(None, 990.0), 0.0),
+        (StoredRating(None, 995.0), 0.0),
+        (StoredRating(None, 995.25), 5.0),
+        (StoredRating(None, 1005.0), None),
+        (StoredRating(None, 990.0, 1008.0), 8.0),
+        (StoredRating(None, 996.0, 1001.0), 5.0),
+        (StoredRating(None, 990.0, 999.0), 0.0),
+    ],
+)
+def test_a_mark_caps_what_was_fetched_before_its_end(rated: StoredRating, cap: float | None) -> None:
+    mark = PairedWrite(7, 995.0, 1005.0)
+    assert write_rule.cap(mark, rated, NOW) == cap
+
+
+def test_without_a_mark_nothing_is_capped() -> None:
+    assert write_rule.cap(None, OLD, NOW) is None
+
+
+@pytest.mark.parametrize("mark", [None, PairedWrite(7, 994.0, 1004.0)])
+def test_what_a_later_write_may_have_replaced_is_served_no_longer_than_its_hold(
+    mark: PairedWrite | None,
+) -> None:
+    later = write_rule.end(write_rule.begin(HELD, 9, NOW, TERM), 9, UNKNOWN, version=10, now=NOW, hold=HOLD)
+    assert isinstance(later, PendingWrite)
+    assert write_rule.cap(mark, later, NOW) == 5.0
+
+
+def test_what_was_fetched_within_a_mark_that_has_ended_asks_at_once() -> None:
+    cap = write_rule.cap(PairedWrite(7, 985.0, 995.0), StoredRating(None, 990.0), NOW)
+    assert cap is not None
+    assert cap <= 0
+
+
+def test_a_write_that_never_ended_does_not_bring_back_what_was_held_before_it() -> None:
+    assert write_rule.standing(PendingWrite(7, 0, False, NOW, LAPSED), NOW) is None
+    assert write_rule.standing(PendingWrite(7, 1, False, NOW, HELD), NOW) == HELD
+
+
+@pytest.mark.parametrize(
+    ("cell", "after"),
+    [
+        (None, None),
+        (OLD, None),
+        (HELD, None),
+        (OPEN, None),
+        (OVER, None),
+        (MINE, PendingWrite(9, 1, True, 1050.0)),
+        (SHARED, PendingWrite(9, 2, True, 1050.0)),
+        (PendingWrite(7, 1, False, 1050.0, HELD), PendingWrite(9, 1, True, 1050.0)),
+    ],
+)
+def test_another_gateways_write_leaves_no_more_than_our_own_under_way(cell: Record, after: Record) -> None:
+    assert write_rule.overtaken(cell, 9, NOW) == after

@@ -1,0 +1,567 @@
+"""Apple's bad days cost callers next to nothing: failures, retries, breaker, quarantine, developer token."""
+
+import asyncio
+from itertools import pairwise
+from random import Random
+from typing import get_args
+
+import pytest
+
+from gateway.sandbox import (
+    ADA,
+    BEN,
+    CLEO,
+    REVOKED,
+    Latency,
+    Misshape,
+    Next,
+    Reply,
+    Reset,
+    Sandbox,
+    SlowBody,
+    Strangers,
+    Truncate,
+    Where,
+)
+from gateway.sandbox.faults import Shape
+from tests.e2e.clock_jumps import play, scene
+from tests.e2e.harness import ROOT, ShiftedClock, gateway_on
+
+ONE = "1138988512"
+TWO = "475655712"
+UNRATED = 5_000_000_000
+LENIENT = {"Prefer": "handling=lenient"}
+FRESH = 300
+STALE_IF_ERROR = 86_400
+SHAPES: tuple[Shape, ...] = get_args(Shape)
+UNUSABLE = "error=http_protocol_error; received-status={}"
+
+FAILURES = {
+    "401": (Reply(401), 401, "40100", "received-status=401"),
+    "429": (Reply(429), 429, "42900", "received-status=429"),
+    "429 html": (Reply(429, "html"), 429, "42900", "received-status=429"),
+    "500": (Reply(500), 500, "50000", "received-status=500"),
+    "500 html": (Reply(500, "html"), 500, "50000", "received-status=500"),
+    "502": (Reply(502), 502, "50200", "received-status=502"),
+    "503 empty": (Reply(503, "empty"), 503, "50300", "received-status=503"),
+    "504 html": (Reply(504, "html"), 504, "50400", "received-status=504"),
+    "404 html": (Reply(404, "html"), 502, "50200", UNUSABLE.format(404)),
+    "404 empty": (Reply(404, "empty"), 502, "50200", UNUSABLE.format(404)),
+    "404 message": (Reply(404, "capacity"), 502, "50200", UNUSABLE.format(404)),
+    "200 html": (Reply(200, "html"), 502, "50200", UNUSABLE.format(200)),
+    "200 empty": (Reply(200, "empty"), 502, "50200", UNUSABLE.format(200)),
+    "200 message": (Reply(200, "capacity"), 502, "50200", UNUSABLE.format(200)),
+    "204": (Reply(204), 502, "50200", UNUSABLE.format(204)),
+    "206": (Reply(206, "empty"), 502, "50200", UNUSABLE.format(206)),
+    "302": (Reply(302, "html"), 502, "50200", UNUSABLE.format(302)),
+    "half an answer": (Truncate(), 502, "50200", "error=http_response_incomplete"),
+    "half a document": (Truncate(honest=True), 502, "50200", UNUSABLE.format(200)),
+    "next": (Next(), 502, "50200", UNUSABLE.format(200)),
+    "strangers": (Strangers(("9",)), 502, "50200", UNUSABLE.format(200)),
+    "reset": (Reset(), 502, "50200", "error=connection_terminated"),
+} | {shape: (Misshape(shape), 502, "50200", UNUSABLE.format(200)) for shape in SHAPES}
+
+THE_CALLERS_OWN = {
+    "400": (Reply(400), 400, "40000", "received-status=400"),
+    "403": (Reply(403), 403, "40300", "received-status=403"),
+    "403 html": (Reply(403, "html"), 403, "40300", "received-status=403"),
+}
+
+
+def cases(table):
+    return pytest.mark.parametrize(
+        ("effect", "status", "code", "proxy"), list(table.values()), ids=list(table.keys())
+    )
+
+
+def answered(proxy):
+    return f"; fwd-status={proxy.rpartition('received-status=')[2]}" if "received-status" in proxy else ""
+
+
+# -- one bad answer
+
+
+@cases(FAILURES | THE_CALLERS_OWN)
+async def test_with_nothing_cached_a_failure_is_told_and_never_taken_for_unrated(
+    sandbox, effect, status, code, proxy
+):
+    async with gateway_on(sandbox, upstream__attempts=1, upstream__quarantine_seconds=0) as caller:
+        sandbox.faults.add(effect)
+        for reply in (
+            await caller.get("albums", [ONE, 5]),
+            await caller.one("albums", ONE),
+            await caller.ask("POST", ROOT, body={"ids": {"albums": [ONE, "5"]}}),
+        ):
+            assert (reply.status, reply.code) == (status, code)
+            assert reply.headers["Proxy-Status"] == f"ratings-gateway; {proxy}"
+            assert reply.headers["Content-Type"] == "application/json"
+            assert reply.headers["Cache-Control"] == "no-store"
+            assert ("Retry-After" in reply.headers) == (status in (429, 503))
+            error = reply.json["errors"][0]
+            assert (error["status"], len(error["id"])) == (str(status), 26)
+            assert error["title"]
+        sandbox.faults.clear()
+        well = await caller.get("albums", [ONE, 5])
+        assert (well.values, well.counts["upstream"]) == ({ONE: 1}, 2)
+
+
+@cases(FAILURES)
+async def test_what_is_cached_is_served_stale_where_apple_fails(effect, status, code, proxy):
+    clock = ShiftedClock()
+    settings = {"upstream__attempts": 1, "cache__stale_while_revalidate_seconds": 0}
+    async with Sandbox(clock=clock) as sandbox, gateway_on(sandbox, clock, **settings) as caller:
+        await caller.get("albums", [ONE, 5])
+        clock.shift += FRESH + 1
+        sandbox.faults.add(effect)
+        stale = await caller.get("albums", [ONE, 5])
+        assert (stale.status, stale.values) == (200, {ONE: 1})
+        assert stale.cache == f"fwd=stale{answered(proxy)}"
+        assert stale.counts == {"local": 2, "shared": 0, "upstream": 0, "stale": 2}
+        assert stale.headers["Age"] == str(FRESH + 1)
+        assert stale.headers["Cache-Control"] == "private, no-cache"
+        assert "Proxy-Status" not in stale.headers
+        assert caller.sample("gateway_cache_ids_total", tier="local", result="stale") == 2
+        route, seconds = "/v1/me/ratings/{type}", "gateway_http_request_duration_seconds_count"
+        assert caller.sample(seconds, route=route, cache="stale") == 1
+        sandbox.faults.clear()
+        well = await caller.get("albums", [ONE, 5])
+        assert (well.cache, well.headers["Age"]) == ("fwd=miss; stored", "0")
+
+
+@cases(THE_CALLERS_OWN)
+async def test_where_the_fault_is_the_callers_nothing_stale_is_served(sandbox, effect, status, code, proxy):
+    async with gateway_on(sandbox, cache__stale_while_revalidate_seconds=0) as caller:
+        await caller.get("albums", [ONE])
+        caller.clock.shift += FRESH + 1
+        sandbox.faults.add(effect)
+        reply = await caller.get("albums", [ONE])
+        assert (reply.status, reply.code) == (status, code)
+
+
+@pytest.mark.parametrize("effect", [Reply(404), Reply(200)])
+async def test_a_sound_answer_that_nothing_is_rated_is_believed(gateway, sandbox, effect):
+    sandbox.faults.add(effect, times=1)
+    assert (await gateway.get("albums", [5, 6])).json == {"data": []}
+    again = await gateway.get("albums", [5, 6])
+    assert (again.cache, sandbox.calls.total) == ("hit", 1)
+
+
+async def test_apples_own_body_is_relayed_as_it_came(sandbox):
+    async with gateway_on(sandbox, upstream__attempts=1) as caller:
+        sandbox.faults.add(Reply(429, "capacity"))
+        reply = await caller.get("albums", [ONE])
+        assert (reply.status, reply.json) == (429, {"message": "API capacity exceeded"})
+
+
+@pytest.mark.parametrize(("status", "named", "told"), [(429, 7, "7"), (503, 30, "30"), (429, "soon", "1")])
+async def test_how_long_apple_asks_to_wait_is_passed_on(sandbox, status, named, told):
+    async with gateway_on(sandbox, upstream__attempts=1) as caller:
+        sandbox.faults.add(Reply(status, retry_after=named))
+        assert (await caller.get("albums", [ONE])).headers["Retry-After"] == told
+
+
+async def test_a_stale_entry_is_no_answer_to_what_is_missing_beside_it(sandbox):
+    async with gateway_on(sandbox, upstream__attempts=1, cache__stale_while_revalidate_seconds=0) as caller:
+        await caller.get("albums", [ONE])
+        caller.clock.shift += FRESH + 1
+        sandbox.faults.add(Reply(503))
+        strict = await caller.get("albums", [ONE, TWO])
+        lenient = await caller.get("albums", [ONE, TWO], headers=LENIENT)
+        assert strict.status == 503
+        assert (lenient.values, lenient.cache) == ({ONE: 1}, "fwd=stale; fwd-status=503")
+        assert [error["meta"]["id"] for error in lenient.json["errors"]] == [TWO]
+        assert lenient.counts == {"local": 1, "shared": 0, "upstream": 0, "stale": 1}
+
+
+async def test_only_what_apple_failed_to_answer_is_stale(sandbox):
+    async with gateway_on(
+        sandbox, upstream__attempts=1, upstream__max_ids_per_call=1, cache__stale_while_revalidate_seconds=0
+    ) as caller:
+        await caller.get("albums", [ONE])
+        caller.clock.shift += FRESH - 1
+        await caller.get("albums", [TWO])
+        caller.clock.shift += 2
+        sandbox.faults.poison(ONE)
+        reply = await caller.get("albums", [ONE, TWO, 5])
+        assert (reply.values, reply.cache) == ({ONE: 1, TWO: 1}, "fwd=stale; fwd-status=500")
+        assert reply.counts == {"local": 2, "shared": 0, "upstream": 1, "stale": 1}
+        assert reply.headers["Age"] == str(FRESH + 1)
+
+
+async def test_staleness_has_an_end(sandbox):
+    async with gateway_on(sandbox, upstream__attempts=1) as caller:
+        await caller.get("albums", [ONE])
+        sandbox.faults.add(Reply(500))
+        caller.clock.shift += FRESH + STALE_IF_ERROR - 1
+        assert (await caller.get("albums", [ONE])).status == 200
+        caller.clock.shift += 2
+        assert (await caller.get("albums", [ONE])).status == 500
+
+
+# -- retries
+
+
+@pytest.mark.parametrize(
+    ("effect", "reason"),
+    [(Reply(status), str(status)) for status in (500, 502, 503, 504)]
+    + [(Reset(), "connection"), (Truncate(), "connection"), (SlowBody(60), "connection")],
+)
+def test_what_may_pass_is_tried_again(effect, reason):
+    async def story():
+        async with scene() as (caller, sandbox):
+            sandbox.faults.add(effect, times=2)
+            reply = await caller.get("albums", [ONE, 5])
+            retries = caller.sample("gateway_upstream_retries_total", reason=reason)
+            return reply.status, reply.values, sandbox.calls.total, retries
+
+    assert play(story()) == (200, {ONE: 1}, 3, 2)
+
+
+@pytest.mark.parametrize("effect", [Reply(400), Reply(404, "html"), Reply(200, "html"), Next(), Reply(403)])
+async def test_what_will_not_pass_is_not_tried_again(gateway, sandbox, effect):
+    sandbox.faults.add(effect)
+    await gateway.get("albums", [ONE])
+    assert sandbox.calls.total == 1
+
+
+async def waits_of(effect, times, **settings):
+    """Seconds between a call's end and the next one's beginning, and the reply."""
+    async with scene(**settings) as (caller, sandbox):
+        sandbox.faults.add(effect, times=times)
+        reply = await caller.get("albums", [ONE])
+        calls = list(sandbox.calls)
+        return [after.started - (before.ended or 0) for before, after in pairwise(calls)], reply
+
+
+def test_a_429_is_tried_again_after_about_half_a_second_never_quite_the_same():
+    waits = [play(waits_of(Reply(429), 1))[0] for _ in range(5)]
+    assert all(0.45 <= wait <= 0.66 for (wait,) in waits)
+    assert len({round(wait, 4) for (wait,) in waits}) == 5
+
+
+def test_how_long_apple_asks_to_wait_is_a_floor():
+    (wait,), reply = play(waits_of(Reply(429, retry_after=2), 1))
+    assert 2 <= wait <= 2.2
+    assert reply.status == 200
+
+
+def test_five_tries_are_made_and_no_more():
+    waits, reply = play(waits_of(Reply(500), None))
+    assert (len(waits), reply.status) == (4, 500)
+    assert waits[0] < waits[-1] < 2
+
+
+def test_no_try_is_begun_that_would_end_after_the_deadline():
+    async def story():
+        async with scene(server__request_timeout_seconds=2) as scenery:
+            caller, sandbox = scenery
+            sandbox.faults.add(Reply(429, retry_after=5))
+            began = scenery.now
+            reply = await caller.get("albums", [ONE])
+            return reply.status, reply.headers["Retry-After"], sandbox.calls.total, scenery.now - began
+
+    status, told, calls, seconds = play(story())
+    assert (status, told, calls) == (429, "5", 1)
+    assert seconds < 0.1
+
+
+@pytest.mark.parametrize("callers", [4, 120])
+def test_retries_are_a_fifth_of_the_calls_at_most(callers):
+    async def story():
+        async with scene(upstream__breaker_min_calls=10_000) as (caller, sandbox):
+            sandbox.faults.add(Reply(500))
+            for number in range(callers):
+                await caller.get("albums", [UNRATED + number])
+            return sandbox.calls.total
+
+    calls = play(story())
+    retries = calls - callers
+    assert retries <= max(30, calls / 5)
+    assert retries >= min(4 * callers, 25)
+
+
+# -- the breaker
+
+GUARDED = {"upstream__attempts": 1, "upstream__breaker_min_calls": 4, "upstream__quarantine_seconds": 0}
+
+
+async def break_off(caller, sandbox):
+    """Have the breaker open; a rating of ONE is cached and stale."""
+    await caller.get("albums", [ONE])
+    caller.clock.shift += FRESH + 400
+    sandbox.faults.add(Reply(500))
+    for number in range(4):
+        assert (await caller.get("albums", [UNRATED + number])).status == 500
+    sandbox.calls.clear()
+
+
+async def test_after_too_many_errors_apple_is_left_alone(sandbox):
+    async with gateway_on(sandbox, **GUARDED) as caller:
+        await break_off(caller, sandbox)
+        reply = await caller.get("albums", [5])
+        stale = await caller.get("albums", [ONE])
+        assert (reply.status, reply.code, reply.headers["Retry-After"]) == (503, "50300", "5")
+        assert reply.headers["Proxy-Status"] == "ratings-gateway; error=destination_unavailable"
+        assert (stale.status, stale.values, stale.cache) == (200, {ONE: 1}, "fwd=stale")
+        assert caller.sample("gateway_breaker_state", target="apple") == 2
+        assert sandbox.calls.total == 0
+
+
+async def test_a_single_probe_finds_out_whether_apple_is_back(sandbox):
+    async with gateway_on(sandbox, **GUARDED) as caller:
+        await break_off(caller, sandbox)
+        sandbox.faults.clear()
+        caller.clock.shift += 5
+        hold = sandbox.hold()
+        probe = asyncio.ensure_future(caller.get("albums", [5]))
+        await hold.reached()
+        assert caller.sample("gateway_breaker_state", target="apple") == 1
+        others = await asyncio.gather(*(caller.get("albums", [n]) for n in range(6, 16)))
+        assert {reply.status for reply in others} == {503}
+        assert {reply.headers["Retry-After"] for reply in others} == {"1"}
+        hold.release()
+        assert (await probe).status == 200
+        assert caller.sample("gateway_breaker_state", target="apple") == 0
+        assert (await caller.get("albums", [6])).status == 200
+        assert sandbox.calls.total == 2
+
+
+async def test_a_probe_that_fails_leaves_the_breaker_open(sandbox):
+    async with gateway_on(sandbox, **GUARDED) as caller:
+        await break_off(caller, sandbox)
+        caller.clock.shift += 5
+        statuses = [(await caller.get("albums", [n])).status for n in (5, 6)]
+        assert (statuses, sandbox.calls.total) == ([500, 503], 1)
+        assert caller.sample("gateway_breaker_state", target="apple") == 2
+
+
+def test_silence_opens_the_breaker_where_callers_wait_less_than_a_call():
+    async def story():
+        async with scene(server__request_timeout_seconds=0.5, upstream__breaker_min_calls=5) as scenery:
+            caller, sandbox = scenery
+            sandbox.faults.add(Latency(60))
+            late = await asyncio.gather(*(caller.get("albums", [n], user=ADA) for n in range(3, 8)))
+            late += await asyncio.gather(*(caller.get("songs", [n], f"&l={n}") for n in range(5)))
+            await asyncio.sleep(3)
+            return {reply.status for reply in late}, caller.sample("gateway_breaker_state", target="apple")
+
+    assert play(story()) == ({504}, 2)
+
+
+@pytest.mark.parametrize("status", [429, 400, 401, 403])
+async def test_what_says_nothing_about_apples_health_leaves_the_breaker_closed(sandbox, status):
+    async with gateway_on(sandbox, **GUARDED) as caller:
+        sandbox.faults.add(Reply(status))
+        for number in range(12):
+            assert (await caller.get("albums", [UNRATED + number])).status == status
+        assert caller.sample("gateway_breaker_state", target="apple") == 0
+
+
+# -- quarantine
+
+
+async def test_a_user_whom_apple_refused_is_refused_here_for_a_while(gateway, sandbox):
+    first = await gateway.get("albums", [1], user=REVOKED)
+    second = await gateway.get("songs", [2], user=REVOKED)
+    assert first.headers["Proxy-Status"] == "ratings-gateway; received-status=403"
+    assert (second.status, second.body) == (403, first.body)
+    assert "received-status" not in second.headers["Proxy-Status"]
+    assert gateway.sample("gateway_quarantined_requests_total") == 1
+    assert (await gateway.get("albums", [ONE])).status == 200
+    assert sandbox.calls.total == 2
+    gateway.clock.shift += 10
+    again = await gateway.get("albums", [1], user=REVOKED)
+    assert again.headers["Proxy-Status"] == "ratings-gateway; received-status=403"
+    assert sandbox.calls.total == 3
+
+
+async def test_writes_and_bypassing_reads_are_refused_in_quarantine_too(gateway, sandbox):
+    await gateway.get("albums", [1], user=REVOKED)
+    assert (await gateway.rate("albums", 1, 1, user=REVOKED)).status == 403
+    assert (await gateway.unrate("albums", 1, user=REVOKED)).status == 403
+    assert (await gateway.ask("GET", f"{ROOT}/albums?ids=1&new=1", user=REVOKED)).status == 403
+    assert gateway.sample("gateway_quarantined_requests_total") == 3
+    assert sandbox.calls.total == 1
+
+
+@pytest.mark.parametrize("swr", [0, 300])
+async def test_in_quarantine_fresh_entries_are_served_and_stale_ones_never(sandbox, swr):
+    async with gateway_on(
+        sandbox, cache__fresh_seconds=5, cache__stale_while_revalidate_seconds=swr
+    ) as caller:
+        await caller.get("albums", [ONE])
+        caller.clock.shift += 2
+        await caller.get("albums", [TWO])
+        sandbox.faults.add(Reply(403), where=Where(user=ADA), times=1)
+        assert (await caller.get("albums", [5])).status == 403
+        assert (await caller.get("albums", [ONE, TWO])).cache == "hit"
+        caller.clock.shift += 4
+        assert (await caller.get("albums", [TWO])).cache == "hit"
+        for headers, status in (
+            ({}, 403),
+            ({"Cache-Control": "max-stale"}, 403),
+            ({"Cache-Control": "only-if-cached"}, 504),
+            ({"X-Request-Timeout-Ms": "1"}, 504),
+        ):
+            refused = await caller.get("albums", [ONE, TWO], headers=headers)
+            assert refused.status == status
+        lenient = await caller.get("albums", [ONE, TWO], headers=LENIENT)
+        assert lenient.values == {TWO: 1}
+        assert lenient.cache == "fwd=partial"
+        assert lenient.json["errors"][0]["code"] == "40300"
+        assert sandbox.calls.total == 3
+        caller.clock.shift += 10
+        assert (await caller.get("albums", [ONE])).status == 200
+
+
+async def test_a_403_that_is_not_about_the_user_token_quarantines_nobody(gateway, sandbox):
+    sandbox.faults.add(Reply(403, "html"), times=1)
+    assert (await gateway.get("albums", [ONE])).status == 403
+    assert (await gateway.get("albums", [ONE])).status == 200
+
+
+# -- the developer token
+
+
+async def test_a_refused_developer_token_is_minted_anew_and_the_call_repeated_once(gateway, sandbox):
+    sandbox.faults.add(Reply(401), times=1)
+    assert (await gateway.get("albums", [ONE])).values == {ONE: 1}
+    assert gateway.sample("gateway_developer_token_mints_total", reason="refused") == 1
+    assert gateway.sample("gateway_upstream_retries_total", reason="401") == 1
+    assert sandbox.calls.total == 2
+
+
+async def test_a_developer_token_refused_for_good_is_told_in_our_envelope(gateway, sandbox):
+    sandbox.faults.add(Reply(401))
+    for calls in (2, 3):
+        reply = await gateway.get("albums", [ONE])
+        error = reply.json["errors"][0]
+        assert (reply.status, error["code"], error["status"]) == (401, "40100", "401")
+        assert (len(error["id"]), bool(error["title"])) == (26, True)
+        assert sandbox.calls.total == calls
+    gateway.clock.shift += 31
+    await gateway.get("albums", [ONE])
+    assert gateway.sample("gateway_developer_token_mints_total", reason="refused") == 2
+    assert sandbox.calls.total == 5
+
+
+async def test_calls_refused_together_mint_one_token(sandbox):
+    async with gateway_on(sandbox, upstream__max_ids_per_call=1) as caller:
+        hold = sandbox.hold(times=10)
+        sandbox.faults.add(Reply(401), times=10)
+        asking = asyncio.ensure_future(caller.get("albums", [ONE, *range(1, 10)]))
+        await hold.reached(10)
+        hold.release()
+        assert (await asking).values == {ONE: 1}
+        assert caller.sample("gateway_developer_token_mints_total", reason="refused") == 1
+        assert sandbox.calls.total == 20
+
+
+async def test_a_token_that_apple_really_refuses_is_replaced_by_one_that_it_takes(sandbox):
+    async with gateway_on(sandbox) as caller:
+        sandbox.tokens.distrust(sandbox.credentials.key_id)
+        assert (await caller.get("albums", [ONE])).status == 401
+        sandbox.tokens.trust(sandbox.credentials.trusted())
+        assert (await caller.get("albums", [ONE])).values == {ONE: 1}
+
+
+# -- slow and silent
+
+
+def test_an_answer_that_comes_too_slowly_is_a_504_at_the_deadline():
+    async def story():
+        async with scene() as scenery:
+            caller, sandbox = scenery
+            sandbox.faults.add(SlowBody(60))
+            began = scenery.now
+            reply = await caller.get("albums", [ONE, 5])
+            seconds = scenery.now - began
+            sandbox.faults.clear()
+            await asyncio.sleep(1)
+            return reply, seconds, await caller.get("albums", [ONE, 5])
+
+    reply, seconds, well = play(story())
+    assert (reply.status, reply.code) == (504, "50400")
+    assert 9.9 < seconds < 10.1
+    assert (well.values, well.counts["upstream"]) == ({ONE: 1}, 2)
+
+
+# -- minutes
+
+CALLS_A_SECOND = 4
+
+
+async def minute(scenery, ask):
+    """Sixty seconds of requests, so many a second whether or not they are answered."""
+    replies = []
+
+    async def one(number):
+        replies.append(await ask(number))
+
+    async with asyncio.TaskGroup() as asking:
+        for number in range(60 * CALLS_A_SECOND):
+            asking.create_task(one(number))
+            await asyncio.sleep(1 / CALLS_A_SECOND)
+    return replies
+
+
+async def minute_of_misses(*faults, seed):
+    """The statuses, and how many calls they cost."""
+    async with scene(seed=seed) as scenery:
+        caller, sandbox = scenery
+        sandbox.faults.add(Latency(0.1, jitter=0.2))
+        for effect, fraction in faults:
+            sandbox.faults.add(effect, fraction=fraction)
+        users = Random(seed).choices([ADA, BEN, CLEO], k=60 * CALLS_A_SECOND)
+        replies = await minute(
+            scenery,
+            lambda n: caller.get("albums", range(UNRATED + 10 * n, UNRATED + 10 * n + 10), user=users[n]),
+        )
+        throttled = caller.sample("gateway_upstream_throttled_total")
+        return {reply.status for reply in replies}, sandbox.calls.total, throttled
+
+
+def test_a_minute_of_429s_and_500s_costs_no_answer_and_a_quarter_more_calls_at_most():
+    seed = 1
+    quiet, least, _ = play(minute_of_misses(seed=seed))
+    moody, calls, throttled = play(minute_of_misses((Reply(429), 0.1), (Reply(500), 0.02), seed=seed))
+    assert (quiet, moody) == ({200}, {200})
+    assert least == 60 * CALLS_A_SECOND
+    assert throttled >= 15
+    assert least < calls <= 1.25 * least
+
+
+DEATHS = {"refusing": None, "resetting": Reset(), "silent": Latency(3600), "answering 503": Reply(503)}
+
+
+@pytest.mark.parametrize("death", DEATHS)
+def test_a_minute_without_apple_costs_no_answer_where_the_cache_is_warm(death):
+    async def story():
+        async with scene(cache__stale_while_revalidate_seconds=0) as scenery:
+            caller, sandbox = scenery
+            ids = [ONE, TWO, *range(UNRATED, UNRATED + 100)]
+            await caller.get("albums", ids)
+            caller.clock.shift += FRESH
+            effect = DEATHS[death]
+            if effect is None:
+                await sandbox.stop()
+            else:
+                sandbox.faults.add(effect)
+            chance = Random(0)
+            replies = await minute(scenery, lambda _: caller.get("albums", [ONE, *chance.sample(ids[2:], 9)]))
+            calls = sandbox.calls.total
+            if effect is None:
+                await sandbox.start(port=int(sandbox.url.rpartition(":")[2]))
+            sandbox.faults.clear()
+            await asyncio.sleep(6)
+            return replies, calls, await caller.get("albums", [ONE])
+
+    replies, calls, well = play(story())
+    assert len(replies) == 60 * CALLS_A_SECOND
+    assert {reply.status for reply in replies} == {200}
+    assert {reply.values[ONE] for reply in replies} == {1}
+    assert all(reply.cache.startswith("fwd=stale") for reply in replies)
+    assert all(reply.counts["stale"] == 10 for reply in replies)
+    assert all(int(reply.headers["Age"]) >= FRESH for reply in replies)
+    assert calls < 120
+    assert (well.cache, well.headers["Age"]) == ("fwd=miss; stored", "0")

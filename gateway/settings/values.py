@@ -22,6 +22,8 @@ from gateway.cache.redis.url import parse_url
 
 MASK = "******"
 _LONGEST_SOCKET_PATH = 107
+_URLS = frozenset({"cache.redis_url", "apple.proxy_url"})
+"""Secrets of which only user, password and query are masked."""
 
 
 class Accepts(NamedTuple):
@@ -75,7 +77,7 @@ def display(name: str, value: Any) -> str:
     match value:
         case None | ():
             return "-"
-        case SecretStr() if name == "cache.redis_url":
+        case SecretStr() if name in _URLS:
             return mask_url(value.get_secret_value())
         case SecretStr():
             return MASK
@@ -212,6 +214,20 @@ def signing_key(secret: SecretStr) -> SecretStr:
 def redis_url(secret: SecretStr) -> SecretStr:
     """What the shared tier can take apart."""
     parse_url(secret.get_secret_value())
+    return secret
+
+
+def proxy_url(secret: SecretStr) -> SecretStr:
+    """A forward proxy's URL. Its path and query would be ignored, so they are rejected."""
+    try:
+        url = urlsplit(secret.get_secret_value())
+        complete = url.hostname and url.port
+    except ValueError:
+        complete = None
+    if not complete or url.scheme not in ("http", "https"):
+        raise ValueError("not a proxy URL with host and port")
+    if url.path not in ("", "/") or url.query or url.fragment:
+        raise ValueError("path, query and fragment are not accepted")
     return secret
 
 

@@ -28,6 +28,8 @@ GOOD = {
     "apple.team_id": ["ABCDE12345"],
     "apple.token_lifetime_seconds": ["1", "15552000"],
     "apple.origin": ["https://example.com", "http://example.com:8080"],
+    "apple.proxy_url": ["http://proxy:3128", "https://user:word@proxy.example.com:443/"],
+    "upstream.top_up": ["true", "false"],
     "upstream.breaker_error_rate": ["0.01", "1"],
     "cache.redis_url": [
         "redis://host",
@@ -42,6 +44,7 @@ GOOD = {
         "redis+sentinel://user:word@a/main/3",
     ],
     "cache.jitter": ["0", "1"],
+    "cache.visibility_fraction": ["0", "1"],
     "cache.namespace": ["a", "team-a.ratings_2"],
     "log.level": ["debug", "WARNING"],
     "log.format": ["json", "console"],
@@ -70,6 +73,14 @@ BAD = {
     "apple.team_id": ["abcde12345", "ABCDE1234", "ABCDE123456", "ABCDE-2345"],
     "apple.token_lifetime_seconds": ["0", "15552001"],
     "apple.origin": ["example.com", "https://example.com/path"],
+    "apple.proxy_url": [
+        "proxy:3128",
+        "socks5://proxy:1080",
+        "http://proxy",
+        "http://proxy:port",
+        "http://proxy:3128/path",
+    ],
+    "upstream.top_up": ["sometimes"],
     "upstream.breaker_error_rate": ["0", "1.1"],
     "cache.redis_url": [
         "host:6379",
@@ -87,6 +98,7 @@ BAD = {
     ],
     "cache.redis_ca_file": ["/nowhere", "/"],
     "cache.jitter": ["-0.1", "1.01"],
+    "cache.visibility_fraction": ["1.01"],
     "cache.namespace": ["a:b", "{a}", "x" * 65],
     "log.level": ["loud"],
     "log.format": ["xml"],
@@ -198,6 +210,7 @@ def test_what_is_shown_holds_no_secret(required, pem):
         "GATEWAY_SERVER__CALLER_TOKENS": "hunter2a,hunter2b",
         "GATEWAY_OPS__TOKEN": "hunter2",
         "GATEWAY_CACHE__REDIS_URL": "redis://me:hunter2@host:6379",
+        "GATEWAY_APPLE__PROXY_URL": "http://me:hunter2@proxy:3128",
     }
     settings = load(None, {**required, **secrets})
     shown = settings.masked()
@@ -206,6 +219,7 @@ def test_what_is_shown_holds_no_secret(required, pem):
     assert pem.splitlines()[1] not in everything
     assert shown["server.caller_tokens"] == "******,******"
     assert shown["cache.redis_url"] == "redis://******@host:6379"
+    assert shown["apple.proxy_url"] == "http://******@proxy:3128"
 
 
 def test_values_are_shown_plainly(required):

@@ -1,6 +1,6 @@
 """Who calls to Apple are made for, and how urgently.
 
-Shared by the rooms that fetch (flights make a demand) and that wait for a slot (the queue hears it rise).
+Shared by the rooms that fetch (flights make a waiters) and that wait for a slot (the queue hears it rise).
 """
 
 import asyncio
@@ -76,6 +76,6 @@ class Waiters:
         return True
 
     def count_call(self) -> None:
-        """A call to Apple goes out for this demand."""
+        """A call to Apple goes out for this waiters."""
         for requester in self.requesters:
             requester.calls += 1

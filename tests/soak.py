@@ -39,11 +39,11 @@ class Apple:
     """Every id is liked; every write is taken."""
 
     async def fetch(
-        self, partition: Partition, ids: list[Id], *, demand: Waiters, deadline: float
+        self, partition: Partition, ids: list[Id], *, waiters: Waiters, deadline: float
     ) -> dict[Id, Resource]:
         return {id_: plain_resource(partition.kind, id_, 1) for id_ in ids}
 
-    async def send(self, call: Outbound, deadline: float, demand: Waiters) -> Relay:
+    async def send(self, call: Outbound, deadline: float, waiters: Waiters) -> Relay:
         return Relay(204, b"")
 
 

@@ -51,7 +51,7 @@ class Call(msgspec.Struct, frozen=True):
     target: str
     """Path and query, as they go on the wire."""
     user: User
-    demand: Waiters
+    waiters: Waiters
     body: bytes | None = None
     divisible: bool = False
     """A 504 is handed back at once, because the caller can ask for less, and is no sign that Apple is ill."""
@@ -75,7 +75,7 @@ class Caller:
         transport: Transport,
         *,
         tokens: TokenSource,
-        gate: ConcurrencyLimiter,
+        limiter: ConcurrencyLimiter,
         breaker: Breaker,
         quarantine: Quarantine,
         policy: RetryPolicy,
@@ -88,7 +88,7 @@ class Caller:
     ) -> None:
         self._transport = transport
         self._tokens = tokens
-        self._gate = gate
+        self._limiter = limiter
         self._breaker = breaker
         self._quarantine = quarantine
         self._policy = policy
@@ -145,7 +145,7 @@ class Caller:
         self._quarantine.check(user_key, self._now())
         if self._breaker.refuses(self._now()):
             raise self._open()
-        async with self._gate.slot(call.demand, deadline):
+        async with self._limiter.slot(call.waiters, deadline):
             now = self._now()
             # Much may have been learnt while this call stood in the queue.
             self._quarantine.check(user_key, now)
@@ -157,7 +157,7 @@ class Caller:
             if admission is None:
                 raise self._open()
             self._budget.count_call(now)
-            call.demand.count_call()
+            call.waiters.count_call()
             # Cut short, a write may have been carried out and nobody would know.
             whole = not call.repeatable or (first and call.whole)
             timeout = self._call_timeout if whole else min(deadline - now, self._call_timeout)
@@ -197,7 +197,7 @@ class Caller:
             raise
         else:
             self._breaker.record(admission, ok=True, now=self._now())
-            self._gate.succeeded()
+            self._limiter.succeeded()
             return result
         finally:
             self._metrics.upstream_requests.labels(call.operation, status).inc()
@@ -208,14 +208,14 @@ class Caller:
         now = self._now()
         status = failure.status if isinstance(failure, Relayed) else None
         if status == 429:
-            self._gate.throttled(failure.retry_after)
+            self._limiter.throttled(failure.retry_after)
         if status == 429 or (status == 504 and call.divisible) or isinstance(failure, DeadlineExceeded):
             self._breaker.forget(admission)
             return
         theirs = status is None or status >= 500
         self._breaker.record(admission, ok=not theirs, now=now)
         if not theirs and isinstance(failure, Relayed):
-            self._gate.succeeded()
+            self._limiter.succeeded()
             self._quarantine.hear(call.user.key, failure, now)
 
     def _open(self) -> BreakerOpen:

@@ -50,13 +50,13 @@ class Apple:
         self,
         caller: Caller,
         *,
-        gate: ConcurrencyLimiter,
+        limiter: ConcurrencyLimiter,
         max_ids_per_call: int,
         clock: Clock,
         metrics: Metrics,
     ) -> None:
         self._caller = caller
-        self._gate = gate
+        self._limiter = limiter
         self._sizes = BatchSize(max_ids_per_call)
         self._now = clock.monotonic
         self._batch_ids = metrics.upstream_batch_ids
@@ -67,10 +67,10 @@ class Apple:
 
     def hear_throttled(self) -> None:
         """Another gateway of the same company was answered 429."""
-        self._gate.hear_throttled()
+        self._limiter.hear_throttled()
 
     async def fetch(
-        self, partition: Partition, ids: Sequence[Id], *, demand: Waiters, deadline: float
+        self, partition: Partition, ids: Sequence[Id], *, waiters: Waiters, deadline: float
     ) -> dict[Id, Resource | GatewayError]:
         """Ask for `ids` (distinct), in as many calls as it takes.
 
@@ -79,9 +79,9 @@ class Apple:
         Never raises for Apple's failures: each id gets its resource, None for unrated, or the error that is
         its own. One id that Apple refuses does not take the others with it.
         """
-        return await self._ask_in_batches(_Job(partition, demand, deadline), ids)
+        return await self._ask_in_batches(_Job(partition, waiters, deadline), ids)
 
-    async def send(self, call: Outbound, deadline: float, demand: Waiters | None = None) -> Relay:
+    async def send(self, call: Outbound, deadline: float, waiters: Waiters | None = None) -> Relay:
         """Send `call` until `deadline` (monotonic seconds) and hand on what Apple answers.
 
         A write is sent again only where nothing of it was sent, or Apple refused it unread (429; 401 once,
@@ -93,7 +93,7 @@ class Apple:
                 method=call.method,
                 target=f"{call.path}?{call.query}" if call.query else call.path,
                 user=call.user,
-                demand=demand or Waiters(Priority.FOREGROUND, Requester()),
+                waiters=waiters or Waiters(Priority.FOREGROUND, Requester()),
                 body=call.body,
             ),
             _success,
@@ -111,7 +111,7 @@ class Apple:
 
     async def _ask(self, job: "_Job", ids: Sequence[Id]) -> "_Outcomes":
         """Ask in one call; in several where Apple is known to refuse so many, or does."""
-        splitting = job.demand.requesters[0].splitting
+        splitting = job.waiters.requesters[0].splitting
         try:
             answer = await self._call(
                 job, ids, fits=lambda: len(ids) <= self.batch_size() and not splitting.locked()
@@ -140,7 +140,7 @@ class Apple:
         size = self.batch_size()
         if size < len(ids):
             parts = _cut(ids, size)
-        elif len(ids) > 1 and job.demand.take_extra(2):
+        elif len(ids) > 1 and job.waiters.take_extra(2):
             parts = _cut(ids, (len(ids) + 1) // 2)
         else:
             return dict.fromkeys(ids, refusal)
@@ -176,7 +176,7 @@ class Apple:
             method="GET",
             target=f"/v1/me/ratings/{partition.kind}?{query}",
             user=partition.user,
-            demand=job.demand,
+            waiters=job.waiters,
             divisible=len(ids) > 1 and (divisible or full),
             whole=True,
             fits=fits,
@@ -198,7 +198,7 @@ class _Job(NamedTuple):
     """What the calls of one fetch have in common."""
 
     partition: Partition
-    demand: Waiters
+    waiters: Waiters
     deadline: float
 
 
@@ -248,7 +248,7 @@ async def open_apple(
     `on_throttled` is told of 429s that other gateways should hear of, with the seconds that Apple asked to
     wait (0 where it named none).
     """
-    gate = ConcurrencyLimiter(
+    limiter = ConcurrencyLimiter(
         max_concurrency=max_concurrency, clock=clock, metrics=metrics, on_throttled=on_throttled
     )
     async with connect(
@@ -257,7 +257,7 @@ async def open_apple(
         caller = Caller(
             transport,
             tokens=tokens,
-            gate=gate,
+            limiter=limiter,
             breaker=breaker,
             quarantine=quarantine,
             policy=RetryPolicy(attempts),
@@ -266,4 +266,4 @@ async def open_apple(
             clock=clock,
             metrics=metrics,
         )
-        yield Apple(caller, gate=gate, max_ids_per_call=max_ids_per_call, clock=clock, metrics=metrics)
+        yield Apple(caller, limiter=limiter, max_ids_per_call=max_ids_per_call, clock=clock, metrics=metrics)

@@ -1,6 +1,6 @@
-"""How many calls may be under way at once, and whose turn is next.
+"""How many calls may be under way at once, and whose slot is next.
 
-`SlotQueue` decides and never waits: calls ask for a turn, are granted one at once or later, and give it back.
+`SlotQueue` decides and never waits: calls ask for a slot, are granted one at once or later, and give it back.
 `ConcurrencyLimiter` does the waiting. The rules:
 - The limit adapts: up by one for every limit's worth of successes, down by a tenth on a 429, at most
   once in half a second, because calls that were under way together are answered 429 together.
@@ -60,10 +60,10 @@ class AdaptiveLimit:
 class Slot:
     """One call's places in the queue, then its slot."""
 
-    __slots__ = ("demand", "holder", "lines", "on_grant")
+    __slots__ = ("holder", "lines", "on_grant", "waiters")
 
-    def __init__(self, demand: Waiters, on_grant: Callable[[], None]) -> None:
-        self.demand = demand
+    def __init__(self, waiters: Waiters, on_grant: Callable[[], None]) -> None:
+        self.waiters = waiters
         self.on_grant = on_grant
         self.holder: Requester | None = None
         """On whose account it goes; None while it waits."""
@@ -84,50 +84,50 @@ class SlotQueue:
         }
         self.in_flight = 0
 
-    def ask(self, demand: Waiters, on_grant: Callable[[], None]) -> Slot:
+    def ask(self, waiters: Waiters, on_grant: Callable[[], None]) -> Slot:
         """Queue a call; `on_grant` is called when it gets its slot, perhaps before this returns.
 
         Raises `NoCapacity` where the queue is full.
         """
-        if self._waiting >= self._room(demand):
+        if self._waiting >= self._room(waiters):
             raise NoCapacity("Too many calls are waiting for Apple Music.", retry_after=1.0)
-        turn = Slot(demand, on_grant)
+        slot = Slot(waiters, on_grant)
         self._waiting += 1
-        self.requeue(turn)
-        return turn
+        self.requeue(slot)
+        return slot
 
-    def requeue(self, turn: Slot) -> None:
-        """Stand in line wherever the turn's demand says; places that it has already are kept."""
-        if turn.holder is not None:
+    def requeue(self, slot: Slot) -> None:
+        """Stand in line wherever the slot's waiters says; places that it has already are kept."""
+        if slot.holder is not None:
             return
-        self._stand(turn, [(turn.demand.priority, requester) for requester in turn.demand.requesters])
+        self._stand(slot, [(slot.waiters.priority, requester) for requester in slot.waiters.requesters])
         self.admit()
 
-    def give_back(self, turn: Slot) -> None:
-        """The call is over, or nobody waits for its turn any more."""
-        if turn.holder is None:
-            self._stand(turn, [])
+    def give_back(self, slot: Slot) -> None:
+        """The call is over, or nobody waits for its slot any more."""
+        if slot.holder is None:
+            self._stand(slot, [])
             self._waiting -= 1
         else:
             self.in_flight -= 1
-            self._held[turn.holder] -= 1
-            if not self._held[turn.holder]:
-                del self._held[turn.holder]
+            self._held[slot.holder] -= 1
+            if not self._held[slot.holder]:
+                del self._held[slot.holder]
         self.admit()
 
     def admit(self) -> None:
         """Grant the free slots to whoever is next."""
         while self.in_flight < self._limit.current and (head := self._next()) is not None:
             priority, requester = head
-            turn = next(iter(self._lanes[priority][requester]))
-            self._stand(turn, [])
+            slot = next(iter(self._lanes[priority][requester]))
+            self._stand(slot, [])
             if requester in self._lanes[priority]:
                 self._lanes[priority].move_to_end(requester)
-            turn.holder = requester
+            slot.holder = requester
             self._held[requester] = self._held.get(requester, 0) + 1
             self._waiting -= 1
             self.in_flight += 1
-            turn.on_grant()
+            slot.on_grant()
 
     def _next(self) -> tuple[Priority, Requester] | None:
         share = max(1, self._limit.current // SHARE)
@@ -139,31 +139,31 @@ class SlotQueue:
                 return priority, min(requesters, key=self._held.__getitem__)
         return None
 
-    def _room(self, demand: Waiters) -> int:
-        """How many calls may wait for one of this demand to join them."""
-        if demand.priority is Priority.BACKGROUND:
+    def _room(self, waiters: Waiters) -> int:
+        """How many calls may wait for one of this waiters to join them."""
+        if waiters.priority is Priority.BACKGROUND:
             return self._longest // 2
-        waiting = self._lanes[demand.priority]
+        waiting = self._lanes[waiters.priority]
         return (
             self._longest
-            if all(requester in waiting for requester in demand.requesters)
+            if all(requester in waiting for requester in waiters.requesters)
             else 2 * self._longest
         )
 
-    def _stand(self, turn: Slot, lines: list[tuple[Priority, Requester]]) -> None:
+    def _stand(self, slot: Slot, lines: list[tuple[Priority, Requester]]) -> None:
         for priority, requester in lines:
-            self._lanes[priority].setdefault(requester, OrderedDict()).setdefault(turn)
-        for priority, requester in turn.lines:
+            self._lanes[priority].setdefault(requester, OrderedDict()).setdefault(slot)
+        for priority, requester in slot.lines:
             if (priority, requester) not in lines:
                 line = self._lanes[priority][requester]
-                del line[turn]
+                del line[slot]
                 if not line:
                     del self._lanes[priority][requester]
-        turn.lines = lines
+        slot.lines = lines
 
 
 class ConcurrencyLimiter:
-    """Lets calls through as slots come free; every call to Apple goes through one gate.
+    """Lets calls through as slots come free; every call to Apple goes through one limiter.
 
     `on_throttled` is told when a 429 heard here lowers the limit, with the seconds that Apple asked to wait
     (0 where it named none), so that other gateways may hear of it: see `hear_throttled`.
@@ -185,7 +185,7 @@ class ConcurrencyLimiter:
         self._show()
 
     @asynccontextmanager
-    async def slot(self, demand: Waiters, deadline: float) -> AsyncIterator[None]:
+    async def slot(self, waiters: Waiters, deadline: float) -> AsyncIterator[None]:
         """Wait for a slot until `deadline` (monotonic seconds), then hold it.
 
         Raises `NoCapacity` where the queue is full, `DeadlineExceeded` where no slot came free in time.
@@ -197,14 +197,14 @@ class ConcurrencyLimiter:
             if not granted.done():
                 granted.set_result(None)
 
-        turn = self._slots.ask(demand, grant)
+        slot = self._slots.ask(waiters, grant)
         try:
-            if turn.holder is None:
-                await self._stand_by(turn, granted, deadline)
+            if slot.holder is None:
+                await self._stand_by(slot, granted, deadline)
             self._show()
             yield
         finally:
-            self._slots.give_back(turn)
+            self._slots.give_back(slot)
             self._show()
 
     def succeeded(self) -> None:
@@ -223,18 +223,18 @@ class ConcurrencyLimiter:
         self._limit.throttled(self._now())
         self._show()
 
-    async def _stand_by(self, turn: Slot, granted: asyncio.Future[None], deadline: float) -> None:
+    async def _stand_by(self, slot: Slot, granted: asyncio.Future[None], deadline: float) -> None:
         def changed() -> None:
-            self._slots.requeue(turn)
+            self._slots.requeue(slot)
 
-        turn.demand.watch(changed)
+        slot.waiters.watch(changed)
         try:
             async with asyncio.timeout(deadline - self._now()):
                 await granted
         except TimeoutError:
             raise DeadlineExceeded("No call to Apple Music came free in time.") from None
         finally:
-            turn.demand.unwatch(changed)
+            slot.waiters.unwatch(changed)
 
     def _show(self) -> None:
         self._metrics.upstream_in_flight.set(self._slots.in_flight)

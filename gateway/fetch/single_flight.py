@@ -34,7 +34,7 @@ class Load(Protocol):
     """
 
     async def __call__(
-        self, partition: Partition, ids: Sequence[Id], /, *, demand: Waiters, deadline: float
+        self, partition: Partition, ids: Sequence[Id], /, *, waiters: Waiters, deadline: float
     ) -> Mapping[Id, Outcome]: ...
 
 
@@ -145,7 +145,7 @@ class SingleFlight:
         deadline = self._now() + self._fetch_seconds
         async with asyncio.timeout(self._longest_seconds):
             return await self._load(
-                batch.partition, list(batch.flights), demand=batch.demand, deadline=deadline
+                batch.partition, list(batch.flights), waiters=batch.demand, deadline=deadline
             )
 
     def _landed(self, batch: Batch, task: asyncio.Task[Mapping[Id, Outcome]]) -> None:

@@ -89,7 +89,7 @@ class Workshop:
         self.metrics = Metrics()
         self.tokens = TokenSource(KEY, clock, self.metrics)
         self.news: list[float] = []
-        self.gate = ConcurrencyLimiter(
+        self.limiter = ConcurrencyLimiter(
             max_concurrency=max_concurrency, clock=clock, metrics=self.metrics, on_throttled=self.news.append
         )
         self.breaker = Breaker(error_rate=0.5, window_seconds=10.0, min_calls=min_calls, open_seconds=5.0)
@@ -99,7 +99,7 @@ class Workshop:
         self.caller = Caller(
             transport,
             tokens=self.tokens,
-            gate=self.gate,
+            limiter=self.limiter,
             breaker=self.breaker,
             quarantine=self.quarantine,
             policy=RetryPolicy(attempts),
@@ -137,6 +137,6 @@ def call(method: str = "GET", *, requester: Requester | None = None, divisible: 
         method=method,
         target="/v1/x",
         user=USER,
-        demand=Waiters(Priority.FOREGROUND, requester or Requester()),
+        waiters=Waiters(Priority.FOREGROUND, requester or Requester()),
         divisible=divisible,
     )

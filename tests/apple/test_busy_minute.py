@@ -20,19 +20,21 @@ async def longest_wait(seed):
     """Seconds that the slowest call of the minute stood in the queue."""
     clock = LoopClock()
     chance = random.Random(seed)
-    gate = ConcurrencyLimiter(max_concurrency=64, clock=clock, metrics=Metrics(), on_throttled=lambda _: None)
+    limiter = ConcurrencyLimiter(
+        max_concurrency=64, clock=clock, metrics=Metrics(), on_throttled=lambda _: None
+    )
     waited = []
 
     async def call():
         while True:
             asked = clock.monotonic()
-            async with gate.slot(Waiters(Priority.FOREGROUND, Requester()), asked + 600):
+            async with limiter.slot(Waiters(Priority.FOREGROUND, Requester()), asked + 600):
                 waited.append(clock.monotonic() - asked)
                 await asyncio.sleep(SECONDS)
                 if chance.random() >= THROTTLED:
-                    gate.succeeded()
+                    limiter.succeeded()
                     return
-                gate.throttled(None)
+                limiter.throttled(None)
             await asyncio.sleep(0.5 + 0.1 * chance.random())
 
     async with asyncio.TaskGroup() as minute:

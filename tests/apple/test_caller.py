@@ -346,7 +346,7 @@ class TestThrottling:
         assert shop.waits == [pytest.approx(1.05)]
 
     async def test_answers_raise_it_again_errors_included(self, shop, transport):
-        shop.gate.hear_throttled()
+        shop.limiter.hear_throttled()
         transport.turns = [OK, AppleResponse(400, b"{}"), OK, OK]
         await run(shop)
         await failed(shop)

@@ -43,9 +43,9 @@ class Bench:
         seconds: float = 10.0,
         requester: Requester | None = None,
     ) -> Outcomes:
-        demand = Waiters(Priority.FOREGROUND, requester or Requester())
+        waiters = Waiters(Priority.FOREGROUND, requester or Requester())
         return await self.apple.fetch(
-            partition, wanted, demand=demand, deadline=self.shop.clock.monotonic() + seconds
+            partition, wanted, waiters=waiters, deadline=self.shop.clock.monotonic() + seconds
         )
 
     async def send(self, method: str, *, query: str = "", body: bytes | None = None) -> Relay:
@@ -59,7 +59,9 @@ class Bench:
 async def bench(script, clock):
     async with connect(base_url=script.url, origin=None, max_concurrency=8, clock=clock) as transport:
         shop = Workshop(transport, clock, max_concurrency=8, min_calls=1000)
-        apple = Apple(shop.caller, gate=shop.gate, max_ids_per_call=100, clock=clock, metrics=shop.metrics)
+        apple = Apple(
+            shop.caller, limiter=shop.limiter, max_ids_per_call=100, clock=clock, metrics=shop.metrics
+        )
         yield Bench(script, shop, apple)
 
 
@@ -188,7 +190,7 @@ class TestTooLarge:
         async with connect(base_url=script.url, origin=None, max_concurrency=8, clock=clock) as transport:
             shop = Workshop(transport, clock, attempts=1, floor=0)
             apple = Apple(
-                shop.caller, gate=shop.gate, max_ids_per_call=100, clock=clock, metrics=shop.metrics
+                shop.caller, limiter=shop.limiter, max_ids_per_call=100, clock=clock, metrics=shop.metrics
             )
             script.choose = at_most(10, error(413))
             outcomes = await Bench(script, shop, apple).fetch(ids(100))
@@ -209,7 +211,7 @@ class TestTooLarge:
         async with connect(base_url=script.url, origin=None, max_concurrency=8, clock=clock) as transport:
             shop = Workshop(transport, clock, max_concurrency=8, min_calls=5)
             apple = Apple(
-                shop.caller, gate=shop.gate, max_ids_per_call=100, clock=clock, metrics=shop.metrics
+                shop.caller, limiter=shop.limiter, max_ids_per_call=100, clock=clock, metrics=shop.metrics
             )
             bench = Bench(script, shop, apple)
             script.choose = at_most(100, reply(504, "<html>"), "42")
@@ -275,11 +277,11 @@ class TestTooLarge:
         assert await bench.fetch(ids(100)) == liked(ids(100))
 
     async def test_a_call_goes_on_while_anybody_who_wants_it_has_calls_left(self, bench):
-        demand = Waiters(Priority.FOREGROUND, Requester())
-        assert demand.take_extra(32)
-        demand.join(Priority.FOREGROUND, Requester())
+        waiters = Waiters(Priority.FOREGROUND, Requester())
+        assert waiters.take_extra(32)
+        waiters.join(Priority.FOREGROUND, Requester())
         bench.script.choose = at_most(50, BAD_IDS)
-        outcomes = await bench.apple.fetch(ALBUMS, ids(100), demand=demand, deadline=float("inf"))
+        outcomes = await bench.apple.fetch(ALBUMS, ids(100), waiters=waiters, deadline=float("inf"))
         assert outcomes == liked(ids(100))
 
     async def test_a_limit_that_drops_costs_a_large_request_little(self, bench):
@@ -415,9 +417,9 @@ async def test_the_whole_client_stands_together(script, clock):
         on_throttled=news.append,
     ) as apple:
         script.plays = [error(429)]
-        demand = Waiters(Priority.FOREGROUND, Requester())
+        waiters = Waiters(Priority.FOREGROUND, Requester())
         partition = Partition(USER, Kind.ALBUMS, PLAIN)
-        outcomes = await apple.fetch(partition, ids(4), demand=demand, deadline=clock.monotonic() + 10.0)
+        outcomes = await apple.fetch(partition, ids(4), waiters=waiters, deadline=clock.monotonic() + 10.0)
         assert len(errors(outcomes)) == 2
         assert news == [0.0]
         apple.hear_throttled()

@@ -185,7 +185,7 @@ class TestShared:
         first = queue.ask("a")
         queue.ask("refresh", priority=BACKGROUND)
         promoted = queue.ask("promoted", priority=BACKGROUND)
-        promoted.demand.join(FOREGROUND, Requester())
+        promoted.waiters.join(FOREGROUND, Requester())
         queue.slots.requeue(promoted)
         queue.slots.give_back(first)
         queue.slots.give_back(promoted)
@@ -197,7 +197,7 @@ class TestShared:
         turns = [queue.ask(f"large{n}", large) for n in range(10)]
         wanted = turns[9]
         small = Requester()
-        wanted.demand.join(FOREGROUND, small)
+        wanted.waiters.join(FOREGROUND, small)
         queue.slots.requeue(wanted)
         queue.slots.give_back(turns[0])
         assert queue.granted[-1] == "large9"
@@ -209,7 +209,7 @@ class TestShared:
         requester = Requester()
         shared = queue.ask("shared", requester)
         queue.ask("later", requester)
-        shared.demand.join(FOREGROUND, Requester())
+        shared.waiters.join(FOREGROUND, Requester())
         queue.slots.requeue(shared)
         queue.slots.give_back(turn)
         assert queue.granted == ["a", "shared"]
@@ -218,7 +218,7 @@ class TestShared:
         queue = Queue(1)
         turn = queue.ask("a")
         shared = queue.ask("shared")
-        shared.demand.join(FOREGROUND, Requester())
+        shared.waiters.join(FOREGROUND, Requester())
         queue.slots.requeue(shared)
         queue.slots.give_back(turn)
         queue.slots.give_back(shared)
@@ -228,7 +228,7 @@ class TestShared:
     def test_news_of_more_demand_after_the_grant_changes_nothing(self):
         queue = Queue(2)
         turn = queue.ask("a")
-        turn.demand.join(FOREGROUND, Requester())
+        turn.waiters.join(FOREGROUND, Requester())
         queue.slots.requeue(turn)
         queue.slots.give_back(turn)
         assert queue.granted == ["a"]
@@ -246,7 +246,7 @@ def test_no_slot_is_ever_lost_or_given_twice(steps):
             turns.append(queue.ask(str(number), requesters[which % 3], priority))
         elif action == 1:
             turn = turns[which % len(turns)]
-            turn.demand.join(priority, requesters[which % 3])
+            turn.waiters.join(priority, requesters[which % 3])
             queue.slots.requeue(turn)
         else:
             queue.slots.give_back(turns.pop(which % len(turns)))
@@ -272,7 +272,7 @@ class TestGate:
         return []
 
     @pytest.fixture
-    def gate(self, clock, metrics, news):
+    def limiter(self, clock, metrics, news):
         return ConcurrencyLimiter(max_concurrency=2, clock=clock, metrics=metrics, on_throttled=news.append)
 
     @pytest.fixture
@@ -280,15 +280,15 @@ class TestGate:
         return lambda name: metrics.registry.get_sample_value(f"gateway_{name}")
 
     @staticmethod
-    def slot(gate, clock, *, demand=None, seconds=5.0):
-        return gate.slot(demand or Waiters(FOREGROUND, Requester()), clock.monotonic() + seconds)
+    def slot(limiter, clock, *, waiters=None, seconds=5.0):
+        return limiter.slot(waiters or Waiters(FOREGROUND, Requester()), clock.monotonic() + seconds)
 
-    async def test_a_call_waits_for_a_slot_and_gives_it_back(self, gate, clock, sample):
+    async def test_a_call_waits_for_a_slot_and_gives_it_back(self, limiter, clock, sample):
         order = []
         release = asyncio.Event()
 
         async def call(name):
-            async with self.slot(gate, clock):
+            async with self.slot(limiter, clock):
                 order.append(name)
                 await release.wait()
 
@@ -303,23 +303,23 @@ class TestGate:
         assert sample("upstream_in_flight") == 0.0
 
     async def test_no_slot_by_the_deadline_is_a_deadline_exceeded_and_loses_nothing(
-        self, gate, clock, sample
+        self, limiter, clock, sample
     ):
         async with AsyncExitStack() as held:
             for _ in range(2):
-                await held.enter_async_context(self.slot(gate, clock))
+                await held.enter_async_context(self.slot(limiter, clock))
             with pytest.raises(DeadlineExceeded):
-                async with self.slot(gate, clock, seconds=0.0):
+                async with self.slot(limiter, clock, seconds=0.0):
                     pytest.fail("there was no slot")
         assert sample("upstream_in_flight") == 0.0
 
-    async def test_a_cancelled_wait_leaves_the_queue(self, gate, clock, sample):
+    async def test_a_cancelled_wait_leaves_the_queue(self, limiter, clock, sample):
         async with AsyncExitStack() as held:
             for _ in range(2):
-                await held.enter_async_context(self.slot(gate, clock))
+                await held.enter_async_context(self.slot(limiter, clock))
 
             async def call():
-                async with self.slot(gate, clock):
+                async with self.slot(limiter, clock):
                     pytest.fail("there was no slot")
 
             waiting = asyncio.create_task(call())
@@ -329,13 +329,13 @@ class TestGate:
                 await waiting
         assert sample("upstream_in_flight") == 0.0
 
-    async def test_a_slot_granted_in_the_step_of_the_cancellation_is_given_back(self, gate, clock, sample):
-        first, second = self.slot(gate, clock), self.slot(gate, clock)
+    async def test_a_slot_granted_in_the_step_of_the_cancellation_is_given_back(self, limiter, clock, sample):
+        first, second = self.slot(limiter, clock), self.slot(limiter, clock)
         await first.__aenter__()
         await second.__aenter__()
 
         async def call():
-            async with self.slot(gate, clock):
+            async with self.slot(limiter, clock):
                 pytest.fail("it was cancelled")
 
         waiting = asyncio.create_task(call())
@@ -346,16 +346,16 @@ class TestGate:
             await waiting
         await second.__aexit__(None, None, None)
         assert sample("upstream_in_flight") == 0.0
-        async with self.slot(gate, clock), self.slot(gate, clock):
+        async with self.slot(limiter, clock), self.slot(limiter, clock):
             assert sample("upstream_in_flight") == 2.0
 
-    async def test_a_slot_granted_after_the_cancellation_is_given_back(self, gate, clock, sample):
-        first, second = self.slot(gate, clock), self.slot(gate, clock)
+    async def test_a_slot_granted_after_the_cancellation_is_given_back(self, limiter, clock, sample):
+        first, second = self.slot(limiter, clock), self.slot(limiter, clock)
         await first.__aenter__()
         await second.__aenter__()
 
         async def call():
-            async with self.slot(gate, clock):
+            async with self.slot(limiter, clock):
                 pytest.fail("it was cancelled")
 
         waiting = asyncio.create_task(call())
@@ -367,20 +367,20 @@ class TestGate:
         await second.__aexit__(None, None, None)
         assert sample("upstream_in_flight") == 0.0
 
-    async def test_a_failing_call_gives_its_slot_back(self, gate, clock, sample):
+    async def test_a_failing_call_gives_its_slot_back(self, limiter, clock, sample):
         with pytest.raises(KeyError):
-            async with self.slot(gate, clock):
+            async with self.slot(limiter, clock):
                 raise KeyError
         assert sample("upstream_in_flight") == 0.0
 
-    async def test_demand_that_rises_in_the_queue_is_heard(self, gate, clock):
+    async def test_demand_that_rises_in_the_queue_is_heard(self, limiter, clock):
         order = []
 
-        async def call(name, demand):
-            async with self.slot(gate, clock, demand=demand):
+        async def call(name, waiters):
+            async with self.slot(limiter, clock, waiters=waiters):
                 order.append(name)
 
-        first, second = self.slot(gate, clock), self.slot(gate, clock)
+        first, second = self.slot(limiter, clock), self.slot(limiter, clock)
         await first.__aenter__()
         await second.__aenter__()
         refresh, wanted = Waiters(BACKGROUND, Requester()), Waiters(BACKGROUND, Requester())
@@ -392,25 +392,25 @@ class TestGate:
         await second.__aexit__(None, None, None)
         assert order == ["wanted", "refresh"]
 
-    def test_a_429_is_counted_lowers_the_limit_and_is_news(self, gate, clock, sample, news):
-        gate.throttled(3.0)
-        gate.throttled(None)
+    def test_a_429_is_counted_lowers_the_limit_and_is_news(self, limiter, clock, sample, news):
+        limiter.throttled(3.0)
+        limiter.throttled(None)
         assert sample("upstream_throttled_total") == 2.0
         assert sample("upstream_concurrency_limit") == 1.0
         assert news == [3.0]
         clock.move(1.0)
-        gate.throttled(None)
+        limiter.throttled(None)
         assert news == [3.0, 0.0]
 
-    def test_a_429_heard_elsewhere_lowers_the_limit_and_is_not_told_again(self, gate, sample, news):
-        gate.hear_throttled()
+    def test_a_429_heard_elsewhere_lowers_the_limit_and_is_not_told_again(self, limiter, sample, news):
+        limiter.hear_throttled()
         assert sample("upstream_concurrency_limit") == 1.0
         assert sample("upstream_throttled_total") == 0.0
         assert news == []
 
-    async def test_successes_raise_the_limit_again(self, gate, clock, sample):
-        gate.hear_throttled()
-        async with self.slot(gate, clock):
+    async def test_successes_raise_the_limit_again(self, limiter, clock, sample):
+        limiter.hear_throttled()
+        async with self.slot(limiter, clock):
             for _ in range(2):
-                gate.succeeded()
+                limiter.succeeded()
         assert sample("upstream_concurrency_limit") == 2.0

@@ -97,9 +97,9 @@ class Airfield:
         return [load.ids for load in self.loads]
 
     async def _load(
-        self, partition: Partition, asked: Sequence[Id], *, demand: Waiters, deadline: float
+        self, partition: Partition, asked: Sequence[Id], *, waiters: Waiters, deadline: float
     ) -> Mapping[Id, Outcome]:
-        load = Loading(partition, asked, demand, deadline)
+        load = Loading(partition, asked, waiters, deadline)
         self.loads.append(load)
         async with self._begun:
             self._begun.notify_all()

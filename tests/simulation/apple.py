@@ -53,7 +53,7 @@ class SimulatedApple:
         return bisect_right(self.history(place), moment, key=lambda state: state.since) - 1
 
     async def fetch(
-        self, partition: Partition, ids: Sequence[Id], *, demand: Waiters, deadline: float
+        self, partition: Partition, ids: Sequence[Id], *, waiters: Waiters, deadline: float
     ) -> dict[Id, Resource | GatewayError]:
         places = [(partition.user.key, partition.kind, id_) for id_ in ids]
         epochs = {place: self._epoch_of(place) for place in places}
@@ -73,7 +73,7 @@ class SimulatedApple:
             for place, epoch in epochs.items():
                 self._fetching[place].remove(epoch)
 
-    async def send(self, call: Outbound, deadline: float, demand: Waiters) -> Relay:
+    async def send(self, call: Outbound, deadline: float, waiters: Waiters) -> Relay:
         await self._delay()
         fate = self._chance.random()
         if fate < self._failing / 2:

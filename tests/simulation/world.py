@@ -261,11 +261,11 @@ class World:
         self._departed.append((dict(self._forgotten), marks))
 
     async def _fetch(
-        self, partition: Partition, ids: Sequence[Id], *, demand: Waiters, deadline: float
+        self, partition: Partition, ids: Sequence[Id], *, waiters: Waiters, deadline: float
     ) -> Mapping[Id, Resource | GatewayError]:
         # A batch's call begins a moment after it departed; what came between voids it all the same.
         self._at_departure, self._marks = self._departed.popleft()
-        return await self._apple.fetch(partition, ids, demand=demand, deadline=deadline)
+        return await self._apple.fetch(partition, ids, waiters=waiters, deadline=deadline)
 
     def _epoch(self, place: Place) -> Hashable:
         user_key, kind, id_ = place

@@ -98,7 +98,7 @@ class Client:
         return 2
 
     async def fetch(
-        self, partition: Partition, ids: Sequence[Id], *, demand: Waiters, deadline: float
+        self, partition: Partition, ids: Sequence[Id], *, waiters: Waiters, deadline: float
     ) -> dict[Id, Resource | GatewayError]:
         apple, now = self._apple, self._apple.loop.time
         call = Call(self._gateway, partition, tuple(ids), now())
@@ -118,8 +118,8 @@ class Client:
             return dict.fromkeys(ids, Relayed(500, b""))
         return {id_: rendered(partition, id_, value) for id_, value in shown.items()}
 
-    async def send(self, outbound: Outbound, deadline: float, demand: Waiters) -> Relay:
-        del demand
+    async def send(self, outbound: Outbound, deadline: float, waiters: Waiters) -> Relay:
+        del waiters
         apple, now = self._apple, self._apple.loop.time
         *_, kind, id_ = outbound.path.split("/")
         partition = Partition(outbound.user, Kind(kind))

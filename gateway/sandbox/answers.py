@@ -50,6 +50,8 @@ EMPTY_IDS = Problem(
 )
 UNAUTHORIZED = Answer(401, headers={})
 """Seen empty, with `Content-Length: 0`: nothing to parse."""
+TESTED = Answer(200, headers={})
+"""To `GET /v1/test` with a good developer token: an empty body."""
 NONE_RATED = Answer(200, b'{"data":[]}')
 
 
@@ -105,6 +107,11 @@ def html(status: int) -> Answer:
     """What a proxy before Apple answers."""
     text = _HTML.format(f"{status} {_phrase(status)}")
     return Answer(status, text.encode(), {"Content-Type": "text/html"})
+
+
+def no_errors(status: int) -> Answer:
+    """Apple's envelope with nothing in it, as was seen once with a 404."""
+    return Answer(status, b'{"errors":[]}')
 
 
 def capacity(status: int) -> Answer:

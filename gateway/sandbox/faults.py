@@ -22,8 +22,9 @@ Count = Annotated[int, msgspec.Meta(ge=1)]
 Moment = Literal["arrival", "answer"]
 """When a call waits: before it is looked at, or when its answer is ready (and a write took effect)."""
 
-Body = Literal["apple", "empty", "html", "capacity"]
-"""`apple`: what Apple sends with this status (its 401 is empty); `capacity`: an old 429's bare message."""
+Body = Literal["apple", "empty", "html", "capacity", "no-errors"]
+"""`apple`: what Apple sends with this status (its 401 is empty); `capacity`: an old 429's bare message;
+`no-errors`: an envelope with an empty list of errors."""
 
 Shape = Literal[
     "list", "null", "text", "no-data", "data-null", "data-object", "errors", "resource-null", "no-id",
@@ -67,9 +68,20 @@ class Reply(Effect, frozen=True):
 
 
 class Reset(Effect, frozen=True):
-    """The connection is reset without an answer. `applied`: a write took effect all the same."""
+    """The connection is reset without an answer. `applied`: a write took effect all the same.
+
+    `kept`: only calls on a connection that carried a call before, as where a balancer
+    forgets idle connections.
+    """
 
     applied: bool = False
+    kept: bool = False
+
+
+class Skew(Effect, frozen=True):
+    """Apple's clock is `seconds` ahead (behind, if below 0): in `Date`, and where it judges tokens."""
+
+    seconds: float
 
 
 class MaxIds(Effect, frozen=True):
@@ -137,7 +149,7 @@ class Extra(Effect, frozen=True):
 
 AnyEffect = (
     Latency | Hold | Reply | Reset | MaxIds | Lag | Truncate | SlowBody | Misshape | Next | Strangers | Prefix
-    | Shuffle | Valueless | Extra
+    | Shuffle | Valueless | Extra | Skew
 )  # fmt: skip
 
 
@@ -182,5 +194,7 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.times is not None and fired >= self.times:
             return False
         if isinstance(self.effect, MaxIds) and len(call.ids) <= self.effect.limit:
+            return False
+        if isinstance(self.effect, Reset) and self.effect.kept and not call.kept:
             return False
         return chance < self.fraction and self.where.matches(call)

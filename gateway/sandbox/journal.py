@@ -18,7 +18,7 @@ _MAX_DOUBLES = 1_000
 
 
 class Call(msgspec.Struct, gc=False):
-    """One call to the ratings API. It is filled in while the call runs."""
+    """One call to the ratings API, or to `/v1/test`. It is filled in while the call runs."""
 
     number: int
     """Counts up from 1 since the start, or the last `clear`."""
@@ -39,6 +39,8 @@ class Call(msgspec.Struct, gc=False):
     """What was answered; None while the call runs, and where no answer was sent (reset, caller gone)."""
     faults: tuple[str, ...] = ()
     """The ids of the faults that struck."""
+    kept: bool = False
+    """Whether its connection had carried a call before."""
     objection: str | None = None
     """Why the developer token was refused, where it was: Apple's 401 does not say."""
 
@@ -116,8 +118,10 @@ class Journal:
         ids: tuple[str, ...],
         many: bool,
         query: str,
+        kept: bool = False,
     ) -> Call:
-        call = Call(self._next, method, path, kind, user, ids, many, query, self._clock.monotonic())
+        started = self._clock.monotonic()
+        call = Call(self._next, method, path, kind, user, ids, many, query, started, kept=kept)
         self._next += 1
         self._running[call.number] = call
         self.max_in_flight = max(self.max_in_flight, len(self._running))

@@ -75,6 +75,7 @@ class Sandbox(SandboxState):
         application = web.Application(client_max_size=_MAX_BODY_BYTES)
         application.router.add_route("*", _RATINGS, self.serving.handle)
         application.router.add_route("*", _RATINGS + "/{id}", self.serving.handle)
+        application.router.add_get("/v1/test", self.serving.test)
         application.add_routes(Control(self).routes())
         application.router.add_route("*", "/{path:.*}", self._not_found)
         return application

@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import Sequence
+from email.utils import formatdate
 from random import Random
+from weakref import WeakSet
 
 from aiohttp import web
 
@@ -11,7 +13,18 @@ from gateway.sandbox import answers, wire
 from gateway.sandbox.answers import Answer
 from gateway.sandbox.api import Api, Request
 from gateway.sandbox.arming import Armed, Faults
-from gateway.sandbox.faults import Effect, Hold, Lag, Latency, Moment, Reply, Reset, SlowBody, Truncate
+from gateway.sandbox.faults import (
+    Effect,
+    Hold,
+    Lag,
+    Latency,
+    Moment,
+    Reply,
+    Reset,
+    Skew,
+    SlowBody,
+    Truncate,
+)
 from gateway.sandbox.journal import Call, Journal
 from gateway.sandbox.reshape import replacement, reshape, substitute
 from gateway.sandbox.store import Store
@@ -19,7 +32,7 @@ from gateway.sandbox.verify import TokenVerifier
 
 
 class Serving:
-    """Handles the requests to `/v1/me/ratings/…`."""
+    """Handles the requests to `/v1/me/ratings/…` and `/v1/test`."""
 
     def __init__(
         self,
@@ -42,6 +55,8 @@ class Serving:
         self._sleep = sleep
         self._random = random
         self._writes: set[asyncio.Task[web.StreamResponse]] = set()
+        self._used: WeakSet[asyncio.Transport] = WeakSet()
+        """Connections that have carried a call."""
 
     async def handle(self, http: web.Request) -> web.StreamResponse:
         """Answer a request. A read ends when its caller goes away; a write is carried through."""
@@ -53,6 +68,20 @@ class Serving:
         self._writes.add(write)
         write.add_done_callback(self._writes.discard)
         return await asyncio.shield(write)
+
+    async def test(self, http: web.Request) -> web.StreamResponse:
+        """Answer `GET /v1/test`: whether the developer token is good, whoever the user is."""
+        call = self._journal.begin(
+            method=http.method,
+            path=http.path,
+            kind=None,
+            user="",
+            ids=(),
+            many=False,
+            query="",
+            kept=self._kept(http),
+        )
+        return await self._recorded(http, None, call)
 
     async def cancel_writes(self) -> None:
         """End the writes whose callers went away."""
@@ -71,9 +100,17 @@ class Serving:
             ids=request.ids,
             many=request.id is None,
             query="" if plain else wire.other_parameters(http),
+            kept=self._kept(http),
         )
 
-    async def _recorded(self, http: web.Request, request: Request, call: Call) -> web.StreamResponse:
+    def _kept(self, http: web.Request) -> bool:
+        transport = http.transport
+        kept = transport in self._used
+        if transport is not None:
+            self._used.add(transport)
+        return kept
+
+    async def _recorded(self, http: web.Request, request: Request | None, call: Call) -> web.StreamResponse:
         status: int | None = None
         try:
             struck = self._faults.strike(call) if self._faults else ()
@@ -83,20 +120,28 @@ class Serving:
             else:
                 response = wire.whole(self._answer(http, request, call))
             status = None if isinstance(response, wire.NoAnswer) else response.status
+            if not response.prepared:
+                response.headers["Date"] = formatdate(self._clock.time() + _skew(struck), usegmt=True)
             return response
         finally:
             self._journal.end(call, status)
 
-    def _answer(self, http: web.Request, request: Request, call: Call, lag: float = 0.0) -> Answer:
+    def _answer(
+        self, http: web.Request, request: Request | None, call: Call, *, lag: float = 0.0, skew: float = 0.0
+    ) -> Answer:
         call.objection = self._tokens.objection(
-            http.headers.get("Authorization"), origin=http.headers.get("Origin"), now=self._clock.time()
+            http.headers.get("Authorization"),
+            origin=http.headers.get("Origin"),
+            now=self._clock.time() + skew,
         )
         if call.objection is not None:
             return answers.UNAUTHORIZED
+        if request is None:
+            return answers.TESTED
         return self._api.answer(request, now=self._clock.monotonic(), lag=lag)
 
     async def _struck(
-        self, http: web.Request, request: Request, call: Call, struck: tuple[Armed, ...]
+        self, http: web.Request, request: Request | None, call: Call, struck: tuple[Armed, ...]
     ) -> web.StreamResponse:
         effects = [armed.fault.effect for armed in struck]
         await self._wait(struck, "arrival")
@@ -105,12 +150,13 @@ class Serving:
         return wire.reset(http) if answer is None else await self._delivered(http, answer, effects)
 
     def _outcome(
-        self, http: web.Request, request: Request, call: Call, effects: Sequence[Effect]
+        self, http: web.Request, request: Request | None, call: Call, effects: Sequence[Effect]
     ) -> Answer | None:
         instead = replacement(effects)
         if instead is None or (isinstance(instead, Reply | Reset) and instead.applied):
             lag = max((effect.seconds for effect in effects if isinstance(effect, Lag)), default=0.0)
-            answer = self._answer(http, request, call, lag)
+            skew = sum(effect.seconds for effect in effects if isinstance(effect, Skew))
+            answer = self._answer(http, request, call, lag=lag, skew=skew)
             if instead is None:
                 return reshape(answer, effects, call, self._random)
         return substitute(instead, call, self._random)
@@ -132,3 +178,7 @@ class Serving:
             if isinstance(effect, SlowBody):
                 return await wire.slow(http, answer, effect, self._sleep)
         return wire.whole(answer)
+
+
+def _skew(struck: Sequence[Armed]) -> float:
+    return sum(armed.fault.effect.seconds for armed in struck if isinstance(armed.fault.effect, Skew))

@@ -19,6 +19,7 @@ from gateway.sandbox import (
     Reply,
     Reset,
     Sandbox,
+    Skew,
     SlowBody,
     Truncate,
     Where,
@@ -270,3 +271,30 @@ async def test_keys_can_change_hands_while_it_runs(sandbox, call):
     sandbox.tokens.distrust(sandbox.credentials.key_id)
     assert (await call("GET", LIKED, headers=headers)).status == 200
     assert (await call("GET", LIKED)).status == 401
+
+
+async def test_the_developer_token_can_be_tested_without_a_user(sandbox, call):
+    assert (await call("GET", "../../test")).status == 200
+    assert (sandbox.calls.last.path, sandbox.calls.last.status) == ("/v1/test", 200)
+    assert (await call("GET", "../../test", headers={"Authorization": "Bearer nonsense"})).status == 401
+
+
+async def test_a_refusal_of_one_user_does_not_strike_the_test(sandbox, call):
+    sandbox.faults.add(Reply(401), where=Where(user=ADA))
+    assert (await call("GET", LIKED)).status == 401
+    assert (await call("GET", "../../test")).status == 200
+
+
+async def test_a_kept_connection_is_reset_and_a_new_one_is_not(sandbox, call):
+    sandbox.faults.add(Reset(kept=True))
+    assert (await call("GET", LIKED)).status == 200
+    with pytest.raises(aiohttp.ClientConnectionError):
+        await call("PUT", UNRATED, json=LIKE)
+    assert [each.kept for each in sandbox.calls] == [False, True]
+
+
+async def test_a_skewed_clock_dates_answers_and_judges_tokens(sandbox, call):
+    sandbox.faults.add(Skew(-7200))
+    answered = await call("GET", LIKED)
+    assert (answered.status, sandbox.calls.last.objection) == (401, "iat is in the future")
+    assert answered.headers["Date"] == "Fri, 15 Jan 2027 06:00:00 GMT"

@@ -1,6 +1,6 @@
-"""The commands. Results go to stdout, progress and faults to stderr; each imports what it needs when it runs.
+"""The commands. Results go to stdout, progress and faults to stderr.
 
-Exit status: 0 done, 1 failed, 2 wrong usage, 78 bad configuration.
+Exit status: 0 success, 1 failure, 2 wrong usage, 78 bad configuration.
 """
 
 import os
@@ -13,26 +13,26 @@ from gateway.cli.parser import parse
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; `argv` without the program's name. Raises SystemExit(2) where argparse refuses it."""
+    """Run one command; `argv` excludes the program's name. Raises SystemExit(2) if argparse rejects it."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            # Help and names have letters that an old locale lacks; JSON stays JSON this way.
+            # Help and names contain letters that an old locale lacks. The escapes are valid JSON, too.
             stream.reconfigure(errors="backslashreplace")
-    arguments = parse(argv)
+    parsed = parse(argv)
     try:
-        status: int = arguments.run(arguments)
+        status = parsed.run(parsed.arguments)
         sys.stdout.flush()
     except WrongUsage as error:
-        report(f"ratings-gateway {arguments.command}: {error}")
+        report(f"ratings-gateway {parsed.name}: {error}")
         return 2
     except Failure as error:
-        report(f"ratings-gateway {arguments.command}: {error}")
+        report(f"ratings-gateway {parsed.name}: {error}")
         return 1
     except KeyboardInterrupt:
         report("interrupted")
         return 1
     except BrokenPipeError:
-        # The reader of a pipe (`… | head`) has seen enough; without this, Python's last flush complains.
+        # The reader of a pipe (`… | head`) is gone. Without this, Python's last flush prints a traceback.
         nowhere = os.open(os.devnull, os.O_WRONLY)
         for stream in (sys.stdout, sys.stderr):
             os.dup2(nowhere, stream.fileno())

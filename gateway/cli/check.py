@@ -1,20 +1,36 @@
-"""`check`: everything that can be known before the gateway starts."""
+"""`check`: report everything that would keep the gateway from starting or serving."""
 
 import time
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 
 from gateway.apple.developer_token import mint
 from gateway.cli import connect
-from gateway.cli.config import with_settings
+from gateway.cli.config import report_warnings, with_settings
 from gateway.cli.console import BAD_CONFIGURATION, Failure, report, say
+from gateway.cli.parser import takes_config
 from gateway.cli.token import signing_key
 from gateway.settings import Settings
+
+DESCRIPTION = "Loads everything and opens no listener. All faults are listed at once."
+EXAMPLES = """
+    ratings-gateway check --config config/gateway.toml
+    ratings-gateway check --connect
+"""
+
+
+def arguments(parser: ArgumentParser) -> None:
+    takes_config(parser)
+    parser.add_argument(
+        "--connect",
+        action="store_true",
+        help="also run every kind of Redis command, and check that Apple accepts the developer token",
+    )
 
 
 def run(arguments: Namespace) -> int:
     def check(settings: Settings) -> int:
-        status = _credential(settings)
-        return status or (_connections(settings) if arguments.connect else 0)
+        report_warnings(settings.warnings)
+        return _credential(settings) or (_connections(settings) if arguments.connect else 0)
 
     return with_settings(arguments, check)
 
@@ -26,16 +42,16 @@ def _credential(settings: Settings) -> int:
         report(f"A developer token cannot be signed: {error}")
         return BAD_CONFIGURATION
     given = sum(source != "default" for source in settings.sources.values())
-    say(f"settings  ok  {given} of {len(settings.sources)} given, the rest by default")
+    say(f"settings  ok  {given} of {len(settings.sources)} set, the others at their defaults")
     return 0
 
 
 def _connections(settings: Settings) -> int:
-    checks = {"redis": connect.redis, "upstream": connect.upstream}
+    checks = {"redis": connect.redis, "apple": connect.apple}
     failed = 0
-    for name, reach in checks.items():
+    for name, connects in checks.items():
         try:
-            say(f"{name:<8}  ok  {reach(settings)}")
+            say(f"{name:<8}  ok  {connects(settings)}")
         except Failure as error:
             failed = 1
             say(f"{name:<8}  failed")

@@ -1,11 +1,22 @@
-"""`config`: the settings in force. Also how every command that needs settings gets them."""
+"""`config`: show the effective settings. Also loads settings for the other commands."""
 
 import os
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 
 from gateway.cli.console import BAD_CONFIGURATION, report, say_table
+from gateway.cli.parser import takes_config
 from gateway.settings import BadSettings, Settings, load
+
+DESCRIPTION = "Secrets are masked. If stdout is not a terminal: name, value and source, separated by tabs."
+EXAMPLES = """
+    ratings-gateway config
+    ratings-gateway config --config config/gateway.toml | grep redis
+"""
+
+
+def arguments(parser: ArgumentParser) -> None:
+    takes_config(parser)
 
 
 def run(arguments: Namespace) -> int:
@@ -13,7 +24,7 @@ def run(arguments: Namespace) -> int:
 
 
 def with_settings(arguments: Namespace, use: Callable[[Settings], int]) -> int:
-    """What `use` makes of the settings; 78, after a report of every fault, where they are not sound."""
+    """Call `use` with the settings. If they are invalid, report every fault and return 78."""
     try:
         settings = load(arguments.config, os.environ)
     except BadSettings as error:
@@ -23,15 +34,27 @@ def with_settings(arguments: Namespace, use: Callable[[Settings], int]) -> int:
 
 
 def report_faults(error: BadSettings) -> None:
-    """One paragraph a fault, to stderr."""
+    """Print every fault as a paragraph of its own to stderr."""
     number = len(error.faults)
     report(f"The configuration has {number} fault{'s'[: number > 1]}:")
     for fault in error.faults:
         report(f"\n  {fault.setting}\n    from      {fault.source}\n    fault     {fault.problem}")
         report(f"    accepted  {fault.accepted}")
+        if fault.variable:
+            report(f"    set       {fault.variable}")
+    if error.warnings:
+        report("")
+    report_warnings(error.warnings)
+
+
+def report_warnings(warnings: tuple[str, ...]) -> None:
+    """Print warnings about the environment to stderr."""
+    for warning in warnings:
+        report(f"warning: {warning}")
 
 
 def _show(settings: Settings) -> int:
+    report_warnings(settings.warnings)
     shown = settings.masked()
     say_table(("setting", "value", "from"), [(name, shown[name], settings.sources[name]) for name in shown])
     return 0

@@ -1,15 +1,31 @@
-"""`check --connect`: does Redis answer, can the upstream be reached? Each says so or raises `Failure`."""
+"""`check --connect`: run what serving needs on Redis, and ask Apple to accept the developer token.
+
+Each check returns a line of result or raises `Failure` with the cure in words.
+"""
 
 import asyncio
-import contextlib
+import hashlib
+import secrets
 import time
+import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 
-from redis.exceptions import AuthenticationError, NoPermissionError
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import (
+    AuthenticationError,
+    MovedError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+)
 
 from gateway.apple.developer_token import mint
+from gateway.cache.invalidation import encode_message
+from gateway.cache.redis.closing import give_up
 from gateway.cache.redis.connect import Opener, Tls
-from gateway.cache.redis.url import Address, RedisUrl, parse_url
+from gateway.cache.redis.url import RedisUrl, parse_url
 from gateway.cli.console import Failure
 from gateway.cli.http import ask
 from gateway.cli.token import signing_key
@@ -18,65 +34,135 @@ from gateway.settings.values import MASK
 
 TIMEOUT_SECONDS = 5.0
 
+Command = tuple[str | bytes | int, ...]
+
 
 def redis(settings: Settings) -> str:
-    """Log in and see an answer, by way of whatever `cache.redis_url` names."""
-    if settings.cache.redis_url is None:
-        return "not set: the cache is in-process only"
-    url = parse_url(settings.cache.redis_url.get_secret_value())
+    """Run every kind of command that serving needs, on a key of the check's own that is deleted again."""
     cache = settings.cache
+    if cache.redis_url is None:
+        return "not set: the cache is in-process only"
+    url = parse_url(cache.redis_url.get_secret_value())
     tls = Tls(
         ca_file=_text(cache.redis_ca_file),
         cert_file=_text(cache.redis_cert_file),
         key_file=_text(cache.redis_key_file),
     )
+    commands = serving_commands(cache.namespace, secrets.token_hex(8))
     began = time.monotonic()
     try:
-        asyncio.run(_prove(Opener(url, tls)))
-    except Exception as error:  # noqa: BLE001  # whatever a client library lets out is a Redis that is not there
+        faults = asyncio.run(_try_everywhere(Opener(url, tls), commands))
+    except Exception as error:  # noqa: BLE001 - any exception of the client library means: no Redis
         raise Failure(f"{_safe(error, url)}. {_advice(error)}") from None
-    return f"{url.scheme}:// answers, {_ms(began)}"
+    if faults:
+        listed = "\n".join(f"  {_safe(error, url)}" for error in faults)
+        raise Failure(f"Redis refuses commands that serving needs:\n{listed}\n{_cure(faults, url)}")
+    return f"{url.scheme}:// answers {len(commands)} kinds of commands, {_ms(began)}"
 
 
-async def _prove(opener: Opener) -> None:
-    """The master that Sentinel names, or the server; of a cluster any node that gives its slot map."""
-    if opener.url.service is not None:
-        await (await opener.open_master()).disconnect()
-    elif opener.url.scheme != "redis+cluster":
-        await (await opener.open()).disconnect()
-    else:
-        for address in opener.url.addresses[:-1]:
-            with contextlib.suppress(Exception):
-                await _see_slots(opener, address)
-                return
-        await _see_slots(opener, opener.url.addresses[-1])
-
-
-async def _see_slots(opener: Opener, address: Address) -> None:
-    async with opener.visit(address) as connection:
-        await connection.send_command("CLUSTER", "SLOTS")
-        await connection.read_response()
-
-
-def upstream(settings: Settings) -> str:
-    """One request with a developer token and no user token; any answer counts as reached."""
-    apple = settings.apple
-    headers = {"Authorization": f"Bearer {mint(signing_key(settings), time.time()).text}"}
-    if apple.origin is not None:
-        headers["Origin"] = apple.origin
-    began = time.monotonic()
-    answer = ask(
-        "GET", f"{apple.base_url}/v1/me/ratings/albums?ids=1", headers, timeout_seconds=TIMEOUT_SECONDS
+def serving_commands(namespace: str, mark: str) -> list[Command]:
+    """One of each command that serving sends, in an order that leaves nothing behind."""
+    key, channel, beat = (
+        f"{namespace}:{{check-{mark}}}",
+        f"{namespace}:news",
+        f"{namespace}:beat:check-{mark}",
     )
-    said = _STATUSES.get(answer.status, "")
-    return f"{apple.base_url} answered {answer.status}, {_ms(began)}{said}"
+    script = "return redis.call('HLEN', KEYS[1])"
+    digest = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
+    return [
+        ("TIME",),
+        ("HSET", key, "a", "1"),
+        ("PEXPIRE", key, 60_000),
+        ("HMGET", key, "a"),
+        ("HGET", key, "a"),
+        ("HGETALL", key),
+        ("HLEN", key),
+        ("EXISTS", key),
+        ("EVAL", script, 1, key),
+        ("EVALSHA", digest, 1, key),
+        ("HDEL", key, "a"),
+        ("DEL", key),
+        ("PUBLISH", beat, "check"),
+        ("PUBLISH", channel, encode_message(f"check-{mark}")),
+        ("SUBSCRIBE", channel, beat),
+    ]
 
 
-_STATUSES = {
-    401: "\n              It refuses the developer token: compare apple.team_id, apple.key_id and "
-    "apple.private_key with\n              Apple's developer site, and this machine's clock with the time.",
-    403: "\n              As it should: the developer token was taken, and no user token was sent.",
-}
+async def _try_everywhere(opener: Opener, commands: Sequence[Command]) -> list[ResponseError]:
+    """Errors of the server, of Sentinel's master, or of every master of a cluster; each once."""
+    if opener.url.scheme == "redis+cluster":
+        connections = await _open_masters(opener)
+    elif opener.url.service is not None:
+        connections = [await opener.open_master()]
+    else:
+        connections = [await opener.open()]
+    found: dict[str, ResponseError] = {}
+    for connection in connections:
+        try:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                found |= {str(error): error for error in await _try(connection, commands)}
+        finally:
+            await give_up(connection)
+    return list(found.values())
+
+
+async def _try(connection: AbstractConnection, commands: Sequence[Command]) -> list[ResponseError]:
+    faults = []
+    for command in commands:
+        try:
+            await connection.send_command(*command)
+            await connection.read_response()
+        except MovedError:
+            pass  # the key belongs to another node of the cluster, which is asked too; rights come first
+        except ResponseError as error:
+            faults.append(error)
+    return faults
+
+
+async def _open_masters(opener: Opener) -> list[AbstractConnection]:
+    """A connection to every master, as the first address that answers lists them."""
+    fault: Exception = ConnectionError("no address of the cluster answers")
+    for address in opener.url.addresses:
+        try:
+            async with opener.visit(address) as connection:
+                await connection.send_command("CLUSTER", "SLOTS")
+                slots = await connection.read_response()
+        except Exception as error:  # noqa: BLE001 - the next address may answer
+            fault = error
+            continue
+        masters = {(master[0].decode() or address.host, int(master[1])) for _, _, master, *_ in slots}
+        if not masters:
+            raise ConnectionError("the cluster serves no slots")
+        return [await opener.open(type(address)(host, port)) for host, port in sorted(masters)]
+    raise fault
+
+
+def apple(settings: Settings) -> str:
+    """Request `GET /v1/test` with a developer token."""
+    apple_ = settings.apple
+    headers = {"Authorization": f"Bearer {mint(signing_key(settings), time.time()).text}"}
+    if apple_.origin is not None:
+        headers["Origin"] = apple_.origin
+    proxy = (
+        urllib.request.getproxies().get("https")
+        if apple_.proxy_url is None
+        else apple_.proxy_url.get_secret_value()
+    )
+    began = time.monotonic()
+    url = f"{apple_.base_url}/v1/test"
+    answer = ask("GET", url, headers, timeout_seconds=TIMEOUT_SECONDS, https_proxy=proxy)
+    if answer.status == 401:
+        raise Failure(
+            f"{apple_.base_url} refuses the developer token (401). Compare apple.team_id, apple.key_id and "
+            "apple.private_key with Apple's developer site, and the clock of this machine with the time; "
+            "if apple.origin is set, the key must allow it."
+        )
+    if answer.status == 429 or answer.status >= 500:
+        raise Failure(
+            f"{apple_.base_url} answered {answer.status}, so the developer token could not be checked. "
+            "Try again in a minute; look at Apple's system status page."
+        )
+    return f"{apple_.base_url} accepts the developer token ({answer.status}), {_ms(began)}"
 
 
 def _text(file: Path | None) -> str | None:
@@ -84,7 +170,7 @@ def _text(file: Path | None) -> str | None:
 
 
 def _safe(error: Exception, url: RedisUrl) -> str:
-    """The error's words without credentials, should a library repeat them."""
+    """The error's text without credentials, in case a library repeats them."""
     text = str(error) or type(error).__name__
     for part in (url.password, url.username, url.sentinel_password, url.sentinel_username):
         text = text.replace(part, MASK) if part else text
@@ -96,10 +182,20 @@ def _advice(error: Exception) -> str:
     if isinstance(error, AuthenticationError) or "NOAUTH" in text or "WRONGPASS" in text:
         return "Compare user and password in cache.redis_url: redis://user:password@host."
     if isinstance(error, NoPermissionError):
-        return "Compare the user's ACL with the one in the README."
+        return "Grant the user the ACL in the README."
     if "CERTIFICATE" in text or "SSL" in text:
-        return "Does cache.redis_ca_file vouch for its certificate, and is that made out for this address?"
-    return "Is it running there, and may this machine reach it?"
+        return "Does cache.redis_ca_file contain the CA of its certificate, and does that name this address?"
+    return "Is the server running at that address, and can this machine reach it?"
+
+
+def _cure(faults: Sequence[ResponseError], url: RedisUrl) -> str:
+    if any(isinstance(error, NoPermissionError) for error in faults):
+        return f"Grant the user of cache.redis_url the ACL in the README (ACL SETUSER); db {url.db or 0}."
+    if any(isinstance(error, ReadOnlyError) for error in faults):
+        return "This is a replica: point cache.redis_url to the master, or use redis+sentinel://."
+    if any(isinstance(error, OutOfMemoryError) for error in faults):
+        return "It is full: raise maxmemory, and set maxmemory-policy allkeys-lru."
+    return "Is this a Redis of version 7.0 or newer?"
 
 
 def _ms(began: float) -> str:

@@ -1,4 +1,4 @@
-"""What commands print, and the two ways in which they give up."""
+"""What commands print, and the exceptions that end them."""
 
 import os
 import sys
@@ -9,35 +9,35 @@ BAD_CONFIGURATION = 78
 
 
 class WrongUsage(Exception):
-    """The command was not asked in a way that it understands; says what it wants."""
+    """The command line makes no sense; the message says what is expected. Exit status 2."""
 
 
 class Failure(Exception):
-    """The command could not do it; says what to do next."""
+    """The command failed; the message says what to do next. Exit status 1."""
 
 
 def say(text: str) -> None:
-    """A result, to stdout."""
+    """Print a result to stdout."""
     sys.stdout.write(f"{text}\n")
 
 
 def report(text: str) -> None:
-    """Progress or a fault, to stderr."""
+    """Print progress or a fault to stderr."""
     sys.stderr.write(f"{text}\n")
 
 
 def coloured() -> bool:
-    """Whether stdout takes colours: a terminal does, unless somebody wants none (NO_COLOR)."""
+    """Whether stdout is a terminal that accepts colours (see NO_COLOR)."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
 def say_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Rows under heads where stdout is a terminal; elsewhere one line a row, cells between tabs."""
+    """Print a table on a terminal; elsewhere one line per row, cells separated by tabs."""
     if not sys.stdout.isatty():
         for row in rows:
             say("\t".join(row))
         return
-    from rich import box  # noqa: PLC0415  # most commands print no table
+    from rich import box  # noqa: PLC0415 - most commands print no table
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415

@@ -1,17 +1,26 @@
-"""`healthcheck`: whether the running gateway is ready."""
+"""`healthcheck`: exit 0 if the running gateway is ready."""
 
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 
 from gateway.cli.console import Failure, say
 from gateway.cli.http import ask, ops_url
+from gateway.cli.parser import takes_ops_url
+
+DESCRIPTION = "Requests /readyz. For container images without curl."
+EXAMPLES = """
+    ratings-gateway healthcheck
+    ratings-gateway healthcheck --ops-url http://127.0.0.1:9090
+"""
+
+
+def arguments(parser: ArgumentParser) -> None:
+    takes_ops_url(parser)
 
 
 def run(arguments: Namespace) -> int:
     url = f"{ops_url(arguments.ops_url)}/readyz"
     answer = ask("GET", url, timeout_seconds=5)
     if answer.status != 200:
-        raise Failure(
-            f"{url} answered {answer.status}: {answer.detail()}. Ask {url}?verbose for the reasons."
-        )
+        raise Failure(f"{url} answered {answer.status}: {answer.detail()}. {url}?verbose lists the checks.")
     say("ready")
     return 0

@@ -1,4 +1,4 @@
-"""Asking a running gateway: quick to start; no redirects and no proxies, because tokens travel along."""
+"""HTTP client of the commands. Follows no redirects, because requests carry tokens. Quick to import."""
 
 import json
 import os
@@ -14,14 +14,14 @@ from gateway.cli.console import Failure, WrongUsage
 
 
 class Answer(NamedTuple):
-    """What came back, whatever its status."""
+    """An answer of any status."""
 
     status: int
     headers: Message
     body: bytes
 
     def json(self) -> Any:
-        """The body, or an empty object where it is no JSON object."""
+        """The body, or an empty object if it is not a JSON object."""
         try:
             document = json.loads(self.body)
         except ValueError:
@@ -29,7 +29,7 @@ class Answer(NamedTuple):
         return document if isinstance(document, dict) else {}
 
     def detail(self) -> str:
-        """What the error says of itself, in one line."""
+        """The error's detail in one line."""
         errors = self.json().get("errors")
         if isinstance(errors, list) and errors and isinstance(errors[0], dict):
             return str(errors[0].get("detail") or errors[0].get("title"))
@@ -43,33 +43,34 @@ def ask(
     *,
     document: object = None,
     timeout_seconds: float,
+    https_proxy: str | None = None,
 ) -> Answer:
-    """Send one request, `document` as JSON where there is one. Raises `Failure` where no answer comes."""
+    """Send one request, with `document` as JSON if given. Raises `Failure` if there is no answer."""
     if not url.startswith(("http://", "https://")):
-        raise WrongUsage(f"{url} is no URL such as http://127.0.0.1:8080")
+        raise WrongUsage(f"{url} is not a URL such as http://127.0.0.1:8080")
     body = None if document is None else json.dumps(document).encode()
     sent = {**(headers or {}), **({} if body is None else {"Content-Type": "application/json"})}
     try:
-        request = urllib.request.Request(url, body, sent, method=method)  # noqa: S310  # the scheme was checked
-        with _OPENER.open(request, timeout=timeout_seconds) as response:
+        request = urllib.request.Request(url, body, sent, method=method)  # noqa: S310 - the scheme was checked
+        with _opener(https_proxy).open(request, timeout=timeout_seconds) as response:
             return Answer(response.status, response.headers, response.read())
     except urllib.error.HTTPError as error:
         with error:
             return Answer(error.code, error.headers, error.read())
     except (OSError, HTTPException, ValueError) as error:
-        raise Failure(f"no answer from {url}: {_reason(error)}. Does it listen there?") from None
+        raise Failure(f"no answer from {url}: {_reason(error)}. Is the server running there?") from None
 
 
 def user_token(file: Path | None) -> str:
-    """The Music User Token, from `--user-token-file` or MUSIC_USER_TOKEN."""
+    """The Music User Token from `--user-token-file` or MUSIC_USER_TOKEN."""
     token = secret(file, "MUSIC_USER_TOKEN")
     if token is None:
-        raise WrongUsage("whose ratings? Set MUSIC_USER_TOKEN or give --user-token-file FILE.")
+        raise WrongUsage("no user token: set MUSIC_USER_TOKEN or pass --user-token-file FILE")
     return token
 
 
 def secret(file: Path | None, variable: str) -> str | None:
-    """A secret from `file`, else from the variable or the file that `…_FILE` names; None where none is."""
+    """A secret from `file`, else from the variable or the file that `…_FILE` names, else None."""
     if file is None and os.environ.get(f"{variable}_FILE"):
         file = Path(os.environ[f"{variable}_FILE"])
     if file is None:
@@ -78,35 +79,35 @@ def secret(file: Path | None, variable: str) -> str | None:
     try:
         return _token(file.read_text(encoding="utf-8").strip(), file)
     except (OSError, UnicodeDecodeError) as error:
-        # What is no full path may be the secret itself.
+        # A relative path may be the secret itself.
         shown = file if file.is_absolute() else f"the file for {variable}"
         raise WrongUsage(f"{shown} cannot be read: {_reason(error)}") from None
 
 
 def _token(text: str, origin: object) -> str:
-    """`text`, which a header can carry: what is wrong with a header is told with all that is in it."""
+    """Validate that a header can carry `text`: later errors would quote the whole header."""
     if not text or not text.isascii() or not text.isprintable():
-        raise WrongUsage(f"{origin} holds no token: one line of ASCII is expected")
+        raise WrongUsage(f"{origin} contains no token: expected one line of ASCII")
     return text
 
 
 def api_url(given: str | None) -> str:
-    """Where the API listener is: as given, else on loopback at the port that the gateway was given."""
+    """URL of the API listener: as given, else loopback and the configured port."""
     return given.rstrip("/") if given else f"http://127.0.0.1:{_listener('server')[1] or 8080}"
 
 
 def ops_url(given: str | None) -> str:
-    """Where the ops listener is: as given, else as the gateway was told, else the default."""
+    """URL of the ops listener: as given, else as configured, else the default."""
     if given:
         return given.rstrip("/")
     host, port = _listener("ops")
-    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # a listener's address, here replaced
+    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - replaced here, not bound
     return f"http://[{host}]:{port or 8081}" if ":" in host else f"http://{host}:{port or 8081}"
 
 
 def _listener(section: str) -> tuple[str, str]:
-    """Host and port as the gateway's own variables or its file have them; empty where neither does."""
-    table = _file_of_the_gateway().get(section)
+    """Host and port from the gateway's variables or its file; empty if neither sets them."""
+    table = _config_file().get(section)
     written = table if isinstance(table, dict) else {}
     host, port = (
         os.environ.get(f"GATEWAY_{section}__{name}".upper()) or str(written.get(name, ""))
@@ -115,12 +116,12 @@ def _listener(section: str) -> tuple[str, str]:
     return host, port
 
 
-def _file_of_the_gateway() -> dict[str, Any]:
-    """Without the checks of `settings`: they take time, and want secrets that these commands do not need."""
+def _config_file() -> dict[str, Any]:
+    """The gateway's file, unchecked: `settings` is slow to import and requires secrets."""
     path = os.environ.get("GATEWAY_CONFIG")
     if not path:
         return {}
-    import tomllib  # noqa: PLC0415 - few gateways' commands need it, and a health check should be quick
+    import tomllib  # noqa: PLC0415 - a health check must be quick, and seldom needs it
 
     try:
         return tomllib.loads(Path(path).read_text(encoding="utf-8"))
@@ -140,4 +141,7 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         return None
 
 
-_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirects)
+def _opener(https_proxy: str | None) -> urllib.request.OpenerDirector:
+    """Without `https_proxy`, the environment's proxies are ignored."""
+    proxies = {} if https_proxy is None else {"https": https_proxy}
+    return urllib.request.build_opener(urllib.request.ProxyHandler(proxies), _NoRedirects)

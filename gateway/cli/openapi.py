@@ -1,10 +1,17 @@
-"""`openapi`: the API reference for machines."""
+"""`openapi`: print the API reference for machines."""
 
 import json
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 
 from gateway.cli.console import say
 from gateway.ops.openapi import document
+
+DESCRIPTION = "The same document as /openapi.json on the ops listener."
+EXAMPLES = "ratings-gateway openapi > openapi.json"
+
+
+def arguments(_: ArgumentParser) -> None:
+    """No options."""
 
 
 def run(_: Namespace) -> int:

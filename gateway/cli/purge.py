@@ -1,41 +1,67 @@
-"""`purge`: drops one user's cached ratings in every tier of every gateway."""
+"""`purge`: drop one user's cached ratings in every tier of every gateway."""
 
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
 
 from gateway.cli.console import Failure, WrongUsage, say
 from gateway.cli.http import ask, ops_url, secret, user_token
+from gateway.cli.parser import KIND_LIST, kind, takes_ops_url, takes_user_token
+
+DESCRIPTION = (
+    "In Redis and in the in-process tier of every gateway. The user token comes from MUSIC_USER_TOKEN or "
+    "--user-token-file."
+)
+EXAMPLES = """
+    MUSIC_USER_TOKEN=… ratings-gateway purge
+    ratings-gateway purge --type albums --id 1138988512 --id 475655712 --user-token-file token.txt
+"""
+
+
+def arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--type", type=kind, help=f"only this type: {KIND_LIST}")
+    parser.add_argument(
+        "--id", dest="ids", action="extend", nargs="+", metavar="ID", help="only these ids (of --type)"
+    )
+    parser.add_argument(
+        "--ops-token-file",
+        type=Path,
+        metavar="FILE",
+        help="file with the gateway's ops.token (GATEWAY_OPS__TOKEN)",
+    )
+    takes_ops_url(parser)
+    takes_user_token(parser)
 
 
 def run(arguments: Namespace) -> int:
-    kind, ids = arguments.type, arguments.ids
-    if ids and kind is None:
-        raise WrongUsage("--id needs --type: ids of different types look alike")
-    if bad := [id_ for id_ in ids or () if not kind.admits(id_)]:
-        raise WrongUsage(f"not ids of {kind}: {', '.join(bad)}")
+    kind_, ids = arguments.type, arguments.ids
+    if ids and kind_ is None:
+        raise WrongUsage("--id needs --type: the same id may exist in several types")
+    if bad := [id_ for id_ in ids or () if not kind_.admits(id_)]:
+        raise WrongUsage(f"invalid {kind_} ids: {', '.join(bad)}")
     headers = {"Music-User-Token": user_token(arguments.user_token_file)}
     ops_token = secret(arguments.ops_token_file, "GATEWAY_OPS__TOKEN")
     if ops_token is not None:
         headers["Authorization"] = f"Bearer {ops_token}"
     url = f"{ops_url(arguments.ops_url)}/-/purge"
-    document = ({} if kind is None else {"type": kind}) | ({"ids": ids} if ids else {})
+    document = ({} if kind_ is None else {"type": kind_}) | ({"ids": ids} if ids else {})
     answer = ask("POST", url, headers, document=document, timeout_seconds=10)
     if answer.status != 200:
         hint = _HINTS.get(answer.status, "")
         raise Failure(f"{url} answered {answer.status}: {answer.detail()}{hint}")
     if answer.json().get("purged") is not True:
-        raise Failure("this gateway has purged, but Redis could not be told: repeat it when Redis is back")
-    say(f"purged {_what(kind, ids)}")
+        raise Failure("this gateway purged, but Redis is not reachable: repeat it when Redis is back")
+    say(f"purged {_what(kind_, ids)}")
     return 0
 
 
-def _what(kind: str | None, ids: list[str] | None) -> str:
+def _what(kind_: str | None, ids: list[str] | None) -> str:
     if ids:
-        return f"{len(ids)} id{'s'[: len(ids) > 1]} of {kind}"
-    return f"all {kind}" if kind else "every type"
+        return f"{len(ids)} id{'s'[: len(ids) > 1]} of {kind_}"
+    return f"all {kind_}" if kind_ else "every type"
 
 
 _HINTS = {
-    401: "\nGive the gateway's ops.token: --ops-token-file FILE, or GATEWAY_OPS__TOKEN.",
-    403: "\nSet ops.token on the gateway, or ask it on a loopback address.",
-    404: "\nIs this the ops listener (port 8081), and not the API?",
+    401: "\nPass the gateway's ops.token: --ops-token-file FILE, or GATEWAY_OPS__TOKEN.",
+    403: "\nSet ops.token on the gateway and pass it, or call from the gateway's own host.",
+    404: "\nIs this the ops listener (port 8081), not the API?",
 }

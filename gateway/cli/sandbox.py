@@ -1,19 +1,35 @@
-"""`sandbox`: the stand-in for Apple's ratings API, until it is told to stop."""
+"""`sandbox`: run the stand-in for Apple's ratings API until a signal."""
 
 import asyncio
 import signal
 import sys
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
 
 from gateway.cli.console import Failure
+from gateway.cli.parser import port
 from gateway.sandbox import standalone
+
+DESCRIPTION = "For integration tests of your own service. Prints the variables that point a gateway at it."
+EXAMPLES = """
+    ratings-gateway sandbox --port 9000
+    ratings-gateway sandbox --key-file sandbox.p8 > sandbox.env
+"""
+
+
+def arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument("--port", type=port, default=0, help="port to listen on (default: a free one)")
+    parser.add_argument(
+        "--key-file", type=Path, metavar="FILE", help="keep the signing key in this file across restarts"
+    )
 
 
 def run(arguments: Namespace) -> int:
     try:
         asyncio.run(_serve(arguments))
     except (OSError, ValueError) as error:
-        raise Failure(f"{error}. Another --port, or another --key-file, may help.") from None
+        raise Failure(f"{error}. Try another --port or --key-file.") from None
     return 0
 
 

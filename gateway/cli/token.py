@@ -1,9 +1,9 @@
-"""`token`: mints a developer token, or says what one holds."""
+"""`token`: mint a developer token, or decode one."""
 
 import json
 import sys
 import time
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,7 +12,24 @@ import jwt
 from gateway.apple.developer_token import SigningKey, mint
 from gateway.cli.config import with_settings
 from gateway.cli.console import Failure, say
+from gateway.cli.parser import takes_config
 from gateway.settings import Settings
+
+DESCRIPTION = "Signs with apple.private_key, which is never printed."
+EXAMPLES = """
+    curl -H "Authorization: Bearer $(ratings-gateway token)" https://api.music.apple.com/v1/test
+    ratings-gateway token --decode
+    ratings-gateway token --decode < token.txt
+"""
+
+
+def arguments(parser: ArgumentParser) -> None:
+    takes_config(parser)
+    parser.add_argument(
+        "--decode",
+        action="store_true",
+        help="show header, claims and expiry of the token on stdin (of a new one if it is empty)",
+    )
 
 
 def run(arguments: Namespace) -> int:
@@ -31,7 +48,7 @@ def run(arguments: Namespace) -> int:
 
 
 def _given() -> str:
-    """The token on stdin, if one is there."""
+    """The token on stdin, or an empty string."""
     if sys.stdin is None or sys.stdin.isatty():
         return ""
     try:
@@ -41,7 +58,7 @@ def _given() -> str:
 
 
 def signing_key(settings: Settings) -> SigningKey:
-    """The company's key as the settings give it. Raises ValueError."""
+    """The MusicKit key from the settings. Raises ValueError."""
     apple = settings.apple
     return SigningKey.parse(
         team_id=apple.team_id,
@@ -53,7 +70,7 @@ def signing_key(settings: Settings) -> SigningKey:
 
 
 def described(token: str, now: float) -> str:
-    """Header, claims and expiry of a token at `now` (epoch seconds); its signature is not looked at."""
+    """Header, claims and expiry of a token at `now` (epoch seconds); the signature is not verified."""
     try:
         header = jwt.get_unverified_header(token)
         claims = jwt.decode(token, options={"verify_signature": False})
@@ -64,18 +81,18 @@ def described(token: str, now: float) -> str:
 
 
 def _no_token(error: Exception) -> Failure:
-    reason = "it is no text" if isinstance(error, UnicodeError) else error
-    return Failure(f"this is no JSON Web Token ({reason}). Give it alone on stdin, without `Bearer`.")
+    reason = "not text" if isinstance(error, UnicodeError) else error
+    return Failure(f"not a JSON Web Token ({reason}). Pass only the token on stdin, without `Bearer`.")
 
 
 def _expiry(expires_at: Any, now: float) -> str:
     if expires_at is None:
-        return "never expires: there is no exp claim, which Apple refuses"
+        return "never expires: it has no exp claim, and Apple refuses it"
     try:
         at = datetime.fromtimestamp(expires_at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         left = expires_at - now
     except (TypeError, ValueError, OverflowError, OSError):
-        return "the exp claim is no time: seconds since 1970 are expected, not milliseconds and not text"
+        return "the exp claim is not a time in seconds since 1970"
     return f"expires in {_span(left)}, at {at}" if left > 0 else f"expired {_span(-left)} ago, at {at}"
 
 

@@ -1,9 +1,9 @@
-"""`warm`: asks a running gateway for many ids of one user, so that they are in its cache afterwards."""
+"""`warm`: fill the cache of a running gateway with many ids of one user."""
 
 import re
 import sys
 import time
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -12,17 +12,37 @@ from typing import Any
 
 from gateway.cli.console import Failure, WrongUsage, report, say
 from gateway.cli.http import Answer, api_url, ask, secret, user_token
+from gateway.cli.parser import KIND_LIST, kind, takes_caller_token, takes_user_token
 from gateway.model import Kind
 
+DESCRIPTION = (
+    "The user token comes from MUSIC_USER_TOKEN or --user-token-file. Exit status 1 if any id cannot be had."
+)
+EXAMPLES = """
+    MUSIC_USER_TOKEN=… ratings-gateway warm --ids albums.txt
+    ratings-gateway warm --ids - --type songs --user-token-file token.txt < songs.txt
+"""
 CHUNK = 500
 TRIES = 3
 WAIT_MS = 30_000
-"""How long the gateway may take for one chunk."""
+"""Time limit of the gateway for one chunk."""
+
+
+def arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--ids", required=True, metavar="FILE", help="file with one id per line, # for comments; - is stdin"
+    )
+    parser.add_argument("--type", type=kind, default=Kind.ALBUMS, help=f"{KIND_LIST} (albums)")
+    parser.add_argument(
+        "--url", help="URL of the gateway's API (default: http://127.0.0.1 and GATEWAY_SERVER__PORT, or 8080)"
+    )
+    takes_caller_token(parser)
+    takes_user_token(parser)
 
 
 @dataclass(frozen=True, slots=True)
-class TierCounts:
-    """What came of the ids so far; `errors` holds each reason once."""
+class Progress:
+    """Result of the ids so far; `errors` contains each reason once."""
 
     rated: int = 0
     unrated: int = 0
@@ -54,65 +74,67 @@ def run(arguments: Namespace) -> int:
         return ask("POST", url, headers, document=document, timeout_seconds=WAIT_MS / 1000 + 5)
 
     began = time.monotonic()
-    tally = TierCounts()
-    with _progress(len(ids)) as advance:
+    progress = Progress()
+    with _show_progress(len(ids)) as advance:
         for start in range(0, len(ids), CHUNK):
-            tally = warm_chunk(ids[start : start + CHUNK], fetch, tally, time.sleep)
-            advance(tally.ids)
-    _summarise(tally, time.monotonic() - began)
-    return 1 if tally.failed else 0
+            progress = warm_chunk(ids[start : start + CHUNK], fetch, progress, time.sleep)
+            advance(progress.ids)
+    _summarise(progress, time.monotonic() - began)
+    return 1 if progress.failed else 0
 
 
-def read_ids(source: str, kind: Kind) -> list[str]:
-    """The distinct ids of a file (`-`: stdin), in its order. Raises `WrongUsage` with every bad line."""
+def read_ids(source: str, type_: Kind) -> list[str]:
+    """Distinct ids of a file (`-`: stdin), in its order. Raises `WrongUsage` with every bad line."""
     try:
         text = sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise WrongUsage(f"{source} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     lines = [line.partition("#")[0].strip() for line in text.splitlines()]
     if bad := [
-        f"  line {number}: {id_}" for number, id_ in enumerate(lines, 1) if id_ and not kind.admits(id_)
+        f"  line {number}: {id_}" for number, id_ in enumerate(lines, 1) if id_ and not type_.admits(id_)
     ]:
-        raise WrongUsage("\n".join([f"these cannot be ids of {kind} (--type names another type):", *bad]))
+        raise WrongUsage("\n".join([f"invalid {type_} ids (--type names another type):", *bad]))
     ids = list(dict.fromkeys(filter(None, lines)))
     if not ids:
-        raise WrongUsage(f"{source} holds no ids: one a line is expected")
+        raise WrongUsage(f"{source} contains no ids: expected one per line")
     return ids
 
 
 def warm_chunk(
     ids: Sequence[str],
     fetch: Callable[[Sequence[str]], Answer],
-    tally: TierCounts,
+    progress: Progress,
     sleep: Callable[[float], None],
-) -> TierCounts:
-    """`tally` with these ids added; what fails in passing is asked for again, `TRIES` times in all."""
+) -> Progress:
+    """Add these ids to `progress`. Transient failures are retried, `TRIES` times in all."""
     attempt = 1
     while True:
         answer = fetch(ids)
-        tally, errors = _count(tally, ids, answer)
-        again = [id_ for id_, error in errors.items() if error.get("status") in _PASSING and attempt < TRIES]
+        progress, errors = _count(progress, ids, answer)
+        again = [
+            id_ for id_, error in errors.items() if error.get("status") in _TRANSIENT and attempt < TRIES
+        ]
         final = [error for id_, error in errors.items() if id_ not in set(again)]
         reasons = frozenset(str(error.get("detail") or error.get("title")) for error in final)
-        tally = replace(tally, failed=tally.failed + len(final), errors=tally.errors | reasons)
+        progress = replace(progress, failed=progress.failed + len(final), errors=progress.errors | reasons)
         if not again:
-            return tally
+            return progress
         ids = again
         attempt += 1
         sleep(_pause(answer))
 
 
 def _count(
-    tally: TierCounts, ids: Sequence[str], answer: Answer
-) -> tuple[TierCounts, dict[str, dict[str, Any]]]:
-    """`tally` with what this answer brought, and the error of every id that it did not bring."""
+    progress: Progress, ids: Sequence[str], answer: Answer
+) -> tuple[Progress, dict[str, dict[str, Any]]]:
+    """Add an answer to `progress`; also return the error of every id that it lacks."""
     document = answer.json()
     if answer.status != 200:
-        if str(answer.status) not in _PASSING:
+        if str(answer.status) not in _TRANSIENT:
             raise Failure(
                 f"the gateway answered {answer.status}: {answer.detail()}{_HINTS.get(answer.status, '')}"
             )
-        return tally, {id_: {"status": str(answer.status), "detail": answer.detail()} for id_ in ids}
+        return progress, {id_: {"status": str(answer.status), "detail": answer.detail()} for id_ in ids}
     errors = {error["meta"]["id"]: error for error in document.get("errors", ()) if "meta" in error}
     for error in errors.values():
         if error.get("status") in _REFUSALS:
@@ -122,68 +144,72 @@ def _count(
         tier: int(number)
         for tier, number in re.findall(r"(\w+)=(\d+)", answer.headers.get("Cache-Status", ""))
     }
-    tally = replace(
-        tally,
-        rated=tally.rated + rated,
-        unrated=tally.unrated + len(ids) - len(errors) - rated,
-        cached=tally.cached + tiers.get("local", 0) + tiers.get("shared", 0),
-        fetched=tally.fetched + tiers.get("upstream", 0),
+    progress = replace(
+        progress,
+        rated=progress.rated + rated,
+        unrated=progress.unrated + len(ids) - len(errors) - rated,
+        cached=progress.cached + tiers.get("local", 0) + tiers.get("shared", 0),
+        fetched=progress.fetched + tiers.get("upstream", 0),
     )
-    return tally, errors
+    return progress, errors
 
 
 def _pause(answer: Answer) -> float:
-    """Seconds before the next try: what the gateway asks for, at most half a minute, else one."""
+    """Seconds before the next try: the answer's Retry-After, at most 30, else 1."""
     asked = answer.headers.get("Retry-After", "")
     return min(float(asked), 30.0) if asked.isdigit() else 1.0
 
 
 @contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    """Takes the number of ids done: a bar where stderr is a terminal, else a line each time."""
+def _show_progress(total: int) -> Iterator[Callable[[int], None]]:
+    """Yield a function that shows how many ids are done: a bar on a terminal, else a line per call."""
     if not sys.stderr.isatty():
         yield lambda done: report(f"{done} of {total} ids")
         return
+    from rich import progress as rich_progress  # noqa: PLC0415
     from rich.console import Console  # noqa: PLC0415  # only a terminal needs it
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn  # noqa: PLC0415
 
     console = Console(stderr=True)
-    with Progress(
-        "warming", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
-    ) as bar:
+    columns = (
+        "warming",
+        rich_progress.BarColumn(),
+        rich_progress.MofNCompleteColumn(),
+        rich_progress.TimeRemainingColumn(),
+    )
+    with rich_progress.Progress(*columns, console=console) as bar:
         task = bar.add_task("", total=total)
         yield lambda done: bar.update(task, completed=done)
 
 
-def _summarise(tally: TierCounts, seconds: float) -> None:
+def _summarise(progress: Progress, seconds: float) -> None:
     counts = {
-        "ids": tally.ids,
-        "rated": tally.rated,
-        "unrated": tally.unrated,
-        "from cache": tally.cached,
-        "fetched": tally.fetched,
-        "failed": tally.failed,
+        "ids": progress.ids,
+        "rated": progress.rated,
+        "unrated": progress.unrated,
+        "from cache": progress.cached,
+        "fetched": progress.fetched,
+        "failed": progress.failed,
     }
     for name, count in counts.items():
         say(f"{name:<10}  {count}")
     say(f"{'seconds':<10}  {seconds:.1f}")
-    for reason in sorted(tally.errors):
+    for reason in sorted(progress.errors):
         report(f"failed: {reason}")
-    if tally.failed:
-        report("Run it again: what is cached by now costs nothing.")
+    if progress.failed:
+        report("Run it again: cached ids cost no call.")
 
 
-_PASSING = frozenset({"429", "500", "502", "503", "504"})
-"""Statuses that may be gone a moment later."""
+_TRANSIENT = frozenset({"429", "500", "502", "503", "504"})
+"""Statuses that are worth a retry."""
 
 _REFUSALS = {
-    "401": "Apple refuses the gateway's developer token: see `ratings-gateway check --connect` there.",
-    "403": "Apple refuses the user token: it is wrong or has expired; a new sign-in brings a new one.",
+    "401": "Apple refuses the gateway's developer token: run `ratings-gateway check --connect` on its host.",
+    "403": "Apple refuses the user token: it is wrong or expired; the user must sign in again.",
 }
-"""What Apple says of one id and means of all: there is no use in asking on."""
+"""Errors of one id that apply to every id: stop there."""
 
 _HINTS = {
-    401: "\nGive one of server.caller_tokens: --caller-token-file FILE, or GATEWAY_CALLER_TOKEN.",
+    401: "\nPass one of server.caller_tokens: --caller-token-file FILE, or GATEWAY_CALLER_TOKEN.",
     403: f"\n{_REFUSALS['403']}",
-    404: "\nIs this the API (port 8080), and not the ops listener?",
+    404: "\nIs this the API (port 8080), not the ops listener?",
 }

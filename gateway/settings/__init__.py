@@ -1,4 +1,4 @@
-"""The only reader of environment and files: settings in, or all that is wrong with them at once.
+"""Reads the environment and the configuration file; reports every fault at once.
 
 A TOML file (`--config`, else `GATEWAY_CONFIG`) is overridden by variables `GATEWAY_<SECTION>__<NAME>`.
 """
@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from gateway.settings.faults import BadSettings, Fault
 from gateway.settings.model import SETTINGS, Settings
 from gateway.settings.sections import Apple, Cache, Log, Ops, Server, Upstream
-from gateway.settings.sources import Environment, File, Source
+from gateway.settings.sources import Environment, File, Source, misspelt_variables
 from gateway.settings.values import Contradiction
 
 __all__ = [
@@ -33,10 +33,11 @@ __all__ = [
 def load(config: Path | None, environ: Mapping[str, str]) -> Settings:
     """The effective settings.
 
-    `config` comes from the command line and goes before `GATEWAY_CONFIG`. Paths are relative to the working
-    directory. Raises `BadSettings` with every fault that there is.
+    `config` comes from the command line and overrides `GATEWAY_CONFIG`. Paths are relative to the working
+    directory. Raises `BadSettings` with every fault.
     """
     layers = _layers(config, environ)
+    warnings = misspelt_variables(environ)
     faults = [fault for layer in layers for fault in layer.faults]
     origins = {name: origin for layer in reversed(layers) for name, origin in layer.origins.items()}
     try:
@@ -49,12 +50,14 @@ def load(config: Path | None, environ: Mapping[str, str]) -> Settings:
                 for name, file in layer.secret_files.items()
                 if layer.origins[name] == origins[name]
             },
+            warnings,
         )
     except ValidationError as error:
         known = {fault.setting for fault in faults if fault.source == origins.get(fault.setting)}
         faults += _translated(error, origins, known)
     if faults:
-        raise BadSettings(sorted(faults, key=_position))
+        named = [fault._replace(variable=_variable(fault.setting)) for fault in faults]
+        raise BadSettings(sorted(named, key=_position), warnings)
     return settings
 
 
@@ -66,7 +69,7 @@ def _layers(config: Path | None, environ: Mapping[str, str]) -> tuple[Source, ..
 
 
 def _translated(error: ValidationError, origins: Mapping[str, str], known: set[str]) -> Iterator[Fault]:
-    """What pydantic found, at most once for a setting and in our words: its own may repeat the value."""
+    """Pydantic's errors, one per setting and in our words: its own may repeat a secret."""
     for detail in error.errors(include_url=False):
         setting = _SETTINGS[".".join(map(str, detail["loc"][:2]))]
         name, accepted = setting.name, setting.accepted
@@ -79,13 +82,20 @@ def _translated(error: ValidationError, origins: Mapping[str, str], known: set[s
                 origin = origins.get(name, "not set")
             case {"ctx": {"error": ValueError() as cause}}:
                 problem = str(cause)
-            case {"input": value} if setting.is_number and re.fullmatch(r"[-+.0-9e]{1,12}", str(value)):
+            case {"input": value} if setting.is_plain and re.fullmatch(r"[-+.\w]{1,16}", str(value)):
                 problem = f"{value} is not accepted"
             case _:
-                problem = "this is not accepted"
+                problem = "this value is not accepted"
         if name not in known:
             known.add(name)
             yield Fault(name, origin, problem, accepted)
+
+
+def _variable(name: str) -> str:
+    setting = _SETTINGS.get(name)
+    if setting is None:
+        return ""
+    return f"{setting.variable} or {setting.variable}_FILE" if setting.is_secret else setting.variable
 
 
 def _position(fault: Fault) -> int:

@@ -1,11 +1,11 @@
-"""What is wrong with a configuration: each fault with its setting, its source and what is accepted."""
+"""Faults of a configuration: the setting, where its value came from, and what is accepted."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 
 class Fault(NamedTuple):
-    """One thing to put right. Nothing in it repeats a value that could be a secret."""
+    """One thing to correct. Only numbers, choices and booleans are repeated: other values may be secret."""
 
     setting: str
     """`server.port`, or `config` for the file as a whole."""
@@ -13,19 +13,22 @@ class Fault(NamedTuple):
     """`environment GATEWAY_SERVER__PORT`, `file gateway.toml`, `default`, or `not set`."""
     problem: str
     accepted: str
+    variable: str = ""
+    """The environment variables that set it, empty if there are none."""
 
     @classmethod
     def unknown(cls, name: str, source: str, nearest: str) -> "Fault":
-        """A name that does not exist; `nearest` is the one that was probably meant."""
-        return cls(name, source, f"there is no such setting; did you mean {nearest}?", nearest)
+        """A name that does not exist; `nearest` is the most similar one that does."""
+        return cls(name, source, f"no such setting; did you mean {nearest}?", nearest)
 
     def __str__(self) -> str:
         return f"{self.setting} ({self.source}): {self.problem}; accepted: {self.accepted}"
 
 
 class BadSettings(Exception):
-    """The configuration cannot be used; `faults` are all the reasons, in the order of the settings."""
+    """The configuration is invalid; `faults` lists every reason, in the order of the settings."""
 
-    def __init__(self, faults: Sequence[Fault]) -> None:
+    def __init__(self, faults: Sequence[Fault], warnings: tuple[str, ...] = ()) -> None:
         super().__init__("\n".join(map(str, faults)))
         self.faults = tuple(faults)
+        self.warnings = warnings

@@ -1,8 +1,8 @@
-"""The settings as a whole, and the list of them that documents, displays and checks go by."""
+"""All settings as one frozen value, and the list of them for documents and displays."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_origin
 
 from pydantic import PrivateAttr
 from pydantic.fields import FieldInfo
@@ -13,7 +13,7 @@ from gateway.settings.sections import Apple, Cache, Log, Ops, Section, Server, U
 
 
 class Settings(BaseSettings):
-    """Everything that can be set, and where each value came from. Made by `gateway.settings.load`."""
+    """Every setting and where its value came from. Made by `gateway.settings.load`."""
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -26,6 +26,7 @@ class Settings(BaseSettings):
 
     _sources: Mapping[str, str] = PrivateAttr(default_factory=dict)
     _secret_files: Mapping[str, Path] = PrivateAttr(default_factory=dict)
+    _warnings: tuple[str, ...] = PrivateAttr(default=())
 
     @classmethod
     def of(
@@ -33,28 +34,35 @@ class Settings(BaseSettings):
         layers: tuple[PydanticBaseSettingsSource, ...],
         sources: Mapping[str, str],
         secret_files: Mapping[str, Path],
+        warnings: tuple[str, ...] = (),
     ) -> "Settings":
-        """The settings that `layers` hold, the first before the next. Raises pydantic's `ValidationError`.
+        """Merge `layers`; earlier ones win. Raises pydantic's `ValidationError`.
 
-        Nothing else is looked at: pydantic-settings builds sources of its own only where it is given none.
+        Given sources, pydantic-settings adds none of its own.
         """
         settings = cls(_build_sources=(layers, {}))
         settings._sources = sources
         settings._secret_files = secret_files
+        settings._warnings = warnings
         return settings
 
     @property
     def sources(self) -> Mapping[str, str]:
-        """For every setting (`server.port`): `environment GATEWAY_…`, `file …` or `default`."""
+        """By setting (`server.port`): `environment GATEWAY_…`, `file …` or `default`."""
         return self._sources
 
     @property
     def secret_files(self) -> Mapping[str, Path]:
-        """For every secret that was read from a file of its own (`apple.private_key`): that file."""
+        """By secret that was read from a file of its own (`apple.private_key`): that file."""
         return self._secret_files
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Variables that look like settings and are ignored, one sentence each."""
+        return self._warnings
+
     def masked(self) -> dict[str, str]:
-        """Every setting as text to show, in the order of the contract; no secret nor part of one."""
+        """Every setting as text, in the order of the contract, secrets masked."""
         return {
             setting.name: values.display(setting.name, getattr(getattr(self, setting.section), setting.key))
             for setting in SETTINGS
@@ -62,7 +70,7 @@ class Settings(BaseSettings):
 
 
 class Setting(NamedTuple):
-    """One setting as its model declares it."""
+    """One setting, as its model declares it."""
 
     section: str
     key: str
@@ -81,8 +89,10 @@ class Setting(NamedTuple):
         return values.holds_secret(self.field.annotation)
 
     @property
-    def is_number(self) -> bool:
-        return self.field.annotation in (int, float)
+    def is_plain(self) -> bool:
+        """Whether it is a number, a choice or a boolean, whose values may be repeated."""
+        kind = self.field.annotation
+        return kind in (int, float, bool) or get_origin(kind) is Literal
 
     @property
     def accepted(self) -> str:

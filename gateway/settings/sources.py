@@ -1,7 +1,7 @@
-"""The two places that settings come from: the environment and a TOML file.
+"""The sources of settings: the environment and a TOML file.
 
-Both know the file form of a secret (`…_FILE`, `…_file`), suggest the nearest for a name that does not exist,
-and keep the origin of every value. Faults are collected, not raised: the caller reports all of them at once.
+Both read secrets from files (`…_FILE`, `…_file`), suggest the nearest name for an unknown one, and record the
+origin of every value. Faults are collected, not raised: the caller reports all of them at once.
 """
 
 import re
@@ -21,7 +21,7 @@ from gateway.settings.values import shown_path
 
 
 class Given(NamedTuple):
-    """One value as it was found; `place` says where, `in_file` that it names the file with the value."""
+    """One value and the place where it was set; with `in_file`, the value is the path of a file."""
 
     setting: Setting
     in_file: bool
@@ -30,7 +30,7 @@ class Given(NamedTuple):
 
 
 class Source(PydanticBaseSettingsSource):
-    """Values by section and name, where each came from, and what was wrong on the way."""
+    """Values by section and name, the origin of each, and faults."""
 
     def __init__(self, settings_cls: type[BaseSettings]) -> None:
         super().__init__(settings_cls)
@@ -43,16 +43,16 @@ class Source(PydanticBaseSettingsSource):
         return self.values
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
-        raise AssertionError("asked of sources that go field by field; this one has everything at once")
+        raise AssertionError("this source returns all values at once")
 
     def take(self, found: Iterator[Given]) -> None:
-        """Keep every value; read the secrets that lie in files."""
+        """Keep every value; read secrets from their files."""
         for given in found:
             name = given.setting.name
             if name in self.origins:
                 problem = f"set twice, also by {self.origins[name]}"
                 self.faults.append(
-                    Fault(name, given.place, problem, "the value or the file with it, not both")
+                    Fault(name, given.place, problem, "either the value or a file that contains it")
                 )
                 continue
             self.origins[name] = given.place
@@ -63,7 +63,7 @@ class Source(PydanticBaseSettingsSource):
                 self.values[given.setting.section][given.setting.key] = value
 
     def _read_secret(self, given: Given) -> str | None:
-        problem = "the path of a file belongs here, not the secret itself"
+        problem = "expected the path of a file, not the secret itself"
         if isinstance(given.value, str) and not re.search(r"\n|://|-----", given.value):
             shown = shown_path(given.value)
             try:
@@ -71,19 +71,19 @@ class Source(PydanticBaseSettingsSource):
             except OSError as error:
                 problem = f"{shown}: {error.strerror}"
             except ValueError:
-                problem = f"{shown} is no text file"
+                problem = f"{shown} is not a text file"
             else:
                 if text:
                     self.secret_files[given.setting.name] = Path(given.value)
                     return text
                 problem = f"{shown} is empty"
-        accepted = f"a file that holds {given.setting.accepted}"
+        accepted = f"a file that contains {given.setting.accepted}"
         self.faults.append(Fault(given.setting.name, given.place, problem, accepted))
         return None
 
 
 class Environment(Source):
-    """`GATEWAY_<SECTION>__<NAME>`. An empty variable counts as not set: templates leave such ones."""
+    """`GATEWAY_<SECTION>__<NAME>`. An empty variable counts as not set, because templates leave such ones."""
 
     def __init__(self, settings_cls: type[BaseSettings], environ: Mapping[str, str]) -> None:
         super().__init__(settings_cls)
@@ -122,8 +122,7 @@ class File(Source):
         except OSError as error:
             problem = f"{path}: {error.strerror}"
         except tomllib.TOMLDecodeError as error:
-            # Only the position is told: the parser's words may hold a piece of a secret.
-            problem += "".join(re.findall(r" \(at [a-z0-9, ]+\)\Z", str(error)))
+            problem = f"not TOML: {_without_secrets(str(error))}"
         except UnicodeDecodeError:
             problem = "not UTF-8"
         where = self._place if problem.startswith("not") else named_by
@@ -145,9 +144,7 @@ class File(Source):
 
     def _misplaced(self, section: str, table: Any) -> None:
         if section in SECTIONS:
-            fault = Fault(
-                section, self._place, "this is a section", f"a table, [{section}], with settings in it"
-            )
+            fault = Fault(section, self._place, "not a table", f"a table [{section}] of settings")
         elif isinstance(table, dict):
             fault = Fault.unknown(section, self._place, f"[{_nearest(section, SECTIONS)}]")
         else:
@@ -155,12 +152,30 @@ class File(Source):
         self.faults.append(fault)
 
 
+def misspelt_variables(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """One sentence per variable that is a setting's name but for a single underscore.
+
+    They are ignored, not rejected: for a service `gateway-server`, Kubernetes injects `GATEWAY_SERVER_PORT`.
+    """
+    return tuple(
+        f"{variable} is ignored; to set {setting.name}, write {meant} (two underscores)"
+        for meant, (setting, _) in _VARIABLES.items()
+        if environ.get(variable := meant.replace("__", "_", 1))
+    )
+
+
+def _without_secrets(message: str) -> str:
+    """The TOML parser's message; it quotes keys, and a misplaced secret may be one."""
+    known = {*SECTIONS, *(setting.key for setting in SETTINGS)}
+    return re.sub(r"'([^']{3,})'", lambda quoted: quoted[0] if quoted[1] in known else "'…'", message)
+
+
 def _nearest(name: str, known: Iterable[str]) -> str:
     return get_close_matches(name, known, 1, cutoff=0)[0]
 
 
 def _nearest_setting(name: str) -> str:
-    """The setting that is most like `name`; one outside a section is compared without sections."""
+    """The most similar setting; a name outside a section is compared without sections."""
     if "." in name:
         return _nearest(name, _KEYS)
     bare = {known.partition(".")[2]: known for known in reversed(_KEYS)}

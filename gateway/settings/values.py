@@ -1,6 +1,6 @@
-"""What single values may look like, what is said of the ones that may not, and how they are shown.
+"""Validates single values and renders them as text.
 
-Pure, but for what looks into files. No message repeats a value: it could be a secret in the wrong variable.
+No message repeats a value: it could be a secret in the wrong variable. Only file checks do I/O.
 """
 
 import os
@@ -27,13 +27,13 @@ _URLS = frozenset({"cache.redis_url", "apple.proxy_url"})
 
 
 class Accepts(NamedTuple):
-    """Says in words what a setting accepts, where its type and bounds do not say it."""
+    """Describes what a setting accepts, if its type and bounds do not."""
 
     text: str
 
 
 class Contradiction(ValueError):
-    """A value that is fine by itself and not beside another one; `setting` is the one to change."""
+    """A value that is valid by itself but conflicts with another; `setting` is the one to change."""
 
     def __init__(self, setting: str, problem: str, accepted: str) -> None:
         super().__init__(problem)
@@ -42,7 +42,7 @@ class Contradiction(ValueError):
 
 
 def accepted(field: FieldInfo) -> str:
-    """What the setting accepts: its own words, else its type and bounds in words."""
+    """Describe what the setting accepts."""
     marks = field.metadata
     for mark in marks:
         if isinstance(mark, Accepts):
@@ -73,7 +73,7 @@ def holds_secret(annotation: Any) -> bool:
 
 
 def display(name: str, value: Any) -> str:
-    """A checked value as text to show: secrets masked, numbers plain, `-` for what is not set."""
+    """A validated value as text: secrets masked, `-` if not set."""
     match value:
         case None | ():
             return "-"
@@ -98,7 +98,7 @@ def mask_url(url: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches the address. Names are not resolved: only `localhost` is known."""
+    """Whether only this host can reach the address. Names are not resolved, except `localhost`."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -106,7 +106,7 @@ def is_loopback(host: str) -> bool:
 
 
 def split(value: Any) -> Any:
-    """A list from text: what stands between commas or ends of lines; blanks and empty pieces are dropped."""
+    """Split text at commas and line ends; blanks and empty pieces are dropped."""
     text = value.get_secret_value() if isinstance(value, SecretStr) else value
     if not isinstance(text, str):
         return value
@@ -122,18 +122,18 @@ def host(text: str) -> str:
         try:
             ip_address(text)
         except ValueError:
-            raise ValueError("this is neither") from None
+            raise ValueError("not an address or a host name") from None
     return text
 
 
 def token(secret: SecretStr) -> SecretStr:
     if re.fullmatch(r"[!-~]+", secret.get_secret_value()) is None:
-        raise ValueError("a header could not carry it")
+        raise ValueError("contains characters that a header cannot carry")
     return secret
 
 
 def shown_path(text: str) -> str:
-    """What was given as a file's path, where it cannot be the secret itself."""
+    """The path if it is one for certain; anything else may be the secret itself."""
     return text if re.match(r"\.{0,2}/[^\n]*\Z", text) else "the file that it names"
 
 
@@ -155,12 +155,12 @@ def authorities(path: Path | None) -> Path | None:
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
         except OSError:  # which ssl's own error is
-            raise ValueError(f"{path} holds no certificate in PEM form") from None
+            raise ValueError(f"{path} contains no PEM certificate") from None
     return path
 
 
 def are_a_pair(certificate: Path, key: Path) -> bool:
-    """Whether the files hold a certificate and its key, not encrypted."""
+    """Whether the files contain a certificate and its unencrypted key."""
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, key, password="")
     except OSError:
@@ -169,50 +169,50 @@ def are_a_pair(certificate: Path, key: Path) -> bool:
 
 
 def socket_path(path: Path) -> Path:
-    """A place for a socket; longer paths than the kernel's fail at the start, with words that help nobody."""
+    """Reject paths that the kernel refuses for a socket; its own error is hard to understand."""
     if not path.name or len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
-        raise ValueError("a socket cannot be made there")
+        raise ValueError("not a valid socket path")
     return path
 
 
 def base_url(text: str) -> str:
-    """An address without `/` at its end, so that paths can be put behind it."""
+    """Validate a base URL and remove a trailing slash."""
     try:
         url = urlsplit(text)
         _ = url.port
     except ValueError:
-        raise ValueError("this is no URL") from None
+        raise ValueError("not a URL") from None
     if not url.hostname or url.scheme not in ("https", "http") or re.search(r"\s", text):
-        raise ValueError("this is no https URL")
+        raise ValueError("not an https URL")
     if url.username or url.password or url.query or url.fragment:
-        raise ValueError("user, query and fragment have no place in it")
+        raise ValueError("user, query and fragment are not accepted")
     if url.scheme == "http" and not is_loopback(url.hostname):
-        raise ValueError("tokens would cross the network in clear text")
+        raise ValueError("http would send tokens over the network in clear text")
     return text.rstrip("/")
 
 
 def origin(text: str) -> str:
     if re.fullmatch(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?", text) is None:
-        raise ValueError("this is no origin")
+        raise ValueError("not an origin")
     return text
 
 
 def signing_key(secret: SecretStr) -> SecretStr:
-    """The key; ends of lines are restored where a variable of one line spelled them with a backslash."""
+    """Validate the key; a backslash and `n` in a one-line variable become a line end."""
     pem = secret.get_secret_value().replace("\\n", "\n").strip() + "\n"
     try:
         key = load_pem_private_key(pem.encode(), password=None)
     except TypeError:
         raise ValueError("the key is encrypted") from None
     except (ValueError, UnsupportedAlgorithm):
-        raise ValueError("this is no private key in PEM form") from None
+        raise ValueError("not a private key in PEM form") from None
     if isinstance(key, EllipticCurvePrivateKey) and isinstance(key.curve, SECP256R1):
         return SecretStr(pem)
-    raise ValueError("this key is of another kind")
+    raise ValueError("not a P-256 private key")
 
 
 def redis_url(secret: SecretStr) -> SecretStr:
-    """What the shared tier can take apart."""
+    """Validate a Redis URL."""
     parse_url(secret.get_secret_value())
     return secret
 

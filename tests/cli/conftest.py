@@ -61,7 +61,7 @@ def gateway() -> Iterator[FakeGateway]:
             self.end_headers()
             self.wfile.write(sent)
 
-        do_POST = do_GET  # noqa: N815  # the name that http.server calls
+        do_POST = do_PUT = do_DELETE = do_CONNECT = do_GET  # noqa: N815  # the names that http.server calls
 
         def log_message(self, *_: object) -> None:
             pass

@@ -1,4 +1,4 @@
-"""`check` and what it says of Redis and of the upstream."""
+"""`check`, and what it reports about Redis and Apple."""
 
 import pytest
 
@@ -27,40 +27,63 @@ def test_a_credential_that_cannot_sign_is_78(run, monkeypatch):
     assert "the key is not right" in ran.err
 
 
-@pytest.mark.parametrize(
-    ("status", "said"),
-    [
-        (200, "answered 200"),
-        (401, "refuses the developer token"),
-        (403, "As it should"),
-        (500, "answered 500"),
-    ],
-)
-def test_any_answer_of_the_upstream_counts_as_reached(run, gateway, monkeypatch, status, said):
+@pytest.mark.parametrize("status", [200, 403, 404])
+def test_an_answer_that_is_not_a_refusal_accepts_the_developer_token(run, gateway, monkeypatch, status):
     monkeypatch.setenv("GATEWAY_APPLE__BASE_URL", gateway.url)
     gateway.always(status)
     ran = run("check", "--connect")
     assert ran.status == 0
-    assert said in ran.out
+    assert f"accepts the developer token ({status})" in ran.out
     assert "redis     ok  not set" in ran.out
 
 
-def test_the_upstream_is_asked_with_a_developer_token_and_the_origin(run, gateway, monkeypatch):
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [(401, "refuses the developer token"), (429, "could not be checked"), (503, "could not be checked")],
+)
+def test_a_refused_or_unchecked_developer_token_is_1_with_the_cure(run, gateway, monkeypatch, status, said):
+    monkeypatch.setenv("GATEWAY_APPLE__BASE_URL", gateway.url)
+    gateway.always(status)
+    ran = run("check", "--connect")
+    assert ran.status == 1
+    assert "apple     failed" in ran.out
+    assert said in ran.err
+
+
+@pytest.mark.parametrize("command", ["check", "config"])
+def test_a_name_with_a_single_underscore_is_named_in_a_warning(run, monkeypatch, command):
+    monkeypatch.setenv("GATEWAY_CACHE_FRESH_SECONDS", "60")
+    ran = run(command)
+    assert ran.status == 0
+    assert "warning: GATEWAY_CACHE_FRESH_SECONDS is ignored" in ran.err
+    assert "GATEWAY_CACHE__FRESH_SECONDS" in ran.err
+
+
+def test_apple_is_asked_with_a_developer_token_and_the_origin(run, gateway, monkeypatch):
     monkeypatch.setenv("GATEWAY_APPLE__BASE_URL", gateway.url)
     monkeypatch.setenv("GATEWAY_APPLE__ORIGIN", "https://example.com")
     run("check", "--connect")
     [asked] = gateway.asked
+    assert (asked.method, asked.path) == ("GET", "/v1/test")
     assert asked.headers["Authorization"].startswith("Bearer ey")
     assert asked.headers["Origin"] == "https://example.com"
     assert "Music-User-Token" not in asked.headers
 
 
-def test_what_cannot_be_reached_is_1_and_all_is_tried(run, monkeypatch):
+def test_one_failure_does_not_hide_the_next(run, monkeypatch):
     monkeypatch.setenv("GATEWAY_APPLE__BASE_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("GATEWAY_CACHE__REDIS_URL", "redis://me:hunter2@127.0.0.1:1")
     ran = run("check", "--connect")
     assert ran.status == 1
-    assert ran.out.splitlines()[1:] == ["redis     failed", "upstream  failed"]
+    assert ran.out.splitlines()[1:] == ["redis     failed", "apple     failed"]
     assert "redis: " in ran.err
-    assert "upstream: no answer from http://127.0.0.1:1" in ran.err
+    assert "apple: no answer from http://127.0.0.1:1" in ran.err
     assert "hunter2" not in ran.err + ran.out
+
+
+def test_apple_is_asked_through_the_proxy(run, gateway, monkeypatch):
+    monkeypatch.setenv("GATEWAY_APPLE__BASE_URL", "https://api.music.example")
+    monkeypatch.setenv("GATEWAY_APPLE__PROXY_URL", gateway.url)
+    ran = run("check", "--connect")
+    assert ran.status == 1
+    assert [(asked.method, asked.path) for asked in gateway.asked] == [("CONNECT", "api.music.example:443")]

@@ -16,6 +16,7 @@ from cryptography.x509.oid import NameOID
 from gateway.cli import connect
 from gateway.cli.console import Failure
 from gateway.settings import load
+from tests.cache.redis.test_link import MINIMAL_ACL
 from tests.redis_server import RedisServer, free_port
 
 pytestmark = pytest.mark.redis_server
@@ -50,7 +51,7 @@ def reach(pem: str) -> Callable[..., str]:
 
 def test_a_server_behind_a_password(start, reach):
     port = start("--requirepass", "hunter2").port
-    assert reach(f"redis://:hunter2@127.0.0.1:{port}/0").startswith("redis:// answers, ")
+    assert reach(f"redis://:hunter2@127.0.0.1:{port}/0").startswith("redis:// answers")
 
 
 @pytest.mark.parametrize("login", ["", ":hunter3@", "nobody:hunter3@"])
@@ -61,11 +62,39 @@ def test_a_wrong_login_says_so_and_repeats_nothing(start, reach, login):
     assert "hunter3" not in str(caught.value)
 
 
-def test_a_right_that_the_user_lacks_is_named(start, reach):
-    port = start("--user", "gateway", "on", ">hunter2", "-@all", "+time").port
-    assert "answers" in reach(f"redis://gateway:hunter2@127.0.0.1:{port}")
-    with pytest.raises(Failure, match=r"'select'.*ACL"):
-        reach(f"redis://gateway:hunter2@127.0.0.1:{port}/1")
+RIGHTS = [word for word in MINIMAL_ACL.split() if word.startswith("+")]
+
+
+def user(rights: str) -> list[str]:
+    return ["--user", *rights.removeprefix("user ").split()]
+
+
+def test_the_acl_of_the_readme_is_enough(start, reach):
+    port = start(*user(MINIMAL_ACL)).port
+    assert "answers 15 kinds of commands" in reach(f"redis://gateway:secret@127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize("right", [*RIGHTS, "~ratings:*", "&ratings:*"])
+def test_a_missing_right_is_a_failure_with_the_cure(start, reach, right):
+    port = start(*user(" ".join(word for word in MINIMAL_ACL.split() if word != right))).port
+    with pytest.raises(Failure, match=r"(?is)no permissions.*ACL") as caught:
+        reach(f"redis://gateway:secret@127.0.0.1:{port}")
+    if right.startswith("+"):
+        assert right[1:] in str(caught.value)
+
+
+def test_the_check_leaves_nothing_behind(start, reach):
+    server = start()
+    reach(f"redis://127.0.0.1:{server.port}")
+    with server.client() as client:
+        assert client.dbsize() == 0
+
+
+def test_a_replica_is_a_failure_that_says_so(start, reach):
+    master = start().port
+    replica = start("--replicaof", "127.0.0.1", str(master)).port
+    with pytest.raises(Failure, match="This is a replica"):
+        reach(f"redis://127.0.0.1:{replica}")
 
 
 def test_a_unix_socket(start, reach):
@@ -73,8 +102,18 @@ def test_a_unix_socket(start, reach):
 
 
 def test_a_cluster_of_which_the_first_node_is_down(start, reach):
-    port = start("--cluster-enabled", "yes").port
-    assert "answers" in reach(f"redis+cluster://127.0.0.1:1,127.0.0.1:{port},127.0.0.1:1")
+    node = start("--cluster-enabled", "yes")
+    with node.client() as client:
+        client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        while b"cluster_state:ok" not in client.execute_command("CLUSTER", "INFO"):
+            pass
+    url = f"redis+cluster://127.0.0.1:1,127.0.0.1:{node.port},127.0.0.1:1"
+    assert "answers" in reach(url)
+
+
+def test_a_cluster_without_slots_is_a_failure(start, reach):
+    with pytest.raises(Failure, match="serves no slots"):
+        reach(f"redis+cluster://127.0.0.1:{start('--cluster-enabled', 'yes').port}")
 
 
 def test_a_server_that_is_no_cluster_is_not_taken_for_one(start, reach):

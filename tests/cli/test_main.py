@@ -16,7 +16,8 @@ from gateway.cli.console import Failure, WrongUsage, coloured
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = [
-    "serve", "demo", "sandbox", "check", "config", "token", "warm", "purge", "healthcheck", "openapi",
+    "serve", "demo", "sandbox", "check", "config", "token",
+    "warm", "purge", "probe", "healthcheck", "openapi",
 ]  # fmt: skip
 
 
@@ -29,7 +30,27 @@ def test_every_command_explains_itself_with_examples(run, command):
 
 def test_help_lists_every_command(run):
     listed = run("--help").out
-    assert [command for command in COMMANDS if f"    {command}" not in listed] == []
+    assert [command for command in COMMANDS if f"\n  {command} " not in listed] == []
+
+
+@pytest.mark.parametrize(
+    ("argv", "suggestion"),
+    [
+        (("serv",), "no such command; did you mean serve?"),
+        (("healtcheck",), "did you mean healthcheck?"),
+        (("check", "--conect"), "unrecognized option --conect; did you mean --connect?"),
+        (("purge", "--type", "album"), "unknown type; did you mean albums?"),
+    ],
+)
+def test_a_misspelt_word_suggests_the_nearest(run, argv, suggestion):
+    assert suggestion in run(*argv).err
+
+
+@pytest.mark.parametrize("argv", [("hunter2",), ("--token=hunter2",), ("warm", "--token=hunter2")])
+def test_wrong_usage_repeats_nothing_that_may_be_a_token(run, argv):
+    ran = run(*argv)
+    assert ran.status == 2
+    assert "hunter2" not in ran.err + ran.out
 
 
 def test_the_version_is_told(run):
@@ -57,7 +78,8 @@ def command_that(monkeypatch):
     """Makes `openapi` do this instead."""
 
     def becomes(run):
-        monkeypatch.setitem(sys.modules, "gateway.cli.openapi", SimpleNamespace(run=run))
+        command = SimpleNamespace(run=run, DESCRIPTION="", EXAMPLES="", arguments=lambda _: None)
+        monkeypatch.setitem(sys.modules, "gateway.cli.openapi", command)
 
     return becomes
 

@@ -60,7 +60,7 @@ def test_a_token_that_no_header_can_carry_is_wrong_usage_and_not_printed(
     assert run("purge", "--ops-url", gateway.url) == (
         2,
         "",
-        f"ratings-gateway purge: {variable} holds no token: one line of ASCII is expected\n",
+        f"ratings-gateway purge: {variable} contains no token: expected one line of ASCII\n",
     )
 
 
@@ -68,7 +68,7 @@ def test_a_token_that_no_header_can_carry_is_wrong_usage_and_not_printed(
     ("argv", "said"),
     [
         (["--id", "1"], "--id needs --type"),
-        (["--type", "albums", "--id", "1", "l.x", "y"], "not ids of albums: l.x, y"),
+        (["--type", "albums", "--id", "1", "l.x", "y"], "invalid albums ids: l.x, y"),
     ],
 )
 def test_ids_that_cannot_be_are_wrong_usage(run, gateway, argv, said):
@@ -93,7 +93,7 @@ def test_a_purge_that_redis_did_not_hear_of_is_1(run, gateway):
     gateway.always(200, {"purged": False})
     ran = run("purge", "--ops-url", gateway.url)
     assert ran.status == 1
-    assert "Redis could not be told" in ran.err
+    assert "Redis is not reachable" in ran.err
 
 
 def test_a_user_token_is_needed(run, gateway, monkeypatch):
@@ -105,7 +105,7 @@ def test_a_user_token_is_needed(run, gateway, monkeypatch):
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(None, "cannot be read"), (b"two\nlines", "holds no token"), (b"", "holds no token")],
+    [(None, "cannot be read"), (b"two\nlines", "contains no token"), (b"", "contains no token")],
 )
 def test_a_user_token_file_without_a_token_is_wrong_usage(run, gateway, tmp_path, content, said):
     file = tmp_path / "token"

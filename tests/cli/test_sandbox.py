@@ -25,4 +25,4 @@ def test_it_serves_until_a_signal_comes(run, monkeypatch, number):
 def test_an_address_that_is_taken_is_1_with_advice(run, gateway):
     ran = run("sandbox", "--port", gateway.url.rpartition(":")[2])
     assert ran.status == 1
-    assert "Another --port" in ran.err
+    assert "Try another --port" in ran.err

@@ -56,7 +56,7 @@ def test_what_is_no_token_is_refused_without_being_repeated(run, stdin):
     stdin("Bearer hunter2")
     ran = run("token", "--decode")
     assert (ran.status, ran.out) == (1, "")
-    assert "Give it alone on stdin" in ran.err
+    assert "Pass only the token on stdin" in ran.err
     assert "hunter2" not in ran.err
 
 
@@ -67,7 +67,7 @@ def test_bytes_that_are_no_text_are_no_token(run, monkeypatch, encoding, errors)
     monkeypatch.setattr(sys, "stdin", stream)
     ran = run("token", "--decode")
     assert (ran.status, ran.out) == (1, "")
-    assert ran.err.startswith("ratings-gateway token: this is no JSON Web Token (it is no text).")
+    assert ran.err.startswith("ratings-gateway token: not a JSON Web Token (not text).")
 
 
 @pytest.mark.usefixtures("credentials")
@@ -83,7 +83,7 @@ def test_an_end_that_is_no_time_is_told_so(run, stdin, expires_at):
     stdin(unsigned({"iss": "x"} | {"exp": expires_at}))
     ran = run("token", "--decode")
     assert (ran.status, ran.err) == (0, "")
-    assert "the exp claim is no time" in ran.out
+    assert "the exp claim is not a time" in ran.out
 
 
 @pytest.mark.parametrize(

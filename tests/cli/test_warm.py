@@ -8,7 +8,7 @@ import pytest
 from gateway.cli import warm
 from gateway.cli.console import WrongUsage
 from gateway.cli.http import Answer
-from gateway.cli.warm import TierCounts, read_ids, warm_chunk
+from gateway.cli.warm import Progress, read_ids, warm_chunk
 from gateway.model import Kind
 
 
@@ -106,7 +106,7 @@ def test_bad_ids_are_listed_at_once_by_line_and_nothing_is_asked(run, gateway, i
 
 @pytest.mark.parametrize("text", ["", "# nothing\n\n"])
 def test_a_file_without_ids_is_wrong_usage(ids_file, text):
-    with pytest.raises(WrongUsage, match="holds no ids"):
+    with pytest.raises(WrongUsage, match="contains no ids"):
         read_ids(ids_file(text), Kind.ALBUMS)
 
 
@@ -131,7 +131,8 @@ def test_the_gateways_own_variable_says_where_it_listens(run, gateway, ids_file,
 
 
 @pytest.mark.parametrize(
-    ("status", "hint"), [(401, "--caller-token-file"), (403, "new sign-in"), (404, "port 8080"), (400, "bad")]
+    ("status", "hint"),
+    [(401, "--caller-token-file"), (403, "must sign in again"), (404, "port 8080"), (400, "bad")],
 )
 def test_a_refusal_ends_it_and_says_what_to_do_next(run, gateway, ids_file, status, hint):
     gateway.always(status, {"errors": [{"title": "Bad", "detail": "bad"}]})
@@ -209,6 +210,6 @@ def test_a_chunk_that_fails_as_a_whole_in_passing_is_asked_for_again(run, gatewa
 
 def test_a_chunk_adds_to_what_came_before(gateway):
     tally = warm_chunk(
-        ["1"], lambda _: Answer(200, Message(), b'{"data": []}'), TierCounts(rated=5), lambda _: None
+        ["1"], lambda _: Answer(200, Message(), b'{"data": []}'), Progress(rated=5), lambda _: None
     )
     assert (tally.ids, tally.rated, tally.unrated) == (6, 5, 1)

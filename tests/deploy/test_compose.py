@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.cli import parser
+from gateway.cli.parser import parse
 from gateway.sandbox.credentials import KEY_ID, TEAM_ID
 from gateway.settings import Settings, load
 from tests.deploy.files import DEPLOY, PROMETHEUS, ROOT, RULES, document
@@ -34,14 +34,14 @@ def test_the_gateway_starts_with_these_settings_and_knows_the_sandbox(settings):
 
 
 def test_the_sandbox_listens_where_the_gateway_calls_it(settings):
-    command = parser.build().parse_args(SERVICES["sandbox"]["command"])
-    assert command.command == "sandbox"
-    assert settings.apple.base_url == f"http://127.0.0.1:{command.port}"
+    command = parse(SERVICES["sandbox"]["command"])
+    assert command.name == "sandbox"
+    assert settings.apple.base_url == f"http://127.0.0.1:{command.arguments.port}"
     assert SERVICES["gateway"]["network_mode"] == "service:sandbox"
 
 
 def test_both_have_the_same_key_and_only_the_sandbox_writes_it(settings):
-    written = parser.build().parse_args(SERVICES["sandbox"]["command"]).key_file
+    written = parse(SERVICES["sandbox"]["command"]).arguments.key_file
     assert SERVICES["gateway"]["environment"]["GATEWAY_APPLE__PRIVATE_KEY_FILE"] == str(written)
     assert SERVICES["sandbox"]["volumes"] == [f"key:{KEYS}"]
     assert SERVICES["gateway"]["volumes"] == [f"key:{KEYS}:ro"]

@@ -94,10 +94,60 @@ def test_a_file_that_is_not_there_does_not_hide_other_faults(faults):
     assert "server.port" in found
 
 
-def test_a_broken_file_is_told_by_position_and_never_quoted(faults):
-    fault = faults({}, '[ops]\ntoken = "hunter2\n')["config"]
-    assert "line 2" in fault.problem
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[ops]\ntoken = "hunter2\n', "Illegal character '\\n' (at line 2"),
+        ("[ops]\ntoken = hunter2", "Invalid value (at line 2"),
+        ("[server]\nport = 1\nport = 2", "Cannot overwrite a value (at "),
+        ("[server]\n[server]", "Cannot declare ('server',) twice"),
+        ("[hunter2]\n[hunter2]", "Cannot declare ('…',) twice"),
+    ],
+)
+def test_a_broken_file_is_described_by_the_parser_without_secrets(faults, text, said):
+    fault = faults({}, text)["config"]
+    assert said in fault.problem
     assert "hunter2" not in str(fault)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("GATEWAY_SERVER__PORT", "http"),
+        ("GATEWAY_SERVER__ALLOW_UNAUTHENTICATED", "perhaps"),
+        ("GATEWAY_LOG__LEVEL", "loud"),
+        ("GATEWAY_CACHE__JITTER", "1.5"),
+    ],
+)
+def test_a_fault_repeats_the_value_of_a_number_choice_or_boolean(faults, variable, value):
+    [fault] = faults({variable: value}).values()
+    assert fault.problem == f"{value} is not accepted"
+
+
+def test_a_missing_setting_names_the_variable_to_set():
+    with pytest.raises(BadSettings) as caught:
+        load(None, {})
+    assert [fault.variable for fault in caught.value.faults] == [
+        "GATEWAY_APPLE__TEAM_ID",
+        "GATEWAY_APPLE__KEY_ID",
+        "GATEWAY_APPLE__PRIVATE_KEY or GATEWAY_APPLE__PRIVATE_KEY_FILE",
+    ]
+
+
+def test_a_variable_with_a_single_underscore_is_ignored_with_a_warning(required):
+    settings = load(None, {**required, "GATEWAY_SERVER_PORT": "9", "GATEWAY_OPS_TOKEN_FILE": "/x"})
+    assert settings.server.port == 8080
+    assert [warning.partition(" ")[0] for warning in settings.warnings] == [
+        "GATEWAY_SERVER_PORT",
+        "GATEWAY_OPS_TOKEN_FILE",
+    ]
+    assert "GATEWAY_SERVER__PORT" in settings.warnings[0]
+
+
+def test_faults_come_with_the_warnings_that_explain_them():
+    with pytest.raises(BadSettings) as caught:
+        load(None, {"GATEWAY_APPLE_TEAM_ID": "TEAM123456"})
+    assert "GATEWAY_APPLE__TEAM_ID" in caught.value.warnings[0]
 
 
 def test_a_file_in_another_encoding_is_a_fault(required, tmp_path):
@@ -158,7 +208,7 @@ def test_a_client_certificate_does_not_go_with_another_key(faults, tls):
 
 def test_a_file_of_authorities_without_any_is_a_fault(faults, toml):
     environ = {"GATEWAY_CACHE__REDIS_URL": "rediss://redis", "GATEWAY_CACHE__REDIS_CA_FILE": str(toml(""))}
-    assert "no certificate" in faults(environ)["cache.redis_ca_file"].problem
+    assert "no PEM certificate" in faults(environ)["cache.redis_ca_file"].problem
 
 
 def test_files_for_tls_are_refused_where_redis_is_spoken_to_in_clear(faults, tls):

@@ -135,7 +135,7 @@ def test_a_required_secret_whose_file_is_missing_is_one_fault(required, tmp_path
     assert [fault.setting for fault in caught.value.faults] == ["apple.private_key"]
 
 
-@pytest.mark.parametrize(("content", "said"), [(b"\n", "is empty"), (b"\xff\xfe", "is no text file")])
+@pytest.mark.parametrize(("content", "said"), [(b"\n", "is empty"), (b"\xff\xfe", "is not a text file")])
 def test_a_secret_file_without_a_secret_is_a_fault(faults, tmp_path, content, said):
     file = tmp_path / "token"
     file.write_bytes(content)
@@ -146,7 +146,7 @@ def test_a_secret_where_its_file_belongs_is_not_repeated(faults, pem):
     fault = faults({"GATEWAY_APPLE__PRIVATE_KEY": "", "GATEWAY_APPLE__PRIVATE_KEY_FILE": pem})[
         "apple.private_key"
     ]
-    assert fault.problem == "the path of a file belongs here, not the secret itself"
+    assert fault.problem == "expected the path of a file, not the secret itself"
 
 
 @pytest.mark.parametrize("secret", ["hunter2", "hunter2/but=longer"])

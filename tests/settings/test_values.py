@@ -155,10 +155,13 @@ def pem_of(key, protection=None):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("hunter2", "no private key in PEM form"),
-        ("-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----\n", "no private key in PEM form"),
-        (pem_of(ec.generate_private_key(ec.SECP384R1())), "another kind"),
-        (pem_of(rsa.generate_private_key(65537, 1024)), "another kind"),
+        ("hunter2", "not a private key in PEM form"),
+        (
+            "-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----\n",
+            "not a private key in PEM form",
+        ),
+        (pem_of(ec.generate_private_key(ec.SECP384R1())), "not a P-256 private key"),
+        (pem_of(rsa.generate_private_key(65537, 1024)), "not a P-256 private key"),
         (pem_of(ec.generate_private_key(ec.SECP256R1()), BestAvailableEncryption(b"x")), "encrypted"),
     ],
     ids=["text", "damaged", "P-384", "RSA", "encrypted"],

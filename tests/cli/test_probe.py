@@ -1,0 +1,174 @@
+"""`probe`: against two gateways on one Redis, and against gateways that fail."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+
+import pytest
+
+from gateway.cli.probe import GIVE_UP_SECONDS, watch
+from gateway.model import Kind
+from gateway.sandbox import ADA, Sandbox
+from gateway.server import serving
+from gateway.settings import load
+from tests.redis_server import RedisServer
+
+ALBUM = "1138988512"
+UNRATED = "111"
+
+
+@pytest.fixture(scope="module")
+def redis() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    async with Sandbox() as sandbox:
+        yield sandbox
+
+
+Start = Callable[..., Awaitable[list[str]]]
+
+
+@pytest.fixture
+async def start(sandbox: Sandbox) -> AsyncIterator[Start]:
+    """Start two gateways in front of the sandbox; their API URLs."""
+    async with AsyncExitStack() as running:
+
+        async def start(**more: str) -> list[str]:
+            environ = {
+                "GATEWAY_APPLE__BASE_URL": sandbox.url,
+                "GATEWAY_APPLE__TEAM_ID": sandbox.credentials.team_id,
+                "GATEWAY_APPLE__KEY_ID": sandbox.credentials.key_id,
+                "GATEWAY_APPLE__PRIVATE_KEY": sandbox.credentials.private_key_pem,
+                "GATEWAY_SERVER__PORT": "0",
+                "GATEWAY_OPS__PORT": "0",
+                "GATEWAY_LOG__LEVEL": "warning",
+                **more,
+            }
+            served = [await running.enter_async_context(serving(load(None, environ))) for _ in range(2)]
+            return [each.api_url for each in served]
+
+        yield start
+
+
+@pytest.fixture
+def probe(run, monkeypatch):
+    monkeypatch.setenv("MUSIC_USER_TOKEN", ADA)
+
+    async def through(urls: list[str], id_: str = ALBUM):
+        options = [word for url in urls for word in ("--url", url)]
+        return await asyncio.to_thread(run, "probe", "--type", "albums", "--id", id_, *options)
+
+    return through
+
+
+@pytest.fixture(autouse=True)
+def _signals_from_any_thread(monkeypatch):
+    """Commands of these tests run beside the event loop, where Python sets no signal handlers."""
+    monkeypatch.setattr(signal, "signal", lambda *_: signal.SIG_DFL)
+
+
+def rating(sandbox: Sandbox, id_: str) -> int | None:
+    return sandbox.store.ratings(ADA, now=sandbox.clock.monotonic()).get(Kind.ALBUMS, {}).get(id_)
+
+
+@pytest.mark.redis_server
+@pytest.mark.parametrize("id_", [ALBUM, UNRATED])
+async def test_gateways_on_one_redis_pass_and_the_old_rating_is_restored(start, probe, redis, sandbox, id_):
+    before = rating(sandbox, id_)
+    urls = await start(GATEWAY_CACHE__REDIS_URL=redis.url)
+    ran = await probe(urls, id_)
+    assert (ran.status, ran.err) == (0, "")
+    assert f"{urls[1]}  lag " in ran.out
+    assert "verdict: " in ran.out
+    assert rating(sandbox, id_) == before
+    assert [call.method for call in sandbox.calls if call.method != "GET"] == [
+        "PUT",
+        "PUT" if before else "DELETE",
+    ]
+
+
+async def test_gateways_that_share_nothing_fail_and_the_old_rating_is_restored(
+    start, probe, sandbox, monkeypatch
+):
+    monkeypatch.setattr("gateway.cli.probe.GIVE_UP_SECONDS", 0.05)
+    urls = await start()
+    ran = await probe(urls)
+    assert ran.status == 1
+    assert f"{urls[1]}  returns the old rating" in ran.out
+    assert "verdict: failed" in ran.out
+    assert rating(sandbox, ALBUM) == 1
+
+
+async def test_the_old_rating_is_restored_after_a_failure(start, probe, sandbox, gateway):
+    rated = {"data": [{"attributes": {"value": 1}}]}
+    gateway.answer = lambda _: (200, {}, rated) if len(gateway.asked) == 1 else (503, {}, {})
+    urls = await start()
+    ran = await probe([urls[0], gateway.url])
+    assert ran.status == 1
+    assert "reading through" in ran.err
+    assert "restored 1" in ran.out
+    assert rating(sandbox, ALBUM) == 1
+
+
+def test_the_old_rating_is_printed_if_it_cannot_be_restored(run, gateway, monkeypatch):
+    monkeypatch.setenv("MUSIC_USER_TOKEN", ADA)
+    rated = {"data": [{"attributes": {"value": -1}}]}
+    gateway.answer = lambda asked: (200, {}, rated) if asked.method == "GET" else (503, {}, {})
+    ran = run("probe", "--type", "albums", "--id", "1", "--url", gateway.url, "--url", gateway.url)
+    assert ran.status == 1
+    assert "could not be restored. It was: -1" in ran.err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_old_rating_is_restored_after_ctrl_c(run, gateway, monkeypatch, number):
+    monkeypatch.undo()
+    monkeypatch.setenv("MUSIC_USER_TOKEN", ADA)
+    rated = {"data": [{"attributes": {"value": -1}}]}
+    written = []
+
+    def answer(asked):
+        if asked.method != "PUT":
+            return 200, {}, rated
+        written.append(asked.document["attributes"]["value"])
+        if len(written) == 1:
+            signal.raise_signal(number)
+        return 200, {}, rated
+
+    gateway.answer = answer
+    ran = run("probe", "--type", "albums", "--id", "1", "--url", gateway.url, "--url", gateway.url)
+    assert ran.status == 1
+    assert "interrupted" in ran.err
+    assert written == [1, -1]
+
+
+def test_each_gateway_has_a_lag_of_its_own_and_one_that_never_shows_the_write_has_none():
+    now = 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    checks = {"soon": lambda: True, "later": lambda: now >= 0.5, "never": lambda: False}
+    lags = watch(checks, clock=lambda: now, sleep=sleep)
+    assert (lags["soon"], lags["never"]) == (0.0, None)
+    assert lags["later"] == pytest.approx(0.5, abs=0.01)
+    assert now >= GIVE_UP_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (("--id", "1", "--url", "http://a"), "at least twice"),
+        (("--id", "x", "--url", "http://a", "--url", "http://b"), "invalid albums id"),
+    ],
+)
+def test_wrong_usage_is_2(run, monkeypatch, argv, said):
+    monkeypatch.setenv("MUSIC_USER_TOKEN", ADA)
+    ran = run("probe", "--type", "albums", *argv)
+    assert ran.status == 2
+    assert said in ran.err

@@ -1,5 +1,6 @@
 """The composition root: settings in, a wired gateway out, in the order in which a request meets its parts."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -23,7 +24,8 @@ from gateway.ratings.shadow import Shadow
 from gateway.ratings.write import Writer
 from gateway.settings import Settings
 from gateway.tasks import Tasks
-from gateway.telemetry.logs import logger, request_log
+from gateway.telemetry.logs import count_drops, logger, request_log
+from gateway.telemetry.loop_lag import LoopLag
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.recent import RecentErrors
 from gateway.web.api import Api, Observe
@@ -49,6 +51,9 @@ async def wired(
     clock = clock or SystemClock()
     log = logger()
     metrics = Metrics()
+    count_drops(metrics.log_lines_dropped.inc)
+    loop_lag = LoopLag(time.monotonic)
+    metrics.event_loop_lag.set_function(loop_lag.highest)
     tasks = Tasks(lambda name, error: log.error("bug", task=name, error=repr(error)))
     tokens = TokenSource(factories.signing_key(settings), clock, metrics)
     quarantine = Quarantine(seconds=settings.upstream.quarantine_seconds, metrics=metrics)
@@ -119,6 +124,7 @@ async def wired(
         )
         tasks.spawn("history", sample(observed.history, metrics, clock))
         tasks.spawn("developer token", tokens.keep())
+        tasks.spawn("event loop lag", loop_lag.measure())
         yield Gateway(api, ops_of(observed), observed.addresses, tasks, tokens, metrics)
         flights.close()
         await tasks.cancel()

@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 
 
 class Addresses:
-    """URLs of the listeners; known once they listen."""
+    """URLs of the listeners, known once they listen, and whether the API listener accepts connections."""
 
     def __init__(self) -> None:
         self.api = self.ops = ""
+        self.accepting = False
 
     def __call__(self) -> tuple[str, str]:
         return self.api, self.ops
@@ -55,13 +56,18 @@ class Observed(NamedTuple):
 
     def checks(self) -> Sequence[Check]:
         """The findings of `/readyz`: what is this gateway's own decides, the rest is reported."""
-        draining = self.api.draining
         found = [
-            Check("accepting", not draining, "draining" if draining else "yes", required=True),
+            self._accepting(),
             _token_check(self.tokens),
             _reported("apple", self.breaker.state),
         ]
         return found if self.link is None else [*found, _reported("redis", self.link.state)]
+
+    def _accepting(self) -> Check:
+        if self.api.draining:
+            return Check("accepting", ok=False, detail="draining", required=True)
+        accepting = self.addresses.accepting
+        return Check("accepting", accepting, "yes" if accepting else "not listening yet", required=True)
 
     def breakers(self) -> Sequence[BreakerView]:
         now = self.clock.monotonic()
@@ -86,14 +92,13 @@ class Observed(NamedTuple):
 
 def ops_of(observed: Observed) -> Ops:
     """The ops listener's handlers."""
-    settings, token = observed.settings, observed.settings.ops.token
-    access = OpsAccess(
-        token=None if token is None else token.get_secret_value(), loopback=settings.ops.is_loopback
-    )
+    token = observed.settings.ops.token
+    access = OpsAccess(token=None if token is None else token.get_secret_value())
     pages = Pages(access=access, sources=_sources(observed), explain=observed.explainer.explain)
     return Ops(
         access=access,
         checks=observed.checks,
+        started=lambda: observed.addresses.accepting,
         purge=observed.cache.purge,
         pages=pages,
         registry=observed.metrics.registry,

@@ -1,10 +1,11 @@
-"""A wired gateway behind its two listeners, from the first socket to the last answer."""
+"""Runs a wired gateway behind its two listeners: start, signals, drain."""
 
 import asyncio
 import errno
 import os
 import signal
 import socket
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -14,17 +15,24 @@ from aiohttp import web
 
 from gateway.app import Gateway, wired
 from gateway.clock import Clock
+from gateway.ops.listener import OpsServer
 from gateway.reload import Reloader
 from gateway.settings import Settings
+from gateway.telemetry.logs import close as close_logs
 from gateway.telemetry.logs import logger
 from gateway.web.api import Observe
 from gateway.web.listener import KEEPALIVE_SECONDS, Server
 
 BACKLOG = 1024
-"""Connections that may wait to be accepted; whoever comes beyond them is let in a second later."""
+"""Connections that may wait to be accepted; a SYN beyond them is dropped, and sent again a second later."""
 
 IDLE_GRACE_SECONDS = 0.25
 """Before idle connections are closed: a caller may be writing its next request to one of them just now."""
+
+OPS_DRAIN_SECONDS = 0.5
+
+OVERTIME_SECONDS = 1.5
+"""After the drain, before the process is ended whatever still runs; two seconds are promised."""
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -65,25 +73,24 @@ async def serving(
         # To aiohttp, 0 seconds are no bound at all.
         drain_seconds = max(settings.server.drain_seconds, 0.001)
         api = web.ServerRunner(Server(gateway.api), handle_signals=False, shutdown_timeout=drain_seconds)
-        ops = web.AppRunner(
-            gateway.ops.app(reloader.reload),
-            handle_signals=False,
-            access_log=None,
-            shutdown_timeout=1.0,
-            keepalive_timeout=KEEPALIVE_SECONDS,
+        ops_server = OpsServer(
+            gateway.ops.routes(reloader.reload), logger(), keepalive_seconds=KEEPALIVE_SECONDS
         )
+        ops = web.ServerRunner(ops_server, handle_signals=False, shutdown_timeout=OPS_DRAIN_SECONDS)
         try:
             await api.setup()
             await ops.setup()
-            ops_url = await _listen(ops, settings.ops.host, settings.ops.port)
+            # The API first: a probe that the ops listener answers may send callers here.
             if settings.server.unix_socket is not None:
                 await _UnixSite(api, settings.server.unix_socket).start()
                 api_url = f"unix://{settings.server.unix_socket}"
             else:
                 api_url = await _listen(api, settings.server.host, settings.server.port)
-            gateway.addresses.api, gateway.addresses.ops = api_url, ops_url
+            gateway.addresses.api, gateway.addresses.accepting = api_url, True
+            ops_url = gateway.addresses.ops = await _listen(ops, settings.ops.host, settings.ops.port)
             yield Serving(gateway, reloader, api_url, ops_url)
             gateway.api.draining = True
+            gateway.addresses.accepting = False
             for site in api.sites:
                 await site.stop()
             await asyncio.sleep(min(IDLE_GRACE_SECONDS, settings.server.drain_seconds))
@@ -97,9 +104,10 @@ async def serve(settings: Settings, reading: Reading) -> None:
     log = logger()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    # Before anything else: a start may wait for Redis, and PID 1 never hears of signals it does not handle.
+    seconds = settings.server.drain_delay_seconds + settings.server.drain_seconds + OVERTIME_SECONDS
+    # Before anything else: a start may wait for Redis, and the kernel ignores unhandled signals to PID 1.
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _stop, stop)
+        loop.add_signal_handler(number, _stop, stop, seconds)
     loop.add_signal_handler(signal.SIGHUP, lambda: None)
     async with serving(settings, reading=reading) as served:
         loop.add_signal_handler(
@@ -150,14 +158,31 @@ def _is_answered(path: Path) -> bool:
     return True
 
 
-def _stop(stop: asyncio.Event) -> None:
+def _stop(stop: asyncio.Event, seconds: float) -> None:
     if stop.is_set():
         os._exit(1)
     stop.set()
+    # A thread, because what holds the process up may be the event loop or its end.
+    overtime = threading.Timer(seconds, _end)
+    overtime.daemon = True
+    overtime.start()
+
+
+def _end() -> None:
+    logger().warning("stopped", reason="the time to drain was over")
+    close_logs(seconds=0.2)
+    os._exit(0)
 
 
 async def _listen(runner: web.BaseRunner, host: str, port: int) -> str:
-    await web.TCPSite(runner, host, port, backlog=BACKLOG).start()
+    if host == "::" and socket.has_dualstack_ipv6():
+        # By a socket of our own, because event loops make IPv6 sockets that refuse IPv4.
+        both = socket.create_server(
+            (host, port), family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True
+        )
+        await web.SockSite(runner, both, backlog=BACKLOG).start()
+    else:
+        await web.TCPSite(runner, host, port, backlog=BACKLOG).start()
     bound_host, bound_port = runner.addresses[-1][:2]
     shown = f"[{bound_host}]" if ":" in bound_host else bound_host
     return f"http://{shown}:{bound_port}"

@@ -4,6 +4,7 @@ import gc
 import os
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
+from typing import NoReturn
 
 import uvloop
 
@@ -41,7 +42,7 @@ def run(arguments: Namespace) -> int:
         for warning in settings.warnings:
             logs.logger().warning("setting_ignored", message=warning)
         try:
-            uvloop.run(serve(settings, _reading(arguments.config, settings)))
+            uvloop.run(_serve(settings, _reading(arguments.config, settings)))
         except OSError as error:
             raise Failure(
                 f"{error.strerror or error}. Is another gateway running on these addresses?"
@@ -49,6 +50,13 @@ def run(arguments: Namespace) -> int:
         return 0
 
     return with_settings(arguments, start)
+
+
+async def _serve(settings: Settings, reading: Reading) -> NoReturn:
+    """Serve, then end the process. Python would wait for threads, and name resolution cannot be cancelled."""
+    await serve(settings, reading)
+    logs.close()
+    os._exit(0)
 
 
 def _reading(config: Path | None, settings: Settings) -> Reading:

@@ -1,6 +1,7 @@
 """What all pages have in common: the frame, the stylesheet, and the headers that keep them to themselves."""
 
 from base64 import b64encode
+from collections.abc import Iterable
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
@@ -13,6 +14,11 @@ LINKS = (
     ("/runbook", "Runbook"),
     ("/metrics", "Metrics"),
     ("/openapi.json", "OpenAPI"),
+)
+PROBES = (
+    ("/livez", "Liveness probe"),
+    ("/startupz", "Startup probe"),
+    ("/readyz?verbose", "Readiness probe, with its checks"),
 )
 
 
@@ -53,6 +59,11 @@ def _navigation(here: str) -> Html:
     )
 
 
+def link_list(links: Iterable[tuple[str, str]]) -> Html:
+    """Links, each a path and its name, one below the other."""
+    return el("ul", [el("li", el("a", name, href=path)) for path, name in links])
+
+
 @cache
 def stylesheet() -> Html:
     """The stylesheet that every page carries within itself."""
@@ -74,7 +85,8 @@ def headers() -> dict[str, str]:
             f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; form-action 'self'; "
             "base-uri 'none'; frame-ancestors 'none'"
         ),
-        "Referrer-Policy": "no-referrer",
+        # Not "no-referrer": with it a browser sends `Origin: null` with a form, even to its own origin.
+        "Referrer-Policy": "same-origin",
         "X-Content-Type-Options": "nosniff",
     }
 

@@ -9,10 +9,11 @@ from typing import Any
 from aiohttp import web
 
 from gateway.model import Id, Kind, User
-from gateway.ops.access import OpsAccess
+from gateway.ops.access import OpsAccess, require_own_origin
 from gateway.ops.asking import kind_and_id, user_of, wants_html
 from gateway.ops.explained import answer_page, fault_page, form
-from gateway.ops.page import asset, headers, page
+from gateway.ops.markup import el
+from gateway.ops.page import LINKS, PROBES, asset, headers, link_list, page, section
 from gateway.ops.status.collect import Sources, collect
 from gateway.ops.status.render import REFRESH_SECONDS, as_json, render
 from gateway.ops.status.snapshot import AccessView
@@ -31,6 +32,7 @@ class Pages:
     def routes(self) -> list[web.RouteDef]:
         """To be added to the ops listener."""
         return [
+            web.get("/", _index),
             web.get("/status", self._status),
             web.post("/status", self._status_for_token),
             web.get("/docs", self._docs),
@@ -41,6 +43,7 @@ class Pages:
         ]
 
     async def _status(self, request: web.Request) -> web.Response:
+        require_own_origin(request)
         granted = self._access.granted(request)
         snapshot = collect(self._sources, AccessView(granted=granted, token_set=self._access.token_set))
         if request.query.get("format") == "json":
@@ -55,6 +58,7 @@ class Pages:
 
     async def _status_for_token(self, request: web.Request) -> web.Response:
         """A browser cannot send the ops token as a header, but a form can post it."""
+        require_own_origin(request)
         granted = await self._granted_by_form(request)
         view = AccessView(granted=granted, token_set=self._access.token_set, refused=not granted)
         return _html(render(collect(self._sources, view)), status=200 if granted else 401)
@@ -83,6 +87,7 @@ class Pages:
         return web.json_response(answer)
 
     async def _explain_form(self, request: web.Request) -> web.Response:
+        require_own_origin(request)
         named = await _fields(request)
         if not await self._granted_by_form(request):
             return self._fault(self._access.refusal(), named)
@@ -133,6 +138,18 @@ def runbook() -> str:
     from gateway.ops import markdown  # noqa: PLC0415  # as above
 
     return page("Runbook", markdown.blocks(asset("runbook.md")), here="/runbook")
+
+
+async def _index(_: web.Request) -> web.Response:
+    return _html(
+        page(
+            "Ops",
+            el("h1", "ratings-gateway"),
+            section("Pages", link_list(LINKS), id_="pages"),
+            section("Probes", link_list(PROBES), id_="probes"),
+            here="/",
+        )
+    )
 
 
 async def _runbook(_: web.Request) -> web.Response:

@@ -1,11 +1,9 @@
-"""The ops listener: probes, metrics, and what operators ask for and change."""
+"""The routes of the ops listener: probes, metrics, and what operators request and change."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CollectorRegistry
 from prometheus_client.aiohttp import make_aiohttp_handler
 
@@ -17,9 +15,6 @@ from gateway.ops.pages import Pages
 
 Purge = Callable[[bytes, Kind | None, Sequence[Id] | None], Awaitable[bool]]
 Reload = Callable[[], Awaitable[str | None]]
-
-BODY_SECONDS = 10.0
-"""Within which a request's body must have come."""
 
 
 class PurgeBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -37,31 +32,34 @@ class Ops:
         *,
         access: OpsAccess,
         checks: Checks,
+        started: Callable[[], bool],
         purge: Purge,
         pages: Pages,
         registry: CollectorRegistry,
     ) -> None:
         self._access = access
         self._checks = checks
+        self._started = started
         self._purge = purge
         self._pages = pages
         self._registry = registry
 
-    def app(self, reload: Reload) -> web.Application:
-        """The routes; `reload` reads the settings again and says what is wrong with them."""
-        app = web.Application(middlewares=[_whole])
-        app.add_routes(
-            [
-                web.get("/metrics", make_aiohttp_handler(registry=self._registry)),
-                web.get("/livez", _alive),
-                web.get("/startupz", _alive),
-                web.get("/readyz", self._readyz),
-                *self._pages.routes(),
-                web.post("/-/purge", self._purge_user),
-                web.post("/-/reload", self._reloading(reload)),
-            ]
-        )
-        return app
+    def routes(self, reload: Reload) -> list[web.RouteDef]:
+        """All routes; `reload` reads the settings again and says what is wrong with them."""
+        return [
+            web.get("/metrics", make_aiohttp_handler(registry=self._registry)),
+            web.get("/livez", _alive),
+            web.get("/startupz", self._startupz),
+            web.get("/readyz", self._readyz),
+            *self._pages.routes(),
+            web.post("/-/purge", self._purge_user),
+            web.post("/-/reload", self._reloading(reload)),
+        ]
+
+    async def _startupz(self, _: web.Request) -> web.Response:
+        if self._started():
+            return web.Response(text="ok\n")
+        return web.Response(status=503, text="the API listener accepts no connections\n")
 
     async def _readyz(self, request: web.Request) -> web.Response:
         checks = self._checks()
@@ -94,22 +92,6 @@ class Ops:
             return web.json_response({"reloaded": False, "error": fault}, status=500)
 
         return handle
-
-
-@web.middleware
-async def _whole(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    """Let in what has come to its end; the handlers then find the body there."""
-    if request.body_exists:
-        try:
-            async with asyncio.timeout(BODY_SECONDS):
-                await request.read()
-        except TimeoutError:
-            raise web.HTTPRequestTimeout(text="The body is slow to come.\n") from None
-        except (web.RequestPayloadError, HttpProcessingError):
-            raise web.HTTPBadRequest(text="The body cannot be read.\n") from None
-    return await handler(request)
 
 
 async def _alive(_: web.Request) -> web.Response:

@@ -1,8 +1,8 @@
-"""structlog set-up: JSON lines where stdout is no terminal, ones for people where it is."""
+"""Logging set-up: JSON lines where stdout is no terminal, readable ones where it is."""
 
-import contextlib
 import logging
 import sys
+from collections.abc import Callable
 from typing import Any, Literal
 
 import msgspec
@@ -12,20 +12,24 @@ from aiohttp.web import RequestPayloadError
 from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import FilteringBoundLogger, Processor
 
+from gateway.telemetry.log_writer import CLOSE_SECONDS, DirectOutlet, LogWriter, Outlet, stdout_writer
 from gateway.telemetry.request_log import ConsoleRequestLog, JsonRequestLog, RequestLine
 
 RequestLog = JsonRequestLog | ConsoleRequestLog
 
 QUOTING = (HttpProcessingError, RequestPayloadError)
-"""What aiohttp's parser raises: the text quotes what it read, and that may be a token."""
+"""Errors of aiohttp's parser: their text quotes what was received, which may be a token."""
 
 
-def configure(*, level: str, format_: Literal["auto", "json", "console"], coloured: bool) -> None:
-    """Set up the process' logging; libraries' own loggers (asyncio, aiohttp) join in from WARNING up.
+def configure(
+    *, level: str, format_: Literal["auto", "json", "console"], coloured: bool, outlet: Outlet | None = None
+) -> None:
+    """Set up logging for the process, on stdout unless `outlet` is given.
 
-    `coloured` is whether lines for people may be.
-    A traceback never shows local variables: user tokens and the key are among them.
+    Records of libraries' own loggers (asyncio, aiohttp) are logged from WARNING up. `coloured` applies to
+    readable lines only. Tracebacks never show local variables: user tokens and the key are among them.
     """
+    _Process.outlet = outlet or stdout_writer()
     console = is_console(format_)
     shared: list[Processor] = [
         structlog.processors.add_log_level,
@@ -40,31 +44,25 @@ def configure(*, level: str, format_: Literal["auto", "json", "console"], colour
             structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
             structlog.processors.JSONRenderer(serializer=_encode),
         ]
-    stdout: Any = Unfailing(sys.stdout if console else sys.stdout.buffer)
     structlog.configure(
         processors=[*shared, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=(
-            structlog.PrintLoggerFactory(stdout) if console else structlog.BytesLoggerFactory(stdout)
-        ),
+        logger_factory=_LineLogger,
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(handlers=[_IntoStructlog()], level=logging.WARNING, force=True)
 
 
-class Unfailing:
-    """A stream that loses what cannot be written: no request fails for a reader or a disk that is gone."""
+def close(seconds: float = CLOSE_SECONDS) -> None:
+    """Write the lines that still wait, for `seconds` at most."""
+    if isinstance(_Process.outlet, LogWriter):
+        _Process.outlet.close(seconds)
 
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
 
-    def write(self, text: Any, /) -> None:
-        with contextlib.suppress(OSError):
-            self._stream.write(text)
-
-    def flush(self) -> None:
-        with contextlib.suppress(OSError):
-            self._stream.flush()
+def count_drops(count: Callable[[int], None]) -> None:
+    """Report the number of dropped lines to `count`, whenever lines are dropped."""
+    if isinstance(_Process.outlet, LogWriter):
+        _Process.outlet.count_drops(count)
 
 
 def is_console(format_: Literal["auto", "json", "console"]) -> bool:
@@ -79,12 +77,42 @@ def logger() -> FilteringBoundLogger:
 
 
 def request_log(*, level: str, format_: Literal["auto", "json", "console"]) -> RequestLog | None:
-    """Where the canonical lines go; None where the level leaves them out."""
-    if logging.getLevelName(level.upper()) > logging.INFO:
+    """The writer of the canonical lines; None where the level leaves all of them out."""
+    least = logging.getLevelName(level.upper())
+    if least > logging.WARNING:
         return None
+    warnings_only = least > logging.INFO
     if is_console(format_):
-        return ConsoleRequestLog(logger())
-    return JsonRequestLog(Unfailing(sys.stdout.buffer))
+        return ConsoleRequestLog(logger(), warnings_only=warnings_only)
+    return JsonRequestLog(_Process.outlet, warnings_only=warnings_only)
+
+
+class _Process:
+    """A process has one stdout, and so one outlet."""
+
+    outlet: Outlet = DirectOutlet()
+
+
+class _LineLogger:
+    """structlog's last step: takes a rendered line, under the name of its level."""
+
+    def __init__(self, *_: object) -> None:
+        self._outlet = _Process.outlet
+
+    def info(self, line: str | bytes) -> None:
+        self._outlet.write(_line(line))
+
+    def warning(self, line: str | bytes) -> None:
+        self._outlet.write(_line(line), urgent=True)
+
+    debug = info
+    error = critical = warning
+
+
+def _line(rendered: str | bytes) -> bytes:
+    if isinstance(rendered, str):
+        rendered = rendered.encode(sys.stdout.encoding or "utf-8", "backslashreplace")
+    return rendered + b"\n"
 
 
 def _encode(event: dict[str, Any], **_: Any) -> bytes:
@@ -92,7 +120,7 @@ def _encode(event: dict[str, Any], **_: Any) -> bytes:
 
 
 class _IntoStructlog(logging.Handler):
-    """Libraries' log records as lines of our own."""
+    """Logs records of libraries as lines of our own."""
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
@@ -105,4 +133,13 @@ def _described(error: BaseException) -> str:
     return kind if isinstance(error, QUOTING) else f"{kind}: {error}"
 
 
-__all__ = ["RequestLine", "RequestLog", "configure", "is_console", "logger", "request_log"]
+__all__ = [
+    "RequestLine",
+    "RequestLog",
+    "close",
+    "configure",
+    "count_drops",
+    "is_console",
+    "logger",
+    "request_log",
+]

@@ -58,6 +58,7 @@ class Metrics:
         self._define_cache()
         self._define_upstream()
         self._define_keys()
+        self._define_process()
 
     def _define_requests(self) -> None:
         self.http_requests = self._counter(
@@ -139,6 +140,18 @@ class Metrics:
             "config_last_reload_successful", "0 after a reload that failed; the old key stays in use."
         )
         self.config_last_reload_successful.set(1)
+        self.config_last_reload_success = self._gauge(
+            "config_last_reload_success_timestamp_seconds",
+            "When the settings were last read without a fault, epoch seconds; at first the start.",
+        )
+
+    def _define_process(self) -> None:
+        self.event_loop_lag = self._gauge(
+            "event_loop_lag_seconds", "Longest delay of a timer in the event loop in the last 15 to 30 s."
+        )
+        self.log_lines_dropped = self._counter(
+            "log_lines_dropped", "Log lines dropped because stdout was not read fast enough; errors last."
+        )
 
     def before_reading(self, settle: Callable[[], None]) -> None:
         """Have `settle`, a method, count what its object has added up by itself, whenever anybody looks."""

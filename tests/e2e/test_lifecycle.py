@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import ClientError, ClientSession, UnixConnector
@@ -18,7 +19,7 @@ from gateway.sandbox import ADA, Credentials, Sandbox, Where
 from gateway.server import Reading, Serving, serving
 from gateway.settings import load
 from tests.e2e.harness import Caller, ShiftedClock, environment
-from tests.e2e.processes import process, started
+from tests.e2e.processes import free_port, process, started
 
 ONE = "1138988512"
 
@@ -278,3 +279,90 @@ async def test_a_unix_socket_that_somebody_put_in_its_place_is_not_removed(sandb
         path.rename(tmp_path / "ours")
         path.touch()
     assert path.exists()
+
+
+async def test_the_ops_listener_opens_once_the_api_listener_accepts(sandbox, monkeypatch):
+    resolving, resolved = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    resolve = loop.getaddrinfo
+
+    async def slow(host: str, *more: Any, **named: Any) -> Any:
+        if host == "api.invalid":
+            resolving.set()
+            await resolved.wait()
+            host = "127.0.0.1"
+        return await resolve(host, *more, **named)
+
+    monkeypatch.setattr(loop, "getaddrinfo", slow)
+    ports = [free_port(), free_port()]
+    environ = environment(
+        sandbox,
+        server__host="api.invalid",
+        server__allow_unauthenticated="true",
+        server__port=ports[0],
+        ops__port=ports[1],
+    )
+    starting = serving(load(None, environ))
+    entering = asyncio.ensure_future(starting.__aenter__())
+    await resolving.wait()
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", ports[1])
+    resolved.set()
+    await entering
+    _, writer = await asyncio.open_connection("127.0.0.1", ports[0])
+    writer.close()
+    await starting.__aexit__(None, None, None)
+
+
+@pytest.mark.parametrize("path", ["/startupz", "/readyz"])
+async def test_a_gateway_that_accepts_no_connections_is_neither_started_nor_ready(gateway, path):
+    url = gateway.served.ops_url + path
+    async with gateway.session.get(url) as answer:
+        assert answer.status == 200
+    gateway.served.gateway.addresses.accepting = False
+    async with gateway.session.get(url) as answer:
+        assert answer.status == 503
+
+
+def loopback_addresses() -> list[str]:
+    """Those of this machine, as they stand in URLs; not every container has IPv6."""
+    with socket.socket(socket.AF_INET6) as probe:
+        try:
+            probe.bind(("::1", 0))
+        except OSError:
+            return ["127.0.0.1"]
+    return ["127.0.0.1", "[::1]"]
+
+
+async def test_both_listeners_on_the_ipv6_wildcard_serve_both_families(sandbox):
+    settings = {"server__host": "::", "ops__host": "::", "server__allow_unauthenticated": "true"}
+    async with serving(load(None, environment(sandbox, **settings))) as served, ClientSession() as session:
+        for host in loopback_addresses():
+            for url, path in ((served.api_url, f"/v1/me/ratings/albums/{ONE}"), (served.ops_url, "/readyz")):
+                address = f"http://{host}:{url.rpartition(':')[2]}"
+                async with session.get(address + path, headers={"Music-User-Token": ADA}) as answer:
+                    assert answer.status == 200
+        # IPv4 callers appear as mapped addresses, and count as loopback all the same.
+        reload = f"http://127.0.0.1:{served.ops_url.rpartition(':')[2]}/-/reload"
+        async with session.post(reload) as answer:
+            assert answer.status == 200
+
+
+async def test_a_thread_that_nothing_can_cancel_does_not_hold_up_the_end(sandbox, tmp_path):
+    """A slow resolver keeps a thread, which Python and libuv would wait for."""
+    (tmp_path / "sitecustomize.py").write_text(STUCK)
+    environ = os.environ | environment(sandbox, server__drain_seconds=0) | {"PYTHONPATH": str(tmp_path)}
+    stuck = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "gateway", "serve", env=environ, stdout=asyncio.subprocess.PIPE
+    )
+    assert stuck.stdout is not None
+    await stuck.stdout.readline()
+    stuck.send_signal(signal.SIGTERM)
+    async with asyncio.timeout(2):
+        assert await stuck.wait() == 0
+
+
+STUCK = """
+import threading, time
+threading.Thread(target=time.sleep, args=(60,)).start()
+"""

@@ -11,6 +11,7 @@ from gateway.model import Id, Kind, User
 from gateway.ops.access import OpsAccess
 from gateway.ops.health import Check
 from gateway.ops.history import History, read
+from gateway.ops.listener import Handler
 from gateway.ops.pages import Pages
 from gateway.ops.status.collect import Bounds, Sources, breaker_view
 from gateway.ops.status.snapshot import RedisView
@@ -103,12 +104,16 @@ MakeApp = Callable[..., web.Application]
 
 @pytest.fixture
 def ops_app(sources: Sources) -> MakeApp:
-    """Make the application: `ops_app(token=…, loopback=…)`."""
+    """Make the application: `ops_app(token=…, remote=…)`; `remote` requests come through a proxy."""
 
-    def make(*, token: str | None = None, loopback: bool = True) -> web.Application:
-        app = web.Application()
-        access = OpsAccess(token=token, loopback=loopback)
-        app.add_routes(Pages(access=access, sources=sources, explain=explain).routes())
+    def make(*, token: str | None = None, remote: bool = False) -> web.Application:
+        app = web.Application(middlewares=[_forwarded] if remote else [])
+        app.add_routes(Pages(access=OpsAccess(token=token), sources=sources, explain=explain).routes())
         return app
 
     return make
+
+
+@web.middleware
+async def _forwarded(request: web.Request, handler: Handler) -> web.StreamResponse:
+    return await handler(request.clone(headers={**request.headers, "Via": "1.1 proxy"}))

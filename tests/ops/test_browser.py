@@ -216,7 +216,7 @@ def test_an_id_is_explained_through_the_form(browser, site):
 
 
 def test_the_ops_token_is_given_through_the_form(browser, serve, ops_app):
-    browser.get(f"{serve(ops_app(token=TOKEN, loopback=False))}/status")
+    browser.get(f"{serve(ops_app(token=TOKEN, remote=True))}/status")
     assert "server.port" not in browser.page_source
     browser.find_element(By.CSS_SELECTOR, "#settings [name=ops_token]").send_keys(TOKEN)
     follow(browser, browser.find_element(By.CSS_SELECTOR, "#settings button"))

@@ -31,7 +31,7 @@ async def test_pages_load_nothing_run_nothing_and_are_not_kept(client, path):
     assert response.headers["Cache-Control"] == "no-store"
     assert response.headers["Content-Security-Policy"].startswith("default-src 'none'; style-src 'sha256-")
     assert response.headers["X-Content-Type-Options"] == "nosniff"
-    assert response.headers["Referrer-Policy"] == "no-referrer"
+    assert response.headers["Referrer-Policy"] == "same-origin"
 
 
 async def test_the_document_is_served_with_the_addresses_of_this_gateway(client):
@@ -56,12 +56,12 @@ async def test_a_page_that_refreshes_says_so_to_the_browser(client):
 @pytest.mark.parametrize(
     ("access", "headers", "seen"),
     [
-        ({"loopback": True}, {}, True),
-        ({"loopback": False}, {}, False),
-        ({"loopback": True, "token": TOKEN}, {}, False),
-        ({"loopback": False, "token": TOKEN}, {}, False),
-        ({"loopback": False, "token": TOKEN}, {"Authorization": "Bearer wrong"}, False),
-        ({"loopback": False, "token": TOKEN}, BEARER, True),
+        ({"remote": False}, {}, True),
+        ({"remote": True}, {}, False),
+        ({"remote": False, "token": TOKEN}, {}, False),
+        ({"remote": True, "token": TOKEN}, {}, False),
+        ({"remote": True, "token": TOKEN}, {"Authorization": "Bearer wrong"}, False),
+        ({"remote": True, "token": TOKEN}, BEARER, True),
     ],
 )
 @pytest.mark.parametrize("path", ["/status", "/status?format=json"])
@@ -79,7 +79,7 @@ async def test_the_token_can_be_posted_and_does_not_come_back(client):
     assert TOKEN not in text
 
 
-@pytest.mark.parametrize("access", [{"token": TOKEN}, {"loopback": False}])
+@pytest.mark.parametrize("access", [{"token": TOKEN}, {"remote": True}])
 @pytest.mark.parametrize("given", ["wrong", "", "schlüssel\ud800".encode("utf-8", "replace").decode()])
 async def test_another_token_shows_nothing(client, access, given):
     response = await (await client(**access)).post("/status", data={"ops_token": given})
@@ -142,8 +142,8 @@ async def test_a_browser_that_has_no_ops_token_gets_the_form_that_asks_for_it(cl
         ({"token": TOKEN}, {"Authorization": "Bearer wrong"}, 401),
         ({"token": TOKEN}, {"Authorization": f"Basic {TOKEN}"}, 401),
         ({"token": TOKEN}, BEARER, 200),
-        ({"loopback": False}, {}, 403),
-        ({"loopback": True}, {}, 200),
+        ({"remote": True}, {}, 403),
+        ({"remote": False}, {}, 200),
     ],
 )
 async def test_explain_needs_what_the_listener_asks_for(client, access, headers, status):
@@ -167,7 +167,7 @@ async def test_the_form_is_answered_with_a_page_that_holds_no_token(client):
     [
         ({"token": TOKEN}, {"ops_token": "wrong"}, 401),
         ({"token": TOKEN}, {}, 401),
-        ({"loopback": False}, {"ops_token": ""}, 403),
+        ({"remote": True}, {"ops_token": ""}, 403),
         ({}, {"user_token": ""}, 400),
         ({}, {"user_token": "två ord"}, 400),
         ({}, {"id": "<script>"}, 400),
@@ -200,7 +200,7 @@ async def test_what_is_no_form_is_refused(client, content_type, body):
 
 @pytest.mark.parametrize("path", ["/docs", "/openapi.json", "/runbook"])
 async def test_what_says_nothing_of_anybody_needs_no_token(client, path):
-    assert (await (await client(token=TOKEN, loopback=False)).get(path)).status == 200
+    assert (await (await client(token=TOKEN, remote=True)).get(path)).status == 200
 
 
 async def test_every_finding_can_be_looked_up_in_the_runbook(client):

@@ -36,6 +36,7 @@ ANSWERS = {
     ("started", 0): (200, "ok"),
     ("document", 0): (200, '"openapi": "3.1.0"'),
     ("docs", 0): (200, "<html"),
+    ("index", 0): (200, "<html"),
     ("runbook", 0): (200, "<html"),
 }
 

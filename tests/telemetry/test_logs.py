@@ -1,28 +1,41 @@
-"""Where lines go, and that nothing else suffers where they cannot."""
-
-import io
+"""Where log lines go, and at which level the canonical ones are written."""
 
 import pytest
 
 from gateway.telemetry.logs import configure, logger, request_log
-from tests.telemetry.test_request_log import line
-
-
-class Gone(io.RawIOBase):
-    """A pipe that nobody reads any more."""
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, _: object) -> int:
-        raise BrokenPipeError
+from tests.telemetry.test_request_log import Outlet, line
 
 
 @pytest.mark.parametrize("form", ["json", "console"])
-async def test_a_reader_that_went_away_is_nobodys_failure(form, monkeypatch):
-    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BufferedWriter(Gone())))
-    configure(level="info", format_=form, coloured=False)
-    write = request_log(level="info", format_=form)
+def test_all_lines_go_to_the_outlet_and_warnings_are_urgent(form):
+    outlet = Outlet()
+    configure(level="info", format_=form, coloured=False, outlet=outlet)
+    logger().info("listening")
+    logger().warning("breaker", target="apple")
+    logger().error("bug")
+    assert [b"listening" in written for written in outlet.ordinary] == [True]
+    assert len(outlet.urgent) == 2
+    assert all(written.endswith(b"\n") for written in [*outlet.ordinary, *outlet.urgent])
+
+
+def test_canonical_lines_go_the_same_way():
+    outlet = Outlet()
+    configure(level="info", format_="json", coloured=False, outlet=outlet)
+    write = request_log(level="info", format_="json")
     assert write is not None
-    logger().warning("breaker", target="apple", state="open")
-    write([(0.0, line())] * 256)
+    write([(0.0, line())])
+    assert len(outlet.offered) == 1
+
+
+@pytest.mark.parametrize(("level", "statuses"), [("warning", 1), ("info", 2)])
+def test_failures_are_logged_where_the_level_is_warning(level, statuses):
+    outlet = Outlet()
+    configure(level=level, format_="json", coloured=False, outlet=outlet)
+    write = request_log(level=level, format_="json")
+    assert write is not None
+    write([(0.0, line()), (0.0, line(status=503))])
+    assert outlet.offered[0].count(b"\n") == statuses
+
+
+def test_no_canonical_line_is_logged_above_warning():
+    assert request_log(level="error", format_="json") is None

@@ -1,6 +1,6 @@
-import io
 import json
 
+import pytest
 import structlog
 
 from gateway.telemetry.request_log import ConsoleRequestLog, JsonRequestLog, RequestLine
@@ -26,12 +26,32 @@ def line(**more: object) -> RequestLine:
     return RequestLine(**(fields | more))  # type: ignore[arg-type]
 
 
+class Outlet:
+    """Takes what fits into `room` bytes at once."""
+
+    def __init__(self, room: int = 10_000) -> None:
+        self.room = room
+        self.offered: list[bytes] = []
+        self.urgent: list[bytes] = []
+        self.ordinary: list[bytes] = []
+
+    def write(self, line: bytes, *, urgent: bool = False) -> None:
+        (self.urgent if urgent else self.ordinary).append(line)
+
+    def offer(self, lines: bytes) -> bool:
+        if len(lines) > self.room:
+            return False
+        self.offered.append(lines)
+        return True
+
+
 def test_lines_are_written_together():
-    stream = io.BytesIO()
-    JsonRequestLog(stream)(
+    outlet = Outlet()
+    JsonRequestLog(outlet)(
         [(1_800_000_000.25, line()), (1_800_000_061.0, line(status=404, error="40400 none"))]
     )
-    first, second = map(json.loads, stream.getvalue().splitlines())
+    (written,) = outlet.offered
+    first, second = map(json.loads, written.splitlines())
     assert first["timestamp"] == "2027-01-15T08:00:00.250000Z"
     assert (first["event"], first["level"], first["ids"]) == ("request", "info", 25)
     assert "error" not in first
@@ -40,9 +60,32 @@ def test_lines_are_written_together():
 
 
 def test_nothing_to_write_writes_nothing():
-    stream = io.BytesIO()
-    JsonRequestLog(stream)([])
-    assert stream.getvalue() == b""
+    outlet = Outlet()
+    JsonRequestLog(outlet)([])
+    assert outlet.offered == []
+
+
+def test_lines_that_do_not_fit_together_are_written_singly_and_failures_as_urgent():
+    outlet = Outlet(room=10)
+    JsonRequestLog(outlet)([(0.0, line()), (0.0, line(status=503, error="50300 open"))])
+    assert [json.loads(written)["status"] for written in outlet.ordinary] == [200]
+    (failed,) = map(json.loads, outlet.urgent)
+    assert (failed["status"], failed["level"]) == (503, "warning")
+
+
+def test_where_only_warnings_are_logged_successes_are_not():
+    outlet = Outlet()
+    JsonRequestLog(outlet, warnings_only=True)([(0.0, line()), (0.0, line(status=504))])
+    (written,) = outlet.offered
+    assert [json.loads(each)["status"] for each in written.splitlines()] == [504]
+
+
+@pytest.mark.parametrize(("warnings_only", "levels"), [(False, ["info", "warning"]), (True, ["warning"])])
+def test_on_a_terminal_a_failure_is_a_warning_too(warnings_only, levels):
+    with structlog.testing.capture_logs() as captured:
+        write = ConsoleRequestLog(structlog.get_logger(), warnings_only=warnings_only)
+        write([(0.0, line()), (0.0, line(status=502))])
+    assert [entry["log_level"] for entry in captured] == levels
 
 
 def test_on_a_terminal_the_line_is_structlogs():

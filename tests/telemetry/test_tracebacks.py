@@ -1,6 +1,5 @@
 """What a bug's line shows: where it happened, and none of the secrets that stood nearby."""
 
-import io
 import logging
 
 import pytest
@@ -10,17 +9,13 @@ from rich.pretty import pretty_repr
 
 from gateway.model import User
 from gateway.telemetry.logs import configure, logger
+from tests.telemetry.test_request_log import Outlet
 
 TOKEN = "a-user-token-that-nobody-may-read"
 
 
-class Output(io.TextIOWrapper):
-    def __init__(self) -> None:
-        super().__init__(io.BytesIO(), write_through=True)
-
-    def said(self) -> str:
-        assert isinstance(self.buffer, io.BytesIO)
-        return self.buffer.getvalue().decode()
+def said(outlet: Outlet) -> str:
+    return b"".join([*outlet.ordinary, *outlet.urgent]).decode()
 
 
 def fail(user: User) -> None:
@@ -29,27 +24,25 @@ def fail(user: User) -> None:
 
 
 @pytest.mark.parametrize("form", ["json", "console"])
-def test_a_traceback_names_the_place_and_no_local_variable(form, monkeypatch):
-    output = Output()
-    monkeypatch.setattr("sys.stdout", output)
-    configure(level="info", format_=form, coloured=True)
+def test_a_traceback_names_the_place_and_no_local_variable(form):
+    outlet = Outlet()
+    configure(level="info", format_=form, coloured=True, outlet=outlet)
     try:
         fail(User.of(TOKEN))
     except KeyError:
         logger().exception("bug")
-    assert "KeyError" in output.said()
-    assert "fail" in output.said()
-    assert TOKEN not in output.said()
+    assert "KeyError" in said(outlet)
+    assert "fail" in said(outlet)
+    assert TOKEN not in said(outlet)
 
 
 @pytest.mark.parametrize("coloured", [True, False])
-def test_lines_for_people_are_coloured_where_they_may_be(coloured, monkeypatch):
-    output = Output()
-    monkeypatch.setattr("sys.stdout", output)
-    configure(level="info", format_="console", coloured=coloured)
+def test_lines_for_people_are_coloured_where_they_may_be(coloured):
+    outlet = Outlet()
+    configure(level="info", format_="console", coloured=coloured, outlet=outlet)
     logger().info("stopped")
-    assert "stopped" in output.said()
-    assert ("\x1b" in output.said()) is coloured
+    assert "stopped" in said(outlet)
+    assert ("\x1b" in said(outlet)) is coloured
 
 
 def test_a_user_shows_no_token_however_it_is_shown():
@@ -61,10 +54,9 @@ def test_a_user_shows_no_token_however_it_is_shown():
 
 @pytest.mark.parametrize("form", ["json", "console"])
 @pytest.mark.parametrize("error", [BadHttpMessage, RequestPayloadError])
-def test_what_a_library_could_not_parse_is_not_quoted(form, error, monkeypatch):
-    output = Output()
-    monkeypatch.setattr("sys.stdout", output)
-    configure(level="info", format_=form, coloured=False)
+def test_what_a_library_could_not_parse_is_not_quoted(form, error):
+    outlet = Outlet()
+    configure(level="info", format_=form, coloured=False, outlet=outlet)
     logging.getLogger("aiohttp.server").error("Error", exc_info=error(f"Music-User-Token: {TOKEN}"))
-    assert error.__name__ in output.said()
-    assert TOKEN not in output.said()
+    assert error.__name__ in said(outlet)
+    assert TOKEN not in said(outlet)

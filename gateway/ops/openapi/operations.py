@@ -16,6 +16,7 @@ def operations_paths(ops: Listener) -> dict[str, Any]:
         "/-/explain": {"get": _explain(ops), "post": _explain_form(ops)},
         "/-/purge": {"post": _purge(ops)},
         "/-/reload": {"post": _reload(ops)},
+        "/": {"get": _open(ops, "/", "index", "Links to all pages", _page("The page."))},
         "/status": {"get": _status(ops), "post": _status_form(ops)},
         "/readyz": {"get": _ready(ops)},
         "/metrics": {"get": _metrics(ops)},

@@ -1,0 +1,83 @@
+"""A gateway whose stdout nobody reads: it answers, it ends in time, and it counts what it could not log."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+from aiohttp import ClientSession
+
+from gateway.sandbox import ADA, Sandbox
+from tests.e2e.harness import Client, environment
+from tests.e2e.processes import free_port
+
+LONG_ID = "x" * 128
+"""As long a request id as there may be, so that few requests fill the pipe."""
+
+
+class Blocked(NamedTuple):
+    client: Client
+    process: asyncio.subprocess.Process
+    stdout: int
+
+
+@asynccontextmanager
+async def unread(sandbox: Sandbox, **settings: object) -> AsyncIterator[Blocked]:
+    """A gateway that writes to a pipe of which nothing is read; its first line fits."""
+    reading, writing = os.pipe()
+    api, ops = free_port(), free_port()
+    environ = os.environ | environment(sandbox, server__port=api, ops__port=ops, **settings)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "gateway", "serve", env=environ, stdout=writing
+    )
+    os.close(writing)
+    try:
+        async with ClientSession() as session:
+            client = Client(session, f"http://127.0.0.1:{api}", f"http://127.0.0.1:{ops}")
+            await _listening(session, f"http://127.0.0.1:{ops}/startupz")
+            yield Blocked(client, process, reading)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        os.close(reading)
+
+
+async def _listening(session: ClientSession, url: str) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                async with session.get(url) as answer:
+                    if answer.status == 200:
+                        return
+            except OSError:
+                await asyncio.sleep(0.01)
+
+
+async def test_everything_is_answered_while_stdout_is_blocked_and_what_is_lost_is_counted(sandbox):
+    async with unread(sandbox) as blocked, asyncio.timeout(60):
+        dropped = 0.0
+        while not dropped:
+            asked = [
+                blocked.client.ask(
+                    "GET",
+                    f"/v1/me/ratings/albums?ids={n}&new=1",
+                    headers={"X-Request-Id": LONG_ID, "traceparent": f"00-{'a' * 32}-{'b' * 16}-01"},
+                )
+                for n in range(500)
+            ]
+            assert {answer.status for answer in await asyncio.gather(*asked)} == {200}
+            dropped = (await blocked.client.metrics())["gateway_log_lines_dropped_total"]
+        assert (await blocked.client.ask("GET", "/livez")).status == 200
+
+
+async def test_sigterm_ends_it_in_time(sandbox):
+    async with unread(sandbox, server__drain_seconds=0) as blocked:
+        for n in range(500):
+            await blocked.client.get("albums", [n], user=ADA, headers={"X-Request-Id": LONG_ID})
+        blocked.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(2.5):
+            assert await blocked.process.wait() == 0

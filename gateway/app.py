@@ -69,7 +69,7 @@ async def wired(
             write_log=WriteLog(hold_seconds=settings.cache.write_hold_seconds),
             shared=None if link is None else link.tier,
             freshness=freshness,
-            believed_since=factories.always if link is None else link.believed_since,
+            trusted_since=factories.always if link is None else link.trusted_since,
             on_forget=lambda *forgotten: flights.detach(*forgotten),  # noqa: PLW0108 - the flights are made below
             clock=clock,
             tasks=tasks,

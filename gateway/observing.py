@@ -84,8 +84,8 @@ class Observed(NamedTuple):
             address=self.settings.masked()["cache.redis_url"],
             answering=self.link.state is State.CLOSED,
             answering_for_seconds=now - self.link.state_since,
-            news=self.link.hears_news,
-            news_for_seconds=now - self.link.hearing_since,
+            news=self.link.subscribed,
+            news_for_seconds=now - self.link.subscribed_since,
             untold_writes=self.link.tier.untold,
         )
 

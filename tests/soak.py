@@ -77,7 +77,7 @@ class Soak:
             write_log=self.write_log,
             shared=None,
             freshness=Freshness(300, 300, 86_400, 0.1),
-            believed_since=lambda _: float("-inf"),
+            trusted_since=lambda _: float("-inf"),
             on_forget=lambda *forgotten: self.flights.detach(*forgotten),  # noqa: PLW0108 - made below
             clock=clock,
             tasks=tasks,

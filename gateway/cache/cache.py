@@ -50,7 +50,7 @@ class Cache:
         write_log: WriteLog,
         shared: Shared | None,
         freshness: Freshness,
-        believed_since: Callable[[float], float],
+        trusted_since: Callable[[float], float],
         on_forget: Callable[[bytes, Kind, Sequence[Id] | None], None],
         clock: Clock,
         tasks: Tasks,
@@ -59,7 +59,7 @@ class Cache:
     ) -> None:
         self.local = local
         self.freshness = freshness
-        self.believed_since = believed_since
+        self.trusted_since = trusted_since
         """Local entries that came in before this moment (monotonic) are not believed at the given now."""
         self.has_shared = shared is not None
         self._write_log = write_log
@@ -99,7 +99,7 @@ class Cache:
         now = plan.now
         known = self._known(partition, now) if glance is None else glance.known
         version, believed = known.version, known.believed
-        self._offer_local(partition, plan, believed, known.believed_since)
+        self._offer_local(partition, plan, believed, known.trusted_since)
         standing, lookup = believed, None
         if plan.left and self._shared is not None:
             lookup = (
@@ -110,7 +110,7 @@ class Cache:
                 plan.hold(held_entries(standing), shared=False)
             self._offer_shared(partition, plan, lookup, version if keep else None, standing)
             # A fetch may have landed while Redis was asked.
-            plan.offer(self.local.partition(partition), shared=False, believed_since=known.believed_since)
+            plan.offer(self.local.partition(partition), shared=False, trusted_since=known.trusted_since)
         held = {id_: rated.resource for id_, rated in standing.items()}
         if lookup is not None:
             held |= lookup.held
@@ -211,11 +211,11 @@ class Cache:
                 self._purge_local(user_key, kind_or_all, ids_or_all)
 
     def _offer_local(
-        self, partition: Partition, plan: TakesEntries, held: Mapping[Id, StoredRating], believed_since: float
+        self, partition: Partition, plan: TakesEntries, held: Mapping[Id, StoredRating], trusted_since: float
     ) -> None:
         if held and partition.variant == PLAIN:
             self.counts["local"].add(plan.hold(held_entries(held), shared=False))
-        findings = plan.offer(self.local.partition(partition), shared=False, believed_since=believed_since)
+        findings = plan.offer(self.local.partition(partition), shared=False, trusted_since=trusted_since)
         if self.local.bounded_at:
             self.counts["local"].add(findings)
 
@@ -238,11 +238,11 @@ class Cache:
         if lookup.held and partition.variant == PLAIN:
             held = {id_: entries[id_] for id_ in lookup.held if id_ in entries}
             counts.add(plan.hold(held, shared=True))
-        counts.add(plan.offer(entries, shared=True, believed_since=-math.inf))
+        counts.add(plan.offer(entries, shared=True, trusted_since=-math.inf))
 
     def _known(self, partition: Partition, now: float) -> Known:
         written = self._write_log.held(partition.user.key, partition.kind, now)
-        return Known(self._write_log.version, self.believed_since(now), written)
+        return Known(self._write_log.version, self.trusted_since(now), written)
 
     def _found(self, lookup: SharedLookup, asked_at: float) -> Mapping[Id, Entry]:
         # As of when Redis was asked: a read judges by that moment what Redis says is not to be served.

@@ -96,11 +96,11 @@ class Freshness(msgspec.Struct, frozen=True):
             return Entry(resource, now - age, known_at, fresh_until)
         return Entry(resource, now - age, known_at, min(fresh_until, now + cap), ask_when_stale=True)
 
-    def usability(self, entry: Entry, now: float, believed_since: float) -> Usability:
-        """Judge `entry`; one known before `believed_since` serves only where Apple fails."""
+    def usability(self, entry: Entry, now: float, trusted_since: float) -> Usability:
+        """Judge `entry`; one known before `trusted_since` serves only where Apple fails."""
         if now >= entry.fresh_until + max(self.stale_while_revalidate_seconds, self.stale_if_error_seconds):
             return Usability.GONE
-        if entry.known_at >= believed_since:
+        if entry.known_at >= trusted_since:
             if now < entry.fresh_until:
                 return Usability.FRESH
             if not entry.ask_when_stale and now < entry.fresh_until + self.stale_while_revalidate_seconds:

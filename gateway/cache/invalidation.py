@@ -1,7 +1,7 @@
-"""What gateways tell each other through Redis' publish/subscribe, and how long that lets local entries stand.
+"""Invalidation messages between gateways, and how long local entries are trusted because of them. No I/O.
 
-Messages and belief only: who sends and hears them over the wire is `shared.listener`'s business. News is not
-acknowledged and may be lost, so it only ever makes gateways forget sooner than `local_trust_seconds` would.
+Redis does not acknowledge publications, and they may be lost. An invalidation therefore only makes a gateway
+drop an entry earlier than `local_trust_seconds` would.
 """
 
 from typing import Protocol
@@ -12,7 +12,7 @@ from gateway.model import Id, Kind
 
 
 class Drop(msgspec.Struct, frozen=True, tag="drop"):
-    """A write touched these ids of one user and kind: forget them in every variant."""
+    """These ids of one user and type were written: drop them in every variant."""
 
     user: bytes
     kind: Kind
@@ -20,14 +20,14 @@ class Drop(msgspec.Struct, frozen=True, tag="drop"):
 
 
 class DropPaired(msgspec.Struct, frozen=True, tag="twin"):
-    """A write touched the twin of `kind`: serve none of the user's entries of `kind` without asking."""
+    """The type paired with `kind` was written: refetch the user's entries of `kind` before serving them."""
 
     user: bytes
     kind: Kind
 
 
 class Purge(msgspec.Struct, frozen=True, tag="purge"):
-    """An operator dropped a user's ratings: of one kind or of all, these ids or all."""
+    """A user's ratings were purged: of one type or of all, these ids or all."""
 
     user: bytes
     kind: Kind | None = None
@@ -35,7 +35,7 @@ class Purge(msgspec.Struct, frozen=True, tag="purge"):
 
 
 class Throttled(msgspec.Struct, frozen=True, tag="throttled"):
-    """Apple answered 429 to a gateway and asked for `seconds` (from the moment of hearing) of peace."""
+    """Apple answered 429 to a gateway: no calls for `seconds`, counted from when this is received."""
 
     seconds: float
 
@@ -44,13 +44,13 @@ Invalidation = Drop | DropPaired | Purge | Throttled
 
 
 class OnInvalidation(Protocol):
-    """Whoever acts on news from other gateways; called on the event loop, must not block or raise."""
+    """Acts on an invalidation from another gateway. Called on the event loop; must not block or raise."""
 
-    def __call__(self, news: Invalidation) -> None: ...
+    def __call__(self, invalidation: Invalidation, /) -> None: ...
 
 
 class Message(msgspec.Struct, frozen=True):
-    """What is published at once, and by which gateway: who hears its own lets it be."""
+    """One publication. `origin` is the gateway that sent it; a gateway ignores its own."""
 
     origin: str
     news: tuple[Invalidation, ...]
@@ -60,43 +60,43 @@ _decoder = msgspec.json.Decoder(Message)
 
 
 def encode_message(origin: str, *news: Invalidation) -> bytes:
-    """As it goes over the wire."""
+    """The bytes to publish."""
     return msgspec.json.encode(Message(origin, news))
 
 
 def decode_message(data: bytes) -> Message:
-    """From the wire; raises msgspec.DecodeError, of which ValidationError is one."""
+    """Parse a publication. Raises msgspec.DecodeError."""
     return _decoder.decode(data)
 
 
 class Continuity:
-    """Since when news has been coming in without a gap, proved by a beat that the gateway sends to itself.
+    """Since when the subscription has been free of gaps, proved by heartbeats that a gateway sends itself.
 
-    Pure: times are monotonic seconds given by the caller. `trust` is how long entries are believed unproved.
+    Pure: times are monotonic seconds given by the caller. `trust` is how long entries are trusted unproved.
     """
 
     def __init__(self, trust: float) -> None:
         self._trust = trust
         self._continuous_since = float("inf")
-        self._last_heard = float("-inf")
+        self._last_beat = float("-inf")
 
     def subscribed(self, now: float) -> None:
-        """A new subscription stands: what was published before it may have been missed."""
+        """A new subscription stands: anything published before it may have been missed."""
         self._continuous_since = now
-        self._last_heard = float("-inf")
+        self._last_beat = float("-inf")
 
-    def heard(self, sent_at: float, now: float) -> None:
-        """The beat sent at `sent_at` came back: all news from before it has come in."""
-        if sent_at > self._last_heard + self._trust > float("-inf"):
+    def beat_received(self, sent_at: float, now: float) -> None:
+        """The heartbeat sent at `sent_at` came back: everything published before it has arrived."""
+        if sent_at > self._last_beat + self._trust > float("-inf"):
             self._continuous_since = now
-        self._last_heard = max(self._last_heard, sent_at)
+        self._last_beat = max(self._last_beat, sent_at)
 
     def up(self, now: float) -> bool:
-        """Whether news is coming in."""
-        return now <= self._last_heard + self._trust
+        """Whether invalidations arrive."""
+        return now <= self._last_beat + self._trust
 
-    def believed_since(self, now: float) -> float:
-        """Entries that came into this process before that moment are not believed without asking Redis."""
+    def trusted_since(self, now: float) -> float:
+        """Entries older than this may have missed an invalidation: they need a look at Redis."""
         if self.up(now):
             return min(self._continuous_since, now - self._trust)
         return now - self._trust

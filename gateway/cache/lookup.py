@@ -78,14 +78,14 @@ class Known(msgspec.Struct, frozen=True):
 
     version: int
     """The ledger's."""
-    believed_since: float
+    trusted_since: float
     written: Mapping[Id, StoredRating]
     """Written values within their hold."""
 
     @property
     def believed(self) -> dict[Id, StoredRating]:
         """Those of them that no news can have been missed of."""
-        since = self.believed_since
+        since = self.trusted_since
         return {id_: rated for id_, rated in self.written.items() if rated.fetched_at >= since}
 
 
@@ -147,7 +147,7 @@ class TakesEntries(Protocol):
         """Take written values within their hold."""
         ...
 
-    def offer(self, entries: Mapping[Id, Entry], *, shared: bool, believed_since: float) -> Findings:
+    def offer(self, entries: Mapping[Id, Entry], *, shared: bool, trusted_since: float) -> Findings:
         """Take what a tier has of the ids that are left."""
         ...
 

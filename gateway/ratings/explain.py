@@ -26,7 +26,7 @@ class Explainer:
         cache, flights, quarantine, *_ = self._sources
         partition = Partition(user, kind)
         now = self._clock.monotonic()
-        believed_since = cache.believed_since(now)
+        trusted_since = cache.trusted_since(now)
         local = cache.local.partition(partition).get(id_)
         # Directives of its own make the plan weigh each entry, which is what is to be shown.
         plan = ReadPlan([id_], Directives(), cache.freshness, now)
@@ -50,21 +50,21 @@ class Explainer:
                 stopped=stopped,
                 unsettled=id_ in consulted.ticket.unsettled,
             ),
-            "entry": None if served is None else self._shown(served, now, believed_since),
-            "stale": None if stale is None else self._shown(stale, now, believed_since),
-            "local": None if local is None else self._shown(local, now, believed_since),
+            "entry": None if served is None else self._shown(served, now, trusted_since),
+            "stale": None if stale is None else self._shown(stale, now, trusted_since),
+            "local": None if local is None else self._shown(local, now, trusted_since),
             "hold": _hold(consulted, id_, now),
             "in_flight": flights.flying(partition, id_),
             "quarantined": quarantined,
         }
 
-    def _shown(self, entry: Entry, now: float, believed_since: float) -> dict[str, Any]:
+    def _shown(self, entry: Entry, now: float, trusted_since: float) -> dict[str, Any]:
         return {
             "rating": value_of(entry.resource),
             "age_seconds": round(now - entry.fetched_at, 3),
             "fresh_for_seconds": round(entry.fresh_until - now, 3),
-            "state": self._sources.cache.freshness.usability(entry, now, believed_since).name.lower(),
-            "believed": entry.known_at >= believed_since,
+            "state": self._sources.cache.freshness.usability(entry, now, trusted_since).name.lower(),
+            "believed": entry.known_at >= trusted_since,
         }
 
 

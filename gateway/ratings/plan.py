@@ -49,7 +49,7 @@ class ReadPlan:
         self.left = [id_ for id_ in self.left if id_ not in self.served]
         return findings
 
-    def offer(self, entries: Mapping[Id, Entry], *, shared: bool, believed_since: float) -> Findings:
+    def offer(self, entries: Mapping[Id, Entry], *, shared: bool, trusted_since: float) -> Findings:
         """Serve what is fresh and admissible of `entries`; remember the rest for `resolve`."""
         if not entries:
             return Findings(miss=len(self.left))
@@ -61,9 +61,9 @@ class ReadPlan:
             if entry is None:
                 findings.miss += 1
                 left.append(id_)
-            elif entry.fresh_until <= now or entry.known_at < believed_since:
+            elif entry.fresh_until <= now or entry.known_at < trusted_since:
                 left.append(id_)
-                self._consider(id_, entry, findings, shared=shared, believed_since=believed_since)
+                self._consider(id_, entry, findings, shared=shared, trusted_since=trusted_since)
             elif choosy and not self._admissible(entry):
                 # No hit, though it is fresh: the next tier is asked, or Apple.
                 findings.miss += 1
@@ -120,14 +120,14 @@ class ReadPlan:
         return directives.max_age is None or self.now - entry.fetched_at <= directives.max_age
 
     def _consider(
-        self, id_: Id, entry: Entry, findings: Findings, *, shared: bool, believed_since: float
+        self, id_: Id, entry: Entry, findings: Findings, *, shared: bool, trusted_since: float
     ) -> None:
-        usability = self._freshness.usability(entry, self.now, believed_since)
+        usability = self._freshness.usability(entry, self.now, trusted_since)
         if usability is Usability.GONE:
             findings.miss += 1
             return
         findings.stale += 1
-        self._remember(id_, Candidate(entry, usability, shared, entry.known_at >= believed_since))
+        self._remember(id_, Candidate(entry, usability, shared, entry.known_at >= trusted_since))
 
     def _remember(self, id_: Id, candidate: Candidate) -> None:
         best = self._candidates.get(id_)

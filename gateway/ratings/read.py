@@ -33,7 +33,7 @@ class Reader:
         if query.directives is not NO_DIRECTIVES or not self.may_answer_at_once:
             return None
         now = self._clock.monotonic()
-        believed_since = self._cache.believed_since(now)
+        trusted_since = self._cache.trusted_since(now)
         resources: list[bytes] = []
         count = 0
         oldest = soonest = math.inf
@@ -44,7 +44,7 @@ class Reader:
                 return None
             count += len(entries)
             for entry in entries:
-                if entry.known_at < believed_since:
+                if entry.known_at < trusted_since:
                     return None
                 if entry.fetched_at < oldest:  # noqa: PLR1730 - calling min() would double the loop's cost
                     oldest = entry.fetched_at

@@ -122,8 +122,8 @@ class _Onlooker:
         del held, shared
         return _NOTHING
 
-    def offer(self, entries: Mapping[Id, Entry], *, shared: bool, believed_since: float) -> Findings:
-        del entries, shared, believed_since
+    def offer(self, entries: Mapping[Id, Entry], *, shared: bool, trusted_since: float) -> Findings:
+        del entries, shared, trusted_since
         return _NOTHING
 
 

@@ -7,8 +7,8 @@ POLICY = Freshness(
 ALWAYS = float("-inf")
 
 
-def judged(entry: Entry, now: float, believed_since: float = ALWAYS) -> Usability:
-    return POLICY.usability(entry, now, believed_since)
+def judged(entry: Entry, now: float, trusted_since: float = ALWAYS) -> Usability:
+    return POLICY.usability(entry, now, trusted_since)
 
 
 def test_an_entry_goes_from_fresh_over_stale_to_gone():
@@ -72,14 +72,14 @@ def test_a_hold_outlasts_a_shorter_freshness():
 
 def test_what_came_in_before_news_was_lost_serves_only_where_apple_fails():
     entry = POLICY.entry(Id("1"), None, 1000.0)
-    assert judged(entry, 1001, believed_since=1000.0) is Usability.FRESH
-    assert judged(entry, 1001, believed_since=1000.1) is Usability.IF_ERROR
+    assert judged(entry, 1001, trusted_since=1000.0) is Usability.FRESH
+    assert judged(entry, 1001, trusted_since=1000.1) is Usability.IF_ERROR
 
 
 def test_it_is_believed_by_when_it_was_asked_for_and_not_by_when_it_came():
     entry = POLICY.entry(Id("1"), None, 1000.0, known_at=997.0)
     assert entry.fetched_at == 1000.0
-    assert judged(entry, 1001, believed_since=998.0) is Usability.IF_ERROR
+    assert judged(entry, 1001, trusted_since=998.0) is Usability.IF_ERROR
 
 
 def test_without_stale_if_error_an_entry_past_revalidation_is_gone():

@@ -23,7 +23,7 @@ def plan(directives: Directives = NO_DIRECTIVES, *ids: Id) -> ReadPlan:
 
 def offered(directives: Directives, age: float, *, stale_allowed: bool = True) -> ReadPlan:
     made = plan(directives)
-    made.offer({ONE: entry(age)}, shared=False, believed_since=ALWAYS)
+    made.offer({ONE: entry(age)}, shared=False, trusted_since=ALWAYS)
     made.resolve(stale_allowed=stale_allowed)
     return made
 
@@ -33,20 +33,20 @@ FRESH, REVALIDATE, IF_ERROR, GONE = 10, 310, 400, 1400
 
 def test_fresh_entries_are_served_and_the_rest_is_left():
     made = plan(NO_DIRECTIVES, ONE, TWO)
-    findings = made.offer({ONE: entry(FRESH)}, shared=False, believed_since=ALWAYS)
+    findings = made.offer({ONE: entry(FRESH)}, shared=False, trusted_since=ALWAYS)
     assert (list(made.served), made.left) == ([ONE], [TWO])
     assert (findings.hit, findings.miss) == (1, 1)
 
 
 def test_a_fresh_unrated_id_is_a_negative():
-    findings = plan().offer({ONE: entry(FRESH, None)}, shared=False, believed_since=ALWAYS)
+    findings = plan().offer({ONE: entry(FRESH, None)}, shared=False, trusted_since=ALWAYS)
     assert (findings.hit, findings.negative) == (0, 1)
 
 
 def test_what_the_second_tier_serves_counts_as_shared():
     made = plan()
-    made.offer({}, shared=False, believed_since=ALWAYS)
-    made.offer({ONE: entry(FRESH)}, shared=True, believed_since=ALWAYS)
+    made.offer({}, shared=False, trusted_since=ALWAYS)
+    made.offer({ONE: entry(FRESH)}, shared=True, trusted_since=ALWAYS)
     assert (made.tally.local, made.tally.shared) == (0, 1)
 
 
@@ -57,17 +57,17 @@ def test_a_stale_entry_is_served_and_refreshed():
 
 def test_a_fresher_entry_of_the_second_tier_comes_before_a_stale_one():
     made = plan()
-    made.offer({ONE: entry(REVALIDATE)}, shared=False, believed_since=ALWAYS)
-    made.offer({ONE: entry(FRESH)}, shared=True, believed_since=ALWAYS)
+    made.offer({ONE: entry(REVALIDATE)}, shared=False, trusted_since=ALWAYS)
+    made.offer({ONE: entry(FRESH)}, shared=True, trusted_since=ALWAYS)
     made.resolve(stale_allowed=True)
     assert (made.tally.shared, made.tally.stale, made.refresh) == (1, 0, [])
 
 
 def test_the_younger_of_two_stale_entries_is_served():
     made = plan()
-    made.offer({ONE: entry(REVALIDATE + 10)}, shared=False, believed_since=ALWAYS)
-    made.offer({ONE: entry(REVALIDATE)}, shared=True, believed_since=ALWAYS)
-    made.offer({ONE: entry(REVALIDATE + 20)}, shared=True, believed_since=ALWAYS)
+    made.offer({ONE: entry(REVALIDATE + 10)}, shared=False, trusted_since=ALWAYS)
+    made.offer({ONE: entry(REVALIDATE)}, shared=True, trusted_since=ALWAYS)
+    made.offer({ONE: entry(REVALIDATE + 20)}, shared=True, trusted_since=ALWAYS)
     made.resolve(stale_allowed=True)
     assert made.served[ONE].fetched_at == NOW - REVALIDATE
 
@@ -104,7 +104,7 @@ def test_only_if_cached_refreshes_nothing():
 
 def test_max_stale_reaches_no_entry_whose_twin_was_written():
     made = plan(Directives(max_stale=float("inf")))
-    made.offer({ONE: entry(FRESH, cap=5)}, shared=False, believed_since=ALWAYS)
+    made.offer({ONE: entry(FRESH, cap=5)}, shared=False, trusted_since=ALWAYS)
     made.resolve(stale_allowed=True)
     assert made.left == [ONE]
 
@@ -112,7 +112,7 @@ def test_max_stale_reaches_no_entry_whose_twin_was_written():
 @pytest.mark.parametrize("directives", [NO_DIRECTIVES, Directives(max_stale=float("inf"))])
 def test_what_is_not_believed_serves_only_where_apple_fails(directives):
     made = plan(directives)
-    made.offer({ONE: entry(FRESH)}, shared=False, believed_since=NOW)
+    made.offer({ONE: entry(FRESH)}, shared=False, trusted_since=NOW)
     made.resolve(stale_allowed=True)
     assert made.left == [ONE]
     assert made.stand_in(ONE)
@@ -138,7 +138,7 @@ def test_an_entry_that_only_a_directive_rejects_is_told_from_a_miss():
 
 @pytest.mark.parametrize("directives", [Directives(no_cache=True), Directives(max_age=5)])
 def test_a_fresh_entry_that_a_directive_rejects_is_counted_as_no_hit(directives):
-    findings = plan(directives).offer({ONE: entry(FRESH)}, shared=False, believed_since=ALWAYS)
+    findings = plan(directives).offer({ONE: entry(FRESH)}, shared=False, trusted_since=ALWAYS)
     assert (findings.hit, findings.negative, findings.miss) == (0, 0, 1)
 
 

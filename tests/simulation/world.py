@@ -76,7 +76,7 @@ class World:
             write_log=WriteLog(hold_seconds=HOLD),
             shared=None,
             freshness=Freshness(FRESH, REVALIDATE, IF_ERROR, 0.0),
-            believed_since=lambda _: float("-inf"),
+            trusted_since=lambda _: float("-inf"),
             on_forget=self._forget,
             clock=clock,
             tasks=tasks,

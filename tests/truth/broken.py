@@ -56,7 +56,7 @@ def a_hold_is_not_laid_over_variants(patch: pytest.MonkeyPatch) -> None:
 
 
 def local_entries_are_believed_though_news_is_lost(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Continuity, "believed_since", lambda *_: float("-inf"))
+    patch.setattr(Continuity, "trusted_since", lambda *_: float("-inf"))
 
 
 def news_is_not_acted_on(patch: pytest.MonkeyPatch) -> None:

@@ -145,7 +145,7 @@ class Gateway:
             write_log=WriteLog(hold_seconds=HOLD_SECONDS),
             shared=self.shared,
             freshness=FRESHNESS,
-            believed_since=self.news.believed_since,
+            trusted_since=self.news.trusted_since,
             on_forget=lambda *forgotten: self.flights.detach(*forgotten),  # noqa: PLW0108 - they are made below
             clock=clock,
             tasks=self.tasks,
@@ -163,7 +163,7 @@ class Gateway:
             clock=clock,
             metrics=METRICS,
         )
-        self.news.hears = self.cache.hear
+        self.news.on_invalidation = self.cache.hear
         sources = Sources(
             self.cache,
             self.flights,

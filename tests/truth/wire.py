@@ -122,19 +122,19 @@ class Subscription:
         self._beat_at = loop.time()
         self._continuity = Continuity(trust_seconds)
         self._trust = trust_seconds
-        self.hears: Callable[[Invalidation], None] = lambda _: None
+        self.on_invalidation: Callable[[Invalidation], None] = lambda _: None
         self.state: Literal["flowing", "stalled", "lost"] = "flowing"
         self.sound_since = loop.time()
         self._continuity.subscribed(loop.time())
-        self._continuity.heard(loop.time(), loop.time())
+        self._continuity.beat_received(loop.time(), loop.time())
 
-    def believed_since(self, now: float) -> float:
+    def trusted_since(self, now: float) -> float:
         self._beat(now)
-        return self._continuity.believed_since(now)
+        return self._continuity.trusted_since(now)
 
     def take(self, news: Invalidation) -> None:
         if self.state == "flowing":
-            self.hears(news)
+            self.on_invalidation(news)
         elif self.state == "stalled":
             self._late.append(news)
 
@@ -156,12 +156,12 @@ class Subscription:
         if self.state == "stalled" and now - self._stalled_at < self._trust:
             self.state = "flowing"
             for news in self._late:
-                self.hears(news)
+                self.on_invalidation(news)
         else:
             self.state = "flowing"
             self._continuity.subscribed(now)
             self._beat_at = now
-            self._continuity.heard(now, now)
+            self._continuity.beat_received(now, now)
         self._late.clear()
         self.sound_since = now
 
@@ -169,4 +169,4 @@ class Subscription:
         while self._beat_at + BEAT_SECONDS <= now:
             self._beat_at += BEAT_SECONDS
             if self.state == "flowing" and not (self._wire.away or self._wire.stuck):
-                self._continuity.heard(self._beat_at, self._beat_at)
+                self._continuity.beat_received(self._beat_at, self._beat_at)

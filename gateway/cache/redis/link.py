@@ -43,18 +43,18 @@ class Link:
         return self._since.at
 
     @property
-    def hears_news(self) -> bool:
+    def subscribed(self) -> bool:
         """Whether news from the other gateways is coming in."""
-        return self._listener.hearing
+        return self._listener.up
 
     @property
-    def hearing_since(self) -> float:
+    def subscribed_since(self) -> float:
         """When news began, or ceased, to come in (monotonic seconds)."""
-        return self._listener.hearing_since
+        return self._listener.subscribed_since
 
-    def believed_since(self, now: float) -> float:
+    def trusted_since(self, now: float) -> float:
         """Local entries from before that moment (monotonic seconds) are not believed without asking Redis."""
-        return self._listener.believed_since(now)
+        return self._listener.trusted_since(now)
 
     def listen(self, hears: OnInvalidation) -> None:
         """From now on give other gateways' news to `hears`. To be called once."""

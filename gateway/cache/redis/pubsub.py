@@ -50,18 +50,18 @@ class Listener:
         self._silence_seconds = max(trust_seconds, 4 * self._beat_seconds)
         self._clock = clock
         self._up_shown = metrics.subscription_up
-        self.hearing = False
+        self.up = False
         """Whether news was coming in when that was last looked at, which the beat does."""
-        self.hearing_since = clock.monotonic()
+        self.subscribed_since = clock.monotonic()
         """Since when it has been so (monotonic seconds)."""
         self._continuity = Continuity(trust_seconds)
         self._due = asyncio.Event()
         self._heard: dict[str, float] = {}
         """By node: when the latest beat was sent that came back by way of it."""
 
-    def believed_since(self, now: float) -> float:
+    def trusted_since(self, now: float) -> float:
         """See `Continuity`."""
-        return self._continuity.believed_since(now)
+        return self._continuity.trusted_since(now)
 
     async def beat(self) -> None:
         """Publish a beat again and again, and show whether it comes back."""
@@ -78,8 +78,8 @@ class Listener:
     def _show(self, now: float) -> None:
         up = self._continuity.up(now)
         self._up_shown.set(up)
-        if up is not self.hearing:
-            self.hearing, self.hearing_since = up, now
+        if up is not self.up:
+            self.up, self.subscribed_since = up, now
 
     async def _beat_by(self, node: Dispatcher) -> None:
         beat = pack("PUBLISH", self._beat_channel, f"{self._clock.monotonic()!r} {node.name}")
@@ -121,7 +121,7 @@ class Listener:
         elif channel == self._beat_channel.encode():
             sent_at, _, node = content.decode().partition(" ")
             self._heard[node] = float(sent_at)
-            self._continuity.heard(min(self._heard.values()), now)
+            self._continuity.beat_received(min(self._heard.values()), now)
             self._show(now)
         else:
             self._hear_news(content, now, hears)

@@ -48,12 +48,12 @@ async def test_throttling_is_news(one: Side, two: Side) -> None:
     await until(lambda: two.heard == [Throttled(2.0)])
 
 
-async def test_while_news_comes_in_entries_are_believed_since_the_subscription(server: RedisServer) -> None:
+async def test_while_news_comes_in_entries_are_trusted_since_the_subscription(server: RedisServer) -> None:
     async with side_of(server.url, trust_seconds=TRUST, listening=True) as side:
         now = time.monotonic()
         await until(lambda: time.monotonic() > now + 2 * TRUST)
         later = time.monotonic()
-        assert side.link.believed_since(later) <= now
+        assert side.link.trusted_since(later) <= now
 
 
 async def test_a_subscription_in_a_black_hole_is_noticed_and_opened_anew(server: RedisServer) -> None:
@@ -66,15 +66,15 @@ async def test_a_subscription_in_a_black_hole_is_noticed_and_opened_anew(server:
         dug = time.monotonic()
         await until(lambda: side.subscription_up == 0)
         now = time.monotonic()
-        assert side.link.believed_since(now) == now - TRUST
-        assert not side.link.hears_news
-        assert dug <= side.link.hearing_since <= now
+        assert side.link.trusted_since(now) == now - TRUST
+        assert not side.link.subscribed
+        assert dug <= side.link.subscribed_since <= now
         proxy.remove(hole)
         await until(lambda: side.subscription_up == 1)
-        assert side.link.hears_news
-        assert now <= side.link.hearing_since
+        assert side.link.subscribed
+        assert now <= side.link.subscribed_since
         assert proxy.accepted > before
-        assert side.link.believed_since(time.monotonic()) >= now - TRUST
+        assert side.link.trusted_since(time.monotonic()) >= now - TRUST
 
 
 async def test_a_subscription_that_is_cut_is_opened_anew(server: RedisServer) -> None:
@@ -95,7 +95,7 @@ async def test_without_redis_entries_are_believed_for_the_trust(server: RedisSer
     async with side_of("redis://127.0.0.1:1", trust_seconds=TRUST) as side:
         side.link.listen(side.hear)
         now = time.monotonic()
-        assert side.link.believed_since(now) == now - TRUST
+        assert side.link.trusted_since(now) == now - TRUST
         assert side.subscription_up == 0
 
 

@@ -158,7 +158,7 @@ def apple_client(
     tasks: Tasks,
     metrics: Metrics,
 ) -> AbstractAsyncContextManager[Apple]:
-    upstream = settings.upstream
+    upstream, proxy_url = settings.upstream, settings.apple.proxy_url
 
     def tell(seconds: float) -> None:
         if link is not None:
@@ -177,4 +177,5 @@ def apple_client(
         clock=clock,
         metrics=metrics,
         on_throttled=tell,
+        proxy_url=None if proxy_url is None else proxy_url.get_secret_value(),
     )

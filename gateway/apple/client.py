@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import NamedTuple, TypeAlias
 
 import msgspec
+from aiohttp.abc import AbstractResolver
 
 from gateway.apple.batch_splitter import BatchSize, refused_as_too_large, timed_out
 from gateway.apple.caller import UNTRIED, Call, Caller, Outgrown
@@ -242,6 +243,8 @@ async def open_apple(
     clock: Clock,
     metrics: Metrics,
     on_throttled: Callable[[float], None],
+    proxy_url: str | None = None,
+    resolver: AbstractResolver | None = None,
 ) -> AsyncIterator[Apple]:
     """Apple's API behind everything that protects it, with a pool of connections of its own.
 
@@ -252,7 +255,12 @@ async def open_apple(
         max_concurrency=max_concurrency, clock=clock, metrics=metrics, on_throttled=on_throttled
     )
     async with connect(
-        base_url=base_url, origin=origin, max_concurrency=max_concurrency, clock=clock
+        base_url=base_url,
+        origin=origin,
+        max_concurrency=max_concurrency,
+        clock=clock,
+        proxy_url=proxy_url,
+        resolver=resolver,
     ) as transport:
         caller = Caller(
             transport,

@@ -5,11 +5,13 @@ No cookies are kept, no redirects followed, and nothing is repeated here: see `r
 
 import asyncio
 import types
+import zlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
 import aiohttp
+from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from gateway import __version__
@@ -20,6 +22,9 @@ from gateway.errors import Unreachable, Unusable
 LARGEST_BODY: Final = 4 * 1024 * 1024
 """Bytes of an answer, decompressed: several times 300 ratings with their relationships. Reading JSON stands
 in everybody's way, for up to half a second here."""
+
+LARGEST_HEADER: Final = 32 * 1024
+"""Bytes of one header line of an answer; cookies and content security policies reach 15 KiB."""
 
 KEEPALIVE_SECONDS: Final = 30.0
 
@@ -72,20 +77,36 @@ class Transport:
 
 @asynccontextmanager
 async def connect(
-    *, base_url: str, origin: str | None, max_concurrency: int, clock: Clock
+    *,
+    base_url: str,
+    origin: str | None,
+    max_concurrency: int,
+    clock: Clock,
+    proxy_url: str | None = None,
+    resolver: AbstractResolver | None = None,
 ) -> AsyncIterator[Transport]:
-    """A transport with a pool of connections of its own."""
+    """A transport with a pool of connections of its own, through the proxy if one is given.
+
+    `proxy_url` may hold user and password. The environment's proxies and `.netrc` are not read here.
+    """
     headers = {"Accept": "application/json", "User-Agent": f"ratings-gateway/{__version__}"}
     if origin is not None:
         headers["Origin"] = origin
-    tracing = aiohttp.TraceConfig()
-    tracing.on_request_headers_sent.append(_mark_sent)
     async with aiohttp.ClientSession(
-        connector=_Connector(limit=max_concurrency, keepalive_timeout=KEEPALIVE_SECONDS),
+        connector=_Connector(
+            limit=max_concurrency,
+            keepalive_timeout=KEEPALIVE_SECONDS,
+            resolver=resolver,
+            # The resolver keeps addresses itself. aiohttp's cache would hide which request waits for a name.
+            use_dns_cache=resolver is None,
+        ),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
         headers=headers,
-        trace_configs=[tracing],
+        trace_configs=[_tracing()],
+        proxy=proxy_url,
+        max_line_size=LARGEST_HEADER,
+        max_field_size=LARGEST_HEADER,
     ) as session:
         yield Transport(session, base_url, clock)
 
@@ -113,9 +134,10 @@ class _Connector(aiohttp.TCPConnector):
 class _Progress:
     """How far one exchange has come."""
 
-    __slots__ = ("sent",)
+    __slots__ = ("resolving", "sent")
 
     def __init__(self) -> None:
+        self.resolving = False
         self.sent = False
 
     async def send_once(
@@ -126,13 +148,31 @@ class _Progress:
         with _foreign_errors(self):
             return await handler(request)
 
+    @property
+    def timed_out(self) -> str:
+        """The RFC 9209 error type of a timeout at this point."""
+        if self.sent:
+            return "http_response_timeout"
+        return "dns_timeout" if self.resolving else "connection_timeout"
 
-async def _mark_sent(
-    session: aiohttp.ClientSession,
-    context: types.SimpleNamespace,
-    parameters: aiohttp.TraceRequestHeadersSentParams,
-) -> None:
-    del session, parameters
+
+def _tracing() -> aiohttp.TraceConfig:
+    tracing = aiohttp.TraceConfig()
+    tracing.on_dns_resolvehost_start.append(_mark_resolving)
+    tracing.on_dns_resolvehost_end.append(_mark_resolved)
+    tracing.on_request_headers_sent.append(_mark_sent)
+    return tracing
+
+
+async def _mark_resolving(_: aiohttp.ClientSession, context: types.SimpleNamespace, __: object) -> None:
+    context.trace_request_ctx.resolving = True
+
+
+async def _mark_resolved(_: aiohttp.ClientSession, context: types.SimpleNamespace, __: object) -> None:
+    context.trace_request_ctx.resolving = False
+
+
+async def _mark_sent(_: aiohttp.ClientSession, context: types.SimpleNamespace, __: object) -> None:
     context.trace_request_ctx.sent = True
 
 
@@ -142,13 +182,35 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
     async for chunk in response.content.iter_any():
         size += len(chunk)
         if size > LARGEST_BODY:
-            raise Unusable("Apple Music's answer is too large.", received_status=response.status)
+            raise _too_large(response)
         chunks.append(chunk)
-    return b"".join(chunks)
+    body = b"".join(chunks)
+    # RFC 9110 section 8.4.1.3: the same as gzip, which aiohttp unpacks by itself.
+    if response.headers.get("Content-Encoding", "").strip().lower() == "x-gzip":
+        return _unpacked(body, response)
+    return body
+
+
+def _unpacked(body: bytes, response: aiohttp.ClientResponse) -> bytes:
+    unpacking = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    try:
+        unpacked = unpacking.decompress(body, LARGEST_BODY + 1)
+    except zlib.error:
+        raise aiohttp.ClientPayloadError("not gzip") from None
+    if len(unpacked) > LARGEST_BODY:
+        raise _too_large(response)
+    if not unpacking.eof:
+        raise aiohttp.ClientPayloadError("gzip without its end")
+    return unpacked
+
+
+def _too_large(response: aiohttp.ClientResponse) -> Unusable:
+    return Unusable("Apple Music's answer is too large.", received_status=response.status)
 
 
 _FAULTS: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (aiohttp.ClientConnectorDNSError, "dns_error"),
+    (aiohttp.ClientHttpProxyError, "destination_unavailable"),
     (aiohttp.ClientConnectorCertificateError, "tls_certificate_error"),
     (aiohttp.ClientSSLError, "tls_protocol_error"),
     (aiohttp.ClientConnectorError, "destination_unavailable"),
@@ -165,8 +227,7 @@ def _foreign_errors(progress: _Progress) -> Iterator[None]:
     try:
         yield
     except TimeoutError as error:
-        kind = "http_response_timeout" if progress.sent else "connection_timeout"
-        raise _unreachable(kind, progress) from error
+        raise _unreachable(progress.timed_out, progress) from error
     except (aiohttp.ClientError, OSError) as error:
         raise _unreachable(_kind(error), progress) from error
 

@@ -7,7 +7,6 @@ import asyncio
 import hashlib
 import secrets
 import time
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -143,14 +142,11 @@ def apple(settings: Settings) -> str:
     headers = {"Authorization": f"Bearer {mint(signing_key(settings), time.time()).text}"}
     if apple_.origin is not None:
         headers["Origin"] = apple_.origin
-    proxy = (
-        urllib.request.getproxies().get("https")
-        if apple_.proxy_url is None
-        else apple_.proxy_url.get_secret_value()
-    )
+    proxy = None if apple_.proxy_url is None else apple_.proxy_url.get_secret_value()
+    through = "" if apple_.proxy_url is None else f" through {settings.masked()['apple.proxy_url']}"
     began = time.monotonic()
     url = f"{apple_.base_url}/v1/test"
-    answer = ask("GET", url, headers, timeout_seconds=TIMEOUT_SECONDS, https_proxy=proxy)
+    answer = ask("GET", url, headers, timeout_seconds=TIMEOUT_SECONDS, proxy=proxy)
     if answer.status == 401:
         raise Failure(
             f"{apple_.base_url} refuses the developer token (401). Compare apple.team_id, apple.key_id and "
@@ -162,7 +158,7 @@ def apple(settings: Settings) -> str:
             f"{apple_.base_url} answered {answer.status}, so the developer token could not be checked. "
             "Try again in a minute; look at Apple's system status page."
         )
-    return f"{apple_.base_url} accepts the developer token ({answer.status}), {_ms(began)}"
+    return f"{apple_.base_url} accepts the developer token ({answer.status}){through}, {_ms(began)}"
 
 
 def _text(file: Path | None) -> str | None:

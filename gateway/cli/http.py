@@ -1,5 +1,6 @@
 """HTTP client of the commands. Follows no redirects, because requests carry tokens. Quick to import."""
 
+import base64
 import json
 import os
 import urllib.error
@@ -9,6 +10,7 @@ from email.message import Message
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 from gateway.cli.console import Failure, WrongUsage
 
@@ -43,7 +45,7 @@ def ask(
     *,
     document: object = None,
     timeout_seconds: float,
-    https_proxy: str | None = None,
+    proxy: str | None = None,
 ) -> Answer:
     """Send one request, with `document` as JSON if given. Raises `Failure` if there is no answer."""
     if not url.startswith(("http://", "https://")):
@@ -52,7 +54,7 @@ def ask(
     sent = {**(headers or {}), **({} if body is None else {"Content-Type": "application/json"})}
     try:
         request = urllib.request.Request(url, body, sent, method=method)  # noqa: S310 - the scheme was checked
-        with _opener(https_proxy).open(request, timeout=timeout_seconds) as response:
+        with _opener(proxy).open(request, timeout=timeout_seconds) as response:
             return Answer(response.status, response.headers, response.read())
     except urllib.error.HTTPError as error:
         with error:
@@ -141,7 +143,25 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def _opener(https_proxy: str | None) -> urllib.request.OpenerDirector:
-    """Without `https_proxy`, the environment's proxies are ignored."""
-    proxies = {} if https_proxy is None else {"https": https_proxy}
-    return urllib.request.build_opener(urllib.request.ProxyHandler(proxies), _NoRedirects)
+def _opener(proxy: str | None) -> urllib.request.OpenerDirector:
+    """Sends through `proxy` whatever `NO_PROXY` says; without it, the environment's proxies are ignored."""
+    handlers = [urllib.request.ProxyHandler({}), _NoRedirects()]
+    return urllib.request.build_opener(*handlers, *([] if proxy is None else [_Through(proxy)]))
+
+
+class _Through(urllib.request.BaseHandler):
+    handler_order = 100
+    """Before the handlers that connect."""
+
+    def __init__(self, proxy: str) -> None:
+        self._url = urlsplit(proxy)
+
+    def http_request(self, request: urllib.request.Request) -> urllib.request.Request:
+        user, at, host = self._url.netloc.rpartition("@")
+        if at:
+            login = base64.b64encode(unquote(user).encode()).decode()
+            request.add_unredirected_header("Proxy-Authorization", f"Basic {login}")
+        request.set_proxy(host, self._url.scheme)
+        return request
+
+    https_request = http_request

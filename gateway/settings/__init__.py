@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from gateway.settings.ambient import AmbientProxy
 from gateway.settings.faults import BadSettings, Fault
 from gateway.settings.model import SETTINGS, Settings
 from gateway.settings.sections import Apple, Cache, Log, Ops, Server, Upstream
@@ -65,7 +66,10 @@ def _layers(config: Path | None, environ: Mapping[str, str]) -> tuple[Source, ..
     named_by = "option --config"
     if config is None and environ.get("GATEWAY_CONFIG"):
         config, named_by = Path(environ["GATEWAY_CONFIG"]), "environment GATEWAY_CONFIG"
-    return Environment(Settings, environ), File(Settings, config, named_by)
+    given = Environment(Settings, environ), File(Settings, config, named_by)
+    base_urls = [layer.values["apple"]["base_url"] for layer in given if "base_url" in layer.values["apple"]]
+    default = Apple.model_fields["base_url"].default
+    return *given, AmbientProxy(Settings, environ, next(iter(base_urls), default))
 
 
 def _translated(error: ValidationError, origins: Mapping[str, str], known: set[str]) -> Iterator[Fault]:

@@ -87,3 +87,24 @@ def test_apple_is_asked_through_the_proxy(run, gateway, monkeypatch):
     ran = run("check", "--connect")
     assert ran.status == 1
     assert [(asked.method, asked.path) for asked in gateway.asked] == [("CONNECT", "api.music.example:443")]
+
+
+def test_the_proxy_of_the_environment_is_used_too_and_its_login_is_not_shown(run, gateway, monkeypatch):
+    monkeypatch.setenv("GATEWAY_APPLE__BASE_URL", "https://api.music.example")
+    monkeypatch.setenv("HTTPS_PROXY", gateway.url.replace("//", "//me:hunter2@"))
+    monkeypatch.delenv("https_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    ran = run("check", "--connect")
+    (asked,) = gateway.asked
+    assert (asked.method, asked.headers["Proxy-Authorization"]) == ("CONNECT", "Basic bWU6aHVudGVyMg==")
+    assert "hunter2" not in ran.out + ran.err
+
+
+def test_a_proxy_is_named_where_apple_answers_through_it(run, gateway, monkeypatch):
+    monkeypatch.setenv("GATEWAY_APPLE__BASE_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("GATEWAY_APPLE__PROXY_URL", gateway.url.replace("//", "//me:hunter2@"))
+    ran = run("check", "--connect")
+    assert ran.status == 0
+    assert gateway.url.removeprefix("http://") in ran.out
+    assert "hunter2" not in ran.out + ran.err

@@ -6,7 +6,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import NamedTuple, TypeAlias
 
 import msgspec
-from aiohttp.abc import AbstractResolver
 
 from gateway.apple.batch_splitter import BatchSize, refused_as_too_large, timed_out
 from gateway.apple.caller import UNTRIED, Call, Caller, Outgrown
@@ -244,7 +243,6 @@ async def open_apple(
     metrics: Metrics,
     on_throttled: Callable[[float], None],
     proxy_url: str | None = None,
-    resolver: AbstractResolver | None = None,
 ) -> AsyncIterator[Apple]:
     """Apple's API behind everything that protects it, with a pool of connections of its own.
 
@@ -260,7 +258,6 @@ async def open_apple(
         max_concurrency=max_concurrency,
         clock=clock,
         proxy_url=proxy_url,
-        resolver=resolver,
     ) as transport:
         caller = Caller(
             transport,

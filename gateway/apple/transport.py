@@ -4,6 +4,7 @@ No cookies are kept, no redirects followed, and nothing is repeated here: see `r
 """
 
 import asyncio
+import socket
 import types
 import zlib
 from collections.abc import AsyncIterator, Iterator
@@ -11,13 +12,14 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
 import aiohttp
-from aiohttp.abc import AbstractResolver
+from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from gateway import __version__
 from gateway.apple.response import AppleResponse, retry_after
 from gateway.clock import Clock
 from gateway.errors import Unreachable, Unusable
+from gateway.resolver import ResolutionError, Resolver
 
 LARGEST_BODY: Final = 4 * 1024 * 1024
 """Bytes of an answer, decompressed: several times 300 ratings with their relationships. Reading JSON stands
@@ -27,6 +29,9 @@ LARGEST_HEADER: Final = 32 * 1024
 """Bytes of one header line of an answer; cookies and content security policies reach 15 KiB."""
 
 KEEPALIVE_SECONDS: Final = 30.0
+
+RESOLVE_SECONDS: Final = 2.0
+"""For a name; the lookup goes on, and the next attempt joins it."""
 
 
 class Transport:
@@ -83,7 +88,7 @@ async def connect(
     max_concurrency: int,
     clock: Clock,
     proxy_url: str | None = None,
-    resolver: AbstractResolver | None = None,
+    resolver: Resolver | None = None,
 ) -> AsyncIterator[Transport]:
     """A transport with a pool of connections of its own, through the proxy if one is given.
 
@@ -96,9 +101,9 @@ async def connect(
         connector=_Connector(
             limit=max_concurrency,
             keepalive_timeout=KEEPALIVE_SECONDS,
-            resolver=resolver,
-            # The resolver keeps addresses itself. aiohttp's cache would hide which request waits for a name.
-            use_dns_cache=resolver is None,
+            resolver=_Names(resolver or Resolver()),
+            # The resolver keeps addresses, and joins lookups of the same name.
+            use_dns_cache=False,
         ),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
@@ -109,6 +114,37 @@ async def connect(
         max_field_size=LARGEST_HEADER,
     ) as session:
         yield Transport(session, base_url, clock)
+
+
+class _Names(AbstractResolver):
+    """Our resolver, as aiohttp calls one."""
+
+    def __init__(self, resolver: Resolver) -> None:
+        self._resolver = resolver
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        found = await self._resolver.resolve(host, port, RESOLVE_SECONDS)
+        return [
+            ResolveResult(
+                hostname=host,
+                host=_scoped(address),
+                port=port,
+                family=kind,
+                proto=proto,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for kind, _, proto, _, address in found
+            if family in (socket.AF_UNSPEC, kind)
+        ]
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+def _scoped(address: tuple[str, int] | tuple[str, int, int, int]) -> str:
+    return f"{address[0]}%{address[3]}" if len(address) == 4 and address[3] else address[0]
 
 
 class _Connector(aiohttp.TCPConnector):
@@ -233,8 +269,11 @@ def _foreign_errors(progress: _Progress) -> Iterator[None]:
 
 
 def _kind(error: BaseException) -> str:
-    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, ConnectionRefusedError):
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else None
+    if isinstance(cause, ConnectionRefusedError):
         return "connection_refused"
+    if isinstance(cause, ResolutionError):
+        return cause.kind
     return next(kind for fault, kind in _FAULTS if isinstance(error, fault))
 
 

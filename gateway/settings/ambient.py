@@ -41,7 +41,7 @@ def _is_exempt(base_url: str, exceptions: str) -> bool:
 
 
 def _matches(host: str, port: int, exception: str) -> bool:
-    """Whether an entry of `NO_PROXY` covers the host: a domain and all below it, an address, a network, `*`."""
+    """Whether an entry of `NO_PROXY` covers the host: a domain and all below, an address, a network, `*`."""
     exception = exception.strip().lower()
     try:
         return ip_address(host) in ip_network(exception, strict=False)

@@ -10,7 +10,7 @@ RUNTIME := .venv/.runtime
 DEV := .venv/.dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench fmt lock clean
+.PHONY: help demo test check bench docs fmt lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,10 @@ check: $(DEV) ## formatting, lint, types, import contracts
 
 bench: $(RUNTIME) ## measure against nginx, Varnish and a bare handler (BENCH_ARGS=--full writes docs/performance.md)
 	$(BIN)/python -m tests.bench $(BENCH_ARGS)
+
+docs: $(RUNTIME) ## write docs/openapi.json and docs/api.md
+	$(BIN)/python -m gateway openapi > docs/openapi.json
+	$(BIN)/python -m gateway openapi --markdown > docs/api.md
 
 fmt: $(DEV) ## format the code and apply the safe fixes
 	$(BIN)/ruff format

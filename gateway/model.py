@@ -43,6 +43,11 @@ class Kind(StrEnum):
         return _ID_FORMS[self].fullmatch(text) is not None
 
     @property
+    def id_pattern(self) -> str:
+        """Regular expression that the whole of an id must match."""
+        return _ID_FORMS[self].pattern
+
+    @property
     def paired(self) -> "Kind | None":
         """The kind that Apple keeps in step with this one (catalog and library); stations have none."""
         return _PAIRED.get(self)

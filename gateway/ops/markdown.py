@@ -1,7 +1,8 @@
-"""The project's own Markdown as HTML: descriptions in the OpenAPI document, and the runbook."""
+"""Renders the project's own Markdown as HTML: the API reference and the runbook."""
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from markdown_it import MarkdownIt
@@ -10,18 +11,11 @@ from markdown_it.token import Token
 from gateway.ops.markup import Html, el
 
 
-def inline(text: str) -> Html:
-    """One line's worth of text, without a paragraph around it."""
-    return Html(_MARKDOWN.renderInline(text))
-
-
-def blocks(text: str, *, level: int = 1) -> Html:
-    """A whole text; its `#` becomes a heading of `level`, with an id as code hosts make it."""
+def blocks(text: str) -> Html:
+    """Render a text. Headings get the ids that code hosts give them."""
     tokens = _MARKDOWN.parse(text)
     heading = ""
     for number, token in enumerate(tokens):
-        if token.type in ("heading_open", "heading_close"):
-            token.tag = f"h{len(token.markup) + level - 1}"
         if token.type == "heading_open":
             heading = tokens[number + 1].content
             token.attrSet("id", anchor(heading))
@@ -30,13 +24,27 @@ def blocks(text: str, *, level: int = 1) -> Html:
     return Html(_MARKDOWN.renderer.render(tokens, _MARKDOWN.options, {}))
 
 
+def contents(text: str) -> Html:
+    """Links to the `##` headings of a text, and below each to its `###`."""
+    entries: list[tuple[Html, list[Html]]] = []
+    tokens = _MARKDOWN.parse(text)
+    for opened, inline_ in pairwise(tokens):
+        if opened.type == "heading_open" and opened.markup in ("##", "###"):
+            link = el("a", inline_.content, href=f"#{anchor(inline_.content)}")
+            if opened.markup == "##":
+                entries.append((link, []))
+            elif entries:
+                entries[-1][1].append(el("li", link))
+    return el("ul", [el("li", link, el("ul", below) if below else None) for link, below in entries])
+
+
 def anchor(heading: str) -> str:
-    """The id of a heading."""
+    """Id of a heading."""
     return re.sub(r"[^a-z0-9 _-]", "", heading.lower()).replace(" ", "-")
 
 
 def _open_table(_self: Any, tokens: Sequence[Token], index: int, *_: Any) -> str:
-    """A wide table scrolls by itself, and is told by the heading above it."""
+    """Wrap a table in a scroll container, labelled by the heading above it."""
     caption = tokens[index].meta["caption"]
     frame = el("div", class_="scrolls", tabindex=0, role="region", aria_label=caption).removesuffix("</div>")
     return f"{frame}<table>{el('caption', caption, class_='unseen')}"

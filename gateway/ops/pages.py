@@ -65,7 +65,7 @@ class Pages:
 
     async def _docs(self, _: web.Request) -> web.Response:
         # In a thread, and remembered: it takes as long as dozens of hits.
-        return _html(await asyncio.to_thread(reference, *self._sources.addresses()))
+        return _html(await asyncio.to_thread(reference_page, *self._sources.addresses()))
 
     async def _openapi(self, _: web.Request) -> web.Response:
         body = await asyncio.to_thread(openapi, *self._sources.addresses())
@@ -115,29 +115,43 @@ class Pages:
 
 
 @lru_cache(maxsize=1)
-def reference(api_url: str, ops_url: str) -> str:
+def reference_page(api_url: str, ops_url: str) -> str:
     """The API reference as a page; slow, so it belongs in a thread."""
     # Not needed to start: the gateway is ready tens of milliseconds earlier.
-    from gateway.ops import docs  # noqa: PLC0415
     from gateway.ops.openapi import document  # noqa: PLC0415
+    from gateway.ops.reference import reference  # noqa: PLC0415
 
-    return docs.render(document(api_url, ops_url))
+    return _document_page("API reference", reference(document(api_url, ops_url)), here="/docs")
 
 
 @lru_cache(maxsize=1)
 def openapi(api_url: str, ops_url: str) -> bytes:
-    """The document as JSON, in its own order."""
-    from gateway.ops.openapi import document  # noqa: PLC0415  # as above
+    """The OpenAPI document as JSON, in its own order."""
+    from gateway.ops.openapi import document  # noqa: PLC0415 - as above
 
     return json.dumps(document(api_url, ops_url), ensure_ascii=False).encode()
 
 
 @lru_cache(maxsize=1)
-def runbook() -> str:
+def runbook_page() -> str:
     """The runbook as a page; slow as well."""
-    from gateway.ops import markdown  # noqa: PLC0415  # as above
+    return _document_page("Runbook", asset("runbook.md"), here="/runbook")
 
-    return page("Runbook", markdown.blocks(asset("runbook.md")), here="/runbook")
+
+def _document_page(title: str, text: str, *, here: str) -> str:
+    """A page of Markdown with its headings in a sidebar."""
+    from gateway.ops import markdown  # noqa: PLC0415 - as above
+
+    return page(
+        title,
+        el(
+            "div",
+            el("nav", markdown.contents(text), aria_label="On this page", class_="sidebar"),
+            el("article", markdown.blocks(text)),
+            class_="document",
+        ),
+        here=here,
+    )
 
 
 async def _index(_: web.Request) -> web.Response:
@@ -153,7 +167,7 @@ async def _index(_: web.Request) -> web.Response:
 
 
 async def _runbook(_: web.Request) -> web.Response:
-    return _html(await asyncio.to_thread(runbook))
+    return _html(await asyncio.to_thread(runbook_page))
 
 
 def _html(text: str, status: int = 200) -> web.Response:

@@ -1,28 +1,27 @@
-from gateway.ops.markdown import anchor, blocks, inline
+from gateway.ops.markdown import anchor, blocks, contents
+from tests.ops.html import Document
+
+TEXT = "# Title\n\n## First\n\n### Below it\n\n## Second `code`\n"
 
 
-def test_headings_begin_at_the_level_asked_for_and_can_be_linked_to():
-    assert blocks("## Cache-Status, *explained*", level=2) == (
-        '<h3 id="cache-status-explained">Cache-Status, <em>explained</em></h3>\n'
-    )
+def test_ids_of_headings_are_those_of_code_hosts():
+    assert Document(blocks("## RatingsGatewayBreakerOpen: *why*?")).values("id") == [
+        "ratingsgatewaybreakeropen-why"
+    ]
+    assert anchor("Cache-Status") == "cache-status"
 
 
-def test_anchors_are_those_of_code_hosts():
-    assert anchor("RatingsGatewayBreakerOpen") == "ratingsgatewaybreakeropen"
-    assert anchor("Who calls, and whose ratings?") == "who-calls-and-whose-ratings"
+def test_a_table_scrolls_and_is_labelled_by_the_heading_above_it():
+    table = blocks("## Costs\n\n| a | b |\n| --- | --- |\n| 1 | 2 |\n")
+    assert '<div class="scrolls" tabindex="0" role="region" aria-label="Costs">' in table
+    assert '<caption class="unseen">Costs</caption>' in table
 
 
-def test_a_table_scrolls_by_itself_and_is_told_by_its_heading():
-    shown = blocks("# Errors & more\n\n| a | b |\n| --- | --- |\n| 1 | `2` |\n")
-    assert 'tabindex="0" role="region" aria-label="Errors &amp; more"><table>' in shown
-    assert '<caption class="unseen">Errors &amp; more</caption>' in shown
-    assert shown.endswith("</table></div>\n")
+def test_html_is_text():
+    assert "<script>" not in blocks("<script>alert(1)</script> and `<b>`")
 
 
-def test_code_can_be_scrolled_by_keyboard_and_is_escaped():
-    assert blocks("```\n<b>\n```") == '<pre tabindex="0"><code>&lt;b&gt;\n</code></pre>'
-
-
-def test_markup_in_the_text_is_text():
-    assert inline("<script> `a<b`") == "&lt;script&gt; <code>a&lt;b</code>"
-    assert inline("[x](javascript:alert(1))") == "[x](javascript:alert(1))"
+def test_contents_link_to_headings_of_two_levels():
+    document = Document(contents(TEXT))
+    assert document.values("href") == ["#first", "#below-it", "#second-code"]
+    assert [len(link.path) for link in document.all("a")] == [2, 4, 2]

@@ -53,9 +53,14 @@ def api_url() -> Iterator[str]:
 
 
 def api_document() -> dict[str, Any]:
-    """The API listener's part, and no catch-all: every status must be documented by its number."""
+    """The ratings routes, and no catch-all: every status must be documented by its number.
+
+    Favorites are relayed whole, so what is valid there is Apple's business.
+    """
     whole = document()
-    whole["paths"] = {path: item for path, item in whole["paths"].items() if path.startswith("/v1/")}
+    whole["paths"] = {
+        path: item for path, item in whole["paths"].items() if path.startswith("/v1/me/ratings")
+    }
     for item in whole["paths"].values():
         for operation in item.values():
             if isinstance(operation, dict):

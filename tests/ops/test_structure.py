@@ -7,7 +7,7 @@ import pytest
 
 from gateway.ops.explained import answer_page, fault_page, form
 from gateway.ops.page import stylesheet
-from gateway.ops.pages import reference, runbook
+from gateway.ops.pages import reference_page, runbook_page
 from gateway.ops.status.render import render
 from tests.ops import samples
 from tests.ops.html import Document
@@ -37,8 +37,8 @@ PAGES = {
     "status, without Redis": render(samples.without_redis()),
     "status, expired token": render(samples.with_expired_token()),
     "status, just started": render(samples.just_started()),
-    "reference": reference("http://127.0.0.1:8080", "http://127.0.0.1:8081"),
-    "runbook": runbook(),
+    "reference": reference_page("http://127.0.0.1:8080", "http://127.0.0.1:8081"),
+    "runbook": runbook_page(),
     "explained": answer_page(EXPLAINED, asks_ops_token=True),
     "fault": fault_page("id must be an id of albums.", form(asks_ops_token=False)),
 }

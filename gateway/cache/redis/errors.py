@@ -69,3 +69,8 @@ def kind_of(error: BaseException) -> FailureKind:
     if isinstance(error.__context__, ssl.SSLError):  # redis-py wraps it in its own
         return FailureKind.DENIED
     return next((kind for cls, kind in _KINDS if isinstance(error, cls)), FailureKind.PROTOCOL)
+
+
+def is_wrong_type(error: BaseException) -> bool:
+    """Whether a command met a key of another Redis type than it works on."""
+    return isinstance(error, redis.ResponseError) and str(error).startswith("WRONGTYPE")

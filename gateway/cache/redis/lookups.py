@@ -7,20 +7,21 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import msgspec
+from redis.exceptions import ResponseError
 
 from gateway.cache.entry import MEMOISED_IDS
 from gateway.cache.redis import scripts
 from gateway.cache.redis.commands import LOOKUP, Asker
 from gateway.cache.redis.connection import Replies, pack
-from gateway.cache.redis.errors import Failed, FailureKind, kind_of
+from gateway.cache.redis.errors import Failed, FailureKind, is_wrong_type, kind_of
 from gateway.cache.redis.keys import META, TICKS, Keys, owner_tag, variant_name
 from gateway.cache.redis.reading import CHUNK_IDS, Reading, read_plain
 from gateway.cache.redis.values import Limits, PlainLookup, SharedLookup
 from gateway.model import PLAIN, Id, Kind, Partition
 from gateway.tasks import Tasks
 
-DISOWN_SECONDS = (0.01, 0.1, 1.0)
-"""Waits before the attempts to drop a hash of another owner; the connection is being opened anew."""
+DELETE_SECONDS = (0.01, 0.1, 1.0)
+"""Waits before the attempts to delete an unsound key, while the connection is reopened."""
 
 
 class Hash(msgspec.Struct, frozen=True):
@@ -30,6 +31,11 @@ class Hash(msgspec.Struct, frozen=True):
     tag: bytes
     name: bytes = b""
     """A variant's name in the meta."""
+
+    @property
+    def role(self) -> str:
+        """What the sweep script checks the meta as."""
+        return "variant" if self.name else "main"
 
 
 class Lookups:
@@ -50,7 +56,12 @@ class Lookups:
         node, coming = self._asker.begin(hashes[0].key, commands, seconds=seconds, guarded=True)
         answer = await coming
         if {*map(type, answer.replies)} != {list}:
-            node, answer = await self._asker.follow(node, answer, commands, seconds=seconds)
+            try:
+                node, answer = await self._asker.follow(node, answer, commands, seconds=seconds)
+            except ResponseError as error:
+                if is_wrong_type(error):
+                    self._delete_unsound(hashes)
+                raise
         self._asker.observe(LOOKUP, started)
         try:
             found = self._read(partition, ids, hashes, answer)
@@ -58,9 +69,7 @@ class Lookups:
             # What came over this connection is somebody else's, or nonsense; so may be what comes next.
             kind = kind_of(error)
             node.reset(kind)
-            if kind is FailureKind.OWNER:
-                for hash_ in hashes:
-                    self._tasks.spawn("redis disown", self._disown(hash_))
+            self._delete_unsound(hashes)
             raise Failed(kind) from error
         if isinstance(found, PlainLookup) or found.admitted:
             return found
@@ -105,16 +114,20 @@ class Lookups:
         """Drop what is past its lifetime, if it still is when Redis comes to it."""
         lifetime = round(self._limits.lifetime_seconds * TICKS)
         try:
-            await self._asker.run(scripts.SWEEP, [hash_.key], [hash_.tag, lifetime, *expired])
+            await self._asker.run(scripts.SWEEP, [hash_.key], [hash_.tag, lifetime, hash_.role, *expired])
         except Exception as error:  # noqa: BLE001 - the next lookup meets it again
             self._asker.count(error)
 
-    async def _disown(self, hash_: Hash) -> None:
-        """Drop a hash that truly lies in Redis under another owner's tag: else every lookup would meet it."""
-        for seconds in DISOWN_SECONDS:
+    def _delete_unsound(self, hashes: Sequence[Hash]) -> None:
+        for hash_ in hashes:
+            self._tasks.spawn("redis delete", self._delete_if_unsound(hash_))
+
+    async def _delete_if_unsound(self, hash_: Hash) -> None:
+        """Delete a key that Redis itself finds unsound: otherwise every lookup would fail on it."""
+        for seconds in DELETE_SECONDS:
             await asyncio.sleep(seconds)
             with contextlib.suppress(Exception):
-                await self._asker.run(scripts.SWEEP, [hash_.key], [hash_.tag, 0])
+                await self._asker.run(scripts.SWEEP, [hash_.key], [hash_.tag, 0, hash_.role])
                 return
 
 

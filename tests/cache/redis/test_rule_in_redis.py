@@ -208,7 +208,7 @@ class Histories(RuleBasedStateMachine):
     @step(place=places)
     def sweeps(self, place: tuple[bytes, Kind]) -> None:
         key, tag = KEYS.main(*place), owner_tag(*place)
-        done(self.redis.run(scripts.SWEEP, [key], [tag, int(self.lifetime * 100), *IDS]))
+        done(self.redis.run(scripts.SWEEP, [key], [tag, int(self.lifetime * 100), "main", *IDS]))
 
     @invariant()
     def looks_alike(self) -> None:

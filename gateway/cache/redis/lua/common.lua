@@ -74,10 +74,16 @@ end
 
 -- Meta.
 
+-- The meta of a key, or '' if it has none or is not a hash.
+local function meta_field(key)
+  local field = redis.pcall('HGET', key, META)
+  return type(field) == 'string' and field or ''
+end
+
 local function open(key, tag)
   local meta = { key = key, tag = tag, version = 0, stamp = 0, at = 0, till = 0, variants = {} }
-  local field = redis.call('HGET', key, META)
-  if not field or string.sub(field, 1, TAG_BYTES) ~= tag then
+  local field = meta_field(key)
+  if string.sub(field, 1, TAG_BYTES) ~= tag then
     redis.call('DEL', key)
     return meta
   end
@@ -117,7 +123,11 @@ end
 
 local function drop_in_variants(meta, ids)
   for _, name in ipairs(meta.variants) do
-    in_steps(ids, function(...) redis.call('HDEL', variant_key(meta, name), ...) end)
+    local key = variant_key(meta, name)
+    in_steps(ids, function(...)
+      -- Not a hash: a script that failed here would leave its work half done.
+      if type(redis.pcall('HDEL', key, ...)) == 'table' then redis.call('DEL', key) end
+    end)
   end
 end
 

@@ -21,6 +21,7 @@ if KEYS[2] then
     save(meta, ttl)
     return -1
   end
+  if meta_field(shelf) ~= variant_tag then redis.call('DEL', shelf) end
   redis.call('HSET', shelf, META, variant_tag)
 end
 save(meta, ttl)

@@ -1,11 +1,15 @@
--- Drop the cells that a lookup met past their lifetime or cut short, unless they were renewed meanwhile, and
--- a hash of another owner or without a version. KEYS: the hash. ARGV: tag, lifetime in ticks, ids.
-local field = redis.call('HGET', KEYS[1], META) or ''
-if string.sub(field, 1, TAG_BYTES) ~= ARGV[1] or string.find(field, '^[^%d]', TAG_BYTES + 1) then
-  return redis.call('DEL', KEYS[1])
+-- Drop expired or truncated fields that a lookup found, unless they were renewed meanwhile. Delete the whole key if
+-- it is not a hash, has another owner's tag, or has malformed meta.
+-- KEYS: the hash. ARGV: tag, lifetime in ticks, 'main' or 'variant', ids.
+local field = meta_field(KEYS[1])
+local rest = string.sub(field, TAG_BYTES + 1)
+local sound = rest == ''
+if ARGV[3] == 'main' then
+  sound = string.find(rest, '^%d+$') or string.find(rest .. ' ', '^%d+ %d+ %d+ %d+ ')
 end
+if string.sub(field, 1, TAG_BYTES) ~= ARGV[1] or not sound then return redis.call('DEL', KEYS[1]) end
 local gone = {}
-for i = 3, #ARGV do
+for i = 4, #ARGV do
   local cell = redis.call('HGET', KEYS[1], ARGV[i])
   local left = standing(cell)
   if cell and string.byte(cell, 1) == FORMAT and fillable(left)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -13,7 +14,7 @@ from gateway.cache.cache import Cache
 from gateway.cache.write_log import WriteLog
 from gateway.clock import Clock, SystemClock
 from gateway.fetch.single_flight import SingleFlight
-from gateway.observing import Addresses, Observed, ops_of
+from gateway.observing import Observed, Runtime, ops_of
 from gateway.ops.history import History, sample
 from gateway.ops.server import Ops
 from gateway.ratings.explain import Explainer
@@ -31,15 +32,20 @@ from gateway.telemetry.recent import RecentErrors
 from gateway.web.api import Api, Observe
 from gateway.web.headers import CallerCheck
 
+if TYPE_CHECKING:
+    from gateway.cache.redis.link import Link
+
 
 class Gateway(msgspec.Struct, frozen=True):
     """A wired gateway without its listeners."""
 
     api: Api
     ops: Ops
-    addresses: Addresses
+    runtime: Runtime
     tasks: Tasks
     tokens: TokenSource
+    callers: CallerCheck
+    link: "Link | None"
     metrics: Metrics
 
 
@@ -55,8 +61,9 @@ async def wired(
     loop_lag = LoopLag(time.monotonic)
     metrics.event_loop_lag.set_function(loop_lag.highest)
     tasks = Tasks(lambda name, error: log.error("bug", task=name, error=repr(error)))
-    tokens = TokenSource(factories.signing_key(settings), clock, metrics)
+    tokens = TokenSource(factories.signing_key(settings, origin=settings.apple.origin), clock, metrics)
     quarantine = Quarantine(seconds=settings.upstream.quarantine_seconds, metrics=metrics)
+    callers = CallerCheck(factories.caller_tokens(settings))
     recent = RecentErrors()
     breaker = factories.apple_breaker(settings, metrics)
     freshness = factories.freshness_of(settings)
@@ -97,7 +104,7 @@ async def wired(
             reader=reader_of(sources, clock),
             writer=Writer(cache=cache, apple=apple, tasks=tasks, clock=clock),
             max_ids=settings.server.max_ids,
-            check_caller=CallerCheck([token.get_secret_value() for token in settings.server.caller_tokens]),
+            check_caller=callers,
             request_timeout_seconds=settings.server.request_timeout_seconds,
             sample_hits=settings.log.sample_hits,
             clock=clock,
@@ -118,14 +125,14 @@ async def wired(
             metrics,
             recent,
             History(),
-            Addresses(),
+            Runtime(settings),
             clock,
             clock.monotonic(),
         )
         tasks.spawn("history", sample(observed.history, metrics, clock))
         tasks.spawn("developer token", tokens.keep())
         tasks.spawn("event loop lag", loop_lag.measure())
-        yield Gateway(api, ops_of(observed), observed.addresses, tasks, tokens, metrics)
+        yield Gateway(api, ops_of(observed), observed.runtime, tasks, tokens, callers, link, metrics)
         flights.close()
         await tasks.cancel()
         api.settle()

@@ -26,16 +26,20 @@ if TYPE_CHECKING:
     from gateway.cache.redis.link import Link
 
 
-def signing_key(settings: Settings) -> SigningKey:
-    """The credential that the settings name. Raises `ValueError`, without any of the key in it."""
+def signing_key(settings: Settings, *, origin: str | None) -> SigningKey:
+    """The credential that the settings name, for `origin`. Raises `ValueError`, without any of the key."""
     apple = settings.apple
     return SigningKey.parse(
         team_id=apple.team_id,
         key_id=apple.key_id,
         private_key=apple.private_key.get_secret_value(),
         lifetime_seconds=apple.token_lifetime_seconds,
-        origin=apple.origin,
+        origin=origin,
     )
+
+
+def caller_tokens(settings: Settings) -> list[str]:
+    return [token.get_secret_value() for token in settings.server.caller_tokens]
 
 
 def local_tier(settings: Settings, metrics: Metrics) -> MemoryCache:

@@ -25,15 +25,22 @@ if TYPE_CHECKING:
     from gateway.cache.redis.link import Link
 
 
-class Addresses:
-    """URLs of the listeners, known once they listen, and whether the API listener accepts connections."""
+class Runtime:
+    """What becomes known, and changes, while the gateway runs."""
 
-    def __init__(self) -> None:
-        self.api = self.ops = ""
+    def __init__(self, settings: Settings) -> None:
+        self.api_url = self.ops_url = ""
+        """URLs of the listeners, once they listen."""
         self.accepting = False
+        """Whether the API listener accepts connections."""
+        self.settings = settings.masked()
+        """The settings in force, as text to show."""
+        self.not_applied: Sequence[str] = ()
+        """Settings whose changed value needs a restart."""
 
-    def __call__(self) -> tuple[str, str]:
-        return self.api, self.ops
+    def urls(self) -> tuple[str, str]:
+        """Of the API and of the ops listener."""
+        return self.api_url, self.ops_url
 
 
 class Observed(NamedTuple):
@@ -49,7 +56,7 @@ class Observed(NamedTuple):
     metrics: Metrics
     recent: RecentErrors
     history: History
-    addresses: Addresses
+    runtime: Runtime
     clock: Clock
     started_at: float
     """By the clock's monotonic seconds."""
@@ -66,7 +73,7 @@ class Observed(NamedTuple):
     def _accepting(self) -> Check:
         if self.api.draining:
             return Check("accepting", ok=False, detail="draining", required=True)
-        accepting = self.addresses.accepting
+        accepting = self.runtime.accepting
         return Check("accepting", accepting, "yes" if accepting else "not listening yet", required=True)
 
     def breakers(self) -> Sequence[BreakerView]:
@@ -81,7 +88,7 @@ class Observed(NamedTuple):
             return None
         now = self.clock.monotonic()
         return RedisView(
-            address=self.settings.masked()["cache.redis_url"],
+            address=self.runtime.settings["cache.redis_url"],
             answering=self.link.state is State.CLOSED,
             answering_for_seconds=now - self.link.state_since,
             news=self.link.subscribed,
@@ -98,7 +105,7 @@ def ops_of(observed: Observed) -> Ops:
     return Ops(
         access=access,
         checks=observed.checks,
-        started=lambda: observed.addresses.accepting,
+        started=lambda: observed.runtime.accepting,
         purge=observed.cache.purge,
         pages=pages,
         registry=observed.metrics.registry,
@@ -113,20 +120,19 @@ def _sources(observed: Observed) -> Sources:
         recent=observed.recent,
         clock=observed.clock,
         started_at=observed.started_at,
-        addresses=observed.addresses,
-        asks_caller_token=bool(settings.server.caller_tokens),
+        addresses=observed.runtime.urls,
+        not_applied=lambda: observed.runtime.not_applied,
         checks=observed.checks,
         breakers=observed.breakers,
         redis=observed.redis,
         upstream_url=settings.apple.base_url,
-        key_id=settings.apple.key_id,
         bounds=Bounds(
             max_concurrency=settings.upstream.max_concurrency,
             local_max_entries=settings.cache.local_max_entries,
             local_max_bytes=settings.cache.local_max_bytes,
             local_trust_seconds=settings.cache.local_trust_seconds,
         ),
-        settings=settings.masked(),
+        settings=observed.runtime.settings,
         settings_from=settings.sources,
     )
 

@@ -67,7 +67,7 @@ async def serving(
     """
     reading = reading or Reading(lambda: settings)
     async with wired(settings, clock=clock, observe=observe) as gateway:
-        reloader = Reloader(reading.again, gateway.tokens, gateway.metrics, logger())
+        reloader = Reloader(reading.again, settings, gateway, logger())
         if reading.files:
             gateway.tasks.spawn("watch files", reloader.watch(reading.files, reading.known))
         # To aiohttp, 0 seconds are no bound at all.
@@ -86,11 +86,11 @@ async def serving(
                 api_url = f"unix://{settings.server.unix_socket}"
             else:
                 api_url = await _listen(api, settings.server.host, settings.server.port)
-            gateway.addresses.api, gateway.addresses.accepting = api_url, True
-            ops_url = gateway.addresses.ops = await _listen(ops, settings.ops.host, settings.ops.port)
+            gateway.runtime.api_url, gateway.runtime.accepting = api_url, True
+            ops_url = gateway.runtime.ops_url = await _listen(ops, settings.ops.host, settings.ops.port)
             yield Serving(gateway, reloader, api_url, ops_url)
             gateway.api.draining = True
-            gateway.addresses.accepting = False
+            gateway.runtime.accepting = False
             for site in api.sites:
                 await site.stop()
             await asyncio.sleep(min(IDLE_GRACE_SECONDS, settings.server.drain_seconds))

@@ -14,7 +14,16 @@ from gateway.ops.health import Checks, ready, verbose
 from gateway.ops.pages import Pages
 
 Purge = Callable[[bytes, Kind | None, Sequence[Id] | None], Awaitable[bool]]
-Reload = Callable[[], Awaitable[str | None]]
+Reload = Callable[[], Awaitable["Reloaded"]]
+
+
+class Reloaded(msgspec.Struct, frozen=True):
+    """How a reload ended."""
+
+    fault: str | None = None
+    """What is wrong with the settings; then all old values stay in use."""
+    not_applied: tuple[str, ...] = ()
+    """Settings whose changed value needs a restart."""
 
 
 class PurgeBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -37,7 +46,7 @@ class Ops:
         pages: Pages,
         registry: CollectorRegistry,
     ) -> None:
-        self._access = access
+        self.access = access
         self._checks = checks
         self._started = started
         self._purge = purge
@@ -69,7 +78,7 @@ class Ops:
         return web.Response(status=status, text="ready\n" if status == 200 else "not ready\n")
 
     async def _purge_user(self, request: web.Request) -> web.Response:
-        self._access.require(request)
+        self.access.require(request)
         user = user_of(request.headers.getall("Music-User-Token", ()))
         try:
             body = msgspec.json.decode(await request.read() or b"{}", type=PurgeBody)
@@ -85,11 +94,13 @@ class Ops:
 
     def _reloading(self, reload: Reload) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def handle(request: web.Request) -> web.Response:
-            self._access.require(request)
-            fault = await reload()
-            if fault is None:
-                return web.json_response({"reloaded": True})
-            return web.json_response({"reloaded": False, "error": fault}, status=500)
+            self.access.require(request)
+            done = await reload()
+            if done.fault is not None:
+                return web.json_response({"reloaded": False, "error": done.fault}, status=500)
+            if done.not_applied:
+                return web.json_response({"reloaded": True, "not_applied": done.not_applied})
+            return web.json_response({"reloaded": True})
 
         return handle
 

@@ -73,7 +73,7 @@ class Source(PydanticBaseSettingsSource):
             except ValueError:
                 problem = f"{shown} is not a text file"
             else:
-                if text:
+                if text.strip():
                     self.secret_files[given.setting.name] = Path(given.value)
                     return text
                 problem = f"{shown} is empty"

@@ -106,11 +106,14 @@ def is_loopback(host: str) -> bool:
 
 
 def split(value: Any) -> Any:
-    """Split text at commas and line ends; blanks and empty pieces are dropped."""
+    """Split text at commas and line ends; blanks and empty pieces are dropped, but something must be left."""
     text = value.get_secret_value() if isinstance(value, SecretStr) else value
     if not isinstance(text, str):
         return value
-    return [piece.strip() for piece in re.split(r"[,\r\n]", text) if piece.strip()]
+    pieces = [piece.strip() for piece in re.split(r"[,\r\n]", text) if piece.strip()]
+    if not pieces:
+        raise ValueError("it is empty")
+    return pieces
 
 
 def lower(value: Any) -> Any:

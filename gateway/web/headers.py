@@ -16,9 +16,13 @@ MAX_TIMEOUT_MS = 600_000
 
 
 class CallerCheck:
-    """Lets in whoever presents one of the caller tokens; everybody where there are none."""
+    """Requires one of the caller tokens; without any, accepts everyone."""
 
     def __init__(self, tokens: Sequence[str]) -> None:
+        self._tokens = [token.encode() for token in tokens]
+
+    def replace(self, tokens: Sequence[str]) -> None:
+        """Accept these tokens from now on, and no others."""
         self._tokens = [token.encode() for token in tokens]
 
     def __call__(self, headers: Headers) -> None:

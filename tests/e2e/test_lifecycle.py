@@ -319,7 +319,7 @@ async def test_a_gateway_that_accepts_no_connections_is_neither_started_nor_read
     url = gateway.served.ops_url + path
     async with gateway.session.get(url) as answer:
         assert answer.status == 200
-    gateway.served.gateway.addresses.accepting = False
+    gateway.served.gateway.runtime.accepting = False
     async with gateway.session.get(url) as answer:
         assert answer.status == 503
 

@@ -61,17 +61,16 @@ def sources(clock: HandMovedClock) -> Sources:
         clock=clock,
         started_at=400.0,
         addresses=lambda: ("http://127.0.0.1:1", "http://127.0.0.1:2"),
-        asks_caller_token=False,
         checks=lambda: [Check("accepting", ok=True, detail="yes", required=True)],
         breakers=lambda: [breaker_view("apple", State.CLOSED, 995.0, clock.now)],
         redis=lambda: REDIS,
         upstream_url="https://api.music.apple.com",
-        key_id="KEYKEYKEY1",
+        not_applied=tuple,
         bounds=Bounds(
             max_concurrency=64, local_max_entries=200, local_max_bytes=4_000, local_trust_seconds=1.0
         ),
-        settings={"server.port": "8080"},
-        settings_from={"server.port": "default"},
+        settings={"server.port": "8080", "server.caller_tokens": "-", "apple.key_id": "KEYKEYKEY1"},
+        settings_from={"server.port": "default", "server.caller_tokens": "default", "apple.key_id": "file x"},
     )
 
 

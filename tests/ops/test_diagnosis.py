@@ -112,7 +112,12 @@ CASES = [
     (
         changed("process", last_reload_successful=False),
         "degraded",
-        "A new signing key was found and could not be used",
+        "Changed settings or secrets could not be read",
+    ),
+    (
+        changed("process", not_applied=("log.level",)),
+        Severity.NOTE,
+        "Changed settings wait for a restart: log.level",
     ),
     (
         replace(samples.healthy(), cached_ratio=0.3),

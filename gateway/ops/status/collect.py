@@ -58,17 +58,21 @@ class Sources:
     """Of the process, by the clock's monotonic seconds."""
     addresses: Callable[[], tuple[str, str]]
     """URLs of the API and of the ops listener; known once they listen."""
-    asks_caller_token: bool
     checks: Checks
     breakers: Callable[[], Sequence[BreakerView]]
     redis: Callable[[], RedisView | None]
     upstream_url: str
-    key_id: str
+    not_applied: Callable[[], Sequence[str]]
+    """Settings whose changed value needs a restart."""
     bounds: Bounds
     settings: Mapping[str, str]
-    """Every setting as text, secrets masked."""
+    """Every setting in force as text, secrets masked; a reload changes it."""
     settings_from: Mapping[str, str]
     """Where each came from."""
+
+
+NOT_SET = "-"
+"""How a setting without a value is shown."""
 
 
 def collect(sources: Sources, access: AccessView) -> Snapshot:
@@ -108,10 +112,11 @@ def _process(sources: Sources, now: float) -> Process:
         started_at=at - (now - sources.started_at),
         uptime_seconds=now - sources.started_at,
         api_url=api_url,
-        asks_caller_token=sources.asks_caller_token,
+        asks_caller_token=sources.settings["server.caller_tokens"] != NOT_SET,
         ops_url=ops_url,
         checks=tuple(sources.checks()),
         last_reload_successful=_gauge(sources.metrics.config_last_reload_successful) == 1,
+        not_applied=tuple(sources.not_applied()),
     )
 
 
@@ -167,7 +172,7 @@ def _upstream(sources: Sources, lately: Interval) -> Upstream:
 def _token(sources: Sources) -> TokenView:
     expires_at = _gauge(sources.metrics.developer_token_expiry)
     return TokenView(
-        key_id=sources.key_id,
+        key_id=sources.settings["apple.key_id"],
         expires_at=expires_at,
         expires_in_seconds=expires_at - sources.clock.time(),
     )

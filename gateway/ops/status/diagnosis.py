@@ -218,9 +218,19 @@ def _reload_failed(snapshot: Snapshot) -> Finding | None:
         return None
     return Finding(
         Severity.DEGRADED,
-        "A new signing key was found and could not be used: the old one stays, but a restart would fail.",
-        "The log says what is wrong with it. Mend the key before anything restarts.",
+        "Changed settings or secrets could not be read. The old ones stay in use, but a restart would fail.",
+        "The log line `reload` says what is wrong. Correct it before anything restarts.",
         "RatingsGatewayReloadFailed",
+    )
+
+
+def _restart_needed(snapshot: Snapshot) -> Finding | None:
+    if not snapshot.process.not_applied:
+        return None
+    return Finding(
+        Severity.NOTE,
+        f"Changed settings wait for a restart: {', '.join(snapshot.process.not_applied)}.",
+        "A reload applies the signing key, caller tokens, ops token and Redis URL; others need a restart.",
     )
 
 
@@ -272,6 +282,7 @@ RULES: tuple[Callable[[Snapshot], Finding | None], ...] = (
     _news_down,
     _untold,
     _reload_failed,
+    _restart_needed,
     _hits_collapsed,
     _hits_slow,
     _local_full,

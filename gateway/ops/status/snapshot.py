@@ -24,6 +24,8 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     checks: tuple[Check, ...]
     """What `/readyz` looks at."""
     last_reload_successful: bool
+    not_applied: tuple[str, ...] = ()
+    """Settings whose changed value needs a restart."""
 
 
 class Traffic(msgspec.Struct, frozen=True, kw_only=True):

@@ -36,7 +36,7 @@ def token(snapshot: Snapshot) -> Html:
     return facts(
         ("Key id", el("code", view.key_id)),
         ("Expires", f"{ends} ({_moment(view.expires_at)})"),
-        ("Last reload of the key", "succeeded" if snapshot.process.last_reload_successful else "failed"),
+        ("Last reload", "succeeded" if snapshot.process.last_reload_successful else "failed"),
     )
 
 

@@ -1,0 +1,159 @@
+"""Rotated secrets: which are applied while the gateway runs, and that none of it loosens a check."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientSession
+
+from gateway.reload import digest
+from gateway.sandbox import Sandbox
+from gateway.server import Reading, serving
+from gateway.settings import BadSettings, load
+from tests.e2e.harness import Caller, Reply, ShiftedClock, environment
+
+ONE = "1138988512"
+
+
+class Files:
+    """Secrets in files, and a configuration."""
+
+    def __init__(self, root: Path) -> None:
+        self.caller_tokens = root / "caller-tokens"
+        self.ops_token = root / "ops-token"
+        self.config = root / "gateway.toml"
+        self.caller_tokens.write_text("old\n")
+        self.ops_token.write_text("letmein\n")
+        self.config.write_text("[log]\nsample_hits = 1.0\n")
+
+
+@asynccontextmanager
+async def guarded(sandbox: Sandbox, root: Path, **more: object) -> AsyncIterator[tuple[Caller, Files]]:
+    """A gateway with a caller token and an ops token, both in files."""
+    files = Files(root)
+    environ = environment(
+        sandbox,
+        server__caller_tokens_file=files.caller_tokens,
+        ops__token_file=files.ops_token,
+        **more,
+    )
+    settings = load(files.config, environ)
+    watched = [files.config, *settings.secret_files.values()]
+    reading = Reading(lambda: load(files.config, environ), watched, digest(watched))
+    async with (
+        ClientSession() as session,
+        serving(settings, reading=reading, clock=ShiftedClock()) as served,
+    ):
+        yield Caller(session, served, ShiftedClock()), files
+
+
+async def reload(caller: Caller, token: str = "letmein") -> Reply:
+    return await caller.ask("POST", "/-/reload", headers={"Authorization": f"Bearer {token}"})
+
+
+async def called(caller: Caller, token: str | None) -> int:
+    headers = {} if token is None else {"X-Gateway-Token": token}
+    return (await caller.get("albums", [ONE], headers=headers)).status
+
+
+async def test_a_rotated_caller_token_is_valid_and_the_old_one_no_more(sandbox, tmp_path):
+    async with guarded(sandbox, tmp_path) as (caller, files):
+        files.caller_tokens.write_text("old\nnew\n")
+        assert (await reload(caller)).json == {"reloaded": True}
+        assert [await called(caller, token) for token in ("old", "new")] == [200, 200]
+        files.caller_tokens.write_text("new\n")
+        await reload(caller)
+        assert [await called(caller, token) for token in ("old", "new", None)] == [401, 200, 401]
+
+
+async def test_a_file_that_changes_is_applied_without_being_asked(sandbox, tmp_path):
+    async with guarded(sandbox, tmp_path) as (caller, files), asyncio.timeout(20):
+        files.caller_tokens.write_text("new\n")
+        while await called(caller, "new") != 200:
+            pass
+        assert await called(caller, "old") == 401
+
+
+async def test_a_rotated_ops_token_counts_at_once(sandbox, tmp_path):
+    async with guarded(sandbox, tmp_path) as (caller, files):
+        files.ops_token.write_text("changed\n")
+        assert (await reload(caller)).status == 200
+        assert [(await reload(caller, token)).status for token in ("letmein", "changed")] == [401, 200]
+
+
+BREAKAGES: dict[str, Callable[[Path], object]] = {
+    "missing": Path.unlink,
+    "empty": lambda file: file.write_text(""),
+    "blank": lambda file: file.write_text(" \n"),
+    "of commas": lambda file: file.write_text(",\n"),
+}
+
+
+@pytest.mark.parametrize(
+    ("which", "how"),
+    [
+        *(("caller_tokens", how) for how in BREAKAGES),
+        *(("ops_token", how) for how in ("missing", "empty", "blank")),
+    ],
+)
+async def test_a_broken_secret_file_leaves_the_old_value_in_use(sandbox, tmp_path, which, how):
+    async with guarded(sandbox, tmp_path) as (caller, files):
+        BREAKAGES[how](getattr(files, which))
+        answer = await reload(caller)
+        assert (answer.status, answer.json["reloaded"]) == (500, False)
+        assert [await called(caller, token) for token in ("old", None)] == [200, 401]
+        assert [(await reload(caller, token)).status for token in ("", "letmein")] == [401, 500]
+        assert caller.sample("gateway_config_last_reload_successful") == 0
+
+
+@pytest.mark.parametrize("how", BREAKAGES)
+async def test_a_start_with_a_broken_secret_file_is_refused(sandbox, tmp_path, how):
+    """A gateway that started without the check would be open."""
+    tokens = Files(tmp_path).caller_tokens
+    BREAKAGES[how](tokens)
+    with pytest.raises(BadSettings, match=r"server\.caller_tokens"):
+        load(None, environment(sandbox, server__caller_tokens_file=tokens))
+
+
+async def test_what_needs_a_restart_is_named_everywhere(sandbox, tmp_path, capfd):
+    async with guarded(sandbox, tmp_path) as (caller, files):
+        files.config.write_text("[log]\nsample_hits = 0.5\n[upstream]\nattempts = 2\n")
+        named = ["upstream.attempts", "log.sample_hits"]
+        answer = await reload(caller)
+        assert answer.json == {"reloaded": True, "not_applied": named}
+        url = f"{caller.served.ops_url}/status?format=json"
+        async with caller.session.get(url) as status:
+            assert (await status.json())["process"]["not_applied"] == named
+        async with caller.session.get(f"{caller.served.ops_url}/status") as page:
+            assert "upstream.attempts, log.sample_hits" in await page.text()
+        files.config.write_text("[log]\nsample_hits = 1.0\n")
+        assert (await reload(caller)).json == {"reloaded": True}
+    assert "upstream.attempts" in capfd.readouterr().out
+
+
+async def test_a_token_that_is_no_longer_set_stays_required_until_a_restart(sandbox, tmp_path):
+    files = Files(tmp_path)
+    with_token = '[server]\ncaller_tokens = ["old"]\n[ops]\ntoken = "letmein"\n'
+    files.config.write_text(with_token)
+    environ = environment(sandbox)
+    reading = Reading(lambda: load(files.config, environ))
+    settings = load(files.config, environ)
+    async with ClientSession() as session, serving(settings, reading=reading) as served:
+        caller = Caller(session, served, ShiftedClock())
+        files.config.write_text("")
+        assert (await reload(caller)).json["not_applied"] == ["server.caller_tokens", "ops.token"]
+        assert [await called(caller, token) for token in (None, "old")] == [401, 200]
+        assert (await caller.ask("POST", "/-/reload")).status == 401
+
+
+async def test_the_time_of_the_last_success_is_shown_and_a_failure_does_not_move_it(sandbox, tmp_path):
+    name = "gateway_config_last_reload_success_timestamp_seconds"
+    async with guarded(sandbox, tmp_path) as (caller, files):
+        started = caller.sample(name)
+        await reload(caller)
+        reloaded = caller.sample(name)
+        files.ops_token.write_text("")
+        await reload(caller)
+        assert started < reloaded == caller.sample(name)

@@ -1,20 +1,36 @@
-"""What operators see of a gateway: checks, the status page's sources, and the ops listener with them."""
+"""What operators see of a gateway: a frozen snapshot of its status, its checks, the ops listener."""
 
+import platform
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+import jwt
+from prometheus_client import Gauge
+
+from gateway import __version__
 from gateway.apple.developer_token import TokenSource
 from gateway.breaker import Breaker, State
 from gateway.cache.cache import Cache
 from gateway.clock import Clock
 from gateway.ops.access import OpsAccess
 from gateway.ops.health import Check
-from gateway.ops.history import History
+from gateway.ops.history import History, Interval, Reading, quantile, read, total
 from gateway.ops.pages import Pages
 from gateway.ops.server import Ops
-from gateway.ops.status.collect import Bounds, Sources, breaker_view
-from gateway.ops.status.snapshot import BreakerView, RedisView
+from gateway.ops.status import collect
+from gateway.ops.status.snapshot import (
+    AccessView,
+    BreakerView,
+    LocalView,
+    Process,
+    RedisView,
+    SettingView,
+    Snapshot,
+    TokenView,
+    Upstream,
+)
+from gateway.ops.words import NOTHING
 from gateway.ratings.explain import Explainer
 from gateway.settings import Settings
 from gateway.telemetry.metrics import Metrics
@@ -23,6 +39,8 @@ from gateway.web.api import Api
 
 if TYPE_CHECKING:
     from gateway.cache.redis.link import Link
+
+STATES = {State.CLOSED: "closed", State.HALF_OPEN: "half-open", State.OPEN: "open"}
 
 
 class Runtime:
@@ -34,7 +52,7 @@ class Runtime:
         self.accepting = False
         """Whether the API listener accepts connections."""
         self.settings = settings.masked()
-        """The settings in force, as text to show."""
+        """The settings in force, as text."""
         self.not_applied: Sequence[str] = ()
         """Settings whose changed value needs a restart."""
 
@@ -44,7 +62,7 @@ class Runtime:
 
 
 class Observed(NamedTuple):
-    """The parts that are looked at."""
+    """The parts of a gateway that operators see."""
 
     settings: Settings
     api: Api
@@ -61,13 +79,31 @@ class Observed(NamedTuple):
     started_at: float
     """By the clock's monotonic seconds."""
 
+    def snapshot(self, access: AccessView) -> Snapshot:
+        """The status now; settings and recent errors only if access is granted."""
+        now = self.clock.monotonic()
+        lately = self.history.lately(read(self.metrics), now, collect.WINDOW_SECONDS)
+        counted = lately.counted
+        return Snapshot(
+            access=access,
+            process=self._process(now),
+            window_seconds=lately.seconds,
+            traffic=collect.traffic(lately),
+            tiers=(collect.tier("local", counted), collect.tier("shared", counted)),
+            cached_ratio=collect.cached_ratio(counted),
+            upstream=self._upstream(lately),
+            breakers=self._breakers(now),
+            redis=self._redis(now, counted),
+            token=self._token(),
+            local=self._local(counted),
+            course=collect.course(self.history.course(), now),
+            recent_errors=self.recent.latest() if access.granted else None,
+            settings=self._settings() if access.granted else None,
+        )
+
     def checks(self) -> Sequence[Check]:
-        """The findings of `/readyz`: what is this gateway's own decides, the rest is reported."""
-        found = [
-            self._accepting(),
-            _token_check(self.tokens),
-            _reported("apple", self.breaker.state),
-        ]
+        """The checks of `/readyz`. A sidecar that failed for Apple or Redis would take its pod down."""
+        found = [self._accepting(), self._token_check(), _reported("apple", self.breaker.state)]
         return found if self.link is None else [*found, _reported("redis", self.link.state)]
 
     def _accepting(self) -> Check:
@@ -76,32 +112,104 @@ class Observed(NamedTuple):
         accepting = self.runtime.accepting
         return Check("accepting", accepting, "yes" if accepting else "not listening yet", required=True)
 
-    def breakers(self) -> Sequence[BreakerView]:
-        now = self.clock.monotonic()
-        apple = breaker_view("apple", self.breaker.state, self.breaker.since or self.started_at, now)
-        if self.link is None:
-            return [apple]
-        return [apple, breaker_view("redis", self.link.state, self.link.state_since, now)]
+    def _token_check(self) -> Check:
+        try:
+            expires_at = self.tokens.current().expires_at
+        except Exception as error:  # noqa: BLE001 - any error that keeps a token from being signed is the finding
+            return Check("developer token", ok=False, detail=f"cannot be minted: {error}", required=True)
+        until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(expires_at))
+        return Check("developer token", ok=True, detail=f"valid until {until}", required=True)
 
-    def redis(self) -> RedisView | None:
+    def _process(self, now: float) -> Process:
+        at = self.clock.time()
+        return Process(
+            version=__version__,
+            python=platform.python_version(),
+            at=at,
+            started_at=at - (now - self.started_at),
+            uptime_seconds=now - self.started_at,
+            api_url=self.runtime.api_url,
+            asks_caller_token=self.runtime.settings["server.caller_tokens"] != NOTHING,
+            ops_url=self.runtime.ops_url,
+            checks=tuple(self.checks()),
+            last_reload_successful=_value(self.metrics.config_last_reload_successful) == 1,
+            not_applied=tuple(self.runtime.not_applied),
+        )
+
+    def _upstream(self, lately: Interval) -> Upstream:
+        counted = lately.counted
+        return Upstream(
+            url=self.settings.apple.base_url,
+            calls=int(total(counted.calls)),
+            rate=lately.rate(counted.calls),
+            by_status=collect.by_label(counted.calls),
+            failed_share=collect.failed_share(counted.calls),
+            p50_seconds=quantile(counted.call_durations, 0.5),
+            p99_seconds=quantile(counted.call_durations, 0.99),
+            retries=int(total(counted.retries)),
+            quarantined=int(total(counted.quarantined)),
+            in_flight=int(_value(self.metrics.upstream_in_flight)),
+            limit=int(_value(self.metrics.upstream_concurrency_limit)),
+            max_limit=self.settings.upstream.max_concurrency,
+        )
+
+    def _breakers(self, now: float) -> tuple[BreakerView, ...]:
+        since = self.breaker.since or self.started_at
+        apple = BreakerView(target="apple", state=STATES[self.breaker.state], for_seconds=now - since)
+        if self.link is None:
+            return (apple,)
+        for_seconds = now - self.link.state_since
+        return apple, BreakerView(target="redis", state=STATES[self.link.state], for_seconds=for_seconds)
+
+    def _redis(self, now: float, counted: Reading) -> RedisView | None:
         if self.link is None:
             return None
-        now = self.clock.monotonic()
         return RedisView(
             address=self.runtime.settings["cache.redis_url"],
             answering=self.link.state is State.CLOSED,
             answering_for_seconds=now - self.link.state_since,
-            news=self.link.subscribed,
-            news_for_seconds=now - self.link.subscribed_since,
-            untold_writes=self.link.tier.untold,
+            subscribed=self.link.subscribed,
+            subscribed_for_seconds=now - self.link.subscribed_since,
+            undelivered_writes=self.link.tier.untold,
+            errors=collect.by_label(counted.redis_errors),
+        )
+
+    def _token(self) -> TokenView:
+        token = self.tokens.current()
+        return TokenView(
+            key_id=jwt.get_unverified_header(token.text)["kid"],
+            expires_at=token.expires_at,
+            expires_in_seconds=token.expires_at - self.clock.time(),
+        )
+
+    def _local(self, counted: Reading) -> LocalView:
+        cache = self.settings.cache
+        return LocalView(
+            entries=int(_value(self.metrics.local_cache_entries)),
+            max_entries=cache.local_max_entries,
+            bytes=int(_value(self.metrics.local_cache_bytes)),
+            max_bytes=cache.local_max_bytes,
+            evictions=int(total(counted.evictions)),
+            trust_seconds=cache.local_trust_seconds,
+        )
+
+    def _settings(self) -> tuple[SettingView, ...]:
+        return tuple(
+            SettingView(name=name, value=value, source=self.settings.sources[name])
+            for name, value in self.runtime.settings.items()
         )
 
 
 def ops_of(observed: Observed) -> Ops:
-    """The ops listener's handlers."""
+    """The handlers of the ops listener."""
     token = observed.settings.ops.token
     access = OpsAccess(token=None if token is None else token.get_secret_value())
-    pages = Pages(access=access, sources=_sources(observed), explain=observed.explainer.explain)
+    pages = Pages(
+        access=access,
+        snapshot=observed.snapshot,
+        urls=observed.runtime.urls,
+        explain=observed.explainer.explain,
+    )
     return Ops(
         access=access,
         checks=observed.checks,
@@ -112,41 +220,10 @@ def ops_of(observed: Observed) -> Ops:
     )
 
 
-def _sources(observed: Observed) -> Sources:
-    settings = observed.settings
-    return Sources(
-        metrics=observed.metrics,
-        history=observed.history,
-        recent=observed.recent,
-        clock=observed.clock,
-        started_at=observed.started_at,
-        addresses=observed.runtime.urls,
-        not_applied=lambda: observed.runtime.not_applied,
-        checks=observed.checks,
-        breakers=observed.breakers,
-        redis=observed.redis,
-        upstream_url=settings.apple.base_url,
-        bounds=Bounds(
-            max_concurrency=settings.upstream.max_concurrency,
-            local_max_entries=settings.cache.local_max_entries,
-            local_max_bytes=settings.cache.local_max_bytes,
-            local_trust_seconds=settings.cache.local_trust_seconds,
-        ),
-        settings=observed.runtime.settings,
-        settings_from=settings.sources,
-    )
-
-
 def _reported(target: str, state: State) -> Check:
-    """A sidecar whose readiness hung on these would take its pod down."""
-    detail = {State.CLOSED: "answering", State.HALF_OPEN: "being tried again", State.OPEN: "not answering"}
+    detail = {State.CLOSED: "answering", State.HALF_OPEN: "being probed", State.OPEN: "not answering"}
     return Check(target, state is State.CLOSED, detail[state], required=False)
 
 
-def _token_check(tokens: TokenSource) -> Check:
-    try:
-        expires_at = tokens.current().expires_at
-    except Exception as error:  # noqa: BLE001 - whatever keeps a token from being signed is the finding
-        return Check("developer token", ok=False, detail=f"cannot be minted: {error}", required=True)
-    until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(expires_at))
-    return Check("developer token", ok=True, detail=f"valid until {until}", required=True)
+def _value(metric: Gauge) -> float:
+    return next(iter(metric.collect())).samples[0].value

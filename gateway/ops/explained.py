@@ -1,7 +1,7 @@
-"""Where the answer for one id would come from, in words; and the form that asks. Pure.
+"""Pages that explain where the answer for one id would come from, and the form that requests them. Pure.
 
-A browser's form cannot send headers, so it posts the user token, and the ops token where one is set. Neither
-comes back in a page.
+A browser's form cannot send headers, so it posts the user token, and the ops token if one is set. No page
+contains either.
 """
 
 from collections.abc import Mapping
@@ -16,14 +16,14 @@ SOURCES = {"local": "this process", "shared": "Redis", "upstream": "Apple"}
 RATINGS = {1: "1 (liked)", -1: "-1 (disliked)", None: "none (unrated)"}
 STATES = {
     "fresh": "fresh: served as a hit",
-    "revalidate": "stale: served at once and refreshed behind the answer",
-    "if_error": "stale: served only where Apple fails",
-    "gone": "too old to be of use",
+    "revalidate": "stale: served at once and refreshed in the background",
+    "if_error": "stale: served only if Apple fails",
+    "gone": "too old to be served",
 }
 
 
 def form(*, asks_ops_token: bool, kind: str = Kind.ALBUMS, id_: str = "") -> Html:
-    """The question; it keeps what was asked, but for the tokens."""
+    """The form; it is filled in with type and id, never with a token."""
     options = [el("option", each.value, selected=each == kind) for each in Kind]
     id_field = el(
         "input", type="text", name="id", value=id_, required=True, spellcheck="false", autocomplete="off"
@@ -41,8 +41,19 @@ def form(*, asks_ops_token: bool, kind: str = Kind.ALBUMS, id_: str = "") -> Htm
     )
 
 
+def question_page(question: Html) -> str:
+    """The form alone."""
+    return page(
+        "Explain",
+        el("h1", "Explain one id"),
+        el("p", "Where the answer for one id of one user would come from now, and why. Nothing is fetched."),
+        question,
+        here="/-/explain",
+    )
+
+
 def answer_page(answer: Mapping[str, Any], *, asks_ops_token: bool) -> str:
-    """What `Explainer.explain` said, in words."""
+    """The answer of `Explainer.explain` in words."""
     kind, id_ = str(answer["type"]), str(answer["id"])
     hold = answer["hold"]
     return page(
@@ -60,20 +71,32 @@ def answer_page(answer: Mapping[str, Any], *, asks_ops_token: bool) -> str:
             ),
             id_="now",
         ),
-        section("The entry that answers", _entry(answer["entry"]), id_="entry"),
-        section("Where Apple fails", _entry(answer["stale"]), id_="stale"),
-        section("What this process has", _entry(answer["local"]), id_="local"),
-        section("Ask again", form(asks_ops_token=asks_ops_token, kind=kind, id_=id_), id_="again"),
+        section("Served entry", _entry(answer["entry"]), id_="entry"),
+        section("If Apple fails", _if_apple_fails(answer), id_="stale"),
+        section("Entry in this process", _entry(answer["local"]), id_="local"),
+        section("Explain another id", form(asks_ops_token=asks_ops_token, kind=kind, id_=id_), id_="again"),
         here="/-/explain",
     )
 
 
 def _held(hold: Mapping[str, Any]) -> str:
-    return f"{RATINGS[hold['rating']]}, for {hold['for_seconds']:.1f} s yet"
+    return f"{RATINGS[hold['rating']]}, for another {hold['for_seconds']:.1f} s"
+
+
+def _if_apple_fails(answer: Mapping[str, Any]) -> Html:
+    """A fresh entry keeps its role after its freshness: until then Apple is not called."""
+    if answer["entry"] is None:
+        return _entry(answer["stale"])
+    return el(
+        "p",
+        "The same entry is served, until ",
+        el("code", "cache.stale_if_error_seconds"),
+        " after the end of its freshness.",
+    )
 
 
 def fault_page(fault: str, again: Html | None) -> str:
-    """What was wrong with the question, and the form where asking again makes sense."""
+    """What is wrong with the request, and the form if another try makes sense."""
     return page(
         "Explain one id",
         el("h1", "Explain one id"),
@@ -85,11 +108,11 @@ def fault_page(fault: str, again: Html | None) -> str:
 
 def _entry(entry: Mapping[str, Any] | None) -> Html:
     if entry is None:
-        return el("p", "Nothing.")
+        return el("p", "None.")
     fresh_for = float(entry["fresh_for_seconds"])
     return facts(
         ("Rating", RATINGS[entry["rating"]]),
-        ("Said by Apple", f"{duration(entry['age_seconds'])} ago"),
+        ("Fetched from Apple", f"{duration(entry['age_seconds'])} ago"),
         (
             "Fresh",
             f"for {duration(fresh_for)} more" if fresh_for > 0 else f"until {duration(-fresh_for)} ago",

@@ -1,6 +1,6 @@
-"""What the counters said over the last hour: a bounded ring of readings, and what lies between two of them.
+"""Counters over the last hour: a bounded ring of readings, and the increase between two of them.
 
-Pure but for `sample`: the time is an argument. Quantiles are estimates from histogram buckets.
+Pure except for `sample`: the time is an argument. Quantiles are estimated from histogram buckets.
 """
 
 import asyncio
@@ -39,12 +39,13 @@ class Reading(msgspec.Struct, frozen=True):
     hit_durations: Counts
     call_durations: Counts
     redis_errors: Counts
+    """By kind."""
     evictions: Counts
     quarantined: Counts
     retries: Counts
 
     def minus(self, earlier: "Reading") -> "Reading":
-        """What was counted since `earlier`."""
+        """Increase since `earlier`."""
         return Reading(
             *(
                 {labels: count - before.get(labels, 0.0) for labels, count in after.items()}
@@ -54,7 +55,7 @@ class Reading(msgspec.Struct, frozen=True):
 
 
 def read(metrics: Metrics) -> Reading:
-    """Read the counters now; a millisecond or so, because every child is walked."""
+    """Read the counters now. Takes about a millisecond, because it walks every child."""
     metrics.settle()
     return Reading(
         requests=_sum(metrics.http_requests, "_total", ("status",)),
@@ -63,7 +64,7 @@ def read(metrics: Metrics) -> Reading:
         durations=_sum(metrics.http_request_duration, "_bucket", ("le",)),
         hit_durations=_sum(metrics.http_request_duration, "_bucket", ("le",), cache="hit"),
         call_durations=_sum(metrics.upstream_request_duration, "_bucket", ("le",)),
-        redis_errors=_sum(metrics.shared_cache_errors, "_total", ()),
+        redis_errors=_sum(metrics.shared_cache_errors, "_total", ("kind",)),
         evictions=_sum(metrics.local_cache_evictions, "_total", ()),
         quarantined=_sum(metrics.quarantined_requests, "_total", ()),
         retries=_sum(metrics.upstream_retries, "_total", ("reason",)),
@@ -71,7 +72,7 @@ def read(metrics: Metrics) -> Reading:
 
 
 class Interval(NamedTuple):
-    """What was counted between two moments (monotonic seconds)."""
+    """Increase of the counters between two moments (monotonic seconds)."""
 
     start: float
     end: float
@@ -82,7 +83,7 @@ class Interval(NamedTuple):
         return self.end - self.start
 
     def rate(self, counts: Counts, *wanted: str) -> float:
-        """Per second; of the children whose first label begins with one of `wanted`, or of all."""
+        """Rate per second of the children whose first label starts with one of `wanted`, or of all."""
         return total(counts, *wanted) / self.seconds if self.seconds > 0 else 0.0
 
 
@@ -96,19 +97,19 @@ class History:
         return len(self._readings)
 
     def take(self, reading: Reading, now: float) -> None:
-        """Keep a reading made at `now` (monotonic seconds, later than the one before)."""
+        """Keep a reading made at `now` (monotonic seconds, later than the previous one)."""
         self._readings.append((now, reading))
         while self._readings[0][0] < now - KEPT_SECONDS:
             self._readings.popleft()
 
     def lately(self, reading: Reading, now: float, seconds: float) -> Interval:
-        """From `seconds` ago, or from the oldest reading where that is later, to a reading made `now`."""
+        """The interval from `seconds` ago, or from the oldest reading, to a reading made `now`."""
         older = [kept for kept in self._readings if kept[0] <= now - seconds]
         start, earlier = (older[-1:] or [*self._readings, (now, reading)])[0]
         return Interval(start, now, reading.minus(earlier))
 
     def course(self) -> list[Interval]:
-        """The kept hour in steps of about a minute, oldest first; empty where two readings are lacking."""
+        """The last hour in steps of about a minute, oldest first; empty with fewer than two readings."""
         picked = list(self._readings)[::-PER_POINT][::-1]
         return [
             Interval(start, end, after.minus(before)) for (start, before), (end, after) in pairwise(picked)
@@ -116,19 +117,19 @@ class History:
 
 
 async def sample(history: History, metrics: Metrics, clock: Clock) -> None:
-    """Take a reading at once and then every 15 s, for as long as the task lives."""
+    """Take a reading now and every 15 s, until cancelled."""
     while True:
         history.take(read(metrics), clock.monotonic())
         await asyncio.sleep(EVERY_SECONDS)
 
 
 def total(counts: Counts, *wanted: str) -> float:
-    """The sum of the children whose first label begins with one of `wanted`; of all where none is named."""
+    """Sum of the children whose first label starts with one of `wanted`, or of all."""
     return sum(count for labels, count in counts.items() if not wanted or labels[0].startswith(wanted))
 
 
 def quantile(buckets: Counts, share: float) -> float | None:
-    """Estimate a quantile as Prometheus does, evenly within a bucket; None where nothing was counted.
+    """Estimate a quantile as Prometheus does, linearly within a bucket; None if nothing was counted.
 
     A quantile beyond the last finite bound is that bound: read it as "at least".
     """
@@ -145,7 +146,7 @@ def quantile(buckets: Counts, share: float) -> float | None:
 
 
 def _sum(metric: Collector, suffix: str, names: Sequence[str], **where: str) -> Counts:
-    """Add up the samples that have the labels of `where`, by the labels `names`."""
+    """Sum the samples that have the labels `where`, grouped by the labels `names`."""
     counts: dict[Labels, float] = {}
     for family in metric.collect():
         for sample in family.samples:

@@ -1,29 +1,39 @@
-"""What all pages have in common: the frame, the stylesheet, and the headers that keep them to themselves."""
+"""The frame of every page: navigation, stylesheet, headers."""
 
 from base64 import b64encode
-from collections.abc import Iterable
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
+from typing import NamedTuple
 
 from gateway.ops.markup import Child, Html, el, join
 
+
+class Link(NamedTuple):
+    """A page of the ops listener."""
+
+    path: str
+    name: str
+    purpose: str
+
+
 LINKS = (
-    ("/status", "Status"),
-    ("/docs", "API reference"),
-    ("/runbook", "Runbook"),
-    ("/metrics", "Metrics"),
-    ("/openapi.json", "OpenAPI"),
+    Link("/status", "Status", "What this gateway does, what is wrong and why."),
+    Link("/-/explain", "Explain", "Where the answer for one id of one user would come from now, and why."),
+    Link("/docs", "API reference", "Routes, parameters, errors and examples."),
+    Link("/runbook", "Runbook", "What each alert means, and what to do."),
+    Link("/metrics", "Metrics", "For Prometheus."),
+    Link("/openapi.json", "OpenAPI", "The API reference for machines."),
 )
 PROBES = (
-    ("/livez", "Liveness probe"),
-    ("/startupz", "Startup probe"),
-    ("/readyz?verbose", "Readiness probe, with its checks"),
+    Link("/livez", "Liveness probe", "Whether the event loop runs."),
+    Link("/startupz", "Startup probe", "Whether the API listener accepts connections."),
+    Link("/readyz?verbose", "Readiness probe", "Whether requests should be sent here, with every check."),
 )
 
 
 def page(title: str, *main: Child, here: str) -> str:
-    """A whole document; `here` is the path of its entry in the navigation, where it has one."""
+    """Render a document; `here` is its path in the navigation."""
     return "<!DOCTYPE html>\n" + el(
         "html",
         el(
@@ -51,33 +61,31 @@ def _navigation(here: str) -> Html:
         el(
             "ul",
             [
-                el("li", el("a", name, href=path, aria_current="page" if path == here else None))
-                for path, name in LINKS
+                el(
+                    "li",
+                    el("a", link.name, href=link.path, aria_current="page" if link.path == here else None),
+                )
+                for link in LINKS
             ],
         ),
         aria_label="Pages",
     )
 
 
-def link_list(links: Iterable[tuple[str, str]]) -> Html:
-    """Links, each a path and its name, one below the other."""
-    return el("ul", [el("li", el("a", name, href=path)) for path, name in links])
-
-
 @cache
 def stylesheet() -> Html:
-    """The stylesheet that every page carries within itself."""
+    """The stylesheet, which every page contains."""
     return Html(asset("style.css"))
 
 
 def asset(name: str) -> str:
-    """A text file that comes with the package."""
+    """A text file of this package."""
     return (files("gateway.ops") / "assets" / name).read_text(encoding="utf-8")
 
 
 @cache
 def headers() -> dict[str, str]:
-    """For every page: nothing is kept, nothing is loaded, nothing runs but the one stylesheet."""
+    """Headers of every page: nothing is stored, loaded or run, except for the stylesheet."""
     digest = b64encode(sha256(stylesheet().encode()).digest()).decode()
     return {
         "Cache-Control": "no-store",
@@ -92,12 +100,12 @@ def headers() -> dict[str, str]:
 
 
 def facts(*pairs: tuple[Child, Child], class_: str = "facts") -> Html:
-    """A list of names and values, one below the other; as `tiles`, side by side."""
+    """A list of names and values, stacked; as `tiles`, side by side."""
     return el("dl", [el("div", el("dt", name), el("dd", value)) for name, value in pairs], class_=class_)
 
 
 def section(heading: str, *children: Child, id_: str) -> Html:
-    """A part of a page under a heading of the second level."""
+    """A section with a second-level heading."""
     return el(
         "section",
         join(el("h2", heading, id=f"{id_}-heading"), *children),
@@ -107,10 +115,10 @@ def section(heading: str, *children: Child, id_: str) -> Html:
 
 
 def labelled(text: str, field: Html) -> Html:
-    """A form's field: the label stands around it, so that neither can lose the other."""
+    """A form field inside its label."""
     return el("label", el("span", text), field)
 
 
 def secret(name: str) -> Html:
-    """A field whose value is neither shown, nor kept, nor filled in by the browser."""
+    """A field that the browser neither shows nor remembers."""
     return el("input", type="password", name=name, required=True, autocomplete="off")

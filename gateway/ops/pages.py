@@ -1,8 +1,8 @@
-"""The handlers of the pages for people (status, reference, runbook, explain), and of the document."""
+"""Handlers of the pages for people: index, status, reference, runbook, explain."""
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -11,26 +11,33 @@ from aiohttp import web
 from gateway.model import Id, Kind, User
 from gateway.ops.access import OpsAccess, require_own_origin
 from gateway.ops.asking import kind_and_id, user_of, wants_html
-from gateway.ops.explained import answer_page, fault_page, form
-from gateway.ops.markup import el
-from gateway.ops.page import LINKS, PROBES, asset, headers, link_list, page, section
-from gateway.ops.status.collect import Sources, collect
+from gateway.ops.explained import answer_page, fault_page, form, question_page
+from gateway.ops.markup import Html, el
+from gateway.ops.page import LINKS, PROBES, Link, asset, facts, headers, page, section
 from gateway.ops.status.render import REFRESH_SECONDS, as_json, render
-from gateway.ops.status.snapshot import AccessView
+from gateway.ops.status.snapshot import AccessView, Snapshot
 
 Explain = Callable[[User, Kind, Id], Awaitable[Mapping[str, Any]]]
 
 
 class Pages:
-    """Shows what `sources` and `explain` say to whoever `access` lets see it."""
+    """The handlers. `snapshot` takes a snapshot of the status, `urls` are those of API and ops listener."""
 
-    def __init__(self, *, access: OpsAccess, sources: Sources, explain: Explain) -> None:
+    def __init__(
+        self,
+        *,
+        access: OpsAccess,
+        snapshot: Callable[[AccessView], Snapshot],
+        urls: Callable[[], tuple[str, str]],
+        explain: Explain,
+    ) -> None:
         self._access = access
-        self._sources = sources
+        self._snapshot = snapshot
+        self._urls = urls
         self._explain = explain
 
     def routes(self) -> list[web.RouteDef]:
-        """To be added to the ops listener."""
+        """The routes of the ops listener."""
         return [
             web.get("/", _index),
             web.get("/status", self._status),
@@ -45,7 +52,7 @@ class Pages:
     async def _status(self, request: web.Request) -> web.Response:
         require_own_origin(request)
         granted = self._access.granted(request)
-        snapshot = collect(self._sources, AccessView(granted=granted, token_set=self._access.token_set))
+        snapshot = self._snapshot(AccessView(granted=granted, token_set=self._access.token_set))
         if request.query.get("format") == "json":
             return web.Response(
                 body=as_json(snapshot), content_type="application/json", headers={"Cache-Control": "no-store"}
@@ -61,18 +68,20 @@ class Pages:
         require_own_origin(request)
         granted = await self._granted_by_form(request)
         view = AccessView(granted=granted, token_set=self._access.token_set, refused=not granted)
-        return _html(render(collect(self._sources, view)), status=200 if granted else 401)
+        return _html(render(self._snapshot(view)), status=200 if granted else 401)
 
     async def _docs(self, _: web.Request) -> web.Response:
-        # In a thread, and remembered: it takes as long as dozens of hits.
-        return _html(await asyncio.to_thread(reference_page, *self._sources.addresses()))
+        # In a thread, and cached: rendering takes as long as dozens of hits.
+        return _html(await asyncio.to_thread(reference_page, *self._urls()))
 
     async def _openapi(self, _: web.Request) -> web.Response:
-        body = await asyncio.to_thread(openapi, *self._sources.addresses())
+        body = await asyncio.to_thread(openapi, *self._urls())
         return web.Response(body=body, content_type="application/json", headers={"Cache-Control": "no-cache"})
 
     async def _explain_id(self, request: web.Request) -> web.Response:
         html = wants_html(request)
+        if html and not request.query:
+            return self._question()
         try:
             self._access.require(request)
             user = user_of(request.headers.getall("Music-User-Token", ()))
@@ -85,6 +94,10 @@ class Pages:
         if html:
             return _html(answer_page(answer, asks_ops_token=self._access.token_set))
         return web.json_response(answer)
+
+    def _question(self) -> web.Response:
+        """The empty form. It shows nothing, so it needs no token."""
+        return _html(question_page(form(asks_ops_token=self._access.token_set)))
 
     async def _explain_form(self, request: web.Request) -> web.Response:
         require_own_origin(request)
@@ -159,11 +172,15 @@ async def _index(_: web.Request) -> web.Response:
         page(
             "Ops",
             el("h1", "ratings-gateway"),
-            section("Pages", link_list(LINKS), id_="pages"),
-            section("Probes", link_list(PROBES), id_="probes"),
+            section("Pages", _links(LINKS), id_="pages"),
+            section("Probes", _links(PROBES), id_="probes"),
             here="/",
         )
     )
+
+
+def _links(links: Iterable[Link]) -> Html:
+    return facts(*((el("a", link.name, href=link.path), link.purpose) for link in links))
 
 
 async def _runbook(_: web.Request) -> web.Response:
@@ -175,7 +192,7 @@ def _html(text: str, status: int = 200) -> web.Response:
 
 
 async def _fields(request: web.Request) -> dict[str, str]:
-    """The fields of a plain form; whatever else came has none."""
+    """The fields of a form; other content types have none."""
     if request.content_type != "application/x-www-form-urlencoded":
         return {}
     try:

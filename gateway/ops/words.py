@@ -1,7 +1,7 @@
-"""Numbers as people read them. Pure."""
+"""Formats numbers for people. Pure."""
 
 NOTHING = "-"
-"""Stands where there is nothing to show."""
+"""Placeholder for a missing value."""
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
@@ -48,7 +48,7 @@ def rate(per_second: float) -> str:
 
 
 def significant(number: float) -> str:
-    """Two digits that say something, without an exponent: `0.031`, `4.2`, `42`, `1,234`."""
+    """Two significant digits, without an exponent: `0.031`, `4.2`, `42`, `1,234`."""
     if number == 0:
         return "0"
     if abs(number) >= 10:
@@ -67,6 +67,6 @@ def size(count: int) -> str:
     return f"{significant(left)} GiB"
 
 
-def plural(count: int, thing: str) -> str:
+def plural(count: int, thing: str, things: str | None = None) -> str:
     """`1 call`, `1,234 calls`."""
-    return f"{count:,} {thing}" + ("" if count == 1 else "s")
+    return f"{count:,} {thing if count == 1 else things or f'{thing}s'}"

@@ -133,9 +133,10 @@ def healthy() -> Snapshot:
             address="redis://cache.internal:6379/0",
             answering=True,
             answering_for_seconds=9_132,
-            news=True,
-            news_for_seconds=9_131,
-            untold_writes=0,
+            subscribed=True,
+            subscribed_for_seconds=9_131,
+            undelivered_writes=0,
+            errors={},
         ),
         token=TokenView(key_id="SANDBOXKEY", expires_at=NOW + 30_020, expires_in_seconds=30_020),
         local=LocalView(
@@ -186,9 +187,10 @@ def without_redis() -> Snapshot:
         good.redis,
         answering=False,
         answering_for_seconds=12.4,
-        news=False,
-        news_for_seconds=13.0,
-        untold_writes=4,
+        subscribed=False,
+        subscribed_for_seconds=13.0,
+        undelivered_writes=4,
+        errors={"connection": 31, "timeout": 2},
     )
     breakers = (good.breakers[0], BreakerView(target="redis", state="open", for_seconds=12.4))
     return replace(good, redis=redis, breakers=breakers, cached_ratio=0.8)

@@ -35,11 +35,15 @@ def tier(**fields):
     return replace(samples.healthy(), tiers=(local, replace(shared, **fields)))
 
 
+def recovered(target, seconds=24.0):
+    return breaker(target, "closed", seconds)
+
+
 CASES = [
     (
         check("accepting", ok=False),
         "failing",
-        "Not ready, so no requests should be sent here (accepting: draining).",
+        "Not ready, so it should receive no requests (accepting: draining).",
     ),
     (
         changed("token", expires_in_seconds=-180.0),
@@ -54,15 +58,15 @@ CASES = [
     (
         changed("upstream", calls=40, by_status={"200": 36, "401": 4}),
         "failing",
-        "Apple refuses the developer token: 4 of 40 calls were answered 401 in the last 5 min.",
+        "Apple refuses the developer token (key SANDBOXKEY): 4 of 40 calls were answered 401",
     ),
     (
         breaker("apple", "open"),
         "failing",
-        "Calls to Apple have been stopped for 12 s, but for probes, because too many failed",
+        "Calls to Apple are stopped for 12 s, except for probes, because too many failed. Stale ratings",
     ),
-    (breaker("apple", "open", None), "failing", "Calls to Apple have been stopped, but for probes, because"),
-    (breaker("apple", "half-open"), "failing", "Calls to Apple have been stopped for 12 s, but for probes"),
+    (breaker("apple", "open", None), "failing", "Calls to Apple are stopped, except for probes, because"),
+    (breaker("apple", "half-open"), "failing", "Calls to Apple are stopped for 12 s, except for probes"),
     (
         changed("upstream", calls=100, by_status={"200": 90, "503": 7, "timeout": 3}, failed_share=0.1),
         "degraded",
@@ -71,64 +75,71 @@ CASES = [
     (
         changed("upstream", calls=100, by_status={"200": 90, "429": 10}, limit=12),
         "degraded",
-        "Apple throttles: 10 of 100 calls were answered 429 in the last 5 min, and 12 of 64 calls may be",
+        "Apple throttles: 10 of 100 calls were answered 429 in the last 5 min. At most 12 of 64 calls may be",
     ),
     (
         changed("upstream", calls=100, by_status={"200": 40, "403": 60}),
         "degraded",
-        "Apple answered 403 to 60 of 100 calls in the last 5 min: no longer single users.",
+        "Apple answered 403 to 60 of 100 calls in the last 5 min: these are not single users.",
     ),
     (
-        changed("redis", answering=False, answering_for_seconds=12.4, news=False),
+        changed("traffic", requests=100, by_status={"200": 40, "403": 60}),
         "degraded",
-        "Redis has not been answering for 12 s: every lookup costs an upstream call.",
+        "60 of 100 requests were answered 403 in the last 5 min: callers send no user token",
+    ),
+    (
+        changed("redis", answering=False, answering_for_seconds=12.4, subscribed=False, errors={"denied": 7}),
+        "degraded",
+        "Redis has not answered for 12 s (7 times denied): every lookup costs a call to Apple.",
     ),
     (
         tier(asked=100, errors=10),
         "degraded",
-        "10 % of the lookups in Redis failed in the last 5 min: each cost an upstream call.",
+        "10 % of the lookups in Redis failed in the last 5 min: each cost a call to Apple.",
     ),
     (
-        changed("redis", news=False, news_for_seconds=70.0),
+        changed("redis", subscribed=False, subscribed_for_seconds=70.0),
         "degraded",
-        "No news from the other gateways for 1 min 10 s: ratings in this process are believed for 1 s only",
+        "The invalidation subscription is down for 1 min 10 s: entries in memory are trusted for 1 s only",
     ),
     (
-        changed("redis", untold_writes=1),
+        changed("redis", undelivered_writes=1),
         "degraded",
-        "Redis could not be told yet what was written (1 by user and type)",
+        "Writes wait for Redis (1 by user and type)",
     ),
     (
         changed("traffic", requests=1_000, by_status={"200": 998, "502": 2}, failed_share=0.002),
         "degraded",
-        "2 of 1,000 requests failed (0.2 %) in the last 5 min.",
+        "2 of 1,000 requests failed (0.2 %) in the last 5 min (2 times 502).",
     ),
     (
-        changed("traffic", requests=1_000, by_status={"200": 900, "503": 100}, failed_share=0.1),
+        changed("traffic", requests=1_000, by_status={"200": 900, "503": 90, "500": 10}, failed_share=0.1),
         "failing",
-        "100 of 1,000 requests failed (10 %) in the last 5 min.",
+        "100 of 1,000 requests failed (10 %) in the last 5 min (90 times 503, 10 times 500).",
     ),
-    (changed("traffic", hits_p99_seconds=0.04), "degraded", "One hit in a hundred takes 40 ms or longer"),
+    (changed("traffic", hits_p99_seconds=0.04), "degraded", "1 % of the cache hits take 40 ms or longer"),
     (
         changed("process", last_reload_successful=False),
         "degraded",
         "Changed settings or secrets could not be read",
     ),
     (
-        changed("process", not_applied=("log.level",)),
-        Severity.NOTE,
-        "Changed settings wait for a restart: log.level",
+        changed("process", not_applied=("server.port", "log.level")),
+        "note",
+        "Changed settings wait for a restart: server.port, log.level.",
     ),
     (
         replace(samples.healthy(), cached_ratio=0.3),
         "degraded",
-        "Only 30 % of the ids are fresh in the cache, 93 % in the last hour.",
+        "Only 30 % of the ids are fresh in the cache; 93 % over the last hour.",
     ),
     (
         changed("local", evictions=1_200),
         "note",
-        "The in-process tier is full: 1,200 entries left it in the last 5 min to make room.",
+        "The in-process cache is full: 1,200 entries were evicted in the last 5 min.",
     ),
+    (recovered("apple"), "note", "Calls to Apple recovered 24 s ago."),
+    (recovered("redis"), "note", "Redis recovered 24 s ago."),
 ]
 
 
@@ -141,7 +152,11 @@ def test_it_is_said_in_words(snapshot, severity, what):
 
 
 def test_every_rule_has_a_case():
-    silent = [rule.__name__ for rule in RULES if not any(rule(snapshot) for snapshot, _, _ in CASES)]
+    silent = [
+        rule.check.__name__
+        for rule in RULES
+        if not any(rule.check(snapshot, rule.threshold) for snapshot, _, _ in CASES)
+    ]
     assert silent == []
 
 
@@ -155,8 +170,13 @@ QUIET = {
     "the same at the first call": changed("upstream", calls=2, by_status={"200": 1, "401": 1}),
     "too few calls to say": changed("upstream", calls=4, by_status={"503": 3, "403": 1}, failed_share=0.75),
     "few 429s": changed("upstream", calls=100, by_status={"200": 97, "429": 3}),
-    "a subscription that is being made": changed("redis", news=False, news_for_seconds=0.3),
+    "a subscription that is being made": changed("redis", subscribed=False, subscribed_for_seconds=0.3),
     "few lookups that fail": tier(asked=100, errors=3),
+    "a breaker that closed long ago": recovered("apple", 900.0),
+    "a breaker that has been closed since the start": replace(
+        recovered("apple", 60.0), process=replace(samples.healthy().process, uptime_seconds=60.0)
+    ),
+    "403 for some requests": changed("traffic", requests=100, by_status={"200": 60, "403": 40}),
     "a few slow hits": changed("traffic", hits=5, hits_p99_seconds=0.4),
     "less than the budget": changed("traffic", requests=10_000, by_status={"200": 9_999, "503": 1}),
     "fewer hits than usual, but not by half": replace(samples.healthy(), cached_ratio=0.6),
@@ -174,9 +194,21 @@ def test_nothing_is_said_of(snapshot):
 def test_the_worst_stands_first_and_causes_before_effects():
     findings = diagnose(samples.without_apple())
     assert [finding.severity for finding in findings] == [Severity.FAILING, Severity.FAILING]
-    assert findings[0].what.startswith("Calls to Apple have been stopped")
+    assert findings[0].what.startswith("Calls to Apple are stopped for 2 min 23 s")
     sick = replace(samples.without_apple(), redis=samples.without_redis().redis)
     assert [finding.severity for finding in diagnose(sick)] == ["failing", "failing", "degraded", "degraded"]
+
+
+def test_a_finding_names_its_causes_the_most_frequent_first():
+    assert "(102 times 500, 80 times timeout)" in diagnose(samples.without_apple())[0].what
+
+
+def test_403s_of_apple_are_not_reported_twice():
+    both = replace(
+        changed("traffic", requests=100, by_status={"403": 100}),
+        upstream=replace(samples.healthy().upstream, calls=100, by_status={"403": 100}),
+    )
+    assert len(diagnose(both)) == 1
 
 
 def test_an_open_breaker_is_not_said_twice():

@@ -31,6 +31,13 @@ async def test_what_was_read_comes_from_this_process():
         assert "Statefresh: served as a hit" in text
 
 
+async def test_a_fresh_entry_is_also_served_if_apple_fails():
+    async with Sandbox() as sandbox, gateway_on(sandbox) as caller:
+        await caller.one("albums", 1138988512)
+        text = await explained(caller)
+        assert "If Apple failsThe same entry is served, until cache.stale_if_error_seconds" in text
+
+
 async def test_what_was_written_is_held():
     async with Sandbox() as sandbox, gateway_on(sandbox) as caller:
         await caller.rate("albums", 1138988512, -1)
@@ -42,7 +49,7 @@ async def test_what_is_stale_says_how_long():
         await caller.one("albums", 1138988512)
         caller.clock.shift += 400
         text = await explained(caller)
-        assert "Statestale: served at once and refreshed behind the answer" in text
+        assert "Statestale: served at once and refreshed in the background" in text
         assert "Freshuntil 1 min 40 s ago" in text
 
 

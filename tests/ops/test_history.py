@@ -38,7 +38,7 @@ def test_readings_add_up_what_is_counted_apart():
     assert reading.requests == {("200",): 5, ("503",): 1}
     assert reading.ids == {("local", "hit"): 7}
     assert reading.calls == {("429",): 4}
-    assert reading.redis_errors == {(): 5}
+    assert reading.redis_errors == {("timeout",): 5}
 
 
 def test_the_durations_of_hits_are_read_apart():

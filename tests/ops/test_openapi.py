@@ -64,7 +64,7 @@ def test_it_has_the_routes_of_the_api_listener():
 
 def test_it_has_every_route_of_the_ops_listener():
     access = OpsAccess(token=None)
-    pages = Pages(access=access, sources=None, explain=None)  # type: ignore[arg-type]
+    pages = Pages(access=access, snapshot=None, urls=tuple, explain=None)  # type: ignore[arg-type]
     ops = Ops(
         access=access,
         checks=tuple,

@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from gateway.errors import BreakerOpen
 from gateway.ops.openapi import document
 from gateway.sandbox import ADA
 from tests.ops.conftest import TOKEN
@@ -45,7 +44,7 @@ async def test_the_document_is_served_with_the_addresses_of_this_gateway(client)
 async def test_status_is_json_where_that_is_asked_for(client):
     response = await (await client()).get("/status?format=json")
     assert response.content_type == "application/json"
-    assert (await response.json())["token"]["key_id"] == "KEYKEYKEY1"
+    assert (await response.json())["token"]["key_id"] == "SANDBOXKEY"
 
 
 async def test_a_page_that_refreshes_says_so_to_the_browser(client):
@@ -65,10 +64,9 @@ async def test_a_page_that_refreshes_says_so_to_the_browser(client):
     ],
 )
 @pytest.mark.parametrize("path", ["/status", "/status?format=json"])
-async def test_settings_and_errors_are_for_whoever_may_see_them(client, sources, access, headers, seen, path):
-    sources.recent.add(BreakerOpen("Not asked."), request_id="req-77", at=1.0, method="GET", route="x")
+async def test_settings_and_errors_are_only_for_granted_requests(client, access, headers, seen, path):
     text = await (await (await client(**access)).get(path, headers=headers)).text()
-    assert ("server.port" in text, "req-77" in text) == (seen, seen)
+    assert ("server.port" in text, "checkout-2" in text) == (seen, seen)
 
 
 async def test_the_token_can_be_posted_and_does_not_come_back(client):
@@ -93,6 +91,31 @@ async def test_explain_is_json_unless_a_page_is_wanted(client):
     assert response.content_type == "application/json"
     answer = await response.json()
     assert (answer["type"], answer["id"], answer["source"]) == ("songs", "7", "local")
+
+
+async def test_explain_without_a_question_is_the_form_for_a_browser(client):
+    response = await (await client(token=TOKEN)).get("/-/explain", headers=HTML)
+    assert response.status == 200
+    document = Document(await response.text())
+    assert {"type", "id", "user_token", "ops_token"} == set(document.values("name")) - {
+        "viewport",
+        "color-scheme",
+    }
+
+
+async def test_the_index_links_to_every_page(client):
+    text = await (await (await client()).get("/")).text()
+    hrefs = Document(text).values("href")
+    for path in (
+        "/status",
+        "/-/explain",
+        "/docs",
+        "/runbook",
+        "/metrics",
+        "/openapi.json",
+        "/readyz?verbose",
+    ):
+        assert path in hrefs
 
 
 async def test_explain_is_words_for_a_browser(client):

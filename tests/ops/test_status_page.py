@@ -20,19 +20,19 @@ def shown(snapshot):
 
 def test_what_is_wrong_stands_first_and_in_words():
     text = shown(samples.without_redis())
-    wrong = text.index("Redis has not been answering for 12 s: every lookup costs an upstream call.")
+    wrong = text.index("Redis has not answered for 12 s (31 times connection, 2 times timeout)")
     assert text.index("What is wrong") < wrong < text.index("Now")
 
 
 def test_when_nothing_is_wrong_it_says_so():
     text = shown(samples.healthy())
     assert "Nothing is wrong" in text
-    assert "Redis answers, and news from the other gateways comes in" in text
+    assert "Redis answers, and the invalidation subscription is up" in text
 
 
 def test_without_redis_it_does_not_speak_of_it():
     text = shown(samples.just_started())
-    assert "No Redis is set: the cache is this process alone." in text
+    assert "No Redis is set: the cache is in-process only." in text
     assert "Redis answers" not in text
 
 
@@ -43,16 +43,16 @@ def test_without_redis_it_does_not_speak_of_it():
         "Fresh in the cache93 %",
         "Duration, 99 % within34 ms",
         "estimated from histogram buckets",
-        "closed: calls go out, for 1 d 3 h",
+        "closed, calls are made, for 1 d 3 h",
         "3, at most 64 of 64",
         "redis://cache.internal:6379/0",
-        "comes in, for 2 h 32 min",
+        "up, for 2 h 32 min",
         "SANDBOXKEY",
         "in 8 h 20 min (2026-05-29 04:47:00 UTC)",
         "121,408, 61 % of 200,000",
         "40 MiB, 31 % of 128 MiB",
         "environment GATEWAY_APPLE__KEY_ID",
-        "4 of 7 are set; the others are at their defaults.",
+        "4 of 7 are set, the others at their defaults.",
     ],
 )
 def test_it_shows(expected):
@@ -66,7 +66,7 @@ def test_a_finding_leads_to_its_section_of_the_runbook():
 def test_a_finding_without_a_section_leads_nowhere():
     full = replace(samples.healthy(), local=replace(samples.healthy().local, evictions=7))
     document = Document(render(full))
-    assert "7 entries left it" in document.text
+    assert "7 entries were evicted" in document.text
     assert not [href for href in document.values("href") if href.startswith("/runbook#")]
 
 
@@ -107,7 +107,7 @@ def test_a_gap_in_the_data_is_a_gap_in_the_line():
 
 def test_a_failed_write_offers_a_read():
     text = shown(samples.without_apple())
-    assert "what is rated now" in text
+    assert "read what is rated" in text
     assert (
         'curl -i -H "Music-User-Token: $MUSIC_USER_TOKEN" '
         "'http://127.0.0.1:8080/v1/me/ratings/songs?ids=900000001'" in text
@@ -142,12 +142,12 @@ def test_what_a_caller_sent_is_text_and_no_markup(field):
 @pytest.mark.parametrize(
     ("access", "says"),
     [
-        (AccessView(granted=False, token_set=True), "Settings are shown to whoever has the ops token."),
+        (AccessView(granted=False, token_set=True), "Settings are shown to requests with the ops token."),
         (
             AccessView(granted=False, token_set=False),
-            "Settings are left out on an address that others can reach",
+            "Settings are shown only to requests from this host",
         ),
-        (AccessView(granted=False, token_set=True, refused=True), "That is not the ops token."),
+        (AccessView(granted=False, token_set=True, refused=True), "This is not the ops token."),
     ],
 )
 def test_what_is_left_out_is_said(access, says):
@@ -192,7 +192,7 @@ def test_json_has_every_block_and_the_findings():
     document = json.loads(as_json(samples.without_redis()))
     assert set(document) == {"findings", *Snapshot.__struct_fields__}
     assert document["findings"][0]["severity"] == "degraded"
-    assert document["redis"]["untold_writes"] == 4
+    assert document["redis"]["undelivered_writes"] == 4
     assert document["course"][-1]["ago_seconds"] == 0
     assert document["recent_errors"][0]["request_id"] == "checkout-2"
 
@@ -202,3 +202,31 @@ def test_json_leaves_out_what_the_page_leaves_out():
     assert document["settings"] is None
     assert document["recent_errors"] is None
     assert document["access"] == {"granted": False, "token_set": True, "refused": False}
+
+
+def test_equal_errors_are_one_row_with_their_number():
+    error = RecentError("r-new", 90.0, "GET", "/v1/x", 503, "50300", "Stopped.", None)
+    others = (replace(error, request_id="r-old", at=10.0), replace(error, request_id="r-500", status=500))
+    document = Document(render(replace(samples.healthy(), recent_errors=(error, *others))))
+    assert "00:01:302503" in document.text
+    assert "00:01:301500" in document.text
+    assert ("r-new" in document.text, "r-old" in document.text) == (True, False)
+
+
+def test_the_breaker_of_redis_is_shown_with_redis():
+    text = shown(samples.without_redis())
+    redis = text.index("Writes waiting for Redis")
+    assert (
+        text.rindex("open, only probes are sent, for 12 s", 0, redis)
+        > text.rindex("Invalidation", 0, redis) - 200
+    )
+    assert (
+        "open, only probes" not in text[text.index("Calls in flight") - 100 : text.index("Calls in flight")]
+    )
+
+
+def test_a_note_alone_is_nothing_wrong():
+    full = replace(samples.healthy(), local=replace(samples.healthy().local, evictions=7))
+    text = shown(full)
+    assert "Nothing is wrong" in text
+    assert "What is wrong" not in text

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from gateway.ops.explained import answer_page, fault_page, form
+from gateway.ops.explained import answer_page, fault_page, form, question_page
 from gateway.ops.page import stylesheet
 from gateway.ops.pages import reference_page, runbook_page
 from gateway.ops.status.render import render
@@ -40,6 +40,7 @@ PAGES = {
     "reference": reference_page("http://127.0.0.1:8080", "http://127.0.0.1:8081"),
     "runbook": runbook_page(),
     "explained": answer_page(EXPLAINED, asks_ops_token=True),
+    "question": question_page(form(asks_ops_token=True)),
     "fault": fault_page("id must be an id of albums.", form(asks_ops_token=False)),
 }
 

@@ -1,5 +1,5 @@
-"""The status page: what the gateway does and why, in one look, for people and as JSON.
+"""The status page: what the gateway does, what is wrong and why, for people and as JSON.
 
-`collect` makes a frozen `Snapshot` of the sources; `diagnose` says in words what is wrong with it; `render`
-and `as_json` show both.
+`gateway.observing` takes a frozen `Snapshot`, `diagnose` finds what is wrong in it, `render` and `as_json`
+show both.
 """

@@ -1,4 +1,4 @@
-"""A snapshot as a page for people: what is wrong stands first; every colour has a word beside it. Pure."""
+"""Renders a snapshot as a page: findings first, and a word beside every colour. Pure."""
 
 import time
 from collections.abc import Callable
@@ -27,7 +27,7 @@ REFRESH_SECONDS = 15
 
 
 def render(snapshot: Snapshot, *, refreshing: bool = False) -> str:
-    """The whole page; `refreshing` only says so: the refresh itself is a header."""
+    """Render the page. `refreshing` only changes the text: the refresh itself is a header."""
     return page(
         "Status",
         el("h1", "Status"),
@@ -40,7 +40,7 @@ def render(snapshot: Snapshot, *, refreshing: bool = False) -> str:
             section("Apple", apple(snapshot), id_="apple"),
             el(
                 "div",
-                section("Redis and news", redis(snapshot), id_="redis"),
+                section("Redis", redis(snapshot), id_="redis"),
                 section("Developer token", token(snapshot), id_="token"),
             ),
             class_="columns",
@@ -54,7 +54,7 @@ def render(snapshot: Snapshot, *, refreshing: bool = False) -> str:
 
 
 def as_json(snapshot: Snapshot) -> bytes:
-    """The same as JSON: every block, and the findings before them."""
+    """The snapshot and its findings as JSON."""
     return msgspec.json.encode({"findings": diagnose(snapshot), **msgspec.to_builtins(snapshot)})
 
 
@@ -82,28 +82,26 @@ def _process(snapshot: Snapshot, *, refreshing: bool) -> Html:
 
 
 def _findings(snapshot: Snapshot, findings: list[Finding]) -> Html:
-    if not findings:
-        return section(
-            "Nothing is wrong",
-            el(
-                "p",
-                el("span", "✔", class_="sign", aria_hidden="true"),
-                " Ready: ",
-                _all_answering(snapshot),
-                class_="finding well",
-            ),
-            id_="findings",
-        )
+    listed = el("ol", [el("li", _finding(finding)) for finding in findings]) if findings else None
+    if any(finding.severity is not Severity.NOTE for finding in findings):
+        return section("What is wrong", listed, id_="findings")
     return section(
-        "What is wrong", el("ol", [el("li", _finding(finding)) for finding in findings]), id_="findings"
+        "Nothing is wrong",
+        el(
+            "p",
+            el("span", "✔", class_="sign", aria_hidden="true"),
+            " Ready: ",
+            _all_well(snapshot),
+            class_="finding well",
+        ),
+        listed,
+        id_="findings",
     )
 
 
-def _all_answering(snapshot: Snapshot) -> str:
-    redis_says = (
-        "" if snapshot.redis is None else " Redis answers, and news from the other gateways comes in;"
-    )
-    return f"the developer token is good;{redis_says} calls to Apple are let through."
+def _all_well(snapshot: Snapshot) -> str:
+    redis_part = "" if snapshot.redis is None else " Redis answers, and the invalidation subscription is up;"
+    return f"the developer token is valid;{redis_part} calls to Apple are made."
 
 
 def _finding(finding: Finding) -> Html:
@@ -195,9 +193,7 @@ def _rate(per_second: float | None) -> str:
 def _explain(snapshot: Snapshot) -> Html:
     access = snapshot.access
     if not access.granted and not access.token_set:
-        return el(
-            "p", "Not on an address that others can reach, unless ", el("code", "ops.token"), " is set."
-        )
+        return el("p", "Only for requests from this host, unless ", el("code", "ops.token"), " is set.")
     return join(
         el("p", "Where the answer for one id of one user would come from now, and why. Nothing is fetched."),
         form(asks_ops_token=access.token_set),

@@ -1,4 +1,4 @@
-"""What the status page shows, as one frozen value. Times are seconds; rates are per second."""
+"""The status of a gateway as one frozen value. Times are seconds; rates are per second."""
 
 from enum import StrEnum
 
@@ -9,7 +9,7 @@ from gateway.telemetry.recent import RecentError
 
 
 class Process(msgspec.Struct, frozen=True, kw_only=True):
-    """Who says this, and where it listens."""
+    """The process and its listeners."""
 
     version: str
     python: str
@@ -19,10 +19,10 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     uptime_seconds: float
     api_url: str
     asks_caller_token: bool
-    """Whether callers must present one of `server.caller_tokens`."""
+    """Whether callers must send one of `server.caller_tokens`."""
     ops_url: str
     checks: tuple[Check, ...]
-    """What `/readyz` looks at."""
+    """The checks of `/readyz`."""
     last_reload_successful: bool
     not_applied: tuple[str, ...] = ()
     """Settings whose changed value needs a restart."""
@@ -35,17 +35,17 @@ class Traffic(msgspec.Struct, frozen=True, kw_only=True):
     rate: float
     by_status: dict[str, int]
     failed_share: float | None
-    """Of the requests, those that ended in a 5xx; None where there were none."""
+    """Share of requests that ended in a 5xx; None if there were none."""
     p50_seconds: float | None
-    """Quantiles are estimates from histogram buckets; None where nothing was counted."""
+    """Quantiles are estimated from histogram buckets; None if nothing was counted."""
     p99_seconds: float | None
     hits: int
-    """Those for which nobody was asked."""
+    """Requests answered from the cache alone."""
     hits_p99_seconds: float | None
 
 
 class Tier(msgspec.Struct, frozen=True, kw_only=True):
-    """What one tier said of the ids that it was asked for in the window."""
+    """Lookups in one tier in the window, by id."""
 
     name: str
     asked: int
@@ -60,22 +60,22 @@ class Tier(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Upstream(msgspec.Struct, frozen=True, kw_only=True):
-    """Calls to Apple: in the window, and now."""
+    """Calls to Apple, in the window and now."""
 
     url: str
     calls: int
     rate: float
     by_status: dict[str, int]
     failed_share: float | None
-    """Of the calls, those answered 5xx and those without an answer."""
+    """Share of calls that were answered 5xx, or not at all."""
     p50_seconds: float | None
     p99_seconds: float | None
     retries: int
     quarantined: int
-    """Requests refused because Apple had just refused their user token."""
+    """Requests refused because Apple refused their user token recently."""
     in_flight: int
     limit: int
-    """How many calls may be under way at once now."""
+    """How many calls may be in flight now."""
     max_limit: int
 
 
@@ -86,22 +86,24 @@ class BreakerView(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     """closed, half-open or open."""
     for_seconds: float | None
-    """How long it has been closed, or not, where that is known: probes in between do not count."""
+    """How long it has been closed, or not closed; probes in between do not count."""
 
 
 class RedisView(msgspec.Struct, frozen=True, kw_only=True):
-    """The shared tier and the news from the other gateways."""
+    """Redis and the invalidation subscription."""
 
     address: str
     """Without user and password."""
     answering: bool
     answering_for_seconds: float | None
-    """How long it has, or has not, been answering, where that is known."""
-    news: bool
-    """Whether news from the other gateways is coming in."""
-    news_for_seconds: float | None
-    untold_writes: int
-    """Users and types of whose writes Redis could not be told yet."""
+    """How long it has been answering, or not answering."""
+    subscribed: bool
+    """Whether invalidations of the other gateways arrive."""
+    subscribed_for_seconds: float | None
+    undelivered_writes: int
+    """Users and types with writes that wait for Redis."""
+    errors: dict[str, int]
+    """Failed operations in the window, by kind."""
 
 
 class TokenView(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,13 +123,13 @@ class LocalView(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int
     max_bytes: int
     evictions: int
-    """Entries that left in the window to keep the bounds."""
+    """Entries evicted in the window."""
     trust_seconds: float
-    """How long entries are believed while no news comes in."""
+    """How long entries are trusted without the invalidation subscription."""
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):
-    """A minute or so of the last hour."""
+    """About a minute of the last hour."""
 
     ago_seconds: float
     """Where the step ends."""
@@ -135,9 +137,9 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     failures: float
     calls: float
     local_ratio: float | None
-    """Of the ids asked for, those that this process had fresh; None where there were none."""
+    """Share of ids that were fresh in this process; None if no id was looked up."""
     cached_ratio: float | None
-    """Those that it or Redis had fresh."""
+    """Share of ids that were fresh in either tier."""
     p50_seconds: float | None
     p99_seconds: float | None
 
@@ -151,14 +153,14 @@ class SettingView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AccessView(msgspec.Struct, frozen=True, kw_only=True):
-    """What the asker may see."""
+    """What the requester may see."""
 
     granted: bool
     """Whether settings and recent errors are shown."""
     token_set: bool
-    """Whether `ops.token` is set, so that a form may present it."""
+    """Whether `ops.token` is set, so that a form may send it."""
     refused: bool = False
-    """Whether a form presented something else."""
+    """Whether a form sent another token."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -167,31 +169,31 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     access: AccessView
     process: Process
     window_seconds: float
-    """What "in the window" means: five minutes, or what there is since the start."""
+    """The window: five minutes, or the time since the start."""
     traffic: Traffic
     tiers: tuple[Tier, ...]
     cached_ratio: float | None
-    """Of the ids asked for, those that either tier had fresh; stale ones may have been served too."""
+    """Share of ids that were fresh in either tier; stale ones may have been served, too."""
     upstream: Upstream
     breakers: tuple[BreakerView, ...]
     redis: RedisView | None
-    """None where the cache is this process alone."""
+    """None if the cache is in-process only."""
     token: TokenView
     local: LocalView
     course: tuple[Point, ...]
     """Oldest first."""
     recent_errors: tuple[RecentError, ...] | None
-    """Newest first. Like `settings`, None where the asker may not see it."""
+    """Newest first. Like `settings`, None if the requester may not see it."""
     settings: tuple[SettingView, ...] | None
 
 
 class Severity(StrEnum):
-    """How bad it is for callers; in this order."""
+    """Impact on callers, the worst first."""
 
     FAILING = "failing"
-    """Callers are being failed, or will be within minutes."""
+    """Requests fail, or will within minutes."""
     DEGRADED = "degraded"
-    """The gateway copes, at a price."""
+    """Requests succeed, at a price."""
     NOTE = "note"
 
 
@@ -200,8 +202,8 @@ class Finding(msgspec.Struct, frozen=True):
 
     severity: Severity
     what: str
-    """One sentence: what is wrong, since when, and what it costs."""
+    """What is wrong, since when, why, and what it costs."""
     advice: str
-    """What to do about it, or what to look at."""
+    """What to do."""
     runbook: str | None = None
-    """The section of the runbook, as the alert of the same name."""
+    """The alert of the same meaning, and section of the runbook."""

@@ -1,25 +1,25 @@
-"""The blocks of the status page that are lists and tables. Pure."""
+"""Lists and tables of the status page. Pure."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from gateway.ops.curl import Listener
 from gateway.ops.markup import Child, Html, el, join, table
 from gateway.ops.page import facts, labelled, secret
-from gateway.ops.status.snapshot import BreakerView, Process, Snapshot, Tier
-from gateway.ops.words import about, duration, latency, percent, rate, size
+from gateway.ops.status.snapshot import Process, Snapshot, Tier
+from gateway.ops.words import NOTHING, about, duration, latency, percent, rate, size
 from gateway.telemetry.recent import RecentError
 
 WRITES = frozenset({"PUT", "DELETE"})
 
 
 def apple(snapshot: Snapshot) -> Html:
-    """Calls to Apple, the limit, and the breakers."""
+    """Calls to Apple, their limit and their circuit breaker."""
     upstream = snapshot.upstream
     return facts(
         ("Address", el("code", upstream.url)),
-        *((f"Breaker, {breaker.target}", _breaker(breaker)) for breaker in snapshot.breakers),
-        ("Calls under way", f"{upstream.in_flight}, at most {upstream.limit} of {upstream.max_limit}"),
+        ("Circuit breaker", _breaker(snapshot, "apple")),
+        ("Calls in flight", f"{upstream.in_flight}, at most {upstream.limit} of {upstream.max_limit}"),
         ("Calls", f"{rate(upstream.rate)}, {percent(upstream.failed_share)} failed"),
         ("Statuses", statuses(upstream.by_status)),
         ("Duration", f"median {latency(upstream.p50_seconds)}, 99 % within {latency(upstream.p99_seconds)}"),
@@ -29,7 +29,7 @@ def apple(snapshot: Snapshot) -> Html:
 
 
 def token(snapshot: Snapshot) -> Html:
-    """The developer token's key and its end."""
+    """The developer token in use."""
     view = snapshot.token
     left = view.expires_in_seconds
     ends = f"in {duration(left)}" if left > 0 else f"expired {duration(-left)} ago"
@@ -41,9 +41,9 @@ def token(snapshot: Snapshot) -> Html:
 
 
 def cache(snapshot: Snapshot) -> Html:
-    """What the tiers said, and how full this process is."""
+    """Lookups by tier, and the fill of the in-process cache."""
     local = snapshot.local
-    head = ("Tier", "Ids asked", "Hit ratio", "Rated", "Unrated", "Stale", "Misses", "Errors")
+    head = ("Tier", "Ids looked up", "Hit ratio", "Rated", "Unrated", "Stale", "Misses", "Errors")
     return join(
         table(
             head,
@@ -63,45 +63,50 @@ def cache(snapshot: Snapshot) -> Html:
 
 
 def redis(snapshot: Snapshot) -> Html:
-    """The shared tier and the subscription."""
+    """Redis, its circuit breaker, and the invalidation subscription."""
     view = snapshot.redis
     if view is None:
-        return el("p", "No Redis is set: the cache is this process alone.")
+        return el("p", "No Redis is set: the cache is in-process only.")
     return facts(
         ("Address", el("code", view.address)),
-        ("Redis", _state(view.answering_for_seconds, "answers" if view.answering else "does not answer")),
         (
-            "News from other gateways",
-            _state(view.news_for_seconds, "comes in" if view.news else "does not come in"),
+            "Connection",
+            _state(view.answering_for_seconds, "answers" if view.answering else "does not answer"),
         ),
-        ("Users and types untold", f"{view.untold_writes:,}"),
+        ("Circuit breaker", _breaker(snapshot, "redis")),
+        ("Failed operations", statuses(view.errors, "none")),
+        (
+            "Invalidation subscription",
+            _state(view.subscribed_for_seconds, "up" if view.subscribed else "down"),
+        ),
+        ("Writes waiting for Redis", f"{view.undelivered_writes:,}"),
     )
 
 
 def recent_errors(snapshot: Snapshot) -> Html:
-    """The latest failures; each with a command that reads the same ids again."""
+    """The latest failures, equal ones in one row, with a command that reads the same ids again."""
     if snapshot.recent_errors is None:
         return _left_out(snapshot, "Recent errors")
     if not snapshot.recent_errors:
         return el("p", "None since the start.")
-    head = ("Time (UTC)", "Status", "Code", "Request", "Detail", "Request id", "Ask again")
+    head = ("Last (UTC)", "Count", "Status", "Code", "Request", "Detail", "Last request id", "Try again")
     return table(
         head,
-        [_error(error, snapshot.process) for error in snapshot.recent_errors],
+        [_error(group, snapshot.process) for group in _grouped(snapshot.recent_errors)],
         caption="Recent errors, newest first",
         class_="errors",
     )
 
 
 def settings(snapshot: Snapshot) -> Html:
-    """Every setting in force and where it came from."""
+    """Every setting in force and its source."""
     if snapshot.settings is None:
         return _left_out(snapshot, "Settings")
     changed = sum(setting.source != "default" for setting in snapshot.settings)
     return join(
         el(
             "p",
-            f"{changed} of {len(snapshot.settings)} are set; the others are at their defaults.",
+            f"{changed} of {len(snapshot.settings)} are set, the others at their defaults.",
             class_="aside",
         ),
         table(
@@ -119,18 +124,21 @@ def settings(snapshot: Snapshot) -> Html:
     )
 
 
-def statuses(by_status: Mapping[str, int]) -> str:
-    """Statuses and how often each was answered."""
-    return " · ".join(f"{status}: {count:,}" for status, count in by_status.items()) or "none yet"
+def statuses(by_status: Mapping[str, int], nothing: str = "none yet") -> str:
+    """Statuses, or kinds, and their counts."""
+    return " · ".join(f"{status}: {count:,}" for status, count in by_status.items()) or nothing
 
 
-def _breaker(breaker: BreakerView) -> str:
+def _breaker(snapshot: Snapshot, target: str) -> str:
     says = {
-        "closed": "closed: calls go out",
-        "open": "open: only probes go out",
-        "half-open": "half-open: only a probe goes out",
+        "closed": "closed, calls are made",
+        "open": "open, only probes are sent",
+        "half-open": "half-open, a probe is out",
     }
-    return _state(breaker.for_seconds, says[breaker.state])
+    for breaker in snapshot.breakers:
+        if breaker.target == target:
+            return _state(breaker.for_seconds, says[breaker.state])
+    return NOTHING
 
 
 def _state(seconds: float | None, says: str) -> str:
@@ -151,26 +159,37 @@ def _fill(part: int, whole: int, shown: str, name: str) -> Html:
     )
 
 
-def _error(error: RecentError, process: Process) -> tuple[Child, ...]:
+def _grouped(errors: Sequence[RecentError]) -> list[list[RecentError]]:
+    """Errors that differ only in time and request; the newest group first, and in it the newest error."""
+    groups: dict[tuple[object, ...], list[RecentError]] = {}
+    for error in errors:
+        same = (error.method, error.route, error.status, error.code, error.detail)
+        groups.setdefault(same, []).append(error)
+    return list(groups.values())
+
+
+def _error(group: list[RecentError], process: Process) -> tuple[Child, ...]:
+    error = group[0]
     return (
         time.strftime("%H:%M:%S", time.gmtime(error.at)),
+        f"{len(group)}",
         error.status,
         el("code", error.code),
         join(error.method, " ", el("code", error.route)),
         error.detail,
         el("code", error.request_id),
-        "-" if error.again is None else _again(error, error.again, process),
+        NOTHING if error.again is None else _again(error, error.again, process),
     )
 
 
 def _again(error: RecentError, target: str, process: Process) -> Html:
-    verb = "what is rated now" if error.method in WRITES else "the same ids"
+    verb = "read what is rated" if error.method in WRITES else "read the same ids"
     command = curl(process.api_url, target, asks_caller_token=process.asks_caller_token)
     return el("details", el("summary", verb), el("pre", el("code", command), tabindex=0))
 
 
 def curl(api_url: str, target: str, *, asks_caller_token: bool) -> str:
-    """A command to paste into a shell; it takes the tokens from the environment, named as for `warm`."""
+    """A command for a shell, with the tokens in the variables that `warm` uses."""
     api = Listener.at(api_url)
     caller = '-H "X-Gateway-Token: $GATEWAY_CALLER_TOKEN" ' if asks_caller_token else ""
     return f'curl -i {api.via}{caller}-H "Music-User-Token: $MUSIC_USER_TOKEN" {api.quoted(target)}'
@@ -180,17 +199,17 @@ def _left_out(snapshot: Snapshot, what: str) -> Html:
     if not snapshot.access.token_set:
         return el(
             "p",
-            f"{what} are left out on an address that others can reach, unless ",
+            f"{what} are shown only to requests from this host, unless ",
             el("code", "ops.token"),
-            " is set and given.",
+            " is set.",
         )
     refused = snapshot.access.refused
     return el(
         "form",
-        el("p", "That is not the ops token.", class_="finding failing", role="alert") if refused else None,
-        el("p", f"{what} are shown to whoever has the ops token."),
+        el("p", "This is not the ops token.", class_="finding failing", role="alert") if refused else None,
+        el("p", f"{what} are shown to requests with the ops token."),
         labelled("Ops token", secret("ops_token")),
-        el("button", "Show them", type="submit"),
+        el("button", "Show", type="submit"),
         method="post",
         action="/status",
         autocomplete="off",

@@ -1,0 +1,73 @@
+"""The status of gateways that run, on Redis and without."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from gateway.apple.developer_token import SigningKey
+from gateway.sandbox import Credentials, Sandbox
+from tests.e2e.harness import Caller, gateway_on
+from tests.redis_server import RedisServer
+from tests.waiting import until
+
+
+@pytest.fixture
+def redis() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+async def status_of(caller: Caller) -> dict[str, Any]:
+    async with caller.session.get(f"{caller.served.ops_url}/status?format=json") as response:
+        return dict(await response.json())
+
+
+async def test_after_a_rotation_the_key_in_use_is_shown():
+    async with Sandbox() as sandbox, gateway_on(sandbox) as caller:
+        pem = Credentials.generate().private_key_pem
+        key = SigningKey.parse(
+            team_id="TEAM123456", key_id="NEWKEYID01", private_key=pem, lifetime_seconds=900
+        )
+        caller.served.gateway.tokens.replace(key)
+        token = (await status_of(caller))["token"]
+        assert token["key_id"] == "NEWKEYID01"
+        assert 0 < token["expires_in_seconds"] <= 900
+
+
+async def test_settings_that_wait_for_a_restart_are_named():
+    async with Sandbox() as sandbox, gateway_on(sandbox) as caller:
+        caller.served.gateway.runtime.not_applied = ("server.port",)
+        status = await status_of(caller)
+        assert status["findings"][0]["what"] == "Changed settings wait for a restart: server.port."
+
+
+async def test_figures_are_shown_against_their_bounds():
+    async with Sandbox() as sandbox, gateway_on(sandbox, cache__local_max_entries=300) as caller:
+        status = await status_of(caller)
+        assert status["local"]["max_entries"] == 300
+        assert (status["upstream"]["limit"], status["upstream"]["max_limit"]) == (64, 64)
+        assert status["redis"] is None
+        assert [check["name"] for check in status["process"]["checks"]] == [
+            "accepting",
+            "developer token",
+            "apple",
+        ]
+
+
+@pytest.mark.redis_server
+async def test_a_redis_that_dies_is_a_finding_with_its_cause(redis: RedisServer):
+    async with Sandbox() as sandbox, gateway_on(sandbox, cache__redis_url=redis.url) as caller:
+        link = caller.served.gateway.link
+        assert link is not None
+        await until(lambda: link.subscribed)
+        status = await status_of(caller)
+        assert status["findings"] == []
+        assert (status["redis"]["answering"], status["redis"]["subscribed"]) == (True, True)
+        assert [breaker["target"] for breaker in status["breakers"]] == ["apple", "redis"]
+        redis.kill()
+        await until(lambda: link.state.name == "OPEN")
+        await caller.get("albums", ["1"])
+        finding = (await status_of(caller))["findings"][0]
+        assert finding["what"].startswith("Redis has not answered for 0 s (")
+        assert finding["runbook"] == "RatingsGatewayRedisErrors"

@@ -255,13 +255,15 @@ class FaultProxy:
 
     async def down(self) -> None:
         """Refuse connections, and close those that are open."""
-        if self._server is not None:
-            self._server.close()
-            await self._server.wait_closed()
-            self._server = None
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
         for handler in list(self._handlers):
             handler.cancel()
         await asyncio.gather(*self._handlers, return_exceptions=True)
+        if server is not None:
+            # Last: from Python 3.12 on it waits for the connections too.
+            await server.wait_closed()
 
     async def reset_connections(self) -> None:
         """End those that are open with RST; new ones are accepted."""

@@ -184,7 +184,7 @@ class Caller:
                 timeout=timeout,
             )
             status = str(answer.status)
-            result = read(answer)
+            result = await self._transport.parse(read, answer)
         except UpstreamError as error:
             failure = _cut_short(error) if cut else error
             status = _label(failure)

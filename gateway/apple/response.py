@@ -21,6 +21,10 @@ NOT_FOUND: Final = "40400"
 """The code by which Apple says that nothing is rated."""
 
 
+LARGEST_ENVELOPE: Final = 256 * 1024
+"""Bytes of errors. They are read more than once, and by the event loop; a thousand errors fit."""
+
+
 class AppleResponse(msgspec.Struct, frozen=True):
     """One HTTP answer of Apple's, read to its end."""
 
@@ -50,6 +54,8 @@ def written_resource(kind: Kind, id_: Id, value: int, body: bytes) -> Resource:
     Apple's own where the body holds it, a plain one where the body says nothing of ratings; None where it
     contradicts the write, so that nobody knows what is rated now.
     """
+    if len(body) > LARGEST_ENVELOPE:
+        return None
     if _says_nothing(body):
         return plain_resource(kind, id_, value)
     try:
@@ -190,7 +196,7 @@ def _read_closely(kind: Kind, asked: Mapping[Id, object], body: bytes) -> dict[I
         document = strict_json.load(body)
         raws = _RAW.decode(body).data
     except (ValueError, RecursionError):
-        _unusable("is not JSON with a list of ratings")
+        _unusable("is not JSON with a list of ratings, or too complex")
     if document.get("next") is not None or document.get("errors") is not None:
         _unusable("is not the whole answer")
     found: dict[Id, Resource] = {}
@@ -249,6 +255,8 @@ def _unusable(why: str) -> NoReturn:
 
 def _errors(body: bytes) -> list[dict[str, Any]] | None:
     """The errors of an envelope, none for another JSON object; None for what is no JSON object at all."""
+    if len(body) > LARGEST_ENVELOPE:
+        return None
     try:
         document = strict_json.load(body)
     except ValueError:

@@ -1,29 +1,56 @@
-"""JSON from a stranger: what two readers could take for two different things is refused."""
+"""JSON from the network, parsed so that no two parsers could read it differently, and within bounds.
+
+Bounds are on work, not only on bytes: 4 MiB of `{"a":0,"b":0,…}` take ten times as long as 4 MiB of text.
+"""
 
 import json
-from collections.abc import Iterable
-from typing import Any, NoReturn
+import re
+from typing import Any, Final, NoReturn
+
+MAX_DEPTH: Final = 500
+"""Nested arrays and objects. Python's own limit differs from version to version."""
+MAX_TOKENS: Final = 150_000
+"""Commas and colons, parsed in a tenth of a second; a hundred ratings with their relationships have half."""
 
 
 def load(body: bytes) -> Any:
-    """Parse `body`. Raises `ValueError`, also for NaN, great depth and a name twice in one object."""
+    """Parse `body`.
+
+    Raises `ValueError`, also for NaN, for a name twice in one object, and beyond the bounds.
+    """
+    if body.count(b",") + body.count(b":") > MAX_TOKENS:
+        raise ValueError("too many values")
+    if body.count(b"[") + body.count(b"{") > MAX_DEPTH:
+        _check_depth(body)
     try:
         return _DECODER.decode(body.decode())
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
 
-def _object(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    members: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in members:
-            raise ValueError(f"{name!r} stands twice in an object")
-        members[name] = value
+def _check_depth(body: bytes) -> None:
+    """Remove the innermost pairs of brackets repeatedly, until none is left or the bound is reached."""
+    brackets = _STRING.sub(b"", body).translate(_ONE_KIND, _NO_BRACKETS)
+    for _ in range(MAX_DEPTH):
+        fewer = brackets.replace(b"[]", b"")
+        if fewer == brackets:
+            return
+        brackets = fewer
+    raise ValueError("nested too deeply")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("an object has a name twice")
     return members
 
 
 def _constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_NO_BRACKETS = bytes(code for code in range(256) if code not in b"[]{}")
+_ONE_KIND = bytes.maketrans(b"{}", b"[]")

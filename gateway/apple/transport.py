@@ -7,9 +7,10 @@ import asyncio
 import socket
 import types
 import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
-from typing import Final
+from typing import Final, TypeVar
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -21,9 +22,13 @@ from gateway.clock import Clock
 from gateway.errors import Unreachable, Unusable
 from gateway.resolver import ResolutionError, Resolver
 
+T = TypeVar("T")
+
 LARGEST_BODY: Final = 4 * 1024 * 1024
-"""Bytes of an answer, decompressed: several times 300 ratings with their relationships. Reading JSON stands
-in everybody's way, for up to half a second here."""
+"""Bytes of an answer, decompressed: several times 300 ratings with their relationships."""
+
+LARGE_BODY: Final = 64 * 1024
+"""Bytes beyond which an answer is read in a thread; reading so many takes a few milliseconds."""
 
 LARGEST_HEADER: Final = 32 * 1024
 """Bytes of one header line of an answer; cookies and content security policies reach 15 KiB."""
@@ -37,8 +42,11 @@ RESOLVE_SECONDS: Final = 2.0
 class Transport:
     """Sends one request and reads its answer to the end."""
 
-    def __init__(self, session: aiohttp.ClientSession, base_url: str, clock: Clock) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession, base_url: str, clock: Clock, parser: ThreadPoolExecutor
+    ) -> None:
         self._session = session
+        self._parser = parser
         self._base_url = base_url.rstrip("/")
         self._clock = clock
 
@@ -79,6 +87,12 @@ class Transport:
                     retry_after(response.headers.get("Retry-After"), self._clock.time()),
                 )
 
+    async def parse(self, read: Callable[[AppleResponse], T], answer: AppleResponse) -> T:
+        """Return `read(answer)`; a large answer is read in a thread, so that others are served meanwhile."""
+        if len(answer.body) <= LARGE_BODY:
+            return read(answer)
+        return await asyncio.get_running_loop().run_in_executor(self._parser, read, answer)
+
 
 @asynccontextmanager
 async def connect(
@@ -113,7 +127,12 @@ async def connect(
         max_line_size=LARGEST_HEADER,
         max_field_size=LARGEST_HEADER,
     ) as session:
-        yield Transport(session, base_url, clock)
+        # One thread: several would leave the event loop less of the interpreter.
+        parser = ThreadPoolExecutor(max_workers=1, thread_name_prefix="parse")
+        try:
+            yield Transport(session, base_url, clock, parser)
+        finally:
+            parser.shutdown(wait=False)
 
 
 class _Names(AbstractResolver):

@@ -1,0 +1,62 @@
+"""JSON that two parsers could read differently, or that takes too long, is refused."""
+
+from typing import Any
+
+import pytest
+
+from gateway.apple import strict_json
+from gateway.apple.strict_json import MAX_DEPTH, MAX_TOKENS
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"a":[1,-1.5,null,true,"\\u00fc"]}', b"[]", b'"["', b"7", b'{"a":{"a":1},"b":{"a":2}}']
+)
+def test_sound_json_is_parsed(body):
+    assert strict_json.load(body) is not None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b'{"a":1,"a":1}',
+        b'[{"a":{"b":1,"b":2}}]',
+        b"[NaN]",
+        b"[Infinity]",
+        b'{"a":1}x',
+        b"\xff",
+        b'["\xff"]',
+    ],
+)
+def test_other_bytes_are_not(body):
+    with pytest.raises(ValueError):
+        strict_json.load(body)
+
+
+@pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}"), (b'[{"a":', b"}]")])
+def test_depth_is_bounded_whatever_python_would_take(opening, closing):
+    def nested(depth: int) -> Any:
+        return opening * depth + b"1" + closing * depth
+
+    brackets = opening.count(b"[") + opening.count(b"{")
+    strict_json.load(nested(MAX_DEPTH // brackets - 1))
+    for depth in (MAX_DEPTH // brackets + 1, 5_000, 50_000):
+        with pytest.raises(ValueError, match="too"):
+            strict_json.load(nested(depth))
+
+
+def test_many_brackets_side_by_side_or_in_text_are_not_deep():
+    assert len(strict_json.load(b"[" + b",".join([b"[{}]"] * 5_000) + b"]")) == 5_000
+    assert strict_json.load(b'["' + b"[" * 5_000 + b'\\"]"]') == ["[" * 5_000 + '"]']
+
+
+def test_brackets_that_do_not_match_are_not_json():
+    with pytest.raises(ValueError):
+        strict_json.load(b"[}" * 5_000)
+
+
+def test_the_number_of_values_is_bounded():
+    strict_json.load(b"[" + b"1," * MAX_TOKENS + b"1]")
+    with pytest.raises(ValueError, match="too many values"):
+        strict_json.load(b"[" + b"1," * MAX_TOKENS + b"1,1]")

@@ -27,7 +27,7 @@ check: $(DEV) ## formatting, lint, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(RUNTIME) ## measure against nginx, Varnish and a bare handler (BENCH_ARGS=--full writes docs/performance.md)
+bench: $(RUNTIME) ## measure against nginx, Varnish and a bare handler (BENCH_ARGS="--against REVISION" compares)
 	$(BIN)/python -m tests.bench $(BENCH_ARGS)
 
 docs: $(RUNTIME) ## write docs/openapi.json and docs/api.md

@@ -7,52 +7,45 @@ comes meanwhile. Times are the machine's, because uvloop's own clock counts in w
 import asyncio
 import gc
 import re
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from time import perf_counter
 from typing import cast
 
 import msgspec
 
-from tests.bench.stats import percentile
-
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _HEAD_END = b"\r\n\r\n"
 _GOOD = b"HTTP/1.1 200"
+_RATING = b'"value":'
 
 
 class Ask(msgspec.Struct, frozen=True):
-    """A GET: its target and the user token."""
+    """A request: its target, the user token, the method, and the body of a PUT."""
 
     target: str
     user: str
+    method: str = "GET"
+    body: str = ""
 
 
 class Timed(msgspec.Struct, frozen=True):
-    """What came of a request, and after how long."""
+    """What came of a request, when it was sent (the machine's clock), and after how long."""
 
     status: int
+    began: float
     seconds: float
     body: bytes
     head: bytes
 
 
-class Load(msgspec.Struct, frozen=True):
-    """What came of asking without a pause. `rate` in answers a second, `p50` and `p99` in seconds."""
-
-    requests: int
-    rate: float
-    p50: float
-    p99: float
-    failed: int
-    """Answers other than 200."""
-
-
 def encode(ask: Ask, headers: Mapping[str, str]) -> bytes:
     """The bytes of a request."""
-    lines = [f"GET {ask.target} HTTP/1.1", "Host: 127.0.0.1", f"Music-User-Token: {ask.user}"]
+    lines = [f"{ask.method} {ask.target} HTTP/1.1", "Host: 127.0.0.1", f"Music-User-Token: {ask.user}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+    if ask.body:
+        lines += ["Content-Type: application/json", f"Content-Length: {len(ask.body)}"]
+    return ("\r\n".join(lines) + "\r\n\r\n" + ask.body).encode()
 
 
 class Channel(asyncio.Protocol):
@@ -130,7 +123,7 @@ class Client:
         channel = await self.take()
         head, body = await channel.send(self.encoded(ask))
         self._idle.append(channel)
-        return Timed(int(head[9:12]), perf_counter() - start, body, head)
+        return Timed(int(head[9:12]), start, perf_counter() - start, body, head)
 
     def encoded(self, ask: Ask) -> bytes:
         return encode(ask, self._headers)
@@ -179,25 +172,26 @@ async def replay(made: Client, moments: Iterable[tuple[float, Ask]]) -> list[Tim
     return await asyncio.gather(*tasks)
 
 
-async def hammer(made: Client, asks: Sequence[Ask], *, seconds: float, callers: int) -> Load:
-    """Let `callers` ask one request after another, for as long."""
-    requests = [made.encoded(ask) for ask in asks]
-    took: list[float] = []
-    failed = 0
+async def hammer(made: Client, asks: Iterable[Ask], *, callers: int, ratings: int) -> float:
+    """Send each request once, `callers` at a time without a pause; the answers a second.
+
+    Raises `RuntimeError` where an answer is no 200 with that many ratings.
+    """
+    requests = iter([made.encoded(ask) for ask in asks])
+    channels = [await made.take() for _ in range(callers)]
+    answers = 0
+
+    async def call(channel: Channel) -> None:
+        nonlocal answers
+        for request in requests:
+            head, body = await channel.send(request)
+            if not head.startswith(_GOOD) or body.count(_RATING) != ratings:
+                raise RuntimeError(f"no answer with {ratings} ratings: {head!r} {body[:200]!r}")
+            answers += 1
+
     began = perf_counter()
-
-    async def call(number: int) -> None:
-        nonlocal failed
-        channel = await made.take()
-        while (start := perf_counter()) < began + seconds:
-            head, _ = await channel.send(requests[number % len(requests)])
-            took.append(perf_counter() - start)
-            failed += not head.startswith(_GOOD)
-            number += callers
-
-    await asyncio.gather(*(call(number) for number in range(callers)))
-    lasted = perf_counter() - began
-    return Load(len(took), len(took) / lasted, percentile(took, 0.50), percentile(took, 0.99), failed)
+    await asyncio.gather(*(call(channel) for channel in channels))
+    return answers / (perf_counter() - began)
 
 
 async def each(made: Client, asks: Iterable[Ask], *, callers: int = 8) -> list[Timed]:
@@ -213,7 +207,9 @@ async def each(made: Client, asks: Iterable[Ask], *, callers: int = 8) -> list[T
 
 
 def body_length(head: bytes) -> int:
-    """`Content-Length` of a response head. Raises `ValueError` where there is none."""
+    """`Content-Length` of a response head, 0 for a 204. Raises `ValueError` where there is none."""
+    if head[9:12] == b"204":
+        return 0
     found = _LENGTH.search(head)
     if found is None:
         raise ValueError(f"no Content-Length in {head[:200]!r}")

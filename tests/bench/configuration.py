@@ -39,6 +39,9 @@ backend apple {{ .host = "127.0.0.1"; .port = "{upstream_port}"; }}
 
 sub vcl_recv {{
     unset req.http.Authorization;
+    if (req.method != "GET") {{
+        return (pass);
+    }}
     return (hash);
 }}
 

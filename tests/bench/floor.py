@@ -1,18 +1,19 @@
-"""The least upstream calls that a cache per user needs for a trace when it fetches in batches. Pure.
+"""The read calls that two ideal caches per user need for a trace. Pure.
 
-The ideal cache of this bound
-
-- knows nothing of the future: it fetches an id only when it was asked for and is unknown, or older than the
+Both
+- know nothing of the future: they fetch an id only if it was asked for and is unknown, or older than the
   freshness (a stale answer that is refreshed behind costs the same call);
-- never forgets, shortens no freshness by jitter, and may have any number of calls under way;
-- keeps no miss waiting for company longer than `patience`: whatever one user misses of one kind within that
-  time of the first miss goes out together, in ceil(n / 100) calls, and is fresh from the end of that time on.
+- never forget, shorten no freshness by jitter, and may have any number of calls under way;
+- keep no miss waiting for company longer than `patience`: all that one user misses of one type within that
+  time of the first miss goes out together, in ceil(n / 100) calls, and is fresh from the end of that time on;
+- hold what a write rated from then on.
 
-A cache of that patience does with fewer calls only by luck (expiries that happen to fall together), or by
-fetching what nobody has asked for.
+The first one fetches nothing else. The second one fills the free seats of each call with ids of the same user
+and type that were asked for before, those whose freshness ends first before others, however old they are.
 """
 
 from collections.abc import Iterable
+from heapq import nsmallest
 from math import ceil
 
 import msgspec
@@ -22,8 +23,8 @@ from tests.bench.trace import Step
 IDS_PER_CALL = 100
 
 
-class _Shelf(msgspec.Struct):
-    """One user's ids of one kind."""
+class _Partition(msgspec.Struct):
+    """One user's ids of one type."""
 
     leaves: float = -1.0
     """When the batch that gathers leaves."""
@@ -31,24 +32,34 @@ class _Shelf(msgspec.Struct):
     fresh_until: dict[str, float] = {}
     calls: int = 0
 
-    def close(self) -> None:
-        self.calls += ceil(self.gathered / IDS_PER_CALL)
+    def dispatch(self, fresh_seconds: float, *, top_up: bool) -> None:
+        calls = ceil(self.gathered / IDS_PER_CALL)
+        if top_up:
+            free = calls * IDS_PER_CALL - self.gathered
+            riders = nsmallest(free, self.fresh_until, key=self.fresh_until.__getitem__)
+            until = self.leaves + fresh_seconds
+            self.fresh_until.update({id_: max(until, self.fresh_until[id_]) for id_ in riders})
+        self.calls += calls
         self.gathered = 0
 
 
-def least_calls(steps: Iterable[Step], *, fresh_seconds: float, patience: float) -> int:
-    """The bound for a trace in its order; both times in seconds."""
-    partitions: dict[tuple[str, str], _Shelf] = {}
+def least_calls(steps: Iterable[Step], *, fresh_seconds: float, patience: float, top_up: bool = False) -> int:
+    """The read calls for a trace in its order; both times in seconds."""
+    partitions: dict[tuple[str, str], _Partition] = {}
     for step in steps:
-        partition = partitions.setdefault((step.user, step.kind), _Shelf())
+        partition = partitions.setdefault((step.user, step.kind), _Partition())
+        if partition.gathered and step.moment > partition.leaves:
+            partition.dispatch(fresh_seconds, top_up=top_up)
+        if step.value is not None:
+            partition.fresh_until.update(dict.fromkeys(step.ids, step.moment + fresh_seconds))
+            continue
         missed = [id_ for id_ in step.ids if partition.fresh_until.get(id_, -1.0) <= step.moment]
         if not missed:
             continue
-        if step.moment > partition.leaves:
-            partition.close()
+        if not partition.gathered:
             partition.leaves = step.moment + patience
         partition.gathered += len(missed)
         partition.fresh_until.update(dict.fromkeys(missed, partition.leaves + fresh_seconds))
     for partition in partitions.values():
-        partition.close()
+        partition.dispatch(fresh_seconds, top_up=top_up)
     return sum(partition.calls for partition in partitions.values())

@@ -94,6 +94,7 @@ class Machine:
         command: Sequence[str],
         *,
         tested: bool = False,
+        directory: Path = ROOT,
         environment: Mapping[str, str] | None = None,
         out: int | IO[bytes] = subprocess.DEVNULL,
     ) -> Process:
@@ -103,16 +104,12 @@ class Machine:
         with self._on(core), complaints.open("wb") as err:
             child = subprocess.Popen(
                 command,
-                cwd=ROOT,
+                cwd=directory,
                 env=self.environment(environment or {}),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
             )
-        if os.sched_getscheduler(0) == os.SCHED_RR:
-            # Of equal rank, what runs beside the client would keep an answer from it for a whole turn.
-            behind = os.sched_getparam(0).sched_priority - 1
-            os.sched_setscheduler(child.pid, os.SCHED_RR, os.sched_param(behind))
         process = Process(child, complaints)
         self._started.append(process)
         return process
@@ -165,4 +162,4 @@ def description() -> str:
         ),
         platform.machine(),
     )
-    return f"{os.cpu_count()} cores of {cpu}, Python {platform.python_version()}"
+    return f"{os.cpu_count()} cores of {cpu}"

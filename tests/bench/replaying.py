@@ -1,81 +1,194 @@
-"""One trace, answered by each contender in turn: upstream calls, latencies, and that all said the same."""
+"""One trace, answered by all contenders at the same time: calls to Apple, latencies, and wrong answers.
 
-from collections import Counter
+Each contender has a stand-in of its own. What slows the machine slows all of them.
+"""
+
+import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
+from random import Random
 
+import msgspec
 import uvloop
 
 from tests.bench import contenders
 from tests.bench.client import Timed, client, replay
-from tests.bench.contenders import Contender
+from tests.bench.contenders import CALL_MS, ID_MS, Checkout, Contender, Upstream
 from tests.bench.floor import least_calls
-from tests.bench.machine import Machine
-from tests.bench.results import SHARES, Replayed, Trace
-from tests.bench.stats import percentile
-from tests.bench.trace import Shape, Step, listeners, rated, steps
-from tests.bench.upstream import Upstream
+from tests.bench.results import Bound, Figure, Replayed, Trace
+from tests.bench.stage import NOW, Stage
+from tests.bench.stats import Spread, percentile
+from tests.bench.trace import Shape, Step, listeners, steps
+from tests.bench.truth import wrong_ratings
 
-GATEWAY = "gateway"
 SEED = 20_260_101
 PATIENCE = 0.050
-"""What the floor lets a miss wait for company: a little more than a call, as long as the gateway may."""
+"""What the floors let a miss wait for company: a little more than a call."""
+
+RATED_PERCENT = 60
+LAG = 0.1
+"""What a write may take to reach another gateway (promise 2 of the contract)."""
+
+QUICK = Shape(seconds=64.0, users=25, sessions_per_second=2.5, fresh_seconds=4)
+FULL = Shape(seconds=240.0, users=40, sessions_per_second=1.5, fresh_seconds=10)
+DIRECT = "straight to the stand-in"
+NGINX = "nginx proxy_cache"
+RANDOM, BY_USER = "two gateways on one Redis, random", "two gateways on one Redis, by user"
+BOUNDS = {
+    "calls to Apple, ideal cache without top-up = 1": Bound("at most", 0.60),
+    "p99, going straight = 1": Bound("at most", 1.25),
+    "calls to Apple, nginx = 1": Bound("at most", 1 / 3),
+    "wrong ratings": Bound("at most", 0),
+}
 
 
-def measure(machine: Machine, upstream: Upstream, *, shape: Shape, tell: Callable[[str], None]) -> Trace:
-    """Replay one trace against everybody. Raises `RuntimeError` where their answers differ."""
-    users = listeners(shape.users, SEED)
-    for user in users:
-        upstream.add_user(user.token, **rated(user))
-    trace = steps(shape, users, SEED)
-    upstream.be_late()
-    replayed = []
-    for start in _starters(machine, upstream, shape.fresh_seconds):
-        replayed.append(_replay(start(), upstream, trace))
-        tell(f"trace: {replayed[-1].name}: {replayed[-1].calls} calls, p50 {replayed[-1].p50 * 1e3:.1f} ms")
-    said = {(one.ratings, *sorted(one.statuses.items())) for one in replayed}
-    if len(said) > 1:
-        raise RuntimeError(f"the contenders answered differently: {said}")
-    return Trace(
+class Runner(msgspec.Struct, frozen=True):
+    """One contender: the processes that share its requests, how they are chosen, and its own upstream."""
+
+    name: str
+    upstream: Upstream
+    processes: Sequence[Contender]
+    choose: Callable[[Step], int] = lambda _: 0
+    lag: float = 0.0
+
+
+def measure(stage: Stage, parts: frozenset[str]) -> tuple[Trace, list[Figure]]:
+    """Replay it against one gateway and other caches (`trace`), and against two on one Redis (`routing`)."""
+    shape = FULL if stage.full else QUICK
+    trace = steps(shape, listeners(shape.users, SEED), SEED)
+    runners = _runners(stage, shape.fresh_seconds, parts)
+    stage.progress(
+        f"trace: {len(trace):,} requests in {shape.seconds:.0f} s to each of {len(runners)} contenders"
+    )
+    answers = uvloop.run(_answers(runners, trace))
+    replayed = [_replayed(runner, list(zip(trace, got, strict=True))) for runner, got in answers]
+    for one in replayed:
+        stage.progress(f"trace: {one.name}: {one.calls} calls, p99 {one.p99 * 1e3:.1f} ms, {one.wrong} wrong")
+    floors = [
+        least_calls(trace, fresh_seconds=shape.fresh_seconds, patience=PATIENCE, top_up=top_up)
+        for top_up in (False, True)
+    ]
+    reads = [step for step in trace if step.value is None]
+    made = Trace(
         seconds=shape.seconds,
         users=shape.users,
-        requests=len(trace),
-        ids=sum(len(step.ids) for step in trace),
+        reads=len(reads),
+        writes=len(trace) - len(reads),
+        ids=sum(len(step.ids) for step in reads),
         fresh_seconds=shape.fresh_seconds,
-        least_calls=least_calls(trace, fresh_seconds=shape.fresh_seconds, patience=PATIENCE),
-        patience=PATIENCE,
+        floor=floors[0],
+        top_up_floor=floors[1],
         replayed=replayed,
     )
+    return made, _figures(made, [checkout.name for checkout in stage.checkouts])
 
 
-def _starters(machine: Machine, upstream: Upstream, fresh: int) -> list[Callable[[], Contender]]:
-    missing = contenders.missing()
-    settings = {"cache__fresh_seconds": fresh, "cache__stale_while_revalidate_seconds": fresh}
-    starters: list[Callable[[], Contender]] = [
-        lambda: contenders.gateway(machine, upstream, GATEWAY, settings)
-    ]
-    if "nginx" not in missing:
-        starters.append(lambda: contenders.nginx(machine, upstream, fresh=fresh, stale=fresh))
-    if "varnishd" not in missing:
-        starters.append(lambda: contenders.varnish(machine, upstream, fresh=fresh, stale=fresh))
-    return [*starters, lambda: contenders.direct(upstream)]
+def _runners(stage: Stage, fresh: int, parts: frozenset[str]) -> list[Runner]:
+    machine, missing = stage.machine, contenders.missing()
+    late = partial(contenders.upstream, machine, call_ms=CALL_MS, id_ms=ID_MS, rated_percent=RATED_PERCENT)
+    settings: dict[str, object] = {
+        "cache__fresh_seconds": fresh,
+        "cache__stale_while_revalidate_seconds": fresh,
+        "cache__write_hold_seconds": fresh / 30,
+    }
+    found = []
+    if "trace" in parts:
+        for checkout in stage.checkouts:
+            apple = late()
+            found.append(
+                Runner(checkout.name, apple, [contenders.gateway(machine, checkout, apple, settings)])
+            )
+        for program, start in (("nginx", contenders.nginx), ("varnishd", contenders.varnish)):
+            if program not in missing:
+                apple = late()
+                other = start(machine, apple, fresh=fresh)
+                found.append(Runner(other.name, apple, [other]))
+    if "routing" in parts and "redis-server" not in missing:
+        random = Random(SEED)
+        found.append(
+            _pair(stage.checkouts[0], RANDOM, stage, late(), settings, lambda _: random.randrange(2))
+        )
+        found.append(
+            _pair(stage.checkouts[0], BY_USER, stage, late(), settings, lambda step: ord(step.user[0]) % 2)
+        )
+    apple = late()
+    return [*found, Runner(DIRECT, apple, [contenders.direct(apple)])]
 
 
-def _replay(contender: Contender, upstream: Upstream, trace: Sequence[Step]) -> Replayed:
-    before = upstream.calls()
-    answers = uvloop.run(_answers(contender, trace))
-    took = [answer.seconds for answer in answers]
-    statuses = Counter(str(answer.status) for answer in answers)
+def _pair(
+    checkout: Checkout,
+    name: str,
+    stage: Stage,
+    apple: Upstream,
+    settings: dict[str, object],
+    choose: Callable[[Step], int],
+) -> Runner:
+    """Two gateways on one Redis."""
+    shared = {**settings, "cache__redis_url": contenders.redis(stage.machine)}
+    both = [contenders.gateway(stage.machine, checkout, apple, shared) for _ in range(2)]
+    return Runner(name, apple, both, choose, lag=LAG)
+
+
+async def _answers(runners: Sequence[Runner], trace: Sequence[Step]) -> list[tuple[Runner, list[Timed]]]:
+    answers = await asyncio.gather(*(_run(runner, trace) for runner in runners))
+    return list(zip(runners, answers, strict=True))
+
+
+async def _run(runner: Runner, trace: Sequence[Step]) -> list[Timed]:
+    """Send each process its share of the trace; the answers are in the order of the trace."""
+    chosen = [runner.choose(step) for step in trace]
+
+    async def share(number: int) -> list[Timed]:
+        process = runner.processes[number]
+        mine = [step for step, choice in zip(trace, chosen, strict=True) if choice == number]
+        async with client(process.port, process.headers, 64) as made:
+            return await replay(made, ((step.moment, step.ask) for step in mine))
+
+    shares = [iter(got) for got in await asyncio.gather(*map(share, range(len(runner.processes))))]
+    return [next(shares[choice]) for choice in chosen]
+
+
+def _replayed(runner: Runner, answered: Sequence[tuple[Step, Timed]]) -> Replayed:
+    reads = [answer for step, answer in answered if step.value is None]
+    took = [answer.seconds for answer in reads]
+    counts = runner.upstream.counts()
     return Replayed(
-        name=contender.name,
-        calls=upstream.calls() - before,
+        name=runner.name,
+        calls=counts["reads"],
+        ids_per_call=counts["ids"] / counts["reads"],
         p50=percentile(took, 0.50),
+        p95=percentile(took, 0.95),
         p99=percentile(took, 0.99),
-        latencies=[percentile(took, share) for share in SHARES],
-        statuses=dict(statuses),
-        ratings=sum(answer.body.count(b'"value"') for answer in answers),
+        wrong=wrong_ratings(answered, rated_percent=RATED_PERCENT, lag=runner.lag),
+        failed=sum(answer.status not in {200, 204, 404} for _, answer in answered),
     )
 
 
-async def _answers(contender: Contender, trace: Sequence[Step]) -> list[Timed]:
-    async with client(contender.port, contender.headers, 64) as made:
-        return await replay(made, ((step.moment, step.ask) for step in trace))
+def _figures(trace: Trace, versions: Sequence[str]) -> list[Figure]:
+    now = trace.by(NOW)
+    if now is None:
+        return []
+    before = trace.by(versions[-1]) if len(versions) > 1 else None
+    straight, nginx = trace.by(DIRECT), trace.by(NGINX)
+    ratios: dict[str, Callable[[Replayed], float]] = {
+        "calls to Apple, ideal cache without top-up = 1": lambda one: one.calls / trace.floor,
+        "calls to Apple, ideal cache with top-up = 1": lambda one: one.calls / trace.top_up_floor,
+    }
+    if straight is not None:
+        for share in ("p50", "p95", "p99"):
+            ratios[f"{share}, going straight = 1"] = partial(_ratio, straight, share)
+    if nginx is not None:
+        ratios["calls to Apple, nginx = 1"] = partial(_ratio, nginx, "calls")
+    ratios["wrong ratings"] = lambda one: one.wrong + one.failed
+    return [
+        Figure("trace", what, _exact(of(now)), _exact(of(before)) if before else None, BOUNDS.get(what))
+        for what, of in ratios.items()
+    ]
+
+
+def _ratio(to: Replayed, field: str, one: Replayed) -> float:
+    return float(getattr(one, field)) / float(getattr(to, field))
+
+
+def _exact(value: float) -> Spread:
+    return Spread(value, value, value)

@@ -3,8 +3,11 @@
 import math
 import statistics
 from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 import msgspec
+
+Item = TypeVar("Item")
 
 
 class Spread(msgspec.Struct, frozen=True):
@@ -36,7 +39,7 @@ def paired(of: Sequence[float], to: Sequence[float]) -> Spread:
     return Spread.of(one / other for one, other in zip(of, to, strict=True))
 
 
-def rotated(names: Sequence[str], round_: int) -> list[str]:
-    """The order of a round: each one begins with another name, so that none always follows the same."""
-    shift = round_ % len(names)
-    return [*names[shift:], *names[:shift]]
+def rotated(items: Sequence[Item], round_: int) -> list[Item]:
+    """The order of a round: each one begins with another item, so that none always follows the same."""
+    shift = round_ % len(items) if items else 0
+    return [*items[shift:], *items[:shift]]

@@ -7,7 +7,8 @@ and goes on with albums played, pages of the library, and the home screen again:
 - the home screen is eight shelves of 12 or 25 ids that ask for themselves within 5 ms: what was played last
   (the same ids mostly, in another order), picks and favourites (25 of 30, 12 of 15, composed anew each time),
   and what was added last. Shelves share ids with each other, with earlier visits and with pages;
-- playing an album looks up its rating alone, now and then twice at once, as two parts of a screen do;
+- playing an album looks up its rating alone, now and then twice at once, as two parts of a screen do; one
+  play in seven ends with a rating given, changed or taken back;
 - a scroll through the library asks for two pages of 25 ids, in an order that stays.
 
 Sessions begin at random moments, and in *waves*: many users at once, as after a push message. Times are
@@ -21,14 +22,14 @@ from random import Random
 import msgspec
 
 from tests.bench.client import Ask
-from tests.bench.population import IDS_PER_REQUEST, ROOT, target, token
+from tests.bench.population import IDS_PER_REQUEST, RATINGS, target, token
 
 CATALOG = {"albums": 4_000, "songs": 8_000, "playlists": 1_000}
 PREFIX = {"albums": "2", "songs": "4", "playlists": "pl.bench"}
 LIBRARY = 100
 PICKS = 30
 LONG, SHORT = IDS_PER_REQUEST, 12
-RATED_SHARE = 0.6
+WRITE_SHARE = 1 / 7
 WAVE_USERS = 12
 WAVE_SECONDS = 0.2
 HOME_SECONDS = 0.005
@@ -58,19 +59,29 @@ class Listener(msgspec.Struct, frozen=True):
 
 
 class Step(msgspec.Struct, frozen=True, order=True):
-    """One request: when (seconds from the start), whose, which ids; a `single` one has its id in the path."""
+    """One request: when (seconds from the start), whose, which ids; a `single` one has its id in the path.
+
+    `value` is what a write rates (1 or -1), 0 for a DELETE, None for a read.
+    """
 
     moment: float
     user: str
     kind: str
     ids: tuple[str, ...]
     single: bool = False
+    value: int | None = None
 
     @property
     def ask(self) -> Ask:
-        if self.single:
-            return Ask(f"{ROOT}/{self.kind}/{self.ids[0]}", self.user)
-        return Ask(target(self.kind, self.ids), self.user)
+        if not self.single:
+            return Ask(target(self.kind, self.ids), self.user)
+        path = f"{RATINGS}/{self.kind}/{self.ids[0]}"
+        if self.value is None:
+            return Ask(path, self.user)
+        if self.value == 0:
+            return Ask(path, self.user, "DELETE")
+        body = f'{{"type":"rating","attributes":{{"value":{self.value}}}}}'
+        return Ask(path, self.user, "PUT", body)
 
 
 def listeners(count: int, seed: int) -> list[Listener]:
@@ -86,15 +97,6 @@ def listeners(count: int, seed: int) -> list[Listener]:
         picks = {kind: _picks(library[kind], items, random) for kind, items in catalog.items()}
         made.append(Listener(token(10_000 + number), library, picks))
     return made
-
-
-def rated(listener: Listener) -> dict[str, list[str]]:
-    """What the user rated, by kind: the same part of the library in each run."""
-    keep = Random(listener.token)
-    return {
-        kind: [id_ for id_ in library if keep.random() < RATED_SHARE]
-        for kind, library in listener.library.items()
-    }
 
 
 def steps(shape: Shape, users: Sequence[Listener], seed: int) -> list[Step]:
@@ -168,6 +170,9 @@ class _Visitor:
         for _ in range(2 if self._random.random() < 0.2 else 1):
             step = self._step(moment + self._random.random() * TWICE_SECONDS, "albums", [album])
             yield msgspec.structs.replace(step, single=True)
+        if self._random.random() < WRITE_SHARE:
+            step = self._step(moment + self._random.uniform(1, 4) / self._scale, "albums", [album])
+            yield msgspec.structs.replace(step, single=True, value=self._random.choice((1, 1, -1, 0)))
         self._remember("albums", album)
         self._remember("songs", self._random.choice(self._user.picks["songs"] + self._recent["songs"]))
         if self._random.random() < 0.3:

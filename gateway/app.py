@@ -19,9 +19,10 @@ from gateway.ops.history import History, sample
 from gateway.ops.server import Ops
 from gateway.ratings.explain import Explainer
 from gateway.ratings.partition_read import Sources
-from gateway.ratings.read import reader_of
+from gateway.ratings.read import Reader
 from gateway.ratings.refresh import Refresher
 from gateway.ratings.shadow import Shadow
+from gateway.ratings.tier_metrics import TierMetrics
 from gateway.ratings.write import Writer
 from gateway.settings import Settings
 from gateway.tasks import Tasks
@@ -72,15 +73,14 @@ async def wired(
         factories.apple_client(settings, tokens, quarantine, breaker, link, clock, tasks, metrics) as apple,
     ):
         cache = Cache(
-            local=factories.local_tier(settings, metrics),
+            memory=factories.memory_cache(settings, metrics),
             write_log=WriteLog(hold_seconds=settings.cache.write_hold_seconds),
             shared=None if link is None else link.tier,
             freshness=freshness,
             trusted_since=factories.always if link is None else link.trusted_since,
-            on_forget=lambda *forgotten: flights.detach(*forgotten),  # noqa: PLW0108 - the flights are made below
+            on_drop=lambda *dropped: flights.detach(*dropped),  # noqa: PLW0108 - the flights are made below
             clock=clock,
             tasks=tasks,
-            metrics=metrics,
             trust_seconds=settings.cache.local_trust_seconds,
         )
         flights = SingleFlight(
@@ -99,9 +99,17 @@ async def wired(
         shadow = None
         if (fraction := settings.cache.shadow_fraction) > 0:
             shadow = Shadow(fraction, cache=cache, flights=flights, clock=clock, tasks=tasks, metrics=metrics)
-        sources = Sources(cache, flights, quarantine, Refresher(flights, tasks, metrics), shadow)
+        sources = Sources(
+            cache,
+            flights,
+            quarantine,
+            Refresher(flights, tasks, metrics),
+            shadow,
+            TierMetrics(metrics, "local"),
+            TierMetrics(metrics, "shared"),
+        )
         api = Api(
-            reader=reader_of(sources, clock),
+            reader=Reader(sources, clock),
             writer=Writer(cache=cache, apple=apple, tasks=tasks, clock=clock),
             max_ids=settings.server.max_ids,
             check_caller=callers,

@@ -15,7 +15,7 @@ from gateway.cache.cache import Cache
 from gateway.cache.entry import Freshness
 from gateway.cache.invalidation import Invalidation, OnInvalidation, Throttled
 from gateway.cache.memory import MemoryCache
-from gateway.cache.redis.values import Limits
+from gateway.cache.redis.limits import Limits
 from gateway.clock import Clock
 from gateway.settings import Settings
 from gateway.tasks import Tasks
@@ -42,15 +42,16 @@ def caller_tokens(settings: Settings) -> list[str]:
     return [token.get_secret_value() for token in settings.server.caller_tokens]
 
 
-def local_tier(settings: Settings, metrics: Metrics) -> MemoryCache:
-    local = MemoryCache(
+def memory_cache(settings: Settings, metrics: Metrics) -> MemoryCache:
+    memory = MemoryCache(
         max_entries=settings.cache.local_max_entries,
         max_bytes=settings.cache.local_max_bytes,
+        fresh_seconds=settings.cache.fresh_seconds,
         on_evict=metrics.local_cache_evictions.inc,
     )
-    metrics.local_cache_entries.set_function(lambda: local.entries)
-    metrics.local_cache_bytes.set_function(lambda: local.bytes)
-    return local
+    metrics.local_cache_entries.set_function(lambda: memory.entries)
+    metrics.local_cache_bytes.set_function(lambda: memory.bytes)
+    return memory
 
 
 def freshness_of(settings: Settings) -> Freshness:
@@ -82,7 +83,7 @@ async def redis_link(
             key_file=_text(cache.redis_key_file),
         ),
         Limits(
-            lifetime_seconds=freshness.lifetime_seconds,
+            freshness=freshness,
             hold_seconds=cache.write_hold_seconds,
             write_seconds=_longest_write(settings),
             lookup_seconds=cache.redis_timeout_ms / 1000,
@@ -131,7 +132,7 @@ def hearer(cache: Cache, apple: Apple) -> OnInvalidation:
         if isinstance(news, Throttled):
             apple.hear_throttled()
         else:
-            cache.hear(news)
+            cache.on_invalidation(news)
 
     return hears
 

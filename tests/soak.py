@@ -20,11 +20,12 @@ from gateway.cache.entry import Freshness
 from gateway.cache.memory import MemoryCache
 from gateway.cache.write_log import WriteLog
 from gateway.fetch.single_flight import SingleFlight
-from gateway.model import Id, Kind, Partition, Resource, User, plain_resource
+from gateway.model import Id, Kind, Partition, Rating, User
 from gateway.ratings.partition_read import Sources
 from gateway.ratings.query import Part, Query
 from gateway.ratings.read import Reader
 from gateway.ratings.refresh import Refresher
+from gateway.ratings.tier_metrics import TierMetrics
 from gateway.ratings.write import Writer
 from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
@@ -40,8 +41,8 @@ class Apple:
 
     async def fetch(
         self, partition: Partition, ids: list[Id], *, waiters: Waiters, deadline: float
-    ) -> dict[Id, Resource]:
-        return {id_: plain_resource(partition.kind, id_, 1) for id_ in ids}
+    ) -> dict[Id, Rating]:
+        return dict.fromkeys(ids, 1)
 
     async def send(self, call: Outbound, deadline: float, waiters: Waiters) -> Relay:
         return Relay(204, b"")
@@ -69,19 +70,20 @@ class Soak:
         self._clock = clock = HandClock()
         metrics = Metrics()
         self._tasks = tasks = Tasks(_fail)
-        self.local = MemoryCache(max_entries=max_entries, max_bytes=128 << 20, on_evict=lambda _: None)
+        self.memory = MemoryCache(
+            max_entries=max_entries, max_bytes=128 << 20, fresh_seconds=300, on_evict=lambda _: None
+        )
         self.write_log = WriteLog(hold_seconds=10)
         apple = Apple()
         cache = Cache(
-            local=self.local,
+            memory=self.memory,
             write_log=self.write_log,
             shared=None,
             freshness=Freshness(300, 300, 86_400, 0.1),
             trusted_since=lambda _: float("-inf"),
-            on_forget=lambda *forgotten: self.flights.detach(*forgotten),  # noqa: PLW0108 - made below
+            on_drop=lambda *dropped: self.flights.detach(*dropped),  # noqa: PLW0108 - made below
             clock=clock,
             tasks=tasks,
-            metrics=metrics,
         )
         self.flights = SingleFlight(
             apple.fetch,  # type: ignore[arg-type]
@@ -95,7 +97,9 @@ class Soak:
             metrics=metrics,
         )
         quarantine = Quarantine(seconds=10, metrics=metrics)
-        sources = Sources(cache, self.flights, quarantine, Refresher(self.flights, tasks, metrics), None)
+        refresher = Refresher(self.flights, tasks, metrics)
+        counts = TierMetrics(metrics, "local"), TierMetrics(metrics, "shared")
+        sources = Sources(cache, self.flights, quarantine, refresher, None, *counts)
         self._reader = Reader(sources, clock)
         self._writer = Writer(cache=cache, apple=apple, tasks=tasks, clock=clock)  # type: ignore[arg-type]
 
@@ -111,9 +115,9 @@ class Soak:
         return Sizes(
             requests,
             round(resident_bytes() / 2**20, 1),
-            self.local.entries,
-            self.local.bytes,
-            len(self.local._books),
+            self.memory.entries,
+            self.memory.bytes,
+            len(self.memory._users),
             len(self.write_log),
             len(self.flights._table),
             len(self._tasks),
@@ -127,7 +131,7 @@ class Soak:
             await self._writer.write(user, kind, id_, 1, "", self._clock.monotonic() + 10, Requester())
             return
         ids = (id_, *(Id(str(n)) for n in range(1, 5)))
-        assert not (await self._reader.read(Query(user, (Part.of(kind, ids),)))).failures
+        assert not (await self._reader.read(Query(user, (Part(kind, ids),)))).failures
 
 
 def resident_bytes() -> int:

@@ -18,7 +18,7 @@ from gateway.apple.transport import connect
 from gateway.breaker import Breaker
 from gateway.clock import Clock
 from gateway.errors import GatewayError, Quarantined, UpstreamError
-from gateway.model import Id, Partition, Priority, Resource, User
+from gateway.model import Id, Partition, Priority, Rating, User
 from gateway.telemetry.metrics import Metrics
 from gateway.waiters import Requester, Waiters
 
@@ -71,7 +71,7 @@ class Apple:
 
     async def fetch(
         self, partition: Partition, ids: Sequence[Id], *, waiters: Waiters, deadline: float
-    ) -> dict[Id, Resource | GatewayError]:
+    ) -> dict[Id, Rating | GatewayError]:
         """Ask for `ids` (distinct), in as many calls as it takes.
 
         No attempt begins after `deadline` (monotonic seconds); the first of a call has its whole time.
@@ -167,7 +167,7 @@ class Apple:
         *,
         divisible: bool = False,
         fits: Callable[[], bool] = lambda: True,
-    ) -> "dict[Id, Resource] | _Failure":
+    ) -> "dict[Id, Rating] | _Failure":
         partition = job.partition
         query = f"ids={','.join(ids)}" + (f"&{partition.variant}" if partition.variant else "")
         full = len(ids) >= self.batch_size()
@@ -182,7 +182,7 @@ class Apple:
             fits=fits,
         )
         try:
-            answer: dict[Id, Resource] | _Failure = await self._caller.run(
+            answer: dict[Id, Rating] | _Failure = await self._caller.run(
                 call, lambda answer: read_many(partition.kind, ids, answer), job.deadline
             )
         except UpstreamError as error:
@@ -209,10 +209,10 @@ class _Failure(NamedTuple):
     too_large: bool
 
 
-_Outcomes: TypeAlias = dict[Id, Resource | GatewayError]
+_Outcomes: TypeAlias = dict[Id, Rating | GatewayError]
 
 
-def _outcomes(ids: Sequence[Id], answer: dict[Id, Resource] | _Failure) -> _Outcomes:
+def _outcomes(ids: Sequence[Id], answer: dict[Id, Rating] | _Failure) -> _Outcomes:
     return dict.fromkeys(ids, answer.error) if isinstance(answer, _Failure) else {**answer}
 
 

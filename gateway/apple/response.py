@@ -15,7 +15,7 @@ import msgspec
 
 from gateway.apple import strict_json
 from gateway.errors import Relayed, Unusable, UpstreamError
-from gateway.model import Id, Kind, Resource, plain_resource
+from gateway.model import Id, Kind, Rating
 
 NOT_FOUND: Final = "40400"
 """The code by which Apple says that nothing is rated."""
@@ -34,12 +34,12 @@ class AppleResponse(msgspec.Struct, frozen=True):
     """Seconds, where Apple named them."""
 
 
-def read_many(kind: Kind, asked: Sequence[Id], answer: AppleResponse) -> dict[Id, Resource]:
+def read_many(kind: Kind, asked: Sequence[Id], answer: AppleResponse) -> dict[Id, Rating]:
     """Read an answer of the form with many ids: every id of `asked`, in that order, None where it is unrated.
 
     Raises `Relayed` where Apple answered an error, `Unusable` where the answer is not sound.
     """
-    found: dict[Id, Resource] = dict.fromkeys(asked)
+    found: dict[Id, Rating] = dict.fromkeys(asked)
     if answer.status == 200:
         plain = _read_plain(kind, found, answer.body)
         found.update(plain if plain is not None else _read_closely(kind, found, answer.body))
@@ -48,7 +48,7 @@ def read_many(kind: Kind, asked: Sequence[Id], answer: AppleResponse) -> dict[Id
     return found
 
 
-def written_resource(kind: Kind, id_: Id, value: int, body: bytes) -> Resource:
+def written_resource(kind: Kind, id_: Id, value: int, body: bytes) -> Rating:
     """The resource that a PUT of `value`, answered with success and `body`, left behind.
 
     Apple's own where the body holds it, a plain one where the body says nothing of ratings; None where it
@@ -57,14 +57,13 @@ def written_resource(kind: Kind, id_: Id, value: int, body: bytes) -> Resource:
     if len(body) > LARGEST_ENVELOPE:
         return None
     if _says_nothing(body):
-        return plain_resource(kind, id_, value)
+        return value
     try:
         resource = read_many(kind, (id_,), AppleResponse(200, body))[id_]
     except UpstreamError:
         return None
-    if resource is None or _RATED.decode(resource).attributes.value != value:
-        return None
-    return resource
+    rated = _RATED.decode(resource).attributes.value if isinstance(resource, bytes) else resource
+    return resource if rated == value else None
 
 
 def _says_nothing(body: bytes) -> bool:
@@ -168,7 +167,7 @@ _QUOTES = 16
 """Quotation marks of one plain rating: five names and three texts."""
 
 
-def _read_plain(kind: Kind, asked: Mapping[Id, object], body: bytes) -> dict[Id, Resource] | None:
+def _read_plain(kind: Kind, asked: Mapping[Id, object], body: bytes) -> dict[Id, Rating] | None:
     """Read a body that holds nothing but plain ratings, each once; None where it needs a closer look.
 
     The usual answer by far: 20 µs for 25 ratings, where the closer look takes 80. msgspec does not see that a
@@ -180,17 +179,17 @@ def _read_plain(kind: Kind, asked: Mapping[Id, object], body: bytes) -> dict[Id,
         return None
     if body.count(b'"') != 2 + _QUOTES * len(ratings) or b"\\" in body:
         return None
-    found: dict[Id, Resource] = {}
+    found: dict[Id, Rating] = {}
     path = _path(kind)
     for rating in ratings:
         id_ = rating.id
         if id_ not in asked or rating.href != path + id_:
             return None
-        found[id_] = plain_resource(kind, id_, rating.attributes.value)
+        found[id_] = rating.attributes.value
     return found if len(found) == len(ratings) else None
 
 
-def _read_closely(kind: Kind, asked: Mapping[Id, object], body: bytes) -> dict[Id, Resource]:
+def _read_closely(kind: Kind, asked: Mapping[Id, object], body: bytes) -> dict[Id, Rating]:
     """Read any 200; raises `Unusable` unless it is sound."""
     try:
         document = strict_json.load(body)
@@ -199,7 +198,7 @@ def _read_closely(kind: Kind, asked: Mapping[Id, object], body: bytes) -> dict[I
         _unusable("is not JSON with a list of ratings, or too complex")
     if document.get("next") is not None or document.get("errors") is not None:
         _unusable("is not the whole answer")
-    found: dict[Id, Resource] = {}
+    found: dict[Id, Rating] = {}
     for item, raw in zip(document["data"], raws, strict=True):
         id_, resource = _read_rating(kind, asked, item, bytes(raw))
         if found.setdefault(id_, resource) != resource:
@@ -212,7 +211,7 @@ def _says_none_rated(answer: AppleResponse) -> bool:
     return bool(errors) and all(error.get("code") == NOT_FOUND for error in errors or ())
 
 
-def _read_rating(kind: Kind, asked: Mapping[Id, object], item: Any, raw: bytes) -> tuple[Id, Resource]:
+def _read_rating(kind: Kind, asked: Mapping[Id, object], item: Any, raw: bytes) -> tuple[Id, Rating]:
     if not isinstance(item, dict) or item.get("type") != "ratings":
         _unusable("holds something that is no rating")
     named = item.get("id")
@@ -232,7 +231,7 @@ def _read_rating(kind: Kind, asked: Mapping[Id, object], item: Any, raw: bytes) 
     path = _path(kind)
     ours = item.get("href") in {path + id_, path + named}
     if ours and len(attributes) == 1 and item.keys() == {"id", "type", "href", "attributes"}:
-        return id_, plain_resource(kind, id_, value)
+        return id_, value
     return id_, raw if named == id_ else _renamed(raw, id_, path + id_ if ours else None)
 
 

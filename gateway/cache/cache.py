@@ -1,296 +1,261 @@
-"""The tiers as one: the in-process tier over Redis, and the write rule over both.
+"""The cache of one gateway: memory over Redis, and the write rule over both.
 
-Reads ask `consult`; what was fetched comes in by `store`; writes are framed by `begin_write` and `end_write`;
-`hear` takes the news of other gateways. Whatever forgets ratings also tells `on_forget`, so that nobody joins
-a fetch that began before.
+A read asks `recall` for what memory knows, then `look_up_shared` for what Redis knows of the rest. A fetch
+takes a `fill_token` before it begins and is stored with it. Writes are framed by `begin_write` and
+`end_write`; `on_invalidation` applies what other gateways publish.
 """
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Final, Protocol
 
 import msgspec
 
-from gateway.cache.entry import Entry, Freshness
-from gateway.cache.holds import ends_of, held_entries, undisputed
+from gateway.cache.entry import Entry, Freshness, expired
 from gateway.cache.invalidation import Drop, DropPaired, Invalidation, Purge
-from gateway.cache.lookup import (
-    Consulted,
-    FillToken,
-    Findings,
-    Glance,
-    Known,
-    TakesEntries,
-    TierMetrics,
-    Whole,
-    Write,
-    ticket_of,
-    whole_of,
-)
+from gateway.cache.lookup import FillToken, Lookup, Write, fill_token, local_holds
 from gateway.cache.memory import MemoryCache
-from gateway.cache.redis import Shared, SharedLookup, in_full
 from gateway.cache.write_log import WriteLog
 from gateway.cache.write_rule import UNCHANGED, Outcome, StoredRating, Unwritten
 from gateway.clock import Clock
-from gateway.model import PLAIN, Id, Kind, Partition, Resource, User
+from gateway.model import Id, Kind, Partition, Rating, User
 from gateway.tasks import Tasks
-from gateway.telemetry.metrics import Metrics
 
 FILL_SECONDS: Final = 1.0
-"""How late Redis may keep what it is sent."""
+"""How late Redis may store a fill: fills that may be served no longer than that are not sent."""
+
+
+class SharedCache(Protocol):
+    """The tier that all gateways share. No method raises; cancelling a caller affects nobody else."""
+
+    async def lookup(self, partition: Partition, ids: Sequence[Id], now: float) -> Lookup:
+        """Return what is known of `ids` (distinct), as of `now`; nothing after `cache.redis_timeout_ms`."""
+        ...
+
+    async def fill(self, partition: Partition, version: bytes, ratings: Mapping[Id, Rating]) -> bool | None:
+        """Store what a fetch returned that began after the lookup which returned `version`.
+
+        False: refused, because a write came in between. None: Redis could not store it.
+        """
+        ...
+
+    async def begin(self, user_key: bytes, kind: Kind, id_: Id) -> bytes | None:
+        """Record that a write is about to be sent; return its stamp. None: not delivered (yet)."""
+        ...
+
+    async def end(
+        self, user_key: bytes, kind: Kind, id_: Id, stamp: bytes | None, outcome: Outcome
+    ) -> bool | None:
+        """Record that the write has ended; return whether its rating is held. None: not delivered (yet)."""
+        ...
+
+    async def purge(self, user_key: bytes, kind: Kind | None, ids: Sequence[Id] | None) -> bool:
+        """Drop a user's ratings: one type or all, these ids or all. False: not delivered (yet)."""
+        ...
 
 
 class Cache:
-    """Both tiers of one gateway."""
+    """Both tiers of one gateway.
+
+    `trusted_since(now)` is when the last gap in the invalidations ended: entries from before are not trusted.
+    `on_drop` is called with user key, type and ids (None: all) whenever ratings are dropped, so that nobody
+    joins a fetch that began before. `trust_seconds` is how long a fetch is trusted that Redis did not see.
+    """
 
     def __init__(
         self,
         *,
-        local: MemoryCache,
+        memory: MemoryCache,
         write_log: WriteLog,
-        shared: Shared | None,
+        shared: SharedCache | None,
         freshness: Freshness,
         trusted_since: Callable[[float], float],
-        on_forget: Callable[[bytes, Kind, Sequence[Id] | None], None],
+        on_drop: Callable[[bytes, Kind, Collection[Id] | None], None],
         clock: Clock,
         tasks: Tasks,
-        metrics: Metrics,
         trust_seconds: float = 0.0,
     ) -> None:
-        self.local = local
+        self.memory = memory
         self.freshness = freshness
         self.trusted_since = trusted_since
-        """Local entries that came in before this moment (monotonic) are not believed at the given now."""
         self.has_shared = shared is not None
         self._write_log = write_log
         self._shared = shared
-        self._on_forget = on_forget
+        self._on_drop = on_drop
         self._clock = clock
         self._tasks = tasks
         self._trust_seconds = trust_seconds
-        """For how long what was fetched without a word from Redis is served without asking it again."""
-        self.counts = {tier: TierMetrics(metrics, tier) for tier in ("local", "shared")}
 
-    async def glance(self, partition: Partition, ids: Sequence[Id], now: float) -> Whole | Glance | None:
-        """Ask Redis for `ids` (one round trip) where nothing of the partition is in this process; else None.
-
-        Mostly Redis has every one of them, fresh, and that is all there is to the read.
-        """
-        if self._shared is None or self.local.partition(partition):
-            return None
-        known = self._known(partition, now)
-        lookup = await self._shared.lookup(partition, ids)
-        whole = None if known.written else whole_of(lookup, ids, now, self.freshness)
-        if whole is None:
-            return Glance(now, known, in_full(lookup))
-        self.counts["shared"].fresh(len(ids), rated=whole.rated)
-        if self.local.bounded_at:
-            self.counts["local"].add(Findings(miss=len(ids)))
-            self._keep(partition, self._found(in_full(lookup), now), known.version)
-        return whole
-
-    async def consult(
-        self, partition: Partition, plan: TakesEntries, *, keep: bool, glance: Glance | None = None
-    ) -> Consulted:
-        """Offer `plan` what the local tier has, then what Redis has of the rest (one round trip).
-
-        `keep` is whether what Redis has may be kept in the local tier. With a `glance` Redis was asked.
-        """
-        now = plan.now
-        known = self._known(partition, now) if glance is None else glance.known
-        version, believed = known.version, known.believed
-        self._offer_local(partition, plan, believed, known.trusted_since)
-        standing, lookup = believed, None
-        if plan.left and self._shared is not None:
-            lookup = (
-                in_full(await self._shared.lookup(partition, plan.left)) if glance is None else glance.lookup
-            )
-            standing = believed | undisputed(known.written, lookup)
-            if partition.variant == PLAIN:
-                plan.hold(held_entries(standing), shared=False)
-            self._offer_shared(partition, plan, lookup, version if keep else None, standing)
-            # A fetch may have landed while Redis was asked.
-            plan.offer(self.local.partition(partition), shared=False, trusted_since=known.trusted_since)
-        held = {id_: rated.resource for id_, rated in standing.items()}
-        if lookup is not None:
-            held |= lookup.held
-        return Consulted(
-            ticket_of(
-                version,
-                lookup,
-                self._write_log.marks(partition.user.key, partition.kind, now),
-                held,
-                plan.left,
-                now,
-            ),
-            held,
-            admitted=self.local.admits(partition) and (lookup is None or lookup.admitted),
-            held_until=ends_of(standing, lookup, now),
+    def recall(self, partition: Partition, now: float) -> Lookup:
+        """Return what memory knows of the partition. The entries are live: read them before an await."""
+        return Lookup(
+            version=self._write_log.version,
+            entries=self.memory.partition(partition, now),
+            holds=self._write_log.holds(partition.user.key, partition.kind, now),
+            trusted_since=self.trusted_since(now),
         )
 
-    def store(self, partition: Partition, ticket: FillToken, resources: Mapping[Id, Resource]) -> None:
-        """Keep what a fetch brought, unless a write came in since its ticket was taken."""
+    async def look_up_shared(
+        self, partition: Partition, ids: Sequence[Id], memory: Lookup, now: float, *, keep: bool
+    ) -> Lookup:
+        """Return what Redis knows of `ids` (one round trip), and keep it in memory if `keep`."""
+        assert self._shared is not None
+        lookup = await self._shared.lookup(partition, ids, now)
+        if keep and lookup.entries:
+            # Redis may have lost a rating written here: the next read must not get an older one from memory.
+            standing = local_holds(memory, lookup)
+            entries = {id_: entry for id_, entry in lookup.entries.items() if id_ not in standing}
+            self._keep(partition, entries, memory, now)
+        return lookup
+
+    def fill_token(
+        self,
+        partition: Partition,
+        asked: Sequence[Id],
+        memory: Lookup,
+        shared: Lookup | None,
+        holds: Collection[Id],
+        now: float,
+    ) -> FillToken:
+        """Return the token for a fetch of `asked`, after the lookups made at `now`."""
+        pending = self._write_log.pending(partition.user.key, partition.kind, now)
+        return fill_token(msgspec.structs.replace(memory, pending=pending), shared, holds, asked, now)
+
+    def store(self, partition: Partition, token: FillToken, ratings: Mapping[Id, Rating]) -> None:
+        """Store what a fetch returned, unless a write began or ended since its token was taken."""
         now = self._clock.monotonic()
         user_key, kind = partition.user.key, partition.kind
-        if not self._write_log.admits(ticket.version, user_key, kind):
+        if not self._write_log.admits(token.version, user_key, kind):
             return
-        settled = {id_: resource for id_, resource in resources.items() if id_ not in ticket.unsettled}
-        # News may come in although Redis is too slow to be asked: news of holds that are not known here.
-        unasked = self._shared is not None and ticket.shared_version is None
-        untrusted_at = now + self._trust_seconds if unasked else None
-        caps = [ticket.cap_until, self._write_log.cap_until(user_key, kind, now), untrusted_at]
-        cap = min([until - now for until in caps if until is not None], default=None)
-        known_at = now if unasked else ticket.taken_at
-        entries = {
-            id_: self.freshness.entry(id_, resource, now, known_at=known_at, cap=cap)
-            for id_, resource in settled.items()
+        settled = {id_: rating for id_, rating in ratings.items() if id_ not in token.unsettled}
+        # Invalidations may arrive although Redis did not answer, of holds that this gateway does not know.
+        unasked = self._shared is not None and token.shared_version is None
+        limits = [
+            token.cap_until,
+            self._write_log.cap_until(user_key, kind, now),
+            now + self._trust_seconds if unasked else None,
+        ]
+        cap = min([until - now for until in limits if until is not None], default=None)
+        trusted_at = now if unasked else token.taken_at
+        fresh_seconds = self.freshness.fresh_seconds_of(user_key, kind)
+        shared_by = {
+            rating: self.freshness.entry(
+                rating, now, fresh_seconds=fresh_seconds, trusted_at=trusted_at, cap=cap, sharers=ids
+            )
+            for rating, ids in Counter(settled.values()).items()
         }
-        self.local.put(partition, entries)
-        if self._shared is None or ticket.shared_version is None or not settled:
+        entries = {id_: shared_by[rating] for id_, rating in settled.items()}
+        self.memory.put(partition, entries, now)
+        if self._shared is None or token.shared_version is None or not settled:
             return
-        # Redis caps by when it keeps a rating: after the end of the cap it would know of none.
+        # Redis derives the limit from when it stores a rating: after the limit's end it would know of none.
         if cap is None or cap > FILL_SECONDS:
             self._tasks.spawn(
-                "fill", self._fill(self._shared, partition, ticket.shared_version, settled, entries)
+                "fill", self._fill(self._shared, partition, token.shared_version, settled, entries)
             )
 
-    def undisturbed(self, partition: Partition, ticket: FillToken) -> bool:
-        """Whether no write or purge of the partition was received since `ticket` was taken."""
-        return self._write_log.admits(ticket.version, partition.user.key, partition.kind)
+    def undisturbed(self, partition: Partition, token: FillToken) -> bool:
+        """Whether no write or purge of the partition is known since `token` was taken."""
+        return self._write_log.admits(token.version, partition.user.key, partition.kind)
 
     async def begin_write(self, user: User, kind: Kind, id_: Id) -> Write:
-        """A write is about to be sent: nothing from before it may be served or kept any more."""
+        """Record that a write is about to be sent: no older rating may be served or stored any more."""
         stamp = self._write_log.begin(user.key, kind, id_, self._clock.monotonic())
-        self._forget_written(user.key, kind, id_)
+        self._drop_written(user.key, kind, id_)
         shared_stamp = None if self._shared is None else await self._shared.begin(user.key, kind, id_)
         return Write(user, kind, id_, stamp, shared_stamp)
 
     async def end_write(self, write: Write, outcome: Outcome) -> None:
-        """The write has ended: keep its value with its hold, unless another write overlapped with it."""
+        """Record that a write has ended: store its rating with a hold, unless it overlapped with another."""
         user, kind, id_ = write.user, write.kind, write.id
         alone = None
         if self._shared is not None:
             alone = await self._shared.end(user.key, kind, id_, write.shared_stamp, outcome)
         now = self._clock.monotonic()
-        # Where Redis could not acknowledge the begin, it may have taken it, and this end for another write's.
-        told = write.shared_stamp is not None
-        if told and alone is False and not isinstance(outcome, Unwritten):
+        # Without an acknowledged begin, Redis may have carried it out and taken this end for another write's.
+        acknowledged = write.shared_stamp is not None
+        if acknowledged and alone is False and not isinstance(outcome, Unwritten):
             self._write_log.overwritten(user.key, kind, [id_], now)
-        cell = self._write_log.end(user.key, kind, id_, write.stamp, outcome, now)
-        self._forget_written(user.key, kind, id_, paired=outcome is not UNCHANGED)
-        if isinstance(cell, StoredRating):
-            held_seconds = max(0.0, (cell.held_until or now) - now)
-            # A write on the twin kind that came between may have changed it: beyond the hold, Apple is asked.
-            cap_until = self._write_log.cap_until(user.key, kind, now)
-            cap = None if cap_until is None else max(cap_until - now, held_seconds)
-            if isinstance(outcome, Unwritten):
-                # It is an earlier write's: a purge or a write on the twin may have come since.
-                cap = held_seconds
-            entry = self.freshness.entry(
-                id_, cell.resource, now, age=now - cell.fetched_at, cap=cap, held_seconds=held_seconds
-            )
-            self.local.put(Partition(user, kind), {id_: entry})
+        record = self._write_log.end(user.key, kind, id_, write.stamp, outcome, now)
+        self._drop_written(user.key, kind, id_, paired=outcome is not UNCHANGED)
+        if isinstance(record, StoredRating):
+            entry = self._written_entry(user, kind, record, now, earlier=isinstance(outcome, Unwritten))
+            self.memory.put(Partition(user, kind), {id_: entry}, now)
 
     async def purge(self, user_key: bytes, kind: Kind | None, ids: Sequence[Id] | None) -> bool:
-        """Drop a user's ratings everywhere: one kind or all, these ids or all. False: Redis is told later."""
-        self._purge_local(user_key, kind, ids)
+        """Drop a user's ratings everywhere: one type or all, these ids or all. False: Redis gets it later."""
+        self._purge_memory(user_key, kind, ids)
         return self._shared is None or await self._shared.purge(user_key, kind, ids)
 
-    def hear(self, news: Invalidation) -> None:
-        """Act on what another gateway told."""
+    def on_invalidation(self, message: Invalidation) -> None:
+        """Apply what another gateway published."""
         now = self._clock.monotonic()
-        match news:
+        match message:
             case Drop(user_key, kind, ids):
                 self._write_log.overwritten(user_key, kind, ids, now)
-                self.local.drop(user_key, kind, ids)
-                self._on_forget(user_key, kind, ids)
+                self.memory.drop(user_key, kind, ids)
+                self._on_drop(user_key, kind, ids)
             case DropPaired(user_key, kind):
-                self._write_log.mark(user_key, kind, now)
-                self._suspect(user_key, kind)
+                self._write_log.paired_written(user_key, kind, now)
+                self._expire(user_key, kind)
             case Purge(user_key, kind_or_all, ids_or_all):
-                self._purge_local(user_key, kind_or_all, ids_or_all)
+                self._purge_memory(user_key, kind_or_all, ids_or_all)
 
-    def _offer_local(
-        self, partition: Partition, plan: TakesEntries, held: Mapping[Id, StoredRating], trusted_since: float
-    ) -> None:
-        if held and partition.variant == PLAIN:
-            self.counts["local"].add(plan.hold(held_entries(held), shared=False))
-        findings = plan.offer(self.local.partition(partition), shared=False, trusted_since=trusted_since)
-        if self.local.bounded_at:
-            self.counts["local"].add(findings)
-
-    def _offer_shared(
-        self,
-        partition: Partition,
-        plan: TakesEntries,
-        lookup: SharedLookup,
-        version: int | None,
-        standing: Mapping[Id, StoredRating],
-    ) -> None:
-        """`version` is the ledger's from before the lookup; None: keep nothing of it."""
-        counts = self.counts["shared"]
-        if lookup.version is None and not lookup.found:
-            counts.error(len(plan.left))
-            return
-        entries = self._found(lookup, plan.now)
-        # Redis may have lost what was written here: the next read must not take its word for it.
-        self._keep(partition, {id_: entry for id_, entry in entries.items() if id_ not in standing}, version)
-        if lookup.held and partition.variant == PLAIN:
-            held = {id_: entries[id_] for id_ in lookup.held if id_ in entries}
-            counts.add(plan.hold(held, shared=True))
-        counts.add(plan.offer(entries, shared=True, trusted_since=-math.inf))
-
-    def _known(self, partition: Partition, now: float) -> Known:
-        written = self._write_log.held(partition.user.key, partition.kind, now)
-        return Known(self._write_log.version, self.trusted_since(now), written)
-
-    def _found(self, lookup: SharedLookup, asked_at: float) -> Mapping[Id, Entry]:
-        # As of when Redis was asked: a read judges by that moment what Redis says is not to be served.
-        return {
-            id_: self.freshness.entry(id_, found.resource, asked_at, age=found.age, cap=found.cap)
-            for id_, found in lookup.found.items()
-        }
-
-    def _keep(self, partition: Partition, entries: Mapping[Id, Entry], version: int | None) -> None:
-        """Bring what Redis has into the local tier; `version` as in `_offer_shared`."""
-        if version is not None and self._write_log.admits(version, partition.user.key, partition.kind):
-            self.local.put(partition, entries)
+    def _keep(self, partition: Partition, entries: Mapping[Id, Entry], memory: Lookup, now: float) -> None:
+        assert isinstance(memory.version, int)
+        if self._write_log.admits(memory.version, partition.user.key, partition.kind):
+            self.memory.put(partition, entries, now)
 
     async def _fill(
         self,
-        shared: Shared,
+        shared: SharedCache,
         partition: Partition,
         version: bytes,
-        resources: Mapping[Id, Resource],
+        ratings: Mapping[Id, Rating],
         entries: Mapping[Id, Entry],
     ) -> None:
-        if await shared.fill(partition, version, resources) is False:
-            # Another gateway wrote meanwhile, and its news is not here yet: what was fetched may be older.
-            kept = self.local.partition(partition)
+        if await shared.fill(partition, version, ratings) is False:
+            # Another gateway wrote meanwhile, and its invalidation is not here yet: this may be older.
+            kept = self.memory.partition(partition, self._clock.monotonic())
             refused = [id_ for id_, entry in entries.items() if kept.get(id_) is entry]
-            self.local.drop(partition.user.key, partition.kind, refused)
+            self.memory.drop(partition.user.key, partition.kind, refused)
 
-    def _forget_written(self, user_key: bytes, kind: Kind, id_: Id, *, paired: bool = True) -> None:
-        self.local.drop(user_key, kind, [id_])
-        self._on_forget(user_key, kind, [id_])
-        if paired and kind.paired is not None:
-            self._suspect(user_key, kind.paired)
-
-    def _suspect(self, user_key: bytes, kind: Kind) -> None:
-        """From now on the user's entries of `kind` serve only where Apple fails: its twin was written."""
-        now = self._clock.monotonic()
-        self.local.replace(
-            user_key,
-            kind,
-            lambda entry: msgspec.structs.replace(
-                entry, fresh_until=min(entry.fresh_until, now), ask_when_stale=True
-            ),
+    def _written_entry(
+        self, user: User, kind: Kind, written: StoredRating, now: float, *, earlier: bool
+    ) -> Entry:
+        """The entry of a rating within its hold; `earlier`: not the write that has just ended has made it."""
+        held_seconds = max(0.0, (written.held_until or now) - now)
+        cap_until = self._write_log.cap_until(user.key, kind, now)
+        if earlier:
+            # A purge, or a write on the paired type, may have come since.
+            cap: float | None = held_seconds
+        else:
+            # A write on the paired type may have changed it meanwhile: past the hold, Apple is asked.
+            cap = None if cap_until is None else max(cap_until - now, held_seconds)
+        return self.freshness.entry(
+            written.rating,
+            now,
+            fresh_seconds=self.freshness.fresh_seconds_of(user.key, kind),
+            age=now - written.fetched_at,
+            cap=cap,
+            held_seconds=held_seconds,
         )
-        self._on_forget(user_key, kind, None)
 
-    def _purge_local(self, user_key: bytes, kind: Kind | None, ids: Sequence[Id] | None) -> None:
+    def _drop_written(self, user_key: bytes, kind: Kind, id_: Id, *, paired: bool = True) -> None:
+        self.memory.drop(user_key, kind, [id_])
+        self._on_drop(user_key, kind, [id_])
+        if paired and kind.paired is not None:
+            self._expire(user_key, kind.paired)
+
+    def _expire(self, user_key: bytes, kind: Kind) -> None:
+        """Make the user's entries of `kind` stale, because the paired type was written."""
+        now = self._clock.monotonic()
+        self.memory.replace(user_key, kind, lambda entry: expired(entry, now))
+        self._on_drop(user_key, kind, None)
+
+    def _purge_memory(self, user_key: bytes, kind: Kind | None, ids: Sequence[Id] | None) -> None:
         now = self._clock.monotonic()
         for each in Kind if kind is None else (kind,):
             self._write_log.purged(user_key, each, now)
-            self.local.drop(user_key, each, ids)
-            self._on_forget(user_key, each, ids)
+            self.memory.drop(user_key, each, ids)
+            self._on_drop(user_key, each, ids)

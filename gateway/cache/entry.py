@@ -1,48 +1,60 @@
-"""What the in-process tier keeps of one id, and how usable it is: a pure function of entry, now and policy.
+"""A cache entry, and how usable it is: a pure function of the entry, the time and the freshness settings.
 
 fetched_at          fresh_until                                     fresh_until + stale_if_error
     │── FRESH ───────────│── REVALIDATE ──│── IF_ERROR ─────────────────│── GONE
                                           └ fresh_until + stale_while_revalidate
 """
 
-from collections.abc import Sequence
+import sys
 from enum import IntEnum
-from functools import lru_cache
-from math import inf
+from math import ceil, inf
 from typing import Final
 from zlib import crc32
 
 import msgspec
 
-from gateway.model import Id, Resource
+from gateway.model import Kind, Rating
 
-MEMOISED_IDS: Final = 100
-"""What is made of longer lists is made anew each time, so that the memos stay small."""
+SLOT_BYTES: Final = 96
+"""Measured size of one id in a partition: the id's string and its place in a dictionary."""
+ENTRY_BYTES: Final = 136
+"""Measured size of an `Entry` with its times, which all ids that share it divide among them."""
 
 
 class Usability(IntEnum):
-    """What may be done with an entry; the smaller, the better."""
+    """What an entry may be used for; the smaller, the better."""
 
     FRESH = 0
     """Served as a hit."""
     REVALIDATE = 1
-    """Served at once and refreshed behind the answer."""
+    """Served at once and refreshed in the background."""
     IF_ERROR = 2
-    """Served only where Apple fails."""
+    """Served only if Apple fails."""
     GONE = 3
 
 
-class Entry(msgspec.Struct, frozen=True, gc=False):
-    """What is known of one id. Times are monotonic seconds of this process."""
+class Entry(msgspec.Struct, frozen=True, gc=False, eq=False):
+    """What is known of one or more ids of a partition. Times are monotonic seconds of this process.
 
-    resource: Resource
+    Ids that were fetched together with the same rating share one entry, so entries are compared and hashed
+    by identity: the freshness of an answer is decided on its few distinct entries.
+    """
+
+    rating: Rating
     fetched_at: float
-    """When Apple said it, whichever gateway asked."""
-    known_at: float
-    """When nobody was known to have written since: what is from before news was lost is not believed."""
+    """When Apple reported it, to whichever gateway."""
+    trusted_at: float
+    """When no later write was known. An entry is trusted if no invalidation can have been missed since."""
     fresh_until: float
     ask_when_stale: bool = False
-    """Once stale, Apple must be asked first: a write on the paired kind may have changed it."""
+    """Once stale, ask Apple before serving it: a write on the paired type may have changed the rating."""
+    bytes_per_id: int = SLOT_BYTES + ENTRY_BYTES
+    """Estimated memory of each id that shares this entry."""
+
+
+def expired(entry: Entry, now: float) -> Entry:
+    """Return the entry as stale from `now` on, to be served only if Apple fails."""
+    return msgspec.structs.replace(entry, fresh_until=min(entry.fresh_until, now), ask_when_stale=True)
 
 
 class Freshness(msgspec.Struct, frozen=True):
@@ -55,52 +67,50 @@ class Freshness(msgspec.Struct, frozen=True):
 
     @property
     def lifetime_seconds(self) -> float:
-        """After this age an entry is of no use to anybody."""
+        """The age after which an entry has no use."""
         return self.fresh_seconds + max(self.stale_while_revalidate_seconds, self.stale_if_error_seconds)
 
-    @property
-    def shortest_seconds(self) -> float:
-        """What is younger is fresh, whatever its id."""
-        return self.fresh_seconds * (1 - self.jitter)
+    def fresh_seconds_of(self, user_key: bytes, kind: Kind) -> float:
+        """Freshness of one user's ratings of one type: jittered alike on every gateway.
 
-    def left_seconds(self, id_: Id, age: float) -> float:
-        """How long an entry of that age is fresh yet; below 0: for how long it is not."""
-        return self.fresh_seconds * (1 - self.jitter * _share(id_)) - age
-
-    def first_to_go(self, ids: Sequence[Id], ages: Sequence[float]) -> float:
-        """How long all of them are fresh yet; `ages` in the same order, or the one age of them all."""
-        if len(ages) > 1:
-            return min(map(self.left_seconds, ids, ages))
-        share = _greatest_share(tuple(ids)) if len(ids) <= MEMOISED_IDS else max(map(_share, ids))
-        return self.fresh_seconds * (1 - self.jitter * share) - ages[0]
+        Jitter by user instead of by id lets ids that were fetched together expire, and be refetched,
+        together.
+        """
+        return self.fresh_seconds * (1 - self.jitter * (crc32(kind.encode(), crc32(user_key)) / 2**32))
 
     def entry(
         self,
-        id_: Id,
-        resource: Resource,
+        rating: Rating,
         now: float,
         *,
+        fresh_seconds: float,
         age: float = 0.0,
-        known_at: float | None = None,
+        trusted_at: float | None = None,
         cap: float | None = None,
         held_seconds: float = -inf,
+        sharers: int = 1,
     ) -> Entry:
-        """Make an entry that comes into the process at `now`; whether to believe it was asked at `known_at`.
+        """Create the entry for a rating that arrives at `now` and was reported `age` seconds ago.
 
-        `cap` bounds how long from now it may be served without asking Apple; `held_seconds` is how long
-        from now a write outranks Apple, which no shorter freshness may cut.
+        `fresh_seconds` is the jittered freshness, `cap` the longest time from now that the entry may be
+        served without asking Apple, `held_seconds` the rest of a write's hold, which no shorter freshness
+        cuts, and `sharers` the number of ids that will share the entry.
         """
-        known_at = now if known_at is None else known_at
-        fresh_until = now + max(self.left_seconds(id_, age), held_seconds)
+        trusted_at = now if trusted_at is None else trusted_at
+        fresh_until = now + max(fresh_seconds - age, held_seconds)
+        own_bytes = ENTRY_BYTES + (sys.getsizeof(rating) if isinstance(rating, bytes) else 0)
+        size = SLOT_BYTES + ceil(own_bytes / sharers)
         if cap is None or now + cap >= fresh_until + self.stale_while_revalidate_seconds:
-            return Entry(resource, now - age, known_at, fresh_until)
-        return Entry(resource, now - age, known_at, min(fresh_until, now + cap), ask_when_stale=True)
+            return Entry(rating, now - age, trusted_at, fresh_until, bytes_per_id=size)
+        return Entry(
+            rating, now - age, trusted_at, min(fresh_until, now + cap), ask_when_stale=True, bytes_per_id=size
+        )
 
     def usability(self, entry: Entry, now: float, trusted_since: float) -> Usability:
-        """Judge `entry`; one known before `trusted_since` serves only where Apple fails."""
+        """Judge `entry`; one that was last trusted before `trusted_since` serves only if Apple fails."""
         if now >= entry.fresh_until + max(self.stale_while_revalidate_seconds, self.stale_if_error_seconds):
             return Usability.GONE
-        if entry.known_at >= trusted_since:
+        if entry.trusted_at >= trusted_since:
             if now < entry.fresh_until:
                 return Usability.FRESH
             if not entry.ask_when_stale and now < entry.fresh_until + self.stale_while_revalidate_seconds:
@@ -108,14 +118,3 @@ class Freshness(msgspec.Struct, frozen=True):
         if now < entry.fresh_until + self.stale_if_error_seconds:
             return Usability.IF_ERROR
         return Usability.GONE
-
-
-@lru_cache(maxsize=16_384)
-def _share(id_: Id) -> float:
-    """A number in [0, 1) that every gateway derives alike from an id."""
-    return crc32(id_.encode()) / 2**32
-
-
-@lru_cache(maxsize=1024)
-def _greatest_share(ids: tuple[Id, ...]) -> float:
-    return max(map(_share, ids))

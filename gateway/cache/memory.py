@@ -1,143 +1,191 @@
-"""The in-process tier: entries by user, kind, variant and id, bounded by their number and by their bytes.
+"""The in-process tier: entries by user, type, variant and id, bounded by their number and by their bytes.
 
-A *book* is one user's ratings of one kind; its partitions are the variants. Books are kept in order of use,
-so what makes room is first the user who was away longest, then the oldest entries of whoever is left.
+Users are kept in order of use. Room is made by dropping whole users, the one that was away longest first:
+one missing id costs a round trip to Redis just as twenty-five do.
 """
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import islice
+from typing import Final
 
 from gateway.cache.entry import Entry
-from gateway.model import PLAIN, Id, Kind, Partition, Variant
+from gateway.model import LONGEST_VARIANT, MAX_VARIANTS, PLAIN, Id, Kind, Partition, Variant
 
-MAX_VARIANTS = 8
-LONGEST_VARIANT = 256
-"""Characters of one that is kept: books are bounded by their ratings, and names are no part of that."""
-
-ENTRY_BYTES = 290
-"""Per entry, without its JSON: entry 56, a time 24, id 59, bytes header 33, dict slot about 100, slack."""
-BOOK_BYTES = 900
-"""Per book: its object, user key, two dicts and the slot in the order of use."""
+USER_BYTES: Final = 900
+"""Measured size of one user and type without its entries."""
+VARIANT_BYTES: Final = 300
+"""The same for a variant, without its name."""
 
 _NOTHING: Mapping[Id, Entry] = {}
 
 
-class _Book:
-    __slots__ = ("bytes", "partitions")
+class _Ratings:
+    """The entries of one variant."""
+
+    __slots__ = ("entries", "used_at")
+
+    def __init__(self, used_at: float) -> None:
+        self.entries: dict[Id, Entry] = {}
+        self.used_at = used_at
+
+
+class _UserRatings:
+    """The variants of one user and type."""
+
+    __slots__ = ("bytes", "variants")
 
     def __init__(self) -> None:
-        self.partitions: dict[Variant, dict[Id, Entry]] = {}
-        self.bytes = BOOK_BYTES
+        self.variants: dict[Variant, _Ratings] = {}
+        self.bytes = USER_BYTES
 
     def __len__(self) -> int:
-        return sum(map(len, self.partitions.values()))
+        return sum(len(ratings.entries) for ratings in self.variants.values())
 
 
 class MemoryCache:
-    """Entries of this process. Nothing here expires by itself: readers judge what they find by its times."""
+    """Entries of this process. Nothing here expires by itself: readers judge what they find by its times.
 
-    def __init__(self, *, max_entries: int, max_bytes: int, on_evict: Callable[[int], None]) -> None:
-        self.bounded_at = max_entries
-        """Entries at most; 0: this tier is off."""
+    `fresh_seconds` is how long a variant must have been unused before another may take its place. `on_evict`
+    receives the number of entries that were dropped to make room.
+    """
+
+    def __init__(
+        self, *, max_entries: int, max_bytes: int, fresh_seconds: float, on_evict: Callable[[int], None]
+    ) -> None:
+        self.max_entries = max_entries
+        """0 turns this tier off."""
         self._max_bytes = max_bytes
-        self._books: OrderedDict[tuple[bytes, Kind], _Book] = OrderedDict()
+        self._fresh_seconds = fresh_seconds
+        self._users: OrderedDict[tuple[bytes, Kind], _UserRatings] = OrderedDict()
         self._on_evict = on_evict
         self.entries = 0
         self.bytes = 0
 
-    def partition(self, partition: Partition) -> Mapping[Id, Entry]:
-        """What is kept of `partition`, by id. The mapping is live: read it before the next await."""
-        key = (partition.user.key, partition.kind)
-        book = self._books.get(key)
-        if book is None:
-            return _NOTHING
-        self._books.move_to_end(key)
-        return book.partitions.get(partition.variant, _NOTHING)
+    def partition(self, partition: Partition, now: float) -> Mapping[Id, Entry]:
+        """Return the entries of `partition` by id, and count this as a use of it at `now`.
 
-    def admits(self, partition: Partition) -> bool:
-        """Whether the variant is kept: the plain one is, of the others the first eight that are not long."""
+        The mapping is live: read it before the next await.
+        """
+        key = (partition.user.key, partition.kind)
+        user = self._users.get(key)
+        if user is None:
+            return _NOTHING
+        self._users.move_to_end(key)
+        ratings = user.variants.get(partition.variant)
+        if ratings is None:
+            return _NOTHING
+        ratings.used_at = now
+        return ratings.entries
+
+    def admits(self, partition: Partition, now: float) -> bool:
+        """Whether the variant is cached, or would take a place that is free or long unused."""
         if partition.variant == PLAIN:
             return True
         if len(partition.variant) > LONGEST_VARIANT:
             return False
-        book = self._books.get((partition.user.key, partition.kind))
-        if book is None or partition.variant in book.partitions:
+        user = self._users.get((partition.user.key, partition.kind))
+        if user is None or partition.variant in user.variants:
             return True
-        return len(book.partitions) - (PLAIN in book.partitions) < MAX_VARIANTS
+        return (
+            len(user.variants) - (PLAIN in user.variants) < MAX_VARIANTS
+            or self._unused(user, now) is not None
+        )
 
-    def put(self, partition: Partition, entries: Mapping[Id, Entry]) -> None:
-        """Keep `entries`, replacing older ones, and make room for them."""
-        if not self.bounded_at or not entries or not self.admits(partition):
+    def put(self, partition: Partition, entries: Mapping[Id, Entry], now: float) -> None:
+        """Store `entries`, replacing older ones, and make room for them."""
+        if not self.max_entries or not entries or not self.admits(partition, now):
             return
         key = (partition.user.key, partition.kind)
-        book = self._books.get(key)
-        if book is None:
-            book = self._books[key] = _Book()
-            self.bytes += BOOK_BYTES
-        self._books.move_to_end(key)
-        kept = book.partitions.setdefault(partition.variant, {})
-        self._remove(book, kept, entries)
+        user = self._users.get(key)
+        if user is None:
+            user = self._users[key] = _UserRatings()
+            self.bytes += USER_BYTES
+        self._users.move_to_end(key)
+        kept = self._variant(user, partition.variant, now).entries
+        self._remove(user, kept, entries)
         kept.update(entries)
-        self._count(book, len(entries), sum(map(_size, entries.values())))
+        self._count(user, len(entries), sum([entry.bytes_per_id for entry in entries.values()]))
         self._make_room()
 
     def drop(self, user_key: bytes, kind: Kind, ids: Collection[Id] | None = None) -> None:
-        """Forget `ids` in every variant; all of the kind where none are named."""
-        book = self._books.get((user_key, kind))
-        if book is None:
+        """Drop `ids` in every variant; everything of the type if none are named."""
+        user = self._users.get((user_key, kind))
+        if user is None:
             return
         if ids is None:
-            self._drop_book((user_key, kind))
+            self._drop_user((user_key, kind))
             return
-        for variant, kept in list(book.partitions.items()):
-            self._remove(book, kept, ids)
-            if not kept:
-                del book.partitions[variant]
-        if not book.partitions:
-            self._drop_book((user_key, kind))
+        for variant, ratings in list(user.variants.items()):
+            self._remove(user, ratings.entries, ids)
+            if not ratings.entries:
+                self._drop_variant(user, variant)
+        if not user.variants:
+            self._drop_user((user_key, kind))
 
     def replace(self, user_key: bytes, kind: Kind, by: Callable[[Entry], Entry]) -> None:
-        """Put `by(entry)` in the place of every entry of one kind (same resource, other times)."""
-        book = self._books.get((user_key, kind))
-        if book is not None:
-            for kept in book.partitions.values():
-                kept.update({id_: by(entry) for id_, entry in kept.items()})
+        """Replace every entry of one type by `by(entry)`: the same rating with other times.
+
+        Each distinct entry is replaced once, so that ids which share an entry go on sharing one.
+        """
+        user = self._users.get((user_key, kind))
+        if user is not None:
+            for ratings in user.variants.values():
+                replaced = {entry: by(entry) for entry in set(ratings.entries.values())}
+                ratings.entries.update({id_: replaced[entry] for id_, entry in ratings.entries.items()})
+
+    def _variant(self, user: _UserRatings, variant: Variant, now: float) -> _Ratings:
+        ratings = user.variants.get(variant)
+        if ratings is None:
+            if variant != PLAIN and len(user.variants) - (PLAIN in user.variants) >= MAX_VARIANTS:
+                unused = self._unused(user, now)
+                assert unused is not None
+                self._drop_variant(user, unused)
+            ratings = user.variants[variant] = _Ratings(now)
+            self._count(user, 0, VARIANT_BYTES + len(variant))
+        return ratings
+
+    def _unused(self, user: _UserRatings, now: float) -> Variant | None:
+        """The variant that was unused longest, if that is long enough to give up its place."""
+        used = {variant: ratings.used_at for variant, ratings in user.variants.items() if variant != PLAIN}
+        oldest = min(used, key=used.__getitem__)
+        return oldest if now - used[oldest] >= self._fresh_seconds else None
 
     def _make_room(self) -> None:
-        while self.entries > self.bounded_at or self.bytes > self._max_bytes:
-            if len(self._books) > 1:
-                oldest = next(iter(self._books))
-                self._on_evict(len(self._books[oldest]))
-                self._drop_book(oldest)
-            elif not self._trim(next(iter(self._books.values()))):
+        while self.entries > self.max_entries or self.bytes > self._max_bytes:
+            if len(self._users) > 1:
+                oldest = next(iter(self._users))
+                self._on_evict(len(self._users[oldest]))
+                self._drop_user(oldest)
+            elif not self._trim(next(iter(self._users.values()))):
                 return
 
-    def _trim(self, book: _Book) -> bool:
-        """Drop the oldest entries of the only book: a sixteenth at a time, not one for each put."""
-        kept = max(book.partitions.values(), key=len)
+    def _trim(self, user: _UserRatings) -> bool:
+        """Drop the oldest entries of the only user: a sixteenth at a time, so that not every put does it."""
+        kept = max((ratings.entries for ratings in user.variants.values()), key=len, default={})
         if not kept:
             return False
-        excess = max(self.entries - self.bounded_at, len(kept) // 16, 1)
+        excess = max(self.entries - self.max_entries, len(kept) // 16, 1)
         oldest = list(islice(kept, excess))
         self._on_evict(len(oldest))
-        self._remove(book, kept, oldest)
+        self._remove(user, kept, oldest)
         return True
 
-    def _remove(self, book: _Book, kept: dict[Id, Entry], ids: Iterable[Id]) -> None:
+    def _remove(self, user: _UserRatings, kept: dict[Id, Entry], ids: Iterable[Id]) -> None:
         removed = [entry for id_ in ids if (entry := kept.pop(id_, None)) is not None]
-        self._count(book, -len(removed), -sum(map(_size, removed)))
+        self._count(user, -len(removed), -sum([entry.bytes_per_id for entry in removed]))
 
-    def _count(self, book: _Book, entries: int, size: int) -> None:
+    def _count(self, user: _UserRatings, entries: int, size: int) -> None:
         self.entries += entries
         self.bytes += size
-        book.bytes += size
+        user.bytes += size
 
-    def _drop_book(self, key: tuple[bytes, Kind]) -> None:
-        book = self._books.pop(key)
-        self.entries -= len(book)
-        self.bytes -= book.bytes
+    def _drop_variant(self, user: _UserRatings, variant: Variant) -> None:
+        ratings = user.variants.pop(variant)
+        size = sum([entry.bytes_per_id for entry in ratings.entries.values()])
+        self._count(user, -len(ratings.entries), -size - VARIANT_BYTES - len(variant))
 
-
-def _size(entry: Entry) -> int:
-    return ENTRY_BYTES + (len(entry.resource) if entry.resource is not None else 0)
+    def _drop_user(self, key: tuple[bytes, Kind]) -> None:
+        user = self._users.pop(key)
+        self.entries -= len(user)
+        self.bytes -= user.bytes

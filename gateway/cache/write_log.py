@@ -1,136 +1,142 @@
-"""What this process knows of recent writes, by the rule: versions, holds, open outcomes, marks of twins.
+"""The recent writes known to this process: write versions, holds, pending writes, writes on paired types.
 
-It stands beside the entries, not in them: a fill asks it for admission, a read for holds. A record is kept
-for as long as it can matter; what was pruned lives on in the floor, below which every ticket is too old.
+The log stands beside the entries: storing a fetch asks it for admission, reads ask it for holds. A record is
+kept while it can matter. The version of pruned records lives on in the floor, below which tokens are too old.
 """
 
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
+from typing import Final
 
 from gateway.cache import write_rule
+from gateway.cache.write_rule import PairedWrite, PendingWrite, StoredRating
 from gateway.model import Id, Kind
 
-WRITE_SECONDS = 60.0
+WRITE_SECONDS: Final = 60.0
 """A write that has not ended by then counts for nothing."""
-MAX_RECORDS = 50_000
+MAX_WRITERS: Final = 50_000
+"""Users and types whose writes are remembered; beyond it the oldest are forgotten."""
 
 
-class _Record:
-    """The writes of one user and kind."""
+class _Writes:
+    """The writes of one user and type."""
 
-    __slots__ = ("cells", "changed_at", "mark", "version")
+    __slots__ = ("changed_at", "paired", "records", "version")
 
     def __init__(self) -> None:
         self.version = 0
-        self.cells: dict[Id, write_rule.StoredRating | write_rule.PendingWrite] = {}
-        self.mark: write_rule.PairedWrite | None = None
+        self.records: dict[Id, StoredRating | PendingWrite] = {}
+        self.paired: PairedWrite | None = None
         self.changed_at = 0.0
 
 
 class WriteLog:
-    """Times are monotonic seconds; a ticket is the `version` of the ledger when a fetch begins."""
+    """Times are monotonic seconds; a fetch's token is the log's `version` when it begins."""
 
     def __init__(self, *, hold_seconds: float) -> None:
         self._hold = hold_seconds
         self._keep = WRITE_SECONDS + hold_seconds
-        self._records: OrderedDict[tuple[bytes, Kind], _Record] = OrderedDict()
+        self._writes: OrderedDict[tuple[bytes, Kind], _Writes] = OrderedDict()
         self._floor = 0
         self.version = 0
-        """Raised by everything that voids fetches under way, of whichever user."""
+        """Raised by everything that voids fetches under way, of any user."""
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self._writes)
 
-    def admits(self, ticket: int, user_key: bytes, kind: Kind) -> bool:
-        """Whether what a fetch brought may be kept: no write came in since its ticket was taken."""
-        record = self._records.get((user_key, kind))
-        return ticket >= (self._floor if record is None else record.version)
+    def admits(self, version: int, user_key: bytes, kind: Kind) -> bool:
+        """Whether a fetch that began at `version` may be stored: no write has begun or ended since."""
+        writes = self._writes.get((user_key, kind))
+        return version >= (self._floor if writes is None else writes.version)
 
-    def held(self, user_key: bytes, kind: Kind, now: float) -> Mapping[Id, write_rule.StoredRating]:
-        """Written values within their hold."""
-        if not (cells := self._standing(user_key, kind, now)):
+    def holds(self, user_key: bytes, kind: Kind, now: float) -> Mapping[Id, StoredRating]:
+        """Return the written ratings within their hold."""
+        if not (records := self._standing(user_key, kind, now)):
             return {}
-        return {id_: held for id_, cell in cells.items() if (held := write_rule.held(cell, now)) is not None}
+        return {
+            id_: held for id_, record in records.items() if (held := write_rule.held(record, now)) is not None
+        }
 
-    def marks(self, user_key: bytes, kind: Kind, now: float) -> Mapping[Id, int]:
-        """Ids whose write is under way or ended unknown, with its stamp."""
-        cells = self._standing(user_key, kind, now)
-        return {id_: cell.stamp for id_, cell in cells.items() if isinstance(cell, write_rule.PendingWrite)}
+    def pending(self, user_key: bytes, kind: Kind, now: float) -> Mapping[Id, int]:
+        """Return the stamps of ids whose write is under way or ended unknown."""
+        if not (records := self._standing(user_key, kind, now)):
+            return {}
+        return {id_: record.stamp for id_, record in records.items() if isinstance(record, PendingWrite)}
 
     def cap_until(self, user_key: bytes, kind: Kind, now: float) -> float | None:
-        """Until when what is fetched now is fresh at the longest, after a write on the twin kind."""
-        record = self._records.get((user_key, kind))
-        if record is None or record.mark is None or now >= record.mark.until:
+        """Return until when a rating fetched now may be fresh, after a write on the paired type."""
+        writes = self._writes.get((user_key, kind))
+        if writes is None or writes.paired is None or now >= writes.paired.until:
             return None
-        return record.mark.until
+        return writes.paired.until
 
     def begin(self, user_key: bytes, kind: Kind, id_: Id, now: float) -> int:
-        """A write is about to be sent. Its stamp, for `end`."""
-        record = self._raise(user_key, kind, now)
-        record.cells[id_] = write_rule.begin(record.cells.get(id_), record.version, now, WRITE_SECONDS)
-        self._mark_twin(user_key, kind, now)
-        return record.version
+        """Record that a write is about to be sent; return its stamp, for `end`."""
+        writes = self._raise(user_key, kind, now)
+        writes.records[id_] = write_rule.begin(writes.records.get(id_), writes.version, now, WRITE_SECONDS)
+        self._mark_paired(user_key, kind, now)
+        return writes.version
 
     def end(
         self, user_key: bytes, kind: Kind, id_: Id, stamp: int, outcome: write_rule.Outcome, now: float
     ) -> write_rule.Record:
-        """The write has ended; what the id's cell is now."""
-        before = self._records.get((user_key, kind))
-        cell = None if before is None else before.cells.get(id_)
-        record = self._raise(user_key, kind, now)
-        after = write_rule.end(cell, stamp, outcome, version=record.version, now=now, hold=self._hold)
+        """Record that the write has ended; return the id's record."""
+        before = self._writes.get((user_key, kind))
+        record = None if before is None else before.records.get(id_)
+        writes = self._raise(user_key, kind, now)
+        after = write_rule.end(record, stamp, outcome, version=writes.version, now=now, hold=self._hold)
         if after is None:
-            record.cells.pop(id_, None)
+            writes.records.pop(id_, None)
         else:
-            record.cells[id_] = after
+            writes.records[id_] = after
         if outcome is not write_rule.UNCHANGED:
-            self._mark_twin(user_key, kind, now)
+            self._mark_paired(user_key, kind, now)
         return after
 
     def overwritten(self, user_key: bytes, kind: Kind, ids: Collection[Id], now: float) -> None:
-        """Another gateway wrote `ids`: void fetches under way and holds."""
-        record = self._raise(user_key, kind, now)
+        """Another gateway wrote `ids`: void fetches under way, and holds."""
+        writes = self._raise(user_key, kind, now)
         for id_ in ids:
-            after = write_rule.overtaken(record.cells.pop(id_, None), record.version, now)
+            after = write_rule.overtaken(writes.records.pop(id_, None), writes.version, now)
             if after is not None:
-                record.cells[id_] = after
+                writes.records[id_] = after
 
     def purged(self, user_key: bytes, kind: Kind, now: float) -> None:
-        """Cached ratings were dropped: void fetches under way. What writes are promised outlives it."""
+        """Ratings were purged: void fetches under way; pending writes and holds outlive it."""
         self._raise(user_key, kind, now)
 
-    def mark(self, user_key: bytes, kind: Kind, now: float) -> None:
-        """A write touched the twin of `kind`."""
-        record = self._raise(user_key, kind, now)
-        record.mark = write_rule.marked(record.version, now, self._hold)
+    def paired_written(self, user_key: bytes, kind: Kind, now: float) -> None:
+        """The type that is paired with `kind` was written."""
+        writes = self._raise(user_key, kind, now)
+        writes.paired = write_rule.paired_write(writes.version, now, self._hold)
 
-    def _mark_twin(self, user_key: bytes, kind: Kind, now: float) -> None:
+    def _mark_paired(self, user_key: bytes, kind: Kind, now: float) -> None:
         if kind.paired is not None:
-            self.mark(user_key, kind.paired, now)
+            self.paired_written(user_key, kind.paired, now)
 
     def _standing(self, user_key: bytes, kind: Kind, now: float) -> Mapping[Id, write_rule.Record]:
-        """The cells that still say something; the others are dropped when met."""
-        record = self._records.get((user_key, kind))
-        if record is None or not record.cells:
+        """Return the records that still count, and drop the others."""
+        writes = self._writes.get((user_key, kind))
+        if writes is None or not writes.records:
             return {}
-        for id_, cell in list(record.cells.items()):
-            if write_rule.fillable(cell, now):
-                del record.cells[id_]
-        return record.cells
+        for id_, record in list(writes.records.items()):
+            if write_rule.fillable(record, now):
+                del writes.records[id_]
+        return writes.records
 
-    def _raise(self, user_key: bytes, kind: Kind, now: float) -> _Record:
-        record = self._records.setdefault((user_key, kind), _Record())
-        self._records.move_to_end((user_key, kind))
+    def _raise(self, user_key: bytes, kind: Kind, now: float) -> _Writes:
+        writes = self._writes.setdefault((user_key, kind), _Writes())
+        self._writes.move_to_end((user_key, kind))
         self.version += 1
-        record.version = self.version
-        record.changed_at = now
+        writes.version = self.version
+        writes.changed_at = now
         self._prune(now)
-        return record
+        return writes
 
     def _prune(self, now: float) -> None:
-        while self._records:
-            key, oldest = next(iter(self._records.items()))
-            if len(self._records) <= MAX_RECORDS and now < oldest.changed_at + self._keep:
+        while self._writes:
+            key, oldest = next(iter(self._writes.items()))
+            if len(self._writes) <= MAX_WRITERS and now < oldest.changed_at + self._keep:
                 return
             self._floor = max(self._floor, oldest.version)
-            del self._records[key]
+            del self._writes[key]

@@ -1,67 +1,70 @@
-"""The write rule, stated once and purely: what a reader, a fill or another write may do around a write.
+"""The write rule as pure functions: what a read, a fetch or another write may do around a write.
 
-Per user and kind there is a *version*, raised by everything that must void fetches under way, and the *mark*
-that a write on the twin kind leaves. Per id there is a *cell*: nothing, a rating, or a write of open outcome.
+Per user and type there is a *write version*, which everything that must void fetches under way raises, and
+the trace that a write on the paired type leaves (`PairedWrite`). Per id there is a *record*: nothing, a
+stored rating, or a write that is pending.
 
-    nothing ──fill──▶ Rated ──begin──▶ Unsettled ─┬─ended with a value────▶ Rated, held
-                                       ▲        │ ├─refused───────────────▶ nothing
-                                       └─begin──┘ └─unknown, or contested─▶ Unsettled, nobody writing
+    nothing ──fill──▶ StoredRating ──begin──▶ PendingWrite ─┬─ended with a rating──▶ StoredRating, held
+                                              ▲           │ ├─refused──────────────▶ nothing
+                                              └───begin───┘ └─unknown or overlapped▶ PendingWrite, no writer
 
-The local tier applies these functions in monotonic time, Redis the same words in Lua in its own time, so
-`now` and every other time here are seconds from any one start. A hold or term stands while now is before it.
+Memory applies these functions in monotonic time; Redis applies the same rule in Lua in its own time. `now`
+and all other times are seconds of one clock. A hold or a term lasts while `now` is before it.
 """
 
 from enum import Enum
 
 import msgspec
 
-from gateway.model import Resource
+from gateway.model import Rating
 
 
 class Unwritten(Enum):
-    """How a write ended that gave no value to keep."""
+    """How a write ended that left no rating to store."""
 
     UNCHANGED = "unchanged"
-    """Apple refused it (4xx): what was rated before still is."""
+    """Apple refused it (4xx): the rating is what it was."""
     UNKNOWN = "unknown"
-    """Nobody knows (timeout, 5xx): what was rated may have changed."""
+    """Timeout or 5xx: the rating may have changed."""
 
 
 UNCHANGED = Unwritten.UNCHANGED
 UNKNOWN = Unwritten.UNKNOWN
 
-Outcome = Resource | Unwritten
-"""How a write ended: the rating as it now is (None: unrated), or no value."""
+Outcome = Rating | Unwritten
+"""How a write ended: with the new rating (None: unrated), or without one to store."""
 
 
 class StoredRating(msgspec.Struct, frozen=True):
-    """What Apple answered, or what was written."""
+    """A rating that Apple reported or that was written through a gateway."""
 
-    resource: Resource
+    rating: Rating
     fetched_at: float
     held_until: float | None = None
-    """Until then a written value outranks what Apple reports."""
+    """Until then a written rating outranks what Apple reports."""
 
 
 class PendingWrite(msgspec.Struct, frozen=True):
-    """A write is under way, or its end left the rating open: nothing is stored until the term."""
+    """A write is under way, or ended without a certain rating: nothing is stored before `until`."""
 
     stamp: int
-    """The version that the latest begin or end made; a fetch from before it is not to be joined."""
+    """Version that the latest begin or end made; a fetch from before it must not be joined."""
     writers: int
     contested: bool
-    """Whether writes overlapped: then nobody's value is kept."""
+    """Whether writes overlapped: then none of their ratings is stored."""
     until: float
     held: StoredRating | None = None
-    """The written value whose hold stood when this write began: readers are still promised it."""
+    """The written rating whose hold had not ended when this write began."""
 
 
 Record = StoredRating | PendingWrite | None
 
 
 class PairedWrite(msgspec.Struct, frozen=True):
-    """A write on the twin kind: what was fetched until `at` is not served without asking, and what is fetched
-    before `until` is fresh no longer than that, because Apple keeps the two in step with a lag.
+    """The trace of a write on the paired type.
+
+    A rating fetched until `at` is not served without asking. One fetched before `until` is fresh no longer
+    than that, because Apple updates the paired type with a delay.
     """
 
     stamp: int
@@ -70,105 +73,105 @@ class PairedWrite(msgspec.Struct, frozen=True):
 
 
 def raised(version: int, now: float) -> int:
-    """The next version: more than `version`, and by the clock, so that none returns when state is lost."""
+    """Return the next version: larger, and derived from the clock so that none repeats after a data loss."""
     return max(version + 1, round(now * 1_000_000))
 
 
-def marked(version: int, now: float, hold: float) -> PairedWrite:
-    """What a write leaves on its twin kind, whose version it has just raised to `version`."""
+def paired_write(version: int, now: float, hold: float) -> PairedWrite:
+    """Return the trace that a write leaves on its paired type, whose version it has just raised."""
     return PairedWrite(version, now, now + hold)
 
 
-def standing(cell: Record, now: float) -> Record:
-    """What the cell still says: after its term a write counts for nothing.
+def standing(record: Record, now: float) -> Record:
+    """Return the record as of now: a pending write whose term has ended counts for nothing.
 
-    What was held before it is not a rating to be served past its hold: the write may have replaced it.
+    The rating held before it is not served past its hold, because the write may have replaced it.
     """
-    return held(cell, now) if isinstance(cell, PendingWrite) and now >= cell.until else cell
+    return held(record, now) if isinstance(record, PendingWrite) and now >= record.until else record
 
 
-def held(cell: Record, now: float) -> StoredRating | None:
-    """The written value that is laid over every variant now, and outranks Apple."""
-    rated = cell.held if isinstance(cell, PendingWrite) else cell
-    if rated is None or rated.held_until is None or now >= rated.held_until:
+def held(record: Record, now: float) -> StoredRating | None:
+    """Return the written rating that outranks Apple now, in every variant."""
+    stored = record.held if isinstance(record, PendingWrite) else record
+    if stored is None or stored.held_until is None or now >= stored.held_until:
         return None
-    return rated
+    return stored
 
 
-def begin(cell: Record, stamp: int, now: float, write_seconds: float) -> PendingWrite:
-    """The cell when a write is about to be sent; `stamp` is the version it has just raised."""
-    cell = standing(cell, now)
-    overlaps = isinstance(cell, PendingWrite) and cell.writers > 0
-    writers = cell.writers + 1 if isinstance(cell, PendingWrite) and overlaps else 1
-    return PendingWrite(stamp, writers, overlaps, now + write_seconds, held(cell, now))
+def begin(record: Record, stamp: int, now: float, write_seconds: float) -> PendingWrite:
+    """Return the record when a write is about to be sent; `stamp` is the version it has just raised."""
+    record = standing(record, now)
+    overlaps = isinstance(record, PendingWrite) and record.writers > 0
+    writers = record.writers + 1 if isinstance(record, PendingWrite) and overlaps else 1
+    return PendingWrite(stamp, writers, overlaps, now + write_seconds, held(record, now))
 
 
 def end(
-    cell: Record, stamp: int | None, outcome: Outcome, *, version: int, now: float, hold: float
+    record: Record, stamp: int | None, outcome: Outcome, *, version: int, now: float, hold: float
 ) -> Record:
-    """The cell when a write has ended: a held Rated only where the write was alone from begin to end.
+    """Return the record when a write has ended: a held rating only if the write overlapped with no other.
 
-    `stamp` is what its begin returned, None where that could not be told; `version` is the version that this
-    end has just raised. A cell with no write in it (lost, purged) is taken for the write's own.
+    `stamp` is what its begin returned, None if that is not known; `version` is the version that this end has
+    just raised. A record without a pending write (lost or purged) is taken for this write's own.
     """
-    cell = standing(cell, now)
-    # A write that gave no value breaks no promise made for an earlier one.
-    promised = held(cell, now) if isinstance(outcome, Unwritten) else None
-    if isinstance(cell, PendingWrite):
-        if cell.contested or cell.stamp != stamp:
-            writers = max(cell.writers - 1, 0)
-            until = cell.until if writers else now + hold
+    record = standing(record, now)
+    # A write that left no rating does not break the promise made for an earlier one.
+    promised = held(record, now) if isinstance(outcome, Unwritten) else None
+    if isinstance(record, PendingWrite):
+        if record.contested or record.stamp != stamp:
+            writers = max(record.writers - 1, 0)
+            until = record.until if writers else now + hold
             return PendingWrite(version, writers, True, until, promised)
-    elif held(cell, now) is not None:
+    elif held(record, now) is not None:
         return PendingWrite(version, 0, True, now + hold, promised)
     if not isinstance(outcome, Unwritten):
         return StoredRating(outcome, now, now + hold)
     return promised if outcome is UNCHANGED else PendingWrite(version, 0, False, now + hold, promised)
 
 
-def overtaken(cell: Record, stamp: int, now: float) -> Record:
-    """The cell when another gateway is heard to have written; `stamp` is the version that this has raised.
+def overtaken(record: Record, stamp: int, now: float) -> Record:
+    """Return the record when another gateway has written; `stamp` is the version that this has raised.
 
-    Nothing is left of it but a write of our own that is under way: its end must see that it was not alone.
+    Only a write of our own that is under way is left, so that its end sees that it was not alone.
     """
-    cell = standing(cell, now)
-    if isinstance(cell, PendingWrite) and cell.writers:
-        return PendingWrite(stamp, cell.writers, contested=True, until=cell.until)
+    record = standing(record, now)
+    if isinstance(record, PendingWrite) and record.writers:
+        return PendingWrite(stamp, record.writers, contested=True, until=record.until)
     return None
 
 
-def fillable(cell: Record, now: float) -> bool:
-    """Whether a fill may replace the cell; its ticket must still be the version besides.
+def fillable(record: Record, now: float) -> bool:
+    """Whether a fetched rating may replace the record, if its token is still current.
 
-    Of a variant the plain cell is what is looked at.
+    For a variant, the record of the plain partition decides.
     """
-    return not isinstance(standing(cell, now), PendingWrite) and held(cell, now) is None
+    return not isinstance(standing(record, now), PendingWrite) and held(record, now) is None
 
 
-def purged(cell: Record, now: float) -> Record:
-    """The cell after a purge: what writes are promised is no cached rating and outlives it."""
-    cell = standing(cell, now)
-    return cell if isinstance(cell, PendingWrite) or held(cell, now) is not None else None
+def purged(record: Record, now: float) -> Record:
+    """Return the record after a purge: pending writes and holds are promises, and outlive it."""
+    record = standing(record, now)
+    return record if isinstance(record, PendingWrite) or held(record, now) is not None else None
 
 
-def forgotten(cell: Record, ended: int, *, version: int, now: float, hold: float) -> PendingWrite:
-    """The cell when Redis hears late of a write; `ended` writers had begun here and have ended since."""
-    cell = standing(cell, now)
-    writers = max(cell.writers - ended, 0) if isinstance(cell, PendingWrite) else 0
-    if isinstance(cell, PendingWrite) and writers:
-        return PendingWrite(version, writers, True, cell.until)
+def forgotten(record: Record, ended: int, *, version: int, now: float, hold: float) -> PendingWrite:
+    """Return the record when Redis receives a write late; `ended` writers begun here have ended since."""
+    record = standing(record, now)
+    writers = max(record.writers - ended, 0) if isinstance(record, PendingWrite) else 0
+    if isinstance(record, PendingWrite) and writers:
+        return PendingWrite(version, writers, True, record.until)
     return PendingWrite(version, 0, False, now + hold)
 
 
-def cap(mark: PairedWrite | None, cell: StoredRating | PendingWrite, now: float) -> float | None:
-    """Seconds from now until its rating is not served without asking (0: already so); None: no such end.
+def cap(paired: PairedWrite | None, record: StoredRating | PendingWrite, now: float) -> float | None:
+    """Return the seconds for which the rating may be served without asking (0: none); None: no limit.
 
-    Within its hold a written value is served all the same; past it, not where a later write is unsettled.
+    Within its hold a written rating is served in any case; past it, not if a later write is pending.
     """
-    promised = held(cell, now)
+    promised = held(record, now)
     hold = (promised.held_until or now) - now if promised is not None else 0.0
-    if isinstance(cell, PendingWrite):
+    if isinstance(record, PendingWrite):
         return hold
-    if mark is None or cell.fetched_at >= mark.until:
+    if paired is None or record.fetched_at >= paired.until:
         return None
-    return max(hold, 0.0 if cell.fetched_at <= mark.at else mark.until - now)
+    return max(hold, 0.0 if record.fetched_at <= paired.at else paired.until - now)

@@ -1,13 +1,13 @@
-"""One request's wait for what others fetch."""
+"""One request's wait for the ids that are being fetched for it."""
 
 import asyncio
 from collections.abc import Callable
 
 from gateway.errors import GatewayError
-from gateway.model import Id, Resource
+from gateway.model import Id, Rating
 
-Outcome = Resource | GatewayError
-"""What became of one id: its resource, None for unrated, or the failure that is its own."""
+Outcome = Rating | GatewayError
+"""The result for one id: its rating, None for unrated, or its own failure."""
 
 
 class PendingFetch:
@@ -20,14 +20,14 @@ class PendingFetch:
         self._now = now
         self._woken: asyncio.Future[None] | None = None
         self.outcomes: dict[Id, Outcome] = {}
-        """What is known so far; every id's, once `wait` returned in time."""
+        """The results so far; those of all ids once `wait` returned in time."""
         self.collapsed = 0
-        """How many of the ids another request was having fetched already."""
+        """How many of the ids were already being fetched for another request."""
 
     async def wait(self, until: float) -> None:
         """Return when every id has its outcome, or at `until` (monotonic seconds, may be infinite).
 
-        Whoever stops waiting, by time or by cancellation, disturbs no fetch.
+        A requester that stops waiting, by time or by cancellation, affects no fetch.
         """
         if not self._pending:
             return
@@ -42,11 +42,11 @@ class PendingFetch:
                 timer.cancel()
 
     def leave(self) -> None:
-        """Take no further outcomes."""
+        """Ignore further results."""
         self._pending = 0
 
     def settle(self, id_: Id, outcome: Outcome) -> None:
-        """An id has its outcome."""
+        """Receive the result for one id."""
         if self._pending:
             self.outcomes[id_] = outcome
             self._pending -= 1

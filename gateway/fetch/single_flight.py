@@ -1,12 +1,13 @@
-"""Flights: an id of one user, kind and variant is fetched at most once at a time, whoever asks for it.
+"""Single flight: an id of a partition is fetched at most once at a time, for all requests that need it.
 
-The road of a miss:
-1. `join` boards an id that is in flight, where its fetch is young enough for the asker, and begins a flight
-   for every other id. Flights of one partition gather in a batch (see `batches`).
-2. A batch departs: a task of its own loads its ids, under its own deadline. No caller's departure ends it.
-3. It lands, in one synchronous step: what was fetched is stored, the flights leave the table, and then
-   everybody who waits is told. So whoever looks in the cache and joins in one step finds either the fill or
-   the flight.
+How a miss is fetched:
+1. `join` waits for the fetch of an id that is in flight, if it is recent enough for the requester, and begins
+   a fetch for every other id. Fetches of one partition gather in a batch (see `batcher`).
+2. A batch is dispatched: a task of its own loads its ids, with its own deadline. A caller that leaves does
+   not end it.
+3. It completes in one synchronous step: the result is stored, the fetches leave the table, and the requests
+   that wait get their ids. A request that looks in the cache and joins in one step therefore finds either the
+   result or the fetch.
 """
 
 import asyncio
@@ -16,21 +17,21 @@ from typing import Any, Final, Protocol
 
 from gateway.clock import Clock
 from gateway.errors import DeadlineExceeded, GatewayError, NoCapacity
-from gateway.fetch.batcher import Batch, Batcher, Flight
+from gateway.fetch.batcher import Batch, Batcher, Fetch, Token
 from gateway.fetch.pending import Outcome, PendingFetch
-from gateway.model import Id, Kind, Partition, Priority, Resource, Variant
+from gateway.model import Id, Kind, Partition, Priority, Rating, Variant
 from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
 from gateway.waiters import Requester, Waiters
 
-GRACE: Final = 1.0
-"""Seconds after which a load that does not end is cancelled: no id may be in flight for ever."""
+GRACE_SECONDS: Final = 1.0
+"""After its longest time, a load that does not end is cancelled: no id may be in flight for ever."""
 
 
 class Load(Protocol):
-    """Fetches ids of one partition: for each its resource or a failure.
+    """Fetches ids of one partition: returns for each its rating or a failure.
 
-    No call begins after `deadline` (monotonic seconds); one may take its own time beyond it.
+    No call begins after `deadline` (monotonic seconds); one that began may take its own time.
     """
 
     async def __call__(
@@ -38,15 +39,15 @@ class Load(Protocol):
     ) -> Mapping[Id, Outcome]: ...
 
 
-Store = Callable[[Partition, Any, Mapping[Id, Resource]], None]
-"""Keeps what was fetched for a ticket; must not wait."""
+Store = Callable[[Partition, Any, Mapping[Id, Rating]], None]
+"""Stores what was fetched with a token; must not block."""
 
 
 class SingleFlight:
     """The table of ids in flight.
 
     `size()` is the most ids of one call, `window_seconds` how long a batch gathers, `fetch_seconds` how long
-    its load may begin calls, retries and all, and `call_seconds` how long one of them may take.
+    its load may begin calls, retries included, and `call_seconds` how long one of them may take.
     """
 
     def __init__(
@@ -65,135 +66,139 @@ class SingleFlight:
         self._load = load
         self._store = store
         self._fetch_seconds = fetch_seconds
-        self._longest_seconds = fetch_seconds + call_seconds + GRACE
+        self._longest_seconds = fetch_seconds + call_seconds + GRACE_SECONDS
         self._tasks = tasks
         self._now = clock.monotonic
         self._coalesced = metrics.coalesced_ids
-        self._batches = Batcher(self._depart, window_seconds=window_seconds, size=size)
-        self._table: dict[tuple[bytes, Kind], dict[Variant, dict[Id, Flight]]] = {}
+        self._batcher = Batcher(self._dispatch, window_seconds=window_seconds, size=size)
+        self._table: dict[tuple[bytes, Kind], dict[Variant, dict[Id, Fetch]]] = {}
 
     def join(
         self,
         partition: Partition,
         ids: Sequence[Id],
         *,
-        ticket: Any,
-        marks: Mapping[Id, Hashable],
+        token: Token,
         keep: bool,
         priority: Priority,
         requester: Requester,
     ) -> PendingFetch:
-        """Have `ids` (distinct) fetched, each together with whoever is fetching it already.
+        """Have `ids` (distinct) fetched, sharing the fetches that are in flight.
 
-        A fetch that is under way is joined where its mark is the same: an id whose mark has changed was
-        written since. `ticket` goes to `store` with what is fetched, if anybody who wants it lets it be kept.
+        A fetch in flight is shared only if the id's pending write, by the token, is the one that it began
+        with. Of several tokens the latest goes to `store`; `keep` is whether this requester allows that.
         """
-        aloft = self._table.setdefault((partition.user.key, partition.kind), {}).setdefault(
+        in_flight = self._table.setdefault((partition.user.key, partition.kind), {}).setdefault(
             partition.variant, {}
         )
-        waiter = PendingFetch(len(ids), self._now)
+        pending = PendingFetch(len(ids), self._now)
         joined: set[Batch] = set()
-        begun: dict[Id, Flight] = {}
+        begun: dict[Id, Fetch] = {}
+        stamps = token.pending
         for id_ in ids:
-            mark = marks.get(id_)
-            flight = aloft.get(id_)
-            if flight is None or (flight.mark != mark and flight.batch.departed):
-                flight = aloft[id_] = begun[id_] = Flight(waiter, mark, ticket, keep=keep)
+            stamp = stamps.get(id_)
+            fetch = in_flight.get(id_)
+            if fetch is None or (fetch.stamp != stamp and fetch.batch.dispatched):
+                in_flight[id_] = begun[id_] = Fetch(pending, stamp, token, keep=keep)
                 continue
-            flight.waiters.append(waiter)
-            joined.add(flight.batch)
-            if not flight.batch.departed:
-                # Its call will begin after the latest asker's look at the cache.
-                flight.mark = mark
-                if keep or not flight.keep:
-                    flight.ticket = ticket
-            flight.keep |= keep
+            joined.add(fetch.batch)
+            _share(fetch, pending, stamp, token, keep=keep)
         for batch in joined:
-            batch.demand.join(priority, requester)
-        self._batches.board(partition, begun, priority, requester)
-        waiter.collapsed = len(ids) - len(begun)
-        self._coalesced.inc(waiter.collapsed)
-        return waiter
+            batch.waiters.join(priority, requester)
+        self._batcher.add(partition, begun, priority, requester)
+        pending.collapsed = len(ids) - len(begun)
+        self._coalesced.inc(pending.collapsed)
+        return pending
 
-    def flying(self, partition: Partition, id_: Id) -> bool:
-        """Whether somebody is having this id fetched, in a flight that may still be joined."""
+    def in_flight(self, partition: Partition, id_: Id) -> bool:
+        """Whether the id is being fetched, in a fetch that may still be joined."""
         return id_ in self._table.get((partition.user.key, partition.kind), {}).get(partition.variant, {})
 
     def detach(self, user_key: bytes, kind: Kind | None, ids: Iterable[Id] | None) -> None:
-        """Let nobody join what was under way before this moment, a write or purge of these ids (None: all).
+        """Let nobody join a fetch of these ids (None: all) that began before now, in any variant.
 
-        In every variant. Those flights run on for who waits for them; what only gathers may still be joined.
+        Called when they are written or purged. The fetches go on for the requests that wait for them, and
+        batches that only gather may still be joined.
         """
         listed = None if ids is None else set(ids)
         for each in Kind if kind is None else (kind,):
-            for aloft in self._table.get((user_key, each), {}).values():
-                for id_ in list(aloft if listed is None else listed & aloft.keys()):
-                    if aloft[id_].batch.departed:
-                        del aloft[id_]
+            for in_flight in self._table.get((user_key, each), {}).values():
+                for id_ in list(in_flight if listed is None else listed & in_flight.keys()):
+                    if in_flight[id_].batch.dispatched:
+                        del in_flight[id_]
 
     def close(self) -> None:
-        """Fail what has not departed. What has is ended by its task."""
-        for batch in self._batches.close():
-            self._land(batch, dict.fromkeys(batch.flights, NoCapacity(_CLOSING)))
+        """Fail the batches that were not dispatched. The others end with their tasks."""
+        for batch in self._batcher.close():
+            self._complete(batch, dict.fromkeys(batch.fetches, NoCapacity(_CLOSING)))
 
-    def _depart(self, batch: Batch) -> None:
-        # The landing hangs on the task's end and is not part of it: cancelled before its first step, a task
-        # runs none of its own code.
-        self._tasks.spawn("fetch", self._fly(batch)).add_done_callback(partial(self._landed, batch))
+    def _dispatch(self, batch: Batch) -> None:
+        # Completion is a callback on the task, not a part of it: a task that is cancelled before its first
+        # step runs none of its own code.
+        self._tasks.spawn("fetch", self._run(batch)).add_done_callback(partial(self._ended, batch))
 
-    async def _fly(self, batch: Batch) -> Mapping[Id, Outcome]:
+    async def _run(self, batch: Batch) -> Mapping[Id, Outcome]:
         deadline = self._now() + self._fetch_seconds
         async with asyncio.timeout(self._longest_seconds):
             return await self._load(
-                batch.partition, list(batch.flights), waiters=batch.demand, deadline=deadline
+                batch.partition, list(batch.fetches), waiters=batch.waiters, deadline=deadline
             )
 
-    def _landed(self, batch: Batch, task: asyncio.Task[Mapping[Id, Outcome]]) -> None:
+    def _ended(self, batch: Batch, task: asyncio.Task[Mapping[Id, Outcome]]) -> None:
         if task.cancelled():
             failure: GatewayError = NoCapacity(_CLOSING)
         elif (error := task.exception()) is None:
-            found, lost = task.result(), GatewayError("The fetch left this id out.")
-            self._land(batch, {id_: found.get(id_, lost) for id_ in batch.flights})
+            found, lost = task.result(), GatewayError("The fetch returned nothing for this id.")
+            self._complete(batch, {id_: found.get(id_, lost) for id_ in batch.fetches})
             return
         elif isinstance(error, TimeoutError):
             failure = DeadlineExceeded("Apple Music did not answer in time.")
         else:
             failure = error if isinstance(error, GatewayError) else GatewayError("The fetch failed.")
-        self._land(batch, dict.fromkeys(batch.flights, failure))
+        self._complete(batch, dict.fromkeys(batch.fetches, failure))
 
-    def _land(self, batch: Batch, outcomes: Mapping[Id, Outcome]) -> None:
+    def _complete(self, batch: Batch, outcomes: Mapping[Id, Outcome]) -> None:
         try:
-            for ticket, resources in _kept(batch, outcomes):
-                self._store(batch.partition, ticket, resources)
+            for token, ratings in _kept(batch, outcomes):
+                self._store(batch.partition, token, ratings)
         finally:
-            self._batches.landed(batch)
             self._leave_table(batch)
-            for id_, flight in batch.flights.items():
-                for waiter in flight.waiters:
-                    waiter.settle(id_, outcomes[id_])
-            # Flights point back to their batch: only the garbage collector would free them, all at once.
-            batch.flights.clear()
+            for id_, fetch in batch.fetches.items():
+                for pending in fetch.waiting:
+                    pending.settle(id_, outcomes[id_])
+            # Fetches point back to their batch: otherwise only the garbage collector would free them.
+            batch.fetches.clear()
 
     def _leave_table(self, batch: Batch) -> None:
         partition = batch.partition
         variants = self._table.get((partition.user.key, partition.kind), {})
-        aloft = variants.get(partition.variant, {})
-        for id_, flight in batch.flights.items():
-            if aloft.get(id_) is flight:
-                del aloft[id_]
-        if not aloft:
+        in_flight = variants.get(partition.variant, {})
+        for id_, fetch in batch.fetches.items():
+            if in_flight.get(id_) is fetch:
+                del in_flight[id_]
+        if not in_flight:
             variants.pop(partition.variant, None)
         if not variants:
             self._table.pop((partition.user.key, partition.kind), None)
 
 
-def _kept(batch: Batch, outcomes: Mapping[Id, Outcome]) -> Iterable[tuple[Any, dict[Id, Resource]]]:
-    """What is to be stored, by ticket; tickets are told apart by identity."""
-    groups: dict[int, tuple[Any, dict[Id, Resource]]] = {}
-    for id_, flight in batch.flights.items():
+def _share(fetch: Fetch, pending: PendingFetch, stamp: Hashable, token: Token, *, keep: bool) -> None:
+    fetch.waiting.append(pending)
+    if not fetch.batch.dispatched:
+        # Its call will begin after the latest requester looked at the cache.
+        fetch.stamp = stamp
+        if keep or not fetch.keep:
+            fetch.token = token
+    fetch.keep |= keep
+
+
+def _kept(batch: Batch, outcomes: Mapping[Id, Outcome]) -> Iterable[tuple[Token, dict[Id, Rating]]]:
+    """Group what is to be stored by token, by identity."""
+    groups: dict[int, tuple[Token, dict[Id, Rating]]] = {}
+    for id_, fetch in batch.fetches.items():
         outcome = outcomes[id_]
-        if flight.keep and not isinstance(outcome, GatewayError):
-            groups.setdefault(id(flight.ticket), (flight.ticket, {}))[1][id_] = outcome
+        if fetch.keep and not isinstance(outcome, GatewayError):
+            groups.setdefault(id(fetch.token), (fetch.token, {}))[1][id_] = outcome
     return groups.values()
 
 

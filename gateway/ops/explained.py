@@ -118,5 +118,5 @@ def _entry(entry: Mapping[str, Any] | None) -> Html:
             f"for {duration(fresh_for)} more" if fresh_for > 0 else f"until {duration(-fresh_for)} ago",
         ),
         ("State", STATES[entry["state"]]),
-        ("Believed", "yes" if entry["believed"] else "no: news may have been missed since it came in"),
+        ("Trusted", "yes" if entry["trusted"] else "no: an invalidation may have been missed since"),
     )

@@ -1,135 +1,190 @@
-"""One partition's share of a read: consult the tiers, fetch what is left, let stale entries stand in."""
+"""Reads the ids of one partition: memory, Redis, then Apple for what is missing."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from gateway.apple.quarantine import Quarantine
 from gateway.cache.cache import Cache
-from gateway.cache.holds import overlay
-from gateway.cache.lookup import FillToken, Glance, Whole
+from gateway.cache.lookup import FillToken, Lookup, held_entries, local_holds
+from gateway.cache.write_rule import StoredRating
 from gateway.errors import DeadlineExceeded, GatewayError, Refused, UpstreamError
 from gateway.fetch.single_flight import SingleFlight
-from gateway.model import Id, Priority, Resource
-from gateway.ratings.plan import ReadPlan
-from gateway.ratings.query import NO_DIRECTIVES, Part, Query
+from gateway.model import PLAIN, Id, Priority, Rating
+from gateway.ratings.plan import Findings, ReadPlan
+from gateway.ratings.query import Part, Query
 from gateway.ratings.refresh import Refresher
+from gateway.ratings.resources import overlay
 from gateway.ratings.shadow import Shadow
+from gateway.ratings.tier_metrics import TierMetrics
 from gateway.waiters import Requester
 
 
 class Sources(NamedTuple):
-    """Where ratings come from, and who refreshes and checks them behind the answer."""
+    """Where ratings come from, and what happens in the background of an answer."""
 
     cache: Cache
     flights: SingleFlight
     quarantine: Quarantine
     refresher: Refresher
     shadow: Shadow | None
-    """None where no hit is to be compared with Apple."""
+    """None if hits are not compared with Apple."""
+    memory_metrics: TierMetrics
+    shared_metrics: TierMetrics
 
 
 class PartitionRead:
-    """Reads one part of a query; `run` never raises for an id that cannot be had: see `failed`."""
+    """One part of a query. It takes what memory knows when it is created; `run` does the rest.
 
-    def __init__(
-        self,
-        sources: Sources,
-        query: Query,
-        part: Part,
-        requester: Requester,
-        now: float,
-        glance: Glance | None = None,
-    ) -> None:
+    `run` never raises for an id that failed: see `failed`.
+    """
+
+    def __init__(self, sources: Sources, query: Query, part: Part, now: float) -> None:
         self._sources = sources
         self._query = query
-        self._shelf = query.partition(part)
-        self.requester = requester
-        self._held: Mapping[Id, Resource] = {}
-        self._now = now if glance is None else glance.asked_at
-        self._glance = glance
+        self._now = now
         self.part = part
-        self.whole: Whole | None = None
-        """The answer to all ids, where Redis had it whole; there is nothing else then."""
-        self.fetched: dict[Id, Resource] = {}
+        self.partition = query.partition(part)
+        self.plan = ReadPlan(part.ids, query.directives, sources.cache.freshness, now)
+        self.fetched: Mapping[Id, Rating] = {}
         self.failed: dict[Id, GatewayError] = {}
         self.stood_in_for: UpstreamError | None = None
-        """The first failure of Apple's that stale entries stand in for."""
+        """The first of Apple's failures that stale entries stand in for."""
         self.admitted = True
-        """False for a variant over the bound: answered, not kept."""
+        """False if the variant has no place in the cache: answered, but not stored."""
         self.forwarded = False
-        """Whether anything had to be asked of Apple, in vain or not."""
+        """Whether Apple had to be asked, successfully or not."""
         self.stored = False
+        self._memory = sources.cache.recall(self.partition, now)
+        self._holds: Mapping[Id, StoredRating] = {}
+        self._local_findings = self._take_memory()
 
-    async def run(self) -> None:
-        """Read; what Redis was asked before is not asked again."""
-        cache, _, quarantine, refresher, shadow = self._sources
-        directives, glance = self._query.directives, self._glance
-        if glance is None and directives is NO_DIRECTIVES:
-            found = await cache.glance(self._shelf, self.part.ids, self._now)
-            if isinstance(found, Whole):
-                self.whole = found
-                if shadow is not None and shadow.drawn():
-                    shadow.check_listed(self._shelf, self.part.ids, found.listed)
-                return
-            glance = found
-        self.plan = ReadPlan(self.part.ids, directives, cache.freshness, self._now)
-        keep = not directives.no_store
-        consulted = await cache.consult(self._shelf, self.plan, keep=keep, glance=glance)
-        self.admitted = consulted.admitted
-        self._held = consulted.held
-        self.plan.resolve(stale_allowed=not quarantine.active(self._shelf.user.key, self.plan.now))
-        if shadow is not None and shadow.drawn():
-            shadow.check_entries(self._shelf, self.plan.served.items(), self.plan.now)
-        if self.plan.refresh:
-            refresher.refresh(self._shelf, self.plan.refresh, consulted.ticket)
-        if self.plan.left and directives.only_if_cached:
-            self._settle(dict.fromkeys(self.plan.left, not_cached()))
-        elif self.plan.left:
-            self.forwarded = True
-            keep = keep and self.admitted
-            self._settle(await self._fetch(consulted.ticket, keep=keep))
-            self.stored = keep and not self.fetched.keys() <= consulted.ticket.unsettled
+    def finish(self) -> None:
+        """Count what memory knew, and perhaps check the hits against Apple."""
+        sources = self._sources
+        if sources.cache.memory.max_entries:
+            sources.memory_metrics.add(self._local_findings)
+        if sources.shadow is not None and sources.shadow.drawn():
+            sources.shadow.check_entries(self.partition, self.plan.served, self._now)
 
-    async def _fetch(self, ticket: FillToken, *, keep: bool) -> Mapping[Id, Resource | GatewayError]:
-        waiter = self._sources.flights.join(
-            self._shelf,
-            self.plan.left,
-            ticket=ticket,
-            marks=ticket.marks,
+    async def run(self, requester: Requester) -> None:
+        """Answer what memory could not."""
+        cache, plan = self._sources.cache, self.plan
+        shared = await self._take_shared() if plan.missing and cache.has_shared else None
+        self.admitted = cache.memory.admits(self.partition, self._now) and (shared is None or shared.admitted)
+        quarantined = self._sources.quarantine.active(self.partition.user.key, self._now)
+        plan.resolve(stale_allowed=not quarantined)
+        self.finish()
+        if not plan.missing and not plan.refresh:
+            return
+        token = cache.fill_token(
+            self.partition, plan.missing, self._memory, shared, self._holds.keys(), self._now
+        )
+        if plan.refresh:
+            self._sources.refresher.refresh(self.partition, plan.refresh, token)
+        if not plan.missing:
+            return
+        if self._query.directives.only_if_cached:
+            self._settle(dict.fromkeys(plan.missing, not_cached()))
+            return
+        self.forwarded = True
+        keep = self.admitted and not self._query.directives.no_store
+        self._settle(await self._fetch(token, requester, keep=keep))
+        self.stored = keep and not self.fetched.keys() <= token.unsettled
+
+    def ratings(self) -> tuple[Sequence[Id], Sequence[Rating]]:
+        """Return the ids that did not fail, in the order asked, and their ratings."""
+        ids = self.part.ids
+        if (complete := self.plan.complete) is not None:
+            ratings = [entry.rating for entry in complete]
+        else:
+            served, fetched = self.plan.served, self.fetched
+            if self.failed:
+                ids = [id_ for id_ in ids if id_ not in self.failed]
+            ratings = [fetched[id_] if (entry := served.get(id_)) is None else entry.rating for id_ in ids]
+        if self._holds:
+            holds = self._holds
+            ratings = [
+                overlay(holds[id_].rating, rating) if id_ in holds else rating
+                for id_, rating in zip(ids, ratings, strict=True)
+            ]
+        return ids, ratings
+
+    def _take_memory(self) -> Findings:
+        findings = Findings()
+        if self._memory.holds:
+            self._holds = self._memory.trusted_holds
+            findings.add(self._hold(self._holds, shared=False))
+        findings.add(self.plan.take(self._memory, shared=False))
+        return findings
+
+    async def _take_shared(self) -> Lookup:
+        cache, plan, asked = self._sources.cache, self.plan, self.plan.missing
+        keep = not self._query.directives.no_store
+        shared = await cache.look_up_shared(self.partition, asked, self._memory, self._now, keep=keep)
+        if self._memory.holds:
+            self._holds = local_holds(self._memory, shared)
+            self._hold(self._holds, shared=False)
+        self._sources.shared_metrics.add(self._take_answer(shared))
+        if plan.missing:
+            # A fetch may have completed while Redis was asked.
+            plan.take(cache.recall(self.partition, self._now), shared=False)
+        return shared
+
+    def _take_answer(self, shared: Lookup) -> Findings:
+        if shared.holds:
+            self._holds = {**self._holds, **shared.holds}
+        if shared.version is None and not shared.entries:
+            return Findings(error=len(self.plan.missing))
+        findings = Findings()
+        if shared.holds:
+            findings.add(self._hold(shared.holds, shared=True))
+        findings.add(self.plan.take(shared, shared=True))
+        return findings
+
+    def _hold(self, holds: Mapping[Id, StoredRating], *, shared: bool) -> Findings:
+        # A variant's resource may have more fields: there the hold is laid over the answer instead.
+        if self.partition.variant != PLAIN:
+            return Findings()
+        return self.plan.hold(held_entries(holds), shared=shared)
+
+    async def _fetch(
+        self, token: FillToken, requester: Requester, *, keep: bool
+    ) -> Mapping[Id, Rating | GatewayError]:
+        missing = self.plan.missing
+        fetch = self._sources.flights.join(
+            self.partition,
+            missing,
+            token=token,
             keep=keep,
             priority=Priority.FOREGROUND,
-            requester=self.requester,
+            requester=requester,
         )
         try:
-            await waiter.wait(self._query.deadline)
+            await fetch.wait(self._query.deadline)
         finally:
-            waiter.leave()
-        brought = sum(not isinstance(outcome, GatewayError) for outcome in waiter.outcomes.values())
-        self.plan.tally.collapsed += min(waiter.collapsed, brought)
+            fetch.leave()
+        fetched = sum(not isinstance(outcome, GatewayError) for outcome in fetch.outcomes.values())
+        self.plan.counts.collapsed += min(fetch.collapsed, fetched)
         late = DeadlineExceeded("Apple Music did not answer within the time that the request allows.")
-        return {id_: waiter.outcomes.get(id_, late) for id_ in self.plan.left}
+        return {id_: fetch.outcomes.get(id_, late) for id_ in missing}
 
-    def _settle(self, outcomes: Mapping[Id, Resource | GatewayError]) -> None:
-        # A short wait may end before the refusal is heard.
-        refused = self._sources.quarantine.active(self._shelf.user.key, self.plan.now)
+    def _settle(self, outcomes: Mapping[Id, Rating | GatewayError]) -> None:
+        # A short wait may end before Apple's refusal of the user is known here.
+        refused = self._sources.quarantine.active(self.partition.user.key, self._now)
+        fetched: dict[Id, Rating] = {}
         for id_, outcome in outcomes.items():
             if not isinstance(outcome, GatewayError):
-                self.fetched[id_] = outcome
+                fetched[id_] = outcome
             elif refused or not isinstance(outcome, UpstreamError) or not outcome.stale_allowed:
                 self.failed[id_] = outcome
             elif self.plan.stand_in(id_):
                 self.stood_in_for = self.stood_in_for or outcome
             else:
                 self.failed[id_] = outcome
-        self.plan.tally.upstream += len(self.fetched)
-
-    def resource(self, id_: Id) -> Resource:
-        """What is known of an id that did not fail, with a write still within its hold laid over it."""
-        entry = self.plan.served.get(id_)
-        resource = self.fetched[id_] if entry is None else entry.resource
-        return overlay(self._held[id_], resource) if id_ in self._held else resource
+        self.fetched = fetched
+        self.plan.counts.upstream += len(fetched)
 
 
 def not_cached() -> Refused:
-    """What becomes of a request that must not go on to Apple, and would have to."""
+    """Return the error of a request that only Apple could answer, although it forbids asking Apple."""
     return Refused(504, "50400", "Gateway Timeout", "Not cached, and only-if-cached forbids asking Apple.")

@@ -1,113 +1,187 @@
-"""Which ids of one partition are answered from what is cached, and which must be fetched: pure bookkeeping.
+"""Which ids of one partition are answered from the cache, and which must be fetched: pure bookkeeping.
 
-A plan is offered what each tier knows, best tier first; `resolve` then says what is left to fetch.
+A plan takes what each tier knows, the best tier first. `resolve` then decides what is served stale; what is
+`missing` after that must be fetched.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from math import inf
 
 import msgspec
 
 from gateway.cache.entry import Entry, Freshness, Usability
-from gateway.cache.lookup import Findings
+from gateway.cache.lookup import Lookup
 from gateway.model import Id
 from gateway.ratings.query import NO_DIRECTIVES, Directives, TierCounts
 
 
 class Candidate(msgspec.Struct, frozen=True):
-    """An entry that is not good enough to be a hit, kept in case nothing better comes."""
+    """An entry that is no hit, kept in case nothing better comes."""
 
     entry: Entry
     usability: Usability
     shared: bool
-    believed: bool
-    """False where news of writes may have been missed since it came in: it serves only where Apple fails."""
+    trusted: bool
+    """False if an invalidation may have been missed since: it serves only if Apple fails."""
+
+
+class Findings(msgspec.Struct):
+    """What one tier knew of the ids it was asked for: the results of `cache_ids_total`."""
+
+    hit: int = 0
+    negative: int = 0
+    stale: int = 0
+    miss: int = 0
+    error: int = 0
+
+    def add(self, other: "Findings") -> None:
+        """Add what the tier said at another time, or of other ids."""
+        self.hit += other.hit
+        self.negative += other.negative
+        self.stale += other.stale
+        self.miss += other.miss
+        self.error += other.error
 
 
 class ReadPlan:
-    """What is served, what is left, and what may stand in where Apple fails."""
+    """What is served, what is missing, and what may be served if Apple fails."""
 
-    def __init__(self, ids: Iterable[Id], directives: Directives, freshness: Freshness, now: float) -> None:
+    def __init__(self, ids: Sequence[Id], directives: Directives, freshness: Freshness, now: float) -> None:
         self._directives = directives
         self._freshness = freshness
-        self.now = now
         self._candidates: dict[Id, Candidate] = {}
-        self.left = list(ids)
-        """Ids that nothing offered so far answers."""
-        self.served: dict[Id, Entry] = {}
+        self.now = now
+        self._ids = ids
+        self._complete: Sequence[Entry] | None = None
+        """The entries of all ids, if one tier had them all fresh: most reads, and no dictionary is needed."""
+        self._served: dict[Id, Entry] = {}
+        self.missing: Sequence[Id] = ids
+        """Ids that no tier has answered so far."""
         self.refresh: list[Id] = []
-        """Served stale, to be refreshed behind the answer."""
-        self.tally = TierCounts()
+        """Served stale, to be refreshed in the background."""
+        self.counts = TierCounts()
+        self.oldest = inf
+        """When Apple reported the oldest entry served."""
+        self.soonest = inf
+        """When the first entry served ends being fresh."""
         self.overruled = directives.no_cache
-        """Whether a request directive keeps an entry from being served that would else be served at once."""
+        """Whether a directive rejected an entry that would be served otherwise."""
 
-    def hold(self, held: Mapping[Id, Entry], *, shared: bool) -> Findings:
-        """Values within their write's hold answer whatever the directives say."""
-        findings = Findings()
-        for id_ in [id_ for id_ in self.left if id_ in held]:
-            self._serve(id_, held[id_], shared=shared)
-            _count_fresh(findings, held[id_])
-        self.left = [id_ for id_ in self.left if id_ not in self.served]
-        return findings
+    @property
+    def served(self) -> Mapping[Id, Entry]:
+        """The entries served, by id."""
+        if self._complete is not None:
+            return dict(zip(self._ids, self._complete, strict=True))
+        return self._served
 
-    def offer(self, entries: Mapping[Id, Entry], *, shared: bool, trusted_since: float) -> Findings:
-        """Serve what is fresh and admissible of `entries`; remember the rest for `resolve`."""
+    @property
+    def complete(self) -> Sequence[Entry] | None:
+        """The entries of all ids in the order asked, if one tier had them all fresh."""
+        return self._complete
+
+    def take(self, lookup: Lookup, *, shared: bool) -> Findings:
+        """Serve what is fresh and admissible; remember the rest for `resolve`."""
+        entries = lookup.entries
         if not entries:
-            return Findings(miss=len(self.left))
-        findings = Findings()
-        left = []
-        served, now, choosy = self.served, self.now, self._directives is not NO_DIRECTIVES
-        for id_ in self.left:
-            entry = entries.get(id_)
+            return Findings(miss=len(self.missing))
+        found = [*map(entries.get, self.missing)]
+        distinct = set(found)
+        if self._directives is NO_DIRECTIVES and self._all_fresh(distinct, lookup.trusted_since):
+            return self._serve_all(found, distinct, shared=shared)  # type: ignore[arg-type]
+        findings, missing = Findings(), []
+        for id_, entry in zip(self.missing, found, strict=True):
             if entry is None:
                 findings.miss += 1
-                left.append(id_)
-            elif entry.fresh_until <= now or entry.known_at < trusted_since:
-                left.append(id_)
-                self._consider(id_, entry, findings, shared=shared, trusted_since=trusted_since)
-            elif choosy and not self._admissible(entry):
-                # No hit, though it is fresh: the next tier is asked, or Apple.
-                findings.miss += 1
-                self.overruled = True
-                left.append(id_)
-                self._remember(id_, Candidate(entry, Usability.FRESH, shared, believed=True))
-            else:
+                missing.append(id_)
+            elif not self._take_one(id_, entry, findings, shared=shared, trusted_since=lookup.trusted_since):
+                missing.append(id_)
+        self.missing = missing
+        return findings
+
+    def hold(self, held: Mapping[Id, Entry], *, shared: bool) -> Findings:
+        """Serve ratings within their write's hold, whatever the directives say."""
+        findings = Findings()
+        if not held:
+            return findings
+        for id_ in self.missing:
+            if (entry := held.get(id_)) is not None:
+                self._serve(id_, entry, shared=shared)
                 _count_fresh(findings, entry)
-                served[id_] = entry
-        self._tally(len(self.left) - len(left), shared=shared)
-        self.left = left
+        self.missing = [id_ for id_ in self.missing if id_ not in held]
         return findings
 
     def resolve(self, *, stale_allowed: bool) -> None:
-        """Serve the stale entries that need not wait for Apple; what is `left` then must be fetched."""
-        left = []
-        for id_ in self.left:
+        """Serve the stale entries that need not wait for Apple; what is `missing` then must be fetched."""
+        if not (self._candidates and stale_allowed):
+            return
+        missing = []
+        for id_ in self.missing:
             candidate = self._candidates.get(id_)
-            if candidate is None or not stale_allowed:
-                left.append(id_)
+            if candidate is None:
+                missing.append(id_)
                 continue
             revalidated = candidate.usability is Usability.REVALIDATE
             if not self._served_stale(candidate):
                 self.overruled |= revalidated
-                left.append(id_)
+                missing.append(id_)
                 continue
             self._serve(id_, candidate.entry, shared=candidate.shared)
-            self.tally.stale += 1
+            self.counts.stale += 1
             if revalidated and not self._directives.only_if_cached:
                 self.refresh.append(id_)
-        self.left = left
+        self.missing = missing
 
     def stand_in(self, id_: Id) -> bool:
-        """Serve a stale entry because Apple failed; False where there is none or none may be."""
+        """Serve a stale entry because Apple failed; False if there is none or none is allowed."""
         candidate = self._candidates.get(id_)
         if candidate is None or self._directives.no_cache:
             return False
         self._serve(id_, candidate.entry, shared=candidate.shared)
-        self.tally.stale += 1
+        self.counts.stale += 1
         return True
+
+    def _all_fresh(self, distinct: set[Entry | None], trusted_since: float) -> bool:
+        now = self.now
+        for entry in distinct:
+            if entry is None or entry.fresh_until <= now or entry.trusted_at < trusted_since:
+                return False
+        return True
+
+    def _serve_all(self, found: Sequence[Entry], distinct: set[Entry], *, shared: bool) -> Findings:
+        if self._served:
+            self._served.update(zip(self.missing, found, strict=True))
+        else:
+            self._complete = found
+        self.missing = ()
+        self._count(len(found), shared=shared)
+        negative = 0
+        for entry in distinct:
+            self._note_times(entry)
+            if entry.rating is None:
+                negative += found.count(entry)
+        return Findings(hit=len(found) - negative, negative=negative)
+
+    def _take_one(
+        self, id_: Id, entry: Entry, findings: Findings, *, shared: bool, trusted_since: float
+    ) -> bool:
+        usability = self._freshness.usability(entry, self.now, trusted_since)
+        if usability is Usability.FRESH and self._admissible(entry):
+            _count_fresh(findings, entry)
+            self._serve(id_, entry, shared=shared)
+            return True
+        if usability in (Usability.FRESH, Usability.GONE):
+            findings.miss += 1
+        else:
+            findings.stale += 1
+        if usability is not Usability.GONE:
+            # A fresh entry that a directive rejects is no hit: the next tier is asked, or Apple.
+            self.overruled |= usability is Usability.FRESH
+            self._remember(id_, Candidate(entry, usability, shared, entry.trusted_at >= trusted_since))
+        return False
 
     def _served_stale(self, candidate: Candidate) -> bool:
         directives, entry = self._directives, candidate.entry
-        if not candidate.believed or not self._admissible(entry):
+        if not candidate.trusted or not self._admissible(entry):
             return False
         if directives.max_stale is not None and not entry.ask_when_stale:
             return self.now - entry.fresh_until <= directives.max_stale
@@ -119,34 +193,29 @@ class ReadPlan:
             return False
         return directives.max_age is None or self.now - entry.fetched_at <= directives.max_age
 
-    def _consider(
-        self, id_: Id, entry: Entry, findings: Findings, *, shared: bool, trusted_since: float
-    ) -> None:
-        usability = self._freshness.usability(entry, self.now, trusted_since)
-        if usability is Usability.GONE:
-            findings.miss += 1
-            return
-        findings.stale += 1
-        self._remember(id_, Candidate(entry, usability, shared, entry.known_at >= trusted_since))
-
     def _remember(self, id_: Id, candidate: Candidate) -> None:
         best = self._candidates.get(id_)
         if best is None or candidate.entry.fetched_at > best.entry.fetched_at:
             self._candidates[id_] = candidate
 
     def _serve(self, id_: Id, entry: Entry, *, shared: bool) -> None:
-        self.served[id_] = entry
-        self._tally(1, shared=shared)
+        self._served[id_] = entry
+        self._count(1, shared=shared)
+        self._note_times(entry)
 
-    def _tally(self, ids: int, *, shared: bool) -> None:
+    def _note_times(self, entry: Entry) -> None:
+        self.oldest = min(self.oldest, entry.fetched_at)
+        self.soonest = min(self.soonest, entry.fresh_until)
+
+    def _count(self, ids: int, *, shared: bool) -> None:
         if shared:
-            self.tally.shared += ids
+            self.counts.shared += ids
         else:
-            self.tally.local += ids
+            self.counts.local += ids
 
 
 def _count_fresh(findings: Findings, entry: Entry) -> None:
-    if entry.resource is None:
+    if entry.rating is None:
         findings.negative += 1
     else:
         findings.hit += 1

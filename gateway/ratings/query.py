@@ -1,12 +1,10 @@
 """What a caller asks for, and what it gets: the values between the web and the use cases."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from enum import StrEnum
-from operator import itemgetter
 
 import msgspec
 
-from gateway.cache.entry import Entry
 from gateway.errors import GatewayError
 from gateway.model import PLAIN, Id, Kind, Partition, User, Variant
 
@@ -25,30 +23,21 @@ NO_DIRECTIVES = Directives()
 
 
 class Part(msgspec.Struct, frozen=True):
-    """Distinct ids of one kind, in the order asked."""
+    """Distinct ids of one type, in the order asked."""
 
     kind: Kind
-    ids: tuple[Id, ...]
-    pick: Callable[[Mapping[Id, Entry]], tuple[Entry, ...]]
-    """The entries of all ids; raises KeyError where one is missing. Far faster than asking one by one."""
-
-    @classmethod
-    def of(cls, kind: Kind, ids: tuple[Id, ...]) -> "Part":
-        if len(ids) == 1:
-            (only,) = ids
-            return cls(kind, ids, lambda entries: (entries[only],))
-        return cls(kind, ids, itemgetter(*ids))
+    ids: Sequence[Id]
 
 
 class Query(msgspec.Struct, frozen=True):
-    """A read: whose ratings, of which ids, in which variant, and how the answer may be come by."""
+    """A read: the user, the ids by type, the variant, and how it may be answered."""
 
     user: User
     parts: tuple[Part, ...]
     variant: Variant = PLAIN
     directives: Directives = NO_DIRECTIVES
     lenient: bool = False
-    """Answer with what is known, and with an error per id that cannot be had."""
+    """Answer with what is known, and with an error for each id that failed."""
     deadline: float = float("inf")
     """When the caller stops waiting: monotonic seconds."""
 
@@ -57,7 +46,7 @@ class Query(msgspec.Struct, frozen=True):
 
 
 class CacheOutcome(StrEnum):
-    """Why ids went on to Apple: the `fwd` of `Cache-Status`; HIT where none did."""
+    """Why ids were requested from Apple: the `fwd` of `Cache-Status`; HIT if none were."""
 
     HIT = "hit"
     MISS = "miss"
@@ -77,7 +66,7 @@ class TierCounts(msgspec.Struct):
     stale: int = 0
     """Those of `local` and `shared` that were stale."""
     collapsed: int = 0
-    """Those of `upstream` that another request's fetch brought."""
+    """Those of `upstream` that another request was already fetching."""
     calls: int = 0
     """Calls to Apple that were begun for this request."""
 
@@ -91,7 +80,7 @@ class TierCounts(msgspec.Struct):
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """An id that cannot be had, and why."""
+    """An id that failed, and why."""
 
     kind: Kind
     id: Id
@@ -99,17 +88,17 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """The ratings found, in the order asked, and how they were come by."""
+    """The ratings found, in the order asked, and where they came from."""
 
     listed: bytes
     """The resources as JSON, with commas between them."""
     tally: TierCounts
     forward: CacheOutcome
     age: float = 0.0
-    """Seconds since Apple said the oldest of them; 0 where all were fetched."""
+    """Seconds since Apple reported the oldest of them; 0 if all were fetched."""
     ttl: float = 0.0
     """Least remaining freshness in seconds; below 0: stale, being refreshed."""
     stored: bool = False
     failures: tuple[Failure, ...] = ()
     upstream_status: int | None = None
-    """What Apple answered, where stale ratings stand in for its failure."""
+    """The status of Apple's error, if stale ratings are served instead."""

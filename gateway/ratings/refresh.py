@@ -1,4 +1,4 @@
-"""Refreshes behind the answer: for entries that were served stale, in the background lane."""
+"""Background refreshes of entries that were served stale."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from gateway.waiters import Requester
 
 
 class Refresher:
-    """Begins refreshes; an id that is already in flight is not fetched again, whoever asks."""
+    """Starts refreshes; an id that is already in flight is not fetched again."""
 
     def __init__(self, flights: SingleFlight, tasks: Tasks, metrics: Metrics) -> None:
         self._flights = flights
@@ -21,23 +21,22 @@ class Refresher:
         self._refreshed = metrics.background_refreshes.labels("ok")
         self._failed = metrics.background_refreshes.labels("error")
 
-    def refresh(self, partition: Partition, ids: Sequence[Id], ticket: FillToken) -> None:
-        """Fetch `ids` anew without keeping anybody waiting."""
-        idle = [id_ for id_ in ids if not self._flights.flying(partition, id_)]
+    def refresh(self, partition: Partition, ids: Sequence[Id], token: FillToken) -> None:
+        """Fetch `ids` anew without delaying the answer."""
+        idle = [id_ for id_ in ids if not self._flights.in_flight(partition, id_)]
         if idle:
-            waiter = self._flights.join(
+            fetch = self._flights.join(
                 partition,
                 idle,
-                ticket=ticket,
-                marks=ticket.marks,
+                token=token,
                 keep=True,
                 priority=Priority.BACKGROUND,
                 requester=Requester(),
             )
-            self._tasks.spawn("refresh", self._count(waiter))
+            self._tasks.spawn("refresh", self._count(fetch))
 
-    async def _count(self, waiter: PendingFetch) -> None:
-        await waiter.wait(float("inf"))
-        failed = sum(isinstance(outcome, GatewayError) for outcome in waiter.outcomes.values())
+    async def _count(self, fetch: PendingFetch) -> None:
+        await fetch.wait(float("inf"))
+        failed = sum(isinstance(outcome, GatewayError) for outcome in fetch.outcomes.values())
         self._failed.inc(failed)
-        self._refreshed.inc(len(waiter.outcomes) - failed)
+        self._refreshed.inc(len(fetch.outcomes) - failed)

@@ -1,11 +1,11 @@
-"""Shadow checks: a share of hits is fetched again behind the answer, and compared with what was served.
+"""Shadow checks: compares a share of the hits with what Apple reports, in the background.
 
-They only look: nothing that they fetch is kept, so that what is counted is what callers are served. They wait
-in the background lane, and a hit that is drawn while enough checks are under way is not checked.
+Checks store nothing, so that they measure what callers are served. They run in the background lane, and are
+skipped while enough of them are under way.
 """
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Final
 
@@ -13,19 +13,19 @@ import msgspec
 
 from gateway.cache.cache import Cache
 from gateway.cache.entry import Entry
-from gateway.cache.lookup import Findings
+from gateway.cache.lookup import local_holds
 from gateway.clock import Clock
 from gateway.errors import GatewayError
 from gateway.fetch.single_flight import SingleFlight
-from gateway.model import Id, Partition, Priority, Resource
+from gateway.model import Id, Partition, Priority, Rating
 from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
 from gateway.waiters import Requester
 
-MOST_IDS: Final = 100
-"""Of one answer: about one call to Apple."""
-MOST_CHECKS: Final = 8
-"""Under way at once."""
+MAX_IDS: Final = 100
+"""Ids of one answer that are checked: about one call to Apple."""
+MAX_CHECKS: Final = 8
+"""Checks under way at once."""
 
 
 class Shadow:
@@ -52,85 +52,52 @@ class Shadow:
         self._running = 0
 
     def drawn(self) -> bool:
-        """Whether the answer at hand is to be checked."""
-        return self._chance() < self._fraction and self._running < MOST_CHECKS
+        """Whether the answer at hand is checked."""
+        return self._chance() < self._fraction and self._running < MAX_CHECKS
 
-    def check(self, partition: Partition, served: Mapping[Id, Resource]) -> None:
-        """Compare what was served with what Apple says now, without keeping anybody waiting."""
-        if served:
+    def check_entries(self, partition: Partition, served: Mapping[Id, Entry], now: float) -> None:
+        """Check those of the served entries that were hits: fresh at `now`."""
+        hits = ((id_, entry.rating) for id_, entry in served.items() if entry.fresh_until > now)
+        if checked := dict(islice(hits, MAX_IDS)):
             self._running += 1
-            task = self._tasks.spawn("shadow", self._check(partition, dict(islice(served.items(), MOST_IDS))))
+            task = self._tasks.spawn("shadow", self._check(partition, checked))
             task.add_done_callback(self._ended)
-
-    def check_entries(self, partition: Partition, entries: Iterable[tuple[Id, Entry]], now: float) -> None:
-        """Check those of `entries` that were hits: fresh at `now`."""
-        self.check(partition, {id_: entry.resource for id_, entry in entries if entry.fresh_until > now})
-
-    def check_listed(self, partition: Partition, ids: Sequence[Id], listed: bytes) -> None:
-        """Check an answer to `ids` all of which were hits; `listed` are its resources, with commas."""
-        resources = _LIST.decode(b"[%b]" % listed)
-        rated = {_IDENTIFIED.decode(resource).id: bytes(resource) for resource in resources}
-        self.check(partition, {id_: rated.get(id_) for id_ in ids})
 
     def _ended(self, _: object) -> None:
         self._running -= 1
 
-    async def _check(self, partition: Partition, served: Mapping[Id, Resource]) -> None:
-        consulted = await self._cache.consult(
-            partition, _Onlooker(served, self._clock.monotonic()), keep=False
-        )
-        ticket = consulted.ticket
-        # What is being written, or was a moment ago, may rightly differ from what Apple still reports.
-        ids = [id_ for id_ in served if id_ not in ticket.unsettled]
-        waiter = self._flights.join(
+    async def _check(self, partition: Partition, served: Mapping[Id, Rating]) -> None:
+        cache, now, asked = self._cache, self._clock.monotonic(), list(served)
+        memory, shared = cache.recall(partition, now), None
+        if cache.has_shared:
+            shared = await cache.look_up_shared(partition, asked, memory, now, keep=False)
+        holds = local_holds(memory, shared).keys() | (shared.holds.keys() if shared else set())
+        token = cache.fill_token(partition, asked, memory, shared, holds, now)
+        # The rating of a pending or recent write may rightly differ from what Apple still reports.
+        ids = [id_ for id_ in asked if id_ not in token.unsettled]
+        fetch = self._flights.join(
             partition,
             ids,
-            ticket=ticket,
-            marks=ticket.marks,
+            token=token,
             keep=False,
             priority=Priority.BACKGROUND,
             requester=Requester(),
         )
-        await waiter.wait(float("inf"))
-        if self._cache.undisturbed(partition, ticket):
-            for id_, outcome in waiter.outcomes.items():
+        await fetch.wait(float("inf"))
+        if cache.undisturbed(partition, token):
+            for id_, outcome in fetch.outcomes.items():
                 self._counts[compare(served[id_], outcome)].inc()
 
 
 RESULTS: Final = ("agree", "changed", "error")
 
 
-def compare(served: Resource, outcome: Resource | GatewayError) -> str:
-    """How what was served stands beside what Apple says now; the order of fields says nothing."""
+def compare(served: Rating, outcome: Rating | GatewayError) -> str:
+    """Compare what was served with what Apple reports; the order of fields makes no difference."""
     if isinstance(outcome, GatewayError):
         return "error"
     if served == outcome:
         return "agree"
-    if served is None or outcome is None or msgspec.json.decode(served) != msgspec.json.decode(outcome):
+    if not isinstance(served, bytes) or not isinstance(outcome, bytes):
         return "changed"
-    return "agree"
-
-
-class _Onlooker:
-    """Stands where a read's plan does: takes nothing and counts nothing, and so learns of writes alone."""
-
-    def __init__(self, ids: Iterable[Id], now: float) -> None:
-        self.now = now
-        self.left = list(ids)
-
-    def hold(self, held: Mapping[Id, Entry], *, shared: bool) -> Findings:
-        del held, shared
-        return _NOTHING
-
-    def offer(self, entries: Mapping[Id, Entry], *, shared: bool, trusted_since: float) -> Findings:
-        del entries, shared, trusted_since
-        return _NOTHING
-
-
-class _Identified(msgspec.Struct):
-    id: Id
-
-
-_LIST = msgspec.json.Decoder(list[msgspec.Raw])
-_IDENTIFIED = msgspec.json.Decoder(_Identified)
-_NOTHING = Findings()
+    return "agree" if msgspec.json.decode(served) == msgspec.json.decode(outcome) else "changed"

@@ -7,7 +7,6 @@ import msgspec
 from aiohttp import HttpVersion11, web
 from structlog.typing import FilteringBoundLogger
 
-from gateway.cache.lookup import Glance
 from gateway.clock import Clock
 from gateway.errors import GatewayError
 from gateway.model import User, Variant
@@ -53,22 +52,6 @@ class Asked(msgspec.Struct, frozen=True):
     deadline: float
 
 
-class Begun(msgspec.Struct, frozen=True):
-    """A read on its way: what `at_once` and `soon` have made of it, for `handle` to go on from."""
-
-    exchange: RequestRecord
-    target: Target
-    query: Query
-    glance: Glance | None = None
-    """What Redis has said of it, where it was asked."""
-
-
-class Request(web.BaseRequest):
-    """aiohttp's request, with how far it has come before there was one."""
-
-    begun: Begun | None = None
-
-
 Observe = Callable[[RequestRecord, Reply], None]
 """Whoever wants to see each request with its answer."""
 
@@ -107,8 +90,8 @@ class Api:
         self.draining = False
         """While True, answers ask callers to close their connections."""
 
-    def at_once(self, method: str, raw_path: str, headers: Headers) -> WholeResponse | Begun | None:
-        """Answer a read without waiting for anything; else what `soon` may answer, or None: `handle` it."""
+    def at_once(self, method: str, raw_path: str, headers: Headers) -> WholeResponse | None:
+        """Answer a read from memory alone; None: `handle` it."""
         exchange = RequestRecord(method, headers, self._clock.monotonic())
         try:
             asked = self._recognise(method, raw_path, headers, exchange)
@@ -117,30 +100,15 @@ class Api:
             query = self._query(asked, asked.target.parts, asked.target.variant, headers)
             answer = self._reader.at_once(query)
             if answer is None:
-                begun = Begun(exchange, asked.target, query)
-                return begun if self._reader.may_answer_soon(query) else None
+                return None
             reply = _reply(answer, query, asked.target, exchange)
         except Exception:  # noqa: BLE001 - refused, unrated or a bug: `handle` meets it again, and answers it
             return None
         return self._finish(exchange, reply, keep_alive=True)
 
-    async def soon(self, begun: Begun) -> WholeResponse | Begun | None:
-        """Answer a read as Redis answers; else how far it has come, for `handle`. Awaits futures only."""
-        exchange, target, query = begun.exchange, begun.target, begun.query
-        try:
-            found = await self._reader.soon(query)
-            if not isinstance(found, Answer):
-                return msgspec.structs.replace(begun, glance=found)
-            reply = _reply(found, query, target, exchange)
-        except Exception:  # noqa: BLE001 - a bug: `handle` meets it again, and answers it
-            return None
-        return self._finish(exchange, reply, keep_alive=True)
-
-    async def handle(self, request: Request) -> web.StreamResponse:
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; whatever happens, in the one envelope."""
-        begun = request.begun
-        now = self._clock.monotonic()
-        exchange = RequestRecord(request.method, request.headers, now) if begun is None else begun.exchange
+        exchange = RequestRecord(request.method, request.headers, self._clock.monotonic())
         try:
             reply = await self._answer(request, exchange)
         except GatewayError as error:
@@ -182,10 +150,7 @@ class Api:
             asked.user, parts, variant, read_directives(headers), wants_leniency(headers), asked.deadline
         )
 
-    async def _answer(self, request: Request, exchange: RequestRecord) -> Reply:
-        if request.begun is not None:
-            begun = request.begun
-            return await self._read(begun.query, begun.target, exchange, begun.glance)
+    async def _answer(self, request: web.BaseRequest, exchange: RequestRecord) -> Reply:
         asked = self._recognise(request.method, request.raw_path, request.headers, exchange)
         target = asked.target
         if request.method in ("PUT", "DELETE") or target.bypass:
@@ -197,12 +162,10 @@ class Api:
         query = self._query(asked, parts, variant, request.headers)
         return await self._read(query, target, exchange)
 
-    async def _read(
-        self, query: Query, target: Target, exchange: RequestRecord, glance: Glance | None = None
-    ) -> Reply:
+    async def _read(self, query: Query, target: Target, exchange: RequestRecord) -> Reply:
         exchange.ids = sum(len(part.ids) for part in query.parts)
         exchange.again = read_target(query.parts[0].kind, query.parts[0].ids)
-        return _reply(await self._reader.read(query, glance), query, target, exchange)
+        return _reply(await self._reader.read(query), query, target, exchange)
 
     async def _body(self, request: web.BaseRequest, asked: Asked) -> bytes:
         return await read_body(request, seconds=asked.deadline - self._clock.monotonic())

@@ -70,7 +70,7 @@ def _parts(ids: Any) -> tuple[Part, ...]:
         pointer = _pointer("ids", name)
         kind = read_kind(name, Source(pointer=pointer))
         if distinct := distinct_ids(kind, _strings(listed, pointer), pointer):
-            parts.append(Part.of(kind, distinct))
+            parts.append(Part(kind, distinct))
     return tuple(parts)
 
 

@@ -17,9 +17,8 @@ from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestHandler
 
 from gateway.errors import GatewayError, Refused
-from gateway.web.api import Api, Begun
+from gateway.web.api import Api
 from gateway.web.callback_batch import CallbackBatch
-from gateway.web.eager import Eager
 from gateway.web.response import WholeResponse
 
 MAX_TARGET_BYTES = 512 * 1024
@@ -36,7 +35,7 @@ class Connection(RequestHandler):
     """aiohttp's connection, with a way past its tasks for hits."""
 
     __slots__ = (
-        "_api", "_begun", "_closes", "_ended", "_half_closed", "_head_timer", "_hits_first", "_outcome",
+        "_api", "_closes", "_ended", "_half_closed", "_head_timer", "_hits_first", "_outcome",
         "_rounds", "_taken", "_unread_timer",
     )  # fmt: skip
 
@@ -50,12 +49,10 @@ class Connection(RequestHandler):
         self._head_timer: asyncio.TimerHandle | None = None
         self._unread_timer: asyncio.TimerHandle | None = None
         self._taken: Message | None = None
-        self._outcome: WholeResponse | Begun | None = None
+        self._outcome: WholeResponse | None = None
         """What has become of the request that was taken."""
         self._ended: asyncio.Future[None] | None = None
         """Made where somebody waits for its end."""
-        self._begun: Begun | None = None
-        """How far the request has come that is handed over to aiohttp next."""
         self._hits_first = _HitsFirst(self._parser, self)
         self._parser = self._hits_first  # type: ignore[assignment]  # stands in for it
 
@@ -180,14 +177,7 @@ class Connection(RequestHandler):
         """Look for the answer to the request that was taken."""
         assert self._taken is not None
         message, _ = self._taken
-        found = self._api.at_once(message.method, message.path, message.headers)
-        if isinstance(found, Begun):
-            Eager(self._api.soon(found), self._found)
-        else:
-            self._found(found)
-
-    def _found(self, outcome: WholeResponse | Begun | None) -> None:
-        self._outcome = outcome
+        self._outcome = self._api.at_once(message.method, message.path, message.headers)
         self._rounds.to_answer.add(self)
 
     def answer(self) -> None:
@@ -197,18 +187,12 @@ class Connection(RequestHandler):
             if isinstance(outcome, WholeResponse):
                 self._write(outcome)
             else:
-                self._begun = outcome
                 self._hits_first.give_back(taken)
             if self._closes:
                 self.close()
             self._hits_first.read_on()
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(None)
-
-    def take_begun(self) -> Begun | None:
-        """How far the request has come that is made now."""
-        begun, self._begun = self._begun, None
-        return begun
 
     def _write(self, response: WholeResponse) -> None:
         assert self.transport is not None

@@ -9,7 +9,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.web_protocol import RequestHandler
 
-from gateway.web.api import Api, Request
+from gateway.web.api import Api
 from gateway.web.connection import MAX_HEADER_BYTES, MAX_TARGET_BYTES, Connection, Rounds
 from gateway.web.intake import MAX_BODY_BYTES
 
@@ -22,7 +22,7 @@ class Server(web.Server):
     """Makes connections and requests of our own kind."""
 
     def __init__(self, api: Api) -> None:
-        super().__init__(api.handle, request_factory=self._request)  # type: ignore[arg-type]  # gets our requests
+        super().__init__(api.handle, request_factory=self._request)
         self._api = api
         self._rounds = Rounds()
         self._limits: Mapping[str, Any] = {
@@ -46,9 +46,6 @@ class Server(web.Server):
         writer: AbstractStreamWriter,
         task: "asyncio.Task[None]",
     ) -> web.BaseRequest:
-        request = Request(
+        return web.BaseRequest(
             message, payload, protocol, writer, task, self._loop, client_max_size=MAX_BODY_BYTES
         )
-        assert isinstance(protocol, Connection)
-        request.begun = protocol.take_begun()
-        return request

@@ -106,9 +106,7 @@ class TargetParser:
         if len(variant) > MAX_VARIANT_LENGTH:
             return msgspec.structs.replace(target, bypass=True)
         if target.id is not None:
-            return msgspec.structs.replace(
-                target, parts=(Part.of(target.kind, (target.id,)),), variant=variant
-            )
+            return msgspec.structs.replace(target, parts=(Part(target.kind, (target.id,)),), variant=variant)
         if "ids" not in names:
             raise bad_parameter("The parameter ids is required.", code="40003")
         listed = ",".join(value for name, value in pairs if name == "ids").split(",")
@@ -117,7 +115,7 @@ class TargetParser:
             raise bad_parameter("The parameter ids names no id.")
         if len(ids) > self._max_ids:
             raise bad_parameter(f"{len(ids)} distinct ids; at most {self._max_ids} are served at once.")
-        return msgspec.structs.replace(target, parts=(Part.of(target.kind, ids),), variant=variant)
+        return msgspec.structs.replace(target, parts=(Part(target.kind, ids),), variant=variant)
 
 
 def route(path: str, query: str) -> Target:

@@ -12,7 +12,7 @@ from gateway.apple.quarantine import Quarantine
 from gateway.apple.transport import connect
 from gateway.breaker import Breaker, State
 from gateway.errors import DeadlineExceeded, GatewayError, Relayed, Unreachable, Unusable
-from gateway.model import PLAIN, Id, Kind, Partition, Priority, Resource, Variant, plain_resource
+from gateway.model import PLAIN, Id, Kind, Partition, Priority, Rating, Variant
 from gateway.telemetry.metrics import Metrics
 from gateway.waiters import Requester, Waiters
 from tests.apple.builders import KEY, USER, Workshop
@@ -20,7 +20,7 @@ from tests.apple.scripted import Reply, Script, Seen, error, held, rated, reply,
 
 ALBUMS = Partition(USER, Kind.ALBUMS)
 
-Outcomes = dict[Id, Resource | GatewayError]
+Outcomes = dict[Id, Rating | GatewayError]
 
 
 def ids(count: int, start: int = 0) -> list[Id]:
@@ -66,7 +66,7 @@ async def bench(script, clock):
 
 
 def liked(wanted: Sequence[Id]) -> Outcomes:
-    return {id_: plain_resource(Kind.ALBUMS, id_, 1) for id_ in wanted}
+    return dict.fromkeys(wanted, 1)
 
 
 def errors(outcomes: Outcomes) -> dict[Id, GatewayError]:

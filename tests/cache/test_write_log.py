@@ -1,7 +1,7 @@
 import pytest
 
 from gateway.cache import write_rule
-from gateway.cache.write_log import MAX_RECORDS, WRITE_SECONDS, WriteLog
+from gateway.cache.write_log import MAX_WRITERS, WRITE_SECONDS, WriteLog
 from gateway.model import Id, Kind
 
 ADA, BEN = b"a" * 16, b"b" * 16
@@ -15,29 +15,29 @@ def write_log() -> WriteLog:
 
 
 def test_a_fetch_that_began_before_a_write_is_not_kept(write_log):
-    ticket = write_log.version
+    token = write_log.version
     stamp = write_log.begin(ADA, Kind.ALBUMS, ONE, 0.0)
     during = write_log.version
     write_log.end(ADA, Kind.ALBUMS, ONE, stamp, LIKED, 1.0)
-    assert not write_log.admits(ticket, ADA, Kind.ALBUMS)
+    assert not write_log.admits(token, ADA, Kind.ALBUMS)
     assert not write_log.admits(during, ADA, Kind.ALBUMS)
     assert write_log.admits(write_log.version, ADA, Kind.ALBUMS)
 
 
 def test_a_write_of_one_user_voids_no_fetch_of_another(write_log):
-    ticket = write_log.version
+    token = write_log.version
     write_log.begin(ADA, Kind.ALBUMS, ONE, 0.0)
-    assert write_log.admits(ticket, BEN, Kind.ALBUMS)
-    assert write_log.admits(ticket, ADA, Kind.SONGS)
+    assert write_log.admits(token, BEN, Kind.ALBUMS)
+    assert write_log.admits(token, ADA, Kind.SONGS)
 
 
-def test_a_write_voids_fetches_of_the_paired_kind(write_log):
-    ticket = write_log.version
+def test_a_write_voids_fetches_of_the_paired_type(write_log):
+    token = write_log.version
     write_log.begin(ADA, Kind.ALBUMS, ONE, 0.0)
-    assert not write_log.admits(ticket, ADA, Kind.LIBRARY_ALBUMS)
+    assert not write_log.admits(token, ADA, Kind.LIBRARY_ALBUMS)
 
 
-def test_what_is_fetched_of_the_paired_kind_within_the_hold_is_capped(write_log):
+def test_what_is_fetched_of_the_paired_type_within_the_hold_is_capped(write_log):
     stamp = write_log.begin(ADA, Kind.ALBUMS, ONE, 0.0)
     assert write_log.cap_until(ADA, Kind.LIBRARY_ALBUMS, 1.0) == 10.0
     write_log.end(ADA, Kind.ALBUMS, ONE, stamp, LIKED, 5.0)
@@ -46,7 +46,7 @@ def test_what_is_fetched_of_the_paired_kind_within_the_hold_is_capped(write_log)
     assert write_log.cap_until(ADA, Kind.ALBUMS, 6.0) is None
 
 
-def test_a_refused_write_does_not_renew_the_cap_of_the_paired_kind(write_log):
+def test_a_refused_write_does_not_renew_the_cap_of_the_paired_type(write_log):
     stamp = write_log.begin(ADA, Kind.ALBUMS, ONE, 0.0)
     write_log.end(ADA, Kind.ALBUMS, ONE, stamp, write_rule.UNCHANGED, 5.0)
     assert write_log.cap_until(ADA, Kind.LIBRARY_ALBUMS, 10.0) is None
@@ -55,15 +55,15 @@ def test_a_refused_write_does_not_renew_the_cap_of_the_paired_kind(write_log):
 def test_a_written_value_is_held_and_then_not(write_log):
     stamp = write_log.begin(ADA, Kind.ALBUMS, ONE, 0.0)
     assert isinstance(write_log.end(ADA, Kind.ALBUMS, ONE, stamp, LIKED, 1.0), write_rule.StoredRating)
-    assert write_log.held(ADA, Kind.ALBUMS, 10.9)[ONE].resource == LIKED
-    assert not write_log.held(ADA, Kind.ALBUMS, 11.0)
+    assert write_log.holds(ADA, Kind.ALBUMS, 10.9)[ONE].rating == LIKED
+    assert not write_log.holds(ADA, Kind.ALBUMS, 11.0)
 
 
 def test_a_write_under_way_is_marked(write_log):
     stamp = write_log.begin(ADA, Kind.ALBUMS, ONE, 0.0)
-    assert write_log.marks(ADA, Kind.ALBUMS, 1.0) == {ONE: stamp}
-    assert not write_log.marks(ADA, Kind.ALBUMS, WRITE_SECONDS)
-    assert not write_log.marks(BEN, Kind.ALBUMS, 1.0)
+    assert write_log.pending(ADA, Kind.ALBUMS, 1.0) == {ONE: stamp}
+    assert not write_log.pending(ADA, Kind.ALBUMS, WRITE_SECONDS)
+    assert not write_log.pending(BEN, Kind.ALBUMS, 1.0)
 
 
 def test_writes_that_overlap_hold_nothing(write_log):
@@ -71,15 +71,15 @@ def test_writes_that_overlap_hold_nothing(write_log):
     second = write_log.begin(ADA, Kind.ALBUMS, ONE, 1.0)
     write_log.end(ADA, Kind.ALBUMS, ONE, second, LIKED, 2.0)
     write_log.end(ADA, Kind.ALBUMS, ONE, first, None, 3.0)
-    assert not write_log.held(ADA, Kind.ALBUMS, 4.0)
-    assert ONE in write_log.marks(ADA, Kind.ALBUMS, 4.0)
+    assert not write_log.holds(ADA, Kind.ALBUMS, 4.0)
+    assert ONE in write_log.pending(ADA, Kind.ALBUMS, 4.0)
 
 
 def test_a_write_that_another_gateway_overlapped_holds_nothing(write_log):
     stamp = write_log.begin(ADA, Kind.ALBUMS, ONE, 0.0)
     write_log.overwritten(ADA, Kind.ALBUMS, [ONE], 1.0)
     assert isinstance(write_log.end(ADA, Kind.ALBUMS, ONE, stamp, LIKED, 2.0), write_rule.PendingWrite)
-    assert not write_log.held(ADA, Kind.ALBUMS, 3.0)
+    assert not write_log.holds(ADA, Kind.ALBUMS, 3.0)
 
 
 def test_a_write_after_one_that_another_gateway_overlapped_is_alone(write_log):
@@ -89,37 +89,37 @@ def test_a_write_after_one_that_another_gateway_overlapped_is_alone(write_log):
     write_log.end(ADA, Kind.ALBUMS, ONE, first, LIKED, 2.0)
     second = write_log.begin(ADA, Kind.ALBUMS, ONE, 3.0)
     write_log.end(ADA, Kind.ALBUMS, ONE, second, None, 4.0)
-    assert write_log.held(ADA, Kind.ALBUMS, 5.0)[ONE].resource is None
+    assert write_log.holds(ADA, Kind.ALBUMS, 5.0)[ONE].rating is None
 
 
 def test_another_gateways_write_ends_a_hold(write_log):
     stamp = write_log.begin(ADA, Kind.ALBUMS, ONE, 0.0)
     write_log.end(ADA, Kind.ALBUMS, ONE, stamp, LIKED, 1.0)
-    ticket = write_log.version
+    token = write_log.version
     write_log.overwritten(ADA, Kind.ALBUMS, [ONE, Id("2")], 2.0)
-    assert not write_log.held(ADA, Kind.ALBUMS, 3.0)
-    assert not write_log.admits(ticket, ADA, Kind.ALBUMS)
+    assert not write_log.holds(ADA, Kind.ALBUMS, 3.0)
+    assert not write_log.admits(token, ADA, Kind.ALBUMS)
 
 
 def test_a_purge_voids_fetches_and_leaves_the_hold(write_log):
     stamp = write_log.begin(ADA, Kind.ALBUMS, ONE, 0.0)
     write_log.end(ADA, Kind.ALBUMS, ONE, stamp, LIKED, 1.0)
-    ticket = write_log.version
+    token = write_log.version
     write_log.purged(ADA, Kind.ALBUMS, 2.0)
-    assert not write_log.admits(ticket, ADA, Kind.ALBUMS)
-    assert ONE in write_log.held(ADA, Kind.ALBUMS, 3.0)
+    assert not write_log.admits(token, ADA, Kind.ALBUMS)
+    assert ONE in write_log.holds(ADA, Kind.ALBUMS, 3.0)
 
 
 def test_a_pruned_record_still_voids_the_fetches_from_before_it(write_log):
-    ticket = write_log.version
+    token = write_log.version
     write_log.purged(ADA, Kind.ALBUMS, 0.0)
     write_log.purged(BEN, Kind.ALBUMS, WRITE_SECONDS + 10)
     assert len(write_log) == 1
-    assert not write_log.admits(ticket, ADA, Kind.ALBUMS)
+    assert not write_log.admits(token, ADA, Kind.ALBUMS)
     assert write_log.admits(write_log.version, ADA, Kind.ALBUMS)
 
 
 def test_records_are_bounded(write_log):
-    for number in range(MAX_RECORDS + 10):
+    for number in range(MAX_WRITERS + 10):
         write_log.purged(number.to_bytes(16), Kind.ALBUMS, 0.0)
-    assert len(write_log) == MAX_RECORDS
+    assert len(write_log) == MAX_WRITERS

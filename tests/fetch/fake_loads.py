@@ -1,12 +1,12 @@
-"""A stand-in for Apple's client: every load waits until the test says how it ends."""
+"""Single flight over loads that stay in flight until the test ends them."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine, Hashable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from gateway.fetch.pending import Outcome
-from gateway.fetch.single_flight import SingleFlight
-from gateway.model import Id, Kind, Partition, Resource, User
+from gateway.fetch.single_flight import SingleFlight, Store
+from gateway.model import Id, Kind, Partition, Rating, User
 from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
 from gateway.waiters import Waiters
@@ -22,40 +22,47 @@ def ids(*names: object) -> list[Id]:
     return [Id(str(name)) for name in names]
 
 
-class Loading:
-    """One load under way."""
+class FakeToken(NamedTuple):
+    """A token with a name, so that a test can tell which one a result was stored with."""
 
-    def __init__(self, partition: Partition, asked: Sequence[Id], demand: Waiters, deadline: float) -> None:
+    name: object = "token"
+    pending: Mapping[Id, Hashable] = {}
+
+
+class Loading:
+    """One load in flight."""
+
+    def __init__(self, partition: Partition, asked: Sequence[Id], waiters: Waiters, deadline: float) -> None:
         self.partition = partition
         self.ids = list(asked)
-        self.demand = demand
+        self.waiters = waiters
         self.deadline = deadline
         self.result: asyncio.Future[Mapping[Id, Outcome]] = asyncio.get_running_loop().create_future()
 
     def answer(self, outcomes: Mapping[Id, Outcome] | None = None) -> None:
-        """Every id gets a resource that names it, or what `outcomes` says."""
-        self.result.set_result({id_: resource(id_) for id_ in self.ids} if outcomes is None else outcomes)
+        """End with `outcomes`; by default every id gets a rating that names it."""
+        self.result.set_result({id_: rating(id_) for id_ in self.ids} if outcomes is None else outcomes)
 
     def fail(self, error: BaseException) -> None:
         self.result.set_exception(error)
 
 
-def resource(id_: str) -> bytes:
+def rating(id_: str) -> bytes:
     return f"rating of {id_}".encode()
 
 
-class Runway(Tasks):
-    """Tells when a batch departs, which is before its load begins."""
+class FetchTasks(Tasks):
+    """Reports each dispatch, which comes before the load's first step."""
 
-    on_departure: Callable[[], None]
+    on_dispatch: Callable[[], None]
 
     def spawn(self, name: str, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        self.on_departure()
+        self.on_dispatch()
         return super().spawn(name, work)
 
 
-class Airfield:
-    """Flights over loads that the test ends, and a record of what was stored."""
+class FakeLoads:
+    """Single flight over loads that the test ends; without a `store`, a record of what was stored."""
 
     def __init__(
         self,
@@ -63,19 +70,22 @@ class Airfield:
         window: float = 0.0,
         size: int = 100,
         fetch_seconds: float = 10.0,
-        on_departure: Callable[[], None] = lambda: None,
+        on_dispatch: Callable[[], None] = lambda: None,
+        store: Store | None = None,
     ) -> None:
         self.loads: list[Loading] = []
-        self.stored: list[tuple[Partition, Any, dict[Id, Resource]]] = []
+        self.stored: list[tuple[Partition, Any, dict[Id, Rating]]] = []
+        """Each call of the store: partition, name of the token, ratings."""
+        self.before_store: Callable[[], None] = lambda: None
         self.bugs: list[BaseException] = []
         self.size = size
         self.clock = HandClock()
         self.metrics = Metrics()
-        self.tasks = Runway(lambda _, error: self.bugs.append(error))
-        self.tasks.on_departure = on_departure
+        self.tasks = FetchTasks(lambda _, error: self.bugs.append(error))
+        self.tasks.on_dispatch = on_dispatch
         self.flights = SingleFlight(
             self._load,
-            self._store,
+            store or self._store,
             size=lambda: self.size,
             window_seconds=window,
             fetch_seconds=fetch_seconds,
@@ -87,7 +97,7 @@ class Airfield:
         self._begun = asyncio.Condition()
 
     async def begun(self, count: int) -> list[Loading]:
-        """Every load so far, when there are `count` of them."""
+        """Return all loads, once there are `count` of them."""
         async with asyncio.timeout(5), self._begun:
             await self._begun.wait_for(lambda: len(self.loads) >= count)
         assert len(self.loads) == count
@@ -105,8 +115,9 @@ class Airfield:
             self._begun.notify_all()
         return await load.result
 
-    def _store(self, partition: Partition, ticket: Any, resources: Mapping[Id, Resource]) -> None:
-        self.stored.append((partition, ticket, dict(resources)))
+    def _store(self, partition: Partition, token: FakeToken, ratings: Mapping[Id, Rating]) -> None:
+        self.before_store()
+        self.stored.append((partition, token.name, dict(ratings)))
 
 
 async def quiet(rounds: Iterable[int] = range(20)) -> None:

@@ -1,87 +1,115 @@
-"""How ids gather: by partition, for a moment, until a batch is full."""
-
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.fetch.batcher import Batch, Batcher, Flight
+from gateway.fetch.batcher import Batch, Batcher, Fetch
 from gateway.fetch.pending import PendingFetch
 from gateway.model import Id, Kind, Partition, Priority, User, Variant
 from gateway.waiters import Requester
-from tests.fetch.fake_loads import ALBUMS, ids
+from tests.e2e.clock_jumps import play
+from tests.fetch.fake_loads import ALBUMS, FakeToken, ids
 
 NEVER = 3600.0
 
 
-class Ramp:
-    """Collects the batches that depart."""
+class Batches:
+    """Collects the batches that a batcher dispatches."""
 
     def __init__(self, *, window: float = NEVER, size: int = 3) -> None:
         self.size = size
-        self.departed: list[Batch] = []
-        self.left = asyncio.Event()
-        self.batches = Batcher(self._depart, window_seconds=window, size=lambda: self.size)
+        self.dispatched: list[Batch] = []
+        self.times: list[float] = []
+        self.batcher = Batcher(self._dispatch, window_seconds=window, size=lambda: self.size)
+        self._one_more = asyncio.Condition()
+        self._notifying: asyncio.Task[None] | None = None
 
-    def board(
+    def add(
         self,
         *names: object,
         partition: Partition = ALBUMS,
         priority: Priority = Priority.FOREGROUND,
         requester: Requester | None = None,
-    ) -> dict[Id, Flight]:
-        flights = {id_: Flight(PendingFetch(1, float), None, None, keep=True) for id_ in ids(*names)}
-        self.batches.board(partition, flights, priority, requester or Requester())
-        return flights
+    ) -> dict[Id, Fetch]:
+        fetches = {id_: Fetch(PendingFetch(1, float), None, FakeToken(), keep=True) for id_ in ids(*names)}
+        self.batcher.add(partition, fetches, priority, requester or Requester())
+        return fetches
 
     def asked(self) -> list[list[str]]:
-        return [list(batch.flights) for batch in self.departed]
+        return [list(batch.fetches) for batch in self.dispatched]
 
-    def _depart(self, batch: Batch) -> None:
-        self.departed.append(batch)
-        self.left.set()
+    async def until(self, count: int) -> None:
+        async with asyncio.timeout(5), self._one_more:
+            await self._one_more.wait_for(lambda: len(self.dispatched) >= count)
+
+    def _dispatch(self, batch: Batch) -> None:
+        self.dispatched.append(batch)
+        self.times.append(asyncio.get_running_loop().time())
+        self._notifying = asyncio.ensure_future(self._notify())
+
+    async def _notify(self) -> None:
+        async with self._one_more:
+            self._one_more.notify_all()
 
 
 @pytest.fixture
-async def ramp():
-    ramp = Ramp()
-    yield ramp
-    ramp.batches.close()
+async def batches() -> AsyncIterator[Batches]:
+    batches = Batches()
+    yield batches
+    batches.batcher.close()
 
 
-async def test_ids_gather_until_the_batch_is_full(ramp):
-    ramp.board(1)
-    ramp.board(2)
-    assert ramp.departed == []
-    ramp.board(3)
-    assert ramp.asked() == [["1", "2", "3"]]
-    assert ramp.departed[0].departed
+async def test_a_batch_is_dispatched_as_soon_as_it_is_full(batches):
+    batches.add(1)
+    batches.add(2)
+    assert batches.dispatched == []
+    batches.add(3)
+    assert batches.asked() == [["1", "2", "3"]]
+    assert batches.dispatched[0].dispatched
 
 
-async def test_ids_depart_when_the_window_ends():
-    ramp = Ramp(window=0.0)
-    ramp.board(1)
-    assert ramp.departed == []
-    async with asyncio.timeout(5):
-        await ramp.left.wait()
-    assert ramp.asked() == [["1"]]
+async def test_a_batch_is_dispatched_when_its_window_ends():
+    batches = Batches(window=0.0)
+    batches.add(1)
+    assert batches.dispatched == []
+    await batches.until(1)
+    assert batches.asked() == [["1"]]
 
 
-async def test_many_ids_fill_several_batches_and_the_rest_waits_for_company(ramp):
-    ramp.board(*range(8))
-    assert ramp.asked() == [["0", "1", "2"], ["3", "4", "5"]]
-    ramp.board(8)
-    assert ramp.asked()[2:] == [["6", "7", "8"]]
+def test_ids_that_keep_coming_do_not_extend_the_window():
+    async def dispatches() -> tuple[list[int], list[float]]:
+        batches = Batches(window=0.005, size=100)
+        began = asyncio.get_running_loop().time()
+        for id_ in range(8):
+            batches.add(id_)
+            await asyncio.sleep(0.002)
+        await batches.until(3)
+        return [len(batch.fetches) for batch in batches.dispatched], [at - began for at in batches.times]
+
+    sizes, seconds = play(dispatches())
+    # Added at 0, 2, 4, …, 14 ms; each batch is dispatched 5 ms after its first id.
+    assert sizes == [3, 3, 2]
+    assert seconds == pytest.approx([0.005, 0.011, 0.017], abs=1e-6)
 
 
-async def test_a_full_batch_departs_once_though_its_window_ends_later():
-    ramp = Ramp(window=0.0)
-    ramp.board(1, 2, 3)
-    ramp.board(4)
-    async with asyncio.timeout(5):
-        while len(ramp.departed) < 2:
-            ramp.left.clear()
-            await ramp.left.wait()
-    assert ramp.asked() == [["1", "2", "3"], ["4"]]
+async def test_many_ids_fill_several_batches_and_the_rest_waits(batches):
+    batches.add(*range(8))
+    assert batches.asked() == [["0", "1", "2"], ["3", "4", "5"]]
+    batches.add(8)
+    assert batches.asked()[2:] == [["6", "7", "8"]]
+
+
+def test_the_window_of_a_full_batch_does_not_shorten_the_next_one():
+    async def dispatches() -> list[float]:
+        batches = Batches(window=0.005)
+        began = asyncio.get_running_loop().time()
+        batches.add(1, 2, 3)
+        await asyncio.sleep(0.003)
+        batches.add(4)
+        await batches.until(2)
+        return [at - began for at in batches.times]
+
+    assert play(dispatches()) == pytest.approx([0.0, 0.008], abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -91,45 +119,46 @@ async def test_a_full_batch_departs_once_though_its_window_ends_later():
         Partition(ALBUMS.user, Kind.SONGS),
         Partition(ALBUMS.user, Kind.ALBUMS, Variant("l=de")),
     ],
+    ids=["user", "type", "variant"],
 )
-async def test_users_kinds_and_variants_never_share_a_batch(ramp, other):
-    ramp.board(1, 2)
-    ramp.board(3, partition=other)
-    assert ramp.departed == []
+async def test_partitions_never_share_a_batch(batches, other):
+    batches.add(1, 2)
+    batches.add(3, partition=other)
+    assert batches.dispatched == []
 
 
-async def test_a_size_that_has_shrunk_holds_at_once(ramp):
-    ramp.board(1)
-    ramp.size = 2
-    ramp.board(2, 3, 4, 5)
-    assert ramp.asked() == [["1", "2"], ["3", "4"]]
+async def test_a_smaller_size_applies_to_batches_that_are_gathering(batches):
+    batches.add(1)
+    batches.size = 2
+    batches.add(2, 3, 4, 5)
+    assert batches.asked() == [["1", "2"], ["3", "4"]]
 
 
-async def test_every_flight_knows_its_batch(ramp):
-    flights = ramp.board(1, 2, 3)
-    assert {flight.batch for flight in flights.values()} == {ramp.departed[0]}
+async def test_every_fetch_has_its_batch(batches):
+    fetches = batches.add(1, 2, 3)
+    assert {fetch.batch for fetch in fetches.values()} == {batches.dispatched[0]}
 
 
-async def test_a_batch_is_wanted_by_everybody_who_boards(ramp):
+async def test_a_foreground_request_raises_a_background_batch(batches):
     first, second = Requester(), Requester()
-    ramp.board(1, priority=Priority.BACKGROUND, requester=first)
-    ramp.board(2, 3, priority=Priority.FOREGROUND, requester=second)
-    demand = ramp.departed[0].demand
-    assert (demand.priority, demand.requesters) == (Priority.FOREGROUND, [second])
+    batches.add(1, priority=Priority.BACKGROUND, requester=first)
+    batches.add(2, 3, priority=Priority.FOREGROUND, requester=second)
+    waiters = batches.dispatched[0].waiters
+    assert (waiters.priority, waiters.requesters) == (Priority.FOREGROUND, [second])
 
 
-async def test_nobody_boards_with_nothing(ramp):
+async def test_a_request_that_adds_no_ids_does_not_join_the_batch(batches):
     first = Requester()
-    ramp.board(1, requester=first)
-    ramp.board()
-    ramp.board(2, 3, requester=first)
-    assert ramp.departed[0].demand.requesters == [first]
+    batches.add(1, requester=first)
+    batches.add()
+    batches.add(2, 3, requester=first)
+    assert batches.dispatched[0].waiters.requesters == [first]
 
 
-async def test_closing_hands_back_what_has_not_departed():
-    ramp = Ramp(window=0.0)
-    ramp.board(1, 2)
-    (left,) = ramp.batches.close()
+async def test_closing_returns_the_batches_that_were_not_dispatched():
+    batches = Batches(window=0.0)
+    batches.add(1, 2)
+    (left,) = batches.batcher.close()
     await asyncio.sleep(0)
-    assert list(left.flights) == ["1", "2"]
-    assert ramp.departed == []
+    assert list(left.fetches) == ["1", "2"]
+    assert batches.dispatched == []

@@ -1,5 +1,3 @@
-"""One request's wait: a countdown, a time limit, and a departure that disturbs nobody."""
-
 import asyncio
 
 import pytest
@@ -19,60 +17,60 @@ def clock():
 
 
 async def test_it_waits_for_the_last_of_its_ids(clock):
-    waiter = PendingFetch(2, clock.monotonic)
-    waiting = asyncio.create_task(waiter.wait(FOREVER))
+    pending = PendingFetch(2, clock.monotonic)
+    waiting = asyncio.create_task(pending.wait(FOREVER))
     await asyncio.sleep(0)
-    waiter.settle(ONE, b"x")
+    pending.settle(ONE, 1)
     await asyncio.sleep(0)
     assert not waiting.done()
     failure = NoCapacity("full")
-    waiter.settle(TWO, failure)
+    pending.settle(TWO, failure)
     await waiting
-    assert waiter.outcomes == {ONE: b"x", TWO: failure}
+    assert pending.outcomes == {ONE: 1, TWO: failure}
 
 
-async def test_what_is_settled_before_the_wait_needs_none(clock):
-    waiter = PendingFetch(1, clock.monotonic)
-    waiter.settle(ONE, None)
-    await waiter.wait(clock.monotonic() - 1.0)
-    assert waiter.outcomes == {ONE: None}
+async def test_a_wait_for_settled_ids_returns_at_once(clock):
+    pending = PendingFetch(1, clock.monotonic)
+    pending.settle(ONE, None)
+    await pending.wait(clock.monotonic() - 1.0)
+    assert pending.outcomes == {ONE: None}
 
 
-async def test_no_ids_need_no_wait(clock):
+async def test_a_wait_for_no_ids_returns_at_once(clock):
     await PendingFetch(0, clock.monotonic).wait(FOREVER)
 
 
-async def test_the_time_limit_ends_the_wait_with_what_is_known(clock):
-    waiter = PendingFetch(2, clock.monotonic)
-    waiter.settle(ONE, b"x")
-    await waiter.wait(clock.monotonic())
-    assert waiter.outcomes == {ONE: b"x"}
+async def test_a_wait_that_times_out_leaves_the_outcomes_so_far(clock):
+    pending = PendingFetch(2, clock.monotonic)
+    pending.settle(ONE, 1)
+    await pending.wait(clock.monotonic())
+    assert pending.outcomes == {ONE: 1}
 
 
-async def test_it_may_wait_again_after_its_time_was_up(clock):
-    waiter = PendingFetch(1, clock.monotonic)
-    await waiter.wait(clock.monotonic())
-    waiting = asyncio.create_task(waiter.wait(FOREVER))
+async def test_a_wait_that_timed_out_can_be_repeated(clock):
+    pending = PendingFetch(1, clock.monotonic)
+    await pending.wait(clock.monotonic())
+    waiting = asyncio.create_task(pending.wait(FOREVER))
     await asyncio.sleep(0)
-    waiter.settle(ONE, b"x")
+    pending.settle(ONE, 1)
     await waiting
-    assert waiter.outcomes == {ONE: b"x"}
+    assert pending.outcomes == {ONE: 1}
 
 
-async def test_outcomes_that_come_after_a_cancelled_wait_are_kept(clock):
-    waiter = PendingFetch(1, clock.monotonic)
-    waiting = asyncio.create_task(waiter.wait(FOREVER))
+async def test_outcomes_that_arrive_after_a_cancelled_wait_are_kept(clock):
+    pending = PendingFetch(1, clock.monotonic)
+    waiting = asyncio.create_task(pending.wait(FOREVER))
     await asyncio.sleep(0)
     waiting.cancel()
-    waiter.settle(ONE, b"x")
+    pending.settle(ONE, 1)
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    assert waiter.outcomes == {ONE: b"x"}
+    assert pending.outcomes == {ONE: 1}
 
 
-async def test_after_leaving_nothing_changes_any_more(clock):
-    waiter = PendingFetch(2, clock.monotonic)
-    waiter.settle(ONE, b"x")
-    waiter.leave()
-    waiter.settle(TWO, b"y")
-    assert waiter.outcomes == {ONE: b"x"}
+async def test_outcomes_that_arrive_after_leaving_are_ignored(clock):
+    pending = PendingFetch(2, clock.monotonic)
+    pending.settle(ONE, 1)
+    pending.leave()
+    pending.settle(TWO, -1)
+    assert pending.outcomes == {ONE: 1}

@@ -1,7 +1,7 @@
-"""Flights against a model: any order of joins, writes, landings, failures, departures and cancellations.
+"""Single flight against a model: any order of joins, writes, results, failures, leaving and cancellations.
 
-The model knows of every load when it began and whether it still runs, and of every waiter which writes it
-knew of.
+The model records when each load was dispatched and whether it is in flight, and for each join the writes
+that were known by then.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from gateway.errors import GatewayError, Relayed
 from gateway.fetch.pending import PendingFetch
 from gateway.model import PLAIN, Id, Kind, Partition, Priority, User, Variant
 from gateway.waiters import Requester
-from tests.fetch.fake_loads import Airfield, ids, quiet
+from tests.fetch.fake_loads import FakeLoads, FakeToken, ids, quiet
 
 PARTITIONS = [Partition(User.of("alice"), Kind.ALBUMS, variant) for variant in (PLAIN, Variant("l=de"))]
 IDS = ids(*range(3))
@@ -30,58 +30,59 @@ class Join(NamedTuple):
 
 
 class Write(NamedTuple):
-    """A write is heard of here, or shows only in the marks that the next lookup brings."""
+    """A write that this process was notified of, or that shows only in the stamps of the next lookup."""
 
     ids: list[Id]
-    told: bool
+    notified: bool
 
 
 joins = st.builds(Join, st.sampled_from(PARTITIONS), some_ids, st.sampled_from(Priority))
 writes = st.builds(Write, some_ids, st.booleans())
 
 
-class Asked:
-    """One join, as the model remembers it."""
+class Joined:
+    """One join, as the model records it."""
 
     def __init__(
-        self, waiter: PendingFetch, partition: Partition, wanted: list[Id], written: dict[Id, int]
+        self, pending: PendingFetch, partition: Partition, wanted: list[Id], written: dict[Id, int]
     ) -> None:
-        self.waiter = waiter
+        self.pending = pending
         self.partition = partition
         self.wanted = wanted
         self.written = dict(written)
         self.left = False
 
 
-class FlightsMachine(RuleBasedStateMachine):
+class SingleFlightMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
         self.moments = count()
-        self.field = self.run(self._field())
-        self.asked: list[Asked] = []
+        self.fake = self.run(self._fake())
+        self.joined: list[Joined] = []
         self.written: dict[Id, int] = dict.fromkeys(IDS, -1)
-        self.began: list[int] = []
+        self.dispatched: list[int] = []
+        """When each load was dispatched."""
         self.known: list[dict[tuple[Partition, Id], int]] = []
-        """For each load: when its batch departed, and the last writes that its askers knew of until then."""
+        """For each load: the latest writes that its requesters knew of when it was dispatched."""
         self.last_known: dict[tuple[Partition, Id], int] = {}
 
     def run(self, work: Any) -> Any:
         return self.loop.run_until_complete(work)
 
-    async def _field(self) -> Airfield:
-        return Airfield(size=2, on_departure=self._departs)
+    async def _fake(self) -> FakeLoads:
+        return FakeLoads(size=2, on_dispatch=self._on_dispatch)
 
-    def _departs(self) -> None:
-        self.began.append(next(self.moments))
+    def _on_dispatch(self) -> None:
+        self.dispatched.append(next(self.moments))
         self.known.append(dict(self.last_known))
 
-    def running(self) -> list[int]:
-        return [n for n, load in enumerate(self.field.loads) if not load.result.done()]
+    def in_flight(self) -> list[int]:
+        return [n for n, load in enumerate(self.fake.loads) if not load.result.done()]
 
     @rule(steps=st.lists(joins | writes, min_size=1, max_size=3))
     def at_one_moment(self, steps):
-        """Joins and writes between which nothing else runs: what is joined gathers until the last is done."""
+        """Joins and writes between which nothing else runs: joins gather in batches until the last step."""
 
         async def work() -> None:
             for step in steps:
@@ -95,28 +96,27 @@ class FlightsMachine(RuleBasedStateMachine):
 
     def join(self, step):
         self.last_known.update({(step.partition, id_): self.written[id_] for id_ in step.ids})
-        waiter = self.field.flights.join(
+        pending = self.fake.flights.join(
             step.partition,
             step.ids,
-            ticket=next(self.moments),
-            marks={id_: self.written[id_] for id_ in step.ids},
+            token=FakeToken(next(self.moments), {id_: self.written[id_] for id_ in step.ids}),
             keep=True,
             priority=step.priority,
             requester=Requester(),
         )
-        self.asked.append(Asked(waiter, step.partition, step.ids, self.written))
+        self.joined.append(Joined(pending, step.partition, step.ids, self.written))
 
     def write(self, step):
         for id_ in step.ids:
             self.written[id_] = next(self.moments)
-        if step.told:
-            self.field.flights.detach(PARTITIONS[0].user.key, Kind.ALBUMS, step.ids)
+        if step.notified:
+            self.fake.flights.detach(PARTITIONS[0].user.key, Kind.ALBUMS, step.ids)
 
-    @precondition(lambda self: self.running())
+    @precondition(lambda self: self.in_flight())
     @rule(data=st.data(), how=st.sampled_from(["answer", "answer", "answer", "fail", "break", "cancel"]))
     def end(self, data, how):
-        number = data.draw(st.sampled_from(self.running()))
-        load = self.field.loads[number]
+        number = data.draw(st.sampled_from(self.in_flight()))
+        load = self.fake.loads[number]
         if how == "answer":
             load.answer({id_: str(number).encode() for id_ in load.ids})
         elif how == "fail":
@@ -124,61 +124,60 @@ class FlightsMachine(RuleBasedStateMachine):
         elif how == "break":
             load.fail(KeyError("a bug"))
         else:
-            self.run(self.field.tasks.cancel())
+            self.run(self.fake.tasks.cancel())
         self.run(quiet())
 
-    @precondition(lambda self: self.asked)
+    @precondition(lambda self: self.joined)
     @rule(data=st.data())
     def leave(self, data):
-        asked = data.draw(st.sampled_from(self.asked))
-        asked.waiter.leave()
-        asked.left = True
+        joined = data.draw(st.sampled_from(self.joined))
+        joined.pending.leave()
+        joined.left = True
 
     @invariant()
-    def an_id_is_fetched_at_most_once_for_all_who_know_of_the_same_writes(self):
-        loads = [(number, self.field.loads[number]) for number in self.running()]
-        aloft = [
+    def an_id_is_fetched_once_at_a_time_for_all_requesters_that_know_of_the_same_writes(self):
+        fetches = [
             (load.partition, id_, self.known[number][load.partition, id_])
-            for number, load in loads
+            for number in self.in_flight()
+            for load in [self.fake.loads[number]]
             for id_ in load.ids
         ]
-        assert len(aloft) == len(set(aloft))
+        assert len(fetches) == len(set(fetches))
 
     @invariant()
-    def nobody_is_answered_by_a_fetch_from_before_the_write_that_they_knew_of(self):
-        for asked in self.asked:
-            for id_, outcome in asked.waiter.outcomes.items():
+    def no_requester_gets_the_result_of_a_call_that_began_before_a_write_it_knew_of(self):
+        for joined in self.joined:
+            for id_, outcome in joined.pending.outcomes.items():
                 if isinstance(outcome, bytes):
-                    load = self.field.loads[int(outcome)]
-                    assert load.partition == asked.partition
-                    assert self.began[int(outcome)] > asked.written[id_]
+                    assert self.fake.loads[int(outcome)].partition == joined.partition
+                    assert self.dispatched[int(outcome)] > joined.written[id_]
 
     @invariant()
-    def what_is_stored_was_fetched_after_its_ticket_was_given_out(self):
-        for _, ticket, resources in self.field.stored:
-            for resource in resources.values():
-                assert resource is not None
-                assert self.began[int(resource)] > ticket
+    def a_result_is_stored_only_with_a_token_taken_before_its_call_began(self):
+        for _, token, ratings in self.fake.stored:
+            for rating in ratings.values():
+                assert rating is not None
+                assert self.dispatched[int(rating)] > token
 
     def teardown(self):
         async def work() -> None:
             await quiet()
-            for number in self.running():
-                self.field.loads[number].answer()
+            for number in self.in_flight():
+                self.fake.loads[number].answer()
             await quiet()
-            self.field.flights.close()
+            self.fake.flights.close()
 
         self.run(work())
         self.loop.close()
-        for asked in self.asked:
-            assert asked.left or sorted(asked.waiter.outcomes) == sorted(asked.wanted)
+        for joined in self.joined:
+            assert joined.left or sorted(joined.pending.outcomes) == sorted(joined.wanted)
             assert all(
                 outcome is None or isinstance(outcome, bytes | GatewayError)
-                for outcome in asked.waiter.outcomes.values()
+                for outcome in joined.pending.outcomes.values()
             )
-        assert not any(self.field.flights.flying(partition, id_) for partition in PARTITIONS for id_ in IDS)
+        assert not any(self.fake.flights.in_flight(partition, id_) for partition in PARTITIONS for id_ in IDS)
 
 
 PHASES = (Phase.reuse, Phase.generate, Phase.shrink)
-TestFlights = FlightsMachine.TestCase
-TestFlights.settings = settings(max_examples=100, stateful_step_count=20, deadline=None, phases=PHASES)
+TestSingleFlight = SingleFlightMachine.TestCase
+TestSingleFlight.settings = settings(max_examples=100, stateful_step_count=20, deadline=None, phases=PHASES)

@@ -33,7 +33,7 @@ async def explain(user: User, kind: Kind, id_: Id) -> dict[str, Any]:
         "age_seconds": 29.0,
         "fresh_for_seconds": 271.0,
         "state": "fresh",
-        "believed": True,
+        "trusted": True,
     }
     return {
         "type": kind.value,

@@ -59,7 +59,7 @@ async def test_what_is_too_old_says_that_it_is_served_where_apple_fails():
         caller.clock.shift += 1000
         answer = (await caller.ask("GET", PATH)).json
         assert (answer["source"], answer["entry"], answer["stale"]["rating"]) == ("upstream", None, 1)
-        assert "where it fails that is served" in answer["why"]
+        assert "if it fails, that is served" in answer["why"]
 
 
 async def test_while_calls_to_apple_are_stopped_nothing_is_said_to_be_asked_of_it():
@@ -70,7 +70,7 @@ async def test_while_calls_to_apple_are_stopped_nothing_is_said_to_be_asked_of_i
         await caller.one("albums", 5)
         stale, missing = [(await caller.ask("GET", f"{ROOT}{id_}")).json for id_ in (1138988512, 5)]
         assert (stale["source"], missing["source"]) == ("local", "upstream")
-        assert "what is stale is served" in stale["why"]
+        assert "the stale entry is served" in stale["why"]
         assert "the answer is 503" in missing["why"]
 
 

@@ -24,7 +24,7 @@ EXPLAINED = {
         "age_seconds": 400.0,
         "fresh_for_seconds": -100.0,
         "state": "if_error",
-        "believed": False,
+        "trusted": False,
     },
     "stale": None,
     "hold": None,

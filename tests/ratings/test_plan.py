@@ -1,148 +1,221 @@
+from collections.abc import Mapping
+from math import inf
+
 import pytest
 
 from gateway.cache.entry import Entry, Freshness
-from gateway.model import Id
-from gateway.ratings.plan import ReadPlan
-from gateway.ratings.query import NO_DIRECTIVES, Directives
+from gateway.cache.lookup import Lookup
+from gateway.model import Id, Rating
+from gateway.ratings.plan import Findings, ReadPlan
+from gateway.ratings.query import NO_DIRECTIVES, Directives, TierCounts
 
-POLICY = Freshness(
+FRESHNESS = Freshness(
     fresh_seconds=300, stale_while_revalidate_seconds=60, stale_if_error_seconds=1000, jitter=0
 )
 NOW = 10_000.0
-ALWAYS = float("-inf")
-ONE, TWO = Id("1"), Id("2")
+ONE, TWO, THREE = Id("1"), Id("2"), Id("3")
+
+FRESH, REVALIDATE, IF_ERROR, GONE = 10, 310, 400, 1400
+"""Ages of entries."""
 
 
-def entry(age: float, resource: bytes | None = b"x", *, cap: float | None = None) -> Entry:
-    return POLICY.entry(ONE, resource, NOW - age, cap=cap)
+def entry(age: float, rating: Rating = 1, *, cap: float | None = None) -> Entry:
+    return FRESHNESS.entry(rating, NOW - age, fresh_seconds=300, cap=cap)
 
 
 def plan(directives: Directives = NO_DIRECTIVES, *ids: Id) -> ReadPlan:
-    return ReadPlan(ids or (ONE,), directives, POLICY, NOW)
+    return ReadPlan(ids or (ONE,), directives, FRESHNESS, NOW)
 
 
-def offered(directives: Directives, age: float, *, stale_allowed: bool = True) -> ReadPlan:
+def take(
+    made: ReadPlan, entries: Mapping[Id, Entry], *, shared: bool = False, trusted_since: float = -inf
+) -> Findings:
+    return made.take(Lookup(entries=entries, trusted_since=trusted_since), shared=shared)
+
+
+def resolved(directives: Directives, age: float, *, stale_allowed: bool = True) -> ReadPlan:
+    """A plan for one id whose entry has this age."""
     made = plan(directives)
-    made.offer({ONE: entry(age)}, shared=False, trusted_since=ALWAYS)
+    take(made, {ONE: entry(age)})
     made.resolve(stale_allowed=stale_allowed)
     return made
 
 
-FRESH, REVALIDATE, IF_ERROR, GONE = 10, 310, 400, 1400
+class TestTake:
+    def test_fresh_entries_are_served_and_the_rest_is_missing(self):
+        made = plan(NO_DIRECTIVES, ONE, TWO)
+        findings = take(made, {ONE: entry(FRESH)})
+        assert (list(made.served), list(made.missing)) == ([ONE], [TWO])
+        assert findings == Findings(hit=1, miss=1)
+
+    def test_every_id_is_missing_from_an_empty_tier(self):
+        made = plan(NO_DIRECTIVES, ONE, TWO)
+        assert take(made, {}) == Findings(miss=2)
+        assert list(made.missing) == [ONE, TWO]
+
+    @pytest.mark.parametrize("others", [(), (THREE,)], ids=["all found", "one missing"])
+    def test_ids_that_share_an_entry_count_each(self, others):
+        liked, unrated = entry(FRESH), entry(FRESH, None)
+        made = plan(NO_DIRECTIVES, ONE, TWO, Id("4"), *others)
+        findings = take(made, {ONE: liked, TWO: unrated, Id("4"): unrated})
+        assert findings == Findings(hit=1, negative=2, miss=len(others))
+        assert made.counts == TierCounts(local=3)
+
+    def test_only_ids_asked_for_are_served(self):
+        made = plan(NO_DIRECTIVES, TWO)
+        take(made, {ONE: entry(FRESH), TWO: entry(FRESH, -1)})
+        assert {id_: served.rating for id_, served in made.served.items()} == {TWO: -1}
+
+    def test_hits_of_the_second_tier_count_as_shared(self):
+        made = plan()
+        take(made, {})
+        take(made, {ONE: entry(FRESH)}, shared=True)
+        assert made.counts == TierCounts(shared=1)
+
+    def test_the_second_tier_is_asked_only_for_missing_ids(self):
+        made = plan(NO_DIRECTIVES, ONE, TWO)
+        take(made, {ONE: entry(FRESH)})
+        findings = take(made, {ONE: entry(FRESH, -1), TWO: entry(FRESH, -1)}, shared=True)
+        assert findings == Findings(hit=1)
+        assert {id_: served.rating for id_, served in made.served.items()} == {ONE: 1, TWO: -1}
+
+    @pytest.mark.parametrize("directives", [Directives(no_cache=True), Directives(max_age=5)])
+    def test_a_fresh_entry_that_a_directive_rejects_counts_as_a_miss(self, directives):
+        assert take(plan(directives), {ONE: entry(FRESH)}) == Findings(miss=1)
+
+    def test_a_stale_entry_counts_as_stale(self):
+        assert take(plan(), {ONE: entry(REVALIDATE)}) == Findings(stale=1)
+
+    def test_an_entry_past_its_use_counts_as_a_miss(self):
+        assert take(plan(), {ONE: entry(GONE)}) == Findings(miss=1)
+
+    def test_an_entry_is_served_from_the_moment_it_is_trusted(self):
+        made = plan()
+        take(made, {ONE: entry(FRESH)}, trusted_since=NOW - FRESH)
+        assert not made.missing
+
+    @pytest.mark.parametrize("others", [(), (TWO,)], ids=["all found", "one missing"])
+    def test_the_oldest_and_the_soonest_stale_entry_served_are_known(self, others):
+        made = plan(NO_DIRECTIVES, ONE, THREE, *others)
+        take(made, {ONE: entry(20), THREE: entry(FRESH, cap=15)})
+        assert (made.oldest, made.soonest) == (NOW - 20, NOW + 5)
 
 
-def test_fresh_entries_are_served_and_the_rest_is_left():
-    made = plan(NO_DIRECTIVES, ONE, TWO)
-    findings = made.offer({ONE: entry(FRESH)}, shared=False, trusted_since=ALWAYS)
-    assert (list(made.served), made.left) == ([ONE], [TWO])
-    assert (findings.hit, findings.miss) == (1, 1)
+class TestHold:
+    def test_a_held_rating_is_served_whatever_the_directives_say(self):
+        made = plan(Directives(no_cache=True))
+        findings = made.hold({ONE: entry(FRESH)}, shared=False)
+        assert (list(made.served), list(made.missing)) == ([ONE], [])
+        assert findings == Findings(hit=1)
+
+    def test_a_held_rating_comes_before_the_entry_of_its_id(self):
+        made = plan()
+        made.hold({ONE: entry(FRESH, -1)}, shared=False)
+        take(made, {ONE: entry(FRESH)})
+        assert made.served[ONE].rating == -1
+
+    def test_a_held_removal_counts_as_negative(self):
+        assert plan().hold({ONE: entry(FRESH, None)}, shared=True) == Findings(negative=1)
+
+    def test_holds_of_other_ids_are_ignored(self):
+        made = plan()
+        assert made.hold({TWO: entry(FRESH)}, shared=False) == Findings()
+        assert (made.served, list(made.missing)) == ({}, [ONE])
 
 
-def test_a_fresh_unrated_id_is_a_negative():
-    findings = plan().offer({ONE: entry(FRESH, None)}, shared=False, trusted_since=ALWAYS)
-    assert (findings.hit, findings.negative) == (0, 1)
+class TestResolve:
+    def test_a_stale_entry_is_served_and_refreshed(self):
+        made = resolved(NO_DIRECTIVES, REVALIDATE)
+        assert (list(made.served), made.refresh, list(made.missing)) == ([ONE], [ONE], [])
+        assert made.counts == TierCounts(local=1, stale=1)
+
+    def test_a_fresh_entry_of_the_second_tier_comes_before_a_stale_one(self):
+        made = plan()
+        take(made, {ONE: entry(REVALIDATE)})
+        take(made, {ONE: entry(FRESH)}, shared=True)
+        made.resolve(stale_allowed=True)
+        assert (made.counts, made.refresh) == (TierCounts(shared=1), [])
+
+    def test_the_youngest_stale_entry_is_served(self):
+        made = plan()
+        take(made, {ONE: entry(REVALIDATE + 10)})
+        take(made, {ONE: entry(REVALIDATE)}, shared=True)
+        take(made, {ONE: entry(REVALIDATE + 20)}, shared=True)
+        made.resolve(stale_allowed=True)
+        assert made.served[ONE].fetched_at == NOW - REVALIDATE
+
+    def test_no_stale_entry_is_served_if_none_is_allowed(self):
+        assert list(resolved(NO_DIRECTIVES, REVALIDATE, stale_allowed=False).missing) == [ONE]
+
+    @pytest.mark.parametrize(
+        ("directives", "age", "served"),
+        [
+            (Directives(no_cache=True), FRESH, False),
+            (Directives(no_cache=True), REVALIDATE, False),
+            (Directives(max_age=20), FRESH, True),
+            (Directives(max_age=5), FRESH, False),
+            (Directives(max_age=1000), REVALIDATE, False),
+            (Directives(max_stale=50), REVALIDATE, True),
+            (Directives(max_stale=50), IF_ERROR, False),
+            (Directives(max_stale=inf), IF_ERROR, True),
+            (Directives(max_stale=inf), GONE, False),
+            (Directives(max_stale=50, max_age=200), REVALIDATE, False),
+            (Directives(no_store=True), FRESH, True),
+            (Directives(only_if_cached=True), REVALIDATE, True),
+            (Directives(only_if_cached=True), IF_ERROR, False),
+        ],
+    )
+    def test_directives_decide_what_is_served(self, directives, age, served):
+        assert (not resolved(directives, age).missing) is served
+
+    def test_only_if_cached_refreshes_nothing(self):
+        assert resolved(Directives(only_if_cached=True), REVALIDATE).refresh == []
+
+    def test_max_stale_does_not_serve_an_entry_whose_paired_type_was_written(self):
+        made = plan(Directives(max_stale=inf))
+        take(made, {ONE: entry(FRESH, cap=5)})
+        made.resolve(stale_allowed=True)
+        assert list(made.missing) == [ONE]
+
+    @pytest.mark.parametrize("directives", [NO_DIRECTIVES, Directives(max_stale=inf)])
+    def test_an_untrusted_entry_is_served_only_if_apple_fails(self, directives):
+        made = plan(directives)
+        take(made, {ONE: entry(FRESH)}, trusted_since=NOW)
+        made.resolve(stale_allowed=True)
+        assert list(made.missing) == [ONE]
+        assert made.stand_in(ONE)
 
 
-def test_what_the_second_tier_serves_counts_as_shared():
-    made = plan()
-    made.offer({}, shared=False, trusted_since=ALWAYS)
-    made.offer({ONE: entry(FRESH)}, shared=True, trusted_since=ALWAYS)
-    assert (made.tally.local, made.tally.shared) == (0, 1)
+class TestStandIn:
+    def test_a_stale_entry_stands_in_if_apple_fails(self):
+        made = resolved(NO_DIRECTIVES, IF_ERROR)
+        assert made.stand_in(ONE)
+        assert list(made.served) == [ONE]
+        assert made.counts == TierCounts(local=1, stale=1)
+
+    @pytest.mark.parametrize(
+        ("directives", "age"),
+        [(Directives(no_cache=True), IF_ERROR), (NO_DIRECTIVES, GONE)],
+        ids=["no-cache", "too old"],
+    )
+    def test_an_entry_that_may_not_be_served_does_not_stand_in(self, directives, age):
+        assert not resolved(directives, age).stand_in(ONE)
 
 
-def test_a_stale_entry_is_served_and_refreshed():
-    made = offered(NO_DIRECTIVES, REVALIDATE)
-    assert (list(made.served), made.refresh, made.left, made.tally.stale) == ([ONE], [ONE], [], 1)
+class TestOverruled:
+    @pytest.mark.parametrize(
+        ("directives", "age", "overruled"),
+        [
+            (Directives(max_age=5), FRESH, True),
+            (Directives(max_age=5), REVALIDATE, True),
+            (Directives(max_stale=5), REVALIDATE, True),
+            (Directives(max_age=5), GONE, False),
+            (Directives(max_age=20), FRESH, False),
+            (NO_DIRECTIVES, IF_ERROR, False),
+        ],
+    )
+    def test_an_entry_that_only_a_directive_rejects_overrules(self, directives, age, overruled):
+        assert resolved(directives, age).overruled is overruled
 
-
-def test_a_fresher_entry_of_the_second_tier_comes_before_a_stale_one():
-    made = plan()
-    made.offer({ONE: entry(REVALIDATE)}, shared=False, trusted_since=ALWAYS)
-    made.offer({ONE: entry(FRESH)}, shared=True, trusted_since=ALWAYS)
-    made.resolve(stale_allowed=True)
-    assert (made.tally.shared, made.tally.stale, made.refresh) == (1, 0, [])
-
-
-def test_the_younger_of_two_stale_entries_is_served():
-    made = plan()
-    made.offer({ONE: entry(REVALIDATE + 10)}, shared=False, trusted_since=ALWAYS)
-    made.offer({ONE: entry(REVALIDATE)}, shared=True, trusted_since=ALWAYS)
-    made.offer({ONE: entry(REVALIDATE + 20)}, shared=True, trusted_since=ALWAYS)
-    made.resolve(stale_allowed=True)
-    assert made.served[ONE].fetched_at == NOW - REVALIDATE
-
-
-def test_no_stale_entry_is_served_to_a_quarantined_user():
-    assert offered(NO_DIRECTIVES, REVALIDATE, stale_allowed=False).left == [ONE]
-
-
-@pytest.mark.parametrize(
-    ("directives", "age", "served"),
-    [
-        (Directives(no_cache=True), FRESH, False),
-        (Directives(no_cache=True), REVALIDATE, False),
-        (Directives(max_age=20), FRESH, True),
-        (Directives(max_age=5), FRESH, False),
-        (Directives(max_age=1000), REVALIDATE, False),
-        (Directives(max_stale=50), REVALIDATE, True),
-        (Directives(max_stale=50), IF_ERROR, False),
-        (Directives(max_stale=float("inf")), IF_ERROR, True),
-        (Directives(max_stale=float("inf")), GONE, False),
-        (Directives(max_stale=50, max_age=200), REVALIDATE, False),
-        (Directives(no_store=True), FRESH, True),
-        (Directives(only_if_cached=True), REVALIDATE, True),
-        (Directives(only_if_cached=True), IF_ERROR, False),
-    ],
-)
-def test_directives_decide_what_is_served(directives, age, served):
-    assert (offered(directives, age).left == []) is served
-
-
-def test_only_if_cached_refreshes_nothing():
-    assert offered(Directives(only_if_cached=True), REVALIDATE).refresh == []
-
-
-def test_max_stale_reaches_no_entry_whose_twin_was_written():
-    made = plan(Directives(max_stale=float("inf")))
-    made.offer({ONE: entry(FRESH, cap=5)}, shared=False, trusted_since=ALWAYS)
-    made.resolve(stale_allowed=True)
-    assert made.left == [ONE]
-
-
-@pytest.mark.parametrize("directives", [NO_DIRECTIVES, Directives(max_stale=float("inf"))])
-def test_what_is_not_believed_serves_only_where_apple_fails(directives):
-    made = plan(directives)
-    made.offer({ONE: entry(FRESH)}, shared=False, trusted_since=NOW)
-    made.resolve(stale_allowed=True)
-    assert made.left == [ONE]
-    assert made.stand_in(ONE)
-
-
-def test_a_stale_entry_stands_in_where_apple_fails():
-    made = offered(NO_DIRECTIVES, IF_ERROR)
-    assert made.stand_in(ONE)
-    assert (list(made.served), made.tally.stale, made.tally.local) == ([ONE], 1, 1)
-
-
-@pytest.mark.parametrize(
-    ("directives", "age"), [(Directives(no_cache=True), IF_ERROR), (NO_DIRECTIVES, GONE)]
-)
-def test_nothing_stands_in_where_nothing_may(directives, age):
-    assert not offered(directives, age).stand_in(ONE)
-
-
-def test_an_entry_that_only_a_directive_rejects_is_told_from_a_miss():
-    assert offered(Directives(max_age=5), FRESH).overruled
-    assert not offered(Directives(max_age=5), GONE).overruled
-
-
-@pytest.mark.parametrize("directives", [Directives(no_cache=True), Directives(max_age=5)])
-def test_a_fresh_entry_that_a_directive_rejects_is_counted_as_no_hit(directives):
-    findings = plan(directives).offer({ONE: entry(FRESH)}, shared=False, trusted_since=ALWAYS)
-    assert (findings.hit, findings.negative, findings.miss) == (0, 0, 1)
-
-
-def test_a_held_value_answers_whatever_the_directives_say():
-    made = plan(Directives(no_cache=True))
-    findings = made.hold({ONE: entry(FRESH)}, shared=False)
-    assert (list(made.served), made.left, findings.hit) == ([ONE], [], 1)
+    def test_no_cache_overrules_even_an_empty_cache(self):
+        assert plan(Directives(no_cache=True)).overruled

@@ -10,7 +10,7 @@ import msgspec
 
 from gateway.apple.client import Outbound, Relay
 from gateway.errors import GatewayError, Relayed, Unreachable
-from gateway.model import Id, Kind, Partition, Resource
+from gateway.model import Id, Kind, Partition, Rating
 from gateway.waiters import Waiters
 
 LONGEST_DELAY = 0.3
@@ -54,7 +54,7 @@ class SimulatedApple:
 
     async def fetch(
         self, partition: Partition, ids: Sequence[Id], *, waiters: Waiters, deadline: float
-    ) -> dict[Id, Resource | GatewayError]:
+    ) -> dict[Id, Rating | GatewayError]:
         places = [(partition.user.key, partition.kind, id_) for id_ in ids]
         epochs = {place: self._epoch_of(place) for place in places}
         for place, epoch in epochs.items():
@@ -103,7 +103,7 @@ class SimulatedApple:
         self.written.setdefault(place, []).append(number)
         return number
 
-    def _shown(self, place: Place) -> Resource:
+    def _shown(self, place: Place) -> bytes | None:
         now = asyncio.get_running_loop().time()
         number = self.number_at(place, now - self._chance.choice((0.0, self._chance.uniform(0, self.lag))))
         return rendered(place, number, self.history(place)[number].value)
@@ -122,7 +122,7 @@ def twin_of(place: Place) -> Place | None:
     return user_key, kind.paired, Id(id_.removeprefix("l.") if id_.startswith("l.") else f"l.{id_}")
 
 
-def rendered(place: Place, number: int, value: int | None) -> Resource:
+def rendered(place: Place, number: int, value: int | None) -> bytes | None:
     """A resource that names its user and its state; unrated tells neither."""
     if value is None:
         return None

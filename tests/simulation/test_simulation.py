@@ -74,8 +74,8 @@ def purges_void_no_fetch(patch: pytest.MonkeyPatch) -> None:
 
 
 def twins_are_believed(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(tiers.Cache, "_suspect", never)
-    patch.setattr(WriteLog, "mark", never)
+    patch.setattr(tiers.Cache, "_expire", never)
+    patch.setattr(WriteLog, "paired_written", never)
 
 
 def users_share_a_shelf(patch: pytest.MonkeyPatch) -> None:
@@ -84,8 +84,10 @@ def users_share_a_shelf(patch: pytest.MonkeyPatch) -> None:
     def merged(which: Partition) -> Partition:
         return Partition(USERS[0], which.kind, which.variant)
 
-    patch.setattr(MemoryCache, "partition", lambda self, which: partition(self, merged(which)))
-    patch.setattr(MemoryCache, "put", lambda self, which, entries: put(self, merged(which), entries))
+    patch.setattr(MemoryCache, "partition", lambda self, which, now: partition(self, merged(which), now))
+    patch.setattr(
+        MemoryCache, "put", lambda self, which, entries, now: put(self, merged(which), entries, now)
+    )
 
 
 def landed_flights_stay(patch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -16,11 +16,12 @@ from gateway.cache.write_log import WriteLog
 from gateway.errors import GatewayError
 from gateway.fetch.batcher import Batch
 from gateway.fetch.single_flight import SingleFlight
-from gateway.model import Id, Kind, Partition, Resource, User
+from gateway.model import Id, Kind, Partition, Rating, User
 from gateway.ratings.partition_read import Sources
 from gateway.ratings.query import NO_DIRECTIVES, Answer, Directives, Part, Query
 from gateway.ratings.read import Reader
 from gateway.ratings.refresh import Refresher
+from gateway.ratings.tier_metrics import TierMetrics
 from gateway.ratings.write import Writer
 from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
@@ -47,13 +48,13 @@ class Wrote(NamedTuple):
 
 
 class Departing(SingleFlight):
-    """Tells which marks the ids of a batch have when it departs."""
+    """Tells which stamps the ids of a batch have when it is dispatched."""
 
     on_departure: Callable[[Mapping[Id, Hashable]], None]
 
-    def _depart(self, batch: Batch) -> None:
-        self.on_departure({id_: flight.mark for id_, flight in batch.flights.items()})
-        super()._depart(batch)
+    def _dispatch(self, batch: Batch) -> None:
+        self.on_departure({id_: fetch.stamp for id_, fetch in batch.fetches.items()})
+        super()._dispatch(batch)
 
 
 class World:
@@ -70,17 +71,19 @@ class World:
         self._forgotten: dict[tuple[bytes, Kind], int] = {}
         self._tasks = tasks = Tasks(lambda name, error: self.faults.append(f"{name}: {error!r}"))
         self._cache = Cache(
-            local=MemoryCache(
-                max_entries=chance.choice((3, 1000)), max_bytes=1 << 20, on_evict=lambda _: None
+            memory=MemoryCache(
+                max_entries=chance.choice((3, 1000)),
+                max_bytes=1 << 20,
+                fresh_seconds=FRESH,
+                on_evict=lambda _: None,
             ),
             write_log=WriteLog(hold_seconds=HOLD),
             shared=None,
             freshness=Freshness(FRESH, REVALIDATE, IF_ERROR, 0.0),
             trusted_since=lambda _: float("-inf"),
-            on_forget=self._forget,
+            on_drop=self._forget,
             clock=clock,
             tasks=tasks,
-            metrics=METRICS,
         )
         self._flights = Departing(
             self._fetch,
@@ -96,7 +99,8 @@ class World:
         self._flights.on_departure = self._depart
         refresher = Refresher(self._flights, tasks, METRICS)
         quarantine = Quarantine(seconds=10.0, metrics=METRICS)
-        sources = Sources(self._cache, self._flights, quarantine, refresher, None)
+        counts = TierMetrics(METRICS, "local"), TierMetrics(METRICS, "shared")
+        sources = Sources(self._cache, self._flights, quarantine, refresher, None, *counts)
         self._reader = Reader(sources, clock)
         self._writer = Writer(
             cache=self._cache,
@@ -153,7 +157,7 @@ class World:
         ids = tuple(Id(id_) for id_ in self._chance.sample(IDS[kind], self._chance.choice((1, 2))))
         directives = self._chance.choice((NO_DIRECTIVES, NO_DIRECTIVES, Directives(no_cache=True)))
         began = self.loop.time()
-        answer = await self._reader.read(Query(user, (Part.of(kind, ids),), directives=directives))
+        answer = await self._reader.read(Query(user, (Part(kind, ids),), directives=directives))
         if answer.failures:
             if not self._failing:
                 self.faults.append(f"read: {answer.failures[0].error!r}")
@@ -262,7 +266,7 @@ class World:
 
     async def _fetch(
         self, partition: Partition, ids: Sequence[Id], *, waiters: Waiters, deadline: float
-    ) -> Mapping[Id, Resource | GatewayError]:
+    ) -> Mapping[Id, Rating | GatewayError]:
         # A batch's call begins a moment after it departed; what came between voids it all the same.
         self._at_departure, self._marks = self._departed.popleft()
         return await self._apple.fetch(partition, ids, waiters=waiters, deadline=deadline)
@@ -271,7 +275,7 @@ class World:
         user_key, kind, id_ = place
         return self._at_departure.get((user_key, kind), 0), self._marks[id_]
 
-    def _forget(self, user_key: bytes, kind: Kind, ids: Sequence[Id] | None) -> None:
+    def _forget(self, user_key: bytes, kind: Kind, ids: Collection[Id] | None) -> None:
         self._forgotten[user_key, kind] = self._forgotten.get((user_key, kind), 0) + 1
         self._flights.detach(user_key, kind, ids)
 

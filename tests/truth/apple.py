@@ -9,7 +9,7 @@ import msgspec
 
 from gateway.apple.client import Outbound, Relay
 from gateway.errors import DeadlineExceeded, GatewayError, Relayed, Unreachable
-from gateway.model import Id, Kind, Partition, Resource
+from gateway.model import Id, Kind, Partition, Rating
 from gateway.waiters import Waiters
 
 Value = int | None
@@ -99,7 +99,7 @@ class Client:
 
     async def fetch(
         self, partition: Partition, ids: Sequence[Id], *, waiters: Waiters, deadline: float
-    ) -> dict[Id, Resource | GatewayError]:
+    ) -> dict[Id, Rating | GatewayError]:
         apple, now = self._apple, self._apple.loop.time
         call = Call(self._gateway, partition, tuple(ids), now())
         self._look_for_doubles(call)
@@ -150,7 +150,7 @@ class Client:
                 self.doubled += both
 
 
-def rendered(partition: Partition, id_: Id, value: Value) -> Resource:
+def rendered(partition: Partition, id_: Id, value: Value) -> bytes | None:
     """A resource that says whose it is and in which form: nobody else may get it."""
     if value is None:
         return None

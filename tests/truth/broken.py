@@ -3,12 +3,15 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
 from gateway.cache import cache as tiers
+from gateway.cache import lookup as lookups
 from gateway.cache import write_rule
 from gateway.cache.cache import Cache
 from gateway.cache.invalidation import Continuity
+from gateway.cache.lookup import FillToken
 from gateway.cache.memory import MemoryCache
 from gateway.cache.redis.retry_queue import RetryQueue
 from gateway.cache.redis.store import RedisShared
@@ -16,7 +19,7 @@ from gateway.cache.write_log import WriteLog
 from gateway.cache.write_rule import PendingWrite, Record
 from gateway.fetch.pending import PendingFetch
 from gateway.fetch.single_flight import SingleFlight
-from gateway.model import Id, Partition, Resource, User
+from gateway.model import Id, Partition, Rating, User
 from gateway.ratings import partition_read
 from tests.truth import stories
 from tests.truth.redis import RuleRedis
@@ -28,12 +31,8 @@ Break = Callable[[pytest.MonkeyPatch], None]
 def a_fetch_from_before_a_write_is_kept(patch: pytest.MonkeyPatch) -> None:
     fill = RuleRedis.fill
 
-    def of_any_version(
-        self: RuleRedis, partition: Partition, _: bytes, resources: Mapping[Id, Resource]
-    ) -> bool:
-        return fill(
-            self, partition, b"%d" % self._of((partition.user.key, partition.kind)).version, resources
-        )
+    def of_any_version(self: RuleRedis, partition: Partition, _: bytes, ratings: Mapping[Id, Rating]) -> bool:
+        return fill(self, partition, b"%d" % self._of((partition.user.key, partition.kind)).version, ratings)
 
     patch.setattr(WriteLog, "admits", lambda *_: True)
     patch.setattr(RuleRedis, "fill", of_any_version)
@@ -48,7 +47,7 @@ def what_is_fetched_in_the_hold_is_kept(patch: pytest.MonkeyPatch) -> None:
 
 
 def nothing_is_dropped_when_a_write_begins(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Cache, "_forget_written", lambda *_, **__: None)
+    patch.setattr(Cache, "_drop_written", lambda *_, **__: None)
 
 
 def a_hold_is_not_laid_over_variants(patch: pytest.MonkeyPatch) -> None:
@@ -60,7 +59,7 @@ def local_entries_are_believed_though_news_is_lost(patch: pytest.MonkeyPatch) ->
 
 
 def news_is_not_acted_on(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Cache, "hear", lambda *_: None)
+    patch.setattr(Cache, "on_invalidation", lambda *_: None)
 
 
 def a_write_of_unknown_end_brings_back_what_was_before(patch: pytest.MonkeyPatch) -> None:
@@ -71,7 +70,7 @@ def a_write_of_unknown_end_brings_back_what_was_before(patch: pytest.MonkeyPatch
 
 
 def a_write_on_the_twin_is_nothing_here(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Cache, "_suspect", lambda *_: None)
+    patch.setattr(Cache, "_expire", lambda *_: None)
 
 
 def a_write_on_the_twin_is_nothing_in_redis(patch: pytest.MonkeyPatch) -> None:
@@ -88,9 +87,11 @@ def fetches_from_before_a_purge_are_joined(patch: pytest.MonkeyPatch) -> None:
 
 def fetches_from_before_an_open_write_are_joined(patch: pytest.MonkeyPatch) -> None:
     join = SingleFlight.join
-    patch.setattr(
-        SingleFlight, "join", lambda self, *args, **named: join(self, *args, **named | {"marks": {}})
-    )
+
+    def stampless(self: SingleFlight, *args: Any, token: FillToken, **named: Any) -> PendingFetch:
+        return join(self, *args, token=msgspec.structs.replace(token, pending={}), **named)
+
+    patch.setattr(SingleFlight, "join", stampless)
     patch.setattr(SingleFlight, "detach", lambda *_: None)
 
 
@@ -111,8 +112,8 @@ def a_caller_that_leaves_takes_the_fetch_along(patch: pytest.MonkeyPatch) -> Non
         try:
             await wait(self, until)
         except BaseException:
-            for flight in self.__dict__["flights"]:
-                for waiter in flight.waiters:
+            for fetch in self.__dict__["fetches"]:
+                for waiter in fetch.waiting:
                     waiter._wake()
             raise
 
@@ -120,12 +121,14 @@ def a_caller_that_leaves_takes_the_fetch_along(patch: pytest.MonkeyPatch) -> Non
 
 
 def users_share_a_local_tier(patch: pytest.MonkeyPatch) -> None:
-    shelf_of = MemoryCache.partition
+    partition_of = MemoryCache.partition
     ada = User.of("ada")
     patch.setattr(
         MemoryCache,
         "partition",
-        lambda self, partition: shelf_of(self, Partition(ada, partition.kind, partition.variant)),
+        lambda self, partition, now: partition_of(
+            self, Partition(ada, partition.kind, partition.variant), now
+        ),
     )
 
 
@@ -146,11 +149,11 @@ def what_redis_missed_is_forgotten(patch: pytest.MonkeyPatch) -> None:
 
 
 def redis_is_believed_before_it_was_told(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(RedisShared, "_believable", lambda _self, lookup, *_: lookup)
+    patch.setattr(RedisShared, "_trustworthy", lambda _self, lookup, *_: lookup)
 
 
 def a_hold_ends_when_redis_is_back(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(tiers, "undisputed", lambda *_: {})
+    patch.setattr(lookups, "undisputed", lambda *_: {})
 
 
 def what_redis_was_not_asked_about_is_trusted(patch: pytest.MonkeyPatch) -> None:
@@ -170,8 +173,7 @@ def held_values_are_kept_past_a_later_write(patch: pytest.MonkeyPatch) -> None:
 
 
 def redis_is_believed_where_it_forgot(patch: pytest.MonkeyPatch) -> None:
-    offer: Any = Cache._offer_shared
-    patch.setattr(Cache, "_offer_shared", lambda *args: offer(*args[:-1], {}))
+    patch.setattr(tiers, "local_holds", lambda *_: {})
 
 
 def no_cache_is_not_heard(patch: pytest.MonkeyPatch) -> None:

@@ -9,19 +9,20 @@ from gateway.apple.quarantine import Quarantine
 from gateway.cache.cache import Cache
 from gateway.cache.entry import Freshness
 from gateway.cache.invalidation import Purge
+from gateway.cache.lookup import Lookup
 from gateway.cache.memory import MemoryCache
-from gateway.cache.redis import SharedLookup
+from gateway.cache.redis.limits import Limits
 from gateway.cache.redis.retry_queue import Place, Undelivered
 from gateway.cache.redis.store import RedisShared
-from gateway.cache.redis.values import Limits
 from gateway.cache.write_log import WriteLog
 from gateway.cache.write_rule import Outcome
 from gateway.fetch.single_flight import SingleFlight
-from gateway.model import Id, Kind, Partition, Resource, User
+from gateway.model import Id, Kind, Partition, Rating, User
 from gateway.ratings.partition_read import Sources
 from gateway.ratings.query import Answer, Query
 from gateway.ratings.read import Reader
 from gateway.ratings.refresh import Refresher
+from gateway.ratings.tier_metrics import TierMetrics
 from gateway.ratings.write import Writer
 from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
@@ -34,11 +35,12 @@ from tests.truth.wire import LOOKUP_SECONDS, WRITE_SECONDS, Subscription, Wire
 HOLD_SECONDS = 10.0
 TRUST_SECONDS = 1.0
 FETCH_SECONDS = 10.0
+WINDOW_SECONDS = 0.005
 FRESHNESS = Freshness(
     fresh_seconds=300, stale_while_revalidate_seconds=300, stale_if_error_seconds=86_400, jitter=0.0
 )
 LIMITS = Limits(
-    lifetime_seconds=FRESHNESS.lifetime_seconds,
+    freshness=FRESHNESS,
     hold_seconds=HOLD_SECONDS,
     write_seconds=60.0,
     lookup_seconds=LOOKUP_SECONDS,
@@ -96,12 +98,12 @@ class Commands:
     def count(self, _: BaseException) -> None:
         pass
 
-    async def lookup(self, partition: Partition, ids: Sequence[Id]) -> SharedLookup:
+    async def lookup(self, partition: Partition, ids: Sequence[Id], now: float) -> Lookup:
         asked = list(ids)
-        return await self._wire.carry(lambda: self._redis.lookup(partition, asked), LOOKUP_SECONDS)
+        return await self._wire.carry(lambda: self._redis.lookup(partition, asked, now), LOOKUP_SECONDS)
 
-    async def fill(self, partition: Partition, version: bytes, resources: Mapping[Id, Resource]) -> bool:
-        return await self._wire.carry(lambda: self._redis.fill(partition, version, resources), WRITE_SECONDS)
+    async def fill(self, partition: Partition, version: bytes, ratings: Mapping[Id, Rating]) -> bool:
+        return await self._wire.carry(lambda: self._redis.fill(partition, version, ratings), WRITE_SECONDS)
 
     async def begin(self, place: Place, id_: Id) -> bytes:
         return await self._wire.carry(lambda: self._redis.begin(place, id_, self._name), WRITE_SECONDS)
@@ -141,66 +143,63 @@ class Gateway:
         self.shared = Watched(commands, self.tasks, LIMITS, namespace="ratings", gateway_id=name)
         self.shared._lookups = self.shared._writes = commands
         self.cache = Cache(
-            local=MemoryCache(max_entries=10_000, max_bytes=10_000_000, on_evict=lambda _: None),
+            memory=MemoryCache(
+                max_entries=10_000, max_bytes=10_000_000, fresh_seconds=300, on_evict=lambda _: None
+            ),
             write_log=WriteLog(hold_seconds=HOLD_SECONDS),
             shared=self.shared,
             freshness=FRESHNESS,
             trusted_since=self.news.trusted_since,
-            on_forget=lambda *forgotten: self.flights.detach(*forgotten),  # noqa: PLW0108 - they are made below
+            on_drop=lambda *dropped: self.flights.detach(*dropped),  # noqa: PLW0108 - they are made below
             clock=clock,
             tasks=self.tasks,
-            metrics=METRICS,
             trust_seconds=TRUST_SECONDS,
         )
         self.flights = SingleFlight(
             self.client.fetch,
             self.cache.store,
             size=self.client.batch_size,
-            window_seconds=0.002,
+            window_seconds=WINDOW_SECONDS,
             fetch_seconds=FETCH_SECONDS,
             call_seconds=3.0,
             tasks=self.tasks,
             clock=clock,
             metrics=METRICS,
         )
-        self.news.on_invalidation = self.cache.hear
+        self.news.on_invalidation = self.cache.on_invalidation
         sources = Sources(
             self.cache,
             self.flights,
             Quarantine(seconds=10, metrics=METRICS),
             Refresher(self.flights, self.tasks, METRICS),
             None,
+            TierMetrics(METRICS, "local"),
+            TierMetrics(METRICS, "shared"),
         )
         self.reader = Reader(sources, clock)
         apple_client: Any = self.client
         self.writer = Writer(cache=self.cache, apple=apple_client, tasks=self.tasks, clock=clock)
-        self.tasks.spawn("backlog", self.shared.tell_backlog())
+        self.tasks.spawn("backlog", self.shared.deliver_retries())
 
     @property
     def untold(self) -> int:
         """What Redis has not heard of yet."""
-        return len(self.shared._backlog)
+        return self.shared.undelivered
 
     def keeps(self, partition: Partition, id_: Id) -> bool:
         """Whether the local tier holds the id, or a write of it that was made here."""
-        held = self.cache._write_log.held(partition.user.key, partition.kind, self.loop.time())
-        return id_ in self.cache.local.partition(partition) or id_ in held
+        held = self.cache._write_log.holds(partition.user.key, partition.kind, self.loop.time())
+        return id_ in self.cache.memory.partition(partition, self.loop.time()) or id_ in held
 
     def read(self, query: Query) -> "asyncio.Task[Any]":
         return asyncio.get_running_loop().create_task(self._read(query))
 
     async def _read(self, query: Query) -> Answer:
-        """As the API reads: without a task as far as that goes, and then on from there."""
-        glance = None
+        """As the API reads: without a task if memory has it all, else in one."""
         if (answer := self.reader.at_once(query)) is not None:
             return answer
-        if self.reader.may_answer_soon(query):
-            found = await self.reader.soon(query)
-            if isinstance(found, Answer):
-                return found
-            glance = found
-            await asyncio.sleep(0)
-        return await self.reader.read(query, glance)
+        await asyncio.sleep(0)
+        return await self.reader.read(query)
 
     def write(self, written: Written, query: str, deadline: float) -> "asyncio.Task[Any]":
         WRITING.set(written)

@@ -10,12 +10,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from gateway.errors import UpstreamError
-from gateway.fetch.batcher import PATIENCE
 from gateway.model import PLAIN, Id, Kind, Partition, User, Variant
 from gateway.ratings.query import NO_DIRECTIVES, Answer, CacheOutcome, Directives, Part, Query
 from tests.simulation.loop import SimulatedLoop
 from tests.truth.apple import READ_SECONDS, Apple, Ending, Value, WritePlan
-from tests.truth.gateways import FRESHNESS, HOLD_SECONDS, Gateway, Written
+from tests.truth.gateways import FRESHNESS, HOLD_SECONDS, WINDOW_SECONDS, Gateway, Written
 from tests.truth.promises import LONGEST_LAG, History, Read
 from tests.truth.redis import RuleRedis
 
@@ -87,9 +86,7 @@ class Truths(RuleBasedStateMachine):
         self.step_seconds = seconds
 
     def redis_of(self) -> Any:
-        return RuleRedis(
-            self.loop, hold=HOLD_SECONDS, lifetime=FRESHNESS.lifetime_seconds, publish=self.publish
-        )
+        return RuleRedis(self.loop, hold=HOLD_SECONDS, freshness=FRESHNESS, publish=self.publish)
 
     def publish(self, origin: str, news: Any) -> None:
         for name, gateway in self.gateways.items():
@@ -291,7 +288,7 @@ class Truths(RuleBasedStateMachine):
     ) -> None:
         gateway, now = self.gateways[name], self.loop.time()
         kinds = {kind: tuple(id_ for each, id_ in things if each is kind) for kind, _ in things}
-        parts = tuple(Part.of(kind, ids) for kind, ids in kinds.items())
+        parts = tuple(Part(kind, ids) for kind, ids in kinds.items())
         query = Query(user, parts, form, how, deadline=now + DEADLINE_SECONDS)
         wire, news = gateway.wire, gateway.news
         began = [
@@ -385,7 +382,7 @@ class Truths(RuleBasedStateMachine):
 
     def _excused(self, partition: Partition, since: float) -> bool:
         """Whether a write, a purge or trouble with Redis made two fetches of one id necessary."""
-        since -= PATIENCE  # what happened while its batch gathered counts, too
+        since -= WINDOW_SECONDS  # what happened while its batch gathered counts, too
         return self.history.disturbed(partition.user, partition.kind, since, self.loop.time()) or any(
             not gateway.wire.sound or gateway.wire.fault_at >= since for gateway in self.gateways.values()
         )

@@ -4,11 +4,12 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable, Mapping, Sequence
 
 from gateway.cache import write_rule
+from gateway.cache.entry import Entry, Freshness
 from gateway.cache.invalidation import Drop, DropPaired, Invalidation, Purge
+from gateway.cache.lookup import Lookup
 from gateway.cache.redis.retry_queue import Place, Undelivered
-from gateway.cache.redis.values import Found, SharedLookup
 from gateway.cache.write_rule import Outcome, PairedWrite, PendingWrite, Record, StoredRating
-from gateway.model import PLAIN, Id, Kind, Partition, Resource, Variant
+from gateway.model import PLAIN, Id, Kind, Partition, Rating, Variant
 
 EPOCH = 1_000_000.0
 """Redis' own time is not a gateway's."""
@@ -38,12 +39,12 @@ class RuleRedis:
         loop: AbstractEventLoop,
         *,
         hold: float,
-        lifetime: float,
+        freshness: Freshness,
         publish: Callable[[str, Invalidation], None],
     ) -> None:
         self._loop = loop
         self._hold = hold
-        self._lifetime = lifetime
+        self._freshness = freshness
         self._publish = publish
         self._kept: dict[Place, Kept] = {}
 
@@ -54,45 +55,51 @@ class RuleRedis:
     def restart_empty(self) -> None:
         self._kept.clear()
 
-    def lookup(self, partition: Partition, ids: Sequence[Id]) -> SharedLookup:
+    def lookup(self, partition: Partition, ids: Sequence[Id], asked_at: float) -> Lookup:
         kept = self._kept.get((partition.user.key, partition.kind), Kept())
-        found: dict[Id, Found] = {}
-        held: dict[Id, Resource] = {}
-        marks: dict[Id, bytes] = {}
+        entries: dict[Id, Entry] = {}
+        holds: dict[Id, StoredRating] = {}
+        pending: dict[Id, bytes] = {}
         for id_ in ids:
-            cell = write_rule.standing(kept.cells.get(id_), self.now)
-            promised = write_rule.held(cell, self.now)
-            rated, capped = promised or cell, cell
+            record = write_rule.standing(kept.cells.get(id_), self.now)
+            promised = write_rule.held(record, self.now)
+            rated, capped = promised or record, record
             if promised is not None:
-                held[id_] = promised.resource
-            elif isinstance(cell, PendingWrite):
-                marks[id_] = b"%d" % cell.stamp
+                left = (promised.held_until or self.now) - self.now
+                age = self.now - promised.fetched_at
+                holds[id_] = StoredRating(promised.rating, asked_at - age, asked_at + left)
+            elif isinstance(record, PendingWrite):
+                pending[id_] = b"%d" % record.stamp
                 continue
             if partition.variant != PLAIN:
                 rated = capped = None if promised else kept.variants.get(partition.variant, {}).get(id_)
             if isinstance(rated, StoredRating) and capped is not None:
                 age = self.now - rated.fetched_at
-                if promised is not None or age < self._lifetime:
-                    cap = write_rule.cap(kept.mark, capped, self.now)
-                    left = (rated.held_until or self.now) - self.now if promised is not None else 0.0
-                    found[id_] = Found(rated.resource, age, cap, promised is not None, left)
+                if promised is not None or age < self._freshness.lifetime_seconds:
+                    entries[id_] = self._freshness.entry(
+                        rated.rating,
+                        asked_at,
+                        fresh_seconds=self._freshness.fresh_seconds,
+                        age=age,
+                        cap=write_rule.cap(kept.mark, capped, self.now),
+                    )
         mark = kept.mark
-        return SharedLookup(
+        return Lookup(
             version=b"%d" % kept.version,
-            found=found,
-            held=held,
-            marks=marks,
-            twin_mark=b"%d" % mark.stamp if mark else b"",
-            cap=mark.until - self.now if mark and self.now < mark.until else None,
+            entries=entries,
+            holds=holds,
+            pending=pending,
+            paired_stamp=b"%d" % mark.stamp if mark else b"",
+            cap_until=asked_at + mark.until - self.now if mark and self.now < mark.until else None,
         )
 
-    def fill(self, partition: Partition, version: bytes, resources: Mapping[Id, Resource]) -> bool:
+    def fill(self, partition: Partition, version: bytes, ratings: Mapping[Id, Rating]) -> bool:
         kept = self._of((partition.user.key, partition.kind))
         if b"%d" % kept.version != version:
             return False
         brought = {
-            id_: StoredRating(resource, self.now)
-            for id_, resource in resources.items()
+            id_: StoredRating(rating, self.now)
+            for id_, rating in ratings.items()
             if write_rule.fillable(kept.cells.get(id_), self.now)
         }
         if partition.variant == PLAIN:
@@ -173,7 +180,7 @@ class RuleRedis:
         user_key, kind = place
         if kind.paired is not None:
             paired = self._of((user_key, kind.paired))
-            paired.mark = write_rule.marked(self._raise(paired), self.now, self._hold)
+            paired.mark = write_rule.paired_write(self._raise(paired), self.now, self._hold)
 
     def _tell(self, origin: str, *news: Invalidation) -> None:
         for each in news:

@@ -27,7 +27,7 @@ def parser() -> TargetParser:
 
 def ids(target: Target) -> tuple[str, ...]:
     (part,) = target.parts
-    return part.ids
+    return tuple(part.ids)
 
 
 def refusal(target: Target) -> Refused:

@@ -1,10 +1,11 @@
-"""Redis keys, and the field of each hash that says whose it is and what was written around it.
+"""Redis keys, and the meta field of each hash: its owner, its write version, and recent writes.
 
-    {namespace}:{<user key>}:<kind>             the plain ratings of a user and kind, and `.`: tag and meta
-    {namespace}:{<user key>}:<kind>:<variant>   the same ratings in a variant, and `.`: its tag
+    {namespace}:{<user key>}:<type>             the plain ratings of a user and type, and `.`: tag and meta
+    {namespace}:{<user key>}:<type>:<variant>   the same ratings in a variant, and `.`: its tag
 
-The braces around the user key are literal: on a cluster all of a user lies in one slot. Meta is ASCII, parted
-by blanks: the version, then the twin mark's stamp, at and until (ticks), then the names of the variants kept.
+The braces around the user key are literal: in a cluster, all of a user's keys are in one slot. Meta is ASCII,
+separated by blanks: the version, then stamp, at and until (ticks) of the latest write on the paired type,
+then the names of the cached variants.
 """
 
 from functools import lru_cache
@@ -17,29 +18,28 @@ from gateway.cache.write_rule import PairedWrite
 from gateway.model import PLAIN, Kind, Variant
 
 META = "."
-"""A field that no id can be: ids of one character are digits."""
+"""Name of the meta field. No id has it: ids of one character are digits."""
 
 TICKS = 100
-"""Ticks in a second: times in Redis are counted in 10 ms since 1970, by Redis' own TIME."""
+"""Ticks per second: times in Redis are in units of 10 ms since 1970, by Redis' TIME."""
 
 TAG_BYTES = 8
-MAX_VARIANTS = 8
 
 
 class Meta(msgspec.Struct, frozen=True):
-    """What a main hash says of its user and kind besides the ratings."""
+    """The meta field of a main hash."""
 
     version: bytes = b"0"
-    mark: PairedWrite | None = None
+    paired: PairedWrite | None = None
     variants: tuple[bytes, ...] = ()
 
 
 NOTHING = Meta()
-"""What a missing hash says."""
+"""The meta of a missing hash."""
 
 
 class Keys:
-    """Names everything that one namespace has in Redis."""
+    """Names of the keys and channels of one namespace."""
 
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace
@@ -49,28 +49,28 @@ class Keys:
         return f"{self._namespace}:{{{user_key.hex()}}}:{kind}"
 
     def beat(self, gateway_id: str) -> str:
-        """The channel on which a gateway hears itself."""
+        """The channel of a gateway's own heartbeat."""
         return f"{self._namespace}:beat:{gateway_id}"
 
 
 def variant_name(variant: Variant) -> str:
-    """A variant's name in keys: a digest, because a variant may be as long as a request line."""
+    """Return a variant's name in keys: a digest, because a variant may have 2,048 characters."""
     return blake2b(variant.encode(), digest_size=8).hexdigest()
 
 
 @lru_cache(maxsize=4096)
 def owner_tag(user_key: bytes, kind: Kind, variant: Variant = PLAIN) -> bytes:
-    """What a hash must begin its meta with: a reply without it is somebody else's."""
+    """Return the tag with which a hash's meta begins: a reply without it belongs to another user."""
     return blake2b(f"{kind}?{variant}".encode(), digest_size=TAG_BYTES, key=user_key).digest()
 
 
 def read_meta(field: bytes) -> Meta:
-    """Meta behind the tag. Raises Failed where there is no version, ValueError where the rest is none."""
+    """Decode the meta behind the tag. Raises Failed without a version, ValueError if the rest is invalid."""
     version, *rest = field[TAG_BYTES:].split(b" ")
     if not version.isdigit():
         raise Failed(FailureKind.OWNER)
     if not rest:
         return Meta(version)
     stamp, at, until, *variants = rest
-    mark = PairedWrite(int(stamp), int(at) / TICKS, int(until) / TICKS) if stamp != b"0" else None
-    return Meta(version, mark, tuple(variants))
+    paired = PairedWrite(int(stamp), int(at) / TICKS, int(until) / TICKS) if stamp != b"0" else None
+    return Meta(version, paired, tuple(variants))

@@ -9,11 +9,11 @@ from gateway.cache.invalidation import OnInvalidation
 from gateway.cache.redis.commands import Asker
 from gateway.cache.redis.connect import Opener, Tls
 from gateway.cache.redis.keys import Keys
+from gateway.cache.redis.limits import Limits
 from gateway.cache.redis.pubsub import Listener
 from gateway.cache.redis.store import RedisShared
 from gateway.cache.redis.topology import Topology, build_topology
 from gateway.cache.redis.url import parse_url
-from gateway.cache.redis.values import Limits
 from gateway.clock import Clock
 from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
@@ -30,7 +30,7 @@ class Link:
         self._topology = topology
         self._since = since
         self._tasks = tasks
-        self._running = [tasks.spawn("redis backlog", tier.tell_backlog())]
+        self._running = [tasks.spawn("redis backlog", tier.deliver_retries())]
 
     @property
     def state(self) -> State:

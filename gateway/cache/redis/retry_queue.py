@@ -79,7 +79,7 @@ class RetryQueue:
         while len(self._told) > MAX_TOLD:
             self._told.popitem(last=False)
 
-    def told_late(self, place: Place, marks: Mapping[Id, bytes]) -> frozenset[Id]:
+    def told_late(self, place: Place, marks: Mapping[Id, object]) -> frozenset[Id]:
         """Which of these marks are stamps under which Redis heard late from here, and of nobody since."""
         return frozenset(id_ for id_, stamp in marks.items() if self._told.get((place, id_)) == stamp)
 

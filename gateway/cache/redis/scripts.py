@@ -1,11 +1,13 @@
-"""The Lua scripts: each is one atomic step, run by its digest and sent whole where Redis lost it."""
+"""The Lua scripts: each is one atomic step, run by digest and sent whole if Redis does not have it."""
 
 import hashlib
 from collections.abc import Sequence
 from importlib.resources import files
 
+from gateway.model import MAX_VARIANTS
+
 WHEN_FULL = "#!lua flags=allow-oom\n"
-"""A write must be told to a full Redis too: else others read from it what is true no more."""
+"""Writes must reach a full Redis too: otherwise other gateways read outdated ratings from it."""
 
 Part = str | bytes | int
 
@@ -19,17 +21,19 @@ class Script:
         self._digest = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
 
     def call(self, keys: Sequence[str], args: Sequence[Part]) -> tuple[Part, ...]:
-        """Run by digest; answered NOSCRIPT where Redis does not have it (yet)."""
+        """Return the command that runs it by digest; NOSCRIPT if Redis does not have it (yet)."""
         return ("EVALSHA", self._digest, len(keys), *keys, *args)
 
     def call_whole(self, keys: Sequence[str], args: Sequence[Part]) -> tuple[Part, ...]:
-        """Run from its text, which Redis keeps for the next time."""
+        """Return the command that runs it from its source, which Redis then keeps."""
         return ("EVAL", self.source, len(keys), *keys, *args)
 
 
 def _load(name: str, *, header: str = "") -> Script:
     folder = files(__package__) / "lua"
-    return Script(name, header + "".join((folder / f"{part}.lua").read_text() for part in ("common", name)))
+    constants = f"local MAX_VARIANTS = {MAX_VARIANTS}\n"
+    parts = [(folder / f"{part}.lua").read_text() for part in ("common", name)]
+    return Script(name, "".join([header, constants, *parts]))
 
 
 BEGIN = _load("begin", header=WHEN_FULL)

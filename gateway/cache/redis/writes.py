@@ -1,4 +1,4 @@
-"""Fills, writes and purges: each is one script, which also publishes its news."""
+"""Fills, writes and purges in Redis: each is one script, which also publishes its invalidation."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,17 +7,17 @@ from gateway.cache.redis import scripts
 from gateway.cache.redis.codec import content
 from gateway.cache.redis.commands import Asker
 from gateway.cache.redis.keys import TICKS, Keys, owner_tag, variant_name
+from gateway.cache.redis.limits import Limits
 from gateway.cache.redis.retry_queue import Place, Undelivered
-from gateway.cache.redis.values import Limits
 from gateway.cache.write_rule import Outcome, Unwritten
-from gateway.model import PLAIN, Id, Kind, Partition, Resource
+from gateway.model import PLAIN, Id, Kind, Partition, Rating
 
 FILL_IDS = 1000
-"""Ratings kept by one script: it is all that Redis does meanwhile."""
+"""Ratings stored by one script: Redis does nothing else meanwhile."""
 
 
 class Writes:
-    """Tells Redis; raises where it cannot be told. `gateway_id` is the origin of the news."""
+    """Writes to Redis; raises if Redis fails. `gateway_id` is the origin of the invalidations."""
 
     def __init__(self, asker: Asker, keys: Keys, limits: Limits, gateway_id: str) -> None:
         self._asker = asker
@@ -27,16 +27,16 @@ class Writes:
         self._hold = round(limits.hold_seconds * TICKS)
         self._term = round(limits.write_seconds * TICKS)
 
-    async def fill(self, partition: Partition, version: bytes, resources: Mapping[Id, Resource]) -> bool:
-        """Keep what a fetch brought; False: refused, by a write in between or for want of a place."""
-        items = list(resources.items())
+    async def fill(self, partition: Partition, version: bytes, ratings: Mapping[Id, Rating]) -> bool:
+        """Store what a fetch returned; False: refused, by a write in between or for lack of a place."""
+        items = list(ratings.items())
         for start in range(0, len(items), FILL_IDS):
             if not await self._fill(partition, version, items[start : start + FILL_IDS]):
                 return False
         return True
 
     async def begin(self, place: Place, id_: Id) -> bytes:
-        """A write is about to be sent; its stamp."""
+        """Record that a write is about to be sent; return its stamp."""
         stamp: bytes = await self._asker.run(
             scripts.BEGIN,
             self._hashes(place),
@@ -45,11 +45,11 @@ class Writes:
         return stamp
 
     async def end(self, place: Place, id_: Id, stamp: bytes | None, outcome: Outcome) -> bool:
-        """A write has ended; whether its value is kept and held."""
+        """Record that a write has ended; return whether its rating is stored and held."""
         if isinstance(outcome, Unwritten):
             ending: tuple[str | bytes, ...] = (outcome.value, b"")
         else:
-            ending = ("value", content(place[1], id_, outcome))
+            ending = ("value", content(outcome))
         stored = await self._asker.run(
             scripts.END,
             self._hashes(place),
@@ -66,7 +66,7 @@ class Writes:
         return bool(stored)
 
     async def purge(self, kinds: Sequence[Kind], purge: Purge) -> None:
-        """Drop what `purge` says of `kinds`."""
+        """Drop ratings of `kinds`, as `purge` names them."""
         ids = purge.ids or ()
         await self._asker.run(
             scripts.PURGE,
@@ -80,11 +80,11 @@ class Writes:
             ],
         )
 
-    async def forget(self, place: Place, untold: Undelivered) -> bytes:
-        """Tell late what could not be told in its time; the stamp under which Redis heard of it."""
+    async def forget(self, place: Place, undelivered: Undelivered) -> bytes:
+        """Deliver what Redis missed; return the stamp that it got."""
         user_key, kind = place
-        forgotten = Purge(user_key, kind) if untold.all else Drop(user_key, kind, tuple(untold.ids))
-        named = [part for id_, ended in untold.ids.items() for part in (id_, ended)]
+        forgotten = Purge(user_key, kind) if undelivered.all else Drop(user_key, kind, tuple(undelivered.ids))
+        named = [part for id_, ended in undelivered.ids.items() for part in (id_, ended)]
         stamp: bytes = await self._asker.run(
             scripts.FORGET,
             self._hashes(place),
@@ -92,14 +92,14 @@ class Writes:
                 *self._common(place),
                 self._hold,
                 *self._news(forgotten, *_twin_news(place)),
-                "all" if untold.all else "",
+                "all" if undelivered.all else "",
                 self._limits.max_ratings_per_user,
                 *named,
             ],
         )
         return stamp
 
-    async def _fill(self, partition: Partition, version: bytes, items: Sequence[tuple[Id, Resource]]) -> bool:
+    async def _fill(self, partition: Partition, version: bytes, items: Sequence[tuple[Id, Rating]]) -> bool:
         user_key, kind = partition.user.key, partition.kind
         keys, of_variant = [self._keys.main(user_key, kind)], (b"", "")
         if partition.variant != PLAIN:
@@ -115,7 +115,8 @@ class Writes:
                 version,
                 self._limits.max_ratings_per_user,
                 *of_variant,
-                *(part for id_, resource in items for part in (id_, content(kind, id_, resource))),
+                round(1000 * self._limits.freshness.fresh_seconds),
+                *(part for id_, rating in items for part in (id_, content(rating))),
             ],
         )
         return bool(stored == 1)

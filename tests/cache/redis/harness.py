@@ -5,14 +5,15 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+from gateway.cache.entry import Freshness
 from gateway.cache.invalidation import Invalidation
-from gateway.cache.redis import SharedLookup, in_full
+from gateway.cache.lookup import Lookup
 from gateway.cache.redis.connect import Tls
 from gateway.cache.redis.connection import Dispatcher
+from gateway.cache.redis.limits import Limits
 from gateway.cache.redis.link import Link, linked
-from gateway.cache.redis.values import Limits
 from gateway.clock import SystemClock
-from gateway.model import Id, Kind, Partition, Resource, User, Variant, plain_resource
+from gateway.model import Id, Kind, Partition, Rating, User, Variant
 from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
 from tests.waiting import until
@@ -25,14 +26,16 @@ GERMAN = Partition(USER, Kind.ALBUMS, Variant("l=de"))
 HOLD_SECONDS = 10.0
 
 ONE, TWO, THREE = Id("1"), Id("2"), Id("3")
-LIKED = plain_resource(Kind.ALBUMS, ONE, 1)
-DISLIKED = plain_resource(Kind.ALBUMS, ONE, -1)
+LIKED, DISLIKED = 1, -1
+FRESHNESS = Freshness(
+    fresh_seconds=300.0, stale_while_revalidate_seconds=300.0, stale_if_error_seconds=86_400.0, jitter=0.0
+)
 
 
 def limits(**changed: Any) -> Limits:
     """Those of the default settings, but with time for a busy machine."""
     usual: dict[str, Any] = {
-        "lifetime_seconds": 86_700.0,
+        "freshness": FRESHNESS,
         "hold_seconds": HOLD_SECONDS,
         "write_seconds": 60.0,
         "lookup_seconds": 1.0,
@@ -55,21 +58,21 @@ class Side:
     def hear(self, news: Invalidation) -> None:
         self.heard.append(news)
 
-    async def keep(self, partition: Partition, resources: Mapping[Id, Resource]) -> bool | None:
+    async def keep(self, partition: Partition, ratings: Mapping[Id, Rating]) -> bool | None:
         """Look up and fill, as a fetch does."""
-        lookup = await self.look(partition, *resources)
-        assert lookup.version is not None
-        return await self.tier.fill(partition, lookup.version, resources)
+        lookup = await self.look(partition, *ratings)
+        assert isinstance(lookup.version, bytes)
+        return await self.tier.fill(partition, lookup.version, ratings)
 
-    async def look(self, partition: Partition, *ids: Id) -> SharedLookup:
-        return in_full(await self.tier.lookup(partition, ids))
+    async def look(self, partition: Partition, *ids: Id) -> Lookup:
+        return await self.tier.lookup(partition, ids, SystemClock.monotonic())
 
-    async def seen(self, partition: Partition, id_: Id) -> Resource | str:
-        """What a reader would be shown of one id from here: a resource, or 'miss'."""
+    async def seen(self, partition: Partition, id_: Id) -> Rating | str:
+        """What a reader would be shown of one id from here: a rating, or 'miss'."""
         lookup = await self.look(partition, id_)
-        if id_ in lookup.held:
-            return lookup.held[id_]
-        return lookup.found[id_].resource if id_ in lookup.found else "miss"
+        if id_ in lookup.holds:
+            return lookup.holds[id_].rating
+        return lookup.entries[id_].rating if id_ in lookup.entries else "miss"
 
     async def write(self, partition: Partition, id_: Id, outcome: Any) -> bool | None:
         stamp = await self.tier.begin(partition.user.key, partition.kind, id_)
@@ -126,3 +129,20 @@ async def side_of(
         yield side
     await tasks.cancel()
     assert not faults
+
+
+def held(lookup: Lookup) -> dict[Id, Rating]:
+    """The ratings within their hold."""
+    return {id_: hold.rating for id_, hold in lookup.holds.items()}
+
+
+def asks_apple(lookup: Lookup, id_: Id) -> bool:
+    """Whether the entry is served only if Apple fails, because the paired type was written."""
+    entry = lookup.entries[id_]
+    return entry.ask_when_stale and entry.fresh_until <= entry.trusted_at
+
+
+def age(lookup: Lookup, id_: Id) -> float:
+    """Seconds between when Apple reported the entry and the lookup."""
+    entry = lookup.entries[id_]
+    return entry.trusted_at - entry.fetched_at

@@ -12,7 +12,7 @@ from gateway.cache.redis.topology import build_topology
 from gateway.cache.redis.url import parse_url
 from gateway.model import Kind, Partition, User
 from gateway.tasks import Tasks
-from tests.cache.redis.harness import ALBUMS, GERMAN, LIBRARY, LIKED, ONE, TWO, Side, side_of
+from tests.cache.redis.harness import ALBUMS, GERMAN, LIBRARY, LIKED, ONE, TWO, Side, asks_apple, side_of
 from tests.redis_cluster import RedisCluster, name_of, slot_of
 from tests.redis_server import free_port
 from tests.waiting import until
@@ -54,7 +54,7 @@ async def test_writes_reach_twin_and_variants_in_the_same_slot(side: Side) -> No
     await side.keep(LIBRARY, {ONE: LIKED})
     assert await side.write(ALBUMS, ONE, None) is True
     assert await side.seen(GERMAN, ONE) is None
-    assert (await side.look(LIBRARY, ONE)).found[ONE].cap == 0
+    assert asks_apple((await side.look(LIBRARY, ONE)), ONE)
     assert await side.tier.purge(ALBUMS.user.key, None, None)
 
 
@@ -116,8 +116,8 @@ async def test_a_lost_node_costs_only_its_own_users_and_is_found_again(
     assert await side.seen(elsewhere, ONE) == LIKED
     assert await side.tier.begin(ALBUMS.user.key, Kind.ALBUMS, ONE) is None
     lost.start()
-    await until(lambda: side.link.state is State.CLOSED and not side.tier._backlog, 20)
-    assert ONE in (await side.look(ALBUMS, ONE)).marks
+    await until(lambda: side.link.state is State.CLOSED and not side.tier._retry_queue, 20)
+    assert ONE in (await side.look(ALBUMS, ONE)).pending
 
 
 async def test_a_cluster_that_is_well_is_at_no_time_shown_as_away(cluster: RedisCluster) -> None:

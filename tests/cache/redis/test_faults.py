@@ -25,6 +25,7 @@ from tests.cache.redis.harness import (
     TWO,
     USER,
     Side,
+    asks_apple,
     side_of,
 )
 from tests.faultproxy import FaultProxy
@@ -112,7 +113,7 @@ async def test_a_caller_that_leaves_a_write_does_not_stop_it(one: Side) -> None:
     await asyncio.sleep(0)
     writing.cancel()
     await until(lambda: not len(one.tasks) or all("begin" not in name for name in names(one)))
-    assert ONE in (await one.look(ALBUMS, ONE)).marks
+    assert ONE in (await one.look(ALBUMS, ONE)).pending
 
 
 def names(side: Side) -> list[str]:
@@ -146,7 +147,7 @@ async def cut_off(proxy: FaultProxy, side: Side) -> None:
 
 async def connected_again(proxy: FaultProxy, side: Side) -> None:
     await proxy.up()
-    await until(lambda: side.link.state is State.CLOSED and not side.tier._backlog)
+    await until(lambda: side.link.state is State.CLOSED and not side.tier._retry_queue)
 
 
 async def test_a_write_that_redis_missed_is_told_on_its_return(
@@ -160,11 +161,11 @@ async def test_a_write_that_redis_missed_is_told_on_its_return(
     assert await far.write(ALBUMS, ONE, LIKED) is None
     await connected_again(proxy, far)
     lookup = await near.look(ALBUMS, ONE, TWO)
-    assert list(lookup.found) == [TWO]
-    assert ONE in lookup.marks
-    assert not (await near.look(GERMAN, ONE)).found
-    assert (await near.look(LIBRARY, ONE)).found[ONE].cap == 0
-    assert before.version is not None
+    assert list(lookup.entries) == [TWO]
+    assert ONE in lookup.pending
+    assert not (await near.look(GERMAN, ONE)).entries
+    assert asks_apple((await near.look(LIBRARY, ONE)), ONE)
+    assert isinstance(before.version, bytes)
     assert await near.tier.fill(ALBUMS, before.version, {THREE: None}) is False
 
 
@@ -173,16 +174,16 @@ async def test_until_it_is_told_redis_is_not_believed(far: Side, near: Side, pro
     await near.keep(LIBRARY, {ONE: DISLIKED})
     await cut_off(proxy, far)
     await far.write(ALBUMS, ONE, LIKED)
-    far.tier._untold.clear()  # as if it had not come to it yet
+    far.tier._queued.clear()  # as if it had not come to it yet
     await proxy.up()
     await until(lambda: far.link.state is State.CLOSED)
     lookup = await far.look(ALBUMS, ONE, TWO)
     assert lookup.version is None
-    assert list(lookup.found) == [TWO]
+    assert list(lookup.entries) == [TWO]
     assert (await far.look(ALBUMS, TWO)).version == b"0"
     paired = await far.look(LIBRARY, ONE)
     assert paired.version is None
-    assert paired.found[ONE].cap == 0
+    assert asks_apple(paired, ONE)
     assert await far.tier.fill(ALBUMS, b"0", {ONE: DISLIKED}) is None
     assert await far.tier.fill(ALBUMS, b"0", {ONE: DISLIKED, TWO: LIKED}) is True
     assert await near.seen(ALBUMS, ONE) == DISLIKED
@@ -212,16 +213,16 @@ async def test_a_write_begun_with_redis_and_ended_without_it_leaves_the_rating_o
     assert await near.seen(ALBUMS, ONE) == DISLIKED
 
 
-async def test_a_later_write_that_was_told_is_not_undone_by_the_backlog(
+async def test_a_later_write_that_was_told_is_not_undone_by_the_retry_queue(
     far: Side, near: Side, proxy: FaultProxy
 ) -> None:
     await cut_off(proxy, far)
     await far.write(ALBUMS, ONE, LIKED)
-    far.tier._untold.clear()  # the backlog comes late
+    far.tier._queued.clear()  # the backlog comes late
     await proxy.up()
     await until(lambda: far.link.state is State.CLOSED)
     assert await far.write(ALBUMS, ONE, DISLIKED) is True
-    assert not far.tier._backlog
+    assert not far.tier._retry_queue
     assert await near.seen(ALBUMS, ONE) == DISLIKED
 
 
@@ -235,7 +236,7 @@ async def test_a_purge_that_redis_missed_is_told_on_its_return(
     assert (await far.look(ALBUMS, ONE)).version is None
     await connected_again(proxy, far)
     for partition in (ALBUMS, GERMAN):
-        assert not (await near.look(partition, ONE, TWO)).found
+        assert not (await near.look(partition, ONE, TWO)).entries
 
 
 async def test_a_purge_of_one_id_that_redis_missed_leaves_the_others(
@@ -245,14 +246,14 @@ async def test_a_purge_of_one_id_that_redis_missed_leaves_the_others(
     await cut_off(proxy, far)
     await far.tier.purge(USER.key, Kind.ALBUMS, [ONE])
     await connected_again(proxy, far)
-    assert list((await near.look(ALBUMS, ONE, TWO)).found) == [TWO]
+    assert list((await near.look(ALBUMS, ONE, TWO)).entries) == [TWO]
 
 
 async def test_a_whole_kind_that_is_untold_is_not_believed(far: Side, near: Side, proxy: FaultProxy) -> None:
     await near.keep(ALBUMS, {ONE: LIKED})
     await cut_off(proxy, far)
     await far.tier.purge(USER.key, Kind.ALBUMS, None)
-    far.tier._untold.clear()
+    far.tier._queued.clear()
     await proxy.up()
     await until(lambda: far.link.state is State.CLOSED)
     assert await far.look(ALBUMS, ONE) == await far.look(ALBUMS, TWO)
@@ -260,10 +261,10 @@ async def test_a_whole_kind_that_is_untold_is_not_believed(far: Side, near: Side
     assert await far.tier.fill(ALBUMS, b"0", {ONE: None}) is None
 
 
-async def test_more_than_the_backlog_holds_is_counted(
+async def test_more_than_the_retry_queue_holds_is_counted(
     far: Side, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    far.tier._backlog = RetryQueue(max_shelves=1)
+    far.tier._retry_queue = RetryQueue(max_shelves=1)
     await cut_off(proxy, far)
     await far.tier.begin(USER.key, Kind.ALBUMS, ONE)
     await far.tier.begin(OTHER.key, Kind.ALBUMS, ONE)
@@ -281,10 +282,10 @@ async def test_one_place_that_cannot_be_told_keeps_no_other_from_being_told(
         user = ("ACL", "SETUSER", "default")
         client.execute_command(*user, "resetkeys", f"~*{OTHER.key.hex()}*")  # only the other user's keys
         await proxy.up()
-        await until(lambda: len(far.tier._backlog) == 1)
+        await until(lambda: len(far.tier._retry_queue) == 1)
         client.execute_command(*user, "~*")
-    await until(lambda: not far.tier._backlog)
-    assert (await near.look(LIBRARY, ONE)).found[ONE].cap == 0
+    await until(lambda: not far.tier._retry_queue)
+    assert asks_apple(await near.look(LIBRARY, ONE), ONE)
 
 
 async def test_a_full_redis_keeps_nothing_new_but_hears_of_writes(server: RedisServer, near: Side) -> None:
@@ -312,7 +313,7 @@ async def test_a_replica_is_read_but_hears_of_no_write(server: RedisServer, near
             assert near.errors("readonly") == 1
         finally:
             client.replicaof("NO", "ONE")
-    await until(lambda: not near.tier._backlog)
+    await until(lambda: not near.tier._retry_queue)
 
 
 async def test_news_that_cannot_be_published_is_counted(far: Side, proxy: FaultProxy) -> None:

@@ -21,6 +21,7 @@ from tests.cache.redis.harness import (
     TWO,
     USER,
     Side,
+    age,
     side_of,
 )
 from tests.redis_server import RedisServer
@@ -96,7 +97,7 @@ async def test_each_store_renews_the_expiry(side: Side, inside: Redis) -> None:
 async def test_ages_follow_redis_own_time(side: Side, inside: Redis, partition: Partition) -> None:
     await side.keep(partition, {ONE: LIKED})
     aged(inside, MAIN if partition is ALBUMS else VARIANT, ONE, 300)
-    assert 300 <= (await side.look(partition, ONE)).found[ONE].age < 305
+    assert 300 <= age((await side.look(partition, ONE)), ONE) < 305
 
 
 @pytest.mark.parametrize("partition", [ALBUMS, GERMAN])
@@ -107,7 +108,7 @@ async def test_an_entry_past_its_lifetime_is_a_miss_and_dropped(
     await side.keep(partition, {ONE: LIKED, TWO: None, THREE: more(THREE)})
     aged(inside, key, ONE, 86_700)
     aged(inside, key, THREE, 86_700)
-    assert list((await side.look(partition, ONE, TWO, THREE)).found) == [TWO]
+    assert list((await side.look(partition, ONE, TWO, THREE)).entries) == [TWO]
     await until(lambda: sorted(inside.hkeys(key)) == [b".", b"2"])
 
 
@@ -115,7 +116,7 @@ async def test_ten_thousand_entries_past_their_lifetime_are_dropped(side: Side, 
     ids = [Id(str(number)) for number in range(10_000)]
     await side.keep(ALBUMS, {ONE: LIKED})
     inside.hset(MAIN, mapping=dict.fromkeys(ids, b"\x01\x01" + bytes(5)))
-    assert not (await side.look(ALBUMS, *ids)).found
+    assert not (await side.look(ALBUMS, *ids)).entries
     await until(lambda: inside.hkeys(MAIN) == [b"."])
     assert side.errors("response") == 0
 
@@ -125,7 +126,7 @@ async def test_an_entry_renewed_before_its_drop_arrives_stays(side: Side, inside
     aged(inside, MAIN, ONE, 86_700)
     lookup = await side.look(ALBUMS, ONE)
     # On one connection in order: the fill overtakes the sweep, which has only been scheduled.
-    assert lookup.version is not None
+    assert isinstance(lookup.version, bytes)
     assert await side.tier.fill(ALBUMS, lookup.version, {ONE: LIKED})
     await side.look(ALBUMS, ONE)
     assert inside.hexists(MAIN, ONE)
@@ -135,13 +136,13 @@ async def test_an_entry_from_the_future_is_a_miss(side: Side, inside: Redis) -> 
     await side.keep(ALBUMS, {ONE: LIKED, TWO: more(TWO)})
     aged(inside, MAIN, ONE, -60)
     aged(inside, MAIN, TWO, -60)
-    assert not (await side.look(ALBUMS, ONE, TWO)).found
+    assert not (await side.look(ALBUMS, ONE, TWO)).entries
 
 
 async def test_an_entry_stored_while_the_lookup_was_under_way_is_of_now(side: Side, inside: Redis) -> None:
     await side.keep(ALBUMS, {ONE: LIKED})
     aged(inside, MAIN, ONE, -0.5)
-    assert (await side.look(ALBUMS, ONE)).found[ONE].age == 0
+    assert age((await side.look(ALBUMS, ONE)), ONE) == 0
 
 
 async def test_an_unknown_format_is_a_miss_and_may_be_overwritten(side: Side, inside: Redis) -> None:
@@ -159,7 +160,7 @@ async def test_a_cell_that_is_none_is_a_miss_and_counted(side: Side, inside: Red
     await side.keep(ALBUMS, {ONE: LIKED})
     inside.hset(MAIN, TWO, cell)
     lookup = await side.look(ALBUMS, ONE, TWO)
-    assert list(lookup.found) == [ONE]
+    assert list(lookup.entries) == [ONE]
     assert side.errors("protocol") == 1
     await until(lambda: not inside.hexists(MAIN, TWO))
 
@@ -184,7 +185,7 @@ async def test_json_that_is_no_rating_of_the_id_is_a_miss_and_counted(
     cell = inside.hget(MAIN, TWO)
     assert isinstance(cell, bytes)
     inside.hset(MAIN, TWO, spoil(cell))
-    assert list((await side.look(ALBUMS, ONE, TWO)).found) == [ONE]
+    assert list((await side.look(ALBUMS, ONE, TWO)).entries) == [ONE]
     assert side.errors("protocol") == 1
     assert await side.keep(ALBUMS, {TWO: more(TWO)})
     assert await side.seen(ALBUMS, TWO) == more(TWO)
@@ -219,7 +220,7 @@ async def test_a_hash_of_another_owner_is_a_miss_closes_the_connection_and_is_dr
     inside.hset(key, ".", owner_tag(OTHER.key, Kind.ALBUMS) + b"0")
     before = connections(inside)
     lookup = await side.look(partition, ONE)
-    assert not lookup.found
+    assert not lookup.entries
     assert lookup.version is None
     assert side.errors("owner") == 1
     await until(lambda: not inside.exists(key))
@@ -250,7 +251,7 @@ async def test_a_version_is_not_used_twice_though_the_key_was_lost(side: Side, i
     assert first is not None
     assert second is not None
     assert int(second) > int(first)
-    assert lookup.version is not None
+    assert isinstance(lookup.version, bytes)
     assert await side.tier.fill(ALBUMS, lookup.version, {TWO: None}) is False
 
 
@@ -262,7 +263,7 @@ async def test_beyond_the_bound_the_oldest_go(server: RedisServer, inside: Redis
             aged(inside, MAIN, id_, 1000 - number)
         assert inside.hlen(MAIN) == 21
         await side.keep(ALBUMS, dict.fromkeys(ids[20:25]))
-        kept = list((await side.look(ALBUMS, *ids)).found)
+        kept = list((await side.look(ALBUMS, *ids)).entries)
     assert kept == ids[7:25]
 
 
@@ -272,7 +273,7 @@ async def test_beyond_the_bound_written_values_go_last(server: RedisServer, insi
         await side.write(ALBUMS, ONE, LIKED)
         await side.keep(ALBUMS, dict.fromkeys(ids))
         assert await side.seen(ALBUMS, ONE) == LIKED
-        assert len((await side.look(ALBUMS, ONE, *ids)).found) == 9
+        assert len((await side.look(ALBUMS, ONE, *ids)).entries) == 9
 
 
 async def test_writes_keep_within_the_bound(server: RedisServer, inside: Redis) -> None:
@@ -281,7 +282,7 @@ async def test_writes_keep_within_the_bound(server: RedisServer, inside: Redis) 
         for id_ in ids:
             assert await side.write(ALBUMS, id_, None)
             assert inside.hlen(MAIN) <= 11
-        assert ids[-1] in (await side.look(ALBUMS, *ids)).held
+        assert ids[-1] in (await side.look(ALBUMS, *ids)).holds
 
 
 async def test_writes_of_which_redis_hears_late_keep_within_the_bound(
@@ -314,12 +315,40 @@ async def test_a_variant_that_expired_gives_its_place_free(side: Side, inside: R
     assert not (await side.look(partitions[3], ONE)).admitted
 
 
+def unused(client: Redis, partition: Partition, seconds: float) -> None:
+    """Let a variant have been unused for so long."""
+    key = f"{MAIN}:{variant_name(partition.variant)}"
+    client.pexpire(key, client.pttl(key) - round(seconds * 1000))
+
+
+async def test_a_new_variant_takes_the_place_of_the_one_unused_longest(side: Side, inside: Redis) -> None:
+    partitions = [Partition(USER, Kind.ALBUMS, Variant(f"l={number}")) for number in range(9)]
+    for partition in partitions[:8]:
+        await side.keep(partition, {ONE: more(ONE)})
+    unused(inside, partitions[3], 310)
+    unused(inside, partitions[5], 400)
+    assert (await side.look(partitions[8], ONE)).admitted
+    assert await side.keep(partitions[8], {ONE: more(ONE)})
+    kept = [bool((await side.look(partition, ONE)).entries) for partition in partitions]
+    assert kept == [True] * 5 + [False] + [True] * 3
+
+
+async def test_a_variant_in_use_keeps_its_place(side: Side, inside: Redis) -> None:
+    partitions = [Partition(USER, Kind.ALBUMS, Variant(f"l={number}")) for number in range(9)]
+    for partition in partitions[:8]:
+        await side.keep(partition, {ONE: more(ONE)})
+        unused(inside, partition, 310)
+        await side.look(partition, ONE)
+    assert not (await side.look(partitions[8], ONE)).admitted
+    assert not await side.keep(partitions[8], {ONE: more(ONE)})
+
+
 async def test_a_variant_that_lost_its_place_is_believed_no_more(side: Side, inside: Redis) -> None:
     await side.keep(GERMAN, {ONE: LIKED, TWO: LIKED})
     inside.delete(MAIN)
-    assert not (await side.look(GERMAN, ONE)).found
+    assert not (await side.look(GERMAN, ONE)).entries
     await side.keep(GERMAN, {TWO: None})
-    assert list((await side.look(GERMAN, ONE, TWO)).found) == [TWO]
+    assert list((await side.look(GERMAN, ONE, TWO)).entries) == [TWO]
 
 
 async def test_the_twin_of_a_kind_lies_beside_it(side: Side, inside: Redis) -> None:
@@ -340,10 +369,7 @@ async def test_a_plain_rating_costs_few_bytes(
         key = number.to_bytes(16)
         partition = Partition(type(USER)("", key), Kind.ALBUMS)
         ids = [Id(str(1_440_000_000 + 7919 * n)) for n in range(ratings)]
-        kept = {
-            i: (None, plain_resource(Kind.ALBUMS, i, 1), plain_resource(Kind.ALBUMS, i, -1))[n % 3]
-            for n, i in enumerate(ids)
-        }
+        kept = {id_: (None, 1, -1)[n % 3] for n, id_ in enumerate(ids)}
         assert await side.tier.fill(partition, b"0", kept)
     cost = (inside.info("memory")["used_memory"] - before) / (users * ratings)
     record_property("bytes a rating", round(cost, 1))

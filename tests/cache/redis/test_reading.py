@@ -1,81 +1,125 @@
-"""What the replies to a lookup say: all cells looked at together, and one by one."""
+"""What the replies to a lookup contain."""
 
-from hypothesis import example, given
+import pytest
+from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.cache.entry import Entry, Freshness
+from gateway.cache.redis.errors import Failed
 from gateway.cache.redis.keys import TICKS, owner_tag
-from gateway.cache.redis.reading import Reading, read_plain
+from gateway.cache.redis.reading import Reading
 from gateway.model import Id, Kind
 
 TAG = owner_tag(b"u" * 16, Kind.ALBUMS)
 NOW = 1_000_000
-LIFETIME = 50.0
+"""Ticks of Redis' clock."""
+ASKED_AT = 50.0
+"""Monotonic seconds of this process."""
+FRESHNESS = Freshness(
+    fresh_seconds=20.0, stale_while_revalidate_seconds=0.0, stale_if_error_seconds=30.0, jitter=0.0
+)
 IDS = [Id("1"), Id("22"), Id("333")]
+META = TAG + b"7"
 
 
-def cell(code: int, stored_at: int = NOW - 100, *, form: int = 1) -> bytes:
+def field(code: int, stored_at: int = NOW - 100, *, form: int = 1) -> bytes:
     return bytes((form, code)) + stored_at.to_bytes(5)
 
 
-def reading() -> Reading:
-    return Reading(Kind.ALBUMS, NOW / TICKS, LIFETIME)
+def read(*fields: bytes | None, meta: bytes | None = META) -> Reading:
+    reading = Reading(FRESHNESS, 20.0, asked_at=ASKED_AT, now=NOW / TICKS)
+    reading.read_main(IDS[: len(fields)], [[meta, *fields]], TAG)
+    return reading
 
 
-def plain(*cells: bytes | None, meta: bytes | None = TAG + b"7"):
-    ids = IDS[: len(cells)]
-    return read_plain(Kind.ALBUMS, ids, [meta, *cells], TAG, now=NOW / TICKS, lifetime=LIFETIME)
+def test_ratings_are_read_in_the_order_asked():
+    assert [entry.rating for entry in read(field(1), field(0), field(2)).entries.values()] == [1, None, -1]
 
 
-class TestAllTogether:
-    def test_ratings_are_listed_in_the_order_asked(self):
-        found = plain(cell(1), cell(0), cell(2))
-        assert found.rated == 2
-        assert found.listed == (
-            b'{"id":"1","type":"ratings","href":"/v1/me/ratings/albums/1","attributes":{"value":1}},'
-            b'{"id":"333","type":"ratings","href":"/v1/me/ratings/albums/333","attributes":{"value":-1}}'
-        )
-
-    def test_where_none_is_rated_nothing_is_listed(self):
-        assert (plain(cell(0), cell(0)).listed, plain(cell(0), cell(0)).rated) == (b"", 0)
-
-    def test_one_age_stands_for_all(self):
-        assert plain(cell(1), cell(0)).ages == [1.0]
-
-    def test_different_ages_come_in_the_order_asked(self):
-        assert plain(cell(1, NOW - 200), cell(0), cell(1, NOW)).ages == [2.0, 1.0, 0.0]
-
-    def test_names_of_variants_in_the_meta_are_no_matter(self):
-        assert plain(cell(1), meta=TAG + b"7 0 0 0 abcd") is not None
+def test_equal_fields_share_one_entry():
+    entries = read(field(1), field(2), field(1)).entries
+    assert entries[IDS[0]] is entries[IDS[2]]
+    assert entries[IDS[0]] is not entries[IDS[1]]
 
 
-CELLS = st.one_of(
+def test_an_age_in_redis_time_becomes_a_time_of_this_process():
+    entry = read(field(1, NOW - 500)).entries[IDS[0]]
+    assert (entry.fetched_at, entry.trusted_at, entry.fresh_until) == (45.0, 50.0, 65.0)
+
+
+def test_ids_that_share_an_entry_divide_its_size():
+    alone, shared = read(field(1)).entries[IDS[0]], read(field(1), field(1)).entries[IDS[0]]
+    assert shared.bytes_per_id < alone.bytes_per_id
+
+
+def test_a_missing_field_is_a_miss():
+    assert list(read(None, field(1)).entries) == [IDS[1]]
+
+
+def test_an_expired_field_is_a_miss_and_dropped():
+    reading = read(field(1, NOW - 5000), field(1))
+    assert (list(reading.entries), reading.expired, reading.spoiled) == ([IDS[1]], [IDS[0]], False)
+
+
+def test_a_field_from_the_future_is_a_miss():
+    reading = read(field(1, NOW + 200))
+    assert (reading.entries, reading.expired) == ({}, [])
+
+
+def test_an_invalid_field_is_a_miss_and_dropped():
+    reading = read(field(1)[:6], field(9), field(1) + b"tail")
+    assert (reading.entries, reading.expired, reading.spoiled) == ({}, IDS, True)
+
+
+def test_an_unknown_format_is_a_miss_and_left_alone():
+    reading = read(field(1, form=2))
+    assert (reading.entries, reading.expired, reading.spoiled) == ({}, [], False)
+
+
+@pytest.mark.parametrize("meta", [b"other-ta7", None])
+def test_a_hash_of_another_owner_is_refused(meta):
+    with pytest.raises(Failed):
+        read(field(1), meta=meta)
+
+
+def test_a_write_on_the_paired_type_makes_older_entries_stale():
+    entry = read(field(1), meta=TAG + b"7 6 %d %d" % (NOW - 50, NOW + 950)).entries[IDS[0]]
+    assert (entry.fresh_until, entry.ask_when_stale) == (ASKED_AT, True)
+
+
+def test_a_held_rating_is_an_entry_and_a_hold():
+    held = bytes((1, 1 + 128)) + (NOW - 100).to_bytes(5) + (NOW + 400).to_bytes(5)
+    reading = read(held)
+    hold = reading.holds[IDS[0]]
+    assert (hold.rating, hold.fetched_at, hold.held_until) == (1, 49.0, 54.0)
+    assert reading.entries[IDS[0]].rating == 1
+
+
+FIELDS = st.one_of(
     st.none(),
-    st.builds(cell, st.integers(0, 2), st.sampled_from([NOW - 100, NOW - 200, NOW])),
-    st.builds(cell, st.integers(0, 255), st.integers(NOW - 6000, NOW + 200), form=st.integers(0, 2)),
+    st.builds(field, st.integers(0, 2), st.sampled_from([NOW - 100, NOW - 200, NOW])),
+    st.builds(field, st.integers(0, 255), st.integers(NOW - 6000, NOW + 200), form=st.integers(0, 2)),
     st.builds(
-        bytes.__add__, st.just(cell(1 + 128)), st.integers(NOW - 10, NOW + 10).map(lambda t: t.to_bytes(5))
+        bytes.__add__, st.just(field(1 + 128)), st.integers(NOW - 10, NOW + 10).map(lambda t: t.to_bytes(5))
     ),
     st.binary(max_size=16),
 )
-METAS = st.one_of(
-    st.sampled_from([TAG + b"7", TAG + b"7 0 0 0 abcd", TAG + b"7 6 99 200000", b"other-ta7"]), st.none()
+
+
+def seen(entry: Entry | None) -> object:
+    return entry and (entry.rating, entry.fetched_at, entry.fresh_until, entry.ask_when_stale)
+
+
+@given(
+    st.sampled_from([META, TAG + b"7 0 0 0 abcd", TAG + b"7 6 99 200000"]),
+    st.lists(FIELDS, min_size=3, max_size=3),
 )
-
-
-@given(METAS, st.lists(CELLS, min_size=3, max_size=3))
-@example(TAG + b"7", [cell(1)[:6], cell(1) + b"\x01", cell(0)])
-def test_together_they_say_what_they_say_one_by_one(meta, cells):
-    found = plain(*cells, meta=meta)
-    if found is None:
-        return
-    closely = reading()
-    closely.read_main(IDS, [[meta, *cells]], TAG)
-    lookup = closely.outcome()
-    assert lookup == found.in_full()
-    each = [lookup.found[id_] for id_ in IDS]
-    assert found.listed == b",".join(one.resource for one in each if one.resource is not None)
-    assert found.rated == sum(one.resource is not None for one in each)
-    ages = list(found.ages) * (3 if len(found.ages) == 1 else 1)
-    assert ages == [one.age for one in each]
-    assert (lookup.held, lookup.marks, lookup.twin_mark) == ({}, {}, b"")
-    assert (closely.expired, closely.spoiled) == ([], False)
+def test_a_field_means_the_same_alone_and_beside_others(meta, fields):
+    together = read(*fields, meta=meta)
+    for id_, each in zip(IDS, fields, strict=True):
+        alone = Reading(FRESHNESS, 20.0, asked_at=ASKED_AT, now=NOW / TICKS)
+        alone.read_main([id_], [[meta, each]], TAG)
+        assert seen(together.entries.get(id_)) == seen(alone.entries.get(id_))
+        assert together.holds.get(id_) == alone.holds.get(id_)
+        assert together.pending.get(id_) == alone.pending.get(id_)
+        assert (id_ in together.expired) == (id_ in alone.expired)

@@ -12,16 +12,17 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, run_state_mach
 from hypothesis.stateful import rule as step
 
 from gateway.cache import write_rule
+from gateway.cache.entry import Entry, Freshness
 from gateway.cache.invalidation import Purge
+from gateway.cache.lookup import Lookup
 from gateway.cache.redis import scripts
 from gateway.cache.redis.keys import META, Keys, owner_tag, variant_name
 from gateway.cache.redis.reading import Reading
 from gateway.cache.redis.retry_queue import Undelivered
 from gateway.cache.redis.scripts import Script
-from gateway.cache.redis.values import Found, SharedLookup
 from gateway.cache.redis.writes import Writes
 from gateway.cache.write_rule import UNCHANGED, UNKNOWN, PairedWrite, PendingWrite, Record, StoredRating
-from gateway.model import Id, Kind, Partition, Variant, plain_resource
+from gateway.model import Id, Kind, Partition, Rating, Variant, plain_resource
 from tests.cache.redis.harness import USER, limits
 from tests.redis_server import RedisServer
 
@@ -38,8 +39,8 @@ OTHER_FORM = Variant("l=de")
 pauses = st.sampled_from([0.25, 1.0, 4.75, 5.25, 10.0, 25.0, 44.75, 60.0])
 places = st.sampled_from(PLACES)
 ids = st.sampled_from(IDS)
-resources = st.sampled_from([None, b"liked", b"disliked", b"more"])
-outcomes = st.one_of(resources, st.sampled_from([UNCHANGED, UNKNOWN]))
+contents = st.sampled_from([None, 1, -1, b"more"])
+outcomes = st.one_of(contents, st.sampled_from([UNCHANGED, UNKNOWN]))
 
 
 class HandMovedRedis:
@@ -72,33 +73,52 @@ class Model:
         return self.version
 
     def marked(self, now: float) -> None:
-        self.mark = write_rule.marked(self.raised(now), now, HOLD)
+        self.mark = write_rule.paired_write(self.raised(now), now, HOLD)
 
-    def lookup(self, now: float, lifetime: float, *, of_variant: bool) -> SharedLookup:
-        found: dict[Id, Found] = {}
-        held: dict[Id, Any] = {}
-        marks: dict[Id, bytes] = {}
+    def lookup(self, now: float, lifetime: float, *, of_variant: bool) -> Lookup:
+        entries: dict[Id, Entry] = {}
+        holds: dict[Id, StoredRating] = {}
+        pending: dict[Id, bytes] = {}
         for id_ in IDS:
-            cell = write_rule.standing(self.cells.get(id_), now)
-            promised = write_rule.held(cell, now)
+            record = write_rule.standing(self.cells.get(id_), now)
+            promised = write_rule.held(record, now)
             if promised is not None:
-                held[id_] = promised.resource
-            elif isinstance(cell, PendingWrite):
-                marks[id_] = b"%d" % cell.stamp
+                holds[id_] = promised
+            elif isinstance(record, PendingWrite):
+                pending[id_] = b"%d" % record.stamp
                 continue
-            rated = (None if promised else self.variant.get(id_)) if of_variant else promised or cell
+            rated = (None if promised else self.variant.get(id_)) if of_variant else promised or record
             if isinstance(rated, StoredRating) and (promised or now - rated.fetched_at < lifetime):
-                age, left = now - rated.fetched_at, (rated.held_until or now) - now
-                cap = write_rule.cap(self.mark, cell if promised and cell else rated, now)
-                found[id_] = Found(rated.resource, age, cap, promised is not None, left if promised else 0.0)
-        return SharedLookup(
+                entries[id_] = freshness(lifetime).entry(
+                    rated.rating,
+                    now,
+                    fresh_seconds=lifetime,
+                    age=now - rated.fetched_at,
+                    cap=write_rule.cap(self.mark, record if promised and record else rated, now),
+                )
+        return Lookup(
             version=b"%d" % self.version,
-            found=found,
-            held=held,
-            marks=marks,
-            twin_mark=b"%d" % self.mark.stamp if self.mark else b"",
-            cap=self.mark.until - now if self.mark and now < self.mark.until else None,
+            entries=entries,
+            holds=holds,
+            pending=pending,
+            paired_stamp=b"%d" % self.mark.stamp if self.mark else b"",
+            cap_until=self.mark.until if self.mark and now < self.mark.until else None,
         )
+
+
+def freshness(lifetime: float) -> Freshness:
+    return Freshness(
+        fresh_seconds=lifetime, stale_while_revalidate_seconds=0, stale_if_error_seconds=0, jitter=0
+    )
+
+
+def seen(lookup: Lookup) -> tuple[Lookup, dict[Id, tuple[Any, ...]]]:
+    """The lookup with its entries by value: entries themselves are compared by identity."""
+    entries = {
+        id_: (entry.rating, entry.fetched_at, entry.trusted_at, entry.fresh_until, entry.ask_when_stale)
+        for id_, entry in lookup.entries.items()
+    }
+    return msgspec.structs.replace(lookup, entries={}), entries
 
 
 class Histories(RuleBasedStateMachine):
@@ -162,21 +182,21 @@ class Histories(RuleBasedStateMachine):
     def takes_ticket(self, place: tuple[bytes, Kind]) -> None:
         self.tickets.append((place, b"%d" % self.models[place].version))
 
-    @step(which=st.integers(-3, 3), wanted=st.lists(ids, min_size=1, unique=True), resource=resources)
-    def fills(self, which: int, wanted: list[Id], resource: Any) -> None:
+    @step(which=st.integers(-3, 3), wanted=st.lists(ids, min_size=1, unique=True), rating=contents)
+    def fills(self, which: int, wanted: list[Id], rating: Any) -> None:
         place, ticket = self.tickets[which % len(self.tickets)]
         model = self.models[place]
-        brought = {id_: form(place[1], id_, resource) for id_ in wanted}
+        brought = {id_: form(place[1], id_, rating) for id_ in wanted}
         accepted = ticket == b"%d" % model.version
         for id_, each in brought.items():
             if accepted and write_rule.fillable(model.cells.get(id_), self.now):
                 model.cells[id_] = StoredRating(each, self.now)
         assert done(self.writes.fill(Partition(USER, place[1]), ticket, brought)) is accepted
 
-    @step(place=places, wanted=st.lists(ids, min_size=1, unique=True), resource=resources)
-    def fills_variant(self, place: tuple[bytes, Kind], wanted: list[Id], resource: Any) -> None:
+    @step(place=places, wanted=st.lists(ids, min_size=1, unique=True), rating=contents)
+    def fills_variant(self, place: tuple[bytes, Kind], wanted: list[Id], rating: Any) -> None:
         model = self.models[place]
-        brought = {id_: form(place[1], id_, resource) for id_ in wanted}
+        brought = {id_: form(place[1], id_, rating) for id_ in wanted}
         for id_, each in brought.items():
             if write_rule.fillable(model.cells.get(id_), self.now):
                 model.variant[id_] = StoredRating(each, self.now)
@@ -216,15 +236,16 @@ class Histories(RuleBasedStateMachine):
             name = variant_name(OTHER_FORM)
             plain = self.reading(place)
             plain.read_main(IDS, [self.fetched(KEYS.main(*place))], owner_tag(*place))
-            assert plain.outcome() == model.lookup(self.now, self.lifetime, of_variant=False)
+            assert seen(plain.lookup()) == seen(model.lookup(self.now, self.lifetime, of_variant=False))
             variant = self.reading(place)
             variant.read_main(IDS, [self.fetched(KEYS.main(*place))], owner_tag(*place))
             replies = [self.fetched(f"{KEYS.main(*place)}:{name}")]
             variant.read_variant(IDS, replies, owner_tag(*place, OTHER_FORM), name.encode())
-            assert variant.outcome(name.encode()) == model.lookup(self.now, self.lifetime, of_variant=True)
+            found = variant.lookup(name.encode())
+            assert seen(found) == seen(model.lookup(self.now, self.lifetime, of_variant=True))
 
     def reading(self, place: tuple[bytes, Kind]) -> Reading:
-        return Reading(place[1], self.now, self.lifetime)
+        return Reading(freshness(self.lifetime), self.lifetime, self.now, self.now)
 
     def fetched(self, key: str) -> Any:
         return self.redis.client.hmget(key, [META, *IDS])
@@ -236,16 +257,14 @@ class Histories(RuleBasedStateMachine):
 
 
 def writes_on(redis: HandMovedRedis) -> Writes:
-    kept = limits(lifetime_seconds=LIFETIME, hold_seconds=HOLD, write_seconds=TERM)
+    kept = limits(freshness=freshness(LIFETIME), hold_seconds=HOLD, write_seconds=TERM)
     return Writes(redis, KEYS, kept, "model")  # type: ignore[arg-type]
 
 
-def form(kind: Kind, id_: Id, resource: bytes | None) -> bytes | None:
-    if resource in (b"liked", b"disliked"):
-        return plain_resource(kind, id_, 1 if resource == b"liked" else -1)
-    if resource == b"more":
+def form(kind: Kind, id_: Id, rating: Rating) -> Rating:
+    if rating == b"more":
         return plain_resource(kind, id_, 1).replace(b"}}", b'},"more":1}')
-    return resource
+    return rating
 
 
 def done(work: Coroutine[Any, Any, Any]) -> Any:
@@ -284,13 +303,13 @@ def ends_onto_a_hold(history: Histories) -> None:
     history.time_passes(TERM)
     history.begins(A, ID)
     history.ends(1, None)
-    history.ends(0, b"liked")
+    history.ends(0, 1)
 
 
 def ends_after_its_term_and_a_fill(history: Histories) -> None:
     history.begins(A, ID)
     history.time_passes(TERM)
-    history.fills_variant(A, [ID], b"liked")
+    history.fills_variant(A, [ID], 1)
     history.ends(0, UNCHANGED)
 
 
@@ -306,7 +325,7 @@ def overlaps_in_turn(history: Histories) -> None:
     history.begins(A, ID)
     history.ends(0, None)
     history.looks_alike()
-    history.ends(0, b"liked")
+    history.ends(0, 1)
 
 
 def overlaps_nested(history: Histories) -> None:
@@ -314,8 +333,8 @@ def overlaps_nested(history: Histories) -> None:
     history.begins(A, ID)
     history.ends(1, None)
     history.begins(A, ID)
-    history.ends(1, b"liked")
-    history.ends(0, b"liked")
+    history.ends(1, 1)
+    history.ends(0, 1)
 
 
 def is_heard_of_late(history: Histories) -> None:
@@ -328,7 +347,7 @@ def is_heard_of_late(history: Histories) -> None:
 
 def is_refused_within_the_hold_of_another(history: Histories) -> None:
     history.begins(A, ID)
-    history.ends(0, b"liked")
+    history.ends(0, 1)
     history.begins(A, ID)
     history.begins(A, ID)
     history.ends(0, UNCHANGED)
@@ -367,16 +386,12 @@ def test_forgetting_a_whole_place_voids_everything_but_writes_under_way(hand_mov
     done(writes.fill(variant, b"0", {IDS[0]: None}))
     stamp = done(writes.begin(place, IDS[1]))
     heard = done(writes.forget(place, Undelivered(all=True)))
-    reading = Reading(place[1], hand_moved.now, LIFETIME)
+    reading = Reading(freshness(LIFETIME), LIFETIME, hand_moved.now, hand_moved.now)
     cells = hand_moved.client.hmget(KEYS.main(*place), [META, *IDS])
     reading.read_main(IDS, [cells], owner_tag(*place))
-    outcome = reading.outcome(variant_name(OTHER_FORM).encode())
-    assert outcome == msgspec.structs.replace(
-        SharedLookup(),
-        version=heard,
-        marks={IDS[1]: heard},
-        twin_mark=heard,
-        cap=HOLD,
+    outcome = reading.lookup(variant_name(OTHER_FORM).encode())
+    assert outcome == Lookup(
+        version=heard, pending={IDS[1]: heard}, paired_stamp=heard, cap_until=hand_moved.now + HOLD
     )
     assert not hand_moved.client.exists(f"{KEYS.main(*place)}:{variant_name(OTHER_FORM)}")
     assert done(writes.end(place, IDS[1], stamp, None)) is False

@@ -31,7 +31,7 @@ async def arrives(side: Side) -> None:
     for _ in range(1000):
         if await in_order(side):
             return
-        await until(lambda: side.link.state is State.CLOSED and not side.tier._backlog, 20)
+        await until(lambda: side.link.state is State.CLOSED and not side.tier._retry_queue, 20)
     raise AssertionError("no write arrives")
 
 

@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from gateway.cache.invalidation import Throttled
-from gateway.cache.redis import UNCHANGED, UNKNOWN
-from gateway.model import Id, Kind, Partition, Variant, plain_resource
+from gateway.cache.write_rule import UNCHANGED, UNKNOWN
+from gateway.clock import SystemClock
+from gateway.model import Id, Kind, Partition, Rating, Variant
 from tests.cache.redis.harness import (
     ALBUMS,
     DISLIKED,
@@ -19,6 +20,9 @@ from tests.cache.redis.harness import (
     TWO,
     USER,
     Side,
+    age,
+    asks_apple,
+    held,
     side_of,
 )
 
@@ -40,28 +44,27 @@ async def two(any_url: str) -> AsyncIterator[Side]:
 async def test_an_empty_redis_knows_nothing_and_gives_a_ticket(one: Side) -> None:
     lookup = await one.look(ALBUMS, ONE, TWO)
     assert lookup.version == b"0"
-    assert not lookup.found
+    assert not lookup.entries
     assert lookup.admitted
 
 
 @pytest.mark.parametrize(
-    "resource", [None, LIKED, DISLIKED, JSON], ids=["unrated", "liked", "disliked", "more"]
+    "rating", [None, LIKED, DISLIKED, JSON], ids=["unrated", "liked", "disliked", "more"]
 )
-async def test_what_one_gateway_fetched_another_finds(one: Side, two: Side, resource: bytes | None) -> None:
-    assert await one.keep(ALBUMS, {ONE: resource})
-    found = (await two.look(ALBUMS, ONE)).found[ONE]
-    assert found.resource == resource
-    assert 0 <= found.age < 5
-    assert found.cap is None
-    assert not found.held
+async def test_what_one_gateway_fetched_another_finds(one: Side, two: Side, rating: Rating) -> None:
+    assert await one.keep(ALBUMS, {ONE: rating})
+    lookup = await two.look(ALBUMS, ONE)
+    assert lookup.entries[ONE].rating == rating
+    assert 0 <= age(lookup, ONE) < 5
+    assert not lookup.entries[ONE].ask_when_stale
+    assert not lookup.holds
 
 
 @pytest.mark.parametrize("kind", list(Kind))
-async def test_plain_ratings_of_every_kind_come_back_as_apple_renders_them(one: Side, kind: Kind) -> None:
+async def test_plain_ratings_of_every_kind_come_back(one: Side, kind: Kind) -> None:
     id_ = Id("x.9")
-    resource = plain_resource(kind, id_, -1)
-    assert await one.keep(Partition(USER, kind), {id_: resource})
-    assert await one.seen(Partition(USER, kind), id_) == resource
+    assert await one.keep(Partition(USER, kind), {id_: DISLIKED})
+    assert await one.seen(Partition(USER, kind), id_) == DISLIKED
 
 
 async def test_users_kinds_and_variants_share_nothing(one: Side) -> None:
@@ -73,41 +76,43 @@ async def test_users_kinds_and_variants_share_nothing(one: Side) -> None:
 async def test_a_lookup_of_thousands_of_ids_finds_each(one: Side) -> None:
     ids = [Id(str(number)) for number in range(2500)]
     assert await one.keep(ALBUMS, dict.fromkeys(ids))
-    assert list((await one.look(ALBUMS, *ids)).found) == ids
+    assert list((await one.look(ALBUMS, *ids)).entries) == ids
 
 
 async def test_a_fill_from_before_a_write_is_refused(one: Side, two: Side) -> None:
     before = await one.look(ALBUMS, ONE, TWO)
     await two.tier.begin(USER.key, Kind.ALBUMS, ONE)
-    assert before.version is not None
+    assert isinstance(before.version, bytes)
     assert not await one.tier.fill(ALBUMS, before.version, {ONE: DISLIKED, TWO: None})
-    assert not (await one.look(ALBUMS, ONE, TWO)).found
+    assert not (await one.look(ALBUMS, ONE, TWO)).entries
 
 
 async def test_a_write_under_way_is_a_miss_with_its_stamp(one: Side, two: Side) -> None:
     await one.keep(ALBUMS, {ONE: DISLIKED, TWO: None})
     stamp = await two.tier.begin(USER.key, Kind.ALBUMS, ONE)
     lookup = await one.look(ALBUMS, ONE, TWO)
-    assert lookup.marks == {ONE: stamp}
-    assert list(lookup.found) == [TWO]
+    assert lookup.pending == {ONE: stamp}
+    assert list(lookup.entries) == [TWO]
 
 
 async def test_what_is_fetched_while_a_write_is_under_way_is_not_kept(one: Side, two: Side) -> None:
     await two.tier.begin(USER.key, Kind.ALBUMS, ONE)
     assert await one.keep(ALBUMS, {ONE: DISLIKED, TWO: None})
-    assert list((await one.look(ALBUMS, ONE, TWO)).found) == [TWO]
+    assert list((await one.look(ALBUMS, ONE, TWO)).entries) == [TWO]
 
 
 async def test_a_written_value_is_held_over_every_variant(one: Side, two: Side) -> None:
     await one.keep(GERMAN, {ONE: JSON})
     assert await two.write(ALBUMS, ONE, LIKED) is True
     lookup = await one.look(ALBUMS, ONE)
-    assert lookup.held == {ONE: LIKED}
-    assert lookup.found[ONE].held
-    assert 9 < lookup.found[ONE].held_seconds <= 10
+    assert held(lookup) == {ONE: LIKED}
+    assert ONE in lookup.entries
+    held_until = lookup.holds[ONE].held_until
+    assert held_until is not None
+    assert 9 < held_until - lookup.entries[ONE].trusted_at <= 10
     german = await one.look(GERMAN, ONE)
-    assert german.held == {ONE: LIKED}
-    assert not german.found
+    assert held(german) == {ONE: LIKED}
+    assert not german.entries
 
 
 async def test_a_fetch_within_the_hold_does_not_replace_it(one: Side) -> None:
@@ -119,7 +124,7 @@ async def test_a_fetch_within_the_hold_does_not_replace_it(one: Side) -> None:
 async def test_a_removed_rating_is_held_like_any_other(one: Side) -> None:
     await one.keep(ALBUMS, {ONE: LIKED})
     await one.write(ALBUMS, ONE, None)
-    assert (await one.look(ALBUMS, ONE)).held == {ONE: None}
+    assert held(await one.look(ALBUMS, ONE)) == {ONE: None}
 
 
 async def test_a_refused_write_leaves_nothing_and_keeps_nobody_out(one: Side) -> None:
@@ -150,24 +155,25 @@ async def test_writes_that_overlap_end_in_a_drop(one: Side, two: Side) -> None:
     assert await one.tier.end(USER.key, Kind.ALBUMS, ONE, first, LIKED) is False
     assert await two.tier.end(USER.key, Kind.ALBUMS, ONE, second, DISLIKED) is False
     lookup = await one.look(ALBUMS, ONE)
-    assert not lookup.found
-    assert not lookup.held
-    assert ONE in lookup.marks
+    assert not lookup.entries
+    assert not lookup.holds
+    assert ONE in lookup.pending
 
 
 async def test_a_write_makes_the_twin_kind_ask_apple(one: Side, two: Side) -> None:
     await one.keep(LIBRARY, {ONE: LIKED})
     await two.write(ALBUMS, TWO, LIKED)
     lookup = await one.look(LIBRARY, ONE)
-    assert lookup.found[ONE].cap == 0
-    assert lookup.twin_mark
+    assert asks_apple(lookup, ONE)
+    assert lookup.paired_stamp
 
 
 async def test_what_the_twin_kind_fetches_within_the_hold_is_fresh_no_longer(one: Side) -> None:
     await one.write(ALBUMS, TWO, LIKED)
+    asked_at = SystemClock.monotonic()
     lookup = await one.look(LIBRARY, ONE)
-    assert lookup.cap is not None
-    assert 9 < lookup.cap <= 10
+    assert lookup.cap_until is not None
+    assert 9 < lookup.cap_until - asked_at <= 10.1
 
 
 async def test_a_purge_drops_ratings_in_every_variant_and_voids_fetches(one: Side, two: Side) -> None:
@@ -175,10 +181,10 @@ async def test_a_purge_drops_ratings_in_every_variant_and_voids_fetches(one: Sid
     await one.keep(GERMAN, {ONE: JSON})
     before = await one.look(ALBUMS, THREE)
     assert await two.tier.purge(USER.key, None, None)
-    assert before.version is not None
+    assert isinstance(before.version, bytes)
     assert not await one.tier.fill(ALBUMS, before.version, {THREE: None})
     for partition in (ALBUMS, GERMAN):
-        assert not (await one.look(partition, ONE, TWO, THREE)).found
+        assert not (await one.look(partition, ONE, TWO, THREE)).entries
 
 
 async def test_a_purge_of_some_ids_leaves_the_others(one: Side) -> None:
@@ -186,7 +192,7 @@ async def test_a_purge_of_some_ids_leaves_the_others(one: Side) -> None:
     await one.keep(GERMAN, {ONE: JSON, TWO: None})
     assert await one.tier.purge(USER.key, Kind.ALBUMS, [ONE])
     for partition in (ALBUMS, GERMAN):
-        assert list((await one.look(partition, ONE, TWO)).found) == [TWO]
+        assert list((await one.look(partition, ONE, TWO)).entries) == [TWO]
 
 
 async def test_a_purge_of_no_ids_changes_nothing(one: Side) -> None:
@@ -208,7 +214,7 @@ async def test_eight_variants_are_kept_and_a_ninth_is_not(one: Side) -> None:
         assert await one.keep(partition, {ONE: JSON})
     ninth = await one.look(partitions[8], ONE)
     assert not ninth.admitted
-    assert ninth.version is not None
+    assert isinstance(ninth.version, bytes)
     assert not await one.tier.fill(partitions[8], ninth.version, {ONE: JSON})
     assert await one.seen(partitions[8], ONE) == "miss"
     assert (await one.look(partitions[0], ONE)).admitted

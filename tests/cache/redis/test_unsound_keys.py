@@ -109,7 +109,7 @@ async def test_a_write_deletes_a_variant_that_is_no_hash(side: Side, inside: Red
 async def test_a_fill_replaces_an_unsound_variant(side: Side, inside: Redis, spoil: Spoil) -> None:
     await side.keep(GERMAN, {TWO: LIKED})
     version = (await side.look(GERMAN, ONE)).version
-    assert version is not None
+    assert isinstance(version, bytes)
     spoil(inside, VARIANT)
     assert await side.tier.fill(GERMAN, version, {ONE: LIKED}) is True
     assert inside.hget(VARIANT, ".") == VARIANT_TAG

@@ -1,10 +1,10 @@
--- What every script shares: Redis' time, cells as encoding.py lays them out, meta as keys.py does,
--- and the rule in the words of rule.py. A hash that carries another owner's tag is dropped for good.
+-- Shared by all scripts: Redis' time, fields as in codec.py, meta as in keys.py, and the rule of write_rule.py.
+-- A hash with another owner's tag is deleted.
 local CLOCK = redis.call('TIME')
 local MICROS = CLOCK[1] * 1000000 + CLOCK[2]
 local NOW = math.floor(MICROS / 10000)
 local FORMAT, UNSETTLED, HOLD = 1, 4, 128
-local META, TAG_BYTES, MAX_VARIANTS, STEP = '.', 8, 8, 1000
+local META, TAG_BYTES, STEP = '.', 8, 1000
 
 local function pack(number, size)
   local bytes = {}
@@ -136,13 +136,31 @@ local function drop_variants(meta)
   meta.variants = {}
 end
 
--- Variants whose hash is gone give their place free.
-local function prune(meta)
-  local kept = {}
+-- Whether one more variant finds a place: that of a hash that is gone, or of the one that was unused longest if
+-- that is at least `fresh` ms. Each use renews a hash's expiry, so what is left of it tells how long it is unused.
+local function make_place(meta, ttl, fresh, take)
+  if #meta.variants < MAX_VARIANTS then return true end
+  local kept, oldest, least = {}, nil, math.huge
   for _, name in ipairs(meta.variants) do
-    if redis.call('EXISTS', variant_key(meta, name)) == 1 then kept[#kept + 1] = name end
+    local left = redis.call('PTTL', variant_key(meta, name))
+    if left ~= -2 then
+      kept[#kept + 1] = name
+      if left < least then oldest, least = name, left end
+    end
   end
   meta.variants = kept
+  if #kept < MAX_VARIANTS then return true end
+  if ttl - least < fresh then return false end
+  if take then
+    redis.call('DEL', variant_key(meta, oldest))
+    for i, name in ipairs(kept) do
+      if name == oldest then
+        table.remove(kept, i)
+        break
+      end
+    end
+  end
+  return true
 end
 
 local function mark_twin(hold, ttl, tag)

@@ -1,16 +1,17 @@
--- Keep what Apple answered, unless a write came in between. KEYS: main, [variant].
--- ARGV: tag, ttl, ticket, bound, variant's tag or '', variant's name or '', then id and content by turns.
-local tag, ttl, ticket, bound, variant_tag, name = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5], ARGV[6]
+-- Store what Apple answered, unless a write came in between. KEYS: main, [variant].
+-- ARGV: tag, ttl, version, bound, variant's tag or '', variant's name or '', freshness in ms, then id and content
+-- in turn.
+local tag, ttl, version, bound, variant_tag, name = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5], ARGV[6]
+local fresh = tonumber(ARGV[7])
 local meta, shelf = open(KEYS[1], tag), KEYS[2] or KEYS[1]
-if digits(meta.version) ~= ticket then return 0 end
+if digits(meta.version) ~= version then return 0 end
 
 local function admitted()
   for _, kept in ipairs(meta.variants) do
     if kept == name then return true end
   end
-  if #meta.variants >= MAX_VARIANTS then prune(meta) end
-  if #meta.variants >= MAX_VARIANTS then return false end
-  -- What lies there was not kept true by writes since it lost its place.
+  if not make_place(meta, ttl, fresh, true) then return false end
+  -- Writes did not update what is left there since the variant lost its place.
   redis.call('DEL', shelf)
   meta.variants[#meta.variants + 1] = name
   return true
@@ -26,12 +27,12 @@ if KEYS[2] then
 end
 save(meta, ttl)
 local ids, filled = {}, {}
-for i = 7, #ARGV, 2 do ids[#ids + 1] = ARGV[i] end
+for i = 8, #ARGV, 2 do ids[#ids + 1] = ARGV[i] end
 local cells = redis.call('HMGET', KEYS[1], unpack(ids))
 for i, id in ipairs(ids) do
   if fillable(cells[i]) then
     filled[#filled + 1] = id
-    filled[#filled + 1] = rated(ARGV[6 + 2 * i])
+    filled[#filled + 1] = rated(ARGV[7 + 2 * i])
   end
 end
 in_steps(filled, function(...) redis.call('HSET', shelf, ...) end)

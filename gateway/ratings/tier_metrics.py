@@ -1,0 +1,24 @@
+"""Counts of what the tiers knew, by tier and result: summed up here, and exported when metrics are read."""
+
+from gateway.ratings.plan import Findings
+from gateway.telemetry.metrics import Metrics
+
+RESULTS = ("hit", "negative", "stale", "miss", "error")
+
+
+class TierMetrics:
+    """`cache_ids_total` of one tier; each id counts once per request that consulted the tier."""
+
+    def __init__(self, metrics: Metrics, tier: str) -> None:
+        self._counters = {result: metrics.cache_ids.labels(tier, result) for result in RESULTS}
+        self._sum = Findings()
+        metrics.before_reading(self._settle)
+
+    def add(self, findings: Findings) -> None:
+        """Count what the tier knew of one request's ids."""
+        self._sum.add(findings)
+
+    def _settle(self) -> None:
+        summed, self._sum = self._sum, Findings()
+        for result, counter in self._counters.items():
+            counter.inc(getattr(summed, result))

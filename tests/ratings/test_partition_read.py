@@ -1,0 +1,130 @@
+import asyncio
+
+import pytest
+
+from gateway.cache.lookup import Lookup
+from gateway.cache.write_rule import StoredRating
+from gateway.errors import DeadlineExceeded, GatewayError, Relayed
+from gateway.model import Id, Kind, Variant
+from gateway.ratings.partition_read import PartitionRead
+from gateway.ratings.query import Directives
+from gateway.waiters import Requester
+from tests.fetch.fake_loads import quiet
+from tests.ratings.reads import FRESH_SECONDS, FakeRedis, Reads, query
+
+ALBUMS = Kind.ALBUMS
+FULLER = Variant("include=content")
+ONE, TWO = Id("1"), Id("2")
+
+
+@pytest.fixture
+async def redis():
+    return FakeRedis()
+
+
+@pytest.fixture
+async def reads(redis):
+    reads = Reads(redis)
+    yield reads
+    await reads.close()
+
+
+def started(read: PartitionRead) -> "asyncio.Task[None]":
+    return asyncio.ensure_future(read.run(Requester()))
+
+
+async def test_a_rating_that_was_stored_while_redis_was_asked_is_served_without_a_fetch(reads, redis):
+    redis.before_answer = lambda: reads.store({ONE: 1})
+    read = reads.partition_read(query((ALBUMS, [ONE])))
+    await read.run(Requester())
+    assert read.ratings() == ([ONE], [1])
+    assert (read.forwarded, reads.fake.loads) == (False, [])
+
+
+async def test_ids_count_as_errors_if_redis_does_not_answer(reads, redis):
+    redis.found = Lookup()
+    running = started(reads.partition_read(query((ALBUMS, [ONE, TWO]))))
+    (load,) = await reads.fake.begun(1)
+    load.answer()
+    await running
+    assert [reads.counted("shared", result) for result in ("error", "miss")] == [2, 0]
+
+
+async def test_an_id_that_is_late_fails_and_its_fetch_goes_on(reads):
+    read = reads.partition_read(query((ALBUMS, [ONE]), deadline=reads.clock.monotonic()))
+    await read.run(Requester())
+    assert isinstance(read.failed[ONE], DeadlineExceeded)
+    (load,) = await reads.fake.begun(1)
+    load.answer({ONE: 1})
+    await quiet()
+    assert reads.partition_read(query((ALBUMS, [ONE]))).ratings() == ([ONE], [1])
+
+
+async def test_a_stale_rating_stands_in_for_an_id_that_failed(reads):
+    reads.store({ONE: -1})
+    reads.clock.move(FRESH_SECONDS + 100)
+    read = reads.partition_read(query((ALBUMS, [ONE, TWO])))
+    running = started(read)
+    (load,) = await reads.fake.begun(1)
+    failure = Relayed(500, b"")
+    load.answer({ONE: failure, TWO: failure})
+    await running
+    assert read.ratings() == ([ONE], [-1])
+    assert (read.failed, read.stood_in_for) == ({TWO: failure}, failure)
+
+
+async def test_no_stale_rating_stands_in_for_a_failure_of_the_gateway(reads):
+    reads.store({ONE: -1})
+    reads.clock.move(FRESH_SECONDS + 100)
+    read = reads.partition_read(query((ALBUMS, [ONE])))
+    running = started(read)
+    (load,) = await reads.fake.begun(1)
+    load.fail(KeyError("a bug"))
+    await running
+    assert isinstance(read.failed[ONE], GatewayError)
+
+
+async def test_only_if_cached_fails_missing_ids_without_a_fetch(reads):
+    reads.store({ONE: 1})
+    read = reads.partition_read(query((ALBUMS, [ONE, TWO]), directives=Directives(only_if_cached=True)))
+    await read.run(Requester())
+    assert read.ratings() == ([ONE], [1])
+    assert (read.failed[TWO].status, read.forwarded, reads.fake.loads) == (504, False, [])
+
+
+async def test_joined_ids_that_failed_do_not_count_as_collapsed(reads):
+    first, second = (reads.partition_read(query((ALBUMS, [ONE, TWO]))) for _ in range(2))
+    running = [started(first), started(second)]
+    (load,) = await reads.fake.begun(1)
+    load.answer({ONE: 1, TWO: Relayed(400, b"")})
+    await asyncio.gather(*running)
+    assert (second.plan.counts.collapsed, second.plan.counts.upstream) == (1, 1)
+
+
+class TestHolds:
+    HELD = StoredRating(-1, 1000.0, 2000.0)
+
+    async def test_a_plain_read_is_answered_by_a_rating_held_in_redis(self, reads, redis):
+        redis.found = Lookup(version=b"1", holds={ONE: self.HELD})
+        read = reads.partition_read(query((ALBUMS, [ONE])))
+        await read.run(Requester())
+        assert read.ratings() == ([ONE], [-1])
+        assert (read.plan.counts.shared, reads.counted("shared", "hit")) == (1, 1)
+
+    async def test_a_variant_is_fetched_and_shows_the_held_rating_in_apples_resource(self, reads, redis):
+        redis.found = Lookup(version=b"1", holds={ONE: self.HELD})
+        read = reads.partition_read(query((ALBUMS, [ONE]), variant=FULLER))
+        running = started(read)
+        (load,) = await reads.fake.begun(1)
+        load.answer({ONE: b'{"attributes":{"value":1},"relationships":{}}'})
+        await running
+        assert read.ratings() == ([ONE], [b'{"attributes":{"value":-1},"relationships":{}}'])
+
+    async def test_a_fetch_of_held_ids_alone_does_not_count_as_stored(self, reads, redis):
+        redis.found = Lookup(version=b"1", holds={ONE: self.HELD})
+        read = reads.partition_read(query((ALBUMS, [ONE]), variant=FULLER))
+        running = started(read)
+        (load,) = await reads.fake.begun(1)
+        load.answer({ONE: 1})
+        await running
+        assert not read.stored

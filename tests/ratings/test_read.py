@@ -1,0 +1,175 @@
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+
+from gateway.cache.entry import Entry
+from gateway.cache.lookup import Lookup
+from gateway.errors import Relayed
+from gateway.model import Id, Kind
+from gateway.ratings.query import Answer, CacheOutcome, Directives, TierCounts
+from gateway.ratings.read import merge
+from tests.fetch.fake_loads import quiet
+from tests.ratings.reads import FRESH_SECONDS, FakeRedis, Reads, query
+
+ALBUMS, SONGS = Kind.ALBUMS, Kind.SONGS
+ONE, TWO, THREE = Id("1"), Id("2"), Id("3")
+
+
+@pytest.fixture
+async def reads() -> AsyncIterator[Reads]:
+    reads = Reads()
+    yield reads
+    await reads.close()
+
+
+def listed(answer: Answer) -> list[tuple[str, int]]:
+    resources = json.loads(b"[" + answer.listed + b"]")
+    return [
+        (resource["href"].removeprefix("/v1/me/ratings/"), resource["attributes"]["value"])
+        for resource in resources
+    ]
+
+
+class TestAtOnce:
+    async def test_fresh_ids_in_memory_are_answered(self, reads):
+        reads.store({ONE: 1, TWO: None, THREE: -1})
+        reads.clock.move(10.0)
+        answer = reads.reader.at_once(query((ALBUMS, [THREE, TWO, ONE])))
+        assert listed(answer) == [("albums/3", -1), ("albums/1", 1)]
+        assert (answer.forward, answer.age, answer.ttl) == (CacheOutcome.HIT, 10.0, FRESH_SECONDS - 10.0)
+        assert answer.tally == TierCounts(local=3)
+
+    @pytest.mark.parametrize(
+        ("ids", "age", "directives"),
+        [
+            ([ONE, TWO], 0.0, Directives()),
+            ([ONE], FRESH_SECONDS, Directives()),
+            ([ONE], 10.0, Directives(max_age=5)),
+            ([ONE], 0.0, Directives(no_cache=True)),
+        ],
+        ids=["missing", "stale", "too old", "no-cache"],
+    )
+    async def test_an_id_that_memory_cannot_answer_leaves_the_query_uncounted_to_read(
+        self, reads, ids, age, directives
+    ):
+        reads.store({ONE: 1})
+        reads.clock.move(age)
+        assert reads.reader.at_once(query((ALBUMS, ids), directives=directives)) is None
+        assert [reads.counted("local", result) for result in ("hit", "stale", "miss")] == [0, 0, 0]
+
+    async def test_every_part_must_be_in_memory(self, reads):
+        reads.store({ONE: 1}, ALBUMS)
+        assert reads.reader.at_once(query((ALBUMS, [ONE]), (SONGS, [ONE]))) is None
+        reads.store({ONE: -1}, SONGS)
+        answer = reads.reader.at_once(query((ALBUMS, [ONE]), (SONGS, [ONE])))
+        assert listed(answer) == [("albums/1", 1), ("songs/1", -1)]
+
+    async def test_an_answer_counts_its_hits(self, reads):
+        reads.store({ONE: 1, TWO: None})
+        reads.reader.at_once(query((ALBUMS, [ONE, TWO])))
+        assert [reads.counted("local", result) for result in ("hit", "negative")] == [1, 1]
+
+
+class TestRead:
+    async def test_cached_and_fetched_ratings_are_merged_in_the_order_asked(self, reads):
+        reads.store({TWO: -1})
+        reading = asyncio.create_task(reads.reader.read(query((ALBUMS, [THREE, TWO, ONE]))))
+        load = await reads.load(reading)
+        assert load.ids == [THREE, ONE]
+        load.answer({ONE: 1, THREE: 1})
+        answer = await reading
+        assert listed(answer) == [("albums/3", 1), ("albums/2", -1), ("albums/1", 1)]
+        assert (answer.forward, answer.stored) == (CacheOutcome.PARTIAL, True)
+        assert answer.tally == TierCounts(local=1, upstream=2)
+
+    async def test_parts_are_fetched_side_by_side_and_answered_in_the_order_asked(self, reads):
+        reading = asyncio.create_task(reads.reader.read(query((SONGS, [ONE]), (ALBUMS, [TWO]))))
+        songs, albums = await reads.fake.begun(2)
+        albums.answer({TWO: -1})
+        await quiet()
+        songs.answer({ONE: 1})
+        assert listed(await reading) == [("songs/1", 1), ("albums/2", -1)]
+
+    async def test_failures_are_listed_in_the_order_asked(self, reads):
+        reading = asyncio.create_task(reads.reader.read(query((SONGS, [TWO, ONE]), (ALBUMS, [ONE]))))
+        songs, albums = await reads.fake.begun(2)
+        failure = Relayed(400, b"")
+        songs.answer({ONE: failure, TWO: failure})
+        albums.answer({ONE: failure})
+        answer = await reading
+        assert [(failed.kind, failed.id) for failed in answer.failures] == [
+            (SONGS, TWO),
+            (SONGS, ONE),
+            (ALBUMS, ONE),
+        ]
+        assert answer.listed == b""
+
+    async def test_ttl_is_0_if_a_hit_expired_while_apple_was_asked_for_others(self, reads):
+        reads.store({ONE: 1})
+        reads.clock.move(FRESH_SECONDS - 1)
+        reading = asyncio.create_task(reads.reader.read(query((ALBUMS, [ONE, TWO]))))
+        load = await reads.load(reading)
+        reads.clock.move(2.0)
+        load.answer()
+        answer = await reading
+        assert (answer.age, answer.ttl) == (FRESH_SECONDS + 1, 0.0)
+
+    async def test_ttl_is_below_0_if_a_stale_rating_is_served(self, reads):
+        reads.store({ONE: 1})
+        reads.clock.move(FRESH_SECONDS + 1)
+        answer = await reads.reader.read(query((ALBUMS, [ONE])))
+        assert (answer.forward, answer.ttl, answer.tally.stale) == (CacheOutcome.HIT, -1.0, 1)
+
+    async def test_fetched_ratings_alone_have_neither_age_nor_ttl(self, reads):
+        reading = asyncio.create_task(reads.reader.read(query((ALBUMS, [ONE]))))
+        (await reads.load(reading)).answer()
+        answer = await reading
+        assert (answer.age, answer.ttl) == (0.0, 0.0)
+
+    async def test_hits_in_redis_are_answered_without_asking_apple(self):
+        redis = FakeRedis()
+        reads = Reads(redis)
+        reads.store({ONE: 1})
+        now = reads.clock.monotonic()
+        redis.found = Lookup(version=b"1", entries={TWO: Entry(1, now, now, now + FRESH_SECONDS)})
+        answer = await reads.reader.read(query((ALBUMS, [ONE, TWO])))
+        assert listed(answer) == [("albums/1", 1), ("albums/2", 1)]
+        assert answer.tally == TierCounts(local=1, shared=1)
+        await reads.close()
+
+
+class TestOutcome:
+    @pytest.mark.parametrize(
+        ("admitted", "stale", "overruled", "outcome"),
+        [
+            (False, True, True, CacheOutcome.BYPASS),
+            (True, True, True, CacheOutcome.STALE),
+            (True, False, True, CacheOutcome.REQUEST),
+            (True, False, False, CacheOutcome.PARTIAL),
+        ],
+    )
+    async def test_bypass_comes_before_stale_before_request_before_partial(
+        self, reads, admitted, stale, overruled, outcome
+    ):
+        reads.store({ONE: 1})
+        read = reads.partition_read(query((ALBUMS, [ONE])))
+        read.forwarded, read.admitted, read.plan.overruled = True, admitted, overruled
+        read.stood_in_for = Relayed(500, b"") if stale else None
+        assert merge([read], 1, reads.clock.monotonic()).forward is outcome
+
+    async def test_a_part_answered_from_the_cache_does_not_make_the_answer_a_bypass(self, reads):
+        reads.store({ONE: 1})
+        cached, forwarded = (reads.partition_read(query((ALBUMS, [ONE]))) for _ in range(2))
+        cached.admitted = False
+        forwarded.forwarded = True
+        assert merge([cached, forwarded], 1, 0.0).forward is CacheOutcome.PARTIAL
+
+    async def test_the_first_failure_that_stale_ratings_stand_in_for_gives_the_status(self, reads):
+        reads.store({ONE: 1})
+        parts = [reads.partition_read(query((ALBUMS, [ONE]))) for _ in range(3)]
+        for part, status in zip(parts, (None, 500, 503), strict=True):
+            part.forwarded = True
+            part.stood_in_for = None if status is None else Relayed(status, b"")
+        assert merge(parts, 1, 0.0).upstream_status == 500

@@ -1,4 +1,4 @@
-"""Apple's bodies: ratings, and the errors that are documented or were seen. Pure."""
+"""Apple's answers: ratings, and the errors that are documented or were observed. Pure."""
 
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
@@ -46,27 +46,29 @@ MISSING_IDS = Problem(
     400, "40003", "Missing Parameter", "The request has no ids parameter", {"parameter": "ids"}
 )
 EMPTY_IDS = Problem(
-    400, "40005", "Invalid Parameter Value", "The ids parameter holds no id", {"parameter": "ids"}
+    400, "40005", "Invalid Parameter Value", "The ids parameter is empty", {"parameter": "ids"}
 )
 UNAUTHORIZED = Answer(401, headers={})
-"""Seen empty, with `Content-Length: 0`: nothing to parse."""
+"""Observed with an empty body and `Content-Length: 0`."""
 TESTED = Answer(200, headers={})
 """To `GET /v1/test` with a good developer token: an empty body."""
+ACCEPTED = Answer(202, headers={})
+"""To a favorite: accepted, without a body."""
 NONE_RATED = Answer(200, b'{"data":[]}')
 
 
 def too_many_ids(limit: int, asked: int) -> Problem:
-    detail = f"At most {limit} ids are taken, but {asked} came"
+    detail = f"At most {limit} ids are accepted, got {asked}"
     return Problem(400, "40005", "Invalid Parameter Value", detail, {"parameter": "ids"})
 
 
 def invalid_ids(kind: Kind, ids: Iterable[str]) -> Problem:
-    detail = f"No ids of {kind}: {', '.join(ids)}"
+    detail = f"Invalid {kind} ids: {', '.join(ids)}"
     return Problem(400, "40005", "Invalid Parameter Value", detail, {"parameter": "ids"})
 
 
 def invalid_path_id(kind: Kind, id_: str) -> Problem:
-    return Problem(400, "40008", "Invalid Path Value", f"{id_!r} is no id of {kind}")
+    return Problem(400, "40008", "Invalid Path Value", f"{id_!r} is not an id of {kind}")
 
 
 def unknown_type(text: str) -> Problem:
@@ -82,10 +84,10 @@ def method_not_allowed(allowed: str) -> Problem:
 
 
 def generic(status: int) -> Problem:
-    """What Apple says with a status that has no story of its own."""
+    """Apple's error for a status that has no specific one."""
     known = {problem.status: problem for problem in (RESOURCE_NOT_FOUND, INVALID_AUTHENTICATION)}
     title = _phrase(status)
-    return known.get(status) or Problem(status, f"{status}00", title, f"The request ended in: {title}")
+    return known.get(status) or Problem(status, f"{status}00", title, f"The request failed: {title}")
 
 
 def refusal(problem: Problem, random: Random) -> Answer:
@@ -104,7 +106,7 @@ def refusal(problem: Problem, random: Random) -> Answer:
 
 
 def html(status: int) -> Answer:
-    """What a proxy before Apple answers."""
+    """An HTML answer, as from a proxy in front of Apple."""
     text = _HTML.format(f"{status} {_phrase(status)}")
     return Answer(status, text.encode(), {"Content-Type": "text/html"})
 
@@ -115,7 +117,7 @@ def no_errors(status: int) -> Answer:
 
 
 def capacity(status: int) -> Answer:
-    """A body without Apple's envelope that came with a 429 once."""
+    """A body without Apple's envelope, observed once with a 429."""
     return Answer(status, b'{"message":"API capacity exceeded"}')
 
 
@@ -127,7 +129,7 @@ def ratings(kind: Kind, values: Mapping[str, int]) -> bytes:
 
 
 def ratings_with_content(kind: Kind, values: Mapping[str, int], language: str | None) -> bytes:
-    """The same with `relationships.content`; its names tell the localization that was asked for."""
+    """The same with `relationships.content`, whose names contain the requested language."""
     data = [
         {**msgspec.json.decode(_resource(kind, id_, value)), "relationships": _content(kind, id_, language)}
         for id_, value in values.items()

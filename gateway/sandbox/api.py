@@ -1,7 +1,7 @@
-"""What Apple's ratings API says to a request, by the state of the sandbox. No I/O, no waiting.
+"""Answers requests as Apple's ratings API does, from the state of the sandbox. No I/O, no waiting.
 
 The order of the checks: type (400 `40008`), method (405), user token (403, 400 `40015`), then ids and body;
-the developer token (401) was checked before. Apple documents no order; a client must not depend on it.
+the developer token (401) was checked before. Apple documents no order; clients must not depend on it.
 """
 
 from random import Random
@@ -15,26 +15,35 @@ from gateway.sandbox.store import Standing, Store
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):
-    """What counts of one HTTP request to the ratings API."""
+    """One HTTP request to the ratings API."""
 
     method: str
     type: str
-    """The path segment behind `ratings`, whatever it says."""
+    """The path segment after `ratings`."""
     kind: Kind | None
     id: str | None
-    """The last path segment; None on the form with `ids`."""
+    """The last path segment; None in the form with `ids`."""
     ids: tuple[str, ...]
-    """The ids asked for: `id` alone, or the pieces of all `ids` parameters that are not blank."""
+    """`id` alone, or the non-blank pieces of all `ids` parameters."""
     has_ids: bool
-    """Whether there was an `ids` parameter at all."""
+    """Whether there was an `ids` parameter."""
     include: frozenset[str]
     language: str | None
     user_token: str | None
     body: bytes = b""
 
 
+class Favorites(msgspec.Struct, frozen=True, gc=False):
+    """One HTTP request to `/v1/me/favorites`: POST adds, DELETE removes."""
+
+    method: str
+    ids: tuple[tuple[str, str], ...]
+    """Type and id of each, in the order sent; types that have no ratings are accepted."""
+    user_token: str | None
+
+
 class Api:
-    """Answers requests. `max_ids` is the largest number of ids taken in one call and may be changed."""
+    """Answers requests. `max_ids` is the most ids accepted in one call; it may be changed."""
 
     def __init__(self, store: Store, *, max_ids: int, random: Random) -> None:
         self._store = store
@@ -42,9 +51,9 @@ class Api:
         self._random = random
 
     def answer(self, request: Request, *, now: float, lag: float = 0.0) -> Answer:
-        """Answer a request whose developer token is good. `now` is monotonic; a write shows `lag` later.
+        """Answer a request whose developer token is valid. `now` is monotonic; a write shows `lag` later.
 
-        A DELETE of what is not rated is answered 204 (Apple's answer is not known).
+        A DELETE of an unrated id is answered 204 (Apple's answer is not known).
         """
         kind, id_ = request.kind, request.id
         if kind is None:
@@ -60,21 +69,44 @@ class Api:
         self._store.write(request.user_token or "", kind, id_, value, now=now, lag=lag)
         return Answer(204, headers={}) if value is None else Answer(200, answers.ratings(kind, {id_: value}))
 
+    def answer_favorites(self, request: Favorites, *, now: float, lag: float = 0.0) -> Answer:
+        """Like what is added, and unrate what is removed; 202 without a body."""
+        problem = self._objection_to_user(request.user_token)
+        if problem is None and request.method not in ("POST", "DELETE"):
+            problem = answers.method_not_allowed("POST, DELETE")
+        if problem is None and not request.ids:
+            problem = answers.MISSING_IDS
+        rated = [(Kind(type_), id_) for type_, id_ in request.ids if type_ in _TYPES]
+        for kind, id_ in rated:
+            if problem is None and not kind.admits(id_):
+                problem = answers.invalid_ids(kind, [id_])
+        if problem is not None:
+            return self.refuse(problem)
+        for kind, id_ in rated:
+            value = 1 if request.method == "POST" else None
+            self._store.write(request.user_token or "", kind, id_, value, now=now, lag=lag)
+        return answers.ACCEPTED
+
     def refuse(self, problem: Problem) -> Answer:
+        """Apple's answer to a request with this problem."""
         return answers.refusal(problem, self._random)
 
     def _objection(self, kind: Kind, request: Request) -> Problem | None:
         allowed = ("GET",) if request.id is None else ("GET", "PUT", "DELETE")
         if request.method not in allowed:
             return answers.method_not_allowed(", ".join(allowed))
-        account = self._store.holder(request.user_token or "")
-        if account is None or account.standing is Standing.REVOKED:
-            return answers.INVALID_AUTHENTICATION
-        if account.standing is Standing.UNSUBSCRIBED:
-            return answers.NO_SUBSCRIPTION
+        problem = self._objection_to_user(request.user_token)
+        if problem is not None:
+            return problem
         if request.id is not None:
             return None if kind.admits(request.id) else answers.invalid_path_id(kind, request.id)
         return self._objection_to_ids(kind, request)
+
+    def _objection_to_user(self, token: str | None) -> Problem | None:
+        account = self._store.holder(token or "")
+        if account is None or account.standing is Standing.REVOKED:
+            return answers.INVALID_AUTHENTICATION
+        return answers.NO_SUBSCRIPTION if account.standing is Standing.UNSUBSCRIBED else None
 
     def _objection_to_ids(self, kind: Kind, request: Request) -> Problem | None:
         if not request.ids:
@@ -93,19 +125,22 @@ class Api:
         return Answer(200, answers.ratings(kind, values))
 
 
+_TYPES = frozenset(Kind)
+
+
 def _asked_value(body: bytes) -> int | Problem:
     """The value of a RatingRequest, whose `type` may be `rating`, `ratings` or absent."""
     try:
         document = msgspec.json.decode(body)
     except msgspec.DecodeError:
-        return answers.invalid_body("The body is no JSON", "")
+        return answers.invalid_body("The body is not JSON", "")
     if not isinstance(document, dict):
-        return answers.invalid_body("The body is no object", "")
+        return answers.invalid_body("The body is not an object", "")
     if document.get("type", "rating") not in ("rating", "ratings"):
         return answers.invalid_body("type is not 'rating'", "/type")
     attributes = document.get("attributes")
     if not isinstance(attributes, dict):
-        return answers.invalid_body("attributes is missing, or no object", "/attributes")
+        return answers.invalid_body("attributes is missing, or not an object", "/attributes")
     value = attributes.get("value")
     if type(value) is not int or value not in (1, -1):
         return answers.invalid_body("value is neither 1 nor -1", "/attributes/value")

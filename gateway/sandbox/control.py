@@ -1,22 +1,22 @@
-"""The routes under `/_sandbox/`: what the Python methods do, for everybody else. JSON in, JSON out.
+"""Routes under `/_sandbox/` that control the sandbox over HTTP, in JSON.
 
-GET    /_sandbox/                    this list
-GET    /_sandbox/credentials         the generated team id, key id and private key, and the base URL
-GET    /_sandbox/developer-token     a token for the next hour, as plain text
+GET    /_sandbox/                    this page
+GET    /_sandbox/credentials         team id, key id, generated private key, and base URL
+GET    /_sandbox/developer-token     a developer token, valid for an hour, as plain text
 POST   /_sandbox/keys                trust {"team_id", "key_id", "public_key_pem"}
 DELETE /_sandbox/keys/{id}           distrust a key: its developer tokens are answered 401
 GET    /_sandbox/users               every user with token, label, standing and ratings
 POST   /_sandbox/users               {"token", "label"?, "standing"?, "ratings"?: {type: {id: 1 | -1}}}
 POST   /_sandbox/ratings             {"user": token or label, "type", "id", "value": 1 | -1 | null}
-POST   /_sandbox/pairs               {"type", "id", "library_id"}: one content under two ids
-GET    /_sandbox/faults              what is armed, how often it struck, how many calls wait there
+POST   /_sandbox/pairs               {"type", "id", "library_id"}: keep a catalog and a library id in step
+GET    /_sandbox/faults              armed faults, how often each struck, how many calls wait
 POST   /_sandbox/faults              arm {"effect": {"name", ...}, "where"?, "times"?, "fraction"?}
 DELETE /_sandbox/faults              disarm all
 DELETE /_sandbox/faults/{id}         disarm one
-POST   /_sandbox/faults/{id}/release let the calls that wait there go on; {"calls": n}: the oldest n
-GET    /_sandbox/calls               the journal; ?limit=n: its newest n calls
-DELETE /_sandbox/calls               forget the calls
-POST   /_sandbox/reset               users, ratings, pairs, keys as at the start, no faults, no calls
+POST   /_sandbox/faults/{id}/release release waiting calls; {"calls": n}: the oldest n
+GET    /_sandbox/calls               the journal of calls; ?limit=n: the newest n
+DELETE /_sandbox/calls               clear the journal
+POST   /_sandbox/reset               restore users, ratings, pairs and keys; no faults, no calls
 """
 
 from collections.abc import Awaitable, Callable
@@ -28,7 +28,7 @@ from aiohttp import web
 from gateway.model import Kind
 from gateway.sandbox.arming import Armed
 from gateway.sandbox.credentials import TrustedKey
-from gateway.sandbox.faults import Fault
+from gateway.sandbox.faults import EFFECTS, Fault
 from gateway.sandbox.state import SandboxState
 from gateway.sandbox.store import Standing
 
@@ -61,7 +61,7 @@ class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Control:
-    """The handlers; each does what a method of the state does."""
+    """The handlers; each calls one method of the state."""
 
     def __init__(self, state: SandboxState) -> None:
         self._state = state
@@ -86,15 +86,17 @@ class Control:
             ("DELETE", "calls", self._forget_calls),
             ("POST", "reset", self._reset),
         ]
-        return [web.route(method, f"/_sandbox/{path}", _told(handler)) for method, path, handler in table]
+        return [
+            web.route(method, f"/_sandbox/{path}", _answering(handler)) for method, path, handler in table
+        ]
 
     async def _index(self, _: web.Request) -> web.Response:
-        return web.Response(text=__doc__)
+        return web.Response(text=f"{__doc__}\n{_effects()}")
 
     async def _credentials(self, request: web.Request) -> web.Response:
         credentials = self._state.credentials
         if not self._state.serve_credentials:
-            raise web.HTTPForbidden(text="The private key was given to the sandbox; it is not handed out")
+            raise web.HTTPForbidden(text="The private key was given to the sandbox, so it is not served")
         return _json(
             {
                 "base_url": str(request.url.origin()),
@@ -174,18 +176,32 @@ class Control:
         return web.Response(status=204)
 
 
-def _told(handler: Handler) -> Handler:
-    """Turn what a caller did wrong into an answer that says so."""
+def _answering(handler: Handler) -> Handler:
+    """Answer invalid requests with 404 or 400, and the reason."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
         try:
             return await handler(request)
         except KeyError as error:
-            return _json({"error": f"not known here: {error}"}, status=404)
+            return _json({"error": f"unknown: {error}"}, status=404)
         except (msgspec.MsgspecError, ValueError) as error:
             return _json({"error": str(error)}, status=400)
 
     return answer
+
+
+def _effects() -> str:
+    """The table of effects: what each does, and a body that arms it."""
+    rows = []
+    for effect in EFFECTS:
+        meaning = " ".join((type(effect).__doc__ or "").split())
+        rows.append(f"{meaning}\n  {msgspec.json.encode({'effect': effect}).decode()}")
+    return (
+        "Effects, each with a body for POST /_sandbox/faults. Optional beside `effect`: `times` (the first n "
+        "calls),\n`fraction` (of the calls) and `where`: method, type, user, id, many, query.\n\n"
+        + "\n".join(rows)
+        + "\n"
+    )
 
 
 async def _body(request: web.Request, kind: type[T]) -> T:

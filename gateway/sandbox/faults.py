@@ -1,12 +1,12 @@
-"""What can be made to go wrong, as frozen values, and which calls it strikes. No I/O here.
+"""Faults that can be armed, as frozen values, and which calls each strikes. Pure.
 
-A `Fault` is an effect, the calls it is meant for, how often, and for which fraction of them:
+A `Fault` is an effect, the calls that it strikes, how often, and which fraction of them:
 
     Fault(Reply(429, retry_after=1), where=Where(method="GET"), times=3)
     {"effect": {"name": "reply", "status": 429, "retry_after": 1}, "where": {"method": "GET"}, "times": 3}
 
-Any number of faults can strike one call. Waiting effects add up, of answering ones the first that was added
-wins, reshaping ones are applied in the order they were added.
+Several faults can strike one call. Waits add up; of replacing effects the first that was armed wins;
+reshaping effects are applied in the order they were armed. `EFFECTS` is the table of all effects.
 """
 
 import re
@@ -20,7 +20,7 @@ from gateway.sandbox.journal import Call
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Moment = Literal["arrival", "answer"]
-"""When a call waits: before it is looked at, or when its answer is ready (and a write took effect)."""
+"""When a call waits: before it is processed, or when its answer is ready (and a write took effect)."""
 
 Body = Literal["apple", "empty", "html", "capacity", "no-errors"]
 """`apple`: what Apple sends with this status (its 401 is empty); `capacity`: an old 429's bare message;
@@ -30,7 +30,7 @@ Shape = Literal[
     "list", "null", "text", "no-data", "data-null", "data-object", "errors", "resource-null", "no-id",
     "id-number", "wrong-type", "no-type", "value-text", "value-zero", "value-true", "attributes-list",
 ]  # fmt: skip
-"""How a JSON body is no `RatingsResponse`; those from `resource-null` on spoil every resource in it."""
+"""How a JSON body is malformed; from `resource-null` on, every resource in it is."""
 
 
 class Effect(
@@ -40,11 +40,11 @@ class Effect(
     tag_field="name",
     tag=lambda name: re.sub(r"(?<!^)(?=[A-Z])", "-", name).lower(),
 ):
-    """The base of all effects; in JSON, `name` says which."""
+    """Base of all effects; in JSON, `name` selects one."""
 
 
 class Latency(Effect, frozen=True):
-    """The call waits `seconds`, and up to `jitter` seconds more."""
+    """The call waits `seconds` and up to `jitter` more."""
 
     seconds: Seconds
     jitter: Seconds = 0.0
@@ -63,7 +63,7 @@ class Reply(Effect, frozen=True):
     status: Annotated[int, msgspec.Meta(ge=200, le=599)]
     body: Body = "apple"
     retry_after: int | str | None = None
-    """Sent as it is: seconds, a date, or nonsense."""
+    """Sent unchanged: seconds, a date, or nonsense."""
     applied: bool = False
 
 
@@ -92,57 +92,57 @@ class MaxIds(Effect, frozen=True):
 
 
 class Lag(Effect, frozen=True):
-    """Reads go on showing what they showed before a write for that long."""
+    """Reads return the old rating for `seconds` after a write."""
 
     seconds: Seconds
 
 
 class Truncate(Effect, frozen=True):
-    """Only this part of the body is sent; `honest`: Content-Length owns up to it."""
+    """Only the part `keep` of the body is sent. `honest`: Content-Length matches it."""
 
     keep: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.5
     honest: bool = False
 
 
 class SlowBody(Effect, frozen=True):
-    """The body comes in pieces, the last one `seconds` after the headers."""
+    """The body is sent in `pieces`, the last one `seconds` after the headers."""
 
     seconds: Seconds
     pieces: Annotated[int, msgspec.Meta(ge=2)] = 10
 
 
 class Misshape(Effect, frozen=True):
-    """The body is JSON, but no `RatingsResponse`."""
+    """The body is JSON, but not a `RatingsResponse`."""
 
     shape: Shape
 
 
 class Next(Effect, frozen=True):
-    """The answer says that there is more of it."""
+    """The answer has a `next` link."""
 
 
 class Strangers(Effect, frozen=True):
-    """The answer holds ratings (1) of ids that were not asked for."""
+    """The answer contains ratings (1) of ids that were not requested."""
 
     ids: tuple[str, ...]
 
 
 class Prefix(Effect, frozen=True):
-    """Ids in the answer carry a prefix, as was seen once at Apple's."""
+    """Ids in the answer have a prefix, as observed once at Apple."""
 
     text: str = "r."
 
 
 class Shuffle(Effect, frozen=True):
-    """The resources come in another order than asked; two or more never in the same."""
+    """The resources are in another order than requested."""
 
 
 class Valueless(Effect, frozen=True):
-    """Unrated ids are answered as resources without a value, instead of left out or 404."""
+    """Unrated ids are resources without a value, instead of absent or 404."""
 
 
 class Extra(Effect, frozen=True):
-    """Every resource has these members too; members that it has anyway are replaced."""
+    """Every resource also has these members; existing ones are replaced."""
 
     members: dict[str, Any]
 
@@ -153,17 +153,38 @@ AnyEffect = (
 )  # fmt: skip
 
 
-class Where(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """Which calls are meant: those that agree with everything given here."""
+EFFECTS: tuple[AnyEffect, ...] = (
+    Latency(0.5, jitter=0.2),
+    Hold(),
+    Reply(429, retry_after=1),
+    Reset(),
+    MaxIds(25),
+    Lag(3),
+    Skew(-90),
+    Truncate(),
+    SlowBody(2),
+    Misshape("no-data"),
+    Next(),
+    Strangers(("42",)),
+    Prefix(),
+    Shuffle(),
+    Valueless(),
+    Extra({"meta": {}}),
+)
+"""Every effect, with an example of its fields."""
 
-    method: Literal["GET", "PUT", "DELETE"] | None = None
+
+class Where(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """The calls that a fault strikes: those that match every field set here."""
+
+    method: Literal["GET", "PUT", "DELETE", "POST"] | None = None
     kind: Kind | None = msgspec.field(default=None, name="type")
     user: str | None = None
-    """A label, as the journal shows it; the token does too where the sandbox knows it."""
+    """A label, as in the journal, or the token of a known user."""
     id: str | None = None
-    """Calls that hold this id, alone or among others."""
+    """Calls with this id, alone or among others."""
     many: bool | None = None
-    """True: ids came as `ids=`; False: an id is in the path."""
+    """True: ids in `ids=`; False: an id in the path."""
     query: str | None = None
     """All other parameters, sorted: `include=content`; empty for plain calls."""
 
@@ -182,7 +203,7 @@ EVERYWHERE = Where()
 
 
 class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An effect and what it strikes: the first `times` calls that match, each with the chance `fraction`."""
+    """An effect that strikes the first `times` matching calls, each with probability `fraction`."""
 
     effect: AnyEffect
     where: Where = EVERYWHERE
@@ -190,7 +211,7 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fraction: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
 
     def strikes(self, call: Call, *, fired: int, chance: float) -> bool:
-        """Whether this call is struck, after `fired` calls were; `chance` is uniform in [0, 1)."""
+        """Whether this call is struck after `fired` others; `chance` is uniform in [0, 1)."""
         if self.times is not None and fired >= self.times:
             return False
         if isinstance(self.effect, MaxIds) and len(call.ids) <= self.effect.limit:

@@ -18,7 +18,7 @@ _RATINGS = "/v1/me/ratings/{type}"
 class Sandbox(SandboxState):
     """A stand-in for Apple Music's ratings API: `async with Sandbox() as sandbox: … sandbox.url`.
 
-    It may be started again after a stop, on the same port too; users, ratings, faults and journal stay.
+    It may be restarted after a stop, also on the same port; users, ratings, faults and journal stay.
     """
 
     _runner: web.AppRunner | None = None
@@ -26,7 +26,7 @@ class Sandbox(SandboxState):
 
     @property
     def url(self) -> str:
-        """`http://host:port`, a loopback host where all are bound. Raises RuntimeError before any start."""
+        """`http://host:port`, with a loopback host if all are bound. Raises RuntimeError before any start."""
         if self._url is None:
             raise RuntimeError("the sandbox was never started")
         return self._url
@@ -34,7 +34,7 @@ class Sandbox(SandboxState):
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
         """Listen; port 0 picks a free one.
 
-        Raises OSError where the address is taken, RuntimeError where it listens already.
+        Raises OSError if the address is taken, RuntimeError if it listens already.
         """
         if self._runner is not None:
             raise RuntimeError("the sandbox is listening already")
@@ -56,7 +56,7 @@ class Sandbox(SandboxState):
         self._url = f"http://{_REACHABLE.get(host, host)}:{runner.addresses[0][1]}"
 
     async def stop(self) -> None:
-        """Close the listener and every connection; calls that wait are cut off. May be repeated."""
+        """Close the listener and every connection, also of calls that wait. May be repeated."""
         runner, self._runner = self._runner, None
         if runner is not None:
             await self.serving.cancel_writes()
@@ -75,6 +75,7 @@ class Sandbox(SandboxState):
         application = web.Application(client_max_size=_MAX_BODY_BYTES)
         application.router.add_route("*", _RATINGS, self.serving.handle)
         application.router.add_route("*", _RATINGS + "/{id}", self.serving.handle)
+        application.router.add_route("*", "/v1/me/favorites", self.serving.favorite)
         application.router.add_get("/v1/test", self.serving.test)
         application.add_routes(Control(self).routes())
         application.router.add_route("*", "/{path:.*}", self._not_found)

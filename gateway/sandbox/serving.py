@@ -1,4 +1,4 @@
-"""One HTTP request to the ratings API: into the journal, through the faults, to its answer."""
+"""Handles one HTTP request: records it in the journal, applies faults, answers."""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from aiohttp import web
 from gateway.clock import Clock
 from gateway.sandbox import answers, wire
 from gateway.sandbox.answers import Answer
-from gateway.sandbox.api import Api, Request
+from gateway.sandbox.api import Api, Favorites, Request
 from gateway.sandbox.arming import Armed, Faults
 from gateway.sandbox.faults import (
     Effect,
@@ -32,7 +32,7 @@ from gateway.sandbox.verify import TokenVerifier
 
 
 class Serving:
-    """Handles the requests to `/v1/me/ratings/…` and `/v1/test`."""
+    """Handles requests to `/v1/me/ratings/…`, `/v1/me/favorites` and `/v1/test`."""
 
     def __init__(
         self,
@@ -59,18 +59,30 @@ class Serving:
         """Connections that have carried a call."""
 
     async def handle(self, http: web.Request) -> web.StreamResponse:
-        """Answer a request. A read ends when its caller goes away; a write is carried through."""
+        """Answer a request. A read ends when its caller disconnects; a write is completed."""
         request = wire.parsed(http, await http.read() if http.method == "PUT" else b"")
         call = self._begin(http, request)
         if http.method not in ("PUT", "DELETE"):
             return await self._recorded(http, request, call)
-        write = asyncio.get_running_loop().create_task(self._recorded(http, request, call))
-        self._writes.add(write)
-        write.add_done_callback(self._writes.discard)
-        return await asyncio.shield(write)
+        return await self._completed(http, request, call)
+
+    async def favorite(self, http: web.Request) -> web.StreamResponse:
+        """Answer a request to `/v1/me/favorites`; it is completed even if its caller disconnects."""
+        request = wire.favorites(http)
+        call = self._journal.begin(
+            method=http.method,
+            path=http.path,
+            kind=None,
+            user=self._store.label(request.user_token) if request.user_token else "",
+            ids=tuple(id_ for _, id_ in request.ids),
+            many=True,
+            query=wire.other_parameters(http),
+            kept=self._kept(http),
+        )
+        return await self._completed(http, request, call)
 
     async def test(self, http: web.Request) -> web.StreamResponse:
-        """Answer `GET /v1/test`: whether the developer token is good, whoever the user is."""
+        """Answer `GET /v1/test`: whether the developer token is valid."""
         call = self._journal.begin(
             method=http.method,
             path=http.path,
@@ -84,7 +96,7 @@ class Serving:
         return await self._recorded(http, None, call)
 
     async def cancel_writes(self) -> None:
-        """End the writes whose callers went away."""
+        """Cancel writes whose callers disconnected."""
         writes = tuple(self._writes)
         for write in writes:
             write.cancel()
@@ -110,7 +122,17 @@ class Serving:
             self._used.add(transport)
         return kept
 
-    async def _recorded(self, http: web.Request, request: Request | None, call: Call) -> web.StreamResponse:
+    async def _completed(
+        self, http: web.Request, request: Request | Favorites, call: Call
+    ) -> web.StreamResponse:
+        write = asyncio.get_running_loop().create_task(self._recorded(http, request, call))
+        self._writes.add(write)
+        write.add_done_callback(self._writes.discard)
+        return await asyncio.shield(write)
+
+    async def _recorded(
+        self, http: web.Request, request: Request | Favorites | None, call: Call
+    ) -> web.StreamResponse:
         status: int | None = None
         try:
             struck = self._faults.strike(call) if self._faults else ()
@@ -127,7 +149,13 @@ class Serving:
             self._journal.end(call, status)
 
     def _answer(
-        self, http: web.Request, request: Request | None, call: Call, *, lag: float = 0.0, skew: float = 0.0
+        self,
+        http: web.Request,
+        request: Request | Favorites | None,
+        call: Call,
+        *,
+        lag: float = 0.0,
+        skew: float = 0.0,
     ) -> Answer:
         call.objection = self._tokens.objection(
             http.headers.get("Authorization"),
@@ -138,10 +166,12 @@ class Serving:
             return answers.UNAUTHORIZED
         if request is None:
             return answers.TESTED
+        if isinstance(request, Favorites):
+            return self._api.answer_favorites(request, now=self._clock.monotonic(), lag=lag)
         return self._api.answer(request, now=self._clock.monotonic(), lag=lag)
 
     async def _struck(
-        self, http: web.Request, request: Request | None, call: Call, struck: tuple[Armed, ...]
+        self, http: web.Request, request: Request | Favorites | None, call: Call, struck: tuple[Armed, ...]
     ) -> web.StreamResponse:
         effects = [armed.fault.effect for armed in struck]
         await self._wait(struck, "arrival")
@@ -150,7 +180,7 @@ class Serving:
         return wire.reset(http) if answer is None else await self._delivered(http, answer, effects)
 
     def _outcome(
-        self, http: web.Request, request: Request | None, call: Call, effects: Sequence[Effect]
+        self, http: web.Request, request: Request | Favorites | None, call: Call, effects: Sequence[Effect]
     ) -> Answer | None:
         instead = replacement(effects)
         if instead is None or (isinstance(instead, Reply | Reset) and instead.applied):

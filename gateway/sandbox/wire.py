@@ -1,4 +1,4 @@
-"""Between HTTP and the API: requests in, answers out, whole or spoiled on the way."""
+"""Parses HTTP requests, and sends answers: whole, truncated, slowly, or not at all."""
 
 import socket
 import struct
@@ -8,7 +8,7 @@ from aiohttp import web
 
 from gateway.model import Kind
 from gateway.sandbox.answers import Answer
-from gateway.sandbox.api import Request
+from gateway.sandbox.api import Favorites, Request
 from gateway.sandbox.faults import SlowBody, Truncate
 
 Sleep = Callable[[float], Awaitable[object]]
@@ -18,11 +18,11 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class NoAnswer(web.Response):
-    """Stands for an answer that never left: the connection is gone."""
+    """Placeholder for an answer that was not sent, because the connection is gone."""
 
 
 def parsed(http: web.Request, body: bytes) -> Request:
-    """What counts of a request; `ids` may be repeated, have blanks around ids and empty pieces."""
+    """Parse a request; `ids` may be repeated, with blanks around ids and empty pieces."""
     parameters = http.rel_url.query
     path = http.match_info
     given = parameters.getall("ids", [])
@@ -42,9 +42,27 @@ def parsed(http: web.Request, body: bytes) -> Request:
     )
 
 
+def favorites(http: web.Request) -> Favorites:
+    """Parse a request to `/v1/me/favorites?ids[albums]=1,2&ids[songs]=3`."""
+    return Favorites(
+        method=http.method,
+        ids=tuple(
+            (name.removeprefix("ids[").removesuffix("]"), piece.strip())
+            for name, text in http.rel_url.query.items()
+            if name.startswith("ids[") and name.endswith("]")
+            for piece in text.split(",")
+            if piece.strip()
+        ),
+        user_token=http.headers.get("Music-User-Token"),
+    )
+
+
 def other_parameters(http: web.Request) -> str:
-    """Every parameter but `ids`, sorted, as `name=value&…`."""
-    return "&".join(sorted(f"{name}={value}" for name, value in http.rel_url.query.items() if name != "ids"))
+    """Every parameter except for ids, sorted, as `name=value&…`."""
+    given = http.rel_url.query.items()
+    return "&".join(
+        sorted(f"{name}={value}" for name, value in given if name != "ids" and not name.startswith("ids["))
+    )
 
 
 def whole(answer: Answer) -> web.Response:
@@ -52,7 +70,7 @@ def whole(answer: Answer) -> web.Response:
 
 
 async def truncated(http: web.Request, answer: Answer, effect: Truncate) -> web.StreamResponse:
-    """The first part of the body; where Content-Length promises the rest, the connection closes instead."""
+    """Send the first part of the body; if Content-Length promises more, close the connection."""
     body = answer.body[: int(len(answer.body) * effect.keep)]
     if effect.honest:
         return whole(Answer(answer.status, body, answer.headers))
@@ -63,7 +81,7 @@ async def truncated(http: web.Request, answer: Answer, effect: Truncate) -> web.
 
 
 async def slow(http: web.Request, answer: Answer, effect: SlowBody, sleep: Sleep) -> web.StreamResponse:
-    """The headers at once, then the body in equal pieces, the last after `effect.seconds`."""
+    """Send the headers at once, then the body in equal pieces, the last after `effect.seconds`."""
     response = await _opened(http, answer)
     size = -(-len(answer.body) // effect.pieces) or 1
     for start in range(0, len(answer.body), size):
@@ -74,7 +92,7 @@ async def slow(http: web.Request, answer: Answer, effect: SlowBody, sleep: Sleep
 
 
 def reset(http: web.Request) -> NoAnswer:
-    """Close the connection so that the other side sees a reset, not an end."""
+    """Reset the connection."""
     transport = http.transport
     if transport is not None:
         connection = transport.get_extra_info("socket")

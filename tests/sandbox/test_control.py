@@ -4,8 +4,18 @@ import pytest
 
 from gateway.model import Kind
 from gateway.sandbox import ADA, CLEO, Credentials, Sandbox, Where
+from gateway.sandbox.faults import EFFECTS
 
 LIKED = "albums?ids=1138988512,475655712"
+
+
+async def test_the_index_lists_every_effect_with_a_body_that_arms_it(control):
+    listed = (await control("GET", "")).body.decode()
+    bodies = [line.strip() for line in listed.splitlines() if line.startswith('  {"effect"')]
+    assert len(bodies) == len(EFFECTS)
+    for body in bodies:
+        armed = await control("POST", "faults", data=body)
+        assert armed.status == 201
 
 
 async def test_the_index_lists_every_route(control, sandbox):

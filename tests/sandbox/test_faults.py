@@ -1,8 +1,10 @@
+from typing import get_args
+
 import msgspec
 import pytest
 
 from gateway.model import Kind
-from gateway.sandbox.faults import Fault, Hold, Lag, MaxIds, Reply, SlowBody, Where
+from gateway.sandbox.faults import EFFECTS, AnyEffect, Fault, Hold, Lag, MaxIds, Reply, SlowBody, Where
 from gateway.sandbox.journal import Call
 
 READ = Call(1, "GET", "/v1/me/ratings/songs", Kind.SONGS, "ada", ("1", "2"), True, "l=de", 0.0)
@@ -93,3 +95,16 @@ def test_effects_are_values():
     assert Lag(2) == Lag(2)
     with pytest.raises(AttributeError):
         Lag(2).seconds = 3  # type: ignore[misc]
+
+
+def test_the_table_has_every_effect_once():
+    assert [type(effect) for effect in EFFECTS] == sorted(
+        get_args(AnyEffect), key=[type(effect) for effect in EFFECTS].index
+    )
+    assert len(EFFECTS) == len(get_args(AnyEffect))
+
+
+@pytest.mark.parametrize("effect", EFFECTS, ids=lambda effect: type(effect).__name__)
+def test_an_example_of_the_table_arms_that_effect(effect):
+    body = msgspec.json.encode({"effect": effect})
+    assert msgspec.json.decode(body, type=Fault).effect == effect

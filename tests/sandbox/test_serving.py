@@ -11,6 +11,7 @@ from gateway.model import Kind
 from gateway.sandbox import (
     ADA,
     BEN,
+    REVOKED,
     Credentials,
     Lag,
     Latency,
@@ -298,3 +299,42 @@ async def test_a_skewed_clock_dates_answers_and_judges_tokens(sandbox, call):
     answered = await call("GET", LIKED)
     assert (answered.status, sandbox.calls.last.objection) == (401, "iat is in the future")
     assert answered.headers["Date"] == "Fri, 15 Jan 2027 06:00:00 GMT"
+
+
+@pytest.fixture
+def favorite(sandbox, http):
+    async def favorite(method, query, user=ADA):
+        headers = {"Authorization": f"Bearer {sandbox.developer_token()}", "Music-User-Token": user}
+        url = f"{sandbox.url}/v1/me/favorites{query}"
+        async with http.request(method, url, headers=headers) as response:
+            return response.status, await response.text()
+
+    return favorite
+
+
+async def test_a_favorite_is_a_like_and_removing_it_unrates(favorite, call):
+    query = "?ids[albums]=1,2&ids[artists]=7"
+    assert await favorite("POST", query) == (202, "")
+    assert (await call("GET", "albums?ids=1,2")).ids == ["1", "2"]
+    assert await favorite("DELETE", query) == (202, "")
+    assert (await call("GET", "albums?ids=1,2")).ids == []
+
+
+@pytest.mark.parametrize(
+    ("method", "query", "user", "status", "code"),
+    [
+        ("POST", "", ADA, 400, "40003"),
+        ("POST", "?ids[albums]=l.x", ADA, 400, "40005"),
+        ("POST", "?ids[albums]=1", REVOKED, 403, "40300"),
+        ("GET", "?ids[albums]=1", ADA, 405, "40500"),
+    ],
+)
+async def test_invalid_favorites_are_refused(favorite, method, query, user, status, code):
+    answered, body = await favorite(method, query, user)
+    assert (answered, f'"code":"{code}"' in body) == (status, True)
+
+
+async def test_favorites_are_in_the_journal_and_can_be_struck(favorite, sandbox):
+    sandbox.faults.add(Reply(500), where=Where(method="POST"))
+    assert (await favorite("POST", "?ids[songs]=5"))[0] == 500
+    assert (sandbox.calls.last.path, sandbox.calls.last.ids) == ("/v1/me/favorites", ("5",))

@@ -21,7 +21,8 @@ from gateway.settings import Settings
 from gateway.telemetry.logs import close as close_logs
 from gateway.telemetry.logs import logger
 from gateway.web.api import Observe
-from gateway.web.listener import KEEPALIVE_SECONDS, Server
+from gateway.web.connection import KEEPALIVE_SECONDS
+from gateway.web.listener import Server
 
 BACKLOG = 1024
 """Connections that may wait to be accepted; a SYN beyond them is dropped, and sent again a second later."""
@@ -72,7 +73,9 @@ async def serving(
             gateway.tasks.spawn("watch files", reloader.watch(reading.files, reading.known))
         # To aiohttp, 0 seconds are no bound at all.
         drain_seconds = max(settings.server.drain_seconds, 0.001)
-        api = web.ServerRunner(Server(gateway.api), handle_signals=False, shutdown_timeout=drain_seconds)
+        api = web.ServerRunner(
+            Server(gateway.api, gateway.tasks), handle_signals=False, shutdown_timeout=drain_seconds
+        )
         ops_server = OpsServer(
             gateway.ops.routes(reloader.reload), logger(), keepalive_seconds=KEEPALIVE_SECONDS
         )

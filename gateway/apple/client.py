@@ -1,9 +1,9 @@
 """Apple's ratings API as the gateway sees it: `fetch` for ratings, `send` for everything else."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -22,18 +22,22 @@ from gateway.model import Id, Partition, Priority, Rating, User
 from gateway.telemetry.metrics import Metrics
 from gateway.waiters import Requester, Waiters
 
+_NO_HEADERS: Final[Mapping[str, str]] = {}
+
 
 class Outbound(msgspec.Struct, frozen=True):
     """A request that goes to Apple as it came: a write, or a read that bypasses the cache."""
 
     operation: str
-    """`write`, `delete` or `bypass`."""
+    """`write`, `delete`, `favorites` or `bypass`."""
     method: str
     path: str
     query: str
     """As it came, without the question mark; may be empty."""
     user: User
     body: bytes | None = None
+    headers: Mapping[str, str] = _NO_HEADERS
+    """Preconditions, which go along as they came."""
 
 
 class Relay(msgspec.Struct, frozen=True):

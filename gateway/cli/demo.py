@@ -15,8 +15,8 @@ from gateway.sandbox import ADA, Sandbox
 from gateway.server import serving
 from gateway.settings import Settings, load
 from gateway.telemetry import logs
-from gateway.web.rendering import Reply
 from gateway.web.request_record import RequestRecord
+from gateway.web.response import Reply
 
 API_PORT, OPS_PORT = 8080, 8081
 LOG_LEVEL = "warning"

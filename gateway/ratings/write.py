@@ -1,15 +1,18 @@
-"""The road of a write: drop what is cached, send, then keep what was written, with its hold.
+"""How a write is sent: drop what is cached, send, then store what was written, with its hold.
 
-A write that was begun is finished though its caller leaves, or its caller's time is up: half a write would
-leave the tiers not knowing.
+A write runs to its end even if its caller leaves or its deadline passes: the tiers would otherwise not know
+whether the rating has changed.
 """
 
 import asyncio
 import math
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from typing import Any, Final, TypeVar
 
 from gateway.apple.client import Apple, Outbound, Relay
 from gateway.apple.response import written_resource
 from gateway.cache.cache import Cache
+from gateway.cache.lookup import Write
 from gateway.cache.write_rule import UNCHANGED, UNKNOWN, Outcome
 from gateway.clock import Clock
 from gateway.errors import BreakerOpen, DeadlineExceeded, GatewayError, NoCapacity, Relayed, Unreachable
@@ -17,9 +20,15 @@ from gateway.model import Id, Kind, Priority, User
 from gateway.tasks import Tasks
 from gateway.waiters import Requester, Waiters
 
+NO_CONDITIONS: Final[Mapping[str, str]] = {}
+
+FAVORITES_PATH: Final = "/v1/me/favorites"
+FAVORITES_AT_ONCE: Final = 100
+"""Ids whose invalidation is sent to Redis at the same time."""
+
 
 class Writer:
-    """Sends writes, and whatever else goes to Apple as it came; the calls are counted for the `requester`."""
+    """Sends writes, and other requests that go to Apple as they came. Counts calls for the `requester`."""
 
     def __init__(self, *, cache: Cache, apple: Apple, tasks: Tasks, clock: Clock) -> None:
         self._cache = cache
@@ -36,10 +45,12 @@ class Writer:
         query: str,
         deadline: float,
         requester: Requester,
+        conditions: Mapping[str, str] = NO_CONDITIONS,
     ) -> Relay:
-        """Rate `id_` (1 or -1), or take its rating away (None). Raises `UpstreamError`.
+        """Rate `id_` (1 or -1), or remove its rating (None). Raises `UpstreamError`.
 
-        `deadline` bounds the wait, and when an attempt may begin; one that was sent by then runs on.
+        `deadline` bounds the wait, and when a try may begin; one that was sent before runs on.
+        `conditions` are the headers of a conditional request.
         """
         body = None if value is None else b'{"type":"rating","attributes":{"value":%d}}' % value
         call = Outbound(
@@ -49,8 +60,42 @@ class Writer:
             user=user,
             body=body,
             operation="delete" if value is None else "write",
+            headers=conditions,
         )
-        writing = self._tasks.spawn("write", self._write(call, kind, id_, value, deadline, requester))
+        return await self._finished(self._write(call, kind, id_, value, deadline, requester), deadline)
+
+    async def favorites(
+        self,
+        user: User,
+        method: str,
+        ids: Sequence[tuple[Kind, Id]],
+        query: str,
+        deadline: float,
+        requester: Requester,
+        conditions: Mapping[str, str] = NO_CONDITIONS,
+    ) -> Relay:
+        """Add favorites (POST) or remove them (DELETE), as `query` says. Raises `UpstreamError`.
+
+        Apple does not document what that does to the ratings of `ids`, so each counts as written with an
+        unknown outcome, unless Apple was not reached or refused the request.
+        """
+        call = Outbound(
+            method=method,
+            path=FAVORITES_PATH,
+            query=query,
+            user=user,
+            operation="favorites",
+            headers=conditions,
+        )
+        return await self._finished(self._send_favorites(call, ids, deadline, requester), deadline)
+
+    async def bypass(self, user: User, path: str, query: str, deadline: float, requester: Requester) -> Relay:
+        """Send a read to Apple as it came, because its answer is not a list of ratings."""
+        call = Outbound(method="GET", path=path, query=query, user=user, body=None, operation="bypass")
+        return await self._apple.send(call, deadline, Waiters(Priority.FOREGROUND, requester))
+
+    async def _finished(self, work: Coroutine[Any, Any, Relay | GatewayError], deadline: float) -> Relay:
+        writing = self._tasks.spawn("write", work)
         left = None if deadline == math.inf else max(0.0, deadline - self._clock.monotonic())
         done, _ = await asyncio.wait([writing], timeout=left)
         if not done:
@@ -59,11 +104,6 @@ class Writer:
         if isinstance(answer, GatewayError):
             raise answer
         return answer
-
-    async def bypass(self, user: User, path: str, query: str, deadline: float, requester: Requester) -> Relay:
-        """Send a read to Apple as it came: it has a parameter that the cache knows nothing of."""
-        call = Outbound(method="GET", path=path, query=query, user=user, body=None, operation="bypass")
-        return await self._apple.send(call, deadline, Waiters(Priority.FOREGROUND, requester))
 
     async def _write(
         self, call: Outbound, kind: Kind, id_: Id, value: int | None, deadline: float, requester: Requester
@@ -81,15 +121,42 @@ class Writer:
             await self._cache.end_write(write, outcome)
         return answer
 
+    async def _send_favorites(
+        self, call: Outbound, ids: Sequence[tuple[Kind, Id]], deadline: float, requester: Requester
+    ) -> Relay | GatewayError:
+        writes: list[Write] = []
+        for piece in _pieces(ids):
+            begun = (self._cache.begin_write(call.user, kind, id_) for kind, id_ in piece)
+            writes += await asyncio.gather(*begun)
+        answer: Relay | GatewayError
+        outcome: Outcome = UNKNOWN
+        try:
+            answer = await self._apple.send(call, deadline, Waiters(Priority.FOREGROUND, requester))
+        except GatewayError as error:
+            answer = error
+            outcome = UNCHANGED if _failed(error, 1) is UNCHANGED else UNKNOWN
+        finally:
+            for ended in _pieces(writes):
+                await asyncio.gather(*(self._cache.end_write(write, outcome) for write in ended))
+        return answer
+
+
+T = TypeVar("T")
+
+
+def _pieces(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), FAVORITES_AT_ONCE):
+        yield items[start : start + FAVORITES_AT_ONCE]
+
 
 def _rated(kind: Kind, id_: Id, value: int, relay: Relay) -> Outcome:
-    """The resource as Apple now has it; an answer that contradicts what was written settles nothing."""
+    """The resource as Apple now has it; unknown if the answer contradicts what was written."""
     resource = written_resource(kind, id_, value, relay.body)
     return UNKNOWN if resource is None else resource
 
 
 def _failed(error: GatewayError, value: int | None) -> Outcome:
-    """How a write that Apple did not confirm has ended."""
+    """The outcome of a write that Apple did not confirm."""
     match error:
         case Relayed(status=404) if value is None:
             return None

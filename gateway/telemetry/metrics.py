@@ -8,6 +8,7 @@ from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
+    Histogram,
     Metric,
     ProcessCollector,
     disable_created_metrics,
@@ -16,7 +17,6 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.registry import Collector
 
 from gateway import __version__
-from gateway.telemetry.histogram import Histogram
 
 REQUEST_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 SHARED_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1)

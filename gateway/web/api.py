@@ -1,17 +1,20 @@
-"""The API listener's requests: check, parse, hand to a use case, render, log, count."""
+"""The API listener's requests: check, parse, call a use case, render, count.
+
+`begin` does everything that needs no waiting, and answers cache hits and refusals. `run` does the rest.
+"""
 
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 from aiohttp import HttpVersion11, web
 from structlog.typing import FilteringBoundLogger
 
+from gateway.apple.client import Relay
 from gateway.clock import Clock
 from gateway.errors import GatewayError
-from gateway.model import User, Variant
-from gateway.ratings.partition_read import not_cached
-from gateway.ratings.query import Answer, CacheOutcome, Part, Query, TierCounts
+from gateway.model import Id, Kind, User, Variant
+from gateway.ratings.query import Answer, CacheOutcome, Failure, Part, Query, TierCounts
 from gateway.ratings.read import Reader
 from gateway.ratings.write import Writer
 from gateway.telemetry.logs import RequestLog
@@ -19,18 +22,22 @@ from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.recent import RecentErrors, read_target
 from gateway.waiters import Requester
 from gateway.web.access_log import AccessLog
-from gateway.web.body import read_parts, read_rating
+from gateway.web.body import read_body, read_rating, read_several
 from gateway.web.headers import (
     CallerCheck,
     Headers,
+    check_host,
+    preconditions,
     read_directives,
     read_timeout,
     read_user,
     wants_leniency,
 )
-from gateway.web.intake import read_body
-from gateway.web.rendering import (
+from gateway.web.ids import invalid_ids
+from gateway.web.request_record import RequestRecord
+from gateway.web.response import (
     Reply,
+    WholeResponse,
     answer_label,
     answer_reply,
     error_reply,
@@ -39,21 +46,25 @@ from gateway.web.rendering import (
     one_reply,
     relayed_reply,
 )
-from gateway.web.request_record import RequestRecord
-from gateway.web.response import WholeResponse
-from gateway.web.target import SEVERAL, Target, TargetParser
+from gateway.web.target import FAVORITES, SEVERAL, Target, TargetParser
 
 
-class Asked(msgspec.Struct, frozen=True):
-    """Who asks for what, and until when (monotonic seconds)."""
+class Accepted(msgspec.Struct, frozen=True):
+    """A request that passed its checks and could not be answered without waiting."""
 
+    record: RequestRecord
+    headers: Headers
     target: Target
     user: User
     deadline: float
+    """Monotonic seconds."""
+    keep_alive: bool
+    query: Query | None
+    """Set for reads that the target alone describes."""
 
 
 Observe = Callable[[RequestRecord, Reply], None]
-"""Whoever wants to see each request with its answer."""
+"""Called with each request and its answer."""
 
 
 class Api:
@@ -84,159 +95,230 @@ class Api:
         self._sample_hits = sample_hits
         self._clock = clock
         self._log = log
-        self._afterwards = AccessLog(metrics, request_log)
+        self._access_log = AccessLog(metrics, request_log)
         self._observe = observe
         self._recent = recent
         self.draining = False
         """While True, answers ask callers to close their connections."""
 
-    def at_once(self, method: str, raw_path: str, headers: Headers) -> WholeResponse | None:
-        """Answer a read from memory alone; None: `handle` it."""
-        exchange = RequestRecord(method, headers, self._clock.monotonic())
-        try:
-            asked = self._recognise(method, raw_path, headers, exchange)
-            if not asked.target.parts:
-                return None
-            query = self._query(asked, asked.target.parts, asked.target.variant, headers)
-            answer = self._reader.at_once(query)
-            if answer is None:
-                return None
-            reply = _reply(answer, query, asked.target, exchange)
-        except Exception:  # noqa: BLE001 - refused, unrated or a bug: `handle` meets it again, and answers it
-            return None
-        return self._finish(exchange, reply, keep_alive=True)
-
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request; whatever happens, in the one envelope."""
-        exchange = RequestRecord(request.method, request.headers, self._clock.monotonic())
-        try:
-            reply = await self._answer(request, exchange)
-        except GatewayError as error:
-            exchange.fail(error)
-            reply = error_reply(error)
-        except Exception as error:  # noqa: BLE001 - a bug must cost one answer, not the connection
-            self._log.exception("bug", request_id=exchange.request_id, route=exchange.route)
-            exchange.error = GatewayError(f"The gateway failed: {type(error).__name__}.")
-            reply = error_reply(exchange.error)
+        """Answer a request that aiohttp has parsed."""
         keep_alive = request.keep_alive and request.version >= HttpVersion11
-        return self._finish(exchange, reply, keep_alive=keep_alive)
+        begun = self.begin(request.method, request.raw_path, request.headers, keep_alive=keep_alive)
+        return begun if isinstance(begun, WholeResponse) else await self.run(begun, request)
 
-    def refuse(self, request: web.BaseRequest, error: GatewayError) -> web.StreamResponse:
-        """Answer a request that could not even be parsed as HTTP."""
-        exchange = RequestRecord(request.method, request.headers, self._clock.monotonic())
-        exchange.error = error
-        return self._finish(exchange, error_reply(error), keep_alive=False)
+    def begin(
+        self, method: str, raw_path: str, headers: Headers, *, keep_alive: bool = True
+    ) -> WholeResponse | Accepted:
+        """Answer a request without waiting, or say what `run` has to do."""
+        record = RequestRecord(method, headers, self._clock.monotonic())
+        try:
+            accepted = self._accept(method, raw_path, headers, record, keep_alive=keep_alive)
+            query = accepted.query
+            answer = None if query is None else self._at_once(query)
+            if query is None or answer is None:
+                return accepted
+            reply = _read_reply(answer, query, accepted.target, record)
+        except Exception as error:  # noqa: BLE001 - every request gets an answer
+            reply = self._failed(record, error)
+        return self._finish(record, reply, keep_alive=keep_alive)
+
+    async def run(self, accepted: Accepted, request: web.BaseRequest | None) -> WholeResponse:
+        """Answer an accepted request; `request` has its body, if it may have one."""
+        record = accepted.record
+        try:
+            reply = await self._answer(accepted, request)
+        except Exception as error:  # noqa: BLE001 - every request gets an answer
+            reply = self._failed(record, error)
+        return self._finish(record, reply, keep_alive=accepted.keep_alive)
+
+    def refuse(self, request: web.BaseRequest, error: GatewayError) -> WholeResponse:
+        """Answer a request that could not be parsed as HTTP."""
+        record = RequestRecord(request.method, request.headers, self._clock.monotonic())
+        record.error = error
+        return self._finish(record, error_reply(error), keep_alive=False)
 
     def settle(self) -> None:
         """Count and log what was answered until now."""
-        self._afterwards.flush()
+        self._access_log.flush()
 
-    def _recognise(self, method: str, raw_path: str, headers: Headers, exchange: RequestRecord) -> Asked:
-        """Who asks for what. Raises `Refused`."""
+    def _accept(
+        self, method: str, raw_path: str, headers: Headers, record: RequestRecord, *, keep_alive: bool
+    ) -> Accepted:
+        """Check a request. Raises `Refused`."""
         target = self._parser.parse(method, raw_path)
-        exchange.route = target.route
-        exchange.kind = target.kind
+        record.route = target.route
+        record.kind = target.kind
+        check_host(headers)
         self._check_caller(headers)
         if target.refusal is not None:
             raise target.refusal.anew()
         user = read_user(headers)
-        exchange.user = user.label
+        record.user = user.label
         timeout = read_timeout(headers)
-        deadline = exchange.started + (self._request_timeout if timeout is None else timeout)
-        return Asked(target, user, deadline)
+        deadline = record.started + (self._request_timeout if timeout is None else timeout)
+        query = None
+        if target.parts or target.invalid:
+            query = _query(user, target.parts, target.variant, headers, deadline)
+            if target.invalid and not query.lenient:
+                assert target.kind is not None
+                raise invalid_ids(target.kind, target.invalid)
+        return Accepted(record, headers, target, user, deadline, keep_alive, query)
 
-    def _query(self, asked: Asked, parts: tuple[Part, ...], variant: Variant, headers: Headers) -> Query:
-        return Query(
-            asked.user, parts, variant, read_directives(headers), wants_leniency(headers), asked.deadline
+    def _at_once(self, query: Query) -> Answer | None:
+        return self._reader.at_once(query) if query.parts else _NOTHING
+
+    async def _answer(self, accepted: Accepted, request: web.BaseRequest | None) -> Reply:
+        target = accepted.target
+        if accepted.query is not None:
+            return await self._read(accepted, accepted.query)
+        assert request is not None
+        body = b""
+        if request.method != "DELETE":
+            body = await read_body(request, seconds=accepted.deadline - self._clock.monotonic())
+        if target.route == SEVERAL:
+            return await self._read_several(accepted, body)
+        if target.route == FAVORITES:
+            return await self._relay_favorites(accepted, request.method)
+        return await self._write(accepted, read_rating(body) if request.method == "PUT" else None)
+
+    async def _read_several(self, accepted: Accepted, body: bytes) -> Reply:
+        several = read_several(body, max_ids=self._max_ids)
+        query = _query(accepted.user, several.parts, several.variant, accepted.headers, accepted.deadline)
+        if several.refusal is not None and not query.lenient:
+            raise several.refusal
+        return await self._read(accepted, query, several.invalid)
+
+    async def _read(
+        self, accepted: Accepted, query: Query, invalid: Sequence[tuple[Kind, str]] = ()
+    ) -> Reply:
+        record = accepted.record
+        record.ids = sum(len(part.ids) for part in query.parts)
+        if query.parts:
+            record.again = read_target(query.parts[0].kind, query.parts[0].ids)
+        answer = await self._reader.read(query) if query.parts else _NOTHING
+        return _read_reply(answer, query, accepted.target, record, invalid)
+
+    async def _write(self, accepted: Accepted, value: int | None) -> Reply:
+        record, target = accepted.record, accepted.target
+        kind, id_ = target.kind, target.id
+        assert kind is not None
+        assert id_ is not None
+        record.ids = 1
+        record.again = read_target(kind, (id_,))
+        requester = Requester()
+        conditions = preconditions(accepted.headers)
+        return await self._relayed(
+            record,
+            requester,
+            self._writer.write(
+                accepted.user,
+                kind,
+                id_,
+                value,
+                query=target.query,
+                conditions=conditions,
+                deadline=accepted.deadline,
+                requester=requester,
+            ),
         )
 
-    async def _answer(self, request: web.BaseRequest, exchange: RequestRecord) -> Reply:
-        asked = self._recognise(request.method, request.raw_path, request.headers, exchange)
-        target = asked.target
-        if request.method in ("PUT", "DELETE") or target.bypass:
-            return await self._relay(request, exchange, asked)
-        parts, variant = target.parts, target.variant
-        if target.route == SEVERAL:
-            body = await self._body(request, asked)
-            parts, variant = read_parts(body, max_ids=self._max_ids)
-        query = self._query(asked, parts, variant, request.headers)
-        return await self._read(query, target, exchange)
-
-    async def _read(self, query: Query, target: Target, exchange: RequestRecord) -> Reply:
-        exchange.ids = sum(len(part.ids) for part in query.parts)
-        exchange.again = read_target(query.parts[0].kind, query.parts[0].ids)
-        return _reply(await self._reader.read(query), query, target, exchange)
-
-    async def _body(self, request: web.BaseRequest, asked: Asked) -> bytes:
-        return await read_body(request, seconds=asked.deadline - self._clock.monotonic())
-
-    async def _relay(self, request: web.BaseRequest, exchange: RequestRecord, asked: Asked) -> Reply:
-        target, user, deadline = asked.target, asked.user, asked.deadline
+    async def _relay_favorites(self, accepted: Accepted, method: str) -> Reply:
+        record, target = accepted.record, accepted.target
+        record.ids = len(target.favorites)
         requester = Requester()
-        if target.bypass:
-            forward, exchange.cache = CacheOutcome.BYPASS, "bypass"
-            if read_directives(request.headers).only_if_cached:
-                raise not_cached()
-            sending = self._writer.bypass(user, target.path, target.query, deadline, requester)
-        else:
-            forward, exchange.ids = CacheOutcome.METHOD, 1
-            assert target.kind is not None
-            assert target.id is not None
-            exchange.again = read_target(target.kind, (target.id,))
-            value = read_rating(await self._body(request, asked)) if request.method == "PUT" else None
-            sending = self._writer.write(
-                user, target.kind, target.id, value, target.query, deadline, requester
-            )
-        try:
-            return relayed_reply(await sending, forward)
-        except GatewayError as error:
-            exchange.fail(error)
-            return error_reply(error, forwarded(forward))
-        finally:
-            exchange.tally = TierCounts(calls=requester.calls)
+        return await self._relayed(
+            record,
+            requester,
+            self._writer.favorites(
+                accepted.user,
+                method,
+                target.favorites,
+                query=target.query,
+                conditions=preconditions(accepted.headers),
+                deadline=accepted.deadline,
+                requester=requester,
+            ),
+        )
 
-    def _finish(self, exchange: RequestRecord, reply: Reply, *, keep_alive: bool) -> WholeResponse:
-        exchange.status = reply.status
+    async def _relayed(self, record: RequestRecord, requester: Requester, sending: Awaitable[Relay]) -> Reply:
+        try:
+            return relayed_reply(await sending, CacheOutcome.METHOD)
+        except GatewayError as error:
+            record.fail(error)
+            return error_reply(error, forwarded(CacheOutcome.METHOD))
+        finally:
+            record.tally = TierCounts(calls=requester.calls)
+
+    def _failed(self, record: RequestRecord, error: Exception) -> Reply:
+        if not isinstance(error, GatewayError):
+            # A bug must cost one answer, not the connection.
+            self._log.error("bug", request_id=record.request_id, route=record.route, exc_info=error)
+            error = GatewayError(f"The gateway failed: {type(error).__name__}.")
+        record.fail(error)
+        return error_reply(error)
+
+    def _finish(self, record: RequestRecord, reply: Reply, *, keep_alive: bool) -> WholeResponse:
+        record.status = reply.status
         now = self._clock.monotonic()
-        logged = exchange.cache != CacheOutcome.HIT or self._sampled()
-        self._afterwards.add(exchange, now, logged=logged)
-        if exchange.error is not None:
-            self._remember(exchange, exchange.error)
+        logged = record.cache != CacheOutcome.HIT or self._sampled()
+        self._access_log.add(record, now, logged=logged)
+        if record.error is not None:
+            self._remember(record, record.error)
         if self._observe is not None:
-            self._observe(exchange, reply)
+            self._observe(record, reply)
         head = (
-            f"{reply.head}X-Request-Id: {exchange.request_id}\r\n"
-            f"Server-Timing: total;dur={(now - exchange.started) * 1000:.2f}\r\n"
+            f"{reply.head}X-Request-Id: {record.request_id}\r\n"
+            f"Server-Timing: total;dur={(now - record.started) * 1000:.2f}\r\n"
         )
         return WholeResponse(
             reply.status,
             head,
             reply.body,
             keep_alive=keep_alive and not self.draining,
-            bodiless=exchange.method == "HEAD",
+            bodiless=record.method == "HEAD",
         )
 
-    def _remember(self, exchange: RequestRecord, error: GatewayError) -> None:
+    def _remember(self, record: RequestRecord, error: GatewayError) -> None:
         self._recent.add(
             error,
-            request_id=exchange.request_id,
+            request_id=record.request_id,
             at=self._clock.time(),
-            method=exchange.method,
-            route=exchange.route,
-            again=exchange.again,
+            method=record.method,
+            route=record.route,
+            again=record.again,
         )
 
     def _sampled(self) -> bool:
         return self._sample_hits >= 1 or random.random() < self._sample_hits  # noqa: S311 - a log sample
 
 
-def _reply(answer: Answer, query: Query, target: Target, exchange: RequestRecord) -> Reply:
-    exchange.ids = sum([len(part.ids) for part in query.parts])
-    exchange.tally = answer.tally
+_NOTHING = Answer(b"", TierCounts(), CacheOutcome.HIT)
+"""To a lenient request, none of whose ids can be of its type."""
+
+
+def _query(user: User, parts: tuple[Part, ...], variant: Variant, headers: Headers, deadline: float) -> Query:
+    return Query(user, parts, variant, read_directives(headers), wants_leniency(headers), deadline)
+
+
+def _read_reply(
+    answer: Answer,
+    query: Query,
+    target: Target,
+    record: RequestRecord,
+    invalid: Sequence[tuple[Kind, str]] = (),
+) -> Reply:
+    record.ids = sum([len(part.ids) for part in query.parts])
+    record.tally = answer.tally
     if answer.failures and not (query.lenient and target.id is None):
-        exchange.fail(answer.failures[0].error)
+        record.fail(answer.failures[0].error)
         return failed_reply(answer)
-    exchange.cache = answer_label(answer)
+    record.cache = answer_label(answer)
     if target.id is not None:
         return one_reply(answer, target.id, lenient=query.lenient)
+    if target.kind is not None and target.invalid:
+        invalid = [(target.kind, id_) for id_ in target.invalid]
+    if invalid:
+        failures = [Failure(kind, Id(id_), invalid_ids(kind, [id_])) for kind, id_ in invalid]
+        answer = msgspec.structs.replace(answer, failures=(*answer.failures, *failures))
     return answer_reply(answer, lenient=query.lenient)

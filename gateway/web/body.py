@@ -1,20 +1,76 @@
-"""Request bodies to values; a pointer says which part of one is wrong."""
+"""Request bodies: read within bounds of size and time, and decoded. A JSON pointer says what is wrong."""
 
-from collections.abc import Mapping
-from typing import Any
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import msgspec
+from aiohttp import ClientPayloadError, web
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web_exceptions import HTTPRequestEntityTooLarge
+from aiohttp.web_protocol import RequestPayloadError
 
 from gateway.errors import Refused, Source
-from gateway.model import Variant
+from gateway.model import Kind, Variant
 from gateway.ratings.query import Part
-from gateway.web.target import (
-    MAX_VARIANT_LENGTH,
-    VARIANT_PARAMETERS,
-    distinct_ids,
-    normal_variant,
-    read_kind,
-)
+from gateway.web.ids import distinct_ids, invalid_ids, read_kind, too_many_ids
+from gateway.web.variant import NORMALISED, normal_variant
+
+MAX_BODY_BYTES: Final = 2 * 1024 * 1024
+"""10,000 of the longest ids fit into one body."""
+
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Several(msgspec.Struct, frozen=True):
+    """What `POST /v1/me/ratings` asks for."""
+
+    parts: tuple[Part, ...]
+    variant: Variant
+    invalid: Sequence[tuple[Kind, str]]
+    """Ids that cannot be of their type."""
+    refusal: Refused | None
+    """The error for the first of them, which is the request's unless it is lenient."""
+
+
+async def read_body(request: web.BaseRequest, *, seconds: float) -> bytes:
+    """The whole body, as it was sent.
+
+    Raises `Refused`: 413 if it is too large, 415 if it is compressed, 504 if it does not arrive within
+    `seconds`, 400 if it cannot be read.
+    """
+    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding != "identity":
+        raise Refused(
+            415,
+            "41500",
+            "Unsupported Media Type",
+            "Compressed bodies are not supported; send the body as it is.",
+        )
+    if (request.content_length or 0) > MAX_BODY_BYTES:
+        raise _too_large()
+    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
+        request.transport.write(CONTINUE)
+    try:
+        async with asyncio.timeout(seconds):
+            return await request.read()
+    except HTTPRequestEntityTooLarge:
+        raise _too_large() from None
+    except TimeoutError:
+        raise Refused(
+            504,
+            "50400",
+            "Gateway Timeout",
+            "The body did not arrive within the time that the request allows.",
+        ) from None
+    except (web.PayloadAccessError, ClientPayloadError, RequestPayloadError, HttpProcessingError) as error:
+        raise bad_body(f"The body could not be read: {type(error).__name__}.", "") from None
+    except ConnectionError:
+        raise bad_body("The caller left before the body had arrived.", "") from None
+
+
+def _too_large() -> Refused:
+    return Refused(413, "41300", "Payload Too Large", f"A body may have up to {MAX_BODY_BYTES} bytes.")
 
 
 def bad_body(detail: str, pointer: str, code: str = "40006") -> Refused:
@@ -36,19 +92,11 @@ def read_rating(body: bytes) -> int:
     return int(value)
 
 
-def read_parts(body: bytes, *, max_ids: int) -> tuple[tuple[Part, ...], Variant]:
-    """The ids by kind, and the variant, that `POST /v1/me/ratings` asks for. Raises `Refused`."""
+def read_several(body: bytes, *, max_ids: int) -> Several:
+    """The ids by type, and the variant, that `POST /v1/me/ratings` asks for. Raises `Refused`."""
     wanted = _object(body)
-    for name in wanted.keys() - VARIANT_PARAMETERS - {"ids"}:
-        raise bad_body(
-            f"Unknown member; known: ids, {', '.join(sorted(VARIANT_PARAMETERS))}.", _pointer(name)
-        )
-    parts = _parts(wanted.get("ids"))
-    count = sum(len(part.ids) for part in parts)
-    if not count:
-        raise bad_body("The body names no id.", "/ids", code="40005")
-    if count > max_ids:
-        raise bad_body(f"{count} distinct ids; at most {max_ids} are served at once.", "/ids", code="40005")
+    for name in wanted.keys() - {"ids", *NORMALISED}:
+        raise bad_body(f"Unknown member; known: ids, {', '.join(NORMALISED)}.", _pointer(name))
     language = wanted.get("l", "")
     if not isinstance(language, str):
         raise bad_body("The language must be a string.", "/l")
@@ -57,21 +105,31 @@ def read_parts(body: bytes, *, max_ids: int) -> tuple[tuple[Part, ...], Variant]
         extend=_strings(wanted.get("extend", []), "/extend"),
         language=language,
     )
-    if len(variant) > MAX_VARIANT_LENGTH:
-        raise bad_body(f"include, extend and l together may have {MAX_VARIANT_LENGTH} characters.", "")
-    return parts, variant
+    return _read_ids(wanted.get("ids"), variant, max_ids)
 
 
-def _parts(ids: Any) -> tuple[Part, ...]:
+def _read_ids(ids: Any, variant: Variant, max_ids: int) -> Several:
     if not isinstance(ids, dict):
         raise bad_body("The body needs ids: lists of ids by type.", "/ids")
-    parts = []
+    parts: list[Part] = []
+    invalid: list[tuple[Kind, str]] = []
+    refusal = None
+    count = 0
     for name, listed in ids.items():
         pointer = _pointer("ids", name)
         kind = read_kind(name, Source(pointer=pointer))
-        if distinct := distinct_ids(kind, _strings(listed, pointer), pointer):
-            parts.append(Part(kind, distinct))
-    return tuple(parts)
+        distinct = distinct_ids(kind, _strings(listed, pointer))
+        count += len(distinct)
+        if distinct.valid:
+            parts.append(Part(kind, distinct.valid))
+        if distinct.invalid:
+            invalid += [(kind, id_) for id_ in distinct.invalid]
+            refusal = refusal or invalid_ids(kind, distinct.invalid, Source(pointer=pointer))
+    if not count:
+        raise bad_body("The body has no id in it.", "/ids", code="40005")
+    if count > max_ids:
+        raise too_many_ids(count, max_ids, Source(pointer="/ids"))
+    return Several(tuple(parts), variant, tuple(invalid), refusal)
 
 
 def _strings(listed: Any, pointer: str) -> list[str]:

@@ -1,6 +1,6 @@
-"""Does the same for several, one right after the other, when the event loop has taken in all that was there.
+"""Runs the same callback for many items back to back, once per turn of the event loop.
 
-Between two system calls the same code takes half as long again as next to itself (docs/performance.md).
+Between two system calls the same code takes half as long again as back to back (docs/performance.md).
 """
 
 import asyncio
@@ -12,11 +12,11 @@ from typing import Final, Generic, TypeVar
 T = TypeVar("T")
 
 LONGEST_SECONDS: Final = 0.001
-"""Then others have a turn, and answers go out: the first of a thousand must not wait for the last."""
+"""Then the loop gets a turn and answers are sent: the first of a thousand must not wait for the last."""
 
 
 class CallbackBatch(Generic[T]):
-    """Calls `do` with each item that was added, in that order, in the event loop's next turns."""
+    """Calls `do` with each added item, in order, in the next turns of the event loop."""
 
     def __init__(self, do: Callable[[T], None]) -> None:
         self._do = do
@@ -24,18 +24,18 @@ class CallbackBatch(Generic[T]):
         self._loop = asyncio.get_running_loop()
 
     def add(self, item: T) -> None:
-        """Have it done soon."""
+        """Schedule `item`."""
         if not self._items:
             self._loop.call_soon(self._run)
         self._items.append(item)
 
     def _run(self) -> None:
         until = time.perf_counter() + LONGEST_SECONDS
-        # What is added meanwhile has the next turn: there may be no end to it.
+        # Items added meanwhile wait for the next turn, because there may be no end of them.
         for _ in range(len(self._items)):
             try:
                 self._do(self._items[0])
-            except Exception as error:  # noqa: BLE001 - a bug must not cost the others their turn
+            except Exception as error:  # noqa: BLE001 - a bug must not affect the other items
                 self._loop.call_exception_handler({"message": "bug", "exception": error})
             self._items.popleft()
             if time.perf_counter() >= until:

@@ -1,207 +1,299 @@
-"""One connection of a caller: hits are answered without aiohttp's tasks, and what is no HTTP by the envelope.
+"""One HTTP connection. Plain GETs are answered here; everything else is left to aiohttp.
 
-A request that comes alone to an idle connection is *taken*: it is looked up right after those of other
-connections, answered from the local tier or as Redis answers, and answers too are written one right after
-the other. Until then whatever else comes waits unread. What turns out to be no hit, and all else, goes
-aiohttp's road, which makes two tasks, a request and a response of it: a third of a hit's cost.
+aiohttp spends two tasks, a request object and a response object on each request: a third of a cache hit's
+cost. A request that arrives while nothing else is in progress, and that is a GET or HEAD without a body, is
+therefore parsed by a parser of our own and answered from `Api.begin`, or by one task. Requests of all
+connections are looked up together, and answered together, once per turn of the event loop.
+
+Anything else goes to aiohttp byte for byte. A request whose end is known (it has no body, or a
+`Content-Length`) is handed over, and the connection is ours again after its answer. In any doubt (pipelining
+behind such a request, chunked bodies, upgrades, HTTP/1.0, errors) aiohttp keeps the connection for good.
 """
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any
+from enum import Enum, auto
+from typing import Any, Final
 
-from aiohttp import HttpVersion11, StreamReader, web
+from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
-from aiohttp.http_parser import RawRequestMessage
-from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestHandler
 
 from gateway.errors import GatewayError, Refused
-from gateway.web.api import Api
+from gateway.tasks import Tasks
+from gateway.web.api import Accepted, Api
 from gateway.web.callback_batch import CallbackBatch
+from gateway.web.heads import MAX_HEADER_BYTES, MAX_TARGET_BYTES, BodyCheck, HeadParser, may_begin_head
 from gateway.web.response import WholeResponse
+from gateway.web.target import READS
 
-MAX_TARGET_BYTES = 512 * 1024
-MAX_HEADER_BYTES = 16 * 1024
 HEAD_SECONDS = 10.0
 """From the first byte of a request that comes in pieces to the end of its headers."""
 UNREAD_SECONDS = 60.0
-"""A caller that reads nothing for so long, while its answers fill the connection's buffer, is given up."""
+"""How long a caller may read nothing while its answers fill the connection's buffer."""
+KEEPALIVE_SECONDS: Final = 75.0
+"""How long a connection may stay open without a request."""
+MAX_HEAD_BYTES: Final = MAX_TARGET_BYTES + 4 * MAX_HEADER_BYTES
+"""A longer head that is still incomplete goes to aiohttp, whose parser enforces the exact bounds."""
+END_OF_HEAD: Final = b"\r\n\r\n"
 
-Message = tuple[RawRequestMessage, StreamReader]
+
+class State(Enum):
+    """Who has the connection."""
+
+    IDLE = auto()
+    """Nobody: no complete request is waiting."""
+    ANSWERING = auto()
+    """We do: a request was taken, and is not answered yet."""
+    HANDED_OVER = auto()
+    """aiohttp does, until it has answered one request."""
+    LEFT = auto()
+    """aiohttp does, for good."""
+
+
+class Shared:
+    """What all connections of a listener share."""
+
+    def __init__(self, api: Api, tasks: Tasks) -> None:
+        self.api = api
+        self.tasks = tasks
+        self.parser = HeadParser()
+        self.to_look_up = CallbackBatch(Connection.look_up)
+        self.to_answer = CallbackBatch(Connection.answer)
 
 
 class Connection(RequestHandler):
-    """aiohttp's connection, with a way past its tasks for hits."""
+    """aiohttp's connection, which answers plain GETs itself."""
 
     __slots__ = (
-        "_api", "_closes", "_ended", "_half_closed", "_head_timer", "_hits_first", "_outcome",
-        "_rounds", "_taken", "_unread_timer",
+        "_body_check", "_body_error", "_body_left", "_closing", "_current", "_done", "_half_closed", "_head",
+        "_head_timer", "_idle_since", "_idle_timer", "_input", "_input_paused", "_response", "_running",
+        "_searched", "_shared", "_state", "_time", "_unread_timer",
     )  # fmt: skip
 
-    def __init__(self, api: Api, rounds: "Rounds", server: web.Server, **limits: Any) -> None:
-        super().__init__(server, loop=asyncio.get_running_loop(), **limits)
-        self._api = api
-        self._rounds = rounds
+    def __init__(self, shared: Shared, server: web.Server, **limits: Any) -> None:
+        loop = asyncio.get_running_loop()
+        super().__init__(server, loop=loop, **limits)
+        self._shared = shared
+        self._time = loop.time
+        self._state = State.IDLE
+        self._input = bytearray()
+        """Received, and not processed yet: part of a head, or what follows the request being answered."""
+        self._searched = 0
+        """How much of it is known to hold no end of a head."""
+        self._input_paused = False
+        self._head = b""
+        """The request that was taken."""
+        self._response: WholeResponse | None = None
+        """The answer to it."""
+        self._running: asyncio.Task[Any] | None = None
+        """The task that makes an answer, ours or aiohttp's."""
+        self._current: web.BaseRequest | None = None
+        """The request that aiohttp is answering."""
+        self._body_left = 0
+        """Bytes of a handed-over request's body that have not arrived yet."""
+        self._body_check: BodyCheck | None = None
+        self._body_error: HttpProcessingError | None = None
         self._half_closed = False
-        self._closes = False
-        """Whether the request that was taken is the last one."""
+        self._closing = False
+        self._done: asyncio.Future[None] | None = None
+        """Made when `shutdown` waits for the connection to be idle."""
+        self._idle_since = 0.0
+        self._idle_timer: asyncio.TimerHandle | None = None
         self._head_timer: asyncio.TimerHandle | None = None
         self._unread_timer: asyncio.TimerHandle | None = None
-        self._taken: Message | None = None
-        self._outcome: WholeResponse | None = None
-        """What has become of the request that was taken."""
-        self._ended: asyncio.Future[None] | None = None
-        """Made where somebody waits for its end."""
-        self._hits_first = _HitsFirst(self._parser, self)
-        self._parser = self._hits_first  # type: ignore[assignment]  # stands in for it
 
     @property
-    def idle(self) -> bool:
-        """Whether no request is being answered or waits for it."""
-        waits = self._waiter is not None and not self._waiter.done()
-        return waits and self._taken is None and not self._messages
+    def busy(self) -> bool:
+        """Whether a request is being answered."""
+        return self._state in (State.ANSWERING, State.HANDED_OVER) or self._current is not None
 
-    @property
-    def has_taken(self) -> bool:
-        """Whether a request was taken that is not answered yet."""
-        return self._taken is not None
+    # Receiving
 
-    def head_has_come(self) -> None:
-        """A request's head is complete."""
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._idle_since = self._time()
+        self._idle_timer = asyncio.get_running_loop().call_later(KEEPALIVE_SECONDS, self._close_if_unused)
 
-    def head_is_coming(self) -> None:
-        """A part of a request's head has come: the rest must follow in time."""
-        if self._head_timer is None and self.idle:
-            self._head_timer = self._loop.call_later(HEAD_SECONDS, self.force_close)
+    def data_received(self, data: bytes) -> None:
+        """Take a complete head, keep a partial one, and pass on what is aiohttp's."""
+        # aiohttp feeds itself empty data, to go on with what it has buffered.
+        if self._state is State.LEFT or not data:
+            self._pass_on(data)
+        elif self._state is State.HANDED_OVER:
+            if len(data) > self._body_left:
+                self._leave(data)
+            else:
+                self._body_left -= len(data)
+                self._pass_on(data)
+        elif (
+            self._state is State.IDLE
+            and not self._input
+            and not self.writing_paused
+            and data.find(END_OF_HEAD) == len(data) - 4
+        ):
+            self._take(data)
+        else:
+            self._input += data
+            self._take_next()
 
-    def body_is_broken(self, error: HttpProcessingError) -> None:
-        """What has just come can be no part of the body that is being read: nobody must wait for the rest."""
-        request = self._current_request
-        if request is not None and not request.content.is_eof():
-            request.content.set_exception(error)
+    def _take_next(self) -> None:
+        """Take the next request from the input; if there is no complete one, go on reading."""
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            return
+        if self._state is not State.IDLE or self.writing_paused:
+            if self._input:
+                self._input_paused = True
+                transport.pause_reading()
+            return
+        end = self._input.find(END_OF_HEAD, max(0, self._searched - 3))
+        if end < 0:
+            self._await_rest()
+            return
+        head = self._take_input(end + 4)
+        self._take(head)
 
-    def pause_writing(self) -> None:
-        """The buffer is full."""
-        super().pause_writing()
+    def _await_rest(self) -> None:
+        """Keep what may be the beginning of a head; leave anything else to aiohttp, which refuses it."""
+        if self._half_closed:
+            self._end()
+            return
+        self._resume_input()
+        if not self._input:
+            return
+        sound = may_begin_head(self._input, self._searched)
+        self._searched = len(self._input)
+        if not sound or len(self._input) > MAX_HEAD_BYTES:
+            self._leave()
+        elif self._head_timer is None:
+            self._start_head_timer()
+
+    def _take_input(self, size: int) -> bytes:
+        data = bytes(self._input[:size])
+        del self._input[:size]
+        self._searched = 0
+        return data
+
+    def _take(self, head: bytes) -> None:
+        self._stop_head_timer()
+        self._state = State.ANSWERING
+        self._head = head
+        self._shared.to_look_up.add(self)
+
+    # Answering
+
+    def look_up(self) -> None:
+        """Answer the request that was taken from memory, or start to; hand it over if it is not plain."""
+        if self.transport is None:
+            return
+        head, self._head = self._head, b""
+        parsed = self._shared.parser.parse(head)
+        if parsed is None:
+            self._leave(head)
+            return
+        message, body_length = parsed
+        if message.method not in READS or body_length != 0:
+            if body_length is None:
+                self._body_check = BodyCheck()
+                self._leave(head)
+            else:
+                self._hand_over(head, body_length)
+            return
+        begun = self._shared.api.begin(message.method, message.path, message.headers)
+        if isinstance(begun, WholeResponse):
+            self._response = begun
+            self._shared.to_answer.add(self)
+        else:
+            self._running = self._shared.tasks.spawn("request", self._run(begun))
+
+    async def _run(self, accepted: Accepted) -> None:
+        self._response = await self._shared.api.run(accepted, None)
+        self._shared.to_answer.add(self)
+
+    def answer(self) -> None:
+        """Write the answer to the request that was taken, and take the next."""
+        response, self._response, self._running = self._response, None, None
+        transport = self.transport
+        if response is not None and transport is not None and not transport.is_closing():
+            transport.write(response.whole)
+            self._idle_since = self._time()
+            self._state = State.IDLE
+            if self._closing or not response.keep_alive:
+                self._end()
+            elif self._input or self._input_paused or self._half_closed:
+                self._take_next()
+        self._tell_done()
+
+    def _end(self) -> None:
+        """Close the connection once everything is written."""
+        super().close()
         if self.transport is not None:
-            self._unread_timer = self._loop.call_later(UNREAD_SECONDS, self.transport.abort)
-
-    def resume_writing(self) -> None:
-        """The buffer has room again."""
-        super().resume_writing()
-        if self._unread_timer is not None:
-            self._unread_timer.cancel()
-
-    def eof_received(self) -> bool:  # type: ignore[override]  # aiohttp always closes
-        """The caller will send no more; True: it may still be waiting for answers, and then we close."""
-        bodies = [payload for _, payload in self._messages]
-        if self._current_request is not None:
-            bodies.append(self._current_request.content)
-        if self.idle or not all(body.is_eof() for body in bodies):
-            return False
-        self._half_closed = True
-        # The last answer may be out, and aiohttp not yet back from it.
-        self._loop.call_soon(self._end_if_idle)
-        return True
-
-    def _end_if_idle(self) -> None:
-        if self.idle and self.transport is not None:
             self.transport.close()
 
-    def close(self) -> None:
-        """Take up no more requests; one that was taken is answered first."""
-        if self._taken is None:
+    # Handing over
+
+    def _hand_over(self, head: bytes, body_length: int) -> None:
+        """Let aiohttp answer one request, of whose body part may have arrived."""
+        if len(self._input) > body_length:
+            self._leave(head)
+            return
+        self._state = State.HANDED_OVER
+        self._body_left = body_length - len(self._input)
+        self._resume_input()
+        self._pass_on(head + self._take_input(body_length))
+
+    def _leave(self, data: bytes = b"") -> None:
+        """Let aiohttp have the connection for good, beginning with `data` and what else was received."""
+        self._state = State.LEFT
+        self._resume_input()
+        self._pass_on(data + self._take_input(len(self._input)))
+        if self._closing:
             super().close()
-        else:
-            self._closes = True
 
-    async def shutdown(self, timeout: float | None = 15.0) -> None:  # noqa: ASYNC109 - as aiohttp has it
-        """Let what is in flight end within `timeout`, then cut it off: aiohttp would wait twice as long."""
-        cut = None if timeout is None else self._loop.call_later(timeout, self._cut_off)
-        try:
-            if self._taken is not None:
-                self._ended = self._loop.create_future()
-                await asyncio.wait([self._ended], timeout=timeout)
-            # A little more than ours: aiohttp trips over a handler that ends just as it gives up.
-            await super().shutdown(None if timeout is None else timeout + 1)
-        finally:
-            if cut is not None:
-                cut.cancel()
+    def _pass_on(self, data: bytes) -> None:
+        if data and self._state is State.LEFT and self._current is None and self._head_timer is None:
+            self._start_head_timer()
+        super().data_received(data)
+        if self._body_check is not None and data and (error := self._body_check.feed(data)) is not None:
+            # aiohttp has its handler wait for the rest of a body that it can no longer parse.
+            self._body_check = None
+            self._body_error = error
+            if self._current is not None:
+                self._current.content.set_exception(error)
 
-    def _cut_off(self) -> None:
-        if self._task_handler is not None:
-            self._task_handler.cancel()
+    def _resume_input(self) -> None:
+        if self._input_paused and self.transport is not None:
+            self._input_paused = False
+            self.transport.resume_reading()
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer a request that aiohttp has parsed."""
+        self._running = asyncio.current_task()
+        return await self._shared.api.handle(request)
+
+    def begin_request(self, request: web.BaseRequest) -> None:
+        """Note that aiohttp begins to answer a request."""
+        self._current = request
+        self._stop_head_timer()
+        if self._body_error is not None and not request.content.is_eof():
+            request.content.set_exception(self._body_error)
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        """Write an answer; the last one that a half-closed connection waits for ends it."""
+        """Write an answer of aiohttp's; take the connection back if nothing else was handed over."""
         finished = await super().finish_response(request, resp, start_time)
-        if self._half_closed and not self._messages:
-            resp.force_close()
+        whole = request.content.is_eof()
+        self._current = self._running = self._body_check = None
+        self._idle_since = self._time()
+        if self._state is State.HANDED_OVER:
+            self._state = State.IDLE if whole and not self._body_left and resp.keep_alive else State.LEFT
+        if self._closing:
+            super().close()
+        if self._half_closed:
+            self._end_soon()
+        self._tell_done()
         return finished
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        """The connection is closed."""
-        if self._task_handler is not None and self._waiter is not None and self._waiter.done():
-            # Called to a request, but not there yet: aiohttp would find nothing left to make one with.
-            self._task_handler.cancel()
-        super().connection_lost(exc)
-        # It holds the connection: together, only the garbage collector would free them.
-        del self._hits_first
-        for timer in (self._head_timer, self._unread_timer):
-            if timer is not None:
-                timer.cancel()
-
-    def log_exception(self, *args: Any, **kw: Any) -> None:
-        """What a caller sent could not be read to its end; it was answered 400, and the text quotes it."""
-        if not isinstance(kw.get("exc_info"), HttpProcessingError):
-            super().log_exception(*args, **kw)
-
-    def take(self, message: RawRequestMessage, payload: StreamReader) -> bool:
-        """Take a request that was just parsed, if it may be a hit; False: it is aiohttp's."""
-        if payload is not EMPTY_PAYLOAD or message.should_close or message.version != HttpVersion11:
-            return False
-        if not self.idle or self._paused:
-            return False
-        self._taken = (message, payload)
-        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
-        self._rounds.to_look_up.add(self)
-        return True
-
-    def look_up(self) -> None:
-        """Look for the answer to the request that was taken."""
-        assert self._taken is not None
-        message, _ = self._taken
-        self._outcome = self._api.at_once(message.method, message.path, message.headers)
-        self._rounds.to_answer.add(self)
-
-    def answer(self) -> None:
-        """Write the answer to the request that was taken; without one, let aiohttp have the request."""
-        (taken, self._taken), (outcome, self._outcome) = (self._taken, None), (self._outcome, None)
-        if self.transport is not None and not self.transport.is_closing() and taken is not None:
-            if isinstance(outcome, WholeResponse):
-                self._write(outcome)
-            else:
-                self._hits_first.give_back(taken)
-            if self._closes:
-                self.close()
-            self._hits_first.read_on()
-        if self._ended is not None and not self._ended.done():
-            self._ended.set_result(None)
-
-    def _write(self, response: WholeResponse) -> None:
-        assert self.transport is not None
-        self.transport.write(response.whole)
-        self._hits_first.message_consumed()
-        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
-        if self._half_closed or not response.keep_alive:
-            self.close()
-            self.transport.close()
 
     def handle_error(
         self,
@@ -211,69 +303,105 @@ class Connection(RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         del status, message
-        return self._api.refuse(request, _refusal(exc))
+        return self._shared.api.refuse(request, _refusal(exc))
 
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """Ignore requests that could not be parsed: they were answered 400, and the text quotes them."""
+        if not isinstance(kw.get("exc_info"), HttpProcessingError):
+            super().log_exception(*args, **kw)
 
-class Rounds:
-    """What all connections do in common, one right after the other: look requests up, and write answers."""
+    # Bounds
 
-    def __init__(self) -> None:
-        self.to_look_up = CallbackBatch(Connection.look_up)
-        self.to_answer = CallbackBatch(Connection.answer)
+    def pause_writing(self) -> None:
+        """Take no more requests while the caller does not read, and abort if that lasts."""
+        super().pause_writing()
+        if self.transport is not None:
+            self._unread_timer = asyncio.get_running_loop().call_later(UNREAD_SECONDS, self.transport.abort)
 
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._unread_timer is not None:
+            self._unread_timer.cancel()
+        if self._input or self._input_paused or self._half_closed:
+            self._take_next()
 
-class _HitsFirst:
-    """The connection's parser, which hands on only what the connection does not take for itself."""
+    def _start_head_timer(self) -> None:
+        self._head_timer = asyncio.get_running_loop().call_later(HEAD_SECONDS, self.force_close)
 
-    def __init__(self, parser: Any, connection: Connection) -> None:
-        self._parser = parser
-        self._connection = connection
-        self._given_back: Message | None = None
-        self._unread = b""
+    def _stop_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._parser, name)
-
-    def feed_data(self, data: bytes) -> tuple[Sequence[Message], bool, bytes]:
-        """As aiohttp's parser; raises what it raises."""
-        if self._given_back is not None:
-            given_back, self._given_back = self._given_back, None
-            return (given_back,), False, b""
-        if self._connection.has_taken:
-            self._unread += data
-            if self._connection.transport is not None:
-                self._connection.transport.pause_reading()
-            return (), False, b""
-        try:
-            messages, upgraded, tail = self._parser.feed_data(data)
-        except HttpProcessingError as error:
-            self._connection.body_is_broken(error)
-            raise
-        if messages:
-            self._connection.head_has_come()
+    def _close_if_unused(self) -> None:
+        left = self._idle_since + KEEPALIVE_SECONDS - self._time()
+        if self.busy or left > 0:
+            seconds = KEEPALIVE_SECONDS if self.busy else left
+            self._idle_timer = asyncio.get_running_loop().call_later(seconds, self._close_if_unused)
         else:
-            self._connection.head_is_coming()
-        if len(messages) == 1 and not upgraded and self._connection.take(*messages[0]):
-            return (), False, tail
-        return messages, upgraded, tail
+            self.force_close()
 
-    def give_back(self, taken: Message) -> None:
-        """Let aiohttp have a request that the connection had taken."""
-        self._given_back = taken
-        self._connection.data_received(b"")
+    # Ending
 
-    def read_on(self) -> None:
-        """Go on with what has come since the connection took a request."""
-        if self._unread and self._connection.transport is not None:
-            unread, self._unread = self._unread, b""
-            self._connection.transport.resume_reading()
-            self._connection.data_received(unread)
+    def eof_received(self) -> bool:  # type: ignore[override]  # aiohttp lets the transport close at once
+        """The caller sends no more. It may still wait for answers; the connection is closed after them."""
+        self._half_closed = True
+        if self._state is State.IDLE:
+            self._take_next()
+        elif self._state is not State.ANSWERING:
+            self._end_soon()
+        return True
+
+    def _end_soon(self) -> None:
+        # aiohttp needs two turns of the loop to begin with what it was handed.
+        loop = asyncio.get_running_loop()
+        loop.call_soon(loop.call_soon, self._end_if_nothing_comes)
+
+    def _end_if_nothing_comes(self) -> None:
+        if self.transport is None or self._state is State.ANSWERING:
+            return
+        if self._current is None or not self._current.content.is_eof():
+            self._end()
+
+    def close(self) -> None:
+        """Take no more requests; one that was taken is answered first."""
+        self._closing = True
+        if self._state is State.IDLE:
+            self._end()
+        elif self._state is State.LEFT:
+            super().close()
+
+    async def shutdown(self, timeout: float | None = 15.0) -> None:  # noqa: ASYNC109 - as aiohttp has it
+        """Let what is in progress end within `timeout`, then cancel it: aiohttp would wait twice as long."""
+        if self.busy:
+            self._done = asyncio.get_running_loop().create_future()
+            await asyncio.wait([self._done], timeout=timeout)
+            if self._running is not None:
+                self._running.cancel()
+        await super().shutdown(timeout)
+
+    def _tell_done(self) -> None:
+        if self._done is not None and not self._done.done() and not self.busy:
+            self._done.set_result(None)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Stop the timers; tell aiohttp after it has begun with what it was handed."""
+        for timer in (self._head_timer, self._idle_timer, self._unread_timer):
+            if timer is not None:
+                timer.cancel()
+        if self._done is not None and not self._done.done():
+            self._done.set_result(None)
+        if self._state in (State.HANDED_OVER, State.LEFT) and self._current is None:
+            # It would fail if it were to begin with a request after it has lost its connection.
+            asyncio.get_running_loop().call_soon(super().connection_lost, exc)
+        else:
+            super().connection_lost(exc)
 
 
 def _refusal(exc: BaseException | None) -> GatewayError:
-    # The parser's own message quotes what it read, and that may be a user token: it goes nowhere.
+    # The parser's own message quotes what it read, which may be a user token: it is not shown.
     if not isinstance(exc, LineTooLong):
-        return Refused(400, "40000", "Bad Request", "This is no well-formed HTTP request.")
+        return Refused(400, "40000", "Bad Request", "The request is not well-formed HTTP.")
     if str(MAX_TARGET_BYTES) in exc.message.partition(":")[0]:
         return Refused(414, "41400", "URI Too Long", f"A request target may have {MAX_TARGET_BYTES} bytes.")
     return Refused(431, "43100", "Header Too Large", f"A header may have {MAX_HEADER_BYTES} bytes.")

@@ -1,18 +1,23 @@
-"""Request headers to values: who calls, whose ratings, which directives, how long."""
+"""Request headers to values: caller, user, directives, deadline, preconditions."""
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 from multidict import CIMultiDictProxy
 
 from gateway.errors import Refused
+from gateway.host_header import is_allowed
 from gateway.model import User
 from gateway.ratings.query import NO_DIRECTIVES, Directives
+from gateway.user_token import user_tokens
 from gateway.web.target import bad_parameter
 
 Headers = CIMultiDictProxy[str]
 
-MAX_TIMEOUT_MS = 600_000
+MAX_TIMEOUT_MS: Final = 600_000
+USER_TOKEN: Final = "Music-User-Token"  # noqa: S105 - a header's name
+PRECONDITIONS: Final = ("If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since")
 
 
 class CallerCheck:
@@ -26,7 +31,7 @@ class CallerCheck:
         self._tokens = [token.encode() for token in tokens]
 
     def __call__(self, headers: Headers) -> None:
-        """Raise `Refused` 401 unless the caller is let in. Compares all tokens, each in constant time."""
+        """Raise `Refused` 401 without a valid token. Compares all tokens, each in constant time."""
         if not self._tokens:
             return
         presented = [_bytes(token) for token in headers.getall("X-Gateway-Token", ())]
@@ -47,19 +52,31 @@ class CallerCheck:
 
 def read_user(headers: Headers) -> User:
     """The user whose token the request carries. Raises `Refused`: 403 for none, 400 for two."""
-    tokens = headers.getall("Music-User-Token", ())
+    tokens = user_tokens(headers)
     if len(tokens) > 1:
-        raise bad_parameter("The request carries two Music-User-Token headers.", "Music-User-Token")
-    token = tokens[0].strip() if tokens else ""
-    if not token:
-        raise Refused(403, "40300", "Forbidden", "The request carries no Music-User-Token.")
+        raise bad_parameter("The request carries two different user tokens.", USER_TOKEN)
+    if not tokens:
+        raise Refused(403, "40300", "Forbidden", f"The request carries no {USER_TOKEN}.")
+    (token,) = tokens
     if not (token.isascii() and token.isprintable()):
-        raise Refused(403, "40300", "Forbidden", "The Music-User-Token has characters that no token has.")
+        raise Refused(403, "40300", "Forbidden", f"The {USER_TOKEN} has characters that no token has.")
     return User.of(token)
 
 
+def check_host(headers: Headers) -> None:
+    """Raise `Refused` 400 for a `Host` that RFC 9112, section 3.2, forbids."""
+    host = headers.get("Host")
+    if host is not None and not is_allowed(host):
+        raise Refused(400, "40000", "Bad Request", "The Host header does not name a host.")
+
+
+def preconditions(headers: Headers) -> Mapping[str, str]:
+    """The conditions of a write (RFC 9110, section 13.1), which Apple evaluates."""
+    return {name: ", ".join(headers.getall(name)) for name in PRECONDITIONS if name in headers}
+
+
 def read_directives(headers: Headers) -> Directives:
-    """The request's `Cache-Control`; what is unknown or malformed in it says nothing."""
+    """The request's `Cache-Control`; unknown and malformed directives are ignored."""
     if "Cache-Control" not in headers:
         return NO_DIRECTIVES
     given: dict[str, str | None] = {}
@@ -77,11 +94,11 @@ def read_directives(headers: Headers) -> Directives:
 
 
 def read_timeout(headers: Headers) -> float | None:
-    """`X-Request-Timeout-Ms` in seconds. Raises `Refused` where it is no number from 1 to 600,000."""
+    """`X-Request-Timeout-Ms` in seconds. Raises `Refused` unless it is a number from 1 to 600,000."""
     given = headers.get("X-Request-Timeout-Ms")
     if given is None:
         return None
-    # The length is looked at first: Python refuses to read thousands of digits.
+    # The length is checked first: Python refuses to read thousands of digits.
     if not (given.isascii() and given.isdigit() and len(given) < 10 and 1 <= int(given) <= MAX_TIMEOUT_MS):
         raise bad_parameter(
             f"X-Request-Timeout-Ms must be a number from 1 to {MAX_TIMEOUT_MS}.", "X-Request-Timeout-Ms"

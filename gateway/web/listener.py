@@ -1,34 +1,35 @@
-"""The API listener itself: aiohttp's low-level server, so that a hit costs little more than the framework."""
+"""The API listener: aiohttp's low-level server, with connections of our own."""
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import StreamReader, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.web_protocol import RequestHandler
 
+from gateway.tasks import Tasks
 from gateway.web.api import Api
-from gateway.web.connection import MAX_HEADER_BYTES, MAX_TARGET_BYTES, Connection, Rounds
-from gateway.web.intake import MAX_BODY_BYTES
+from gateway.web.body import MAX_BODY_BYTES
+from gateway.web.connection import Connection, Shared
+from gateway.web.heads import MAX_HEADER_BYTES, MAX_HEADERS, MAX_TARGET_BYTES
 
-MAX_HEADERS = 100
-KEEPALIVE_SECONDS = 75.0
-LINGERING_SECONDS = 2.0
+LINGERING_SECONDS: Final = 2.0
+NEVER_SECONDS: Final = 10 * 365 * 86400.0
+"""aiohttp does not see most requests; `Connection` closes unused connections itself."""
 
 
 class Server(web.Server):
-    """Makes connections and requests of our own kind."""
+    """Makes connections, and the requests of those that aiohttp answers."""
 
-    def __init__(self, api: Api) -> None:
-        super().__init__(api.handle, request_factory=self._request)
-        self._api = api
-        self._rounds = Rounds()
+    def __init__(self, api: Api, tasks: Tasks) -> None:
+        super().__init__(self._handle, request_factory=self._begin_request)
+        self._shared = Shared(api, tasks)
         self._limits: Mapping[str, Any] = {
             "access_log": None,
             "auto_decompress": False,
-            "keepalive_timeout": KEEPALIVE_SECONDS,
+            "keepalive_timeout": NEVER_SECONDS,
             "lingering_time": LINGERING_SECONDS,
             "max_line_size": MAX_TARGET_BYTES,
             "max_field_size": MAX_HEADER_BYTES,
@@ -36,16 +37,25 @@ class Server(web.Server):
         }
 
     def __call__(self) -> RequestHandler:
-        return Connection(self._api, self._rounds, self, **self._limits)
+        return Connection(self._shared, self, **self._limits)
 
-    def _request(
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        connection = request.protocol
+        assert isinstance(connection, Connection)
+        return await connection.handle(request)
+
+    def _begin_request(
         self,
         message: RawRequestMessage,
         payload: StreamReader,
-        protocol: RequestHandler,
+        connection: RequestHandler,
         writer: AbstractStreamWriter,
         task: "asyncio.Task[None]",
     ) -> web.BaseRequest:
-        return web.BaseRequest(
-            message, payload, protocol, writer, task, self._loop, client_max_size=MAX_BODY_BYTES
+        loop = asyncio.get_running_loop()
+        request = web.BaseRequest(
+            message, payload, connection, writer, task, loop, client_max_size=MAX_BODY_BYTES
         )
+        assert isinstance(connection, Connection)
+        connection.begin_request(request)
+        return request

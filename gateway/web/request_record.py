@@ -1,4 +1,4 @@
-"""One request and its answer as the log line and the metrics see them."""
+"""What the log line and the metrics need of one request and its answer."""
 
 import itertools
 import os
@@ -21,7 +21,7 @@ _numbers = itertools.count(1)
 
 
 class RequestRecord:
-    """What is learnt of one request on its way; no user token ever comes in here."""
+    """Filled in as a request is processed; never holds a user token."""
 
     __slots__ = (
         "again", "cache", "error", "ids", "kind", "method", "request_id", "route", "started", "status",
@@ -42,12 +42,12 @@ class RequestRecord:
         self.status = 0
         self.error: GatewayError | None = None
         self.again: str | None = None
-        """Path and query of a read that shows whether the error lasts."""
+        """Path and query of a read that shows whether the error persists."""
 
     def fail(self, error: GatewayError) -> None:
-        """Keep why it failed, but not the frames: they hold this exchange, and the request with its body.
+        """Record why it failed, without the traceback: its frames hold this record and the request's body.
 
-        Only the garbage collector would free such a ring, and it counts objects, not bytes.
+        Only the garbage collector would free such a cycle, and it counts objects, not bytes.
         """
         error.__cause__ = error.__context__ = None
         self.error = error.with_traceback(None)

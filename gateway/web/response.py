@@ -1,37 +1,65 @@
-"""An answer written in one piece: building aiohttp's response objects costs more than a hit does."""
+"""Answers and errors to status, headers and body, and to the bytes that are written."""
 
+import math
+import random
+import string
 import time
+from collections.abc import Sequence
 from http import HTTPStatus
+from typing import Final
 
+import msgspec
 from aiohttp import ClientConnectionResetError, web
 
-_REASONS = {status.value: status.phrase for status in HTTPStatus}
+from gateway.apple.client import Relay
+from gateway.errors import GatewayError, Refused, Relayed, UpstreamError
+from gateway.model import Id
+from gateway.ratings.query import Answer, CacheOutcome, Failure
+
+READ_CACHE_CONTROL: Final = "private, no-cache, max-age=0"
+"""A caller's own cache would not learn of writes, so it must revalidate; some clients honour only max-age."""
+ERROR_CACHE_CONTROL: Final = "no-store"
+VARY: Final = "Music-User-Token, Media-User-Token"
+CONTENT_TYPE: Final = "Content-Type: application/json\r\n"
+
+_READ_HEAD: Final = f"{CONTENT_TYPE}Cache-Control: {READ_CACHE_CONTROL}\r\nVary: {VARY}\r\n"
+_REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
+_ERROR_ID: Final = string.ascii_uppercase + string.digits
+_NO_CONTENT: Final = 204
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """Status, headers and body; `head` holds complete header lines."""
+
+    status: int
+    head: str
+    body: bytes
+    cache_status: str = ""
 
 
 class WholeResponse(web.StreamResponse):
-    """Head and body in one write; aiohttp keeps the connection as `keep_alive` says.
+    """Head and body in one write. aiohttp's own response objects cost more than a cache hit.
 
-    `bodiless` is the answer to a HEAD: its length is told, the body is not sent.
+    `bodiless`: the answer to a HEAD, which has the length of the body but not the body.
     """
 
     def __init__(
         self, status: int, head: str, body: bytes, *, keep_alive: bool, bodiless: bool = False
     ) -> None:
-        # Nothing of the base's own state is used, so none is made.
+        # The base class keeps no state that is used, so its constructor is not called.
         self._status = status
         self._keep_alive = keep_alive
+        length = "" if status == _NO_CONTENT else f"Content-Length: {len(body)}\r\n"
+        close = "" if keep_alive else "Connection: close\r\n"
         self.whole = (
-            f"HTTP/1.1 {status} {_REASONS.get(status, '')}\r\n{head}"
-            f"Date: {_date()}\r\n"
-            f"{'' if status == _NO_CONTENT else f'Content-Length: {len(body)}{_END}'}"
-            f"{'' if keep_alive else _CLOSE}\r\n"
+            f"HTTP/1.1 {status} {_REASONS.get(status, '')}\r\n{head}Date: {_date()}\r\n{length}{close}\r\n"
         ).encode() + (b"" if bodiless else body)
 
     async def prepare(self, request: web.BaseRequest) -> None:
-        """Write the answer; wait while the buffer is full, so that a slow reader fills no memory."""
+        """Write the answer, and wait while the buffer is full: a slow reader must not fill the memory."""
         transport = request.transport
         if transport is None or transport.is_closing():
-            raise ClientConnectionResetError("The caller has gone.")
+            raise ClientConnectionResetError("The caller is gone.")
         transport.write(self.whole)
         if request.protocol.writing_paused:
             await request.writer.drain()
@@ -40,13 +68,149 @@ class WholeResponse(web.StreamResponse):
         """Everything was written by `prepare`."""
 
 
-_NO_CONTENT = 204
-_END = "\r\n"
-_CLOSE = "Connection: close\r\n"
+def answer_reply(answer: Answer, *, lenient: bool) -> Reply:
+    """Render a read. Resources are joined as they are stored; nothing is decoded."""
+    line = cache_status(answer)
+    head = _read_head(line, answer.age)
+    if lenient:
+        head += "Preference-Applied: handling=lenient\r\n"
+    if not answer.failures:
+        return Reply(200, head, b'{"data":[%b]}' % answer.listed, line)
+    errors = msgspec.json.encode([_missing(failure) for failure in answer.failures])
+    return Reply(200, head, b'{"data":[%b],"errors":%b}' % (answer.listed, errors), line)
+
+
+def failed_reply(answer: Answer) -> Reply:
+    """Render a read that fails as a whole, with the error of the first id in the order asked."""
+    line = "" if answer.forward is CacheOutcome.HIT else cache_status(answer)
+    return error_reply(answer.failures[0].error, line)
+
+
+def one_reply(answer: Answer, id_: Id, *, lenient: bool) -> Reply:
+    """Render a read of one id that did not fail. Like Apple's, the answer is 404 if it is unrated."""
+    reply = answer_reply(answer, lenient=lenient)
+    if answer.listed:
+        return reply
+    unrated = Refused(404, "40400", "Resource Not Found", f"There is no rating for {id_}.")
+    head = reply.head.replace(READ_CACHE_CONTROL, ERROR_CACHE_CONTROL)
+    return Reply(404, head, error_reply(unrated).body, reply.cache_status)
+
+
+def relayed_reply(relay: Relay, forward: CacheOutcome) -> Reply:
+    """Pass on what Apple answered to a write, or to a read whose answer is not cached."""
+    line = forwarded(forward)
+    head = _read_head(line, 0.0)
+    if relay.status == _NO_CONTENT:
+        return Reply(relay.status, head.removeprefix(CONTENT_TYPE), b"", line)
+    return Reply(relay.status, head, relay.body, line)
+
+
+def forwarded(forward: CacheOutcome) -> str:
+    """The RFC 9211 line of a request that the cache did not answer."""
+    return f"ratings-gateway; fwd={forward}"
+
+
+def _read_head(line: str, age: float) -> str:
+    return f"{_READ_HEAD}Cache-Status: {line}\r\nAge: {int(age)}\r\n"
+
+
+def cache_status(answer: Answer) -> str:
+    """The RFC 9211 line of a read."""
+    forward, tally = answer.forward, answer.tally
+    detail = (
+        f'detail="local={tally.local} shared={tally.shared} upstream={tally.upstream} stale={tally.stale}"'
+    )
+    if forward is CacheOutcome.HIT:
+        return f"ratings-gateway; hit; ttl={math.floor(answer.ttl)}; {detail}"
+    if forward is CacheOutcome.BYPASS:
+        return forwarded(forward)
+    line = forwarded(forward)
+    if forward is CacheOutcome.STALE:
+        if answer.upstream_status is not None:
+            line += f"; fwd-status={answer.upstream_status}"
+        return f"{line}; {detail}"
+    if answer.stored:
+        line += "; stored"
+    if tally.collapsed:
+        line += "; collapsed"
+    return f"{line}; {detail}"
+
+
+def error_reply(error: GatewayError, line: str = "") -> Reply:
+    """Render a failure: Apple's own body if it is an error envelope, else an envelope of the same shape.
+
+    `line` is its `Cache-Status`, empty if neither the cache nor Apple was asked.
+    """
+    headers = {"Content-Type": "application/json", "Cache-Control": ERROR_CACHE_CONTROL, "Vary": VARY}
+    if isinstance(error, Refused):
+        headers |= error.headers
+    if isinstance(error, UpstreamError):
+        headers["Proxy-Status"] = proxy_status(error)
+    if error.status in (429, 503):
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after or 1)))
+    if line:
+        headers["Cache-Status"] = line
+    head = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    if isinstance(error, Relayed) and _is_envelope(error.body):
+        return Reply(error.status, head, error.body, line)
+    return Reply(error.status, head, msgspec.json.encode({"errors": [envelope(error)]}), line)
+
+
+def envelope(error: GatewayError) -> dict[str, object]:
+    """One error object in Apple's shape."""
+    shown: dict[str, object] = {
+        "id": "".join(random.choices(_ERROR_ID, k=26)),  # noqa: S311 - not a secret
+        "title": error.title,
+        "detail": error.detail,
+        "status": str(error.status),
+        "code": error.code,
+    }
+    if isinstance(error, Refused) and error.source is not None:
+        source = error.source
+        shown["source"] = (
+            {"parameter": source.parameter} if source.pointer is None else {"pointer": source.pointer}
+        )
+    return shown
+
+
+def proxy_status(error: UpstreamError) -> str:
+    """The RFC 9209 line of a failure that Apple, or the connection to it, caused."""
+    line = "ratings-gateway"
+    if error.proxy_error is not None:
+        line += f"; error={error.proxy_error}"
+    if error.received_status is not None:
+        line += f"; received-status={error.received_status}"
+    return line
+
+
+def answer_label(answer: Answer) -> str:
+    """The `cache` label of the duration histogram."""
+    forward, tally = answer.forward, answer.tally
+    if forward is CacheOutcome.REQUEST:
+        return "partial" if tally.local or tally.shared else "miss"
+    return forward
+
+
+def _missing(failure: Failure) -> dict[str, object]:
+    return envelope(failure.error) | {
+        "source": {"parameter": "ids"},
+        "meta": {"type": failure.kind.value, "id": failure.id},
+    }
+
+
+def _is_envelope(body: bytes) -> bool:
+    try:
+        return bool(msgspec.json.decode(body, type=_Envelope).errors)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+
+
+class _Envelope(msgspec.Struct):
+    errors: Sequence[dict[str, object]]
 
 
 class _Date:
-    """The `Date` header, made once a second."""
+    """The `Date` header, formatted once a second."""
 
     second = 0
     text = ""

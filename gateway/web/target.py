@@ -1,46 +1,66 @@
-"""Request targets to values; whatever is refused names the part that is at fault."""
+"""Request targets to routes, ids and variants. A target that is refused carries its error."""
 
-from collections.abc import Iterable
-from functools import lru_cache
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+import re
+from typing import Final
+from urllib.parse import quote, unquote, unquote_plus, urlsplit
 
 import msgspec
 
 from gateway.errors import Refused, Source
 from gateway.model import PLAIN, Id, Kind, Variant
 from gateway.ratings.query import Part
+from gateway.web.ids import Ids, distinct_ids, invalid_ids, read_kind, too_many_ids
+from gateway.web.variant import read_parameters, refuse_parameters
 
-ROOT = "/v1/me/ratings"
-READ_PARAMETERS = frozenset({"ids", "include", "extend", "l"})
-VARIANT_PARAMETERS = frozenset({"include", "extend", "l"})
-MAX_VARIANT_LENGTH = 2048
-MEMOISED_LENGTH = 1024
-"""Longer targets are parsed anew each time, so that the memo stays small."""
+ROOT: Final = "/v1/me/ratings"
+FAVORITES: Final = "/v1/me/favorites"
+MANY: Final = ROOT + "/{type}"
+ONE: Final = ROOT + "/{type}/{id}"
+SEVERAL: Final = ROOT
+UNMATCHED: Final = "unmatched"
+READS: Final = ("GET", "HEAD")
+METHODS: Final = {
+    MANY: ("GET",),
+    ONE: ("GET", "PUT", "DELETE"),
+    SEVERAL: ("POST",),
+    FAVORITES: ("POST", "DELETE"),
+}
+"""HEAD is allowed where GET is."""
 
 
 class Target(msgspec.Struct, frozen=True, gc=False):
-    """A request target that names a route: `route` is its template."""
+    """What a request target asks for."""
 
     route: str
+    """The template of its path, or `unmatched`."""
     kind: Kind | None = None
     id: Id | None = None
     parts: tuple[Part, ...] = ()
+    invalid: tuple[str, ...] = ()
+    """Ids that cannot be of the type: errors of their own in a lenient answer, else of the whole request."""
     variant: Variant = PLAIN
-    bypass: bool = False
-    """A query parameter that the cache knows nothing of: the request goes to Apple as it is."""
+    relayable: bool = False
+    """Whether the variant has parameters that may make Apple's answer something else than ratings."""
+    favorites: tuple[tuple[Kind, Id], ...] = ()
     path: str = ""
+    """As it is sent to Apple, if it is relayed."""
     query: str = ""
+    """As it came."""
     refusal: Refused | None = None
-    """Why the request cannot be served, where its target alone says so."""
+    """Why the request cannot be served, if its target alone says so."""
 
 
-_TYPE = Source(parameter="type")
+class _Plain(msgspec.Struct, frozen=True):
+    """The common form of a read: nothing but a list of ids of one type."""
 
-MANY = ROOT + "/{type}"
-ONE = ROOT + "/{type}/{id}"
-SEVERAL = ROOT
-UNMATCHED = "unmatched"
-METHODS = {MANY: ("GET",), ONE: ("GET", "PUT", "DELETE"), SEVERAL: ("POST",)}
+    kind: Kind
+    ids: re.Pattern[str]
+
+
+_PLAIN: Final = {
+    f"{ROOT}/{kind}": _Plain(kind, re.compile(f"(?:{kind.id_pattern})(?:,(?:{kind.id_pattern}))*"))
+    for kind in Kind
+}
 
 
 def bad_parameter(detail: str, parameter: str = "ids", code: str = "40005") -> Refused:
@@ -49,82 +69,109 @@ def bad_parameter(detail: str, parameter: str = "ids", code: str = "40005") -> R
 
 
 class TargetParser:
-    """Parses request targets; those of usual length are remembered, because callers repeat themselves."""
+    """Parses request targets."""
 
     def __init__(self, *, max_ids: int) -> None:
         self._max_ids = max_ids
-        self._memo = lru_cache(maxsize=1024)(self._parse)
 
     def parse(self, method: str, raw: str) -> Target:
         """Parse the target of a request line; what is wrong with it is the target's `refusal`."""
-        if len(raw) <= MEMOISED_LENGTH:
-            return self._memo(method, raw)
+        path, _, listed = raw.partition("?ids=")
+        plain = _PLAIN.get(path)
+        if plain is not None and method in READS and plain.ids.fullmatch(listed):
+            ids = listed.split(",")
+            if len(set(ids)) == len(ids) <= self._max_ids:
+                return Target(MANY, plain.kind, parts=(Part(plain.kind, tuple(map(Id, ids))),))
         return self._parse(method, raw)
 
     def _parse(self, method: str, raw: str) -> Target:
-        path, _, query = _origin_form(raw).partition("?")
         target = Target(UNMATCHED)
         try:
+            path, _, query = _origin_form(raw).partition("?")
             target = route(path, query)
-            return self._accept(method, target)
+            _check_method(method, target)
+            if target.refusal is not None:
+                return target
+            if target.route == SEVERAL:
+                refuse_parameters(query)
+                return target
+            if target.route == FAVORITES:
+                return self._favorites(target)
+            return self._read(target) if method in READS else target
         except Refused as refusal:
-            # What was raised holds every frame down to the connection, and this is remembered.
             return msgspec.structs.replace(target, refusal=refusal.anew())
-
-    def _accept(self, method: str, target: Target) -> Target:
-        allowed = METHODS[target.route]
-        if method not in allowed:
-            raise Refused(
-                405,
-                "40500",
-                "Method Not Allowed",
-                f"{method} is not allowed here; allowed: {', '.join(allowed)}.",
-                headers={"Allow": ", ".join(allowed)},
-            )
-        if target.refusal is not None:
-            return target
-        if target.route == SEVERAL:
-            refuse_parameters(target.query)
-            return target
-        if method != "GET":
-            return target
-        return self._read(target)
 
     def _read(self, target: Target) -> Target:
         assert target.kind is not None
-        pairs = parse_qsl(target.query, keep_blank_values=True)
-        names = {name for name, _ in pairs}
-        known = READ_PARAMETERS if target.id is None else VARIANT_PARAMETERS
-        languages = [value for name, value in pairs if name == "l"]
-        if not names <= known or len(languages) > 1:
-            return msgspec.structs.replace(target, bypass=True)
-        variant = normal_variant(
-            include=(value for name, value in pairs if name == "include"),
-            extend=(value for name, value in pairs if name == "extend"),
-            language="".join(languages),
+        parameters = read_parameters(target.query)
+        if target.id is None:
+            ids = self._ids(target.kind, parameters.ids)
+        elif parameters.ids:
+            raise bad_parameter("This route takes its id from the path, not from the parameter ids.")
+        else:
+            ids = Ids((target.id,))
+        return msgspec.structs.replace(
+            target,
+            parts=(Part(target.kind, ids.valid),) if ids.valid else (),
+            invalid=ids.invalid,
+            variant=parameters.variant,
+            relayable=parameters.has_others,
         )
-        if len(variant) > MAX_VARIANT_LENGTH:
-            return msgspec.structs.replace(target, bypass=True)
-        if target.id is not None:
-            return msgspec.structs.replace(target, parts=(Part(target.kind, (target.id,)),), variant=variant)
-        if "ids" not in names:
+
+    def _ids(self, kind: Kind, values: tuple[str, ...]) -> Ids:
+        if not values:
             raise bad_parameter("The parameter ids is required.", code="40003")
-        listed = ",".join(value for name, value in pairs if name == "ids").split(",")
-        ids = distinct_ids(target.kind, listed)
-        if not ids:
-            raise bad_parameter("The parameter ids names no id.")
+        ids = distinct_ids(kind, ",".join(values).split(","))
+        if not len(ids):
+            raise bad_parameter("The parameter ids has no id in it.")
         if len(ids) > self._max_ids:
-            raise bad_parameter(f"{len(ids)} distinct ids; at most {self._max_ids} are served at once.")
-        return msgspec.structs.replace(target, parts=(Part(target.kind, ids),), variant=variant)
+            raise too_many_ids(len(ids), self._max_ids)
+        return ids
+
+    def _favorites(self, target: Target) -> Target:
+        named: dict[str, list[str]] = {}
+        for piece in target.query.split("&"):
+            raw_name, _, value = piece.partition("=")
+            if found := _IDS_OF_TYPE.fullmatch(unquote_plus(raw_name)):
+                named.setdefault(found[1], []).append(unquote_plus(value))
+        favorites: list[tuple[Kind, Id]] = []
+        count = 0
+        for name, values in named.items():
+            listed = ",".join(values).split(",")
+            if name not in _KINDS:
+                count += len({piece.strip() for piece in listed} - {""})
+                continue
+            kind = Kind(name)
+            ids = distinct_ids(kind, listed)
+            if ids.invalid:
+                raise invalid_ids(kind, ids.invalid, Source(parameter=f"ids[{name}]"))
+            count += len(ids)
+            favorites += [(kind, id_) for id_ in ids.valid]
+        if not named:
+            raise bad_parameter("Ids are required: ids[albums]=1,2 for example.", code="40003")
+        if not count:
+            raise bad_parameter("The parameter ids has no id in it.")
+        if count > self._max_ids:
+            raise too_many_ids(count, self._max_ids)
+        return msgspec.structs.replace(target, favorites=tuple(favorites))
+
+
+_KINDS: Final = frozenset(kind.value for kind in Kind)
+_IDS_OF_TYPE: Final = re.compile(r"ids\[([A-Za-z0-9-]{1,64})\]")
 
 
 def route(path: str, query: str) -> Target:
-    """The route that `path` names; a type or id that is none is its `refusal`. Raises `Refused`."""
-    if path == ROOT:
-        return Target(SEVERAL, path=path, query=query)
-    segments = path[len(ROOT) + 1 :].split("/") if path.startswith(ROOT + "/") else []
-    if not 1 <= len(segments) <= 2 or not all(segments):
-        raise Refused(404, "40401", "No Such Path", f"There is nothing at {path[:200]}.")
+    """The route that `path` names; an unknown type or id is its `refusal`. Raises `Refused`."""
+    trimmed = path.removesuffix("/")
+    if trimmed == ROOT:
+        return Target(SEVERAL, path=ROOT, query=query)
+    if trimmed == FAVORITES:
+        return Target(FAVORITES, path=FAVORITES, query=query)
+    if not trimmed.startswith(ROOT + "/"):
+        raise _not_served(path)
+    segments = trimmed[len(ROOT) + 1 :].split("/")
+    if len(segments) > 2 or not all(segments):
+        raise _no_such_path(path)
     template = MANY if len(segments) == 1 else ONE
     try:
         kind = read_kind(unquote(segments[0]))
@@ -134,55 +181,44 @@ def route(path: str, query: str) -> Target:
         return Target(MANY, kind, path=f"{ROOT}/{kind}", query=query)
     id_ = unquote(segments[1])
     if not kind.admits(id_):
-        return Target(ONE, kind, refusal=bad_parameter(f"No id of {kind}: {id_[:80]!r}."))
+        return Target(ONE, kind, refusal=invalid_ids(kind, [id_]))
     return Target(ONE, kind, Id(id_), path=f"{ROOT}/{kind}/{quote(id_)}", query=query)
 
 
-def read_kind(name: str, source: Source = _TYPE) -> Kind:
-    """Raises `Refused` 400 `40008` where `name` is none of the nine types."""
-    try:
-        return Kind(name)
-    except ValueError:
+def _check_method(method: str, target: Target) -> None:
+    methods = METHODS[target.route]
+    allowed = (*READS, *methods[1:]) if methods[0] == "GET" else methods
+    if method not in allowed:
         raise Refused(
-            400,
-            "40008",
-            "Unknown Resource Type",
-            f"Unknown resource type '{name[:80]}'; known: {', '.join(Kind)}.",
-            source=source,
-        ) from None
+            405,
+            "40500",
+            "Method Not Allowed",
+            f"{method} is not allowed here; allowed: {', '.join(allowed)}.",
+            headers={"Allow": ", ".join(allowed)},
+        )
 
 
-def distinct_ids(kind: Kind, listed: Iterable[str], pointer: str | None = None) -> tuple[Id, ...]:
-    """Ids in the order asked, each once, blanks and empty pieces dropped. Raises `Refused`."""
-    ids = tuple(dict.fromkeys(Id(id_) for piece in listed if (id_ := piece.strip())))
-    if wrong := [id_ for id_ in ids if not kind.admits(id_)]:
-        named = ", ".join(repr(id_[:80]) for id_ in wrong[:10]) + (", …" if len(wrong) > 10 else "")
-        detail = f"No ids of {kind}: {named}."
-        source = Source(parameter="ids") if pointer is None else Source(pointer=pointer)
-        raise Refused(400, "40005", "Invalid Parameter Value", detail, source=source)
-    return ids
+def _not_served(path: str) -> Refused:
+    """Clients read a 404 as "nothing there", so paths of Apple's that are not served get another status."""
+    if not path.startswith("/v1/") or path == "/v1/":
+        return _no_such_path(path)
+    detail = "This gateway serves only ratings and favorites; send other requests to Apple Music."
+    return Refused(421, "42100", "Misdirected Request", detail)
 
 
-def normal_variant(*, include: Iterable[str], extend: Iterable[str], language: str) -> Variant:
-    """Bring `include`, `extend` and `l` into the form that is cached and sent to Apple."""
-    named = {"extend": _listed(extend), "include": _listed(include), "l": quote(language.strip(), safe="")}
-    return Variant("&".join(f"{name}={value}" for name, value in named.items() if value))
-
-
-def refuse_parameters(query: str) -> None:
-    """Raise `Refused` for any query parameter: the route takes none, and Apple has no such route to ask."""
-    for name, _ in parse_qsl(query, keep_blank_values=True):
-        raise bad_parameter(f"This route takes no query parameter; got {name[:80]!r}.", name[:80])
+def _no_such_path(path: str) -> Refused:
+    return Refused(404, "40401", "No Such Path", f"There is nothing at {path[:200]}.")
 
 
 def _origin_form(raw: str) -> str:
     """Proxies may send the whole URL as the target; only its path and query matter here."""
+    malformed = Refused(400, "40000", "Bad Request", "The request target is not a well-formed URL.")
+    if not raw.isascii() or "#" in raw:
+        raise malformed
     if raw.startswith("/"):
         return raw
-    parts = urlsplit(raw)
+    try:
+        parts = urlsplit(raw)
+    except ValueError:
+        raise malformed from None
     return f"{parts.path}?{parts.query}" if parts.query else parts.path
-
-
-def _listed(values: Iterable[str]) -> str:
-    pieces = {piece for value in values for part in value.split(",") if (piece := part.strip())}
-    return ",".join(quote(piece, safe="") for piece in sorted(pieces))

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from gateway.sandbox import ADA, Hold, Latency
-from gateway.web import connection, listener
+from gateway.web import connection, heads, listener
 from tests.e2e.harness import Caller, gateway_on
 
 TOKEN = b"Music-User-Token: " + ADA.encode() + b"\r\n"
@@ -128,10 +128,10 @@ REFUSED = {
     "CONNECT": (request(b"CONNECT", b"example.com:443"), 404),
     "TRACE": (request(b"TRACE", MANY), 405),
     "OPTIONS": (request(b"OPTIONS", MANY), 405),
-    "a target over the bound": (request(b"GET", MANY + b"1" * connection.MAX_TARGET_BYTES), 414),
-    "a target without an end": (b"GET /" + b"1" * connection.MAX_TARGET_BYTES * 2, 414),
-    "a header over the bound": (request(b"GET", MANY, b"X: " + b"a" * 2 * connection.MAX_HEADER_BYTES), 431),
-    "too many headers": (request(b"GET", MANY, *[b"X-%d: a" % n for n in range(listener.MAX_HEADERS)]), 400),
+    "a target over the bound": (request(b"GET", MANY + b"1" * heads.MAX_TARGET_BYTES), 414),
+    "a target without an end": (b"GET /" + b"1" * heads.MAX_TARGET_BYTES * 2, 414),
+    "a header over the bound": (request(b"GET", MANY, b"X: " + b"a" * 2 * heads.MAX_HEADER_BYTES), 431),
+    "too many headers": (request(b"GET", MANY, *[b"X-%d: a" % n for n in range(heads.MAX_HEADERS)]), 400),
     "deep JSON": (put(b"Content-Length: 100000", body=b"[" * 100_000), 400),
     "a lone surrogate": (put(b"Content-Length: 16", body=b'{"type":"\\ud800"'), 400),
     "a compressed body": (
@@ -260,7 +260,7 @@ async def test_expect_100_continue_is_answered_before_the_body(gateway):
 async def test_a_head_request_has_no_body_and_does_not_spoil_the_connection(gateway):
     async with line(gateway) as caller:
         await caller.say(request(b"HEAD", MANY) + GET)
-        assert (await caller.hear(bodiless=True)).status == 405
+        assert (await caller.hear(bodiless=True)).status == 200
         assert (await caller.hear()).status == 200
 
 
@@ -372,7 +372,7 @@ async def test_a_caller_that_reads_nothing_fills_no_memory_and_gets_all_once_it_
         size = len((await gateway.get("albums", range(1, 3001))).body)
         caller.pause()
         count = 0
-        while connections.buffered < size / 2:
+        while not connections.buffered:
             await caller.say(request(b"GET", LONG))
             count += 1
             await turns()

@@ -3,7 +3,15 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from gateway.errors import Refused
 from gateway.ratings.query import NO_DIRECTIVES, Directives
-from gateway.web.headers import CallerCheck, read_directives, read_timeout, read_user, wants_leniency
+from gateway.web.headers import (
+    CallerCheck,
+    check_host,
+    preconditions,
+    read_directives,
+    read_timeout,
+    read_user,
+    wants_leniency,
+)
 from gateway.web.request_record import request_id, trace_id
 
 
@@ -18,12 +26,49 @@ def test_the_token_names_the_user_and_is_not_shown():
 
 
 @pytest.mark.parametrize(
-    ("tokens", "status"), [([], 403), ([""], 403), ([" "], 403), (["a", "b"], 400), (["t\udcff"], 403)]
+    ("tokens", "status"),
+    [([], 403), ([""], 403), ([" , "], 403), (["a", "b"], 400), (["a, b"], 400), (["t\udcff"], 403)],
 )
-def test_exactly_one_token_is_needed(tokens, status):
+@pytest.mark.parametrize("name", ["Music-User-Token", "Media-User-Token"])
+def test_exactly_one_token_is_needed(tokens, status, name):
     with pytest.raises(Refused) as refused:
-        read_user(headers(*(("Music-User-Token", token) for token in tokens)))
+        read_user(headers(*((name, token) for token in tokens)))
     assert refused.value.status == status
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        [("media-user-token", "a")],
+        [("Music-User-Token", "a"), ("Media-User-Token", " a")],
+        [("Music-User-Token", "a, a,")],
+        [("Music-User-Token", "a"), ("Music-User-Token", "a")],
+    ],
+)
+def test_the_same_token_several_times_is_one(pairs):
+    assert read_user(headers(*pairs)).token == "a"
+
+
+def test_two_tokens_under_two_names_are_refused():
+    with pytest.raises(Refused, match="two different"):
+        read_user(headers(("Music-User-Token", "a"), ("Media-User-Token", "b")))
+
+
+@pytest.mark.parametrize("host", ["x/y", "a b", "a@b", "[::1", "a:b"])
+def test_a_host_that_names_none_is_400(host):
+    with pytest.raises(Refused) as refused:
+        check_host(headers(("Host", host)))
+    assert refused.value.status == 400
+
+
+@pytest.mark.parametrize("host", ["", "gateway", "127.0.0.1:8080", "[::1]:8080"])
+def test_a_host_is_allowed(host):
+    check_host(headers(("Host", host)))
+
+
+def test_preconditions_are_taken_as_they_came():
+    given = headers(("If-Match", '"a"'), ("If-Match", '"b"'), ("If-Modified-Since", "x"), ("If-Range", "y"))
+    assert preconditions(given) == {"If-Match": '"a", "b"', "If-Modified-Since": "x"}
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 import pytest
 
 from gateway import errors
+from gateway.apple.client import Relay
 from gateway.errors import (
     BreakerOpen,
     DeadlineExceeded,
@@ -18,14 +19,16 @@ from gateway.errors import (
 )
 from gateway.model import Id, Kind
 from gateway.ratings.query import Answer, CacheOutcome, Failure, TierCounts
-from gateway.web.rendering import (
+from gateway.web.response import (
     Reply,
+    WholeResponse,
     answer_label,
     answer_reply,
     cache_status,
     error_reply,
     failed_reply,
     one_reply,
+    relayed_reply,
 )
 
 APPLES = b'{"errors":[{"id":"X","title":"t","detail":"d","status":"500","code":"50001"}]}'
@@ -97,13 +100,16 @@ def test_retry_after_stands_on_429_and_503(error, expected):
     assert headers(error_reply(error)).get("Retry-After") == expected
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b'{"a":', b"[1]", b"\xff{"])
-def test_what_apple_sent_that_is_no_json_object_is_replaced(body):
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"<html>", b'{"a":', b"[1]", b"\xff{", b'{"message":"m"}', b'{"errors":[]}', b'{"errors":["x"]}'],
+)
+def test_a_body_of_apples_that_is_not_an_error_envelope_is_replaced(body):
     shown = json.loads(error_reply(Relayed(401, body)).body)["errors"][0]
     assert (shown["status"], shown["code"]) == ("401", "40100")
 
 
-def test_a_json_answer_of_apples_is_relayed_as_it_is():
+def test_an_envelope_of_apples_is_relayed_as_it_is():
     assert error_reply(Relayed(500, APPLES)).body == APPLES
 
 
@@ -192,3 +198,17 @@ def test_a_read_that_failed_says_how_far_it_came(forward, line):
     reply = failed_reply(answer(forward, failures=failures))
     assert (reply.status, json.loads(reply.body)["errors"][0]["detail"]) == (504, "late 2")
     assert (headers(reply).get("Cache-Status"), reply.cache_status) == (line, line or "")
+
+
+def test_no_content_has_no_content_type():
+    reply = relayed_reply(Relay(204, b""), CacheOutcome.METHOD)
+    assert (reply.status, reply.body) == (204, b"")
+    assert "Content-Type" not in headers(reply)
+    assert headers(reply)["Cache-Status"] == "ratings-gateway; fwd=method"
+
+
+def test_a_response_to_head_has_the_length_but_not_the_body():
+    whole = WholeResponse(200, "X: y\r\n", b"12345", keep_alive=False, bodiless=True).whole
+    assert b"Content-Length: 5\r\n" in whole
+    assert b"Connection: close\r\n" in whole
+    assert whole.endswith(b"\r\n\r\n")

@@ -1,0 +1,27 @@
+"""Where a request carries the Music User Token; both listeners read it here."""
+
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+HEADERS: Final = ("Music-User-Token", "Media-User-Token")
+"""Two names for one field: MusicKit JS 3 and others send only the second."""
+
+
+class Fields(Protocol):
+    """Header fields of a request."""
+
+    def getall(self, key: str, default: Sequence[str]) -> Sequence[str]:
+        """The values of each line with this name, or `default`."""
+        ...
+
+
+def user_tokens(headers: Fields) -> Sequence[str]:
+    """The distinct user tokens of a request: under both names, on several lines, separated by commas."""
+    given: list[str] = []
+    for name in HEADERS:
+        given += headers.getall(name, ())
+    if len(given) == 1 and "," not in given[0]:
+        token = given[0].strip()
+        return (token,) if token else ()
+    pieces = (piece.strip() for value in given for piece in value.split(","))
+    return tuple(dict.fromkeys(piece for piece in pieces if piece))

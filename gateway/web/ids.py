@@ -1,0 +1,79 @@
+"""Types and ids as callers write them, and the errors that name the wrong ones."""
+
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from gateway.errors import Refused, Source
+from gateway.model import Id, Kind
+
+_IDS: Final = Source(parameter="ids")
+_TYPE: Final = Source(parameter="type")
+_SHOWN_IDS: Final = 10
+_SHOWN_CHARACTERS: Final = 80
+
+_PREFIXES: Final = {
+    Kind.PLAYLISTS: "pl.",
+    Kind.STATIONS: "ra.",
+    Kind.LIBRARY_ALBUMS: "l.",
+    Kind.LIBRARY_SONGS: "i.",
+    Kind.LIBRARY_PLAYLISTS: "p.",
+    Kind.LIBRARY_MUSIC_VIDEOS: "i.",
+}
+
+
+class Ids(msgspec.Struct, frozen=True):
+    """Distinct ids in the order asked: those that can be of the type, and those that cannot."""
+
+    valid: tuple[Id, ...]
+    invalid: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.valid) + len(self.invalid)
+
+
+def read_kind(name: str, source: Source = _TYPE) -> Kind:
+    """Raises `Refused` 400 `40008` if `name` is none of the nine types."""
+    try:
+        return Kind(name)
+    except ValueError:
+        raise Refused(
+            400,
+            "40008",
+            "Unknown Resource Type",
+            f"Unknown resource type '{name[:_SHOWN_CHARACTERS]}'; known: {', '.join(Kind)}.",
+            source=source,
+        ) from None
+
+
+def distinct_ids(kind: Kind, listed: Iterable[str]) -> Ids:
+    """Ids in the order asked, each once, without blanks and empty pieces."""
+    distinct = tuple(dict.fromkeys(Id(id_) for piece in listed if (id_ := piece.strip())))
+    invalid = tuple(id_ for id_ in distinct if not kind.admits(id_))
+    if not invalid:
+        return Ids(distinct)
+    return Ids(tuple(id_ for id_ in distinct if id_ not in set(invalid)), invalid)
+
+
+def invalid_ids(kind: Kind, ids: Iterable[str], source: Source = _IDS) -> Refused:
+    """A 400 that names the ids which cannot be of the type, and says what is expected."""
+    shown = [repr(id_[:_SHOWN_CHARACTERS]) for id_ in ids]
+    named = ", ".join(shown[:_SHOWN_IDS]) + (", …" if len(shown) > _SHOWN_IDS else "")
+    singular = kind.removesuffix("s").replace("-", " ")
+    number = "id" if len(shown) == 1 else "ids"
+    detail = f"Invalid {singular} {number}: {named}. {singular.capitalize()} ids are {_expected(kind)}."
+    return Refused(400, "40005", "Invalid Parameter Value", detail, source=source)
+
+
+def too_many_ids(count: int, most: int, source: Source = _IDS) -> Refused:
+    """A 400 for more distinct ids than one request may have."""
+    detail = f"{count} distinct ids; at most {most} are served at once."
+    return Refused(400, "40005", "Invalid Parameter Value", detail, source=source)
+
+
+def _expected(kind: Kind) -> str:
+    prefix = _PREFIXES.get(kind)
+    if prefix is None:
+        return "up to 20 digits"
+    return f"'{prefix}' and up to 64 letters, digits, dots, hyphens and underscores"

@@ -36,9 +36,10 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     everything = set(PARTS) if arguments.full else set(PARTS) - OPTIONAL
     results = _measured(arguments, frozenset(arguments.only or everything))
-    if arguments.full and not arguments.only:
+    if arguments.docs:
         _write(results, ROOT / "docs", ROOT / "docs" / "images", "images")
     _write(results, arguments.out, arguments.out, ".")
+    (arguments.out / "results.json").write_bytes(msgspec.json.format(msgspec.json.encode(results)))
     sys.stdout.write(report.render(results, "."))
     broken = [figure for figure in results.figures if figure.broken]
     for figure in broken:
@@ -50,13 +51,14 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--quick", action="store_true", help="under three minutes (default)")
-    length.add_argument("--full", action="store_true", help="more rounds; writes the report into docs/")
+    length.add_argument("--full", action="store_true", help="twice the rounds, and a trace of four minutes")
     parser.add_argument("--only", choices=PARTS, action="append", help="measure this part (repeatable)")
     parser.add_argument(
         "--against",
         metavar="REVISION",
         help="a git revision, or a directory with a checkout, to measure in the same rounds",
     )
+    parser.add_argument("--docs", action="store_true", help="write the report and its pictures into docs/")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "bench", help="where results go")
     return parser.parse_args()
 
@@ -135,7 +137,6 @@ def _write(results: Results, directory: Path, pictures: Path, images: str) -> No
     pictures.mkdir(parents=True, exist_ok=True)
     for name, picture in charts.pictures(results).items():
         (pictures / name).write_text(picture)
-    (directory / "results.json").write_bytes(msgspec.json.format(msgspec.json.encode(results)))
     page = directory / PAGE
     written = page.read_text() if page.exists() else f"# Performance\n\n{report.BEGIN}\n{report.END}\n"
     page.write_text(report.replace_measured(written, report.render(results, images)))

@@ -3,8 +3,8 @@
 New lists are samples that no earlier request asked for; repeated lists are the same 256 over and over. A
 first read is made by a gateway that was just started: its in-process cache is empty, its Redis is full.
 
-Judged by the CPU time that the kernel accounts to the server: on a core of its own its rate follows from it,
-and it hardly moves where other processes want the machine too.
+Judged by the CPU time that the kernel accounts to the server, right after the same measurement of the bare
+handler: on a core of its own the rate follows from it, and other processes on the machine hardly change it.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -83,10 +83,10 @@ def measure(stage: Stage, parts: frozenset[str]) -> list[Figure]:
     bare, candidates = _candidates(stage, apple, lambda: islice(endless, REQUESTS), parts)
     rates, costs = Samples(RATE, versions), Samples(COST, versions)
     absolute, strays = Samples("CPU µs a request", versions), Samples("hits", versions)
-    for round_ in range(stage.rounds(7)):
-        base = bare.measure()
-        absolute.add(BARE, bare.version, base.cpu * 1e6)
+    for round_ in range(stage.rounds(5)):
         for candidate in rotated(candidates, round_):
+            base = bare.measure()
+            absolute.add(BARE, bare.version, base.cpu * 1e6)
             calls = apple.counts()["reads"]
             slot = candidate.measure()
             rates.add(candidate.what, candidate.version, base.cpu / slot.cpu)

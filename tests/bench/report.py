@@ -55,13 +55,13 @@ def _table(
     rows = []
     for figure in figures:
         row = [f"{figure.part}: {figure.what}" if with_part else figure.what]
-        row.append(_value(figure.now, figure.decimals, spread=spread))
+        row.append("busy" if figure.busy else _value(figure.now, figure.decimals, spread=spread))
         if compared:
-            row.append(_value(figure.before, figure.decimals, spread=spread))
+            row.append("" if figure.busy else _value(figure.before, figure.decimals, spread=spread))
         if judged and figure.bound is not None:
             row += [
                 f"{figure.bound.side} {figure.bound.limit:.{figure.decimals}f}",
-                "**BROKEN**" if figure.broken else "OK",
+                "busy" if figure.busy else "**BROKEN**" if figure.broken else "OK",
             ]
         elif judged:
             row += ["", ""]
@@ -85,7 +85,7 @@ def _trace(trace: Trace) -> str:
             f"{one.calls:,}",
             f"{one.calls / trace.floor:.2f}",
             f"{one.ids_per_call:.0f}",
-            f"{one.p50 * 1e3:.1f} / {one.p95 * 1e3:.1f} / {one.p99 * 1e3:.1f}",
+            "busy" if trace.busy else f"{one.p50 * 1e3:.1f} / {one.p95 * 1e3:.1f} / {one.p99 * 1e3:.1f}",
             f"{one.wrong}",
         ]
         for one in trace.replayed

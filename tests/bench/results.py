@@ -22,10 +22,12 @@ class Figure(msgspec.Struct, frozen=True):
     before: Spread | None = None
     bound: Bound | None = None
     decimals: int = 2
+    busy: bool = False
+    """Other processes kept the machine busy, so that waiting times say nothing about the gateway."""
 
     @property
     def broken(self) -> bool:
-        if self.bound is None:
+        if self.bound is None or self.busy:
             return False
         value = self.now.median
         return value < self.bound.limit if self.bound.side == "at least" else value > self.bound.limit
@@ -59,6 +61,9 @@ class Trace(msgspec.Struct, frozen=True):
     top_up_floor: int
     """Read calls of an ideal cache that fills the free seats of its calls."""
     replayed: Sequence[Replayed]
+
+    busy: bool = False
+    """Whether going straight took so long that latencies say nothing about anybody."""
 
     def by(self, name: str) -> Replayed | None:
         return next((one for one in self.replayed if one.name == name), None)

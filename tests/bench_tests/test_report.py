@@ -65,6 +65,16 @@ def test_a_run_of_one_version_has_no_column_for_another(results):
     assert "|  | now | bound |  |" in page
 
 
+def test_waiting_times_of_a_busy_machine_are_neither_shown_nor_judged(results):
+    busy = msgspec.structs.replace(results.figures[0], now=spread(0.6), busy=True)
+    trace = msgspec.structs.replace(results.trace, busy=True)
+    page = report.render(msgspec.structs.replace(results, figures=[busy], trace=trace), ".")
+    assert not busy.broken
+    assert "0.60" not in page
+    assert "1.0 / 50.0 / 55.0" not in page
+    assert "busy" in page
+
+
 def test_what_is_missing_is_named(results):
     page = report.render(msgspec.structs.replace(results, missing=["varnishd"]), ".")
     assert "Not installed, so not measured: varnishd" in page

@@ -16,6 +16,7 @@ from aiohttp import web
 from gateway.app import Gateway, wired
 from gateway.clock import Clock
 from gateway.ops.listener import OpsServer
+from gateway.reclaim import process_reclaimer
 from gateway.reload import Reloader
 from gateway.settings import Settings
 from gateway.telemetry.logs import close as close_logs
@@ -116,6 +117,7 @@ async def serve(settings: Settings, reading: Reading) -> None:
         loop.add_signal_handler(
             signal.SIGHUP, lambda: served.gateway.tasks.spawn("reload", served.reloader.reload("SIGHUP"))
         )
+        served.gateway.tasks.spawn("reclaim memory", process_reclaimer().run())
         log.info("listening", api=served.api_url, ops=served.ops_url)
         await stop.wait()
         served.gateway.api.draining = True

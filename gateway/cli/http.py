@@ -144,7 +144,7 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
 
 def _opener(proxy: str | None) -> urllib.request.OpenerDirector:
-    """Sends through `proxy` whatever `NO_PROXY` says; without it, the environment's proxies are ignored."""
+    """An opener that uses `proxy` and ignores proxies of the environment."""
     handlers = [urllib.request.ProxyHandler({}), _NoRedirects()]
     return urllib.request.build_opener(*handlers, *([] if proxy is None else [_Through(proxy)]))
 

@@ -1,4 +1,4 @@
-"""What requests to the ops listener name: a user, a type, an id, an accepted format."""
+"""Parses requests to the ops listener: user, type, id, accepted format."""
 
 from collections.abc import Iterable, Mapping
 
@@ -16,7 +16,7 @@ def user_of(tokens: Iterable[str]) -> User:
 
 
 def kind_and_id(named: Mapping[str, str]) -> tuple[Kind, Id]:
-    """The `type` (albums where there is none) and the `id` that were named. Raises 400."""
+    """The `type` (default albums) and `id`. Raises 400."""
     try:
         kind = Kind(named.get("type", Kind.ALBUMS))
     except ValueError:
@@ -28,5 +28,5 @@ def kind_and_id(named: Mapping[str, str]) -> tuple[Kind, Id]:
 
 
 def wants_html(request: web.Request) -> bool:
-    """Whether the asker would rather read a page: a browser names `text/html`, a script does not."""
+    """Whether the answer should be a page: a browser accepts `text/html`, a script does not."""
     return "text/html" in request.headers.get("Accept", "").lower()

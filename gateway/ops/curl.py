@@ -1,15 +1,15 @@
-"""How curl reaches a listener."""
+"""Addresses of listeners in curl commands."""
 
 import shlex
 from typing import NamedTuple, Self
 
 
 class Listener(NamedTuple):
-    """Where a listener is."""
+    """Address of a listener."""
 
     url: str
     via: str = ""
-    """What stands before curl's other options, with a blank behind it."""
+    """Options that curl needs to reach it, with a trailing blank."""
 
     @classmethod
     def at(cls, url: str) -> Self:
@@ -19,5 +19,5 @@ class Listener(NamedTuple):
         return cls("http://localhost", f"--unix-socket {shlex.quote(url.removeprefix('unix://'))} ")
 
     def quoted(self, path: str) -> str:
-        """The URL of `path`, as a shell takes it."""
+        """The URL of `path`, quoted for a shell."""
         return shlex.quote(self.url + path)

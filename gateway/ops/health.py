@@ -1,4 +1,4 @@
-"""Probes. Readiness is the gateway's own: a sidecar that failed for Redis or Apple takes its pod down."""
+"""Readiness checks. Only the gateway's own state decides: a sidecar that is not ready takes its pod down."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class Check(msgspec.Struct, frozen=True):
-    """One finding: `required` ones decide readiness, the others are reported."""
+    """Result of one check; `required` ones decide readiness, others are only reported."""
 
     name: str
     ok: bool
@@ -23,7 +23,7 @@ def ready(checks: Sequence[Check]) -> bool:
 
 
 def verbose(checks: Sequence[Check]) -> str:
-    """The checks as lines for people."""
+    """Render the checks as lines."""
     lines = [
         f"[{'+' if check.ok else '-'}] {check.name}: {check.detail}"
         + ("" if check.required else " (reported only)")

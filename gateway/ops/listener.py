@@ -76,7 +76,7 @@ class OpsServer(web.Server):
             raise web.HTTPBadRequest(text="The request needs one well-formed Host header.\n")
         methods = self._routes.get(request.path)
         if methods is None:
-            raise web.HTTPNotFound(text="There is no such page. / lists those that there are.\n")
+            raise web.HTTPNotFound(text="No such page. / lists all pages.\n")
         handler = methods.get(request.method)
         if handler is None:
             raise web.HTTPMethodNotAllowed(request.method, sorted(methods))

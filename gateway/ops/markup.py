@@ -1,4 +1,4 @@
-"""HTML from values: text is escaped unless it is markup already, so that no value can become markup."""
+"""Builds HTML from values. Text that is not `Html` is escaped, so no value can become markup."""
 
 from collections.abc import Iterable
 from html import escape
@@ -7,17 +7,17 @@ VOID = frozenset({"br", "hr", "input", "link", "meta"})
 
 
 class Html(str):
-    """Text that is markup already."""
+    """Text that is markup."""
 
     __slots__ = ()
 
 
 Child = object
-"""Html goes in as it is, None and "" as nothing, iterables piece by piece, everything else escaped."""
+"""`Html` is inserted unchanged, None is skipped, iterables are joined, anything else is escaped."""
 
 
 def el(tag: str, /, *children: Child, **attributes: object) -> Html:
-    """One element. `class_` and `for_` stand for names that Python keeps; `_` in others stands for `-`.
+    """Render an element. `class_` and `for_` are `class` and `for`; `_` in other names becomes `-`.
 
     An attribute that is None or False is left out, one that is True has no value.
     """
@@ -28,14 +28,14 @@ def el(tag: str, /, *children: Child, **attributes: object) -> Html:
 
 
 def join(*children: Child) -> Html:
-    """Pieces one after the other."""
+    """Concatenate pieces."""
     return Html("".join(map(_piece, children)))
 
 
 def table(head: Iterable[Child], rows: Iterable[Iterable[Child]], *, caption: str, class_: str = "") -> Html:
-    """A table that scrolls by itself where it is too wide; the first cell of each row is its heading.
+    """Render a table in a scroll container; the first cell of each row is its heading.
 
-    The caption is read aloud, and not shown: a heading above says the same.
+    The caption is for screen readers: a visible heading above says the same.
     """
     return el(
         "div",

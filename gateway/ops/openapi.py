@@ -1,4 +1,4 @@
-"""Loads the OpenAPI document, `assets/openapi.yaml`, and fills in what the code knows better.
+"""Loads the OpenAPI document, `assets/openapi.yaml`, and fills in what the code defines.
 
 OpenAPI cannot express that the form of an id depends on its type. The descriptions do.
 """

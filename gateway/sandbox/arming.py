@@ -1,4 +1,4 @@
-"""The faults that are armed at present, and the calls that wait at a hold."""
+"""Armed faults, and the calls that wait at a hold."""
 
 import asyncio
 from collections import deque
@@ -13,7 +13,7 @@ from gateway.sandbox.journal import Call
 
 
 class Armed:
-    """A fault that strikes until it is removed; `fired` counts the calls it struck."""
+    """A fault that strikes until it is disarmed; `fired` counts the struck calls."""
 
     def __init__(self, id_: str, fault: Fault) -> None:
         self.id = id_
@@ -25,17 +25,17 @@ class Armed:
 
     @property
     def waiting(self) -> int:
-        """Calls that wait here now."""
+        """Number of calls that wait at this fault."""
         return len(self._waiting)
 
     async def reached(self, calls: int = 1) -> None:
-        """Wait until at least that many calls wait here at once."""
+        """Wait until at least `calls` calls wait at this fault."""
         while self.waiting < calls:
             self._struck.clear()
             await self._struck.wait()
 
     def release(self, calls: int | None = None) -> None:
-        """Let the calls that have waited longest go on; None: all of them, and whoever comes later."""
+        """Release the calls that have waited longest; None: all, and later ones do not wait."""
         self._open = self._open or calls is None
         for _ in range(self.waiting if calls is None else min(calls, self.waiting)):
             waiter = self._waiting.popleft()
@@ -43,7 +43,7 @@ class Armed:
                 waiter.set_result(None)
 
     async def wait(self) -> None:
-        """Wait to be released. A call that is cancelled leaves the queue."""
+        """Wait for `release`. A cancelled call leaves the queue."""
         if self._open:
             return
         waiter = asyncio.get_running_loop().create_future()
@@ -57,10 +57,10 @@ class Armed:
 
 
 class Faults:
-    """What is armed, in the order it was added; falsy where nothing is."""
+    """The armed faults, in the order they were armed; falsy if there are none."""
 
     def __init__(self, random: Random, *, known_as: Callable[[str], str] = str) -> None:
-        """`known_as` turns a user token, where it is known, into the label that calls carry."""
+        """`known_as` maps the token of a known user to the label that calls carry."""
         self._random = random
         self._known_as = known_as
         self._armed: dict[str, Armed] = {}
@@ -83,11 +83,11 @@ class Faults:
         times: int | None = None,
         fraction: float = 1.0,
     ) -> Armed:
-        """Arm a fault: the first `times` calls that match are struck, each with the chance `fraction`."""
+        """Arm a fault that strikes the first `times` matching calls, each with probability `fraction`."""
         return self.arm(Fault(effect, where, times, fraction))
 
     def arm(self, fault: Fault) -> Armed:
-        """Arm a fault; it strikes from the next call on."""
+        """Arm a fault; it applies to the next call."""
         if fault.where.user is not None:
             where = msgspec.structs.replace(fault.where, user=self._known_as(fault.where.user))
             fault = msgspec.structs.replace(fault, where=where)
@@ -96,20 +96,20 @@ class Faults:
         return armed
 
     def poison(self, id_: str, *, status: Literal[400, 500] = 500) -> Armed:
-        """Every call that holds this id fails."""
+        """Fail every call that contains this id."""
         return self.add(Reply(status), where=Where(id=id_))
 
     def remove(self, id_: str) -> None:
-        """Disarm one and let go whoever waits at it. Raises KeyError for an unknown id."""
+        """Disarm a fault and release its calls. Raises KeyError for an unknown id."""
         self._armed.pop(id_).release()
 
     def clear(self) -> None:
-        """Disarm all and let go whoever waits."""
+        """Disarm all faults and release their calls."""
         for id_ in tuple(self._armed):
             self.remove(id_)
 
     def strike(self, call: Call) -> tuple[Armed, ...]:
-        """The faults that strike this call; they count it."""
+        """The faults that strike this call, which each counts."""
         struck = tuple(
             armed
             for armed in self._armed.values()

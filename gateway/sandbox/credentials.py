@@ -1,4 +1,4 @@
-"""A developer's credentials as Apple hands them out: team, key id, and a P-256 private key as PEM."""
+"""Developer credentials as Apple issues them: team id, key id, and a P-256 private key as PEM."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ KEY_ID = "SANDBOXKEY"
 
 
 class TrustedKey(msgspec.Struct, frozen=True):
-    """What Apple keeps of a key: whose it is, its id, and the public half as PEM."""
+    """Apple's record of a key: team, key id, and the public key as PEM."""
 
     team_id: str
     key_id: str
@@ -21,7 +21,7 @@ class TrustedKey(msgspec.Struct, frozen=True):
 
 
 class Credentials(msgspec.Struct, frozen=True):
-    """What a gateway signs with. `private_key_pem` is PKCS#8 PEM, as in Apple's `.p8` files."""
+    """Credentials of a gateway. `private_key_pem` is PKCS#8 PEM, as in Apple's `.p8` files."""
 
     team_id: str
     key_id: str
@@ -32,7 +32,7 @@ class Credentials(msgspec.Struct, frozen=True):
 
     @classmethod
     def generate(cls, *, team_id: str = TEAM_ID, key_id: str = KEY_ID) -> "Credentials":
-        """Make a fresh key pair, good for this sandbox and nothing else."""
+        """Generate a key pair that is valid only in this sandbox."""
         pem = ec.generate_private_key(ec.SECP256R1()).private_bytes(
             serialization.Encoding.PEM,
             serialization.PrivateFormat.PKCS8,
@@ -42,9 +42,9 @@ class Credentials(msgspec.Struct, frozen=True):
 
     @classmethod
     def kept_in(cls, path: Path) -> "Credentials":
-        """The key in that file, so that a restart asks nothing of its callers; made (mode 600) where missing.
+        """Read the key from a file, or generate it there (mode 600), so that it survives restarts.
 
-        Raises ValueError where the file holds no P-256 private key, OSError where it cannot be used.
+        Raises ValueError if the file contains no P-256 private key, OSError if it cannot be used.
         """
         if path.exists():
             credentials = cls(TEAM_ID, KEY_ID, path.read_text())
@@ -56,17 +56,17 @@ class Credentials(msgspec.Struct, frozen=True):
         return credentials
 
     def trusted(self) -> TrustedKey:
-        """The public half. Raises ValueError where the private half is no P-256 key."""
+        """The public key. Raises ValueError if the private key is not P-256."""
         key = serialization.load_pem_private_key(self.private_key_pem.encode(), password=None)
         if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
-            raise ValueError("the private key is no EC P-256 key")  # noqa: TRY004 - the text is at fault
+            raise ValueError("the private key is not a P-256 key")  # noqa: TRY004 - the text is at fault
         pem = key.public_key().public_bytes(
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
         )
         return TrustedKey(self.team_id, self.key_id, pem.decode())
 
     def developer_token(self, *, now: float, lifetime_seconds: int = 3600, origin: Sequence[str] = ()) -> str:
-        """A token signed now (seconds since the epoch), for callers that bring no signer of their own."""
+        """Sign a developer token at `now` (epoch seconds), for callers without a signer."""
         claims: dict[str, object] = {
             "iss": self.team_id,
             "iat": int(now),
@@ -77,7 +77,7 @@ class Credentials(msgspec.Struct, frozen=True):
         return jwt.encode(claims, self.private_key_pem, algorithm="ES256", headers={"kid": self.key_id})
 
     def environment(self, *, key_file: Path, base_url: str) -> list[str]:
-        """The lines that point a gateway at a sandbox; `key_file` is where the private key was written."""
+        """Environment lines that point a gateway at a sandbox; `key_file` contains the private key."""
         return [
             f"GATEWAY_APPLE__BASE_URL={base_url}",
             f"GATEWAY_APPLE__TEAM_ID={self.team_id}",

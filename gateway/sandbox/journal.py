@@ -1,4 +1,4 @@
-"""What the sandbox was asked: every call with its ids and times, and which ids were in flight twice.
+"""Journal of calls: ids and times of each, and which ids were in flight twice.
 
 Bounded: the oldest calls go first. Times are the clock's monotonic seconds.
 """
@@ -21,32 +21,32 @@ class Call(msgspec.Struct, gc=False):
     """One call to the ratings API, or to `/v1/test`. It is filled in while the call runs."""
 
     number: int
-    """Counts up from 1 since the start, or the last `clear`."""
+    """Counts from 1 since the start or the last `clear`."""
     method: str
     path: str
     kind: Kind | None = msgspec.field(name="type")
-    """None where the path names no type that Apple knows."""
+    """None if the path names no type of ratings."""
     user: str
-    """The user's label; `unknown-…` for a stranger, empty where no user token came."""
+    """The user's label; `unknown-…` for an unknown token, empty without one."""
     ids: tuple[str, ...]
     many: bool
-    """Whether the ids came as `ids=`, not in the path."""
+    """Whether the ids were in `ids=`, not in the path."""
     query: str
     """Every other parameter, sorted, as `name=value&…`."""
     started: float
     ended: float | None = None
     status: int | None = None
-    """What was answered; None while the call runs, and where no answer was sent (reset, caller gone)."""
+    """None while the call runs, and if no answer was sent (reset, caller disconnected)."""
     faults: tuple[str, ...] = ()
-    """The ids of the faults that struck."""
+    """Ids of the faults that struck it."""
     kept: bool = False
     """Whether its connection had carried a call before."""
     objection: str | None = None
-    """Why the developer token was refused, where it was: Apple's 401 does not say."""
+    """Why the developer token was refused, if it was: Apple's 401 does not say."""
 
 
 class Double(msgspec.Struct, frozen=True):
-    """An id that two calls were reading at once, for one user and with the same other parameters."""
+    """An id that two calls read at once, for one user and with the same parameters."""
 
     user: str
     kind: Kind | None = msgspec.field(name="type")
@@ -56,7 +56,7 @@ class Double(msgspec.Struct, frozen=True):
 
 
 class Journal:
-    """The calls, oldest first; iterate over it. `total` counts also those that were dropped."""
+    """The calls, oldest first, as an iterable. `total` also counts dropped ones."""
 
     def __init__(self, clock: Clock, *, max_calls: int = _MAX_CALLS, max_ids: int = _MAX_IDS) -> None:
         self._clock = clock
@@ -81,7 +81,7 @@ class Journal:
 
     @property
     def total(self) -> int:
-        """Calls received since the start, or the last `clear`."""
+        """Calls received since the start or the last `clear`."""
         return self._next - self._first
 
     @property
@@ -90,17 +90,17 @@ class Journal:
 
     @property
     def last(self) -> Call:
-        """Raises IndexError where there was none."""
+        """The latest call. Raises IndexError if there was none."""
         return self._calls[-1]
 
     async def until_ended(self, calls: int) -> None:
-        """Wait until that many calls have ended since the start, or the last `clear`."""
+        """Wait until `calls` calls have ended since the start or the last `clear`."""
         while self.ended < calls:
             self._end.clear()
             await self._end.wait()
 
     def clear(self) -> None:
-        """Forget what has ended; calls that run on stay in flight and are counted no more."""
+        """Drop ended calls; running ones stay in flight and are no longer counted."""
         self._calls.clear()
         self.doubles.clear()
         self._ids_kept = 0

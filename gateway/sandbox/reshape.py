@@ -1,4 +1,4 @@
-"""How faults change an answer that is ready. Pure but for the chance that is handed in."""
+"""Applies faults to an answer that is ready. Pure, except for the given randomness."""
 
 from collections.abc import Callable, Iterable
 from random import Random
@@ -29,12 +29,12 @@ Resource = dict[str, Any]
 
 
 def replacement(effects: Iterable[Effect]) -> Reply | Reset | MaxIds | None:
-    """The first effect that answers, or refuses to answer, in the API's place."""
+    """The first effect that replaces the API's answer, or drops it."""
     return next((effect for effect in effects if isinstance(effect, Reply | Reset | MaxIds)), None)
 
 
 def substitute(instead: Reply | Reset | MaxIds, call: Call, random: Random) -> Answer | None:
-    """What is answered in the API's place; None where nothing is."""
+    """The answer that replaces the API's; None if the connection is reset."""
     match instead:
         case Reset():
             return None
@@ -48,7 +48,7 @@ def substitute(instead: Reply | Reset | MaxIds, call: Call, random: Random) -> A
 
 
 def reshape(answer: Answer, effects: Iterable[Effect], call: Call, random: Random) -> Answer:
-    """Apply the reshaping effects in turn, a misshape last, to a 200; other answers stay as they are."""
+    """Apply reshaping effects in order, a misshape last, to a 200; other answers are unchanged."""
     chosen = [effect for effect in effects if isinstance(effect, _RESHAPING)]
     if answer.status == 404 and any(isinstance(effect, Valueless) for effect in chosen):
         answer = answers.NONE_RATED

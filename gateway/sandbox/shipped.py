@@ -1,9 +1,9 @@
-"""The made-up users, ratings and catalog/library pairs that a sandbox begins with.
+"""Users, ratings and catalog/library pairs of a new sandbox.
 
-| token                       | label        | is there for                                                  |
+| token                       | label        | purpose                                                       |
 | --------------------------- | ------------ | ------------------------------------------------------------- |
-| `sandbox-user-ada`          | ada          | ratings of every kind; the two albums of Apple's own example  |
-| `sandbox-user-ben`          | ben          | the same ids rated otherwise: mixed-up users show             |
+| `sandbox-user-ada`          | ada          | ratings of every type; the two albums of Apple's example      |
+| `sandbox-user-ben`          | ben          | other ratings of the same ids, to detect mix-ups              |
 | `sandbox-user-cleo`         | cleo         | nothing rated                                                 |
 | `sandbox-user-revoked`      | revoked      | 403 `40300`                                                   |
 | `sandbox-user-unsubscribed` | unsubscribed | 400 `40015`                                                   |
@@ -49,7 +49,7 @@ _RATINGS = {
 
 
 def stock(store: Store) -> None:
-    """Put the users, ratings and pairs above into an empty store."""
+    """Fill an empty store with the users, ratings and pairs above."""
     for kind, catalog_id, library_id in PAIRS:
         store.pair(kind, catalog_id, library_id)
     for token in (ADA, BEN, CLEO):

@@ -1,4 +1,4 @@
-"""The sandbox as a process of its own: what a gateway needs goes to `out`, what people read to `err`."""
+"""Runs the sandbox as a process: settings for a gateway go to `out`, text for people to `err`."""
 
 import asyncio
 from collections.abc import Iterator
@@ -22,12 +22,12 @@ async def run(
     max_ids: int = 100,
     seed: int = 0,
 ) -> None:
-    """Listen until `stop` is set. `out` gets `NAME=value` lines for a gateway's environment, nothing else.
+    """Listen until `stop` is set. `out` gets only `NAME=value` lines for a gateway's environment.
 
-    The private key is kept in `key_file` over restarts (made where missing); without one it lies in a
-    directory that is gone when the sandbox is.
+    The private key is kept in `key_file` across restarts (generated if missing), else in a temporary
+    directory.
 
-    Raises OSError for an address or file that cannot be used, ValueError for a file that holds no key.
+    Raises OSError for an address or file that cannot be used, ValueError for a file without a key.
     """
     with _key_in(key_file) as path:
         sandbox = Sandbox(

@@ -1,4 +1,4 @@
-"""Users and their ratings, and how late a write shows. Pure: time is an argument; nothing is read or sent."""
+"""Users and their ratings, and when a write shows. Pure: time is an argument."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
@@ -13,17 +13,17 @@ _ALWAYS = float("-inf")
 
 
 class Standing(StrEnum):
-    """What Apple makes of a user token."""
+    """State of a user token."""
 
     ACTIVE = "active"
     REVOKED = "revoked"
-    """Answered 403 `40300`, as an unknown token is."""
+    """Answered 403 `40300`, like an unknown token."""
     UNSUBSCRIBED = "unsubscribed"
     """Answered 400 `40015`."""
 
 
 class _Item(NamedTuple):
-    """One thing that can be rated; of a catalog and library pair, the catalog's side."""
+    """Rated content; of a catalog and library pair, the catalog id."""
 
     kind: Kind
     id: str
@@ -35,7 +35,7 @@ class _Write(NamedTuple):
 
 
 class Account:
-    """One user: the token, the label that the journal shows instead of it, and what was rated."""
+    """One user: token, label (which the journal shows instead) and ratings."""
 
     def __init__(self, token: str, label: str, standing: Standing) -> None:
         self.token = token
@@ -44,13 +44,13 @@ class Account:
         self.written: dict[_Item, list[_Write]] = {}
 
     def write(self, item: _Item, value: int | None, *, now: float, lag: float) -> None:
-        """Keep what reads may still show, and put the new value on top of it."""
+        """Add a value, and keep older ones that reads may still return."""
         kept = self.written.get(item, [])
         newest_seen = max((n for n, write in enumerate(kept) if write.visible_at <= now), default=0)
         self.written[item] = [*kept[newest_seen:], _Write(now + lag, value)]
 
     def read(self, item: _Item, now: float) -> int | None:
-        """The newest write that shows by now."""
+        """The newest write that is visible at `now`."""
         for write in reversed(self.written.get(item, ())):
             if write.visible_at <= now:
                 return write.value
@@ -60,7 +60,7 @@ class Account:
 class Store:
     """Every user, and which catalog and library ids are the same content.
 
-    `now` is in seconds of one monotonic clock. Where a user is asked for, the token and the label both do.
+    `now` is in seconds of one monotonic clock. Methods accept a user's token or label.
     """
 
     def __init__(self) -> None:
@@ -79,7 +79,7 @@ class Store:
         standing: Standing = Standing.ACTIVE,
         ratings: Ratings | None = None,
     ) -> None:
-        """Add a user, or replace the one with this token. Raises ValueError where another has the label."""
+        """Add or replace a user. Raises ValueError if another user has the label."""
         label = label or token.removeprefix("sandbox-user-")
         known = self._by_label.get(label)
         if known and known.token != token:
@@ -92,13 +92,13 @@ class Store:
                 self.write(token, kind, id_, value, now=_ALWAYS)
 
     def clear(self) -> None:
-        """Forget users, ratings and pairs."""
+        """Remove users, ratings and pairs."""
         self._by_token.clear()
         self._by_label.clear()
         self._catalog.clear()
 
     def pair(self, kind: Kind, catalog_id: str, library_id: str) -> None:
-        """From now on a rating of one is the rating of the other. `kind` is the catalog's.
+        """Make a rating of one id the rating of the other. `kind` is the catalog's.
 
         Raises ValueError for a kind without a library side. Hides ratings that the library id had before.
         """
@@ -111,21 +111,21 @@ class Store:
         return self._by_token.get(user) or self._by_label.get(user)
 
     def holder(self, token: str) -> Account | None:
-        """Whose token it is; labels do not count."""
+        """The user with this token; labels do not count."""
         return self._by_token.get(token)
 
     def known_as(self, user: str) -> str:
-        """The label where the user is known, else what was given."""
+        """The label of a known user, else the argument."""
         account = self.account(user)
         return account.label if account else user
 
     def label(self, user: str) -> str:
-        """What the journal calls a user; for a stranger, 8 hex digits of the token's digest."""
+        """The user's name in the journal; for an unknown token, 8 hex digits of its digest."""
         account = self.account(user)
         return account.label if account else f"unknown-{User.of(user).label}"
 
     def read(self, user: str, kind: Kind, ids: Iterable[str], *, now: float) -> dict[str, int]:
-        """The ratings that show by now of those ids that are rated, in the order asked, each once."""
+        """Ratings visible at `now` of the rated ids, in the order asked, each once."""
         account = self._known(user)
         catalog = self._catalog
         found = {}
@@ -139,12 +139,12 @@ class Store:
     def write(
         self, user: str, kind: Kind, id_: str, value: int | None, *, now: float, lag: float = 0.0
     ) -> None:
-        """Rate (1, -1) or unrate (None); reads go on showing what they showed for `lag` seconds."""
+        """Rate (1, -1) or unrate (None); reads return the old rating for `lag` seconds."""
         item = _Item(kind, id_)
         self._known(user).write(self._catalog.get(item, item), value, now=now, lag=lag)
 
     def ratings(self, user: str, *, now: float) -> dict[Kind, dict[str, int]]:
-        """Everything that a user has rated, catalog sides only."""
+        """Every rating of a user, by catalog ids only."""
         account = self._known(user)
         found: dict[Kind, dict[str, int]] = {}
         for item in account.written:

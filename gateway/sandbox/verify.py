@@ -1,4 +1,4 @@
-"""Whether Apple would take a developer token. Time is an argument.
+"""Verifies developer tokens as Apple does. Time is an argument.
 
 Written from Apple's page on developer tokens, and on purpose not shared with the gateway's signer: a mistake
 there must not be repeated here.
@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from gateway.sandbox.credentials import TrustedKey
 
 MAX_LIFETIME_SECONDS = 15_777_000
-"""How far ahead of now `exp` may lie (six months, by Apple's page)."""
+"""How far in the future `exp` may be (six months, by Apple's documentation)."""
 
 _REMEMBERED_TOKENS = 64
 _SIGNATURE_ONLY = {
@@ -25,7 +25,7 @@ _SIGNATURE_ONLY = {
 
 
 class TokenVerifier:
-    """The keys that Apple knows, and the check of a token against them."""
+    """Trusted keys, and the check of tokens against them."""
 
     def __init__(self, trusted: Iterable[TrustedKey]) -> None:
         self._keys: dict[str, tuple[str, ec.EllipticCurvePublicKey]] = {}
@@ -33,27 +33,27 @@ class TokenVerifier:
         self.reset(trusted)
 
     def reset(self, trusted: Iterable[TrustedKey]) -> None:
-        """Know these keys and no others."""
+        """Trust only these keys."""
         self._keys.clear()
         self._verified.clear()
         for key in trusted:
             self.trust(key)
 
     def trust(self, key: TrustedKey) -> None:
-        """Accept tokens of this key from now on. Raises ValueError where it is no P-256 public key."""
+        """Accept tokens of this key. Raises ValueError if it is not a P-256 public key."""
         public = serialization.load_pem_public_key(key.public_key_pem.encode())
         if not isinstance(public, ec.EllipticCurvePublicKey) or not isinstance(public.curve, ec.SECP256R1):
-            raise ValueError(f"key {key.key_id} is no EC P-256 key")  # noqa: TRY004 - its text is at fault
+            raise ValueError(f"key {key.key_id} is not a P-256 key")  # noqa: TRY004 - its text is at fault
         self._keys[key.key_id] = (key.team_id, public)
         self._verified.clear()
 
     def distrust(self, key_id: str) -> None:
-        """Refuse the tokens of a key from now on, as after its revocation. KeyError: not known."""
+        """Refuse tokens of a key, as after its revocation. Raises KeyError if it is unknown."""
         del self._keys[key_id]
         self._verified.clear()
 
     def objection(self, authorization: str | None, *, origin: str | None, now: float) -> str | None:
-        """Why Apple would answer 401; None where it would not.
+        """Why Apple would answer 401; None if it would not.
 
         `authorization` and `origin` are the headers' values, `now` is seconds since the epoch.
         """
@@ -107,7 +107,7 @@ def _objection_to_origin(claims: dict[str, Any], origin: str | None) -> str | No
     if allowed is None:
         return None
     if not isinstance(allowed, list):
-        return "origin is no list"
+        return "origin is not a list"
     return None if origin in allowed else f"Origin {origin!r} is not among the token's"
 
 

@@ -112,7 +112,7 @@ def test_a_token_bound_to_an_origin_is_taken_from_there(verifier):
 
 def test_an_origin_claim_that_is_no_list_is_refused(verifier):
     token = signed(origin="https://a.example")
-    assert objection(verifier, token, origin="https://a.example") == "origin is no list"
+    assert objection(verifier, token, origin="https://a.example") == "origin is not a list"
 
 
 def test_an_unbound_token_may_come_from_anywhere(verifier):

@@ -1,4 +1,4 @@
-"""Small line charts as SVG: one hour wide, told apart by their dashes and not by their colours. Pure."""
+"""Renders line charts of one hour as SVG. Lines differ in their dashes, not only in colour. Pure."""
 
 from collections.abc import Callable, Sequence
 
@@ -20,7 +20,7 @@ def chart(
     *,
     top: float | None = None,
 ) -> Html:
-    """A figure with at most three lines; `top` is the upper end of its scale, else the largest value."""
+    """Render a figure with at most three lines; `top` is the end of its scale, default the largest value."""
     values = [value for _, course in lines for _, value in course if value is not None]
     upper = top if top is not None else max(values, default=0.0)
     plot = (
@@ -46,7 +46,7 @@ def chart(
 def _plot(
     title: str, lines: Sequence[tuple[str, Course]], upper: float, show: Callable[[float | None], str]
 ) -> Html:
-    told = "; ".join(f"{name}: {_told(course, show)}" for name, course in lines)
+    words = "; ".join(f"{name}: {_in_words(course, show)}" for name, course in lines)
     return el(
         "svg",
         [
@@ -56,7 +56,7 @@ def _plot(
         viewBox=f"0 0 {WIDTH} {HEIGHT}",
         preserveAspectRatio="none",
         role="img",
-        aria_label=f"{title} over the last hour. {told}.",
+        aria_label=f"{title} over the last hour. {words}.",
     )
 
 
@@ -71,7 +71,7 @@ def _sample(dash: str) -> Html:
 
 
 def _path(course: Course, upper: float) -> str:
-    """Moves and lines; a value between two gaps is a short dash, so that it is seen."""
+    """SVG path; a value between two gaps is a short dash, so that it is visible."""
     steps: list[str] = []
     drawing = False
     for ago, value in course:
@@ -89,7 +89,7 @@ def _last(course: Course) -> float | None:
     return course[-1][1] if course else None
 
 
-def _told(course: Course, show: Callable[[float | None], str]) -> str:
+def _in_words(course: Course, show: Callable[[float | None], str]) -> str:
     values = [value for _, value in course if value is not None]
     if not values:
         return NOTHING

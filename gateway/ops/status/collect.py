@@ -9,7 +9,7 @@ WINDOW_SECONDS = 300.0
 """The same window as in the alerts and on the dashboard."""
 RESULTS = ("hit", "negative", "stale", "miss", "error")
 SOUND = ("2", "3", "4")
-"""First digits of statuses that are no failure; others are 5xx, or how a call failed without a status."""
+"""First digits of statuses that are not failures; others are 5xx, or failures without a status."""
 
 
 def traffic(lately: Interval) -> Traffic:

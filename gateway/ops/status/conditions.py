@@ -15,7 +15,7 @@ SUBSCRIBING_SECONDS = 1.0
 RECOVERED_SECONDS = 300.0
 """How long a recovery is news."""
 STARTING_SECONDS = 5.0
-"""A state entered within these seconds of the start is no recovery."""
+"""A state entered within these seconds of the start is not a recovery."""
 ERROR_BUDGET = 0.001
 """Share of requests that may fail: the availability objective is 99.9 %."""
 FAST_BURN = 14.4 * ERROR_BUDGET

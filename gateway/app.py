@@ -62,7 +62,7 @@ async def wired(
     loop_lag = LoopLag(time.monotonic)
     metrics.event_loop_lag.set_function(loop_lag.highest)
     tasks = Tasks(lambda name, error: log.error("bug", task=name, error=repr(error)))
-    tokens = TokenSource(factories.signing_key(settings, origin=settings.apple.origin), clock, metrics)
+    tokens = factories.token_source(settings, clock, metrics)
     quarantine = Quarantine(seconds=settings.upstream.quarantine_seconds, metrics=metrics)
     callers = CallerCheck(factories.caller_tokens(settings))
     recent = RecentErrors()

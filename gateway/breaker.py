@@ -4,13 +4,14 @@
                                           ▲                            │
                                           └───────(probe fails)────────┘
 
-It lives beside the vocabulary because both Apple and Redis stand behind one.
+Where calls name their users, failing users must reach the rate too, so that one account that fails for all it
+asks opens nothing. It is used for both Apple and Redis.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from enum import IntEnum
-from typing import Final, NewType
+from typing import Final, NamedTuple, NewType
 
 Admission = NewType("Admission", int)
 """What `admit` hands out: the period in which a call began. Always true."""
@@ -28,22 +29,71 @@ MOMENTS: Final = 50
 """Parts of the window that calls are counted by: one by one, a busy second would be ten thousand of them."""
 
 
-class _Moment:
+class _Tally:
+    """Calls and errors, in all and by user."""
+
+    __slots__ = ("by_user", "calls", "causes", "errors", "failing_users")
+
+    def __init__(self) -> None:
+        self.calls = self.errors = 0
+        self.by_user: dict[bytes, tuple[int, int]] = {}
+        """Calls and errors of each user."""
+        self.causes: Counter[str] = Counter()
+
+    def add(self, calls: int, errors: int, user: bytes | None, cause: str | None) -> None:
+        """Count so many calls and errors more; less, where below 0."""
+        self.calls += calls
+        self.errors += errors
+        if cause is not None:
+            self.causes[cause] += errors
+        if user is not None:
+            before = self.by_user.get(user, (0, 0))
+            now = (before[0] + calls, before[1] + errors)
+            if now[0] > 0:
+                self.by_user[user] = now
+            else:
+                self.by_user.pop(user, None)
+
+    def subtract(self, other: "_Tally") -> None:
+        self.calls -= other.calls
+        self.errors -= other.errors
+        self.causes -= other.causes
+        for user, (calls, errors) in other.by_user.items():
+            of_user = self.by_user[user]
+            if of_user[0] > calls:
+                self.by_user[user] = (of_user[0] - calls, of_user[1] - errors)
+            else:
+                del self.by_user[user]
+
+
+class _Moment(_Tally):
     """Calls that ended between `began` and `until`."""
 
-    __slots__ = ("began", "calls", "errors", "until")
+    __slots__ = ("began", "until")
 
     def __init__(self, began: float, until: float) -> None:
+        super().__init__()
         self.began = began
         self.until = until
-        self.calls = self.errors = 0
+
+
+class Charge(NamedTuple):
+    """A failure that was counted, to be taken back should it turn out to be somebody else's."""
+
+    period: Admission
+    moment: _Moment
+    user: bytes | None
+    cause: str | None
 
 
 class Breaker:
     """Opens when `min_calls` or more calls ended within `window_seconds` and `error_rate` of them failed.
 
+    Where calls name their users, `error_rate` of the users who asked must fail too, and more than one unless
+    only one asked; a user fails whose calls fail at that rate.
+
     `admit` is asked before a call; every admission must be given back by exactly one `record` or `forget`.
-    `on_change` hears of every change of state, after it happened.
+    `on_change` is called after every change of state.
     """
 
     def __init__(
@@ -61,7 +111,7 @@ class Breaker:
         self._open_seconds = open_seconds
         self._on_change = on_change
         self._ended: deque[_Moment] = deque()
-        self._calls = self._errors = 0
+        self._window_tally = _Tally()
         self._opened_at = 0.0
         self._probing = False
         # Each stay in a state is a period of its own, and a call that began in one says nothing in another:
@@ -70,6 +120,12 @@ class Breaker:
         self.state = State.CLOSED
         self.since = 0.0
         """Since when it has been closed, or not (monotonic seconds; 0 at the start): probes do not count."""
+        self._opened_by: Counter[str] = Counter()
+
+    @property
+    def causes(self) -> Counter[str]:
+        """How often each failure came: those that opened it, or those of the window while it is closed."""
+        return self._window_tally.causes if self.state is State.CLOSED else self._opened_by
 
     def refuses(self, now: float) -> bool:
         """Whether `admit` would refuse now; changes nothing."""
@@ -90,30 +146,76 @@ class Breaker:
         """Seconds until a probe may go out; at least 0."""
         return max(0.0, self._opened_at + self._open_seconds - now)
 
-    def record(self, admission: Admission, *, ok: bool, now: float) -> None:
-        """A call that `admit` let out has ended; it counts only in the period in which it began."""
+    def record(
+        self,
+        admission: Admission,
+        *,
+        ok: bool,
+        now: float,
+        user: bytes | None = None,
+        cause: str | None = None,
+    ) -> Charge | None:
+        """A call that `admit` let out has ended; it counts only in the period in which it began.
+
+        `user` asked, and `cause` says in a word why it failed. Returns what `retract` takes back, for a
+        failure that was counted.
+        """
         if admission != self._period:
-            return
+            return None
         if self.state is State.HALF_OPEN:
+            if cause is not None:
+                self._opened_by[cause] += not ok
             self._enter(State.CLOSED if ok else State.OPEN, now)
-            return
+            return None
+        self._drop_passed(now)
         if not self._ended or now >= self._ended[-1].until:
             self._ended.append(_Moment(now, now + self._window / MOMENTS))
-        self._ended[-1].calls += 1
-        self._ended[-1].errors += not ok
-        self._calls += 1
-        self._errors += not ok
-        while self._ended[0].began <= now - self._window:
-            passed = self._ended.popleft()
-            self._calls -= passed.calls
-            self._errors -= passed.errors
-        if self._calls >= self._min_calls and self._errors >= self._error_rate * self._calls:
+        moment = self._ended[-1]
+        for tally in (moment, self._window_tally):
+            tally.add(1, not ok, user, cause)
+        if self._fails():
+            self._opened_by = self._window_tally.causes.copy()
             self._enter(State.OPEN, now)
+            return None
+        return None if ok else Charge(self._period, moment, user, cause)
+
+    def retract(self, charge: Charge) -> None:
+        """A failure that was counted is not of the other side's making: count it neither way."""
+        if charge.period == self._period and charge.moment in self._ended:
+            for tally in (charge.moment, self._window_tally):
+                tally.add(-1, -1, charge.user, charge.cause)
+
+    def others_failing(self, user: bytes, now: float) -> bool:
+        """Whether of the other users who asked within the window, `error_rate` or more fail."""
+        self._drop_passed(now)
+        users = self._window_tally.by_user
+        calls, errors = users.get(user, (0, 0))
+        asked = len(users) - bool(calls)
+        failing = self._failing(users) - bool(calls and errors >= self._error_rate * calls)
+        return asked > 0 and failing >= self._error_rate * asked
 
     def forget(self, admission: Admission) -> None:
         """An admitted call ended and says nothing about the other side (cancelled, or answered 429)."""
         if admission == self._period:
             self._probing = False
+
+    def _fails(self) -> bool:
+        tally = self._window_tally
+        if tally.calls < self._min_calls or tally.errors < self._error_rate * tally.calls:
+            return False
+        asked = len(tally.by_user)
+        if asked <= 1:
+            return True
+        failing = self._failing(tally.by_user)
+        return failing > 1 and failing >= self._error_rate * asked
+
+    def _failing(self, users: dict[bytes, tuple[int, int]]) -> int:
+        return sum(errors >= self._error_rate * calls for calls, errors in users.values())
+
+    def _drop_passed(self, now: float) -> None:
+        while self._ended and self._ended[0].began <= now - self._window:
+            passed = self._ended.popleft()
+            self._window_tally.subtract(passed)
 
     def _enter(self, state: State, now: float) -> None:
         if State.CLOSED in (self.state, state):
@@ -122,7 +224,7 @@ class Breaker:
         self._period = Admission(self._period + 1)
         self._probing = False
         self._ended.clear()
-        self._calls = self._errors = 0
+        self._window_tally = _Tally()
         if state is State.OPEN:
             self._opened_at = now
         if self._on_change is not None:

@@ -3,16 +3,20 @@
 GatewayError
 ├── Refused                 the request cannot be served as it stands (4xx, or 504 for only-if-cached)
 └── UpstreamError           Apple, or the way to it, failed
-    ├── Relayed             Apple answered with an error: its status and body go to the caller
+    ├── Relayed             Apple answered with an error: its status, and its envelope, go to the caller
     │   └── Quarantined     Apple refused this user token a moment ago: not asked again yet
-    ├── Unusable            502  Apple answered something that is no sound answer
+    ├── Unusable            502  Apple's answer is not one of its API
     ├── Unreachable         502  no answer: refused, reset, timed out
     ├── BreakerOpen         503  too many failures lately: not tried
     ├── NoCapacity          503  every slot is taken and the queue is full
     └── DeadlineExceeded    504  the caller's, or the fetch's, time is up
 
-`status`, `code` and `title` are the envelope's; `proxy_error` is the RFC 9209 error type.
+`status`, `code` and `title` are the envelope's; `proxy_error` is the RFC 9209 error type. `cause` is who or
+what an upstream failure is attributed to: see `gateway.apple.attribution`, which decides.
 """
+
+from enum import StrEnum
+from typing import Self
 
 import msgspec
 
@@ -65,6 +69,25 @@ class Refused(GatewayError):
         )
 
 
+class Cause(StrEnum):
+    """What an upstream failure is attributed to. Only `APPLE` can open the breaker."""
+
+    REQUEST = "request"
+    """The request as it stands, or an answer such as "not rated"."""
+    ID = "id"
+    USER = "user"
+    CONNECTION = "connection"
+    DEVELOPER_TOKEN = "developer_token"  # noqa: S105 - a name
+    APPLE = "apple"
+    CAPACITY = "capacity"
+    """Apple throttles, or no slot is free."""
+    DEADLINE = "deadline"
+
+
+AVAILABILITY_CAUSES = frozenset({Cause.APPLE, Cause.DEVELOPER_TOKEN, Cause.CAPACITY, Cause.DEADLINE})
+"""Causes that the availability objective counts; the others are the caller's own."""
+
+
 class UpstreamError(GatewayError):
     """Apple, or the way to it, failed."""
 
@@ -72,75 +95,104 @@ class UpstreamError(GatewayError):
     code = "50200"
     title = "Bad Gateway"
     proxy_error: str | None = "proxy_internal_error"
-
-    @property
-    def stale_allowed(self) -> bool:
-        """Whether a stale rating may stand in: not where the fault is the request's or the user's own."""
-        return True
+    cause = Cause.APPLE
+    stale_allowed = True
+    """Whether a stale rating may stand in: not where the fault is the request's or the user's own."""
+    recalled = False
+    """Whether this repeats an earlier failure from memory: Apple was not asked."""
+    _received: int | None = None
 
     @property
     def received_status(self) -> int | None:
-        """The status that Apple answered, where it answered."""
-        return None
+        """The status that Apple answered, where it was asked and answered."""
+        return None if self.recalled else self._received
+
+    @property
+    def reason(self) -> str:
+        """What happened in a word or two, for counters and pages: `500`, `connection refused`."""
+        kind = (self.proxy_error or "failed").replace("_", " ")
+        return kind if self._received is None else str(self._received)
+
+    def attribute(self, cause: Cause, *, stale_allowed: bool) -> Self:
+        """Set what the failure is attributed to, and whether a stale rating may stand in."""
+        self.cause = cause
+        self.stale_allowed = stale_allowed
+        return self
+
+    def recall(self) -> Self:
+        """The same failure as a new exception that was answered from memory."""
+        again = type(self).__new__(type(self), *self.args)
+        again.__dict__.update(self.__dict__, recalled=True)
+        return again
 
 
 class Relayed(UpstreamError):
-    """Apple's own error: `status` and `body` are what it sent (its 401 has an empty body)."""
+    """Apple's own error; `body` is its envelope, empty where it sent none (as with its 401)."""
 
     title = "Upstream Error"
     proxy_error = None
 
     def __init__(
-        self, status: int, body: bytes, *, code: str | None = None, retry_after: float | None = None
+        self,
+        status: int,
+        body: bytes,
+        *,
+        code: str | None = None,
+        blamed: str | None = None,
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(f"Apple Music answered {status}.", retry_after=retry_after)
         self.status = status
         self.body = body
-        self.apples_code = code
-        """The first error's `code` where the body has Apple's envelope."""
-        self.code = code or f"{status}00"
+        self.blamed = blamed
+        """The parameter that Apple's error names as its source: `ids` where any error names it."""
+        self.code = code or _MADE_CODES.get(status, f"{status}00")
+        self._received = status
 
     @property
-    def received_status(self) -> int | None:
-        return self.status
+    def enveloped(self) -> bool:
+        """Whether Apple said so in its envelope, not the edge before it."""
+        return bool(self.body)
 
-    @property
-    def stale_allowed(self) -> bool:
-        return self.status >= 500 or self.status in (401, 408, 429)
+
+_MADE_CODES = {403: "40301"}
+"""Where Apple sent no envelope: `40300` is its word for a bad user token, and never made up."""
 
 
 class Quarantined(Relayed):
-    """Apple answered this user token 403 `40300` within the quarantine; `body` is what it sent then."""
+    """Apple refused this user token within the quarantine; `body` is what it sent then."""
 
-    @property
-    def received_status(self) -> int | None:
-        return None
+    recalled = True
+    cause = Cause.USER
+    stale_allowed = False
 
 
 class Unusable(UpstreamError):
-    """Apple's answer is no sound answer: HTML, truncated or mis-shaped JSON, ids that were not asked for."""
+    """An answer that is not one of Apple's API: HTML, cut off or mis-shaped JSON, ids not asked for."""
 
     proxy_error = "http_protocol_error"
 
     def __init__(self, detail: str, *, received_status: int | None = None) -> None:
         super().__init__(detail)
-        self._received_status = received_status
+        self._received = received_status
 
     @property
-    def received_status(self) -> int | None:
-        return self._received_status
+    def reason(self) -> str:
+        return "unusable answer"
 
 
 class Unreachable(UpstreamError):
     """No answer from Apple; `proxy_error` says how the way to it failed.
 
-    `sent` is whether any byte of the request may have reached Apple: a write is repeated only where False.
+    `sent`: whether any byte of the request may have reached Apple. `kept`: whether it was sent on a kept
+    connection, which broke before any byte of an answer came.
     """
 
-    def __init__(self, detail: str, *, proxy_error: str, sent: bool) -> None:
+    def __init__(self, detail: str, *, proxy_error: str, sent: bool, kept: bool = False) -> None:
         super().__init__(detail)
         self.proxy_error = proxy_error
         self.sent = sent
+        self.kept = kept
 
 
 class BreakerOpen(UpstreamError):
@@ -159,6 +211,7 @@ class NoCapacity(UpstreamError):
     code = "50300"
     title = "Service Unavailable"
     proxy_error = "connection_limit_reached"
+    cause = Cause.CAPACITY
 
 
 class DeadlineExceeded(UpstreamError):
@@ -168,3 +221,4 @@ class DeadlineExceeded(UpstreamError):
     code = "50400"
     title = "Gateway Timeout"
     proxy_error = "http_response_timeout"
+    cause = Cause.DEADLINE

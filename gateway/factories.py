@@ -38,6 +38,16 @@ def signing_key(settings: Settings, *, origin: str | None) -> SigningKey:
     )
 
 
+def token_source(settings: Settings, clock: Clock, metrics: Metrics) -> TokenSource:
+    """The developer token, whose changes are logged."""
+
+    def changed(what: str, why: str) -> None:
+        log = logger().warning if what == "refused" else logger().info
+        log("developer_token", state=what, reason=why)
+
+    return TokenSource(signing_key(settings, origin=settings.apple.origin), clock, metrics, changed)
+
+
 def caller_tokens(settings: Settings) -> list[str]:
     return [token.get_secret_value() for token in settings.server.caller_tokens]
 

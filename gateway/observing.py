@@ -103,7 +103,12 @@ class Observed(NamedTuple):
 
     def checks(self) -> Sequence[Check]:
         """The checks of `/readyz`. A sidecar that failed for Apple or Redis would take its pod down."""
-        found = [self._accepting(), self._token_check(), _reported("apple", self.breaker.state)]
+        found = [
+            self._accepting(),
+            self._token_check(),
+            self._acceptance_check(),
+            _reported("apple", self.breaker.state),
+        ]
         return found if self.link is None else [*found, _reported("redis", self.link.state)]
 
     def _accepting(self) -> Check:
@@ -119,6 +124,11 @@ class Observed(NamedTuple):
             return Check("developer token", ok=False, detail=f"cannot be minted: {error}", required=True)
         until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(expires_at))
         return Check("developer token", ok=True, detail=f"valid until {until}", required=True)
+
+    def _acceptance_check(self) -> Check:
+        """A gateway whose token Apple refuses still serves what is cached."""
+        detail = "refused by Apple (401)" if self.tokens.refused else "not refused"
+        return Check("developer token accepted", not self.tokens.refused, detail, required=False)
 
     def _process(self, now: float) -> Process:
         at = self.clock.time()

@@ -1,6 +1,6 @@
-"""Who calls to Apple are made for, and how urgently.
+"""The requests that calls to Apple are made for, and how urgently.
 
-Shared by the rooms that fetch (flights make a waiters) and that wait for a slot (the queue hears it rise).
+Shared by the modules that fetch and by the queue for slots, which reorders when the urgency rises.
 """
 
 import asyncio
@@ -10,11 +10,11 @@ from typing import Final
 from gateway.model import Priority
 
 EXTRA_CALLS: Final = 32
-"""Calls that splitting may add to a request's own, or as many as those are: one bad id among 100 costs 14."""
+"""Calls that dividing failed ones may add to a request's own: one bad id among 100 costs 14."""
 
 
 class Requester:
-    """One request, as the upstream queue sees it, which shares out capacity by parties."""
+    """One request, as the queue for slots sees it, which shares out capacity by request."""
 
     __slots__ = ("_splitting", "calls", "extra")
 
@@ -22,30 +22,30 @@ class Requester:
         self.calls = 0
         """Calls to Apple begun for this request so far; a call shared by several counts for each."""
         self.extra = 0
-        """Calls that took the place of refused ones, as far as they are more than were to be expected."""
+        """Calls added by dividing failed ones."""
         self._splitting: asyncio.Lock | None = None
 
     @property
     def splitting(self) -> asyncio.Lock:
-        """Held while a refused call is split: what that finds out spares the request's others the same."""
+        """Held while a failed call is divided, so that the request's other calls use what that teaches."""
         if self._splitting is None:
             self._splitting = asyncio.Lock()
         return self._splitting
 
 
 class Waiters:
-    """Everybody who wants one fetch. More may come while it waits for its turn: its lane can only rise."""
+    """All requests that want one fetch. More may join while it waits: its priority can only rise."""
 
     __slots__ = ("_watchers", "priority", "requesters")
 
     def __init__(self, priority: Priority, requester: Requester) -> None:
         self.priority = priority
         self.requesters = [requester]
-        """Whoever wants it in `priority`; the first is who began it, or who raised it."""
+        """Those that want it in `priority`; the first began it, or raised it."""
         self._watchers: list[Callable[[], None]] = []
 
     def join(self, priority: Priority, requester: Requester) -> None:
-        """Another request wants the same; somebody who waits raises a background fetch to the foreground."""
+        """Another request wants the same; one that waits raises a background fetch to the foreground."""
         if priority is self.priority:
             if requester in self.requesters:
                 return
@@ -55,27 +55,25 @@ class Waiters:
             self.requesters = [requester]
         else:
             return
-        for heard in tuple(self._watchers):
-            heard()
+        for changed in tuple(self._watchers):
+            changed()
 
-    def watch(self, heard: Callable[[], None]) -> None:
-        """Call `heard` after every change, until `unwatch`."""
-        self._watchers.append(heard)
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Call `changed` after every change, until `unwatch`."""
+        self._watchers.append(changed)
 
-    def unwatch(self, heard: Callable[[], None]) -> None:
-        self._watchers.remove(heard)
+    def unwatch(self, changed: Callable[[], None]) -> None:
+        self._watchers.remove(changed)
 
     def take_extra(self, calls: int) -> bool:
-        """Let refused calls be made as so many smaller ones; False where every party has spent its share."""
-        if all(
-            requester.extra + calls > max(EXTRA_CALLS, requester.calls // 2) for requester in self.requesters
-        ):
+        """Let a failed call be made as so many smaller ones; False where each request has spent its share."""
+        if all(requester.extra + calls > EXTRA_CALLS for requester in self.requesters):
             return False
         for requester in self.requesters:
             requester.extra += calls
         return True
 
     def count_call(self) -> None:
-        """A call to Apple goes out for this waiters."""
+        """A call to Apple goes out for these requests."""
         for requester in self.requesters:
             requester.calls += 1

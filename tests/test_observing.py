@@ -51,6 +51,7 @@ async def test_figures_are_shown_against_their_bounds():
         assert [check["name"] for check in status["process"]["checks"]] == [
             "accepting",
             "developer token",
+            "developer token accepted",
             "apple",
         ]
 

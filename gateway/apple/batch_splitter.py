@@ -1,63 +1,272 @@
-"""How many ids go into one call, and what Apple's refusals teach about it: pure, time is an argument.
+"""Asks Apple for many ids, in as many calls as it takes, so that one bad id does not fail the others.
 
-Apple documents no limit. A call that is refused as too large is halved until its parts are answered. Two
-things look the same from outside: a limit on the ids of one call, and one id that Apple refuses in any
-company. They are told apart by what becomes of the halves:
-
-- both halves were answered as they stood: the size was too large, and the size of the halves is remembered;
-- a half was refused again: nothing is learnt here, but perhaps further down. Above a poisonous id one half is
-  refused at every level, down to the id alone, so it never shrinks the remembered size.
-
-A 504 may as well come from a bad moment as from a large call. It is believed less: for a minute, and down to
-a quarter of the configured size, so that passing 504s never multiply the calls by more than four.
+A call that fails so that its parts may fare better (`Verdict.divide`) is halved, within a bound for each
+request. An id found to be at fault is remembered and asked for alone from then on (`refused_ids`). Where no
+part is answered it is no id's fault: then it is the request's, the user's or Apple's.
 """
 
-from typing import Final
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from typing import Final, NamedTuple, TypeAlias
 
-from gateway.apple.response import blames_ids
-from gateway.errors import Relayed, UpstreamError
+from gateway.apple.attribution import Asked
+from gateway.apple.batch_size import BatchSize
+from gateway.apple.call import Call, Failed, Outgrown
+from gateway.apple.caller import Caller
+from gateway.apple.reactions import Trial
+from gateway.apple.refused_ids import RefusedIds
+from gateway.apple.response import read_many
+from gateway.errors import Cause, GatewayError
+from gateway.model import Id, Partition, Rating
+from gateway.telemetry.metrics import Metrics
+from gateway.waiters import Waiters
 
-REMEMBERED: Final = 600.0
-"""Seconds after which a learnt size is doubled again, as long as it is below the configured one."""
+MOST_DUE: Final = 4
+"""Ids known to fail that one fetch asks for again, each in a call of its own; others wait for a later one."""
 
-TIMEOUT_REMEMBERED: Final = 60.0
-"""The same for a size learnt from a 504."""
-
-TIMEOUT_DIVISOR: Final = 4
-
-
-def refused_as_too_large(failure: UpstreamError) -> bool:
-    """Whether Apple says so in so many words."""
-    if not isinstance(failure, Relayed):
-        return False
-    return failure.status in {413, 414} or (failure.status == 400 and blames_ids(failure.body))
-
-
-def timed_out(failure: UpstreamError) -> bool:
-    """Whether Apple's own time was up: of a large call, a sign that it was too large."""
-    return isinstance(failure, Relayed) and failure.status == 504
+Found: TypeAlias = dict[Id, Rating | Failed]
+Outcomes: TypeAlias = dict[Id, Rating | GatewayError]
 
 
-class BatchSize:
-    """The most ids of one call: `most` as configured, less while Apple is known to refuse that."""
+class Job(NamedTuple):
+    """What the calls of one fetch have in common."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._size = most
-        self._grows_at = float("inf")
-        self._step = REMEMBERED
+    partition: Partition
+    waiters: Waiters
+    deadline: float
 
-    def current(self, now: float) -> int:
-        """The size to use at `now` (monotonic seconds)."""
-        while now >= self._grows_at:
-            self._size = min(self._most, self._size * 2)
-            self._grows_at = self._grows_at + self._step if self._size < self._most else float("inf")
-        return self._size
 
-    def learn(self, size: int, refusal: UpstreamError, now: float) -> None:
-        """A call of more ids was refused, and then its halves, of at most `size` ids, were answered."""
-        floor = -(-self._most // TIMEOUT_DIVISOR) if timed_out(refusal) else 1
-        if max(size, floor) < self.current(now):
-            self._size = max(size, floor)
-            self._step = TIMEOUT_REMEMBERED if timed_out(refusal) else REMEMBERED
-            self._grows_at = now + self._step
+class _Search:
+    """The division of one call: what was found so far."""
+
+    def __init__(self, trial: Trial, whole: Failed, held: AsyncExitStack) -> None:
+        self.trial = trial
+        self.whole = whole
+        self.held = held
+        """Closed as soon as the request's other calls have nothing to learn from it."""
+        self.alone: set[Id] = set()
+        """Ids that failed by themselves."""
+        self.bottomed = False
+        """Whether a part failed that could not be divided further."""
+
+    def hopeless(self, failed: Failed) -> bool:
+        """Whether Apple seems to fail for all that is asked, so that more parts would only be more calls."""
+        return failed.verdict.stale_allowed and self.bottomed and not self.trial.answered
+
+
+class BatchSplitter:
+    """Fetches ids through `caller`; remembers the size of calls that Apple takes, and ids that it refuses."""
+
+    def __init__(
+        self, caller: Caller, *, max_ids_per_call: int, now: Callable[[], float], metrics: Metrics
+    ) -> None:
+        self._caller = caller
+        self._sizes = BatchSize(max_ids_per_call)
+        self._refused = RefusedIds()
+        self._now = now
+        self._batch_ids = metrics.upstream_batch_ids
+
+    def batch_size(self) -> int:
+        """The most ids that one call should ask for now."""
+        return self._sizes.current(self._now())
+
+    async def fetch(self, job: Job, ids: Sequence[Id]) -> Outcomes:
+        """Ask for `ids`; those known to fail are answered from memory, or asked for by themselves."""
+        sorted_ids = self._refused.sort(job.partition, ids, self._now(), most_due=MOST_DUE)
+        if len(sorted_ids.rest) == len(ids):
+            return await self._ask_in_batches(job, ids)
+        outcomes: Outcomes = {**sorted_ids.known}
+        async with asyncio.TaskGroup() as group:
+            rest = group.create_task(self._ask_in_batches(job, sorted_ids.rest))
+            due = [group.create_task(self._ask_again(job, id_)) for id_ in sorted_ids.due]
+        for asking in (rest, *due):
+            outcomes |= asking.result()
+        return {id_: outcomes[id_] for id_ in ids}
+
+    async def _ask_again(self, job: Job, id_: Id) -> Outcomes:
+        """Ask for an id that is known to fail."""
+        now = self._now()
+        trial = Trial(job.partition.user.key, self._refused.since(job.partition, id_, now), remembered=True)
+        answer = await self._call(job, [id_], trial, single=True)
+        if isinstance(answer, Failed) and answer.verdict.cause is Cause.ID:
+            self._refused.remember(job.partition, id_, answer.error, trial.began, self._now())
+        return _outcomes([id_], answer)
+
+    async def _ask_in_batches(self, job: Job, ids: Sequence[Id]) -> Outcomes:
+        batches = _cut(ids, self.batch_size())
+        if len(batches) == 1:
+            return await self._ask(job, ids)
+        async with asyncio.TaskGroup() as group:
+            asking = [group.create_task(self._ask(job, batch)) for batch in batches]
+        return {id_: outcome for task in asking for id_, outcome in task.result().items()}
+
+    async def _ask(self, job: Job, ids: Sequence[Id]) -> Outcomes:
+        """Ask in one call; in several where Apple is known to refuse so many, or does."""
+        splitting = job.waiters.requesters[0].splitting
+        trial = self._trial(job.partition, ids)
+        try:
+            answer = await self._call(
+                job, ids, trial, fits=lambda: len(ids) <= self.batch_size() and not splitting.locked()
+            )
+        except Outgrown:
+            async with splitting:
+                pass
+            return await self._ask_in_batches(job, ids)
+        if not (isinstance(answer, Failed) and answer.verdict.divide and len(ids) > 1):
+            self._learn_of_one(job.partition, ids, answer, trial)
+            return _outcomes(ids, answer)
+        async with AsyncExitStack() as held:
+            await held.enter_async_context(splitting)
+            if len(ids) <= self.batch_size():
+                search = _Search(trial, answer, held)
+                return self._settle(job, search, await self._split(job, search, ids, answer))
+        # Another call has found out meanwhile how many ids Apple takes; if that drops again, one more search.
+        return await self._ask_in_batches(job, ids)
+
+    def _trial(self, partition: Partition, ids: Sequence[Id]) -> Trial:
+        now = self._now()
+        began = self._refused.since(partition, ids[0], now) if len(ids) == 1 else now
+        return Trial(partition.user.key, began, refused_alike=self._refused.refused_alike(partition, now))
+
+    def _learn_of_one(
+        self, partition: Partition, ids: Sequence[Id], answer: dict[Id, Rating] | Failed, trial: Trial
+    ) -> None:
+        if len(ids) > 1 or not isinstance(answer, Failed):
+            return
+        if answer.verdict.cause is Cause.ID:
+            self._refused.remember(partition, ids[0], answer.error, trial.began, self._now())
+        elif answer.verdict.counts and answer.error.received_status is not None:
+            self._refused.suspect(partition, ids[0], trial.began, self._now())
+
+    async def _split(self, job: Job, search: _Search, ids: Sequence[Id], failed: Failed) -> Found:
+        """Ask for the parts of a failed call side by side, then for the parts of those that failed, in turn.
+
+        In turn, so that the second half uses the batch size learnt from the first.
+        """
+        size = self.batch_size()
+        halves = size >= len(ids)
+        if not halves:
+            parts = _cut(ids, size)
+        elif len(ids) > 1 and job.waiters.take_extra(2):
+            parts = _cut(ids, (len(ids) + 1) // 2)
+        else:
+            search.bottomed = True
+            return dict.fromkeys(ids, failed)
+        answers = await self._ask_parts(job, search, parts, single=halves)
+        if not any(isinstance(answer, Failed) for answer in answers):
+            self._sizes.learn(len(parts[0]), self._now(), refused=not failed.verdict.stale_allowed)
+        if any(not isinstance(answer, Failed) for answer in answers):
+            # The size is known now, or the other half failed: then it is an id that fails, not the size.
+            await search.held.aclose()
+        found: Found = {}
+        for part, answer in zip(parts, answers, strict=True):
+            if not isinstance(answer, Failed):
+                found |= answer
+            elif answer.untried and not answer.error.recalled:
+                # What Apple said to the whole tells more than why the part was not asked for.
+                found |= dict.fromkeys(part, failed)
+            elif len(part) > 1 and answer.verdict.divide and not search.hopeless(answer):
+                found |= await self._split(job, search, part, answer)
+            else:
+                search.bottomed = True
+                search.alone.update(part if len(part) == 1 else ())
+                found |= dict.fromkeys(part, answer)
+        return found
+
+    async def _ask_parts(
+        self, job: Job, search: _Search, parts: Sequence[Sequence[Id]], *, single: bool
+    ) -> list[dict[Id, Rating] | Failed]:
+        async with asyncio.TaskGroup() as group:
+            asking = [
+                group.create_task(self._call(job, part, search.trial, divisible=True, single=single))
+                for part in parts
+            ]
+        return [task.result() for task in asking]
+
+    def _settle(self, job: Job, search: _Search, found: Found) -> Outcomes:
+        """Attribute what is left of a division for good."""
+        failures = {id_: failed for id_, failed in found.items() if isinstance(failed, Failed)}
+        if search.trial.answered or not failures:
+            self._settle_ids(job, search, failures)
+        elif not all(_refused(failed) for failed in failures.values()):
+            self._settle_fault(search, failures.values())
+        elif len({(failed.error.status, failed.error.code) for failed in failures.values()}) == 1:
+            self._refused.refuse_alike(job.partition, self._now())
+            for failed in failures.values():
+                failed.error.attribute(Cause.REQUEST, stale_allowed=False)
+        else:
+            self._settle_ids(job, search, failures)
+        return {
+            id_: outcome.error if isinstance(outcome, Failed) else outcome for id_, outcome in found.items()
+        }
+
+    def _settle_ids(self, job: Job, search: _Search, failures: Mapping[Id, Failed]) -> None:
+        """Other parts were answered: what failed by itself is the id's fault."""
+        for id_, failed in failures.items():
+            if id_ not in search.alone:
+                failed.error.attribute(failed.verdict.cause, stale_allowed=failed.verdict.stale_allowed)
+                continue
+            final = self._caller.conclude(search.trial, failed, _ALONE)
+            if final.verdict.cause is Cause.ID:
+                self._refused.remember(job.partition, id_, failed.error, search.trial.began, self._now())
+
+    def _settle_fault(self, search: _Search, failures: Iterable[Failed]) -> None:
+        """No part was answered: it is no id's fault, but the user's or Apple's."""
+        final = self._caller.conclude(search.trial, search.whole, _AS_A_WHOLE).verdict
+        for failed in failures:
+            if failed.verdict.counts or failed.verdict.divide:
+                failed.error.attribute(final.cause, stale_allowed=final.stale_allowed)
+
+    async def _call(
+        self,
+        job: Job,
+        ids: Sequence[Id],
+        trial: Trial,
+        *,
+        divisible: bool = False,
+        single: bool = False,
+        fits: Callable[[], bool] = lambda: True,
+    ) -> dict[Id, Rating] | Failed:
+        partition = job.partition
+        query = f"ids={','.join(ids)}" + (f"&{partition.variant}" if partition.variant else "")
+        full = len(ids) >= self.batch_size()
+        call = Call(
+            operation="read",
+            method="GET",
+            target=f"/v1/me/ratings/{partition.kind}?{query}",
+            user=partition.user,
+            waiters=job.waiters,
+            trial=trial,
+            ids=len(ids),
+            divisible=len(ids) > 1 and (divisible or full),
+            single=single,
+            whole=True,
+            fits=fits,
+        )
+        answer = await self._caller.run(
+            call, lambda answer: read_many(partition.kind, ids, answer), job.deadline
+        )
+        if not isinstance(answer, Failed):
+            self._refused.forget(partition, ids)
+        if not (isinstance(answer, Failed) and answer.untried):
+            # The deadline ends the wait for a call, never the first try of a `whole` one.
+            self._batch_ids.observe(len(ids))
+        return answer
+
+
+_ALONE: Final = Asked(ids=1, read=True, idempotent=True, last=True)
+_AS_A_WHOLE: Final = Asked(read=True, idempotent=True, last=True)
+
+
+def _refused(failed: Failed) -> bool:
+    """Whether Apple refused the ids, in a call that was made for them."""
+    return failed.verdict.cause in (Cause.ID, Cause.REQUEST) and not failed.verdict.stale_allowed
+
+
+def _outcomes(ids: Sequence[Id], answer: dict[Id, Rating] | Failed) -> Outcomes:
+    return dict.fromkeys(ids, answer.error) if isinstance(answer, Failed) else {**answer}
+
+
+def _cut(ids: Sequence[Id], size: int) -> list[Sequence[Id]]:
+    return [ids[start : start + size] for start in range(0, len(ids), size)]

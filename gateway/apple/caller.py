@@ -1,22 +1,24 @@
-"""One call to Apple with its attempts: quarantine, slot, breaker, exchange, and perhaps another try.
+"""One call to Apple with its tries: quarantine, slot, breaker, exchange, and perhaps another try.
 
-Every attempt takes a slot of its own and gives it back before the wait for the next.
+Every try takes a slot of its own and gives it back before the wait for the next. What a failure means, and so
+whether and how the call is repeated, is decided by `attribution`; `reactions` carries out the rest.
 """
 
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from typing import TypeVar
 
-import msgspec
-
+from gateway.apple.attribution import Asked, Retry, Verdict
+from gateway.apple.call import Call, Failed, Outgrown
 from gateway.apple.concurrency import ConcurrencyLimiter
 from gateway.apple.developer_token import TokenSource
 from gateway.apple.quarantine import Quarantine
+from gateway.apple.reactions import Reactions, Sent, Trial
 from gateway.apple.response import AppleResponse
-from gateway.apple.retry import RetryBudget, RetryPolicy, reason, repeatable_write
+from gateway.apple.retry import RetryBudget, RetryPolicy
 from gateway.apple.transport import Transport
-from gateway.breaker import Admission, Breaker
+from gateway.breaker import Breaker
 from gateway.clock import Clock
 from gateway.errors import (
     BreakerOpen,
@@ -27,44 +29,21 @@ from gateway.errors import (
     Unusable,
     UpstreamError,
 )
-from gateway.model import User
 from gateway.telemetry.metrics import Metrics
-from gateway.waiters import Waiters
 
 T = TypeVar("T")
 
 
-class Outgrown(Exception):
-    """A call was not made: while it waited for its turn, one like it was refused as too large."""
+class _Run:
+    """How far a call has come."""
 
+    __slots__ = ("attempt", "failed", "reconnected", "renewed")
 
-UNTRIED: Final = (BreakerOpen, NoCapacity, DeadlineExceeded)
-"""Failures in which an attempt did not get as far as Apple."""
-
-
-class Call(msgspec.Struct, frozen=True):
-    """What is asked of Apple, for whom."""
-
-    operation: str
-    """`read`, `write`, `delete` or `bypass`: the label of the metrics."""
-    method: str
-    target: str
-    """Path and query, as they go on the wire."""
-    user: User
-    waiters: Waiters
-    body: bytes | None = None
-    divisible: bool = False
-    """A 504 is handed back at once, because the caller can ask for less, and is no sign that Apple is ill."""
-    whole: bool = False
-    """The first attempt has the whole call timeout, whatever the deadline: what it brings is kept."""
-
-    fits: Callable[[], bool] = lambda: True
-    """Asked when its turn has come, before the first attempt: False where it would only be refused."""
-
-    @property
-    def repeatable(self) -> bool:
-        """Whether doing it twice is the same as doing it once, whoever else writes."""
-        return self.method == "GET"
+    def __init__(self) -> None:
+        self.attempt = 1
+        self.failed: Failed | None = None
+        self.reconnected = False
+        self.renewed = False
 
 
 class Caller:
@@ -78,6 +57,7 @@ class Caller:
         limiter: ConcurrencyLimiter,
         breaker: Breaker,
         quarantine: Quarantine,
+        reactions: Reactions,
         policy: RetryPolicy,
         budget: RetryBudget,
         call_timeout_seconds: float,
@@ -91,146 +71,184 @@ class Caller:
         self._limiter = limiter
         self._breaker = breaker
         self._quarantine = quarantine
+        self._reactions = reactions
         self._policy = policy
         self._budget = budget
         self._call_timeout = call_timeout_seconds
+        self._clock = clock
         self._now = clock.monotonic
         self._metrics = metrics
         self._chance = chance
         self._sleep = sleep
 
-    async def run(self, call: Call, read: Callable[[AppleResponse], T], deadline: float) -> T:
+    async def run(self, call: Call, read: Callable[[AppleResponse], T], deadline: float) -> T | Failed:
         """Make `call` until `read` accepts an answer, or until trying again makes no sense.
 
-        `read` raises `UpstreamError` for what is no success; the last such failure is raised. `deadline` is
-        in monotonic seconds. Raises `Outgrown` where the call does not fit any more.
+        `read` raises `UpstreamError` for what is no success. `deadline` is in monotonic seconds. The failure
+        of a `single` call is not attributed for good: see `conclude`. Raises `Outgrown` where the call does
+        not fit any more.
         """
-        attempt = 1
-        renewed = False
-        failure: UpstreamError | None = None
+        run = _Run()
         while True:
-            token = self._tokens.current().text
-            try:
-                return await self._attempt(call, token, read, deadline, first=attempt == 1)
-            except UNTRIED as untried:
-                # What Apple said to the attempt before tells more than why there was no other.
-                raise failure or untried from None
-            except UpstreamError as error:
-                failure = error
-            if not renewed and isinstance(failure, Relayed) and failure.status == 401:
-                if self._tokens.renew(token) is None:
-                    raise failure
-                renewed = True
-                self._metrics.upstream_retries.labels("401").inc()
-                continue
-            await self._back_off(call, failure, attempt, deadline)
-            attempt += 1
+            outcome = await self._attempt(call, run, read, deadline)
+            if not isinstance(outcome, Failed):
+                return outcome
+            if outcome.untried:
+                # What Apple said to the try before tells more than why there was no other.
+                return outcome if run.failed is None or outcome.error.recalled else run.failed
+            run.failed = outcome
+            if not await self._again(call, run, outcome, deadline):
+                return outcome if call.single else self.conclude(call.trial, outcome, call.asked(last=True))
 
-    async def _back_off(self, call: Call, failure: UpstreamError, attempt: int, deadline: float) -> None:
-        """Wait for the next attempt, or raise `failure` where there is none."""
-        handed_back = call.divisible and isinstance(failure, Relayed) and failure.status == 504
-        if handed_back or not (call.repeatable or repeatable_write(failure)):
-            raise failure
-        now = self._now()
-        wait = self._policy.wait(failure, attempt=attempt, left=deadline - now, chance=self._chance())
-        if wait is None or not self._budget.take(now):
-            raise failure
-        self._metrics.upstream_retries.labels(reason(failure)).inc()
-        await self._sleep(wait)
+    def conclude(self, trial: Trial, failed: Failed, asked: Asked) -> Failed:
+        """Attribute a failure for good."""
+        if failed.untried:
+            return failed
+        return Failed(failed.error, self._reactions.conclude(trial, failed.error, asked, failed.verdict))
 
     async def _attempt(
-        self, call: Call, token: str, read: Callable[[AppleResponse], T], deadline: float, *, first: bool
-    ) -> T:
-        user_key = call.user.key
-        self._quarantine.check(user_key, self._now())
-        if self._breaker.refuses(self._now()):
-            raise self._open()
-        async with self._limiter.slot(call.waiters, deadline):
-            now = self._now()
-            # Much may have been learnt while this call stood in the queue.
-            self._quarantine.check(user_key, now)
-            if deadline <= now:
-                raise DeadlineExceeded("The time for asking Apple Music is up.")
-            if first and not call.fits():
-                raise Outgrown
-            admission = self._breaker.admit(now)
-            if admission is None:
-                raise self._open()
-            self._budget.count_call(now)
-            call.waiters.count_call()
-            # Cut short, a write may have been carried out and nobody would know.
-            whole = not call.repeatable or (first and call.whole)
-            timeout = self._call_timeout if whole else min(deadline - now, self._call_timeout)
-            return await self._exchange(call, token, read, admission, timeout)
+        self, call: Call, run: _Run, read: Callable[[AppleResponse], T], deadline: float
+    ) -> T | Failed:
+        refusal = self._refusal(call, self._now())
+        if refusal is not None:
+            return refusal
+        try:
+            async with self._limiter.slot(call.waiters, deadline):
+                sent = self._admit(call, run, deadline)
+                if isinstance(sent, Failed):
+                    return sent
+                outcome = await self._exchange(call, sent, read, deadline, first=run.failed is None)
+        except (NoCapacity, DeadlineExceeded) as untried:
+            return Failed(untried, Verdict(untried.cause), untried=True)
+        if isinstance(outcome, Failed) and outcome.verdict.retry is Retry.RENEWED:
+            outcome = Failed(outcome.error, await self._reactions.check_token(sent, outcome.error))
+        return outcome
+
+    def _refusal(self, call: Call, now: float) -> Failed | None:
+        """Why the call is not made now."""
+        try:
+            self._quarantine.check(call.user.key, now)
+        except UpstreamError as error:
+            return Failed(error, Verdict(error.cause, stale_allowed=error.stale_allowed), untried=True)
+        return self._open(now) if self._breaker.refuses(now) else None
+
+    def _admit(self, call: Call, run: _Run, deadline: float) -> Sent | Failed:
+        """Let a try out whose turn has come: much may have been learnt while it stood in the queue."""
+        now = self._now()
+        refusal = self._refusal(call, now)
+        if refusal is not None:
+            return refusal
+        if deadline <= now:
+            raise DeadlineExceeded("The time for asking Apple Music is up.")
+        if run.failed is None and not call.fits():
+            raise Outgrown
+        admission = self._breaker.admit(now)
+        if admission is None:
+            return self._open(now)
+        self._budget.count_call(now)
+        call.waiters.count_call()
+        asked = call.asked(reconnected=run.reconnected)
+        return Sent(call.trial, asked, admission, self._tokens.current().text, now)
 
     async def _exchange(
         self,
         call: Call,
-        token: str,
+        sent: Sent,
         read: Callable[[AppleResponse], T],
-        admission: Admission,
-        timeout: float,  # noqa: ASYNC109 - of the exchange
-    ) -> T:
-        began = self._now()
+        deadline: float,
+        *,
+        first: bool,
+    ) -> T | Failed:
+        # Cut short, a write may have been carried out and nothing would tell.
+        whole = not call.read or (first and call.whole)
+        timeout = self._call_timeout if whole else min(deadline - sent.began, self._call_timeout)
         status = "cancelled"
-        cut = timeout < self._call_timeout
         try:
-            answer = await self._transport.exchange(
-                call.method,
-                call.target,
-                developer_token=token,
-                user_token=call.user.token,
-                body=call.body,
-                timeout=timeout,
-            )
+            answer = await self._send(call, sent, timeout)
             status = str(answer.status)
             result = await self._transport.parse(read, answer)
         except UpstreamError as error:
-            failure = _cut_short(error) if cut else error
+            failure = _cut_short(error) if timeout < self._call_timeout else error
             status = _label(failure)
-            self._hear(call, failure, admission)
-            if failure is error:
-                raise
-            raise failure from error
+            verdict = self._reactions.failed(sent, failure)
+            return Failed(failure, verdict, untried=isinstance(failure, DeadlineExceeded))
         except BaseException:
-            self._breaker.forget(admission)
+            self._reactions.cancelled(sent)
             raise
         else:
-            self._breaker.record(admission, ok=True, now=self._now())
-            self._limiter.succeeded()
+            self._reactions.answered(sent)
             return result
         finally:
             self._metrics.upstream_requests.labels(call.operation, status).inc()
-            self._metrics.upstream_request_duration.labels(call.operation).observe(self._now() - began)
+            seconds = self._now() - sent.began
+            self._metrics.upstream_request_duration.labels(call.operation).observe(seconds)
 
-    def _hear(self, call: Call, failure: UpstreamError, admission: Admission) -> None:
-        """Tell everybody concerned how the exchange failed."""
-        now = self._now()
-        status = failure.status if isinstance(failure, Relayed) else None
-        if status == 429:
-            self._limiter.throttled(failure.retry_after)
-        if status == 429 or (status == 504 and call.divisible) or isinstance(failure, DeadlineExceeded):
-            self._breaker.forget(admission)
-            return
-        theirs = status is None or status >= 500
-        self._breaker.record(admission, ok=not theirs, now=now)
-        if not theirs and isinstance(failure, Relayed):
-            self._limiter.succeeded()
-            self._quarantine.hear(call.user.key, failure, now)
-
-    def _open(self) -> BreakerOpen:
-        return BreakerOpen(
-            "Apple Music failed too often lately; it is not asked for a moment.",
-            retry_after=self._breaker.retry_after(self._now()),
+    async def _send(
+        self,
+        call: Call,
+        sent: Sent,
+        timeout: float,  # noqa: ASYNC109 - of the exchange
+    ) -> AppleResponse:
+        answer = await self._transport.exchange(
+            call.method,
+            call.target,
+            developer_token=sent.token,
+            user_token=call.user.token,
+            body=call.body,
+            timeout=timeout,
+            headers=call.headers,
+            fresh=sent.asked.reconnected,
         )
+        if answer.date is not None:
+            halfway = (self._now() - sent.began) / 2
+            self._tokens.observe(answer.date, self._clock.time() - halfway)
+        return answer
+
+    async def _again(self, call: Call, run: _Run, failed: Failed, deadline: float) -> bool:
+        """Get ready for another try, after a wait where one is due; False where there is none."""
+        match failed.verdict.retry:
+            case Retry.NEVER:
+                return False
+            case Retry.AT_ONCE:
+                run.reconnected = True
+                self._metrics.upstream_retries.labels("connection").inc()
+                return True
+            case Retry.RENEWED:
+                again = call.idempotent and not run.renewed
+                if again:
+                    self._metrics.upstream_retries.labels("401").inc()
+                run.renewed = True
+                return again
+        return await self._back_off(call, run, failed, deadline)
+
+    async def _back_off(self, call: Call, run: _Run, failed: Failed, deadline: float) -> bool:
+        retry, error = failed.verdict.retry, failed.error
+        paced = retry is Retry.PACED
+        if not call.idempotent or (call.single and not paced):
+            return False
+        now = self._now()
+        wait = self._policy.wait(
+            retry, error.retry_after, attempt=run.attempt, left=deadline - now, chance=self._chance()
+        )
+        if wait is None or not (paced or self._budget.take(now)):
+            return False
+        reason = "connection" if error.received_status is None else str(error.received_status)
+        self._metrics.upstream_retries.labels(reason).inc()
+        await self._sleep(wait)
+        run.attempt += 1
+        return True
+
+    def _open(self, now: float) -> Failed:
+        error = BreakerOpen(
+            "Apple Music failed too often lately; it is not asked for a moment.",
+            retry_after=self._breaker.retry_after(now),
+        )
+        return Failed(error, Verdict(), untried=True)
 
 
 def _cut_short(failure: UpstreamError) -> UpstreamError:
     """A timeout that came from the deadline, and says nothing about how long Apple takes."""
-    if isinstance(failure, Unreachable) and failure.proxy_error in {
-        "http_response_timeout",
-        "connection_timeout",
-    }:
+    if isinstance(failure, Unreachable) and (failure.proxy_error or "").endswith("_timeout"):
         return DeadlineExceeded("Apple Music did not answer in time.")
     return failure
 

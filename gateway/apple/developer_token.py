@@ -1,23 +1,27 @@
-"""The developer token: an ES256 JWT that stands for the company at Apple.
+"""The developer token: an ES256 JWT that identifies the company to Apple.
 
 `SigningKey` and `mint` are pure; `TokenSource` holds the one token that every call uses. A signature costs
 about 40 µs, so it is made where it is needed, without a task or a lock.
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 import jwt
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from gateway.apple.clock_skew import ClockSkew
+from gateway.apple.signing_key import pem_of, read_private_key
 from gateway.clock import Clock
 from gateway.telemetry.metrics import Metrics
 
 LONGEST_LIFETIME: Final = 15_552_000
 """180 days in seconds. Apple documents half a year, and once refused a token of exactly that."""
+
+DATED_BACK: Final = 60
+"""Seconds by which a token is dated back: Apple refuses one that was issued in its future."""
 
 RENEW_AFTER: Final = 0.8
 """The part of its lifetime after which a token is replaced."""
@@ -26,7 +30,7 @@ REFUSED_INTERVAL: Final = 30.0
 """Least seconds between two tokens minted because Apple refused one."""
 
 LOOK_SECONDS: Final = 15.0
-"""Between two looks at the token of a gateway that calls nobody; its expiry is watched by an alert."""
+"""Between two checks of the token of a gateway that makes no calls; its expiry is watched by an alert."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +52,12 @@ class SigningKey:
 
         Raises `ValueError` with a text for the operator, which never holds any of the key.
         """
-        if not team_id or not key_id:
+        if not team_id.strip() or not key_id.strip():
             raise ValueError("a developer token needs both a team id and a key id")
         if not 0 < lifetime_seconds <= LONGEST_LIFETIME:
             raise ValueError(f"a developer token lives at least 1 and at most {LONGEST_LIFETIME:,} seconds")
-        # Environment files and secret managers often carry the line ends as two characters.
-        pem = private_key.replace("\\n", "\n").strip()
-        return cls(team_id, key_id, lifetime_seconds, origin, pem, _load(pem))
+        key = read_private_key(private_key)
+        return cls(team_id.strip(), key_id.strip(), lifetime_seconds, origin, pem_of(key), key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +75,8 @@ class DeveloperToken:
 
 
 def mint(key: SigningKey, now: float) -> DeveloperToken:
-    """Sign a token issued at `now` (epoch seconds)."""
-    issued_at = int(now)
+    """Sign a token at `now` (epoch seconds), dated back by a minute, or by half of a shorter lifetime."""
+    issued_at = int(now) - min(DATED_BACK, key.lifetime_seconds // 2)
     expires_at = issued_at + key.lifetime_seconds
     claims: dict[str, Any] = {"iss": key.team_id, "iat": issued_at, "exp": expires_at}
     if key.origin is not None:
@@ -82,34 +85,62 @@ def mint(key: SigningKey, now: float) -> DeveloperToken:
     return DeveloperToken(text, issued_at, expires_at)
 
 
-class TokenSource:
-    """The one developer token in use: replaced well before its end, and at Apple's refusal."""
+OnTokenChange = Callable[[str, str], None]
+"""Called with what happened to the token (`minted`, `refused`, `accepted`) and why, once each time."""
 
-    def __init__(self, key: SigningKey, clock: Clock, metrics: Metrics) -> None:
+
+class TokenSource:
+    """The one developer token in use: replaced well before its end, and when Apple refuses it.
+
+    It is dated by our clock, or by Apple's where the two differ by more than 30 s.
+    """
+
+    def __init__(
+        self, key: SigningKey, clock: Clock, metrics: Metrics, on_change: OnTokenChange = lambda *_: None
+    ) -> None:
         self._key = key
         self._clock = clock
+        self._on_change = on_change
         self._mints = metrics.developer_token_mints
         self._expiry = metrics.developer_token_expiry
-        self._refused_at = float("-inf")
+        self._skew_gauge = metrics.apple_clock_skew
+        self._skew = ClockSkew()
+        self._refusal_minted_at = float("-inf")
+        self.refused = False
+        """Whether Apple refused the token at last."""
         self._token = self._mint("start")
 
     def current(self) -> DeveloperToken:
         """The token to send now."""
-        if not self._token.serves(self._clock.time()):
+        if not self._token.serves(self._time()):
             self._token = self._mint("renewal")
         return self._token
 
-    def renew(self, refused: str) -> DeveloperToken | None:
-        """The token to try after Apple answered 401 to `refused`; None where trying again makes no sense.
+    def observe(self, date: float, now: float) -> None:
+        """An answer of Apple's was dated `date` when our clock showed `now` (epoch seconds)."""
+        self._skew.observe(date, now)
+        self._skew_gauge.set(self._skew.seconds)
+
+    def accept(self, text: str) -> None:
+        """Apple accepted this token."""
+        if self.refused and text == self._token.text:
+            self.refused = False
+            self._on_change("accepted", "Apple accepts the developer token again")
+
+    def refuse(self, text: str) -> DeveloperToken | None:
+        """Apple refused this token: the one to try instead; None where trying again makes no sense.
 
         Only the first of many calls that were refused together mints: the others get what it minted.
         """
-        if self._token.text != refused:
+        if self._token.text != text:
             return self._token
+        if not self.refused:
+            self.refused = True
+            self._on_change("refused", "Apple answered 401 to the developer token")
         now = self._clock.monotonic()
-        if now - self._refused_at < REFUSED_INTERVAL:
+        if now - self._refusal_minted_at < REFUSED_INTERVAL:
             return None
-        self._refused_at = now
+        self._refusal_minted_at = now
         self._token = self._mint("refused")
         return self._token
 
@@ -120,27 +151,17 @@ class TokenSource:
             self._token = self._mint("key")
 
     async def keep(self) -> None:
-        """Replace the token when it is time though nobody asks for it, for as long as the task lives."""
+        """Replace the token when it is due though no call is made, for as long as the task lives."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             self.current()
 
+    def _time(self) -> float:
+        return self._clock.time() + self._skew.correction
+
     def _mint(self, reason: str) -> DeveloperToken:
-        token = mint(self._key, self._clock.time())
+        token = mint(self._key, self._time())
         self._mints.labels(reason).inc()
         self._expiry.set(token.expires_at)
+        self._on_change("minted", reason)
         return token
-
-
-def _load(pem: str) -> ec.EllipticCurvePrivateKey:
-    if not pem.startswith("-----BEGIN "):
-        raise ValueError("the private key is not PEM text (it begins with -----BEGIN PRIVATE KEY-----)")
-    try:
-        key = load_pem_private_key(pem.encode(), password=None)
-    except TypeError:
-        raise ValueError("the private key is encrypted; it must have no password") from None
-    except (ValueError, UnsupportedAlgorithm):
-        raise ValueError("the private key is damaged PEM text, or holds no private key") from None
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name != ec.SECP256R1.name:
-        raise ValueError("the private key is not an EC P-256 key, which ES256 needs")
-    return key

@@ -1,47 +1,75 @@
-"""User tokens that Apple has just refused: asking again at once would only burn the budget that all share."""
+"""Users who are not asked for at Apple for a while, because each call would fail and burn the shared budget.
+
+A *refused* user is one whose token Apple refuses: 403 `40300`, or 401 though the developer token is good.
+Their fresh ratings are served, stale ones never. An *isolated* user is one for whom Apple fails while it
+answers others: stale ratings, or Apple's last error, answer for them.
+"""
 
 from collections import OrderedDict
 from typing import Final
 
-from gateway.errors import Quarantined, Relayed
+import msgspec
+
+from gateway.errors import Quarantined, Relayed, UpstreamError
 from gateway.telemetry.metrics import Metrics
 
-INVALID_AUTHENTICATION: Final = "40300"
-
 MOST_USERS: Final = 10_000
-"""Users remembered at most; beyond them the longest known goes first."""
+"""Users remembered at most; the longest known goes first."""
 LONGEST_BODY: Final = 4096
 """Bytes of a refusal that are kept, ten times what Apple sends; our own stands in for a longer one."""
 
 
+class _Entry(msgspec.Struct, frozen=True):
+    until: float
+    failure: UpstreamError
+    refused: bool
+
+
 class Quarantine:
-    """Keeps a user's requests from Apple for `seconds` after a 403 `40300`; time is an argument."""
+    """Keeps users' calls from Apple for `seconds`, by user key; time is an argument (monotonic seconds)."""
 
     def __init__(self, *, seconds: float, metrics: Metrics) -> None:
         self._seconds = seconds
-        self._refused = metrics.quarantined_requests
-        self._users: OrderedDict[bytes, tuple[float, bytes]] = OrderedDict()
+        self._counted = metrics.quarantined_requests
+        self._users: OrderedDict[bytes, _Entry] = OrderedDict()
 
     def active(self, user_key: bytes, now: float) -> bool:
-        """Whether this user's requests are refused at `now` (monotonic seconds)."""
-        held = self._users.get(user_key)
-        return held is not None and now < held[0]
+        """Whether Apple refuses this user, so that nothing stale may be served."""
+        entry = self._users.get(user_key)
+        return entry is not None and entry.refused and now < entry.until
 
-    def hear(self, user_key: bytes, failure: Relayed, now: float) -> None:
-        """Apple has answered this user an error; only a refusal of the user token means anything here."""
-        if failure.status != 403 or failure.apples_code != INVALID_AUTHENTICATION or self._seconds <= 0:
-            return
+    def refuse(self, user_key: bytes, failure: Relayed, now: float) -> None:
+        """Apple refused this user's token."""
         body = failure.body if len(failure.body) <= LONGEST_BODY else b""
-        self._users[user_key] = (now + self._seconds, body)
+        self._keep(user_key, Quarantined(failure.status, body, code=failure.code), now, refused=True)
+
+    def isolate(self, user_key: bytes, failure: UpstreamError, now: float) -> None:
+        """Apple fails for this user alone."""
+        self._keep(user_key, failure, now, refused=False)
+
+    def check(self, user_key: bytes, now: float) -> None:
+        """Raise what Apple answered last, and count it, while this user is not asked for."""
+        entry = self._users.get(user_key)
+        if entry is None:
+            return
+        if entry.until <= now:
+            del self._users[user_key]
+            return
+        self._counted.inc()
+        failure = entry.failure.recall()
+        failure.retry_after = entry.until - now
+        raise failure
+
+    def lift_unauthorized(self) -> None:
+        """The developer token proved refused: a 401 says nothing about its user."""
+        for user_key, entry in tuple(self._users.items()):
+            if entry.failure.status == 401:
+                del self._users[user_key]
+
+    def _keep(self, user_key: bytes, failure: UpstreamError, now: float, *, refused: bool) -> None:
+        if self._seconds <= 0:
+            return
+        self._users[user_key] = _Entry(now + self._seconds, failure, refused)
         self._users.move_to_end(user_key)
         if len(self._users) > MOST_USERS:
             self._users.popitem(last=False)
-
-    def check(self, user_key: bytes, now: float) -> None:
-        """Raise `Quarantined`, and count it, while this user's requests are refused."""
-        if not self.active(user_key, now):
-            self._users.pop(user_key, None)
-            return
-        until, body = self._users[user_key]
-        self._refused.inc()
-        raise Quarantined(403, body, code=INVALID_AUTHENTICATION, retry_after=until - now)

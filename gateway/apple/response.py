@@ -1,9 +1,9 @@
-"""What Apple's answers mean: pure reading of statuses and bodies, with nothing taken on trust.
+"""Reads Apple's answers: pure functions of status and body, with nothing taken on trust.
 
 A rating, and above all "unrated", is concluded only from a sound answer:
 - a 200 whose `data` is a list of ratings for ids that were asked, with no `next` and no `errors`, or
 - a 404 with Apple's envelope in which every error has the code 40400.
-Every other answer is Apple's own error (`Relayed`) or no answer at all (`Unusable`).
+Every other answer is Apple's own error (`Relayed`) or no answer of its API (`Unusable`).
 """
 
 import re
@@ -32,6 +32,8 @@ class AppleResponse(msgspec.Struct, frozen=True):
     body: bytes
     retry_after: float | None = None
     """Seconds, where Apple named them."""
+    date: float | None = None
+    """Epoch seconds, from the `Date` header."""
 
 
 def read_many(kind: Kind, asked: Sequence[Id], answer: AppleResponse) -> dict[Id, Rating]:
@@ -75,30 +77,33 @@ def _says_nothing(body: bytes) -> bool:
     return not isinstance(document, dict) or not (document.get("data") or document.get("errors"))
 
 
-def failure_of(answer: AppleResponse) -> UpstreamError:
-    """The error that an answer is, for one that is no success.
+def failure_of(answer: AppleResponse, *, deletes: bool = False) -> UpstreamError:
+    """The error that an answer is, for one that is no success; `deletes`: it answers a DELETE.
 
-    A body that is no JSON object (HTML, nothing) is not handed on: the gateway supplies the envelope. A 404
-    without Apple's envelope is not even an error of its API, and must not read as "unrated".
+    Only Apple's envelope is relayed; for anything else (HTML, nothing, `{"errors":[]}`) the gateway supplies
+    one. Callers read a 404 as "unrated", so that one which is not Apple's "unrated" must not look like it.
     """
     if not 400 <= answer.status <= 599:
         return Unusable(
             f"Apple Music answered {answer.status} where that makes no sense.", received_status=answer.status
         )
     errors = _errors(answer.body)
-    if answer.status == 404 and not errors:
-        return Unusable("Apple Music answered 404 without its envelope.", received_status=404)
+    if answer.status == 404 and not _all_unrated(errors):
+        if deletes:
+            return Relayed(404, b"", code="40402")
+        return Unusable('Apple Music answered 404, but not its "unrated".', received_status=404)
     code = errors[0].get("code") if errors else None
     return Relayed(
         answer.status,
-        b"" if errors is None else answer.body,
+        answer.body if errors else b"",
         code=code if isinstance(code, str) and _CODE.fullmatch(code) else None,
+        blamed=_blamed(errors),
         retry_after=answer.retry_after,
     )
 
 
 def check_json(answer: AppleResponse) -> None:
-    """See that a success which is handed on unread is JSON or empty. Raises `Unusable`."""
+    """Check that a success which is relayed unread is JSON or empty. Raises `Unusable`."""
     try:
         if answer.body:
             strict_json.load(answer.body)
@@ -106,28 +111,23 @@ def check_json(answer: AppleResponse) -> None:
         raise Unusable("Apple Music's answer is not JSON.", received_status=answer.status) from None
 
 
-def blames_ids(body: bytes) -> bool:
-    """Whether one of an envelope's errors has the `ids` parameter, or a pointer to it, as its source."""
-    for error in _errors(body) or ():
-        source = error.get("source")
-        if isinstance(source, dict) and (
-            source.get("parameter") == "ids" or "ids" in str(source.get("pointer", "")).split("/")
-        ):
-            return True
-    return False
+def http_date(text: str | None) -> float | None:
+    """Epoch seconds of a `Date` header; None if missing or malformed."""
+    try:
+        return None if text is None else parsedate_to_datetime(text).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def retry_after(text: str | None, now: float) -> float | None:
-    """Seconds that a `Retry-After` of either form asks to wait; `now` in epoch seconds. None if odd."""
+    """Seconds that a `Retry-After` of either form asks to wait; `now` in epoch seconds. None if malformed."""
     if text is None:
         return None
     text = text.strip()
     if text.isascii() and text.isdigit():
         return float(text[:9])
-    try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - now)
-    except (ValueError, OverflowError):
-        return None
+    date = http_date(text)
+    return None if date is None else max(0.0, date - now)
 
 
 class _Value(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -207,8 +207,24 @@ def _read_closely(kind: Kind, asked: Mapping[Id, object], body: bytes) -> dict[I
 
 
 def _says_none_rated(answer: AppleResponse) -> bool:
-    errors = _errors(answer.body) if answer.status == 404 else None
-    return bool(errors) and all(error.get("code") == NOT_FOUND for error in errors or ())
+    return answer.status == 404 and _all_unrated(_errors(answer.body))
+
+
+def _all_unrated(errors: list[dict[str, Any]]) -> bool:
+    return bool(errors) and all(error.get("code") == NOT_FOUND for error in errors)
+
+
+def _blamed(errors: list[dict[str, Any]]) -> str | None:
+    """What the errors name as their source: `ids` where any names it, by parameter or pointer."""
+    named: str | None = None
+    for error in errors:
+        source = error.get("source")
+        if isinstance(source, dict):
+            parameter, pointer = source.get("parameter"), str(source.get("pointer", ""))
+            if parameter == "ids" or "ids" in pointer.split("/"):
+                return "ids"
+            named = named or str(parameter or pointer) or None
+    return named
 
 
 def _read_rating(kind: Kind, asked: Mapping[Id, object], item: Any, raw: bytes) -> tuple[Id, Rating]:
@@ -252,17 +268,15 @@ def _unusable(why: str) -> NoReturn:
     raise Unusable(f"Apple Music's answer {why}.", received_status=200)
 
 
-def _errors(body: bytes) -> list[dict[str, Any]] | None:
-    """The errors of an envelope, none for another JSON object; None for what is no JSON object at all."""
+def _errors(body: bytes) -> list[dict[str, Any]]:
+    """The errors of Apple's envelope; none where the body is no envelope."""
     if len(body) > LARGEST_ENVELOPE:
-        return None
+        return []
     try:
         document = strict_json.load(body)
     except ValueError:
-        return None
-    if not isinstance(document, dict):
-        return None
-    errors = document.get("errors")
+        return []
+    errors = document.get("errors") if isinstance(document, dict) else None
     if isinstance(errors, list) and all(isinstance(error, dict) for error in errors):
         return errors
     return []

@@ -4,10 +4,7 @@ from typing import Final
 
 import msgspec
 
-from gateway.errors import Relayed, Unreachable, UpstreamError
-
-TRANSIENT: Final = frozenset({429, 500, 502, 503, 504})
-"""Statuses after which the same call may well succeed."""
+from gateway.apple.attribution import Retry
 
 THROTTLED_WAIT: Final = 0.5
 """Seconds after a 429 that names none: 68 of 70 observed ones had cleared by then, the rest within 3.5 s."""
@@ -21,36 +18,27 @@ class RetryPolicy(msgspec.Struct, frozen=True):
 
     attempts: int
 
-    def wait(self, failure: UpstreamError, *, attempt: int, left: float, chance: float) -> float | None:
+    def wait(
+        self, retry: Retry, retry_after: float | None, *, attempt: int, left: float, chance: float
+    ) -> float | None:
         """Seconds to wait before the next try; None to give up.
 
         `attempt` tries were made (1 and up), `left` seconds remain until the deadline, `chance` is in [0, 1).
+        Apple asked to wait `retry_after` seconds, where that is known.
         """
-        if attempt >= self.attempts or reason(failure) is None:
+        if attempt >= self.attempts:
             return None
-        if isinstance(failure, Relayed) and failure.status == 429:
+        if retry is Retry.PACED:
             # Never much below half a second, then up by half each time.
             wait = THROTTLED_WAIT * 1.5 ** (attempt - 1) * (0.9 + 0.4 * chance)
-        else:
+        elif retry is Retry.BACKED_OFF:
             wait = min(LONGEST_WAIT, FAULT_WAIT * 2.0 ** (attempt - 1)) * (0.25 + 0.75 * chance)
-        if failure.retry_after is not None:
-            # A floor, with a little on top: those who were told the same second must not come back at once.
-            wait = max(wait, failure.retry_after + FAULT_WAIT * chance)
+        else:
+            return None
+        if retry_after is not None:
+            # A floor, with a little on top: callers that were told the same second must not return together.
+            wait = max(wait, retry_after + FAULT_WAIT * chance)
         return wait if wait < left else None
-
-
-def reason(failure: UpstreamError) -> str | None:
-    """The `reason` of `upstream_retries_total`, for a failure that is worth another try; else None."""
-    if isinstance(failure, Relayed):
-        return str(failure.status) if failure.status in TRANSIENT else None
-    return "connection" if isinstance(failure, Unreachable) else None
-
-
-def repeatable_write(failure: UpstreamError) -> bool:
-    """Whether a write that failed so certainly did nothing: nothing was sent, or Apple refused it unread."""
-    if isinstance(failure, Unreachable):
-        return not failure.sent
-    return isinstance(failure, Relayed) and failure.status == 429
 
 
 class RetryBudget:

@@ -1,13 +1,13 @@
-"""The edge to Apple: one HTTP exchange over aiohttp, of which not even an error gets past this file.
+"""HTTP exchanges with Apple over aiohttp, whose errors become ours here.
 
-No cookies are kept, no redirects followed, and nothing is repeated here: see `retry`.
+No cookies are kept, no redirects followed, and nothing is repeated here: see `caller`.
 """
 
 import asyncio
 import socket
 import types
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from typing import Final, TypeVar
@@ -17,7 +17,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from gateway import __version__
-from gateway.apple.response import AppleResponse, retry_after
+from gateway.apple.response import AppleResponse, http_date, retry_after
 from gateway.clock import Clock
 from gateway.errors import Unreachable, Unusable
 from gateway.resolver import ResolutionError, Resolver
@@ -38,14 +38,22 @@ KEEPALIVE_SECONDS: Final = 30.0
 RESOLVE_SECONDS: Final = 2.0
 """For a name; the lookup goes on, and the next attempt joins it."""
 
+_NO_HEADERS: Final[Mapping[str, str]] = {}
+
 
 class Transport:
     """Sends one request and reads its answer to the end."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, base_url: str, clock: Clock, parser: ThreadPoolExecutor
+        self,
+        pooled: aiohttp.ClientSession,
+        fresh: aiohttp.ClientSession,
+        base_url: str,
+        clock: Clock,
+        parser: ThreadPoolExecutor,
     ) -> None:
-        self._session = session
+        self._pooled = pooled
+        self._fresh = fresh
         self._parser = parser
         self._base_url = base_url.rstrip("/")
         self._clock = clock
@@ -56,35 +64,42 @@ class Transport:
         target: str,
         *,
         developer_token: str,
-        user_token: str,
+        user_token: str | None,
         body: bytes | None,
         timeout: float,  # noqa: ASYNC109 - the whole exchange, and part of what `Unreachable` says
+        headers: Mapping[str, str] = _NO_HEADERS,
+        fresh: bool = False,
     ) -> AppleResponse:
-        """Send `target` (path and query as on the wire) and read what comes back, within `timeout` seconds.
+        """Send `target` (path and query as on the wire) and read the answer, within `timeout` seconds.
 
-        Raises `Unreachable` where no whole answer came, `Unusable` where it is too large.
+        `headers` are added to what every request has; `fresh` sends it on a new connection. Raises
+        `Unreachable` where no whole answer came, `Unusable` where it is too large.
         """
-        headers = {"Authorization": f"Bearer {developer_token}", "Music-User-Token": user_token}
+        sent = {"Authorization": f"Bearer {developer_token}", **headers}
+        if user_token is not None:
+            sent["Music-User-Token"] = user_token
         if body is not None:
-            headers["Content-Type"] = "application/json"
+            sent["Content-Type"] = "application/json"
         progress = _Progress()
         with _foreign_errors(progress):
             async with (
                 asyncio.timeout(timeout),
-                self._session.request(
+                (self._fresh if fresh else self._pooled).request(
                     method,
                     URL(self._base_url + target, encoded=True),
                     data=body,
-                    headers=headers,
+                    headers=sent,
                     allow_redirects=False,
                     trace_request_ctx=progress,
                     middlewares=(progress.send_once,),
                 ) as response,
             ):
+                progress.answered = True
                 return AppleResponse(
                     response.status,
                     await _read(response),
                     retry_after(response.headers.get("Retry-After"), self._clock.time()),
+                    http_date(response.headers.get("Date")),
                 )
 
     async def parse(self, read: Callable[[AppleResponse], T], answer: AppleResponse) -> T:
@@ -111,14 +126,36 @@ async def connect(
     headers = {"Accept": "application/json", "User-Agent": f"ratings-gateway/{__version__}"}
     if origin is not None:
         headers["Origin"] = origin
-    async with aiohttp.ClientSession(
-        connector=_Connector(
+    names = _Names(resolver or Resolver())
+    # Where one kept connection is dead, the others in the pool often are too: a repeat must not use them.
+    pool, one_by_one = (
+        _Connector(
             limit=max_concurrency,
-            keepalive_timeout=KEEPALIVE_SECONDS,
-            resolver=_Names(resolver or Resolver()),
+            keepalive_timeout=None if one_by_one else KEEPALIVE_SECONDS,
+            force_close=one_by_one,
+            resolver=names,
             # The resolver keeps addresses, and joins lookups of the same name.
             use_dns_cache=False,
-        ),
+        )
+        for one_by_one in (False, True)
+    )
+    async with (
+        _session(pool, headers, proxy_url) as pooled,
+        _session(one_by_one, headers, proxy_url) as fresh,
+    ):
+        # One thread: several would leave the event loop less of the interpreter.
+        parser = ThreadPoolExecutor(max_workers=1, thread_name_prefix="parse")
+        try:
+            yield Transport(pooled, fresh, base_url, clock, parser)
+        finally:
+            parser.shutdown(wait=False)
+
+
+def _session(
+    connector: aiohttp.BaseConnector, headers: Mapping[str, str], proxy_url: str | None
+) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
         headers=headers,
@@ -126,13 +163,7 @@ async def connect(
         proxy=proxy_url,
         max_line_size=LARGEST_HEADER,
         max_field_size=LARGEST_HEADER,
-    ) as session:
-        # One thread: several would leave the event loop less of the interpreter.
-        parser = ThreadPoolExecutor(max_workers=1, thread_name_prefix="parse")
-        try:
-            yield Transport(session, base_url, clock, parser)
-        finally:
-            parser.shutdown(wait=False)
+    )
 
 
 class _Names(AbstractResolver):
@@ -167,9 +198,9 @@ def _scoped(address: tuple[str, int] | tuple[str, int, int, int]) -> str:
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Uses no kept connection on which something came that nobody asked for.
+    """Skips kept connections on which unrequested bytes came.
 
-    aiohttp would take it for the answer to the next request, perhaps another user's: the rest of an answer
+    aiohttp would take them for the answer to the next request, perhaps another user's: the rest of an answer
     longer than announced, or the 408 that a balancer sends before it closes an idle connection.
     """
 
@@ -189,17 +220,19 @@ class _Connector(aiohttp.TCPConnector):
 class _Progress:
     """How far one exchange has come."""
 
-    __slots__ = ("resolving", "sent")
+    __slots__ = ("answered", "kept", "resolving", "sent")
 
     def __init__(self) -> None:
         self.resolving = False
         self.sent = False
+        self.kept = False
+        self.answered = False
 
     async def send_once(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        # aiohttp sends GET, PUT and DELETE again by itself when a kept connection breaks. A write must not be
-        # sent twice, so the error becomes ours before aiohttp sees it.
+        # aiohttp sends GET, PUT and DELETE again by itself when a kept connection breaks: on the next kept
+        # one, and conditional writes too. The error becomes ours before aiohttp sees it; `caller` decides.
         with _foreign_errors(self):
             return await handler(request)
 
@@ -215,6 +248,7 @@ def _tracing() -> aiohttp.TraceConfig:
     tracing = aiohttp.TraceConfig()
     tracing.on_dns_resolvehost_start.append(_mark_resolving)
     tracing.on_dns_resolvehost_end.append(_mark_resolved)
+    tracing.on_connection_reuseconn.append(_mark_kept)
     tracing.on_request_headers_sent.append(_mark_sent)
     return tracing
 
@@ -229,6 +263,10 @@ async def _mark_resolved(_: aiohttp.ClientSession, context: types.SimpleNamespac
 
 async def _mark_sent(_: aiohttp.ClientSession, context: types.SimpleNamespace, __: object) -> None:
     context.trace_request_ctx.sent = True
+
+
+async def _mark_kept(_: aiohttp.ClientSession, context: types.SimpleNamespace, __: object) -> None:
+    context.trace_request_ctx.kept = True
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
@@ -298,5 +336,8 @@ def _kind(error: BaseException) -> str:
 
 def _unreachable(kind: str, progress: _Progress) -> Unreachable:
     return Unreachable(
-        f"Apple Music could not be reached: {kind.replace('_', ' ')}.", proxy_error=kind, sent=progress.sent
+        f"Apple Music could not be reached: {kind.replace('_', ' ')}.",
+        proxy_error=kind,
+        sent=progress.sent,
+        kept=progress.kept and not progress.answered and kind == "connection_terminated",
     )

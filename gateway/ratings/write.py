@@ -15,7 +15,15 @@ from gateway.cache.cache import Cache
 from gateway.cache.lookup import Write
 from gateway.cache.write_rule import UNCHANGED, UNKNOWN, Outcome
 from gateway.clock import Clock
-from gateway.errors import BreakerOpen, DeadlineExceeded, GatewayError, NoCapacity, Relayed, Unreachable
+from gateway.errors import (
+    BreakerOpen,
+    DeadlineExceeded,
+    GatewayError,
+    NoCapacity,
+    Relayed,
+    Unreachable,
+    UpstreamError,
+)
 from gateway.model import Id, Kind, Priority, User
 from gateway.tasks import Tasks
 from gateway.waiters import Requester, Waiters
@@ -158,8 +166,12 @@ def _rated(kind: Kind, id_: Id, value: int, relay: Relay) -> Outcome:
 def _failed(error: GatewayError, value: int | None) -> Outcome:
     """The outcome of a write that Apple did not confirm."""
     match error:
-        case Relayed(status=404) if value is None:
+        case UpstreamError(recalled=True):
+            return UNCHANGED
+        case Relayed(code="40400") if value is None:
             return None
+        case Relayed(code="40402"):
+            return UNKNOWN
         case Relayed(status=status):
             return UNCHANGED if status < 500 else UNKNOWN
         case Unreachable(sent=False) | BreakerOpen() | NoCapacity():

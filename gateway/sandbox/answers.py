@@ -67,6 +67,11 @@ def invalid_ids(kind: Kind, ids: Iterable[str]) -> Problem:
     return Problem(400, "40005", "Invalid Parameter Value", detail, {"parameter": "ids"})
 
 
+def invalid_language(status: int) -> Problem:
+    detail = "The l parameter names no localization"
+    return Problem(status, f"{status}05", "Invalid Parameter Value", detail, {"parameter": "l"})
+
+
 def invalid_path_id(kind: Kind, id_: str) -> Problem:
     return Problem(400, "40008", "Invalid Path Value", f"{id_!r} is not an id of {kind}")
 

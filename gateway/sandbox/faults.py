@@ -22,9 +22,9 @@ Count = Annotated[int, msgspec.Meta(ge=1)]
 Moment = Literal["arrival", "answer"]
 """When a call waits: before it is processed, or when its answer is ready (and a write took effect)."""
 
-Body = Literal["apple", "empty", "html", "capacity", "no-errors"]
+Body = Literal["apple", "empty", "html", "capacity", "no-errors", "blames-l"]
 """`apple`: what Apple sends with this status (its 401 is empty); `capacity`: an old 429's bare message;
-`no-errors`: an envelope with an empty list of errors."""
+`no-errors`: an envelope with an empty list of errors; `blames-l`: one whose source is the parameter `l`."""
 
 Shape = Literal[
     "list", "null", "text", "no-data", "data-null", "data-object", "errors", "resource-null", "no-id",

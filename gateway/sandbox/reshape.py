@@ -73,6 +73,8 @@ def _reply(reply: Reply, random: Random) -> Answer:
             return answers.html(reply.status)
         case "capacity":
             return answers.capacity(reply.status)
+        case "blames-l":
+            return answers.refusal(answers.invalid_language(reply.status), random)
         case "no-errors":
             return answers.no_errors(reply.status)
         case "apple" if reply.status == 200:

@@ -72,6 +72,13 @@ class Metrics:
             "cache",
         )
 
+        self.requests_failed = self._counter(
+            "requests_failed",
+            "Requests that failed for a reason the availability objective counts: apple, developer_token, "
+            "capacity or deadline.",
+            "cause",
+        )
+
     def _define_cache(self) -> None:
         self.cache_ids = self._counter(
             "cache_ids",
@@ -109,6 +116,14 @@ class Metrics:
         self.upstream_retries = self._counter(
             "upstream_retries", "Calls to Apple that were repeated.", "reason"
         )
+        self.upstream_queue = self._histogram(
+            "upstream_queue_seconds", "Time that calls to Apple waited for a slot.", REQUEST_SECONDS
+        )
+        self.upstream_isolated = self._counter(
+            "upstream_isolated",
+            "Failed calls to Apple attributed to one id, user or connection, and kept from everything else.",
+            "what",
+        )
         self.upstream_in_flight = self._gauge("upstream_in_flight", "Calls to Apple under way.")
         self.upstream_concurrency_limit = self._gauge(
             "upstream_concurrency_limit", "Calls to Apple that may be under way at once; adapts to 429s."
@@ -135,6 +150,9 @@ class Metrics:
         )
         self.developer_token_mints = self._counter(
             "developer_token_mints", "Developer tokens minted: start, renewal, refused or key.", "reason"
+        )
+        self.apple_clock_skew = self._gauge(
+            "apple_clock_skew_seconds", "How far Apple's clock is ahead of this machine's, by its answers."
         )
         self.config_last_reload_successful = self._gauge(
             "config_last_reload_successful", "0 after a reload that failed; the old key stays in use."

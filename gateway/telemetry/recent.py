@@ -9,7 +9,7 @@ from operator import attrgetter
 
 import msgspec
 
-from gateway.errors import GatewayError, Refused
+from gateway.errors import GatewayError, Refused, UpstreamError
 from gateway.model import Id, Kind
 
 MAX_KEPT = 25
@@ -28,6 +28,8 @@ class RecentError(msgspec.Struct, frozen=True):
     """The route's template."""
     status: int
     code: str
+    cause: str
+    """What the failure is attributed to and what it was: `apple: 503`, `id: 500`; `request` for refusals."""
     detail: str
     again: str | None
     """Path and query of a read that shows whether it still fails; None where no id is known."""
@@ -55,11 +57,21 @@ class RecentErrors:
     ) -> None:
         """Keep what may be shown of `error`; `at` in epoch seconds, `again` from `read_target`."""
         kept = self._refusals if isinstance(error, Refused) else self._failures
-        kept.append(RecentError(request_id, at, method, route, error.status, error.code, shown(error), again))
+        kept.append(
+            RecentError(
+                request_id, at, method, route, error.status, error.code, _cause(error), shown(error), again
+            )
+        )
 
     def latest(self) -> tuple[RecentError, ...]:
         """The newest first."""
         return tuple(sorted((*self._failures, *self._refusals), key=attrgetter("at"), reverse=True))
+
+
+def _cause(error: GatewayError) -> str:
+    if isinstance(error, UpstreamError):
+        return f"{error.cause}: {error.reason}"
+    return "request" if isinstance(error, Refused) else "gateway"
 
 
 def shown(error: GatewayError) -> str:

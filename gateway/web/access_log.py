@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from gateway.errors import AVAILABILITY_CAUSES, UpstreamError
 from gateway.telemetry.logs import RequestLog
 from gateway.telemetry.metrics import Metrics
 from gateway.web.request_record import RequestRecord
@@ -75,6 +76,9 @@ class RequestCounts:
             if bound is None:
                 bound = self._bound[labels] = self._bind(*labels)
             bound.observe(now - record.started)
+            error = record.error
+            if isinstance(error, UpstreamError) and error.cause in AVAILABILITY_CAUSES:
+                self._metrics.requests_failed.labels(error.cause).inc()
         for labels, total in totals.items():
             self._bound[labels].add(total)
 

@@ -1,17 +1,20 @@
 """A caller of Apple whose every part the test can see, move and script."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from gateway.apple.caller import Call, Caller
+from gateway.apple.call import Call
+from gateway.apple.caller import Caller
 from gateway.apple.concurrency import ConcurrencyLimiter
 from gateway.apple.developer_token import SigningKey, TokenSource
 from gateway.apple.quarantine import Quarantine
+from gateway.apple.reactions import Reactions, Trial
 from gateway.apple.response import AppleResponse
 from gateway.apple.retry import RetryBudget, RetryPolicy
+from gateway.apple.token_check import TokenCheck, TokenTest
 from gateway.apple.transport import Transport
 from gateway.breaker import Breaker
 from gateway.model import Priority, User
@@ -41,6 +44,9 @@ class FakeTransport(Transport):
         self.turns: list[Slot] = []
         self.otherwise: Slot = AppleResponse(200, b"{}")
         self.tokens: list[str] = []
+        self.fresh: list[bool] = []
+        self.tests = 0
+        self.test_status = 401
         self.timeouts: list[float] = []
         self.before: Callable[[], None] = lambda: None
         self.hold: asyncio.Event | None = None
@@ -55,11 +61,17 @@ class FakeTransport(Transport):
         target: str,
         *,
         developer_token: str,
-        user_token: str,
+        user_token: str | None,
         body: bytes | None,
         timeout: float,  # noqa: ASYNC109 - as in the class that this stands in for
+        headers: Mapping[str, str] = {},
+        fresh: bool = False,
     ) -> AppleResponse:
-        del method, target, user_token, body
+        del method, user_token, body, headers
+        if target == "/v1/test":
+            self.tests += 1
+            return AppleResponse(self.test_status, b"")
+        self.fresh.append(fresh)
         self.tokens.append(developer_token)
         self.timeouts.append(timeout)
         self.before()
@@ -87,21 +99,36 @@ class Workshop:
     ) -> None:
         self.clock = clock
         self.metrics = Metrics()
-        self.tokens = TokenSource(KEY, clock, self.metrics)
+        self.token_changes: list[str] = []
+        self.tokens = TokenSource(KEY, clock, self.metrics, lambda what, _: self.token_changes.append(what))
         self.news: list[float] = []
         self.limiter = ConcurrencyLimiter(
-            max_concurrency=max_concurrency, clock=clock, metrics=self.metrics, on_throttled=self.news.append
+            max_concurrency=max_concurrency,
+            clock=clock,
+            metrics=self.metrics,
+            on_throttled=self.news.append,
+            later=lambda _, resume: resume(),
         )
         self.breaker = Breaker(error_rate=0.5, window_seconds=10.0, min_calls=min_calls, open_seconds=5.0)
         self.quarantine = Quarantine(seconds=10.0, metrics=self.metrics)
         self.waits: list[float] = []
         self.during_wait: Callable[[], None] = lambda: None
+        self.reactions = Reactions(
+            tokens=self.tokens,
+            token_check=TokenCheck(TokenTest(transport, call_timeout, clock.monotonic, self.metrics)),
+            limiter=self.limiter,
+            breaker=self.breaker,
+            quarantine=self.quarantine,
+            now=clock.monotonic,
+            metrics=self.metrics,
+        )
         self.caller = Caller(
             transport,
             tokens=self.tokens,
             limiter=self.limiter,
             breaker=self.breaker,
             quarantine=self.quarantine,
+            reactions=self.reactions,
             policy=RetryPolicy(attempts),
             budget=RetryBudget(floor=floor),
             call_timeout_seconds=call_timeout,
@@ -131,12 +158,24 @@ class Workshop:
         await asyncio.sleep(0)
 
 
-def call(method: str = "GET", *, requester: Requester | None = None, divisible: bool = False) -> Call:
+def call(
+    method: str = "GET",
+    *,
+    user: User = USER,
+    requester: Requester | None = None,
+    began: float = 0.0,
+    ids: int = 0,
+    divisible: bool = False,
+    headers: Mapping[str, str] = {},
+) -> Call:
     return Call(
-        operation={"GET": "read", "PUT": "write", "DELETE": "delete"}[method],
+        operation={"GET": "read", "PUT": "write", "DELETE": "delete", "POST": "favorites"}[method],
         method=method,
         target="/v1/x",
-        user=USER,
+        user=user,
         waiters=Waiters(Priority.FOREGROUND, requester or Requester()),
+        trial=Trial(user.key, began),
+        ids=ids,
         divisible=divisible,
+        headers=headers,
     )

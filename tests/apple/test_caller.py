@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.apple.caller import Call
+from gateway.apple.call import Call, Failed
 from gateway.apple.response import AppleResponse, failure_of
 from gateway.breaker import State
 from gateway.errors import (
@@ -46,7 +46,11 @@ def shop(transport, clock):
 
 
 async def run(shop: Workshop, what: Call | None = None, *, seconds: float = 10.0) -> bytes:
-    return await shop.caller.run(what or call(), read, shop.clock.monotonic() + seconds)
+    asked = what or call(began=shop.clock.monotonic())
+    outcome = await shop.caller.run(asked, read, shop.clock.monotonic() + seconds)
+    if isinstance(outcome, Failed):
+        raise outcome.error
+    return outcome
 
 
 async def failed(shop: Workshop, what: Call | None = None, *, seconds: float = 10.0) -> UpstreamError:
@@ -97,6 +101,7 @@ class TestRetries:
             (AppleResponse(502, b""), "502"),
             (AppleResponse(503, b""), "503"),
             (AppleResponse(504, b"<html"), "504"),
+            (AppleResponse(200, b"<html>"), "200"),
         ],
     )
     async def test_a_passing_failure_costs_another_call_and_no_answer(self, shop, transport, failure, reason):
@@ -106,7 +111,7 @@ class TestRetries:
         assert shop.sample("upstream_retries_total", reason=reason) == 1.0
 
     @pytest.mark.parametrize(
-        "answer", [AppleResponse(400, b"{}"), AppleResponse(403, b"{}"), AppleResponse(200, b"<html>")]
+        "answer", [AppleResponse(400, b"{}"), AppleResponse(403, b"{}"), AppleResponse(501, b"")]
     )
     async def test_other_failures_are_raised_at_once(self, shop, transport, answer):
         transport.turns = [answer]
@@ -341,11 +346,13 @@ class TestThrottling:
         transport.turns = [AppleResponse(429, b"", 1.0)]
         await run(shop)
         assert shop.sample("upstream_throttled_total") == 1.0
-        assert shop.sample("upstream_concurrency_limit") == 3.0
+        assert shop.sample("upstream_concurrency_limit") == 2.0
         assert shop.news == [1.0]
         assert shop.waits == [pytest.approx(1.05)]
 
     async def test_answers_raise_it_again_errors_included(self, shop, transport):
+        for _ in range(2):
+            shop.limiter.succeeded()
         shop.limiter.hear_throttled()
         transport.turns = [OK, AppleResponse(400, b"{}"), OK, OK]
         await run(shop)

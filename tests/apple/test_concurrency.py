@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.apple.concurrency import AdaptiveLimit, ConcurrencyLimiter, Slot, SlotQueue
+from gateway.apple.concurrency import (
+    DECREASE,
+    HALVED,
+    AdaptiveLimit,
+    ConcurrencyLimiter,
+    Slot,
+    SlotQueue,
+)
 from gateway.errors import DeadlineExceeded, NoCapacity
 from gateway.model import Priority
 from gateway.telemetry.metrics import Metrics
@@ -23,18 +30,24 @@ class TestLimit:
         limit.succeeded()
         assert limit.current == 8
 
-    def test_a_429_lowers_it_by_a_tenth(self):
-        limit = AdaptiveLimit(10)
-        assert limit.throttled(0.0)
+    def test_a_429_among_many_answers_lowers_it_by_a_tenth(self):
+        limit = answered(AdaptiveLimit(10))
+        assert limit.throttled(0.0) == DECREASE
         assert limit.current == 9
+
+    def test_where_most_answers_are_429s_it_is_halved(self):
+        limit = AdaptiveLimit(10)
+        limit.succeeded()
+        assert limit.throttled(0.0) == HALVED
+        assert limit.current == 5
 
     def test_it_is_lowered_at_most_once_in_half_a_second(self):
         limit = AdaptiveLimit(100)
         limit.throttled(0.0)
-        assert not limit.throttled(0.49)
-        assert limit.current == 90
+        assert limit.throttled(0.49) is None
+        assert limit.current == 50
         assert limit.throttled(0.5)
-        assert limit.current == 81
+        assert limit.current == 25
 
     def test_it_never_falls_below_one(self):
         limit = AdaptiveLimit(2)
@@ -43,7 +56,7 @@ class TestLimit:
         assert limit.current == 1
 
     def test_as_many_successes_as_the_limit_raise_it_by_about_one(self):
-        limit = AdaptiveLimit(100)
+        limit = answered(AdaptiveLimit(100))
         limit.throttled(0.0)
         for _ in range(89):
             limit.succeeded()
@@ -51,6 +64,13 @@ class TestLimit:
         for _ in range(3):
             limit.succeeded()
         assert limit.current == 91
+
+
+def answered(limit: AdaptiveLimit) -> AdaptiveLimit:
+    """The limit after many answers that were no 429."""
+    for _ in range(100):
+        limit.succeeded()
+    return limit
 
 
 class Queue:
@@ -89,8 +109,7 @@ class TestSlots:
         queue = Queue(4)
         turns = queue.ask_many("a", 4)
         queue.ask("b")
-        for moment in range(4):
-            queue.limit.throttled(float(moment))
+        queue.limit.throttled(0.0)
         queue.slots.give_back(turns[0])
         queue.slots.give_back(turns[1])
         assert "b" not in queue.granted
@@ -251,14 +270,38 @@ def test_no_slot_is_ever_lost_or_given_twice(steps):
         else:
             queue.slots.give_back(turns.pop(which % len(turns)))
         assert queue.slots.in_flight == sum(turn.holder is not None for turn in turns)
-        assert queue.slots.in_flight == min(3, len(turns))
+        background = any(turn.background for turn in turns)
+        assert all(
+            queue.slots.in_flight == 3 or (turn.waiters.priority is BACKGROUND and background)
+            for turn in turns
+            if turn.holder is None
+        )
     while turns:
         queue.slots.give_back(turns.pop())
     assert queue.slots.in_flight == 0
     assert len(set(queue.granted)) == len(queue.granted)
 
 
-class TestGate:
+class TestBackground:
+    def test_it_never_holds_more_than_a_quarter_of_the_slots(self):
+        queue = Queue(8)
+        queue.ask_many("b", 5, BACKGROUND)
+        queue.ask("a")
+        assert queue.granted == ["b0", "b1", "a"]
+
+    def test_one_that_ends_makes_room_for_another(self):
+        queue = Queue(8)
+        first, *_ = queue.ask_many("b", 3, BACKGROUND)
+        queue.slots.give_back(first)
+        assert queue.granted == ["b0", "b1", "b2"]
+
+    def test_one_call_may_go_however_low_the_limit(self):
+        queue = Queue(1)
+        queue.ask_many("b", 2, BACKGROUND)
+        assert queue.granted == ["b0"]
+
+
+class TestLimiter:
     @pytest.fixture
     def clock(self):
         return HandClock()
@@ -272,8 +315,19 @@ class TestGate:
         return []
 
     @pytest.fixture
-    def limiter(self, clock, metrics, news):
-        return ConcurrencyLimiter(max_concurrency=2, clock=clock, metrics=metrics, on_throttled=news.append)
+    def pauses(self):
+        return []
+
+    @pytest.fixture
+    def limiter(self, clock, metrics, news, pauses):
+        return ConcurrencyLimiter(
+            max_concurrency=2,
+            clock=clock,
+            metrics=metrics,
+            on_throttled=news.append,
+            chance=lambda: 0.5,
+            later=lambda seconds, resume: pauses.append((seconds, resume)),
+        )
 
     @pytest.fixture
     def sample(self, metrics):
@@ -408,8 +462,35 @@ class TestGate:
         assert sample("upstream_throttled_total") == 0.0
         assert news == []
 
-    async def test_successes_raise_the_limit_again(self, limiter, clock, sample):
+    async def test_no_call_begins_for_half_a_second_where_apple_takes_nothing(self, limiter, clock, pauses):
+        limiter.throttled(None)
+        ((seconds, resume),) = pauses
+        call = asyncio.ensure_future(self.slot(limiter, clock).__aenter__())
+        await asyncio.sleep(0)
+        assert (seconds, call.done()) == (0.5, False)
+        resume()
+        await call
+
+    async def test_where_most_calls_are_answered_only_the_refused_one_waits(self, limiter, clock, pauses):
+        for _ in range(10):
+            limiter.succeeded()
+        limiter.throttled(None)
+        assert pauses == []
+
+    async def test_the_wait_for_a_slot_is_measured(self, limiter, clock, sample):
+        first, second = self.slot(limiter, clock), self.slot(limiter, clock)
+        await first.__aenter__()
+        await second.__aenter__()
+        third = asyncio.ensure_future(self.slot(limiter, clock).__aenter__())
+        await asyncio.sleep(0)
+        clock.move(2.0)
+        await first.__aexit__(None, None, None)
+        await third
+        assert (sample("upstream_queue_seconds_count"), sample("upstream_queue_seconds_sum")) == (3.0, 2.0)
+
+    async def test_successes_raise_the_limit_again(self, limiter, clock, sample, pauses):
         limiter.hear_throttled()
+        pauses.pop()[1]()
         async with self.slot(limiter, clock):
             for _ in range(2):
                 limiter.succeeded()

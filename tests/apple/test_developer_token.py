@@ -6,15 +6,13 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
     Encoding,
     KeySerializationEncryption,
     NoEncryption,
     PrivateFormat,
-    PublicFormat,
 )
 
-from gateway.apple.developer_token import LONGEST_LIFETIME, SigningKey, TokenSource, mint
+from gateway.apple.developer_token import LONGEST_LIFETIME, DeveloperToken, SigningKey, TokenSource, mint
 from gateway.telemetry.metrics import Metrics
 from tests.user_input import HandClock
 
@@ -37,26 +35,13 @@ def sample(metrics: Metrics, name: str, **labels: str) -> float | None:
     return metrics.registry.get_sample_value(f"gateway_{name}", labels)
 
 
-class TestKey:
-    @pytest.mark.parametrize(
-        ("text", "complaint"),
-        [
-            ("", "not PEM text"),
-            ("MIGTAgEAMBMGByqGSM49AgEGCCqG", "not PEM text"),
-            ("-----BEGIN PRIVATE KEY-----\nMIGT\n-----END PRIVATE KEY-----", "damaged"),
-            (
-                PRIVATE.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode(),
-                "holds no",
-            ),
-            (pem_of(ec.generate_private_key(ec.SECP384R1())), "not an EC P-256"),
-            (pem_of(rsa.generate_private_key(65537, 2048)), "not an EC P-256"),
-            (pem_of(PRIVATE, BestAvailableEncryption(b"secret")), "encrypted"),
-        ],
-    )
-    def test_what_cannot_sign_es256_is_refused_with_a_reason(self, text, complaint):
-        with pytest.raises(ValueError, match=complaint):
-            key(private_key=text)
+def renewed(source: TokenSource, refused: str) -> DeveloperToken:
+    token = source.refuse(refused)
+    assert token is not None
+    return token
 
+
+class TestKey:
     @pytest.mark.parametrize("changes", [{"team_id": ""}, {"key_id": ""}])
     def test_both_ids_are_needed(self, changes):
         with pytest.raises(ValueError, match="team id and a key id"):
@@ -73,6 +58,9 @@ class TestKey:
     def test_escaped_line_ends_are_understood(self):
         assert key(private_key=pem_of(PRIVATE).replace("\n", "\\n")) == key()
 
+    def test_blanks_and_line_ends_around_the_ids_are_dropped(self):
+        assert key(team_id=" TEAM123456\n", key_id="KEY1234567\r\n") == key()
+
     def test_nothing_secret_is_printed(self):
         signing = key()
         shown = repr(signing) + repr(mint(signing, 0.0))
@@ -87,11 +75,16 @@ class TestMint:
         claims = jwt.decode(token.text, PRIVATE.public_key(), ["ES256"], options={"verify_exp": False})
         assert claims == {
             "iss": "TEAM123456",
-            "iat": 1_700_000_000,
-            "exp": 1_700_001_000,
+            "iat": 1_699_999_940,
+            "exp": 1_700_000_940,
             "origin": ["https://example.com"],
         }
         assert (token.issued_at, token.expires_at) == (claims["iat"], claims["exp"])
+
+    @pytest.mark.parametrize(("lifetime", "back"), [(1, 0), (60, 30), (120, 60), (43200, 60)])
+    def test_it_is_dated_back_by_a_minute_or_half_of_a_short_lifetime(self, lifetime, back):
+        token = mint(key(lifetime_seconds=lifetime), 1000.0)
+        assert (token.issued_at, token.expires_at) == (1000 - back, 1000 - back + lifetime)
 
     def test_there_is_no_origin_where_none_is_set(self):
         claims = jwt.decode(mint(key(), 0.0).text, options={"verify_signature": False})
@@ -113,7 +106,7 @@ class TestSource:
 
     def test_one_token_serves_until_it_is_due(self, source, clock):
         first = source.current()
-        clock.move(799.0)
+        clock.move(739.0)
         assert source.current() is first
 
     def test_it_is_renewed_well_before_its_end(self, source, clock, metrics):
@@ -146,20 +139,20 @@ class TestSource:
 
     def test_a_refused_token_is_minted_anew_once_for_all_who_held_it(self, source, metrics):
         refused = source.current().text
-        renewed = source.renew(refused)
+        renewed = source.refuse(refused)
         assert renewed is not None
         assert renewed.text != refused
-        assert source.renew(refused) is renewed
+        assert source.refuse(refused) is renewed
         assert source.current() is renewed
         assert sample(metrics, "developer_token_mints_total", reason="refused") == 1.0
 
     def test_it_is_minted_for_a_refusal_at_most_once_in_30_seconds(self, source, clock):
-        second = source.renew(source.current().text)
+        second = source.refuse(source.current().text)
         clock.move(29.9)
-        assert source.renew(second.text) is None
+        assert source.refuse(second.text) is None
         assert source.current() is second
         clock.move(0.1)
-        assert source.renew(second.text).text != second.text
+        assert source.refuse(second.text).text != second.text
 
     def test_another_key_signs_at_once(self, source, metrics):
         other = ec.generate_private_key(ec.SECP256R1())
@@ -176,3 +169,47 @@ class TestSource:
         first = source.current()
         source.replace(key())
         assert source.current() is first
+
+    def test_refusal_and_acceptance_are_told_once_each(self, clock, metrics):
+        told = []
+        source = TokenSource(key(), clock, metrics, lambda what, why: told.append((what, why)))
+        first = source.current().text
+        second = renewed(source, first).text
+        source.refuse(first)
+        source.refuse(second)
+        assert source.refused
+        source.accept(first)
+        assert source.refused
+        source.accept(second)
+        source.accept(second)
+        assert not source.refused
+        assert [what for what, _ in told] == ["minted", "refused", "minted", "accepted"]
+        assert (told[0][1], told[2][1]) == ("start", "refused")
+
+
+class TestClock:
+    @pytest.fixture
+    def clock(self):
+        return HandClock()
+
+    @pytest.fixture
+    def metrics(self):
+        return Metrics()
+
+    @pytest.mark.parametrize("ahead", [-7200.0, -31.0, 31.0, 7200.0])
+    def test_tokens_follow_apples_clock_where_ours_is_off(self, clock, metrics, ahead):
+        source = TokenSource(key(), clock, metrics)
+        source.observe(clock.time() + ahead, clock.time())
+        token = renewed(source, source.current().text)
+        assert abs(token.issued_at + 60 - (clock.time() + ahead)) <= 1
+        assert sample(metrics, "apple_clock_skew_seconds") == pytest.approx(ahead, abs=1)
+
+    def test_a_token_from_apples_future_is_replaced_before_it_is_refused(self, clock, metrics):
+        source = TokenSource(key(), clock, metrics)
+        source.observe(clock.time() - 300.0, clock.time())
+        assert source.current().issued_at < clock.time() - 300.0
+
+    def test_half_a_minute_is_tolerated(self, clock, metrics):
+        source = TokenSource(key(), clock, metrics)
+        source.observe(clock.time() + 29.0, clock.time())
+        assert renewed(source, source.current().text).issued_at == int(clock.time()) - 60

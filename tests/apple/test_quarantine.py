@@ -1,14 +1,16 @@
-"""User tokens that Apple refused are kept from it for a moment."""
+"""Users for whom Apple is not asked for a while."""
 
 import pytest
 
 from gateway.apple import quarantine as module
 from gateway.apple.quarantine import Quarantine
-from gateway.errors import Quarantined, Relayed
+from gateway.errors import Cause, Quarantined, Relayed, UpstreamError
 from gateway.telemetry.metrics import Metrics
 
 ALICE, BOB = b"a" * 16, b"b" * 16
 REFUSAL = Relayed(403, b'{"errors":[]}', code="40300")
+UNAUTHORIZED = Relayed(401, b"")
+FAULT = Relayed(500, b'{"errors":[{}]}', code="50001").attribute(Cause.USER, stale_allowed=True)
 
 
 @pytest.fixture
@@ -21,63 +23,83 @@ def quarantine(metrics):
     return Quarantine(seconds=10.0, metrics=metrics)
 
 
-def test_a_refused_user_token_is_kept_away_for_the_time_set(quarantine):
-    quarantine.hear(ALICE, REFUSAL, 100.0)
+def answer_from(quarantine: Quarantine, now: float) -> UpstreamError:
+    with pytest.raises(UpstreamError) as caught:
+        quarantine.check(ALICE, now)
+    return caught.value
+
+
+def test_a_refused_user_is_kept_away_for_the_time_set(quarantine):
+    quarantine.refuse(ALICE, REFUSAL, 100.0)
     assert quarantine.active(ALICE, 109.9)
     assert not quarantine.active(ALICE, 110.0)
     assert not quarantine.active(BOB, 100.0)
 
 
-def test_a_refused_request_gets_what_apple_said_and_is_counted(quarantine, metrics):
-    quarantine.hear(ALICE, REFUSAL, 100.0)
-    with pytest.raises(Quarantined) as caught:
-        quarantine.check(ALICE, 104.0)
-    refusal = caught.value
-    assert (refusal.status, refusal.code, refusal.body) == (403, "40300", REFUSAL.body)
-    assert refusal.retry_after == 6.0
-    assert refusal.received_status is None
+@pytest.mark.parametrize(
+    ("refusal", "status", "code"), [(REFUSAL, 403, "40300"), (UNAUTHORIZED, 401, "40100")]
+)
+def test_a_refused_user_gets_what_apple_said_and_nothing_stale(quarantine, metrics, refusal, status, code):
+    quarantine.refuse(ALICE, refusal, 100.0)
+    answer = answer_from(quarantine, 104.0)
+    assert isinstance(answer, Quarantined)
+    assert (answer.status, answer.code, answer.body) == (status, code, refusal.body)
+    assert (answer.retry_after, answer.received_status, answer.stale_allowed) == (6.0, None, False)
     assert metrics.registry.get_sample_value("gateway_quarantined_requests_total") == 1.0
 
 
+def test_an_isolated_user_gets_apples_last_error_and_may_get_stale_ratings(quarantine):
+    quarantine.isolate(ALICE, FAULT, 100.0)
+    assert not quarantine.active(ALICE, 104.0)
+    answer = answer_from(quarantine, 104.0)
+    assert (answer.status, answer.code, answer.cause) == (500, "50001", Cause.USER)
+    assert (answer.retry_after, answer.received_status, answer.stale_allowed) == (6.0, None, True)
+
+
+def test_each_answer_is_an_exception_of_its_own(quarantine):
+    quarantine.isolate(ALICE, FAULT, 100.0)
+    assert answer_from(quarantine, 104.0) is not answer_from(quarantine, 104.0)
+
+
 def test_a_refusal_of_unusual_length_is_not_kept(quarantine):
-    quarantine.hear(ALICE, Relayed(403, b" " * (module.LONGEST_BODY + 1), code="40300"), 100.0)
-    with pytest.raises(Quarantined) as caught:
-        quarantine.check(ALICE, 104.0)
-    assert (caught.value.status, caught.value.code, caught.value.body) == (403, "40300", b"")
+    quarantine.refuse(ALICE, Relayed(403, b" " * (module.LONGEST_BODY + 1), code="40300"), 100.0)
+    answer = answer_from(quarantine, 104.0)
+    assert isinstance(answer, Relayed)
+    assert (answer.code, answer.body) == ("40300", b"")
 
 
 def test_others_and_later_requests_pass(quarantine, metrics):
-    quarantine.hear(ALICE, REFUSAL, 100.0)
+    quarantine.refuse(ALICE, REFUSAL, 100.0)
     quarantine.check(BOB, 100.0)
     quarantine.check(ALICE, 110.0)
     assert metrics.registry.get_sample_value("gateway_quarantined_requests_total") == 0.0
 
 
-@pytest.mark.parametrize(
-    "failure", [Relayed(403, b"", code="40301"), Relayed(401, b"", code="40300"), Relayed(429, b"")]
-)
-def test_other_errors_quarantine_nobody(quarantine, failure):
-    quarantine.hear(ALICE, failure, 100.0)
+def test_a_refused_developer_token_lifts_what_came_from_401s(quarantine):
+    quarantine.refuse(ALICE, UNAUTHORIZED, 100.0)
+    quarantine.refuse(BOB, REFUSAL, 100.0)
+    quarantine.lift_unauthorized()
     assert not quarantine.active(ALICE, 100.0)
+    assert quarantine.active(BOB, 100.0)
 
 
 def test_zero_seconds_turn_it_off(metrics):
     quarantine = Quarantine(seconds=0.0, metrics=metrics)
-    quarantine.hear(ALICE, REFUSAL, 100.0)
+    quarantine.refuse(ALICE, REFUSAL, 100.0)
     assert not quarantine.active(ALICE, 100.0)
 
 
 def test_a_second_refusal_renews_it(quarantine):
-    quarantine.hear(ALICE, REFUSAL, 100.0)
-    quarantine.hear(ALICE, REFUSAL, 105.0)
+    quarantine.refuse(ALICE, REFUSAL, 100.0)
+    quarantine.refuse(ALICE, REFUSAL, 105.0)
     assert quarantine.active(ALICE, 114.0)
 
 
 def test_beyond_its_bound_the_longest_known_goes(quarantine, monkeypatch):
     monkeypatch.setattr(module, "MOST_USERS", 2)
-    quarantine.hear(ALICE, REFUSAL, 100.0)
-    quarantine.hear(BOB, REFUSAL, 100.0)
-    quarantine.hear(ALICE, REFUSAL, 101.0)
-    quarantine.hear(b"c" * 16, REFUSAL, 101.0)
+    quarantine.refuse(ALICE, REFUSAL, 100.0)
+    quarantine.refuse(BOB, REFUSAL, 100.0)
+    quarantine.refuse(ALICE, REFUSAL, 101.0)
+    quarantine.refuse(b"c" * 16, REFUSAL, 101.0)
     assert quarantine.active(ALICE, 101.0)
     assert not quarantine.active(BOB, 101.0)

@@ -7,7 +7,6 @@ import pytest
 
 from gateway.apple.response import (
     AppleResponse,
-    blames_ids,
     check_json,
     failure_of,
     read_many,
@@ -228,10 +227,10 @@ class TestUnusable:
 
 class TestFailure:
     @pytest.mark.parametrize("codes", [("40401",), ("40400", "50000"), (40400,), (["40400"],)])
-    def test_a_404_with_another_code_is_apples_error(self, codes):
-        with pytest.raises(Relayed) as caught:
+    def test_a_404_with_another_code_is_not_unrated_either(self, codes):
+        with pytest.raises(Unusable) as caught:
             read(errors(404, *codes))
-        assert caught.value.status == 404
+        assert caught.value.received_status == 404
 
     @pytest.mark.parametrize("status", [400, 401, 403, 429, 500, 503])
     def test_an_error_is_relayed_with_its_status_body_and_code(self, status):
@@ -254,29 +253,48 @@ class TestFailure:
         assert isinstance(failure, Relayed)
         assert (failure.status, failure.body) == (504, b"")
 
-    def test_json_without_an_envelope_is_handed_on(self):
-        failure = failure_of(AppleResponse(429, b'{"message":"API capacity exceeded"}', 2.0))
+    @pytest.mark.parametrize("body", [b'{"message":"API capacity exceeded"}', b'{"errors":[]}', b"[]"])
+    def test_json_without_an_envelope_is_not_handed_on(self, body):
+        failure = failure_of(AppleResponse(429, body, 2.0))
         assert isinstance(failure, Relayed)
-        assert (failure.body, failure.retry_after) == (b'{"message":"API capacity exceeded"}', 2.0)
+        assert (failure.body, failure.code, failure.retry_after) == (b"", "42900", 2.0)
+
+    def test_a_403_without_an_envelope_says_nothing_of_the_user_token(self):
+        assert failure_of(AppleResponse(403, b"<html>")).code == "40301"
+
+    @pytest.mark.parametrize("body", [b"", b'{"errors":[]}', b'{"errors":[{"code":"40401"}]}'])
+    def test_a_404_that_is_not_unrated_is_unusable_and_for_a_delete_has_a_code_of_its_own(self, body):
+        assert isinstance(failure_of(AppleResponse(404, body)), Unusable)
+        deleted = failure_of(AppleResponse(404, body), deletes=True)
+        assert (deleted.status, deleted.code, deleted.received_status) == (404, "40402", 404)
+
+    def test_an_unrated_404_to_a_delete_is_relayed(self):
+        unrated = errors(404, "40400")
+        assert failure_of(unrated, deletes=True).body == unrated.body  # type: ignore[attr-defined]
 
 
-class TestBlamesIds:
+class TestBlamed:
     @pytest.mark.parametrize(
         ("source", "blamed"),
         [
-            ({"parameter": "ids"}, True),
-            ({"pointer": "/ids/3"}, True),
-            ({"parameter": "l"}, False),
-            ({"pointer": "/idsomething"}, False),
-            ("ids", False),
+            ({"parameter": "ids"}, "ids"),
+            ({"pointer": "/ids/3"}, "ids"),
+            ({"parameter": "l"}, "l"),
+            ({"pointer": "/idsomething"}, "/idsomething"),
+            ({}, None),
+            ("ids", None),
         ],
     )
     def test_the_source_tells(self, source, blamed):
-        assert blames_ids(errors(400, "40005", source=source).body) is blamed
+        failure = failure_of(errors(400, "40005", source=source))
+        assert isinstance(failure, Relayed)
+        assert failure.blamed == blamed
 
-    def test_no_envelope_blames_nothing(self):
-        assert not blames_ids(b"<html>ids</html>")
-        assert not blames_ids(errors(400, "40005").body)
+    def test_an_error_that_blames_the_ids_outweighs_others(self):
+        body = b'{"errors":[{"source":{"parameter":"l"}},{"source":{"parameter":"ids"}}]}'
+        failure = failure_of(AppleResponse(400, body))
+        assert isinstance(failure, Relayed)
+        assert failure.blamed == "ids"
 
 
 class TestPut:

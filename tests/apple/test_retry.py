@@ -5,102 +5,59 @@ import random
 
 import pytest
 
-from gateway.apple.retry import RetryBudget, RetryPolicy, reason, repeatable_write
-from gateway.errors import (
-    BreakerOpen,
-    DeadlineExceeded,
-    NoCapacity,
-    Quarantined,
-    Relayed,
-    Unreachable,
-    Unusable,
-    UpstreamError,
-)
+from gateway.apple.attribution import Retry
+from gateway.apple.retry import RetryBudget, RetryPolicy
 
 POLICY = RetryPolicy(attempts=5)
-LOST = Unreachable("gone", proxy_error="connection_terminated", sent=True)
+FAULT, THROTTLED = Retry.BACKED_OFF, Retry.PACED
 
 
 def wait(
-    failure: UpstreamError, *, attempt: int = 1, left: float = 10.0, chance: float = 0.5
+    retry: Retry,
+    *,
+    retry_after: float | None = None,
+    attempt: int = 1,
+    left: float = 10.0,
+    chance: float = 0.5,
 ) -> float | None:
-    return POLICY.wait(failure, attempt=attempt, left=left, chance=chance)
+    return POLICY.wait(retry, retry_after, attempt=attempt, left=left, chance=chance)
 
 
 class TestPolicy:
-    @pytest.mark.parametrize(
-        ("failure", "why"),
-        [
-            (Relayed(429, b""), "429"),
-            (Relayed(500, b""), "500"),
-            (Relayed(502, b""), "502"),
-            (Relayed(503, b""), "503"),
-            (Relayed(504, b""), "504"),
-            (LOST, "connection"),
-        ],
-    )
-    def test_what_passes_is_tried_again(self, failure, why):
-        assert reason(failure) == why
-        assert wait(failure) is not None
-
-    @pytest.mark.parametrize(
-        "failure",
-        [
-            Relayed(400, b""),
-            Relayed(401, b""),
-            Relayed(403, b""),
-            Relayed(404, b""),
-            Relayed(501, b""),
-            Quarantined(403, b""),
-            Unusable("html", received_status=200),
-            BreakerOpen("open"),
-            NoCapacity("full"),
-            DeadlineExceeded("late"),
-        ],
-    )
-    def test_what_does_not_pass_is_not(self, failure):
-        assert reason(failure) is None
-        assert wait(failure) is None
+    @pytest.mark.parametrize("retry", [Retry.NEVER, Retry.AT_ONCE, Retry.RENEWED])
+    def test_only_what_is_repeated_after_a_wait_has_one(self, retry):
+        assert wait(retry) is None
 
     def test_the_last_attempt_is_the_last(self):
-        assert wait(Relayed(500, b""), attempt=4) is not None
-        assert wait(Relayed(500, b""), attempt=5) is None
+        assert wait(FAULT, attempt=4) is not None
+        assert wait(FAULT, attempt=5) is None
 
     @pytest.mark.parametrize("chance", [0.0, 0.5, 0.999])
     def test_a_429_waits_about_half_a_second(self, chance):
-        assert wait(Relayed(429, b""), chance=chance) == pytest.approx(0.55, abs=0.11)
+        assert wait(THROTTLED, chance=chance) == pytest.approx(0.55, abs=0.11)
 
     def test_429s_in_a_row_wait_longer(self):
-        waits = [wait(Relayed(429, b""), attempt=attempt, left=100.0) for attempt in range(1, 5)]
+        waits = [wait(THROTTLED, attempt=attempt, left=100.0) for attempt in range(1, 5)]
         assert waits == pytest.approx([0.55, 0.825, 1.2375, 1.85625])
 
     def test_other_failures_wait_exponentially_with_jitter(self):
-        assert wait(LOST, chance=0.0) == pytest.approx(0.025)
-        assert [wait(LOST, attempt=attempt, chance=1.0) for attempt in range(1, 5)] == [0.1, 0.2, 0.4, 0.8]
+        assert wait(FAULT, chance=0.0) == pytest.approx(0.025)
+        assert [wait(FAULT, attempt=attempt, chance=1.0) for attempt in range(1, 5)] == [0.1, 0.2, 0.4, 0.8]
 
     def test_no_wait_is_longer_than_two_seconds(self):
-        assert RetryPolicy(attempts=50).wait(LOST, attempt=40, left=100.0, chance=1.0) == 2.0
+        assert RetryPolicy(attempts=50).wait(FAULT, None, attempt=40, left=100.0, chance=1.0) == 2.0
 
-    @pytest.mark.parametrize("status", [429, 503])
-    def test_retry_after_is_a_floor(self, status):
-        assert wait(Relayed(status, b"", retry_after=3.0), chance=0.0) == 3.0
-        assert 3.0 < (wait(Relayed(status, b"", retry_after=3.0), chance=0.9) or 0.0) < 3.2
+    @pytest.mark.parametrize("retry", [FAULT, THROTTLED])
+    def test_retry_after_is_a_floor(self, retry):
+        assert wait(retry, retry_after=3.0, chance=0.0) == 3.0
+        assert 3.0 < (wait(retry, retry_after=3.0, chance=0.9) or 0.0) < 3.2
 
     def test_a_shorter_retry_after_does_not_shorten_the_wait(self):
-        assert wait(Relayed(429, b"", retry_after=0.0)) == wait(Relayed(429, b""))
+        assert wait(THROTTLED, retry_after=0.0) == wait(THROTTLED)
 
     def test_a_wait_that_would_end_past_the_deadline_is_not_begun(self):
-        assert wait(Relayed(429, b""), left=0.5) is None
-        assert wait(Relayed(429, b"", retry_after=30.0), left=10.0) is None
-
-
-class TestWrites:
-    def test_only_what_certainly_did_nothing_is_repeated(self):
-        assert repeatable_write(Relayed(429, b""))
-        assert repeatable_write(Unreachable("refused", proxy_error="connection_refused", sent=False))
-        assert not repeatable_write(LOST)
-        assert not repeatable_write(Relayed(503, b""))
-        assert not repeatable_write(Unusable("html"))
+        assert wait(THROTTLED, left=0.5) is None
+        assert wait(THROTTLED, retry_after=30.0, left=10.0) is None
 
 
 class TestBudget:
@@ -154,11 +111,11 @@ class TestBudget:
             budget.count_call(now)
             dice = chance.random()
             if dice < 0.12:
-                failure = Relayed(429 if dice < 0.1 else 500, b"")
+                retry = THROTTLED if dice < 0.1 else FAULT
                 pause = POLICY.wait(
-                    failure, attempt=attempt, left=number / 20 + 10 - now, chance=chance.random()
+                    retry, None, attempt=attempt, left=number / 20 + 10 - now, chance=chance.random()
                 )
                 assert pause is not None
-                assert budget.take(now)
+                assert retry is THROTTLED or budget.take(now)
                 heapq.heappush(due, (now + pause, number, attempt + 1))
         assert calls <= 1.25 * 1200

@@ -26,19 +26,19 @@ NOW = 1_780_000_000.0
 
 ERRORS = tuple(
     RecentError(
-        f"checkout-{number}", NOW - 40 * number, method, route, status, code, detail, again
+        f"checkout-{number}", NOW - 40 * number, method, route, status, code, cause, detail, again
     )
-    for number, (method, route, status, code, detail, again) in enumerate(
+    for number, (method, route, status, code, cause, detail, again) in enumerate(
         [
             (
-                "GET", "/v1/me/ratings/{type}", 503, "50300",
+                "GET", "/v1/me/ratings/{type}", 503, "50300", "apple: destination unavailable",
                 "Apple Music fails too often; it is not asked for now.",
                 "/v1/me/ratings/albums?ids=1138988512,475655712",
             ),
-            ("PUT", "/v1/me/ratings/{type}/{id}", 504, "50400",
+            ("PUT", "/v1/me/ratings/{type}/{id}", 504, "50400", "deadline: http response timeout",
              "Apple Music did not answer within the time that the request allows.",
              "/v1/me/ratings/songs?ids=900000001"),
-            ("GET", "unmatched", 404, "40401", "No Such Path", None),
+            ("GET", "unmatched", 404, "40401", "request", "No Such Path", None),
         ]
     )
 )  # fmt: skip

@@ -130,9 +130,9 @@ def test_the_command_presents_a_caller_token_where_one_is_asked_for():
     )
 
 
-@pytest.mark.parametrize("field", ["request_id", "method", "route", "detail", "code", "again"])
+@pytest.mark.parametrize("field", ["request_id", "method", "route", "detail", "code", "cause", "again"])
 def test_what_a_caller_sent_is_text_and_no_markup(field):
-    error = RecentError("r", 1.0, "GET", "/v1", 500, "50000", "d", "/v1?ids=1")
+    error = RecentError("r", 1.0, "GET", "/v1", 500, "50000", "apple: 500", "d", "/v1?ids=1")
     snapshot = replace(
         samples.healthy(), recent_errors=(replace(error, **{field: "<script>alert(1)</script>"}),)
     )
@@ -205,7 +205,7 @@ def test_json_leaves_out_what_the_page_leaves_out():
 
 
 def test_equal_errors_are_one_row_with_their_number():
-    error = RecentError("r-new", 90.0, "GET", "/v1/x", 503, "50300", "Stopped.", None)
+    error = RecentError("r-new", 90.0, "GET", "/v1/x", 503, "50300", "apple: 503", "Stopped.", None)
     others = (replace(error, request_id="r-old", at=10.0), replace(error, request_id="r-500", status=500))
     document = Document(render(replace(samples.healthy(), recent_errors=(error, *others))))
     assert "00:01:302503" in document.text

@@ -1,0 +1,244 @@
+"""Attributes a failed call to an id, a user, a connection, the developer token or Apple. Pure.
+
+Everything that reacts to a failure (retries, breaker, quarantine, renewal, stale ratings, metrics) reads the
+`Verdict`; nothing else looks at a status. The first row that matches applies. "Divide" asks for the ids of
+the call in two halves.
+
+came back                  asked, evidence                             cause            verdict
+-------------------------- ------------------------------------------- ---------------- -------------------
+ended by the deadline                                                  deadline
+401                        developer token accepted since              user             quarantine, no stale
+401                                                                    developer token  renew, repeat
+403 40300                                                              user             quarantine, no stale
+403 with another code                                                  request          no stale
+403 without envelope                                                   Apple            not counted
+404 with envelope          repeated DELETE                             request          done
+404 with envelope                                                      request          no stale
+404 without envelope       read                                        Apple            not counted, repeat
+404 without envelope       write                                       Apple            not counted
+408                                                                    Apple            not counted, divide
+429                                                                    capacity         paced repeat
+400 40015                                                              user             no stale
+4xx, other parameter                                                   request          no stale
+4xx                        several ids, all refused alike before       request          no stale
+4xx                        several ids                                 id               divide, no stale
+4xx                        one id; remembered, or own calls answered   id               no stale
+4xx                                                                    request          no stale
+kept connection broke      may be sent twice, was not yet              connection       repeat at once
+no answer                                                              Apple            counted, repeat
+504                        may be too large                            Apple            not counted, divide
+no sound answer                                                        Apple            counted, repeat
+5xx                        id remembered                               id               not counted
+5xx                        user isolated, not answered since           user             isolate, not counted
+5xx                        a part of a call that failed                Apple            counted, divide
+5xx                        not the last try                            Apple            counted, repeat
+5xx                        several ids, others do not fail             id               counted, divide
+5xx                        one id, own call answered since it failed   id               not counted any more
+5xx                        user failed twice, others answered since    user             isolate, as above
+5xx                        one id, others answered                     id               not counted any more
+5xx                                                                    Apple            counted
+"""
+
+from enum import Enum
+from typing import Final
+
+import msgspec
+
+from gateway.errors import Cause, DeadlineExceeded, Relayed, Unreachable, Unusable, UpstreamError
+
+INVALID_AUTHENTICATION: Final = "40300"
+NO_SUBSCRIPTION: Final = "40015"
+TRANSIENT: Final = frozenset({500, 502, 503, 504})
+"""Statuses after which the same call may well succeed."""
+FAILED_CALLS: Final = 2
+"""Calls of a user that fail in a row, retries and all, before the user is suspected."""
+
+
+class Symptom(msgspec.Struct, frozen=True):
+    """What came back from a call that failed."""
+
+    status: int | None = None
+    enveloped: bool = False
+    code: str | None = None
+    blamed: str | None = None
+    """The parameter that the error names as its source."""
+    unusable: bool = False
+    """An answer came, and is none of Apple's API."""
+    sent: bool = True
+    """Whether any byte of the request may have reached Apple."""
+    kept: bool = False
+    """Whether a kept connection broke before any byte of an answer."""
+    cut_short: bool = False
+    """Whether the caller's deadline ended it."""
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What was asked, and how often before."""
+
+    ids: int = 0
+    """Ids that the call asked for in Apple's form with many; 0 for everything else."""
+    read: bool = False
+    deletes: bool = False
+    idempotent: bool = False
+    """Whether sending it twice does what sending it once does."""
+    divisible: bool = False
+    """Whether it may be too large, so that a 504 is handed back at once."""
+    reconnected: bool = False
+    """Whether it was repeated on a new connection already."""
+    part: bool = False
+    """Whether it asks for a part of the ids of a call that failed."""
+    last: bool = False
+    """Whether no further try is to be made."""
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """What other calls have shown lately."""
+
+    token_accepted: bool = False
+    """Apple accepted the same developer token in a call begun after this one."""
+    refused_alike: bool = False
+    """Every part of such a call of this user, type and variant was refused alike within ten minutes."""
+    remembered: bool = False
+    """The id is known to fail."""
+    isolated: bool = False
+    """The user was isolated, and no call of theirs was answered since."""
+    own_answered: bool = False
+    """Another call of the user was answered that began after this one's first try."""
+    own_answered_lately: bool = False
+    """One was answered within the last seconds."""
+    others_answered: bool = False
+    """A call of another user was answered that began after this user's first failure in a row."""
+    others_failing: bool = False
+    """Most of the other users fail."""
+    failed_calls: int = 0
+    """Calls of the user that failed in a row, this one included."""
+
+
+class Retry(Enum):
+    """How the call is repeated."""
+
+    NEVER = 0
+    AT_ONCE = 1
+    """On a new connection, outside the retry budget."""
+    RENEWED = 2
+    """With a new developer token."""
+    PACED = 3
+    """When the concurrency limiter lets it: it was not served."""
+    BACKED_OFF = 4
+    """After a wait, within the retry budget."""
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What a failure is attributed to, and what follows."""
+
+    cause: Cause = Cause.APPLE
+    counts: bool = False
+    """Whether it counts as Apple's failure for the breaker; other verdicts count neither way."""
+    retry: Retry = Retry.NEVER
+    stale_allowed: bool = True
+    quarantine: bool = False
+    """Whether Apple refuses the user: not asked again for a while, and nothing stale."""
+    isolate: bool = False
+    """Whether Apple fails for this user alone: stale ratings, or this failure, answer for a while."""
+    divide: bool = False
+    """Whether the ids of the call are to be asked for in two halves."""
+    done: bool = False
+    """Whether it shows that an earlier try did what was asked."""
+
+
+def attribute(came: Symptom, asked: Asked, seen: Evidence) -> Verdict:
+    """The verdict on a failed call; see the table above."""
+    if came.cut_short:
+        return Verdict(Cause.DEADLINE)
+    if came.status is None:
+        return _unanswered(came, asked)
+    if came.unusable and came.status not in (403, 404):
+        return Verdict(counts=True, retry=Retry.BACKED_OFF if asked.read else Retry.NEVER)
+    if came.status in (401, 403, 404):
+        return _denied(came, asked, seen)
+    if came.status == 408:
+        return Verdict(divide=asked.ids > 1)
+    if came.status == 429:
+        return Verdict(Cause.CAPACITY, retry=Retry.PACED)
+    if 400 <= came.status < 500:
+        return _refused(came, asked, seen)
+    if came.status == 504 and asked.divisible:
+        return Verdict(divide=True)
+    return _failed(came, asked, seen)
+
+
+_REQUEST: Final = Verdict(Cause.REQUEST, stale_allowed=False)
+_REFUSED_TOKEN: Final = Verdict(Cause.DEVELOPER_TOKEN, retry=Retry.RENEWED)
+_REFUSED_USER: Final = Verdict(Cause.USER, stale_allowed=False, quarantine=True)
+_UNCOUNTED_ID: Final = Verdict(Cause.ID)
+
+
+def _unanswered(came: Symptom, asked: Asked) -> Verdict:
+    if came.kept and asked.idempotent and not asked.reconnected:
+        return Verdict(Cause.CONNECTION, retry=Retry.AT_ONCE)
+    again = asked.read or (asked.idempotent and not came.sent)
+    return Verdict(counts=True, retry=Retry.BACKED_OFF if again else Retry.NEVER)
+
+
+def _denied(came: Symptom, asked: Asked, seen: Evidence) -> Verdict:
+    """Apple, or the edge before it, says who may not, or that nothing is there."""
+    if came.status == 401:
+        return _REFUSED_USER if seen.token_accepted else _REFUSED_TOKEN
+    if came.status == 403 and came.code == INVALID_AUTHENTICATION and came.enveloped:
+        return _REFUSED_USER
+    if came.status == 404 and asked.deletes and asked.reconnected and came.enveloped:
+        return Verdict(Cause.REQUEST, stale_allowed=False, done=True)
+    if came.enveloped:
+        return _REQUEST
+    again = came.status == 404 and asked.read
+    return Verdict(retry=Retry.BACKED_OFF if again else Retry.NEVER)
+
+
+def _refused(came: Symptom, asked: Asked, seen: Evidence) -> Verdict:
+    """Apple refused the call as it stands."""
+    if came.code == NO_SUBSCRIPTION:
+        return Verdict(Cause.USER, stale_allowed=False)
+    if came.blamed not in (None, "ids") or not asked.ids:
+        return _REQUEST
+    if asked.ids > 1:
+        return _REQUEST if seen.refused_alike else Verdict(Cause.ID, stale_allowed=False, divide=True)
+    if seen.remembered or seen.own_answered or seen.own_answered_lately:
+        return Verdict(Cause.ID, stale_allowed=False)
+    return _REQUEST
+
+
+def _failed(came: Symptom, asked: Asked, seen: Evidence) -> Verdict:
+    """Apple answered 5xx."""
+    if seen.remembered:
+        return _UNCOUNTED_ID
+    if seen.isolated:
+        return Verdict(Cause.USER, isolate=True)
+    if asked.part and not asked.last:
+        return Verdict(counts=True, divide=asked.ids > 1 and not seen.others_failing)
+    if not asked.last:
+        again = asked.read and came.status in TRANSIENT
+        return Verdict(counts=True, retry=Retry.BACKED_OFF if again else Retry.NEVER)
+    if asked.ids > 1 and not seen.others_failing:
+        return Verdict(Cause.ID, counts=True, divide=True)
+    if asked.ids == 1 and seen.own_answered:
+        return _UNCOUNTED_ID
+    if seen.others_answered and not seen.others_failing:
+        if seen.failed_calls >= FAILED_CALLS:
+            return Verdict(Cause.USER, isolate=True)
+        if asked.ids == 1:
+            return _UNCOUNTED_ID
+    return Verdict(counts=True)
+
+
+def symptom(failure: UpstreamError) -> Symptom:
+    """What `failure` shows."""
+    match failure:
+        case Relayed():
+            return Symptom(failure.status, failure.enveloped, failure.code, failure.blamed)
+        case Unusable():
+            return Symptom(failure.received_status, unusable=True)
+        case Unreachable():
+            return Symptom(sent=failure.sent, kept=failure.kept)
+        case DeadlineExceeded():
+            return Symptom(cut_short=True)
+    raise AssertionError(failure)

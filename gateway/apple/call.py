@@ -1,0 +1,76 @@
+"""A call to Apple and how it failed, as the caller and the batch splitter exchange them."""
+
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple
+
+import msgspec
+
+from gateway.apple.attribution import Asked, Verdict
+from gateway.apple.reactions import Trial
+from gateway.errors import UpstreamError
+from gateway.model import User
+from gateway.waiters import Waiters
+
+_NO_HEADERS: Final[Mapping[str, str]] = {}
+
+
+class Outgrown(Exception):
+    """A call was not made: while it waited for its turn, one like it was refused as too large."""
+
+
+class Call(msgspec.Struct, frozen=True):
+    """What is asked of Apple, for which user."""
+
+    operation: str
+    """`read`, `write`, `delete`, `favorites` or `bypass`: the label of the metrics."""
+    method: str
+    target: str
+    """Path and query, as they go on the wire."""
+    user: User
+    waiters: Waiters
+    trial: Trial
+    body: bytes | None = None
+    headers: Mapping[str, str] = _NO_HEADERS
+    """Preconditions of a write."""
+    ids: int = 0
+    """Ids asked for, in Apple's form with many."""
+    divisible: bool = False
+    """A 504 is handed back at once, because the caller can ask for less, and is no sign that Apple is ill."""
+    single: bool = False
+    """A part of a call that failed, or an id that is known to fail: one try, 429s and connections aside."""
+    whole: bool = False
+    """The first try has the whole call timeout, whatever the deadline: its answer is kept."""
+
+    fits: Callable[[], bool] = lambda: True
+    """Asked when its turn has come, before the first try: False where it would only be refused."""
+
+    @property
+    def read(self) -> bool:
+        return self.method == "GET"
+
+    @property
+    def idempotent(self) -> bool:
+        """Whether sending it twice does what sending it once does, whatever else is written."""
+        return self.method != "POST" and not self.headers
+
+    def asked(self, *, reconnected: bool = False, last: bool = False) -> Asked:
+        """The facts that the attribution of a failure depends on."""
+        return Asked(
+            ids=self.ids,
+            read=self.read,
+            deletes=self.method == "DELETE",
+            idempotent=self.idempotent,
+            divisible=self.divisible,
+            part=self.single,
+            reconnected=reconnected,
+            last=last,
+        )
+
+
+class Failed(NamedTuple):
+    """How a call ended that has no result."""
+
+    error: UpstreamError
+    verdict: Verdict
+    untried: bool = False
+    """Whether no try got as far as Apple, or none was left the time to."""

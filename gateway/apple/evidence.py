@@ -1,0 +1,95 @@
+"""What users' calls have shown lately: the memory behind `attribution.Evidence`. Time is an argument."""
+
+from collections import OrderedDict
+from typing import Final
+
+MOST_USERS: Final = 10_000
+"""Users remembered at most; who asked longest ago goes first."""
+
+LATELY: Final = 10.0
+"""Seconds for which an answer shows that a user's calls are answered in general."""
+
+
+class _Record:
+    """One user's calls."""
+
+    __slots__ = ("answered_at", "answered_began", "failed", "failed_began", "isolated")
+
+    def __init__(self) -> None:
+        self.answered_at = self.answered_began = float("-inf")
+        self.failed = 0
+        """Calls that failed in a row."""
+        self.failed_began = 0.0
+        """When the first of those began."""
+        self.isolated = False
+
+
+class UserRecords:
+    """Which users' calls were answered and which failed; a call counts once, with all its tries and parts."""
+
+    def __init__(self) -> None:
+        self._users: OrderedDict[bytes, _Record] = OrderedDict()
+        # The two latest beginnings of answered calls, of different users.
+        self._latest: tuple[bytes, float] = (b"", float("-inf"))
+        self._second: float = float("-inf")
+
+    def answered(self, user: bytes, began: float, now: float) -> None:
+        """A call of `user` that began at `began` was answered."""
+        record = self._of(user)
+        record.answered_at = now
+        record.answered_began = max(record.answered_began, began)
+        record.failed = 0
+        record.isolated = False
+        if began >= self._latest[1]:
+            if self._latest[0] != user:
+                self._second = self._latest[1]
+            self._latest = (user, began)
+        elif self._latest[0] != user:
+            self._second = max(self._second, began)
+
+    def failed(self, user: bytes, began: float) -> None:
+        """A call of `user` that began at `began` failed for good."""
+        record = self._of(user)
+        if not record.failed:
+            record.failed_began = began
+        record.failed += 1
+
+    def failed_calls(self, user: bytes) -> int:
+        """Calls of `user` that failed in a row."""
+        record = self._users.get(user)
+        return 0 if record is None else record.failed
+
+    def isolate(self, user: bytes) -> None:
+        """The user is isolated, until a call is answered."""
+        self._of(user).isolated = True
+
+    def is_isolated(self, user: bytes) -> bool:
+        record = self._users.get(user)
+        return record is not None and record.isolated
+
+    def own_answered(self, user: bytes, since: float) -> bool:
+        """Whether a call of `user` was answered that began after `since`."""
+        record = self._users.get(user)
+        return record is not None and record.answered_began > since
+
+    def own_answered_lately(self, user: bytes, now: float) -> bool:
+        record = self._users.get(user)
+        return record is not None and now - record.answered_at < LATELY
+
+    def others_answered(self, user: bytes) -> bool:
+        """Whether another user's call was answered that began after this user's first failure in a row."""
+        record = self._users.get(user)
+        if record is None or not record.failed:
+            return False
+        latest = self._second if self._latest[0] == user else self._latest[1]
+        return latest > record.failed_began
+
+    def _of(self, user: bytes) -> _Record:
+        record = self._users.get(user)
+        if record is None:
+            record = self._users[user] = _Record()
+            if len(self._users) > MOST_USERS:
+                self._users.popitem(last=False)
+        else:
+            self._users.move_to_end(user)
+        return record

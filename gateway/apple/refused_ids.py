@@ -1,0 +1,115 @@
+"""Ids that Apple refuses or fails for, so that they are asked for alone and rarely. Time is an argument."""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from gateway.errors import UpstreamError
+from gateway.model import Id, Kind, Partition, Variant
+
+ASKED_AGAIN: Final = 10.0
+"""Seconds for which an id is answered from memory."""
+
+SUSPECTED: Final = 60.0
+"""Seconds for which a first failure is remembered, so that a second one can be told from an outage."""
+
+MOST_IDS: Final = 10_000
+"""Ids of one user and type; those that failed longest ago go first."""
+
+MOST_KEYS: Final = 10_000
+"""Users and types; those without a failure for longest go first."""
+
+ALIKE: Final = 600.0
+"""Seconds for which a variant whose every part was refused alike is not divided."""
+
+
+class _Entry(msgspec.Struct, frozen=True):
+    failure: UpstreamError | None
+    """None while the id is only suspected."""
+    since: float
+    """When the call began that failed first."""
+    until: float
+
+
+class SortedIds(msgspec.Struct):
+    """How the ids of one fetch are to be asked for."""
+
+    known: dict[Id, UpstreamError] = {}
+    """Answered from memory."""
+    due: list[Id] = []
+    """Asked for again, each by itself."""
+    rest: list[Id] = []
+
+
+class RefusedIds:
+    """What is remembered of ids, by user and type, and of whole variants."""
+
+    def __init__(self) -> None:
+        self._ids: OrderedDict[tuple[bytes, Kind], OrderedDict[tuple[Variant, Id], _Entry]] = OrderedDict()
+        self._alike: OrderedDict[tuple[bytes, Kind, Variant], float] = OrderedDict()
+
+    def sort(self, partition: Partition, ids: Iterable[Id], now: float, *, most_due: int) -> SortedIds:
+        """Sort `ids`; of those to be asked again, at most `most_due` now, the others are known for longer."""
+        kept = self._ids.get((partition.user.key, partition.kind))
+        if kept is None:
+            return SortedIds(rest=list(ids))
+        found = SortedIds()
+        for id_ in ids:
+            entry = kept.get((partition.variant, id_))
+            if entry is None or entry.failure is None:
+                found.rest.append(id_)
+            elif now < entry.until or len(found.due) >= most_due:
+                found.known[id_] = entry.failure.recall()
+            else:
+                found.due.append(id_)
+        return found
+
+    def since(self, partition: Partition, id_: Id, now: float) -> float:
+        """When a call began in which this id failed before; `now` where none did."""
+        kept = self._ids.get((partition.user.key, partition.kind))
+        entry = None if kept is None else kept.get((partition.variant, id_))
+        return now if entry is None or entry.until + SUSPECTED <= now else entry.since
+
+    def remember(
+        self, partition: Partition, id_: Id, failure: UpstreamError, began: float, now: float
+    ) -> None:
+        """The failure is the id's own."""
+        self._keep(partition, id_, _Entry(failure, self.since(partition, id_, began), now + ASKED_AGAIN))
+
+    def suspect(self, partition: Partition, id_: Id, began: float, now: float) -> None:
+        """The id failed alone, and nothing tells yet whether it is the id or Apple."""
+        since = self.since(partition, id_, now)
+        self._keep(partition, id_, _Entry(None, min(since, began), now))
+
+    def forget(self, partition: Partition, ids: Iterable[Id]) -> None:
+        """These ids were answered."""
+        key = (partition.user.key, partition.kind)
+        kept = self._ids.get(key)
+        if kept is not None:
+            for id_ in ids:
+                kept.pop((partition.variant, id_), None)
+            if not kept:
+                del self._ids[key]
+
+    def refuse_alike(self, partition: Partition, now: float) -> None:
+        """Every part of a call was refused alike: it is the request that Apple refuses."""
+        self._alike[partition.key] = now + ALIKE
+        self._alike.move_to_end(partition.key)
+        if len(self._alike) > MOST_KEYS:
+            self._alike.popitem(last=False)
+
+    def refused_alike(self, partition: Partition, now: float) -> bool:
+        return now < self._alike.get(partition.key, 0.0)
+
+    def _keep(self, partition: Partition, id_: Id, entry: _Entry) -> None:
+        key = (partition.user.key, partition.kind)
+        kept = self._ids.setdefault(key, OrderedDict())
+        self._ids.move_to_end(key)
+        kept[partition.variant, id_] = entry
+        kept.move_to_end((partition.variant, id_))
+        if len(kept) > MOST_IDS:
+            kept.popitem(last=False)
+        if len(self._ids) > MOST_KEYS:
+            self._ids.popitem(last=False)

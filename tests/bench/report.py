@@ -17,7 +17,8 @@ def render(results: Results, images: str) -> str:
     sections = [results.measured]
     if results.missing:
         sections.append(f"**Not installed, so not measured: {', '.join(results.missing)}.**")
-    sections.append("### Bounds\n\n" + _table(bounded, results.against, with_part=True))
+    if bounded:
+        sections.append("### Bounds\n\n" + _table(bounded, results.against, with_part=True))
     for part in dict.fromkeys(figure.part for figure in results.figures):
         figures = [figure for figure in results.figures if figure.part == part]
         sections.append(

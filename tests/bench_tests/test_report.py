@@ -75,6 +75,10 @@ def test_waiting_times_of_a_busy_machine_are_neither_shown_nor_judged(results):
     assert "busy" in page
 
 
+def test_a_run_without_bounds_has_no_table_of_them(results):
+    assert "### Bounds" not in report.render(msgspec.structs.replace(results, figures=[]), ".")
+
+
 def test_what_is_missing_is_named(results):
     page = report.render(msgspec.structs.replace(results, missing=["varnishd"]), ".")
     assert "Not installed, so not measured: varnishd" in page

@@ -1,13 +1,19 @@
 # Needs Python 3.11 or newer and make; everything else is installed into .venv from the hash-pinned locks.
+# `make PYTHON=…` uses an environment of its own for each version: .venv-3.13, for example.
 PYTHON ?= python3
 PYTEST_ARGS ?= -n 2
 BENCH_ARGS ?= --quick
 LOCK_ARGS ?=
 
 SHELL := /bin/sh
-BIN := .venv/bin
-RUNTIME := .venv/.runtime
-DEV := .venv/.dev
+ifeq ($(origin PYTHON),file)
+VENV := .venv
+else
+VENV := .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+endif
+BIN := $(VENV)/bin
+RUNTIME := $(VENV)/.runtime
+DEV := $(VENV)/.dev
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench docs fmt lock clean
@@ -47,16 +53,16 @@ lock: | $(DEV) ## pin what pyproject.toml asks for (LOCK_ARGS=--upgrade to move 
 	echo hatchling | $(subst pyproject.toml,-,$(PIP_COMPILE)) --constraint requirements-dev.lock \
 		--output-file deploy/build.lock
 
-clean: ## remove .venv and every cache
-	rm -rf .venv .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+clean: ## remove the environments and every cache
+	rm -rf .venv .venv-* .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find gateway tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Without --no-deps pip looks for newer versions of what is locked with extras, and fails when one appears.
 define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/it")'
-	@echo "installing $(1) into .venv" >&2
-	@rm -rf .venv
-	@$(PYTHON) -m venv .venv
+	@echo "installing $(1) into $(VENV)" >&2
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps --require-hashes --requirement $(1)
 endef
 

@@ -33,9 +33,32 @@ def test_a_python_that_is_too_old_is_refused_in_words(tmp_path):
     old.chmod(0o755)
     for name in ("Makefile", "requirements.lock"):
         (tmp_path / name).write_bytes((ROOT / name).read_bytes())
-    refused = ran("make", f"PYTHON={old}", ".venv/.runtime", cwd=tmp_path)
+    refused = ran("make", f"PYTHON={old}", ".venv-3.10/.runtime", cwd=tmp_path)
     assert refused.returncode != 0
     assert "Python 3.11 or newer is needed" in refused.stderr
+
+
+@pytest.mark.needs("make")
+@pytest.mark.parametrize("target", ["test", "check", "demo"])
+def test_a_python_that_is_named_has_an_environment_of_its_own(target):
+    planned = ran("make", "--dry-run", f"PYTHON={sys.executable}", target)
+    version = "{}.{}".format(*sys.version_info)
+    *_, last = (line for line in planned.stdout.splitlines() if "/bin/" in line)
+    assert last.startswith(f".venv-{version}/bin/")
+
+
+def test_ci_runs_a_part_of_the_suite_on_the_newest_python():
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert 'make test PYTHON="$newest"' in script
+
+
+def test_the_image_is_made_of_a_python_that_the_project_supports():
+    images = re.findall(
+        r"^ARG \w+_IMAGE=python:3\.(\d+)-", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert len(images) == 2
+    assert len(set(images)) == 1
+    assert int(images[0]) >= 13
 
 
 def test_nothing_is_resolved_while_a_lock_is_installed():

@@ -17,6 +17,7 @@ from gateway.cache.invalidation import Invalidation, OnInvalidation, Throttled
 from gateway.cache.memory import MemoryCache
 from gateway.cache.redis.limits import Limits
 from gateway.clock import Clock
+from gateway.resolver import Resolver
 from gateway.settings import Settings
 from gateway.tasks import Tasks
 from gateway.telemetry.logs import logger
@@ -102,6 +103,7 @@ async def redis_link(
         namespace=cache.namespace,
         gateway_id=secrets.token_hex(8),
         trust_seconds=cache.local_trust_seconds,
+        resolver=Resolver(),
         clock=clock,
         tasks=tasks,
         metrics=metrics,

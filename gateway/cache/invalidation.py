@@ -79,6 +79,7 @@ class Continuity:
         self._trust = trust
         self._continuous_since = float("inf")
         self._last_beat = float("-inf")
+        self._distrusted_before = float("-inf")
 
     def subscribed(self, now: float) -> None:
         """A new subscription stands: anything published before it may have been missed."""
@@ -91,12 +92,19 @@ class Continuity:
             self._continuous_since = now
         self._last_beat = max(self._last_beat, sent_at)
 
+    def distrust_before(self, now: float) -> None:
+        """Trust nothing from before `now`: invalidations came from another server until then."""
+        self._distrusted_before = now
+        self._continuous_since = float("inf")
+        self._last_beat = float("-inf")
+
     def up(self, now: float) -> bool:
         """Whether invalidations arrive."""
         return now <= self._last_beat + self._trust
 
     def trusted_since(self, now: float) -> float:
         """Entries older than this may have missed an invalidation: they need a look at Redis."""
+        since = now - self._trust
         if self.up(now):
-            return min(self._continuous_since, now - self._trust)
-        return now - self._trust
+            since = min(self._continuous_since, since)
+        return max(since, self._distrusted_before)

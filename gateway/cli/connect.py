@@ -10,7 +10,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import (
     AuthenticationError,
     MovedError,
@@ -22,12 +21,13 @@ from redis.exceptions import (
 
 from gateway.apple.developer_token import mint
 from gateway.cache.invalidation import encode_message
-from gateway.cache.redis.closing import give_up
 from gateway.cache.redis.connect import Opener, Tls
+from gateway.cache.redis.protocol import RedisConnection
 from gateway.cache.redis.url import RedisUrl, parse_url
 from gateway.cli.console import Failure
 from gateway.cli.http import ask
 from gateway.cli.token import signing_key
+from gateway.resolver import Resolver
 from gateway.settings import Settings
 from gateway.settings.values import MASK
 
@@ -50,7 +50,7 @@ def redis(settings: Settings) -> str:
     commands = serving_commands(cache.namespace, secrets.token_hex(8))
     began = time.monotonic()
     try:
-        faults = asyncio.run(_try_everywhere(Opener(url, tls), commands))
+        faults = asyncio.run(_try_everywhere(Opener(url, tls, Resolver()), commands))
     except Exception as error:  # noqa: BLE001 - any exception of the client library means: no Redis
         raise Failure(f"{_safe(error, url)}. {_advice(error)}") from None
     if faults:
@@ -101,16 +101,15 @@ async def _try_everywhere(opener: Opener, commands: Sequence[Command]) -> list[R
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 found |= {str(error): error for error in await _try(connection, commands)}
         finally:
-            await give_up(connection)
+            connection.close(ConnectionError("checked"))
     return list(found.values())
 
 
-async def _try(connection: AbstractConnection, commands: Sequence[Command]) -> list[ResponseError]:
+async def _try(connection: RedisConnection, commands: Sequence[Command]) -> list[ResponseError]:
     faults = []
     for command in commands:
         try:
-            await connection.send_command(*command)
-            await connection.read_response()
+            await connection.execute(*command)
         except MovedError:
             pass  # the key belongs to another node of the cluster, which is asked too; rights come first
         except ResponseError as error:
@@ -118,14 +117,13 @@ async def _try(connection: AbstractConnection, commands: Sequence[Command]) -> l
     return faults
 
 
-async def _open_masters(opener: Opener) -> list[AbstractConnection]:
+async def _open_masters(opener: Opener) -> list[RedisConnection]:
     """A connection to every master, as the first address that answers lists them."""
     fault: Exception = ConnectionError("no address of the cluster answers")
     for address in opener.url.addresses:
         try:
             async with opener.visit(address) as connection:
-                await connection.send_command("CLUSTER", "SLOTS")
-                slots = await connection.read_response()
+                slots = await connection.execute("CLUSTER", "SLOTS")
         except Exception as error:  # noqa: BLE001 - the next address may answer
             fault = error
             continue

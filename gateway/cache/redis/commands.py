@@ -1,4 +1,4 @@
-"""One question to Redis: where it goes, where it is sent on to, how scripts are run, and how faults count."""
+"""Runs commands and scripts on the node that has their key, follows redirections, and measures both."""
 
 import asyncio
 import time
@@ -8,27 +8,30 @@ from typing import Any
 from prometheus_client import Counter
 from redis.exceptions import NoScriptError, ResponseError
 
-from gateway.cache.redis.connection import Dispatcher, Replies, pack
+from gateway.cache.redis.batch import Replies
+from gateway.cache.redis.connection import Dispatcher
 from gateway.cache.redis.errors import Failed, FailureKind, kind_of
+from gateway.cache.redis.protocol import pack
 from gateway.cache.redis.scripts import SCRIPT_NAMES, Part, Script
 from gateway.cache.redis.topology import Topology
 from gateway.telemetry.metrics import Metrics
 
 WRITE_SECONDS = 1.0
-"""How long anything but a lookup may take."""
+"""Timeout of everything but lookups."""
 LOOKUP = "lookup"
-"""What a round trip counts as that runs no script."""
+"""Operation label of a round trip that runs no script."""
 MAX_HOPS = 4
-"""How often a cluster may send a request elsewhere."""
+"""Redirections of one request that are followed."""
 
 _ASKING = pack("ASKING")
 
 
 class Asker:
-    """Asks whichever node answers for a key. Everything here raises; `count` is for whoever catches."""
+    """Sends to the node that has the key. Methods raise if Redis fails; callers pass that to `count`."""
 
     def __init__(self, topology: Topology, metrics: Metrics) -> None:
-        self._topology = topology
+        self.topology = topology
+        """Where requests go from now on; may be replaced at any time."""
         self._durations = {
             operation: metrics.shared_cache_duration.labels(operation)
             for operation in (LOOKUP, *SCRIPT_NAMES)
@@ -40,15 +43,15 @@ class Asker:
     def begin(
         self, key: str, commands: Sequence[bytes], *, seconds: float = WRITE_SECONDS, guarded: bool = False
     ) -> "tuple[Dispatcher, asyncio.Future[Replies]]":
-        """Send packed commands on one key together; to whom, and what is to come. `seconds` bounds the wait.
+        """Send packed commands on one key together; the node they go to, and the replies to come.
 
-        What comes is to be handed to `follow` where there is an error among it.
+        `seconds` bounds the wait. If there is an error among the replies, pass them to `follow`.
         """
-        node = self._topology.route(key)
-        return node, node.ask(b"".join(commands), len(commands), timeout=seconds, guarded=guarded)
+        node = self.topology.route(key)
+        return node, node.send(b"".join(commands), len(commands), timeout=seconds, guarded=guarded)
 
     async def ask(self, key: str, commands: Sequence[bytes]) -> Replies:
-        """Send packed commands on one key together, and elsewhere if told so; what whoever knows answered."""
+        """Send packed commands on one key together and return their replies, after redirections."""
         node, answer = self.begin(key, commands)
         _, found = await self.follow(node, await answer, commands, seconds=WRITE_SECONDS)
         return found
@@ -56,25 +59,25 @@ class Asker:
     async def follow(
         self, node: Dispatcher, answer: Replies, commands: Sequence[bytes], *, seconds: float
     ) -> tuple[Dispatcher, Replies]:
-        """Go where a cluster says that `commands` are answered; who answered, and what."""
+        """Send `commands` where a cluster redirects them to; the node that answered, and its replies."""
         for _ in range(MAX_HOPS):
             error = next((reply for reply in answer.replies if isinstance(reply, ResponseError)), None)
             if error is None:
                 return node, answer
-            elsewhere = self._topology.redirected(error)
+            elsewhere = self.topology.redirected(error)
             if elsewhere is None:
                 raise error
             node, asking = elsewhere
             if asking:
                 packed = b"".join(_ASKING + command for command in commands)
-                both = await node.ask(packed, 2 * len(commands), timeout=seconds, guarded=False)
+                both = await node.send(packed, 2 * len(commands), timeout=seconds, guarded=False)
                 answer = Replies(both.micros, both.replies[1::2])
             else:
-                answer = await node.ask(b"".join(commands), len(commands), timeout=seconds, guarded=False)
+                answer = await node.send(b"".join(commands), len(commands), timeout=seconds, guarded=False)
         raise Failed(FailureKind.CLUSTER)
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Part]) -> Any:
-        """Run a script; its reply."""
+        """Run a script and return its reply."""
         started = time.perf_counter()
         try:
             answer = await self.ask(keys[0], [pack(*script.call(keys, args))])
@@ -88,7 +91,7 @@ class Asker:
         self._durations[operation].observe(time.perf_counter() - started)
 
     def count(self, error: BaseException) -> FailureKind:
-        """Count a fault; its kind."""
+        """Count a failure and return its kind."""
         kind = kind_of(error)
         self._errors[kind].inc()
         return kind

@@ -1,68 +1,89 @@
-"""Connections to Redis that have proved to work: to the URL's server, a cluster's node, Sentinel's master."""
+"""Opens connections to Redis that have answered once: to a server, a cluster's node, Sentinel's master.
+
+Names are resolved without blocking, all addresses of a name are raced (RFC 8305), and TLS certificates are
+always verified.
+"""
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+import socket
+import ssl
+from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
-from redis.asyncio.connection import (
-    AbstractConnection,
-    Connection,
-    SSLConnection,
-    UnixDomainSocketConnection,
-)
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from aiohappyeyeballs import start_connection
+from redis.exceptions import AuthenticationError, ResponseError
 
-from gateway.cache.redis.closing import give_up
+from gateway.cache.redis.protocol import RedisConnection
 from gateway.cache.redis.url import Address, RedisUrl
+from gateway.resolver import Resolver
 
 CONNECT_SECONDS = 1.0
-"""For connecting, TLS, login and the first answer together."""
+"""For resolving, connecting, TLS, login and the first reply together."""
 SENTINEL_SECONDS = 0.3
 """For one Sentinel to name the master, after which the next is asked."""
+RESOLVE_SHARE = 0.8
+"""Share of these that resolving may take, so that a name that does not resolve is reported as such."""
+HAPPY_EYEBALLS_SECONDS = 0.1
+"""Head start of each address over the next; RFC 8305's least, because Redis is near."""
 
 
 class Tls(msgspec.Struct, frozen=True):
-    """Files for TLS to Redis; without them the system's authorities count and no certificate is shown."""
+    """Files for TLS to Redis. Without them the system's authorities count and no certificate is shown."""
 
     ca_file: str | None = None
     cert_file: str | None = None
     key_file: str | None = None
 
+    def context(self) -> ssl.SSLContext:
+        """Read anew for each connection, so that renewed certificates are used."""
+        context = ssl.create_default_context(cafile=self.ca_file)
+        if self.cert_file is not None:
+            context.load_cert_chain(self.cert_file, self.key_file)
+        return context
+
 
 class Opener:
-    """Opens connections as one URL says. Everything here raises whatever goes wrong."""
+    """Opens connections to what one URL names. Every method raises whatever goes wrong."""
 
-    def __init__(self, url: RedisUrl, tls: Tls) -> None:
+    def __init__(self, url: RedisUrl, tls: Tls, resolver: Resolver) -> None:
         self.url = url
         self._tls = tls
+        self._resolver = resolver
         self._sentinels = list(url.addresses)
         self._master: Address | None = None
 
-    async def open(self, address: Address | None = None) -> AbstractConnection:
-        """Connect to `address` (else to the URL's only server), log in, and see one answer."""
-        connection = self._connection(address or next(iter(self.url.addresses), None))
-        return await _proven(connection, "TIME")
+    async def open(self, address: Address | None = None) -> RedisConnection:
+        """Connect to `address` (else to the URL's only server), log in, and see one reply."""
+        target = address or next(iter(self.url.addresses), None)
+        async with asyncio.timeout(CONNECT_SECONDS), self._connected(target) as connection:
+            await self._log_in(connection)
+            await connection.execute("TIME")
+            return connection
 
-    async def open_master(self) -> AbstractConnection:
-        """Connect to the service's master, as Sentinel names it and as it says of itself."""
+    async def open_master(self) -> RedisConnection:
+        """Connect to the service's master: Sentinel names it, and it must call itself one."""
         self._master = await self._named_master()
-        return await _proven(self._connection(self._master), "ROLE", _see_master)
+        async with asyncio.timeout(CONNECT_SECONDS), self._connected(self._master) as connection:
+            await self._log_in(connection)
+            role = await connection.execute("ROLE")
+            if role[0] != b"master":
+                raise ConnectionError(f"Sentinel named {self._master}, whose role is {role[0].decode()}")
+            return connection
 
-    async def is_master_exchanged(self) -> bool:
+    async def is_master_replaced(self) -> bool:
         """Whether Sentinel names another master than the one that was opened last."""
         return await self._named_master() != self._master
 
     @contextlib.asynccontextmanager
-    async def visit(self, address: Address) -> AsyncIterator[AbstractConnection]:
-        """A connection for a question or two."""
+    async def visit(self, address: Address) -> AsyncIterator[RedisConnection]:
+        """A connection for a command or two."""
         connection = await self.open(address)
         try:
             yield connection
         finally:
-            await give_up(connection)
+            connection.close(ConnectionError("closed after use"))
 
     async def _named_master(self) -> Address:
         faults: list[str] = []
@@ -70,7 +91,7 @@ class Opener:
             try:
                 async with asyncio.timeout(SENTINEL_SECONDS):
                     master = await self._ask_sentinel(sentinel)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the next Sentinel may know
+            except Exception as error:  # noqa: BLE001 - any failure: the next Sentinel may answer
                 faults.append(f"{sentinel}: {error!r}")
                 continue
             if master is not None:
@@ -81,59 +102,54 @@ class Opener:
         raise ConnectionError(f"no Sentinel names a master {self.url.service!r} ({'; '.join(faults)})")
 
     async def _ask_sentinel(self, sentinel: Address) -> Address | None:
-        connection = self._connection(sentinel, of_sentinel=True)
-        try:
-            await connection.connect()  # type: ignore[no-untyped-call]
-            await connection.send_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.url.service)
-            reply = await connection.read_response()
-        finally:
-            await give_up(connection)
+        url = self.url
+        async with self._connected(sentinel, seconds=SENTINEL_SECONDS) as connection:
+            await _authenticate(connection, url.sentinel_username, url.sentinel_password)
+            reply = await connection.execute("SENTINEL", "GET-MASTER-ADDR-BY-NAME", url.service or "")
+            connection.close(ConnectionError("closed after use"))
         return Address(reply[0].decode(), int(reply[1])) if reply else None
 
-    def _connection(self, address: Address | None, *, of_sentinel: bool = False) -> AbstractConnection:
-        url = self.url
-        if of_sentinel:
-            login: dict[str, Any] = {"username": url.sentinel_username, "password": url.sentinel_password}
-        else:
-            login = {"username": url.username, "password": url.password, "db": url.db}
-        # redis-py would retry, send CLIENT SETINFO (unknown to 7.0), and speak RESP3.
-        options: dict[str, Any] = login | {
-            "retry": Retry(NoBackoff(), 0),
-            "socket_timeout": None,
-            "socket_connect_timeout": CONNECT_SECONDS,
-            "protocol": 2,
-            "driver_info": None,
-        }
+    async def _log_in(self, connection: RedisConnection) -> None:
+        await _authenticate(connection, self.url.username, self.url.password)
+        if self.url.db:
+            await connection.execute("SELECT", self.url.db)
+
+    @contextlib.asynccontextmanager
+    async def _connected(
+        self, address: Address | None, *, seconds: float = CONNECT_SECONDS
+    ) -> AsyncIterator[RedisConnection]:
+        """A connection, closed if the block fails; `seconds` bounds its caller."""
+        connection = await self._connect(address, seconds)
+        try:
+            yield connection
+        except BaseException:
+            connection.close(ConnectionError("not usable"))
+            raise
+
+    async def _connect(self, address: Address | None, seconds: float) -> RedisConnection:
+        loop = asyncio.get_running_loop()
         if address is None:
-            return UnixDomainSocketConnection(path=url.path or "", **options)
-        if not url.ssl:
-            return Connection(host=address.host, port=address.port, **options)
-        return SSLConnection(
-            host=address.host,
-            port=address.port,
-            ssl_cert_reqs="required",
-            ssl_check_hostname=True,
-            ssl_ca_certs=self._tls.ca_file,
-            ssl_certfile=self._tls.cert_file,
-            ssl_keyfile=self._tls.key_file,
-            **options,
-        )
+            _, local = await loop.create_unix_connection(RedisConnection, self.url.path)
+            return local
+        addresses = await self._resolver.resolve(address.host, address.port, seconds * RESOLVE_SHARE)
+        opened = await start_connection(addresses, happy_eyeballs_delay=HAPPY_EYEBALLS_SECONDS)
+        tls: dict[str, Any] = {}
+        try:
+            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self.url.ssl:
+                tls = {"ssl": self._tls.context(), "server_hostname": address.host}
+            _, connection = await loop.create_connection(RedisConnection, sock=opened, **tls)
+        except BaseException:
+            opened.close()
+            raise
+        return connection
 
 
-def _see_master(role: Any) -> None:
-    if role[0] != b"master":
-        raise ConnectionError(f"Sentinel named a {role[0]!r} as the master")
-
-
-async def _proven(
-    connection: AbstractConnection, question: str, judge: Callable[[Any], None] = lambda _: None
-) -> AbstractConnection:
+async def _authenticate(connection: RedisConnection, username: str | None, password: str | None) -> None:
+    if not username and not password:
+        return
+    credentials = [username] if username else []
     try:
-        async with asyncio.timeout(CONNECT_SECONDS):
-            await connection.connect()  # type: ignore[no-untyped-call]
-            await connection.send_command(question)
-            judge(await connection.read_response())
-    except BaseException:
-        await give_up(connection)
-        raise
-    return connection
+        await connection.execute("AUTH", *credentials, password or "")
+    except ResponseError as error:
+        raise AuthenticationError(str(error)) from error

@@ -1,4 +1,7 @@
-"""How asking Redis can fail: one exception of a few kinds, which are the labels of the error counter."""
+"""Redis failures: the exception, its kinds (labels of the error counter), and error replies as exceptions.
+
+Error replies use the exception classes of redis-py, so that they read the same to its users.
+"""
 
 import asyncio
 import ssl
@@ -6,19 +9,23 @@ from enum import StrEnum
 
 from redis import exceptions as redis
 
+from gateway.resolver import ResolutionError, ResolutionTimeout
+
 
 class FailureKind(StrEnum):
     """The values of `kind` in `gateway_shared_cache_errors_total`."""
 
     TIMEOUT = "timeout"
     CONNECTION = "connection"
-    """Refused, reset, closed, or no node known for the key."""
+    """Refused, reset or closed, or no node is known for the key."""
+    DNS_TIMEOUT = "dns_timeout"
+    DNS_ERROR = "dns_error"
     UNAVAILABLE = "unavailable"
-    """Not asked: no connection at present, or the breaker is open."""
+    """Not sent: there is no connection, or the breaker is open."""
     OVERFLOW = "overflow"
-    """Not asked: too much is waiting already."""
+    """Not sent: too much is waiting already."""
     PROTOCOL = "protocol"
-    """Nonsense: no Redis protocol, or a reply of another shape than asked for."""
+    """Not RESP, or a reply of an unexpected shape."""
     OWNER = "owner"
     """A reply that belongs to another user."""
     DENIED = "denied"
@@ -27,15 +34,15 @@ class FailureKind(StrEnum):
     FULL = "full"
     READONLY = "readonly"
     CLUSTER = "cluster"
-    """The cluster is down, or sends from node to node."""
+    """The cluster is down, or redirects in circles."""
     RESPONSE = "response"
     """Any other error reply."""
     BACKLOG = "backlog"
-    """More writes untold than can be kept one by one."""
+    """More undelivered writes than can be kept one by one."""
 
 
 class Failed(Exception):
-    """Redis could not be asked or did not answer soundly."""
+    """A request to Redis was not sent, or got no sound reply."""
 
     def __init__(self, kind: FailureKind) -> None:
         super().__init__(kind)
@@ -45,7 +52,6 @@ class Failed(Exception):
 _KINDS: tuple[tuple[type[Exception], FailureKind], ...] = (
     (redis.BusyLoadingError, FailureKind.LOADING),
     (redis.AuthenticationError, FailureKind.DENIED),
-    (redis.AuthorizationError, FailureKind.DENIED),
     (redis.NoPermissionError, FailureKind.DENIED),
     (redis.OutOfMemoryError, FailureKind.FULL),
     (redis.ReadOnlyError, FailureKind.READONLY),
@@ -55,20 +61,46 @@ _KINDS: tuple[tuple[type[Exception], FailureKind], ...] = (
     (redis.ClusterDownError, FailureKind.CLUSTER),
     (redis.ResponseError, FailureKind.RESPONSE),
     (redis.InvalidResponse, FailureKind.PROTOCOL),
-    (redis.TimeoutError, FailureKind.TIMEOUT),
-    (asyncio.TimeoutError, FailureKind.TIMEOUT),
     (redis.ConnectionError, FailureKind.CONNECTION),
+    (ResolutionTimeout, FailureKind.DNS_TIMEOUT),
+    (ResolutionError, FailureKind.DNS_ERROR),
+    (ssl.SSLError, FailureKind.DENIED),
+    (asyncio.TimeoutError, FailureKind.TIMEOUT),
     (OSError, FailureKind.CONNECTION),
 )
 
+_REPLIES: dict[str, type[redis.RedisError]] = {
+    "LOADING": redis.BusyLoadingError,
+    "NOAUTH": redis.AuthenticationError,
+    "WRONGPASS": redis.AuthenticationError,
+    "NOPERM": redis.NoPermissionError,
+    "NOSCRIPT": redis.NoScriptError,
+    "OOM": redis.OutOfMemoryError,
+    "READONLY": redis.ReadOnlyError,
+    "TRYAGAIN": redis.TryAgainError,
+    "CLUSTERDOWN": redis.ClusterDownError,
+}
+_REDIRECTS: dict[str, type[redis.AskError]] = {"MOVED": redis.MovedError, "ASK": redis.AskError}
+
 
 def kind_of(error: BaseException) -> FailureKind:
-    """The kind that an exception counts as: what nobody foresaw is a nonsensical answer."""
+    """The kind that an exception counts as; unforeseen ones are protocol errors."""
     if isinstance(error, Failed):
         return error.kind
-    if isinstance(error.__context__, ssl.SSLError):  # redis-py wraps it in its own
-        return FailureKind.DENIED
     return next((kind for cls, kind in _KINDS if isinstance(error, cls)), FailureKind.PROTOCOL)
+
+
+def reply_error(text: str) -> redis.RedisError:
+    """The exception for an error reply. A redirection without a sound address is an invalid reply."""
+    code, _, rest = text.partition(" ")
+    if code in _REDIRECTS:
+        try:
+            return _REDIRECTS[code](rest)
+        except ValueError:
+            return redis.InvalidResponse(text)
+    if text == "ERR max number of clients reached":
+        return redis.ConnectionError(text)
+    return _REPLIES.get(code, redis.ResponseError)(text)
 
 
 def is_wrong_type(error: BaseException) -> bool:

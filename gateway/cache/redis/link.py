@@ -1,4 +1,4 @@
-"""The shared tier put together: from a URL to a tier that answers and news that comes in."""
+"""A gateway's link to Redis: store and subscription, on connections that can be replaced while serving."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -6,82 +6,132 @@ from contextlib import asynccontextmanager
 
 from gateway.breaker import State
 from gateway.cache.invalidation import OnInvalidation
-from gateway.cache.redis.commands import Asker
+from gateway.cache.redis.commands import WRITE_SECONDS, Asker
 from gateway.cache.redis.connect import Opener, Tls
 from gateway.cache.redis.keys import Keys
 from gateway.cache.redis.limits import Limits
 from gateway.cache.redis.pubsub import Listener
 from gateway.cache.redis.store import RedisShared
 from gateway.cache.redis.topology import Topology, build_topology
-from gateway.cache.redis.url import parse_url
+from gateway.cache.redis.url import RedisUrl, parse_url
 from gateway.clock import Clock
+from gateway.resolver import Resolver
 from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
+
+Build = Callable[[RedisUrl, Tls], Topology]
 
 
 class Link:
     """A gateway's link to Redis."""
 
     def __init__(
-        self, tier: RedisShared, listener: Listener, topology: Topology, since: "_Since", tasks: Tasks
+        self,
+        target: tuple[RedisUrl, Tls],
+        build: Build,
+        *,
+        asker: Asker,
+        listener: Listener,
+        tier: RedisShared,
+        since: "_Since",
+        tasks: Tasks,
     ) -> None:
         self.tier = tier
+        self._target = target
+        self._build = build
+        self._asker = asker
         self._listener = listener
-        self._topology = topology
         self._since = since
         self._tasks = tasks
+        self._replacing = asyncio.Lock()
         self._running = [tasks.spawn("redis backlog", tier.deliver_retries())]
 
     @property
     def state(self) -> State:
-        """How asking stands: open without a connection, or while the breaker is; the worst node's."""
-        return self._topology.state
+        """Open without a connection or while the breaker is; on a cluster the worst node's state."""
+        return self._asker.topology.state
 
     @property
     def state_since(self) -> float:
-        """When Redis began, or ceased, to answer (monotonic seconds)."""
+        """When Redis started or stopped answering (monotonic seconds)."""
         return self._since.at
 
     @property
     def subscribed(self) -> bool:
-        """Whether news from the other gateways is coming in."""
+        """Whether invalidations from other gateways arrive."""
         return self._listener.up
 
     @property
     def subscribed_since(self) -> float:
-        """When news began, or ceased, to come in (monotonic seconds)."""
+        """When invalidations started or stopped arriving (monotonic seconds)."""
         return self._listener.subscribed_since
 
     def trusted_since(self, now: float) -> float:
-        """Local entries from before that moment (monotonic seconds) are not believed without asking Redis."""
+        """Local entries older than this (monotonic seconds) are not served without a look at Redis."""
         return self._listener.trusted_since(now)
 
-    def listen(self, hears: OnInvalidation) -> None:
-        """From now on give other gateways' news to `hears`. To be called once."""
+    def listen(self, on_invalidation: OnInvalidation) -> None:
+        """Pass other gateways' invalidations to `on_invalidation` from now on. To be called once."""
         self._running += [
-            self._tasks.spawn("redis listen", self._listener.listen(hears)),
+            self._tasks.spawn("redis listen", self._listener.listen(on_invalidation)),
             self._tasks.spawn("redis beat", self._listener.beat()),
         ]
 
+    async def replace(self, url: str, tls: Tls) -> None:
+        """Move to another server, or use other credentials, while requests are served.
+
+        Returns after the first attempt to connect (about 1 s at most), whether or not it succeeded: the old
+        server serves until then, and its connections close once their requests have ended. With the same
+        server, database included, local entries stay trusted; on another one those from before are not.
+        Raises ValueError if the URL is malformed, and changes nothing then.
+        """
+        target = (parse_url(url), tls)
+        async with self._replacing:
+            if target == self._target:
+                return
+            topology = self._build(*target)
+            try:
+                await topology.__aenter__()
+            except BaseException:
+                await topology.__aexit__(None, None, None)
+                raise
+            same_server = target[0].server == self._target[0].server
+            self._target = target
+            previous, self._asker.topology = self._asker.topology, topology
+            self._tasks.spawn("redis retire", _retire(previous))
+            self._since.update(topology.state)
+            await self._listener.move(topology, same_server=same_server)
+
     async def close(self) -> None:
-        """Stop telling and listening."""
+        """Stop all tasks and connections."""
         for task in self._running:
             task.cancel()
         await asyncio.wait(self._running)
+        await self._asker.topology.__aexit__(None, None, None)
+
+
+async def _retire(topology: Topology) -> None:
+    """Close a topology that gets no more requests, once those under way have ended."""
+    try:
+        await topology.drained(WRITE_SECONDS)
+    finally:
+        await topology.__aexit__(None, None, None)
 
 
 class _Since:
-    """Since when a state has been closed, or not."""
+    """When a state last changed to or from closed; reports each update to `on_state`."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, on_state: Callable[[State], None]) -> None:
         self._clock = clock
+        self._on_state = on_state
         self._state = State.OPEN
         self.at = clock.monotonic()
 
-    def tell(self, state: State) -> None:
+    def update(self, state: State) -> None:
         if State.CLOSED in (self._state, state) and state is not self._state:
             self.at = self._clock.monotonic()
         self._state = state
+        self._on_state(state)
 
 
 @asynccontextmanager
@@ -93,38 +143,39 @@ async def linked(
     namespace: str,
     gateway_id: str,
     trust_seconds: float,
+    resolver: Resolver,
     clock: Clock,
     tasks: Tasks,
     metrics: Metrics,
     on_state: Callable[[State], None],
 ) -> AsyncIterator[Link]:
-    """Connect; returns after the first attempt (1 s at most), whether or not Redis is there.
+    """Connect. Yields after the first attempt (about 1 s at most), whether or not it succeeded.
 
-    `gateway_id` tells this gateway's news from others'; `on_state` hears `Link.state` at every change of a
-    node's. Raises ValueError where the URL is wrong.
+    `gateway_id` marks this gateway's invalidations; `on_state` is called with `Link.state` whenever a node's
+    state changes. Raises ValueError if the URL is malformed.
     """
-    since = _Since(clock)
+    since = _Since(clock, on_state)
 
-    def changed() -> None:
-        since.tell(topology.state)
-        on_state(topology.state)
+    def build(url: RedisUrl, tls: Tls) -> Topology:
+        opener = Opener(url, tls, resolver)
+        return build_topology(opener, tasks, lambda: since.update(asker.topology.state))
 
-    topology: Topology = build_topology(Opener(parse_url(url), tls), tasks, changed)
-    async with topology:
-        changed()  # a first attempt that failed changed nothing, but is to be seen
-        asker = Asker(topology, metrics)
-        listener = Listener(
-            topology,
-            asker,
-            Keys(namespace),
-            gateway_id=gateway_id,
-            trust_seconds=trust_seconds,
-            clock=clock,
-            metrics=metrics,
-        )
-        tier = RedisShared(asker, tasks, limits, namespace=namespace, gateway_id=gateway_id)
-        link = Link(tier, listener, topology, since, tasks)
-        try:
-            yield link
-        finally:
-            await link.close()
+    target = (parse_url(url), tls)
+    asker = Asker(build(*target), metrics)
+    await asker.topology.__aenter__()
+    since.update(asker.topology.state)  # a first attempt that failed changes no state, but must show
+    listener = Listener(
+        asker.topology,
+        asker,
+        Keys(namespace),
+        gateway_id=gateway_id,
+        trust_seconds=trust_seconds,
+        clock=clock,
+        metrics=metrics,
+    )
+    tier = RedisShared(asker, tasks, limits, namespace=namespace, gateway_id=gateway_id)
+    link = Link(target, build, asker=asker, listener=listener, tier=tier, since=since, tasks=tasks)
+    try:
+        yield link
+    finally:
+        await link.close()

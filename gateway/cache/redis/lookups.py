@@ -11,11 +11,12 @@ from redis.exceptions import ResponseError
 
 from gateway.cache.lookup import Lookup
 from gateway.cache.redis import scripts
+from gateway.cache.redis.batch import Replies
 from gateway.cache.redis.commands import LOOKUP, Asker
-from gateway.cache.redis.connection import Replies, pack
 from gateway.cache.redis.errors import Failed, FailureKind, is_wrong_type, kind_of
 from gateway.cache.redis.keys import META, TICKS, Keys, owner_tag, variant_name
 from gateway.cache.redis.limits import Limits
+from gateway.cache.redis.protocol import pack
 from gateway.cache.redis.reading import CHUNK_IDS, Reading
 from gateway.cache.redis.scripts import Part
 from gateway.model import LONGEST_VARIANT, PLAIN, Id, Partition

@@ -1,8 +1,8 @@
-"""The subscription to other gateways' news, and the beat that proves that it works.
+"""The subscription to other gateways' invalidations, and the heartbeat that proves that it works.
 
-A gateway publishes its beat on every way that news may take, which is by every node, and hears it on its
-subscription: what is not acknowledged is thereby known to arrive. A subscription that fell silent, though its
-connection stands, is closed and opened anew.
+A gateway publishes heartbeats through every node, just as invalidations, and receives them on its
+subscription: while they come back, invalidations arrive too. A silent subscription is replaced even if its
+connection stands.
 """
 
 import asyncio
@@ -11,14 +11,14 @@ import math
 from typing import Any
 
 import msgspec
-from redis.asyncio.connection import AbstractConnection
 
 from gateway.cache.invalidation import Continuity, OnInvalidation, decode_message
-from gateway.cache.redis.closing import give_up
 from gateway.cache.redis.commands import WRITE_SECONDS, Asker
-from gateway.cache.redis.connection import BACKOFF_SECONDS, Dispatcher, pack
+from gateway.cache.redis.connect import CONNECT_SECONDS
+from gateway.cache.redis.connection import BACKOFF_SECONDS, Dispatcher
 from gateway.cache.redis.errors import Failed, FailureKind
 from gateway.cache.redis.keys import Keys
+from gateway.cache.redis.protocol import RedisConnection, pack
 from gateway.cache.redis.topology import Topology
 from gateway.clock import Clock
 from gateway.telemetry.metrics import Metrics
@@ -28,7 +28,7 @@ MIN_BEAT_SECONDS = 0.01
 
 
 class Listener:
-    """Hears news for as long as its two tasks, `listen` and `beat`, run."""
+    """Receives invalidations while its two tasks, `listen` and `beat`, run."""
 
     def __init__(
         self,
@@ -44,96 +44,156 @@ class Listener:
         self._topology = topology
         self._asker = asker
         self._gateway_id = gateway_id
-        self._news_channel = keys.channel
+        self._channel = keys.channel
         self._beat_channel = keys.beat(gateway_id)
         self._beat_seconds = max(MIN_BEAT_SECONDS, min(trust_seconds / 4, MAX_BEAT_SECONDS))
         self._silence_seconds = max(trust_seconds, 4 * self._beat_seconds)
         self._clock = clock
-        self._up_shown = metrics.subscription_up
+        self._up_gauge = metrics.subscription_up
         self.up = False
-        """Whether news was coming in when that was last looked at, which the beat does."""
+        """Whether invalidations arrived at the last check, which each heartbeat makes."""
         self.subscribed_since = clock.monotonic()
-        """Since when it has been so (monotonic seconds)."""
+        """Since when `up` has had its value (monotonic seconds)."""
         self._continuity = Continuity(trust_seconds)
         self._due = asyncio.Event()
-        self._heard: dict[str, float] = {}
-        """By node: when the latest beat was sent that came back by way of it."""
+        self._received: dict[str, float] = {}
+        """By node: when the latest heartbeat was sent that came back through it."""
+        self._on_invalidation: OnInvalidation | None = None
+        self._subscription: _Subscription | None = None
+        self._successor: _Subscription | None = None
 
     def trusted_since(self, now: float) -> float:
         """See `Continuity`."""
         return self._continuity.trusted_since(now)
 
+    async def listen(self, on_invalidation: OnInvalidation) -> None:
+        """Subscribe, pass invalidations on, and subscribe again whenever that ends."""
+        self._on_invalidation = on_invalidation
+        failures = 0
+        while True:
+            try:
+                self._subscription = self._successor or await self._subscribe(self._topology)
+            except Exception:  # noqa: BLE001 - whatever it is, the next attempt may succeed
+                failures = min(failures + 1, len(BACKOFF_SECONDS) - 1)
+            else:
+                failures = 1
+                self._successor = None
+                await self._watch(self._subscription)
+            if self._successor is None:
+                await asyncio.sleep(BACKOFF_SECONDS[failures])
+
     async def beat(self) -> None:
-        """Publish a beat again and again, and show whether it comes back."""
+        """Publish heartbeats, and show whether they come back."""
         while True:
             nodes = self._topology.everywhere()
-            self._heard = {node.name: self._heard.get(node.name, -math.inf) for node in nodes}
-            await asyncio.gather(*map(self._beat_by, nodes))
+            self._received = {node.name: self._received.get(node.name, -math.inf) for node in nodes}
+            await asyncio.gather(*map(self._beat_through, nodes))
             self._show(self._clock.monotonic())
             self._due.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._beat_seconds):
                     await self._due.wait()
 
-    def _show(self, now: float) -> None:
-        up = self._continuity.up(now)
-        self._up_shown.set(up)
-        if up is not self.up:
-            self.up, self.subscribed_since = up, now
+    async def move(self, topology: Topology, *, same_server: bool) -> None:
+        """Subscribe through `topology` from now on.
 
-    async def _beat_by(self, node: Dispatcher) -> None:
-        beat = pack("PUBLISH", self._beat_channel, f"{self._clock.monotonic()!r} {node.name}")
-        # Not counted: lookups and writes count how Redis is, and this asks four times a second.
-        with contextlib.suppress(Exception):
-            await node.ask(beat, 1, timeout=WRITE_SECONDS, guarded=False)
+        To the same server the new subscription stands before the old one ends, so that no invalidation is
+        missed. On another server, entries from before are not trusted any more.
+        """
+        self._topology = topology
+        if same_server:
+            with contextlib.suppress(Exception):  # then `listen` subscribes again, and a gap counts as one
+                async with asyncio.timeout(CONNECT_SECONDS):
+                    self._successor = await self._subscribe(topology, seamless=True)
+        else:
+            self._continuity.distrust_before(self._clock.monotonic())
+        if self._subscription is not None:
+            self._subscription.connection.close(ConnectionError("moved"))
 
-    async def listen(self, hears: OnInvalidation) -> None:
-        """Subscribe, hear, and subscribe again whenever that breaks."""
-        failures = 0
-        while True:
+    async def _subscribe(self, topology: Topology, *, seamless: bool = False) -> "_Subscription":
+        connection = await topology.open_subscription()
+        subscription = _Subscription(connection, seamless=seamless and self._continuity.up(self._now()))
+        connection.attach(lambda message: self._receive(subscription, message))
+        connection.write(pack("SUBSCRIBE", self._channel, self._beat_channel))
+        if seamless:
             try:
-                connection = await self._topology.open_subscription()
-            except Exception:  # noqa: BLE001 - redis-py lets more than its own errors out
-                failures = min(failures + 1, len(BACKOFF_SECONDS) - 1)
-            else:
-                failures = 1
-                await self._hear(connection, hears)
-            await asyncio.sleep(BACKOFF_SECONDS[failures])
+                await subscription.established.wait()
+            except BaseException:
+                connection.close(ConnectionError("not subscribed in time"))
+                raise
+        return subscription
 
-    async def _hear(self, connection: AbstractConnection, hears: OnInvalidation) -> None:
+    async def _watch(self, subscription: "_Subscription") -> None:
+        """Wait until the subscription is lost, or silent for too long."""
+        connection = subscription.connection
         try:
-            await connection.send_command("SUBSCRIBE", self._news_channel, self._beat_channel)
-            while True:
-                async with asyncio.timeout(self._silence_seconds):
-                    message = await connection.read_response(timeout=math.inf, disconnect_on_error=False)
-                self._take(message, hears)
-        except Exception as error:  # noqa: BLE001 - as above
+            async with asyncio.timeout(self._silence_seconds) as silence:
+                subscription.silence = silence
+                error = await connection.wait_lost()
+            if self._successor is None:
+                self._asker.count(error)
+        except TimeoutError as error:
             self._asker.count(error)
         finally:
-            await give_up(connection)
+            subscription.silence = None
+            connection.close(ConnectionError("the subscription has ended"))
 
-    def _take(self, message: Any, hears: OnInvalidation) -> None:
+    def _receive(self, subscription: "_Subscription", message: Any) -> None:
+        if isinstance(message, Exception):
+            raise message
         sort, channel, content = message
-        now = self._clock.monotonic()
+        now = self._now()
+        subscription.postpone_silence(self._silence_seconds)
         if sort == b"subscribe":
-            self._continuity.subscribed(now)
+            subscription.established.set()
+            if not subscription.seamless:
+                self._continuity.subscribed(now)
             self._due.set()
         elif channel == self._beat_channel.encode():
             sent_at, _, node = content.decode().partition(" ")
-            self._heard[node] = float(sent_at)
-            self._continuity.beat_received(min(self._heard.values()), now)
+            self._received[node] = float(sent_at)
+            self._continuity.beat_received(min(self._received.values()), now)
             self._show(now)
         else:
-            self._hear_news(content, now, hears)
+            self._pass_on(content, now)
 
-    def _hear_news(self, content: bytes, now: float, hears: OnInvalidation) -> None:
+    def _pass_on(self, content: bytes, now: float) -> None:
         try:
-            envelope = decode_message(content)
+            message = decode_message(content)
         except msgspec.DecodeError:
-            # Another release's: what it says was missed, so nothing from before is believed.
+            # From another release: an invalidation that this one cannot read counts as missed.
             self._asker.count(Failed(FailureKind.PROTOCOL))
             self._continuity.subscribed(now)
             return
-        if envelope.origin != self._gateway_id:
-            for news in envelope.news:
-                hears(news)
+        if message.origin != self._gateway_id and self._on_invalidation is not None:
+            for invalidation in message.news:
+                self._on_invalidation(invalidation)
+
+    def _show(self, now: float) -> None:
+        up = self._continuity.up(now)
+        self._up_gauge.set(up)
+        if up is not self.up:
+            self.up, self.subscribed_since = up, now
+
+    async def _beat_through(self, node: Dispatcher) -> None:
+        beat = pack("PUBLISH", self._beat_channel, f"{self._now()!r} {node.name}")
+        # Failures are not counted: four heartbeats a second would drown those of lookups and writes.
+        with contextlib.suppress(Exception):
+            await node.send(beat, 1, timeout=WRITE_SECONDS, guarded=False)
+
+    def _now(self) -> float:
+        return self._clock.monotonic()
+
+
+class _Subscription:
+    """One subscribed connection. A `seamless` one began while another was working."""
+
+    def __init__(self, connection: RedisConnection, *, seamless: bool) -> None:
+        self.connection = connection
+        self.seamless = seamless
+        self.established = asyncio.Event()
+        self.silence: asyncio.Timeout | None = None
+
+    def postpone_silence(self, seconds: float) -> None:
+        if self.silence is not None and not self.silence.expired():
+            self.silence.reschedule(asyncio.get_running_loop().time() + seconds)

@@ -14,11 +14,11 @@ from gateway.cache.entry import expired
 from gateway.cache.invalidation import Invalidation, Purge, encode_message
 from gateway.cache.lookup import Lookup
 from gateway.cache.redis.commands import Asker
-from gateway.cache.redis.connection import pack
 from gateway.cache.redis.errors import Failed, FailureKind
 from gateway.cache.redis.keys import Keys
 from gateway.cache.redis.limits import Limits
 from gateway.cache.redis.lookups import Lookups
+from gateway.cache.redis.protocol import pack
 from gateway.cache.redis.retry_queue import Place, RetryQueue, Undelivered
 from gateway.cache.redis.writes import Writes
 from gateway.cache.write_rule import Outcome

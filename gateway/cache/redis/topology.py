@@ -1,4 +1,4 @@
-"""Which node answers for a key: one server, Sentinel's master, or the nodes of a cluster."""
+"""Maps keys to nodes: one server, Sentinel's master, or the nodes of a cluster."""
 
 import asyncio
 import contextlib
@@ -6,35 +6,35 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from redis.asyncio.connection import AbstractConnection
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.exceptions import AskError, ClusterDownError, MovedError, ResponseError
 
 from gateway.breaker import State
 from gateway.cache.redis.connect import Opener
-from gateway.cache.redis.connection import Dispatcher
+from gateway.cache.redis.connection import FIRST_ATTEMPT_SECONDS, Dispatcher
 from gateway.cache.redis.errors import Failed, FailureKind
+from gateway.cache.redis.protocol import RedisConnection
 from gateway.cache.redis.url import Address
 from gateway.tasks import Tasks
 
 REFRESH_SECONDS = 0.25
-"""Between two looks at the slot map while something is amiss."""
+"""Between two requests for the slot map while it may be outdated."""
 WATCH_SECONDS = 1.0
-"""Between two questions to Sentinel whether the master is still the same."""
+"""Between two requests to Sentinel for the current master."""
 MAP_SECONDS = 0.5
-"""For one node to give the slot map, after which the next is asked."""
+"""For one node to return the slot map, after which the next is asked."""
 
 
 class Topology(Protocol):
-    """Knows a dispatcher for every key; an async context manager that connects and closes them."""
+    """Has a dispatcher for every key. An async context manager that connects and closes them."""
 
     @property
     def state(self) -> State:
-        """How asking stands, the worst node's where there are several."""
+        """The worst state among the dispatchers."""
         ...
 
     def route(self, key: str) -> Dispatcher:
-        """The dispatcher for `key`. Raises Failed where no node is known for it."""
+        """The dispatcher for `key`. Raises Failed if no node is known for it."""
         ...
 
     def everywhere(self) -> Sequence[Dispatcher]:
@@ -42,11 +42,15 @@ class Topology(Protocol):
         ...
 
     def redirected(self, error: ResponseError) -> tuple[Dispatcher, bool] | None:
-        """Where an error reply sends the request, and whether ASKING must precede each command."""
+        """Where an error reply redirects to, and whether ASKING must precede each command."""
         ...
 
-    async def open_subscription(self) -> AbstractConnection:
-        """A connection of its own on which every publication is heard."""
+    async def open_subscription(self) -> RedisConnection:
+        """A new connection that receives every publication once it subscribes."""
+        ...
+
+    async def drained(self, seconds: float) -> None:
+        """Wait until no request is under way, for `seconds` at most."""
         ...
 
     async def __aenter__(self) -> Self: ...
@@ -64,7 +68,7 @@ def build_topology(opener: Opener, tasks: Tasks, on_change: Callable[[], None]) 
 
 
 class Single:
-    """One server, which for Sentinel is another after a failover."""
+    """One server; with Sentinel the current master, which changes in a failover."""
 
     def __init__(self, opener: Opener, tasks: Tasks, on_change: Callable[[], None]) -> None:
         self._opener = opener
@@ -90,8 +94,11 @@ class Single:
     def redirected(self, error: ResponseError) -> None:
         del error
 
-    async def open_subscription(self) -> AbstractConnection:
+    async def open_subscription(self) -> RedisConnection:
         return await self._open()
+
+    async def drained(self, seconds: float) -> None:
+        await self._dispatcher.drained(seconds)
 
     async def __aenter__(self) -> Self:
         await self._dispatcher.__aenter__()
@@ -106,16 +113,16 @@ class Single:
         await self._dispatcher.__aexit__()
 
     async def _watch_master(self) -> None:
-        """Leave a master that was exchanged at once: Sentinel lets it take writes for some seconds more."""
+        """Leave a replaced master at once: Sentinel lets it accept writes for some seconds more."""
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             with contextlib.suppress(Exception):
-                if await self._opener.is_master_exchanged():
+                if await self._opener.is_master_replaced():
                     self._dispatcher.reset(FailureKind.READONLY)
 
 
 class Cluster:
-    """The masters of a cluster. The slot map is fetched anew when a node is lost or sends elsewhere."""
+    """The masters of a cluster. The slot map is fetched again when a node is lost or redirects."""
 
     def __init__(self, opener: Opener, tasks: Tasks, on_change: Callable[[], None]) -> None:
         self._opener = opener
@@ -124,7 +131,7 @@ class Cluster:
         self._nodes: dict[Address, Dispatcher] = {}
         self._slots: list[Address | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
         self._stale = asyncio.Event()
-        self._closing = contextlib.AsyncExitStack()
+        self._tried = asyncio.Event()
 
     @property
     def state(self) -> State:
@@ -155,13 +162,19 @@ class Cluster:
             self._slots[error.slot_id] = Address(error.host, error.port)
         return node, not moved
 
-    async def open_subscription(self) -> AbstractConnection:
+    async def open_subscription(self) -> RedisConnection:
         up = [address for address, node in self._nodes.items() if node.up]
         return await self._opener.open(next(iter(up), None))
 
+    async def drained(self, seconds: float) -> None:
+        await asyncio.gather(*(node.drained(seconds) for node in self._nodes.values()))
+
     async def __aenter__(self) -> Self:
-        await self._refresh()
+        """Start. Returns when every node was tried once, after FIRST_ATTEMPT_SECONDS at most."""
         self._task = self._tasks.spawn("redis cluster map", self._keep_fresh())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_ATTEMPT_SECONDS):
+                await self._tried.wait()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -171,6 +184,8 @@ class Cluster:
             await node.__aexit__()
 
     async def _keep_fresh(self) -> None:
+        await self._refresh()
+        self._tried.set()
         while True:
             await self._stale.wait()
             self._stale.clear()
@@ -179,14 +194,13 @@ class Cluster:
             await asyncio.sleep(REFRESH_SECONDS)
 
     async def _refresh(self) -> bool:
-        """Take the slot map of the first node that has one; False: none has."""
+        """Adopt the slot map of the first node that returns one; False if none does."""
         up = [address for address, node in self._nodes.items() if node.up]
         for address in dict.fromkeys([*up, *self._opener.url.addresses, *self._nodes]):
             try:
                 async with asyncio.timeout(MAP_SECONDS), self._opener.visit(address) as connection:
-                    await connection.send_command("CLUSTER", "SLOTS")
-                    ranges = _ranges(await connection.read_response(), address)
-            except Exception:  # noqa: BLE001, S112 - whatever it is, the next node may know
+                    ranges = _ranges(await connection.execute("CLUSTER", "SLOTS"), address)
+            except Exception:  # noqa: BLE001, S112 - any failure: the next node may answer
                 continue
             await self._adopt(ranges)
             return True
@@ -212,14 +226,14 @@ class Cluster:
 
     def _node_changed(self) -> None:
         if not self._nodes:
-            return  # the first map is being adopted, which is told when all have been tried
+            return  # the first map is being adopted; `_adopt` reports once all nodes were tried
         if not all(node.up for node in self._nodes.values()):
             self._stale.set()
         self._on_change()
 
 
 def _ranges(reply: Any, asked: Address) -> list[tuple[int, int, Address]]:
-    """First and last slot and master of each range; a node without a host is the one that was asked."""
+    """First slot, last slot and master of each range. A node without a host is the one that was asked."""
     return [
         (int(first), int(last), Address(master[0].decode() if master[0] else asked.host, int(master[1])))
         for first, last, master, *_ in reply

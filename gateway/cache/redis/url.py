@@ -1,4 +1,4 @@
-"""`cache.redis_url`, taken apart: which servers, how to log in, whether over TLS. No I/O.
+"""Parses `cache.redis_url`: which servers, which credentials, whether over TLS. No I/O.
 
 redis://[user:password@]host[:port][/db]              rediss:// the same over TLS
 unix://[user:password@]/path[?db=N]
@@ -23,7 +23,7 @@ _OPTIONS = {
     "redis+sentinel": {"ssl", "sentinel_username", "sentinel_password"},
 }
 
-_UNENCODED = "this is no URL; user and password have all but letters and digits encoded, such as # as %23"
+_UNENCODED = "not a valid URL; percent-encode special characters in user and password, such as # as %23"
 
 
 class Address(msgspec.Struct, frozen=True, order=True):
@@ -52,6 +52,12 @@ class RedisUrl(msgspec.Struct, frozen=True, kw_only=True):
     sentinel_username: str | None = None
     sentinel_password: str | None = None
 
+    @property
+    def server(self) -> tuple[object, ...]:
+        """Identifies the data behind the URL: equal where only credentials or TLS differ."""
+        cluster = self.scheme == "redis+cluster"
+        return cluster, frozenset(self.addresses), self.path, self.service, self.db
+
     def __repr__(self) -> str:
         return f"RedisUrl({self.scheme}://{self.path or ','.join(map(str, self.addresses))})"
 
@@ -61,7 +67,7 @@ def parse_url(url: str) -> RedisUrl:
     parts = _split(url)
     scheme = parts.scheme
     if scheme not in _OPTIONS:
-        raise ValueError(f"the scheme is one of {', '.join(f'{name}://' for name in _OPTIONS)}")
+        raise ValueError(f"the scheme must be one of {', '.join(f'{name}://' for name in _OPTIONS)}")
     login, _, netloc = parts.netloc.rpartition("@")
     username, _, password = login.partition(":")
     common: dict[str, Any] = {
@@ -81,10 +87,12 @@ def parse_url(url: str) -> RedisUrl:
             service, db = _service(path)
             return RedisUrl(service=service, **{"db": db} | common)
         case "redis+cluster":
-            _nothing(path, "a cluster has no databases")
+            _reject_path(path, "a cluster has no databases")
             return RedisUrl(**common)
     if len(common["addresses"]) > 1:
-        raise ValueError(f"{scheme}:// takes one server; several need redis+cluster:// or redis+sentinel://")
+        raise ValueError(
+            f"{scheme}:// accepts one server; use redis+cluster:// or redis+sentinel:// for several"
+        )
     if path.strip("/"):
         common["db"] = _number(path.strip("/"), "the database")
     return RedisUrl(**common | {"ssl": scheme == "rediss"})
@@ -94,10 +102,10 @@ def _split(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
     except ValueError:
-        # Its words hold a piece of the password where one with brackets or the like is in it.
+        # Its message repeats part of a password with brackets.
         raise ValueError(_UNENCODED) from None
     if "#" in url or ("@" in parts.path and parts.scheme != "unix"):
-        # Else what stands before a bare "#" or "/" of the password would be taken for a server and its port.
+        # Otherwise the part of the password before a bare "#" or "/" would pass for a server and its port.
         raise ValueError(_UNENCODED)
     return parts
 
@@ -105,13 +113,13 @@ def _split(url: str) -> SplitResult:
 def _options(scheme: str, query: str) -> dict[str, Any]:
     options: dict[str, Any] = dict(parse_qsl(query, keep_blank_values=True))
     if not options.keys() <= _OPTIONS[scheme]:
-        # Not named: a password with a bare "?" in it would be.
-        raise ValueError(f"after '?' {scheme}:// takes {', '.join(sorted(_OPTIONS[scheme]))}")
+        # The options are not repeated: they may be part of a password with a bare "?".
+        raise ValueError(f"after '?' {scheme}:// accepts {', '.join(sorted(_OPTIONS[scheme]))}")
     if "db" in options:
         options["db"] = _number(options["db"], "the database")
     if "ssl" in options:
         if options["ssl"] not in {"true", "false"}:
-            raise ValueError("ssl is true or false")
+            raise ValueError("ssl must be true or false")
         options["ssl"] = options["ssl"] == "true"
     return options
 
@@ -127,7 +135,7 @@ def _address(piece: str, default_port: int) -> Address:
     except ValueError:
         host, port = None, None
     if not host:
-        raise ValueError("each server is host or host:port, the port at most 65535")
+        raise ValueError("each server must be host or host:port, with a port of at most 65535")
     return Address(host, default_port if port is None else port)
 
 
@@ -138,12 +146,12 @@ def _service(path: str) -> tuple[str, int]:
     return service, _number(db, "the database") if db else 0
 
 
-def _nothing(path: str, why: str) -> None:
+def _reject_path(path: str, why: str) -> None:
     if path.strip("/"):
-        raise ValueError(f"nothing may follow the servers: {why}")
+        raise ValueError(f"unexpected text after the servers: {why}")
 
 
 def _number(text: str, what: str) -> int:
     if not text.isdecimal():
-        raise ValueError(f"{what} is a number")
+        raise ValueError(f"{what} must be a number")
     return int(text)

@@ -14,6 +14,7 @@ from gateway.cache.redis.limits import Limits
 from gateway.cache.redis.link import Link, linked
 from gateway.clock import SystemClock
 from gateway.model import Id, Kind, Partition, Rating, User, Variant
+from gateway.resolver import Resolver
 from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
 from tests.waiting import until
@@ -85,7 +86,7 @@ class Side:
     @property
     def nodes(self) -> Sequence[Dispatcher]:
         """The connections to Redis, by node."""
-        return self.link._topology.everywhere()
+        return self.link._asker.topology.everywhere()
 
     @property
     def breaker(self) -> float | None:
@@ -101,6 +102,7 @@ async def side_of(
     url: str,
     *,
     tls: Tls | None = None,
+    resolver: Resolver | None = None,
     gateway_id: str = "one",
     trust_seconds: float = 1.0,
     listening: bool = False,
@@ -117,6 +119,7 @@ async def side_of(
         namespace="ratings",
         gateway_id=gateway_id,
         trust_seconds=trust_seconds,
+        resolver=resolver or Resolver(),
         clock=SystemClock(),
         tasks=tasks,
         metrics=metrics,

@@ -11,6 +11,7 @@ from gateway.cache.redis.keys import Keys
 from gateway.cache.redis.topology import build_topology
 from gateway.cache.redis.url import parse_url
 from gateway.model import Kind, Partition, User
+from gateway.resolver import Resolver
 from gateway.tasks import Tasks
 from tests.cache.redis.harness import ALBUMS, GERMAN, LIBRARY, LIKED, ONE, TWO, Side, asks_apple, side_of
 from tests.redis_cluster import RedisCluster, name_of, slot_of
@@ -123,7 +124,7 @@ async def test_a_lost_node_costs_only_its_own_users_and_is_found_again(
 async def test_a_cluster_that_is_well_is_at_no_time_shown_as_away(cluster: RedisCluster) -> None:
     await until(cluster.agrees, 20)
     tasks, shown = Tasks(lambda *_: None), list[State]()
-    opener = Opener(parse_url(cluster.url), Tls())
+    opener = Opener(parse_url(cluster.url), Tls(), Resolver())
     topology = build_topology(opener, tasks, lambda: shown.append(topology.state))
     async with topology:
         pass

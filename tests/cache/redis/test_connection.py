@@ -1,6 +1,7 @@
-"""One connection for all: whatever the server does, each gets its own answer or a failure, and soon."""
+"""Requests share one connection: each gets its own reply or a failure in time, whatever the server does."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator
 
@@ -9,10 +10,13 @@ from redis.exceptions import ResponseError
 
 from gateway.breaker import State
 from gateway.cache.redis import connection as module
+from gateway.cache.redis.batch import REQUEST_BYTES, Replies
 from gateway.cache.redis.connect import Opener, Tls
-from gateway.cache.redis.connection import Dispatcher, Replies, pack
+from gateway.cache.redis.connection import Dispatcher
 from gateway.cache.redis.errors import Failed, FailureKind
+from gateway.cache.redis.protocol import pack
 from gateway.cache.redis.url import parse_url
+from gateway.resolver import Resolver
 from gateway.tasks import Tasks
 from tests.cache.redis.scripted import MICROS, TIME, Command, ScriptedRedis, bulk, echo
 from tests.redis_server import RedisServer
@@ -40,8 +44,11 @@ def states() -> list[State]:
 
 
 @pytest.fixture
-async def node(redis: ScriptedRedis, tasks: Tasks, states: list[State]) -> AsyncIterator[Dispatcher]:
-    opener = Opener(parse_url(f"redis://127.0.0.1:{redis.port}"), Tls())
+async def node(
+    redis: ScriptedRedis, tasks: Tasks, states: list[State], monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Dispatcher]:
+    monkeypatch.setattr(module, "BREAKER_OPEN_SECONDS", 0.1)
+    opener = Opener(parse_url(f"redis://127.0.0.1:{redis.port}"), Tls(), Resolver())
     dispatcher = Dispatcher(
         "test",
         opener.open,
@@ -56,7 +63,7 @@ async def node(redis: ScriptedRedis, tasks: Tasks, states: list[State]) -> Async
 def ask(
     node: Dispatcher, *words: str, timeout: float = 2.0, guarded: bool = False
 ) -> asyncio.Future[Replies]:
-    return node.ask(pack(*words), 1, timeout=timeout, guarded=guarded)
+    return node.send(pack(*words), 1, timeout=timeout, guarded=guarded)
 
 
 async def failure(future: asyncio.Future[Replies]) -> FailureKind:
@@ -65,8 +72,8 @@ async def failure(future: asyncio.Future[Replies]) -> FailureKind:
     return caught.value.kind
 
 
-class ConcurrencyLimiter:
-    """Holds every answer but the first TIME's back until it is opened."""
+class Gate:
+    """Holds every reply back until it is opened."""
 
     def __init__(self, redis: ScriptedRedis) -> None:
         self.opened = asyncio.Event()
@@ -91,7 +98,7 @@ async def test_what_waits_is_sent_together_with_one_question_for_the_time(
 
 
 async def test_commands_asked_together_are_answered_together(node: Dispatcher) -> None:
-    future = node.ask(pack("ECHO", "a") + pack("ECHO", "b"), 2, timeout=2.0, guarded=False)
+    future = node.send(pack("ECHO", "a") + pack("ECHO", "b"), 2, timeout=2.0, guarded=False)
     assert (await future).replies == [b"a", b"b"]
 
 
@@ -109,7 +116,7 @@ async def _either(command: Command, otherwise: bytes) -> bytes | None:
 async def test_a_late_answer_is_dropped_and_the_next_asker_gets_its_own(
     node: Dispatcher, redis: ScriptedRedis
 ) -> None:
-    gate = ConcurrencyLimiter(redis)
+    gate = Gate(redis)
     late = ask(node, "ECHO", "late", timeout=0.01)
     assert await failure(late) is FailureKind.TIMEOUT
     following = ask(node, "ECHO", "next")
@@ -122,19 +129,18 @@ async def test_a_late_answer_is_dropped_and_the_next_asker_gets_its_own(
 async def test_an_answer_that_came_while_the_process_was_busy_is_in_time(
     server: RedisServer, tasks: Tasks
 ) -> None:
-    opener = Opener(parse_url(server.url), Tls())
+    opener = Opener(parse_url(server.url), Tls(), Resolver())
     async with Dispatcher("test", opener.open, tasks, on_change=lambda: None) as node:
         future = ask(node, "ECHO", "a", timeout=0.05)
-        while not node._sent:  # noqa: ASYNC110 - a reply would be here before a poll
-            await asyncio.sleep(0)
-        time.sleep(0.1)  # noqa: ASYNC251 - it is the point
+        await asyncio.sleep(0)  # it is sent
+        time.sleep(0.1)  # noqa: ASYNC251 - the process is busy
         assert (await future).replies == [b"a"]
 
 
 async def test_a_write_waits_longer_than_a_lookup_sent_with_it(
     node: Dispatcher, redis: ScriptedRedis
 ) -> None:
-    gate = ConcurrencyLimiter(redis)
+    gate = Gate(redis)
     lookup = ask(node, "ECHO", "lookup", timeout=0.01)
     write = ask(node, "ECHO", "write", timeout=2.0)
     assert await failure(lookup) is FailureKind.TIMEOUT
@@ -143,7 +149,7 @@ async def test_a_write_waits_longer_than_a_lookup_sent_with_it(
 
 
 async def test_a_caller_that_leaves_disturbs_nobody(node: Dispatcher, redis: ScriptedRedis) -> None:
-    gate = ConcurrencyLimiter(redis)
+    gate = Gate(redis)
     futures = [ask(node, "ECHO", str(number)) for number in range(3)]
     waiting = [asyncio.ensure_future(_wait(future)) for future in futures]
     await until(lambda: len(redis.commands) > 1)
@@ -162,7 +168,7 @@ async def _wait(future: asyncio.Future[Replies]) -> Replies:
 async def test_a_caller_that_left_is_no_fault_when_its_time_is_up(
     node: Dispatcher, redis: ScriptedRedis
 ) -> None:
-    gate = ConcurrencyLimiter(redis)
+    gate = Gate(redis)
     left = ask(node, "ECHO", "left", timeout=0.01, guarded=True)
     left.cancel()
     assert await failure(ask(node, "ECHO", "late", timeout=0.02)) is FailureKind.TIMEOUT
@@ -227,7 +233,7 @@ async def test_a_stalled_connection_is_given_up(
     node: Dispatcher, redis: ScriptedRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "STALL_SECONDS", 0.05)
-    gate = ConcurrencyLimiter(redis)
+    gate = Gate(redis)
     assert await failure(ask(node, "ECHO", "late", timeout=0.01)) is FailureKind.TIMEOUT
     other = ask(node, "ECHO", "behind it")
     assert await failure(other) is FailureKind.TIMEOUT
@@ -236,21 +242,25 @@ async def test_a_stalled_connection_is_given_up(
     assert (await ask(node, "ECHO", "next")).replies == [b"next"]
 
 
-async def test_a_reply_that_came_late_but_came_stalls_nothing(node: Dispatcher, redis: ScriptedRedis) -> None:
-    gate = ConcurrencyLimiter(redis)
+async def test_a_late_reply_does_not_count_as_a_stall(
+    node: Dispatcher, redis: ScriptedRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "STALL_SECONDS", 0.1)
+    gate = Gate(redis)
     assert await failure(ask(node, "ECHO", "late", timeout=0.01)) is FailureKind.TIMEOUT
-    late = node._sent[0]
     gate.opened.set()
     await ask(node, "ECHO", "next")
-    node._give_up(late)
-    await ask(node, "ECHO", "next")
+    gate.opened.clear()
+    # Its timeout is past the moment at which the late reply would have been given up.
+    assert await failure(ask(node, "ECHO", "held", timeout=0.15)) is FailureKind.TIMEOUT
+    gate.opened.set()
     assert redis.connections == 1
 
 
 async def test_what_waits_behind_a_send_that_does_not_get_through_is_let_go_too(
     node: Dispatcher, redis: ScriptedRedis
 ) -> None:
-    ConcurrencyLimiter(redis)
+    Gate(redis)
     stuck = ask(node, "ECHO", "x" * 10_000_000, timeout=0.05)
     await until(lambda: len(redis.commands) > 1)
     behind = ask(node, "ECHO", "behind", timeout=0.05)
@@ -261,8 +271,8 @@ async def test_what_waits_behind_a_send_that_does_not_get_through_is_let_go_too(
 async def test_too_much_waiting_is_refused_at_once(
     node: Dispatcher, redis: ScriptedRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MAX_PENDING_BYTES", 3 * module.REQUEST_BYTES)
-    gate = ConcurrencyLimiter(redis)
+    monkeypatch.setattr(module, "MAX_PENDING_BYTES", 3 * REQUEST_BYTES)
+    gate = Gate(redis)
     waiting = [ask(node, "ECHO", str(number)) for number in range(3)]
     with pytest.raises(Failed, match="overflow"):
         ask(node, "ECHO", "one too many")
@@ -288,7 +298,7 @@ async def test_a_dead_redis_costs_nothing_and_is_found_again(
 async def test_a_slow_redis_is_asked_by_one_at_a_time(
     node: Dispatcher, redis: ScriptedRedis, states: list[State]
 ) -> None:
-    gate = ConcurrencyLimiter(redis)
+    gate = Gate(redis)
     slow = [ask(node, "ECHO", "a", timeout=0.01, guarded=True) for _ in range(10)]
     assert {await failure(future) for future in slow} == {FailureKind.TIMEOUT}
     assert node.state is State.OPEN
@@ -297,24 +307,37 @@ async def test_a_slow_redis_is_asked_by_one_at_a_time(
     write = ask(node, "ECHO", "told all the same")
     gate.opened.set()
     assert (await write).replies == [b"told all the same"]
-    node._breaker._open_seconds = 0.0
-    assert (await ask(node, "ECHO", "probe", guarded=True)).replies == [b"probe"]
+    assert (await probe(node)).replies == [b"probe"]
     assert states == [State.CLOSED, State.OPEN, State.HALF_OPEN, State.CLOSED]
 
 
 async def test_a_probe_that_the_connection_takes_with_it_is_forgotten(
     node: Dispatcher, redis: ScriptedRedis
 ) -> None:
-    gate = ConcurrencyLimiter(redis)
+    gate = Gate(redis)
     for future in [ask(node, "ECHO", "a", timeout=0.01, guarded=True) for _ in range(10)]:
         await failure(future)
-    node._breaker._open_seconds = 0.0
-    probe = ask(node, "ECHO", "probe", guarded=True)
+    probing = asyncio.ensure_future(probe(node))
+    await until(lambda: node.state is State.HALF_OPEN)
     node.reset(FailureKind.OWNER)
-    assert await failure(probe) is FailureKind.OWNER
+    with pytest.raises(Failed, match="owner"):
+        await probing
     gate.opened.set()
     await until(lambda: node.up)
-    assert (await ask(node, "ECHO", "probe", guarded=True)).replies == [b"probe"]
+    assert (await probe(node)).replies == [b"probe"]
+
+
+async def probe(node: Dispatcher) -> Replies:
+    """The replies to the first guarded request that the breaker admits."""
+    admitted: list[asyncio.Future[Replies]] = []
+
+    def try_again() -> bool:
+        with contextlib.suppress(Failed):
+            admitted.append(ask(node, "ECHO", "probe", guarded=True))
+        return bool(admitted)
+
+    await until(try_again)
+    return await admitted[0]
 
 
 async def test_a_master_that_became_a_replica_is_left(node: Dispatcher, redis: ScriptedRedis) -> None:
@@ -334,9 +357,9 @@ async def test_a_reset_without_a_connection_changes_nothing(node: Dispatcher, re
 
 
 async def test_whoever_waits_when_all_ends_gets_a_failure(redis: ScriptedRedis, tasks: Tasks) -> None:
-    opener = Opener(parse_url(f"redis://127.0.0.1:{redis.port}"), Tls())
+    opener = Opener(parse_url(f"redis://127.0.0.1:{redis.port}"), Tls(), Resolver())
     async with Dispatcher("test", opener.open, tasks, on_change=lambda: None) as node:
-        ConcurrencyLimiter(redis)
+        Gate(redis)
         waiting = ask(node, "ECHO", "a")
     assert await failure(waiting) is FailureKind.UNAVAILABLE
 

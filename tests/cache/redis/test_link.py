@@ -37,11 +37,11 @@ class Clock:
 
 def test_redis_is_away_since_it_ceased_to_answer_and_not_since_the_latest_try() -> None:
     clock = Clock()
-    since = _Since(clock)
+    since = _Since(clock, lambda _: None)
     seen = []
     for state in (State.CLOSED, State.OPEN, State.HALF_OPEN, State.OPEN, State.CLOSED, State.CLOSED):
         clock.now += 1
-        since.tell(state)
+        since.update(state)
         seen.append(since.at)
     assert seen == [1, 2, 2, 2, 5, 5]
 

@@ -7,7 +7,7 @@ Knows neither which commands there are nor what replies mean. Replies are parsed
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from hiredis import Reader, pack_command
 from redis.exceptions import InvalidResponse, ResponseError
@@ -88,8 +88,7 @@ class RedisConnection(asyncio.Protocol):
         self._executing.clear()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.close(exc or ConnectionError("Redis closed the connection"))

@@ -88,7 +88,7 @@ class Listener:
             nodes = self._topology.everywhere()
             self._received = {node.name: self._received.get(node.name, -math.inf) for node in nodes}
             await asyncio.gather(*map(self._beat_through, nodes))
-            self._show(self._clock.monotonic())
+            self._show(self._now())
             self._due.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._beat_seconds):
@@ -106,7 +106,9 @@ class Listener:
                 async with asyncio.timeout(CONNECT_SECONDS):
                     self._successor = await self._subscribe(topology, seamless=True)
         else:
-            self._continuity.distrust_before(self._clock.monotonic())
+            now = self._now()
+            self._continuity.distrust_before(now)
+            self._show(now)
         if self._subscription is not None:
             self._subscription.connection.close(ConnectionError("moved"))
 

@@ -49,10 +49,10 @@ def url_of(server: RedisServer, password: str) -> str:
     return f"redis://gateway:{password}@127.0.0.1:{server.port}"
 
 
-def clients(server: RedisServer) -> list[str]:
-    """Users of the connections that are not this test's own."""
+def clients(server: RedisServer) -> set[str]:
+    """Ids of the gateway's connections."""
     with server.client() as client:
-        return [each["user"] for each in client.client_list() if each["user"] != "default"]
+        return {each["id"] for each in client.client_list() if each["user"] == "gateway"}
 
 
 async def test_a_rotated_password_is_used_and_old_connections_close(side: Side, first: RedisServer) -> None:
@@ -62,11 +62,11 @@ async def test_a_rotated_password_is_used_and_old_connections_close(side: Side, 
     assert side.link.state is State.CLOSED
     assert await side.seen(ALBUMS, ONE) == LIKED
     await until(lambda: len(clients(first)) == 2)  # requests and subscription
+    killed = clients(first)
     with first.client() as client:
-        for each in client.client_list():
-            if each["user"] == "gateway":
-                client.client_kill_filter(_id=each["id"])
-    await until(lambda: side.link.state is State.OPEN)
+        for each in killed:
+            client.client_kill_filter(_id=each)
+    await until(lambda: len(clients(first) - killed) == 2)
     await until(lambda: side.link.state is State.CLOSED)
     assert await side.seen(ALBUMS, ONE) == LIKED
 

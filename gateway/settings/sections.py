@@ -33,10 +33,11 @@ Authorities = Annotated[
 ]
 AppleId = Annotated[
     str,
+    BeforeValidator(values.stripped),
     Field(pattern=r"^[A-Z0-9]{10}$"),
     Accepts("10 characters of A-Z and 0-9, as Apple's developer site shows it"),
 ]
-Token = Annotated[SecretStr, AfterValidator(values.token)]
+Token = Annotated[SecretStr, BeforeValidator(values.stripped), AfterValidator(values.token)]
 DAY = 86_400
 HALF_YEAR = 180 * DAY
 """Longest lifetime of a developer token. Apple documents slightly more, and has been seen to refuse it."""
@@ -143,6 +144,7 @@ class Apple(Section):
     ] = Field(None, description="Adds the `origin` claim to tokens and the `Origin` header to calls.")
     proxy_url: Annotated[
         SecretStr | None,
+        BeforeValidator(values.stripped),
         AfterValidator(values.proxy_url),
         Accepts("http://host:port or https://host:port; user:password@ may precede the host"),
     ] = Field(None, description="Forward proxy on the way to Apple; default: HTTPS_PROXY and NO_PROXY.")
@@ -187,6 +189,7 @@ class Cache(Section):
 
     redis_url: Annotated[
         SecretStr | None,
+        BeforeValidator(values.stripped),
         AfterValidator(values.redis_url),
         Accepts(
             "redis://host:port/db, rediss://host:port/db, unix:///path, redis+cluster://host:port,host:port, "

@@ -12,12 +12,10 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin
 from urllib.parse import urlsplit
 
 from annotated_types import Ge, Gt, Le
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
+from gateway.apple.signing_key import pem_of, read_private_key
 from gateway.cache.redis.url import parse_url
 
 MASK = "******"
@@ -129,6 +127,13 @@ def host(text: str) -> str:
     return text
 
 
+def stripped(value: Any) -> Any:
+    """Remove blanks and line ends around text: secret stores often add them."""
+    if isinstance(value, SecretStr):
+        return SecretStr(value.get_secret_value().strip())
+    return value.strip() if isinstance(value, str) else value
+
+
 def token(secret: SecretStr) -> SecretStr:
     if re.fullmatch(r"[!-~]+", secret.get_secret_value()) is None:
         raise ValueError("contains characters that a header cannot carry")
@@ -201,17 +206,8 @@ def origin(text: str) -> str:
 
 
 def signing_key(secret: SecretStr) -> SecretStr:
-    """Validate the key; a backslash and `n` in a one-line variable become a line end."""
-    pem = secret.get_secret_value().replace("\\n", "\n").strip() + "\n"
-    try:
-        key = load_pem_private_key(pem.encode(), password=None)
-    except TypeError:
-        raise ValueError("the key is encrypted") from None
-    except (ValueError, UnsupportedAlgorithm):
-        raise ValueError("not a private key in PEM form") from None
-    if isinstance(key, EllipticCurvePrivateKey) and isinstance(key.curve, SECP256R1):
-        return SecretStr(pem)
-    raise ValueError("not a P-256 private key")
+    """Validate the key, and return it as PEM whatever shape a secret store gave it."""
+    return SecretStr(pem_of(read_private_key(secret.get_secret_value())))
 
 
 def redis_url(secret: SecretStr) -> SecretStr:

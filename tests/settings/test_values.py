@@ -1,5 +1,7 @@
 """What each kind of value accepts, and how values are shown."""
 
+import base64
+
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import (
@@ -155,10 +157,10 @@ def pem_of(key, protection=None):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("hunter2", "not a private key in PEM form"),
+        ("hunter2", "not a private key as PEM text"),
         (
             "-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----\n",
-            "not a private key in PEM form",
+            "the private key is damaged",
         ),
         (pem_of(ec.generate_private_key(ec.SECP384R1())), "not a P-256 private key"),
         (pem_of(rsa.generate_private_key(65537, 1024)), "not a P-256 private key"),
@@ -172,9 +174,40 @@ def test_the_signing_key_must_be_what_apple_issues(faults, text, said):
     assert "EC P-256" in fault.accepted
 
 
-def test_a_key_in_one_line_with_spelled_out_line_ends_is_restored(required, pem):
-    settings = load(None, {**required, "GATEWAY_APPLE__PRIVATE_KEY": pem.replace("\n", "\\n")})
+@pytest.mark.parametrize(
+    "stored",
+    [
+        lambda pem: pem.replace("\n", "\\n"),
+        lambda pem: pem.replace("\n", "\\r\\n"),
+        lambda pem: f"\ufeff{pem}",
+        lambda pem: f'"{pem}"',
+        lambda pem: f"Bag Attributes\n    friendlyName: key\n{pem}",
+        lambda pem: base64.b64encode(pem.encode()).decode(),
+        lambda pem: "".join(pem.splitlines()[1:-1]),
+    ],
+    ids=[
+        "newlines as text",
+        "CRLF as text",
+        "byte order mark",
+        "quotes",
+        "bag attributes",
+        "base64",
+        "body only",
+    ],
+)
+def test_a_key_is_read_in_the_shapes_that_secret_stores_give_it(required, pem, stored):
+    settings = load(None, {**required, "GATEWAY_APPLE__PRIVATE_KEY": stored(pem)})
     assert settings.apple.private_key.get_secret_value() == pem
+
+
+@pytest.mark.parametrize("name", ["apple.team_id", "ops.token", "server.caller_tokens", "cache.redis_url"])
+def test_blanks_around_a_secret_or_identifier_are_removed(required, name):
+    value = {"cache.redis_url": "redis://redis:6379"}.get(name, "TEAM123456")
+    settings = load(None, {**required, variable(name): f" {value}\r\n"})
+    section, key = name.split(".")
+    found = getattr(getattr(settings, section), key)
+    found = found[0] if isinstance(found, tuple) else found
+    assert (found.get_secret_value() if isinstance(found, SecretStr) else found) == value
 
 
 def test_the_upstream_address_loses_its_last_slash(required):

@@ -24,6 +24,7 @@ from gateway.telemetry.logs import logger
 from gateway.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
+    from gateway.cache.redis.connect import Tls
     from gateway.cache.redis.link import Link
 
 
@@ -83,16 +84,11 @@ async def redis_link(
         yield None
         return
     # redis-py costs a fifth of the start, and a gateway without Redis needs none of it.
-    from gateway.cache.redis.connect import Tls  # noqa: PLC0415
     from gateway.cache.redis.link import linked  # noqa: PLC0415
 
     async with linked(
         cache.redis_url.get_secret_value(),
-        Tls(
-            ca_file=_text(cache.redis_ca_file),
-            cert_file=_text(cache.redis_cert_file),
-            key_file=_text(cache.redis_key_file),
-        ),
+        redis_tls(settings),
         Limits(
             freshness=freshness,
             hold_seconds=cache.write_hold_seconds,
@@ -110,6 +106,18 @@ async def redis_link(
         on_state=_state_shown("redis", metrics),
     ) as link:
         yield link
+
+
+def redis_tls(settings: Settings) -> "Tls":
+    """The files for TLS to Redis."""
+    from gateway.cache.redis.connect import Tls  # noqa: PLC0415 - as above
+
+    cache = settings.cache
+    return Tls(
+        ca_file=_text(cache.redis_ca_file),
+        cert_file=_text(cache.redis_cert_file),
+        key_file=_text(cache.redis_key_file),
+    )
 
 
 def _longest_write(settings: Settings) -> float:

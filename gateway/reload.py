@@ -14,7 +14,7 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.app import Gateway
 from gateway.apple.developer_token import SigningKey
-from gateway.factories import caller_tokens, signing_key
+from gateway.factories import caller_tokens, redis_tls, signing_key
 from gateway.ops.server import Reloaded
 from gateway.settings import SETTINGS, BadSettings, Settings
 
@@ -23,6 +23,11 @@ DEBOUNCE_MS = 200
 
 KEY_SETTINGS: Final = frozenset(
     {"apple.team_id", "apple.key_id", "apple.private_key", "apple.token_lifetime_seconds"}
+)
+
+
+REDIS_SETTINGS: Final = frozenset(
+    {"cache.redis_url", "cache.redis_ca_file", "cache.redis_cert_file", "cache.redis_key_file"}
 )
 
 
@@ -57,12 +62,12 @@ class Reloader:
                 )
             except ValueError as error:
                 return self._failed(reason, str(error))
-            return self._apply(settings, key, reason)
+            return await self._apply(settings, key, reason)
 
-    def _apply(self, settings: Settings, key: SigningKey, reason: str) -> Reloaded:
+    async def _apply(self, settings: Settings, key: SigningKey, reason: str) -> Reloaded:
         found = _values(settings)
         changed = {name for name, value in found.items() if value != self._in_force[name]}
-        applied = {name for name in changed if self._apply_one(name, settings, key)}
+        applied = {name for name in changed if await self._apply_one(name, settings, key)}
         shown = settings.masked()
         for name in applied:
             self._in_force[name] = found[name]
@@ -77,7 +82,7 @@ class Reloader:
         log("reload", ok=True, reason=reason, key_id=key.key_id, applied=sorted(applied), **more)
         return Reloaded(not_applied=not_applied)
 
-    def _apply_one(self, name: str, settings: Settings, key: SigningKey) -> bool:
+    async def _apply_one(self, name: str, settings: Settings, key: SigningKey) -> bool:
         """Apply one changed setting; False if that needs a restart."""
         gateway, token = self._gateway, settings.ops.token
         if name in KEY_SETTINGS:
@@ -86,6 +91,8 @@ class Reloader:
             gateway.callers.replace(caller_tokens(settings))
         elif name == "ops.token" and token is not None:
             gateway.ops.access.replace(token.get_secret_value())
+        elif name in REDIS_SETTINGS and gateway.link is not None and settings.cache.redis_url is not None:
+            await gateway.link.replace(settings.cache.redis_url.get_secret_value(), redis_tls(settings))
         else:
             return False
         return True

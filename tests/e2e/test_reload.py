@@ -13,6 +13,7 @@ from gateway.sandbox import Sandbox
 from gateway.server import Reading, serving
 from gateway.settings import BadSettings, load
 from tests.e2e.harness import Caller, Reply, ShiftedClock, environment
+from tests.redis_server import RedisServer
 
 ONE = "1138988512"
 
@@ -157,3 +158,72 @@ async def test_the_time_of_the_last_success_is_shown_and_a_failure_does_not_move
         files.ops_token.write_text("")
         await reload(caller)
         assert started < reloaded == caller.sample(name)
+
+
+@asynccontextmanager
+async def on_redis(sandbox: Sandbox, file: Path) -> AsyncIterator[Caller]:
+    """A gateway whose Redis URL is in `file`, and whose in-process cache holds next to nothing."""
+    environ = environment(sandbox, cache__redis_url_file=file, cache__local_max_entries=0)
+    settings = load(None, environ)
+    reading = Reading(lambda: load(None, environ), [file], digest([file]))
+    async with ClientSession() as session, serving(settings, reading=reading) as served:
+        yield Caller(session, served, ShiftedClock())
+
+
+@pytest.mark.redis_server
+async def test_a_rotated_redis_password_loses_no_request_and_no_entry(sandbox, tmp_path):
+    file = tmp_path / "redis-url"
+    with RedisServer("--user", "gateway", "on", ">old", "~*", "&*", "+@all") as redis:
+
+        def url(password: str) -> str:
+            return redis.url.replace("//", f"//gateway:{password}@")
+
+        file.write_text(url("old"))
+        async with on_redis(sandbox, file) as caller:
+            assert (await caller.get("albums", [ONE])).cache == "fwd=miss; stored"
+            redis.client().acl_setuser("gateway", enabled=True, passwords=["+new"])
+            file.write_text(url("new"))
+            asking = asyncio.ensure_future(_ask_on(caller))
+            answer = await caller.ask("POST", "/-/reload")
+            redis.client().acl_setuser("gateway", enabled=True, passwords=["-old"])
+            redis.client().execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            replies = await asking
+            assert answer.json == {"reloaded": True}
+            assert {reply.status for reply in replies} == {200}
+            async with asyncio.timeout(10):
+                while (await caller.get("albums", [ONE])).counts["shared"] != 1:
+                    pass
+
+
+async def _ask_on(caller: Caller) -> list[Reply]:
+    return [await caller.get("albums", [ONE]) for _ in range(100)]
+
+
+@pytest.mark.redis_server
+async def test_a_changed_redis_address_is_used_without_a_restart(sandbox, tmp_path):
+    file = tmp_path / "redis-url"
+    with RedisServer() as first, RedisServer() as second:
+        file.write_text(first.url)
+        async with on_redis(sandbox, file) as caller:
+            await caller.get("albums", [ONE])
+            file.write_text(second.url)
+            assert (await caller.ask("POST", "/-/reload")).json == {"reloaded": True}
+            async with asyncio.timeout(10):
+                while not second.client().keys("ratings*"):
+                    await caller.get("albums", [ONE])
+            async with caller.session.get(f"{caller.served.ops_url}/status?format=json") as status:
+                assert (await status.json())["redis"]["address"] == second.url
+
+
+@pytest.mark.redis_server
+async def test_redis_is_neither_added_nor_removed_without_a_restart(sandbox, tmp_path):
+    config = tmp_path / "gateway.toml"
+    environ = environment(sandbox)
+    with RedisServer() as redis:
+        config.write_text("")
+        settings = load(config, environ)
+        reading = Reading(lambda: load(config, environ))
+        async with ClientSession() as session, serving(settings, reading=reading) as served:
+            caller = Caller(session, served, ShiftedClock())
+            config.write_text(f'[cache]\nredis_url = "{redis.url}"\n')
+            assert (await caller.ask("POST", "/-/reload")).json["not_applied"] == ["cache.redis_url"]

@@ -1,0 +1,47 @@
+"""A name server that does not answer for Redis' name: nothing else waits for it."""
+
+import asyncio
+import signal
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientSession
+
+from tests.e2e.harness import Client
+from tests.e2e.processes import process
+
+SLOW = """
+import socket, time
+
+resolve = socket.getaddrinfo
+
+
+def getaddrinfo(host, *more, **named):
+    if host == "redis.invalid":
+        time.sleep(60)
+    return resolve(host, *more, **named)
+
+
+socket.getaddrinfo = getaddrinfo
+"""
+
+
+@pytest.fixture
+def _slow_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sitecustomize.py").write_text(SLOW)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+
+@pytest.mark.usefixtures("_slow_names")
+async def test_a_slow_name_of_redis_holds_up_neither_start_nor_calls_nor_the_end(sandbox):
+    url = "redis://redis.invalid:6379"
+    async with ClientSession() as session, asyncio.timeout(20):
+        async with process(sandbox, cache__redis_url=url, server__drain_seconds=0) as served:
+            client = Client(session, served.api, served.ops)
+            replies = await asyncio.gather(*[client.get("albums", [n]) for n in range(1, 40)])
+            assert {reply.status for reply in replies} == {200}
+            async with session.get(f"{served.ops}/readyz") as ready:
+                assert ready.status == 200
+            served.process.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(2):
+                assert await served.process.wait() == 0

@@ -9,6 +9,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable, Sequence
+from ipaddress import IPv6Address, ip_address
 
 AddressInfo = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int]]
 """One entry of `socket.getaddrinfo`: family, type, protocol, canonical name, socket address."""
@@ -114,11 +115,17 @@ class Resolver:
 
 
 def _numeric(host: str) -> Sequence[AddressInfo] | None:
-    """The address that `host` itself is, or None for a name."""
+    """The address that `host` itself is, or None for a name. The system's resolver is not called for this."""
     try:
-        return socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)  # type: ignore[return-value]  # as above
-    except (OSError, UnicodeError):
+        address = ip_address(host)
+        scope = address.scope_id if isinstance(address, IPv6Address) else None
+        index = 0 if scope is None else int(scope) if scope.isdigit() else socket.if_nametoindex(scope)
+    except (ValueError, OSError):
         return None
+    text = host.partition("%")[0]
+    if isinstance(address, IPv6Address):
+        return [(socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (text, 0, 0, index))]
+    return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (text, 0))]
 
 
 def _with_port(addresses: Sequence[AddressInfo], port: int) -> Sequence[AddressInfo]:

@@ -34,14 +34,13 @@ def _slow_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_slow_names")
 async def test_a_slow_name_of_redis_holds_up_neither_start_nor_calls_nor_the_end(sandbox):
-    url = "redis://redis.invalid:6379"
-    async with ClientSession() as session, asyncio.timeout(20):
-        async with process(sandbox, cache__redis_url=url, server__drain_seconds=0) as served:
-            client = Client(session, served.api, served.ops)
-            replies = await asyncio.gather(*[client.get("albums", [n]) for n in range(1, 40)])
-            assert {reply.status for reply in replies} == {200}
-            async with session.get(f"{served.ops}/readyz") as ready:
-                assert ready.status == 200
-            served.process.send_signal(signal.SIGTERM)
-            async with asyncio.timeout(2):
-                assert await served.process.wait() == 0
+    settings = {"cache__redis_url": "redis://redis.invalid:6379", "server__drain_seconds": 0}
+    async with asyncio.timeout(20), ClientSession() as session, process(sandbox, **settings) as served:
+        client = Client(session, served.api, served.ops)
+        replies = await asyncio.gather(*[client.get("albums", [n]) for n in range(1, 40)])
+        assert {reply.status for reply in replies} == {200}
+        async with session.get(f"{served.ops}/readyz") as ready:
+            assert ready.status == 200
+        served.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(2):
+            assert await served.process.wait() == 0

@@ -30,7 +30,8 @@ no answer                                                              Apple    
 no sound answer                                                        Apple            counted, repeat
 5xx                        id remembered                               id               not counted
 5xx                        user isolated, not answered since           user             isolate, not counted
-5xx                        a part of a call that failed                Apple            counted, divide
+5xx                        a part of a failed call, others answered    id               not counted, divide
+5xx                        a part of a failed call                     Apple            counted, divide
 5xx                        not the last try                            Apple            counted, repeat
 5xx                        several ids, others do not fail             id               counted, divide
 5xx                        one id, own call answered since it failed   id               not counted any more
@@ -213,11 +214,18 @@ def _failed(came: Symptom, asked: Asked, seen: Evidence) -> Verdict:
         return _UNCOUNTED_ID
     if seen.isolated:
         return Verdict(Cause.USER, isolate=True)
-    if asked.part and not asked.last:
+    if asked.last:
+        return _failed_for_good(asked, seen)
+    if asked.part and seen.own_answered:
+        return Verdict(Cause.ID, divide=asked.ids > 1)
+    if asked.part:
         return Verdict(counts=True, divide=asked.ids > 1 and not seen.others_failing)
-    if not asked.last:
-        again = asked.read and came.status in TRANSIENT
-        return Verdict(counts=True, retry=Retry.BACKED_OFF if again else Retry.NEVER)
+    again = asked.read and came.status in TRANSIENT
+    return Verdict(counts=True, retry=Retry.BACKED_OFF if again else Retry.NEVER)
+
+
+def _failed_for_good(asked: Asked, seen: Evidence) -> Verdict:
+    """Apple answered 5xx to the last try."""
     if asked.ids > 1 and not seen.others_failing:
         return Verdict(Cause.ID, counts=True, divide=True)
     if asked.ids == 1 and seen.own_answered:

@@ -6,7 +6,7 @@ part is answered it is no id's fault: then it is the request's, the user's or Ap
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Final, NamedTuple, TypeAlias
 
@@ -52,7 +52,7 @@ class _Search:
 
     def hopeless(self, failed: Failed) -> bool:
         """Whether Apple seems to fail for all that is asked, so that more parts would only be more calls."""
-        return failed.verdict.stale_allowed and self.bottomed and not self.trial.answered
+        return failed.verdict.cause is Cause.APPLE and self.bottomed and not self.trial.answered
 
 
 class BatchSplitter:
@@ -126,7 +126,7 @@ class BatchSplitter:
 
     def _trial(self, partition: Partition, ids: Sequence[Id]) -> Trial:
         now = self._now()
-        began = self._refused.since(partition, ids[0], now) if len(ids) == 1 else now
+        began = min(self._refused.since(partition, id_, now) for id_ in ids)
         return Trial(partition.user.key, began, refused_alike=self._refused.refused_alike(partition, now))
 
     def _learn_of_one(
@@ -187,10 +187,10 @@ class BatchSplitter:
     def _settle(self, job: Job, search: _Search, found: Found) -> Outcomes:
         """Attribute what is left of a division for good."""
         failures = {id_: failed for id_, failed in found.items() if isinstance(failed, Failed)}
-        if search.trial.answered or not failures:
+        if search.trial.answered or any(_failed_elsewhere_answered(failed) for failed in failures.values()):
             self._settle_ids(job, search, failures)
         elif not all(_refused(failed) for failed in failures.values()):
-            self._settle_fault(search, failures.values())
+            self._settle_fault(job, search, failures)
         elif len({(failed.error.status, failed.error.code) for failed in failures.values()}) == 1:
             self._refused.refuse_alike(job.partition, self._now())
             for failed in failures.values():
@@ -202,20 +202,25 @@ class BatchSplitter:
         }
 
     def _settle_ids(self, job: Job, search: _Search, failures: Mapping[Id, Failed]) -> None:
-        """Other parts were answered: what failed by itself is the id's fault."""
+        """Apple answers other calls of the user: what failed is the ids' fault."""
+        began, now = search.trial.began, self._now()
+        causes: dict[int, Cause] = {}
         for id_, failed in failures.items():
-            if id_ not in search.alone:
-                failed.error.attribute(failed.verdict.cause, stale_allowed=failed.verdict.stale_allowed)
+            if id(failed) not in causes:
+                causes[id(failed)] = self._caller.conclude(search.trial, failed, _ALONE).verdict.cause
+            if causes[id(failed)] is not Cause.ID:
                 continue
-            final = self._caller.conclude(search.trial, failed, _ALONE)
-            if final.verdict.cause is Cause.ID:
-                self._refused.remember(job.partition, id_, failed.error, search.trial.began, self._now())
+            if id_ in search.alone:
+                self._refused.remember(job.partition, id_, failed.error, began, now)
+            else:
+                self._refused.suspect(job.partition, id_, began, now)
 
-    def _settle_fault(self, search: _Search, failures: Iterable[Failed]) -> None:
-        """No part was answered: it is no id's fault, but the user's or Apple's."""
+    def _settle_fault(self, job: Job, search: _Search, failures: Mapping[Id, Failed]) -> None:
+        """No part was answered: it is no id's fault, but the user's or Apple's, as far as is known yet."""
         final = self._caller.conclude(search.trial, search.whole, _AS_A_WHOLE).verdict
-        for failed in failures:
+        for id_, failed in failures.items():
             if failed.verdict.counts or failed.verdict.divide:
+                self._refused.suspect(job.partition, id_, search.trial.began, self._now())
                 failed.error.attribute(final.cause, stale_allowed=final.stale_allowed)
 
     async def _call(
@@ -257,6 +262,12 @@ class BatchSplitter:
 
 _ALONE: Final = Asked(ids=1, read=True, idempotent=True, last=True)
 _AS_A_WHOLE: Final = Asked(read=True, idempotent=True, last=True)
+
+
+def _failed_elsewhere_answered(failed: Failed) -> bool:
+    """Whether Apple failed for a part while it answered other calls of the user."""
+    verdict = failed.verdict
+    return verdict.cause is Cause.ID and verdict.stale_allowed and not verdict.counts
 
 
 def _refused(failed: Failed) -> bool:

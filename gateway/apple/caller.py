@@ -98,7 +98,10 @@ class Caller:
                 return outcome if run.failed is None or outcome.error.recalled else run.failed
             run.failed = outcome
             if not await self._again(call, run, outcome, deadline):
-                return outcome if call.single else self.conclude(call.trial, outcome, call.asked(last=True))
+                if call.single:
+                    return outcome
+                asked = call.asked(reconnected=run.reconnected, last=True)
+                return self.conclude(call.trial, outcome, asked)
 
     def conclude(self, trial: Trial, failed: Failed, asked: Asked) -> Failed:
         """Attribute a failure for good."""

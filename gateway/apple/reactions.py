@@ -128,13 +128,14 @@ class Reactions:
             trial.failed = True
             self._users.failed(trial.user_key, trial.began)
         final = attribute(came, asked, self._evidence(trial))
-        if final == verdict or final.divide:
+        if final.divide:
             return final
-        if not final.counts:
+        if final.cause in (Cause.ID, Cause.USER):
             for charge in trial.charges:
                 self._breaker.retract(charge)
             trial.charges.clear()
-        self._carry_out(trial, error, final)
+        if final != verdict:
+            self._carry_out(trial, error, final)
         return final
 
     def _evidence(self, trial: Trial) -> Evidence:

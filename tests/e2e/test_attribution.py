@@ -1,0 +1,341 @@
+"""One bad id, refused account or recycled connection degrades nobody else; an outage is told apart."""
+
+import asyncio
+
+import pytest
+
+from gateway.model import Kind
+from gateway.sandbox import ADA, BEN, CLEO, Latency, Reply, Reset, Skew, Where
+from tests.e2e.clock_jumps import play, scene
+from tests.e2e.harness import gateway_on
+
+ONE = "1138988512"
+UNRATED = 5_000_000_000
+FRESH = 300
+LENIENT = {"Prefer": "handling=lenient"}
+BAD = "666"
+
+
+def unrated(count, start=0):
+    return [UNRATED + start + number for number in range(count)]
+
+
+def isolated(caller, what):
+    return caller.sample("gateway_upstream_isolated_total", what=what)
+
+
+def breaker(caller):
+    return caller.sample("gateway_breaker_state", target="apple")
+
+
+# -- ids
+
+
+@pytest.mark.parametrize("status", [400, 500])
+def test_an_id_that_apple_fails_on_fails_alone_and_is_answered_from_memory(status):
+    async def story():
+        async with scene() as (caller, sandbox):
+            sandbox.faults.poison(BAD, status=status)
+            ids = [ONE, BAD, *unrated(23)]
+            first = await caller.get("albums", ids, headers=LENIENT)
+            calls = sandbox.calls.total
+            again = await caller.get("albums", [BAD, *unrated(3)], headers=LENIENT)
+            remembered = sandbox.calls.total
+            one = await caller.one("albums", BAD)
+            sandbox.faults.clear()
+            caller.clock.shift += 11
+            healed = await caller.get("albums", [BAD])
+            return first, calls, again, remembered, one, healed, isolated(caller, "id"), breaker(caller)
+
+    first, calls, again, remembered, one, healed, counted, state = play(story())
+    assert (first.values, [error["meta"]["id"] for error in first.json["errors"]]) == ({ONE: 1}, [BAD])
+    assert [error["meta"]["id"] for error in again.json["errors"]] == [BAD]
+    assert calls <= 5 + 10
+    assert remembered == calls
+    assert (one.status, "received-status" in one.headers["Proxy-Status"]) == (status, False)
+    assert (healed.status, healed.json) == (200, {"data": []})
+    assert (counted, state) == (1, 0)
+
+
+def test_forty_bad_ids_do_not_become_forty_calls_a_read():
+    async def story():
+        async with scene() as (caller, sandbox):
+            bad = unrated(40)
+            for id_ in bad:
+                sandbox.faults.poison(str(id_))
+            costs = []
+            for _ in range(12):
+                before = sandbox.calls.total
+                await caller.get("albums", [*bad, *unrated(60, start=1000)], headers=LENIENT)
+                costs.append(sandbox.calls.total - before)
+                await caller.get("songs", unrated(1, len(costs)))
+                caller.clock.shift += 12
+            return costs, breaker(caller)
+
+    costs, state = play(story())
+    assert max(costs) <= 5 + 32 + 4
+    assert costs[-1] <= 4
+    assert state == 0
+
+
+def test_a_request_that_apple_refuses_as_a_whole_is_not_divided_each_time():
+    async def story():
+        async with scene() as (caller, sandbox):
+            sandbox.faults.add(Reply(400))
+            calls = []
+            for _ in range(3):
+                assert (await caller.get("albums", unrated(100), "&extend=bogus")).status == 400
+                calls.append(sandbox.calls.total)
+            caller.clock.shift += 601
+            await caller.get("albums", unrated(100), "&extend=bogus")
+            calls.append(sandbox.calls.total)
+            return calls
+
+    assert play(story()) == [33, 34, 35, 68]
+
+
+@pytest.mark.parametrize("body", ["blames-l"])
+def test_an_error_that_blames_another_parameter_is_the_requests(body):
+    async def story():
+        async with scene() as (caller, sandbox):
+            sandbox.faults.add(Reply(400, body))
+            return (await caller.get("albums", unrated(25))).status, sandbox.calls.total
+
+    assert play(story()) == (400, 1)
+
+
+# -- users
+
+
+def test_an_account_that_always_fails_leaves_others_alone_and_costs_apple_little():
+    async def story():
+        async with scene() as scenery:
+            caller, sandbox = scenery
+            await caller.get("songs", [900], user=CLEO)
+            caller.clock.shift += FRESH + 301
+            sandbox.faults.add(Reply(500), where=Where(user=CLEO))
+            others = set()
+            for number in range(15):
+                for user in (ADA, BEN):
+                    others.add((await caller.get("albums", unrated(1, number), user=user)).status)
+                await caller.get("albums", unrated(3, 100 * number), user=CLEO)
+            before = sandbox.calls.total
+            refused = await caller.get("albums", unrated(3, 9000), user=CLEO)
+            stale = await caller.get("songs", [900], user=CLEO)
+            after = sandbox.calls.total
+            sandbox.faults.clear()
+            caller.clock.shift += 10
+            healed = await caller.get("albums", unrated(3), user=CLEO)
+            return others, refused, stale, after - before, healed.status, breaker(caller), sandbox.calls.total
+
+    others, refused, stale, cost, healed, state, total = play(story())
+    assert others == {200}
+    assert (refused.status, stale.status, stale.cache) == (500, 200, "fwd=stale")
+    assert (cost, healed, state) == (0, 200, 0)
+    assert total < 30 + 30
+
+
+def test_a_user_who_gets_401_is_refused_alone_and_the_developer_token_stays():
+    async def story():
+        async with scene(cache__stale_while_revalidate_seconds=0) as (caller, sandbox):
+            await caller.get("albums", [ONE])
+            caller.clock.shift += FRESH + 1
+            sandbox.faults.add(Reply(401), where=Where(user=ADA))
+            first = await caller.get("albums", [ONE])
+            second = await caller.get("songs", [1])
+            other = await caller.get("albums", [1], user=BEN)
+            minted = caller.sample("gateway_developer_token_mints_total", reason="refused")
+            return (
+                first,
+                second,
+                other.status,
+                minted,
+                [call.path for call in sandbox.calls],
+                isolated(caller, "user"),
+            )
+
+    first, second, other, minted, paths, counted = play(story())
+    assert (first.status, first.code) == (401, "40100")
+    assert "received-status=401" in first.headers["Proxy-Status"]
+    assert (second.status, "received-status" in second.headers["Proxy-Status"]) == (401, False)
+    assert (other, minted, counted) == (200, 0, 1)
+    assert paths.count("/v1/test") == 1
+    assert len(paths) == 4
+
+
+def test_a_token_accepted_since_needs_no_test():
+    async def story():
+        async with scene() as (caller, sandbox):
+            sandbox.faults.add(Reply(401), where=Where(user=ADA))
+            hold = sandbox.hold(where=Where(user=ADA))
+            refused = asyncio.ensure_future(caller.get("albums", [1]))
+            await hold.reached()
+            await asyncio.sleep(0.01)
+            await caller.get("albums", [1], user=BEN)
+            hold.release()
+            return (await refused).status, [call.path for call in sandbox.calls if call.path == "/v1/test"]
+
+    assert play(story()) == (401, [])
+
+
+def test_a_developer_token_that_proves_refused_lifts_quarantines_from_401s():
+    async def story():
+        async with scene(upstream__quarantine_seconds=3600, cache__stale_while_revalidate_seconds=0) as (
+            caller,
+            sandbox,
+        ):
+            await caller.get("albums", [ONE])
+            caller.clock.shift += FRESH + 1
+            sandbox.faults.add(Reply(401), where=Where(user=ADA), times=1)
+            quarantined = await caller.get("albums", [ONE])
+            caller.clock.shift += 31
+            sandbox.tokens.distrust(sandbox.credentials.key_id)
+            assert (await caller.get("albums", [1], user=BEN)).status == 401
+            return quarantined.status, await caller.get("albums", [ONE])
+
+    status, lifted = play(story())
+    assert status == 401
+    assert (lifted.status, lifted.cache) == (200, "fwd=stale; fwd-status=401")
+
+
+# -- connections
+
+
+async def test_forgotten_connections_cost_no_answer_and_leave_the_breaker_closed(sandbox):
+    async with gateway_on(sandbox) as caller:
+        hold = sandbox.hold(times=48)
+        first = [asyncio.ensure_future(caller.get("albums", unrated(1, n), f"&l={n}")) for n in range(48)]
+        await hold.reached(48)
+        hold.release()
+        await asyncio.gather(*first)
+        sandbox.faults.add(Reset(kept=True))
+        second = await asyncio.gather(*(caller.get("songs", unrated(1, n), f"&l={n}") for n in range(48)))
+        assert {reply.status for reply in second} == {200}
+        assert isolated(caller, "connection") > 0
+        assert breaker(caller) == 0
+
+
+@pytest.mark.parametrize("applied", [False, True])
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+async def test_a_write_on_a_forgotten_connection_is_repeated(sandbox, method, applied):
+    async with gateway_on(sandbox) as caller:
+        await caller.get("albums", [ONE])
+        sandbox.faults.add(Reset(kept=True, applied=applied), where=Where(method=method))
+        reply = await (caller.rate("albums", ONE, -1) if method == "PUT" else caller.unrate("albums", ONE))
+        assert reply.status == (200 if method == "PUT" else 204)
+        assert sandbox.rating(ADA, Kind.ALBUMS, ONE) == (-1 if method == "PUT" else None)
+        assert sum(call.method == method for call in sandbox.calls) == 2
+
+
+async def test_a_repeated_delete_that_finds_nothing_is_done(sandbox):
+    async with gateway_on(sandbox) as caller:
+        await caller.get("albums", [ONE])
+        sandbox.faults.add(Reset(kept=True, applied=True), where=Where(method="DELETE"))
+        sandbox.faults.add(Reply(404), where=Where(method="DELETE"))
+        reply = await caller.unrate("albums", ONE)
+        assert (reply.status, reply.body) == (204, b"")
+
+
+async def test_a_conditional_write_is_not_repeated(sandbox):
+    async with gateway_on(sandbox) as caller:
+        await caller.get("albums", [ONE])
+        sandbox.faults.add(Reset(kept=True), where=Where(method="PUT"))
+        reply = await caller.rate("albums", ONE, -1, headers={"If-Match": '"1"'})
+        assert reply.status == 502
+        assert sum(call.method == "PUT" for call in sandbox.calls) == 1
+
+
+# -- the edge
+
+
+@pytest.mark.parametrize("body", ["html", "empty", "no-errors"])
+def test_a_404_that_is_not_apples_unrated_never_reads_as_such_and_never_counts(body):
+    async def story():
+        async with scene(upstream__attempts=1, upstream__breaker_min_calls=4) as (caller, sandbox):
+            sandbox.faults.add(Reply(404, body))
+            reads = [await caller.get("albums", unrated(1, n)) for n in range(25)]
+            deleted = await caller.unrate("albums", ONE)
+            return (
+                {(reply.status, reply.code) for reply in reads},
+                deleted.status,
+                deleted.code,
+                breaker(caller),
+            )
+
+    assert play(story()) == ({(502, "50200")}, 404, "40402", 0)
+
+
+def test_a_403_of_the_edge_names_no_user():
+    async def story():
+        async with scene(cache__stale_while_revalidate_seconds=0) as (caller, sandbox):
+            await caller.get("albums", [ONE])
+            caller.clock.shift += FRESH + 1
+            sandbox.faults.add(Reply(403, "html"), times=2)
+            stale = await caller.get("albums", [ONE])
+            refused = await caller.get("albums", [1])
+            return stale, refused, await caller.get("albums", [1]), sandbox.calls.total
+
+    stale, refused, well, calls = play(story())
+    assert (stale.status, stale.cache) == (200, "fwd=stale; fwd-status=403")
+    assert (refused.status, refused.code) == (403, "40301")
+    assert (well.status, calls) == (200, 4)
+
+
+# -- throttling and clocks
+
+
+def test_a_large_request_outlasts_a_short_throttling():
+    async def story():
+        async with scene() as scenery:
+            caller, sandbox = scenery
+            sandbox.faults.add(Latency(0.05))
+            throttled = sandbox.faults.add(Reply(429))
+            asking = asyncio.ensure_future(caller.get("albums", unrated(500)))
+            began = scenery.now
+            await asyncio.sleep(0.6)
+            sandbox.faults.remove(throttled.id)
+            return (await asking).status, scenery.now - began
+
+    status, seconds = play(story())
+    assert status == 200
+    assert seconds < 4
+
+
+@pytest.mark.parametrize("ahead", [-7200, -32, 32, 7200])
+def test_a_clock_that_is_off_costs_at_most_one_more_call(ahead):
+    async def story():
+        async with scene() as (caller, sandbox):
+            sandbox.faults.add(Skew(ahead))
+            reply = await caller.get("albums", [ONE])
+            skew = caller.sample("gateway_apple_clock_skew_seconds")
+            return reply.status, skew, sandbox.calls.total
+
+    status, skew, calls = play(story())
+    assert status == 200
+    assert abs(skew - ahead) <= 1
+    assert calls <= 3
+
+
+# -- outages
+
+
+def test_an_outage_opens_the_breaker_though_an_account_and_an_id_fail_as_well():
+    async def story():
+        async with scene() as scenery:
+            caller, sandbox = scenery
+            sandbox.faults.poison(BAD)
+            sandbox.faults.add(Reply(500), where=Where(user=CLEO))
+            for number in range(3):
+                await caller.get("albums", [BAD, *unrated(5, 10 * number)], headers=LENIENT)
+                await caller.get("albums", unrated(1, number), user=CLEO)
+            closed = breaker(caller)
+            sandbox.faults.add(Reply(503))
+            for number in range(20):
+                await caller.get("songs", unrated(1, number), user=(ADA, BEN)[number % 2])
+            opened = breaker(caller)
+            sandbox.faults.clear()
+            caller.clock.shift += 11
+            healed = [await caller.get("songs", unrated(1, 500), user=user) for user in (ADA, BEN, CLEO)]
+            return closed, opened, {reply.status for reply in healed}, breaker(caller)
+
+    assert play(story()) == (0, 2, {200}, 0)

@@ -1,6 +1,6 @@
 """The breaker, moved through its states by hand."""
 
-from gateway.breaker import Admission, Breaker, State
+from gateway.breaker import Admission, Breaker, Charge, State
 
 
 def make(**changes) -> Breaker:
@@ -155,3 +155,81 @@ def test_every_change_of_state_is_told():
     end(breaker, False, now=5.0)
     end(breaker, True, now=10.0)
     assert heard == [State.OPEN, State.HALF_OPEN, State.OPEN, State.HALF_OPEN, State.CLOSED]
+
+
+def fail(breaker: Breaker, user: str, *results: bool, cause: str = "500") -> list[Charge | None]:
+    return [
+        breaker.record(
+            admitted(breaker, 0.0), ok=ok, now=0.0, user=user.encode(), cause=None if ok else cause
+        )
+        for ok in results
+    ]
+
+
+def test_one_user_who_always_fails_opens_nothing_while_others_ask():
+    breaker = make()
+    fail(breaker, "ben", True)
+    fail(breaker, "ada", *[False] * 20)
+    assert state(breaker) is State.CLOSED
+
+
+def test_it_opens_where_the_only_user_fails():
+    breaker = make()
+    fail(breaker, "ada", *[False] * 4)
+    assert state(breaker) is State.OPEN
+
+
+def test_it_opens_where_users_fail_at_the_rate_too():
+    breaker = make()
+    fail(breaker, "cleo", True)
+    fail(breaker, "ada", *[False] * 4)
+    assert state(breaker) is State.CLOSED
+    fail(breaker, "ben", False)
+    assert state(breaker) is State.OPEN
+
+
+def test_a_user_most_of_whose_calls_are_answered_does_not_fail():
+    breaker = make(error_rate=0.5)
+    fail(breaker, "ben", True, True, False)
+    fail(breaker, "ada", *[False] * 10)
+    assert state(breaker) is State.CLOSED
+
+
+def test_a_failure_that_is_taken_back_counts_neither_way():
+    breaker = make()
+    charges = fail(breaker, "ada", False, False, False)
+    for charge in charges:
+        assert charge is not None
+        breaker.retract(charge)
+    fail(breaker, "ada", True, True, False)
+    assert state(breaker) is State.CLOSED
+    assert not breaker.others_failing(b"ben", 0.0)
+
+
+def test_a_failure_from_before_an_opening_cannot_be_taken_back():
+    breaker = make()
+    (charge, *_) = fail(breaker, "ada", *[False] * 4)
+    assert charge is not None
+    breaker.retract(charge)
+    assert state(breaker) is State.OPEN
+
+
+def test_whether_others_fail_leaves_out_the_user_who_asks():
+    breaker = make(min_calls=100)
+    fail(breaker, "ada", False, False)
+    assert not breaker.others_failing(b"ada", 0.0)
+    fail(breaker, "ben", False)
+    assert breaker.others_failing(b"ada", 0.0)
+    fail(breaker, "cleo", True)
+    fail(breaker, "dora", True)
+    assert not breaker.others_failing(b"ada", 0.0)
+    assert not breaker.others_failing(b"ada", 20.0)
+
+
+def test_it_says_what_the_failures_were():
+    breaker = make()
+    fail(breaker, "ada", False, cause="connection refused")
+    assert breaker.causes == {"connection refused": 1}
+    fail(breaker, "ada", False, False, False, cause="503")
+    assert state(breaker) is State.OPEN
+    assert breaker.causes == {"connection refused": 1, "503": 3}

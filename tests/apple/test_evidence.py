@@ -1,0 +1,72 @@
+"""What users' calls have shown lately."""
+
+import pytest
+
+from gateway.apple import evidence as module
+from gateway.apple.evidence import UserRecords
+
+ADA, BEN = b"a" * 16, b"b" * 16
+
+
+@pytest.fixture
+def users():
+    return UserRecords()
+
+
+def test_nothing_is_known_of_a_user_who_never_asked(users):
+    assert not users.own_answered(ADA, 0.0)
+    assert not users.own_answered_lately(ADA, 0.0)
+    assert not users.others_answered(ADA)
+    assert not users.is_isolated(ADA)
+    assert users.failed_calls(ADA) == 0
+
+
+def test_an_answer_counts_by_when_its_call_began(users):
+    users.answered(ADA, 5.0, 7.0)
+    assert users.own_answered(ADA, 4.9)
+    assert not users.own_answered(ADA, 5.0)
+
+
+def test_an_answer_is_recent_for_ten_seconds(users):
+    users.answered(ADA, 5.0, 7.0)
+    assert users.own_answered_lately(ADA, 16.9)
+    assert not users.own_answered_lately(ADA, 17.0)
+
+
+def test_others_must_be_answered_in_calls_begun_after_the_first_failure(users):
+    users.answered(BEN, 1.0, 5.0)
+    users.failed(ADA, 2.0)
+    assert not users.others_answered(ADA)
+    users.answered(BEN, 3.0, 6.0)
+    assert users.others_answered(ADA)
+
+
+def test_ones_own_answers_are_not_those_of_others(users):
+    users.failed(ADA, 2.0)
+    users.answered(ADA, 3.0, 4.0)
+    users.failed(ADA, 3.5)
+    assert not users.others_answered(ADA)
+
+
+def test_two_users_answered_in_turn_are_both_others_for_a_third(users):
+    users.failed(ADA, 2.0)
+    users.answered(BEN, 3.0, 4.0)
+    users.answered(ADA, 5.0, 6.0)
+    users.failed(ADA, 2.5)
+    assert users.others_answered(ADA)
+
+
+def test_an_answer_ends_a_row_of_failures_and_an_isolation(users):
+    users.failed(ADA, 1.0)
+    users.failed(ADA, 2.0)
+    users.isolate(ADA)
+    assert (users.failed_calls(ADA), users.is_isolated(ADA)) == (2, True)
+    users.answered(ADA, 3.0, 4.0)
+    assert (users.failed_calls(ADA), users.is_isolated(ADA)) == (0, False)
+
+
+def test_users_are_bounded(users, monkeypatch):
+    monkeypatch.setattr(module, "MOST_USERS", 1)
+    users.failed(ADA, 1.0)
+    users.failed(BEN, 1.0)
+    assert (users.failed_calls(ADA), users.failed_calls(BEN)) == (0, 1)

@@ -1,0 +1,94 @@
+"""Ids that Apple refuses are answered from memory, and rarely asked for again."""
+
+import pytest
+
+from gateway.apple import refused_ids as module
+from gateway.apple.refused_ids import RefusedIds
+from gateway.errors import Relayed
+from gateway.model import Id, Kind, Partition, User, Variant
+
+USER = User.of("ada")
+ALBUMS = Partition(USER, Kind.ALBUMS)
+BAD, GOOD = Id("1"), Id("2")
+REFUSAL = Relayed(400, b'{"errors":[{}]}')
+
+
+@pytest.fixture
+def refused():
+    return RefusedIds()
+
+
+def sort(refused, now, *, partition=ALBUMS, most_due=4, ids=(BAD, GOOD)):
+    found = refused.sort(partition, ids, now, most_due=most_due)
+    return list(found.known), found.due, found.rest
+
+
+def test_a_remembered_id_is_known_for_ten_seconds_then_due(refused):
+    refused.remember(ALBUMS, BAD, REFUSAL, 0.0, 1.0)
+    assert sort(refused, 10.9) == ([BAD], [], [GOOD])
+    assert sort(refused, 11.0) == ([], [BAD], [GOOD])
+
+
+def test_it_is_answered_with_an_error_of_its_own_that_apple_was_not_asked_for(refused):
+    refused.remember(ALBUMS, BAD, REFUSAL, 0.0, 1.0)
+    first, second = (refused.sort(ALBUMS, [BAD], 2.0, most_due=4).known[BAD] for _ in range(2))
+    assert first is not second
+    assert (first.status, first.received_status, REFUSAL.received_status) == (400, None, 400)
+
+
+def test_only_so_many_are_asked_again_at_once(refused):
+    for number in range(3):
+        refused.remember(ALBUMS, Id(str(number)), REFUSAL, 0.0, 0.0)
+    known, due, _ = sort(refused, 20.0, most_due=2, ids=[Id("0"), Id("1"), Id("2")])
+    assert (known, due) == (["2"], ["0", "1"])
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Partition(User.of("ben"), Kind.ALBUMS),
+        Partition(USER, Kind.SONGS),
+        Partition(USER, Kind.ALBUMS, Variant("l=de")),
+    ],
+)
+def test_other_users_types_and_variants_are_not_concerned(refused, other):
+    refused.remember(ALBUMS, BAD, REFUSAL, 0.0, 0.0)
+    assert sort(refused, 1.0, partition=other) == ([], [], [BAD, GOOD])
+
+
+def test_an_answer_clears_it(refused):
+    refused.remember(ALBUMS, BAD, REFUSAL, 0.0, 0.0)
+    refused.forget(ALBUMS, [GOOD])
+    assert sort(refused, 1.0)[0] == [BAD]
+    refused.forget(ALBUMS, [BAD])
+    assert sort(refused, 1.0) == ([], [], [BAD, GOOD])
+
+
+def test_a_suspected_id_is_asked_for_as_ever_and_its_first_failure_is_dated(refused):
+    refused.suspect(ALBUMS, BAD, 5.0, 6.0)
+    refused.suspect(ALBUMS, BAD, 20.0, 21.0)
+    assert sort(refused, 22.0) == ([], [], [BAD, GOOD])
+    assert refused.since(ALBUMS, BAD, 22.0) == 5.0
+    assert refused.since(ALBUMS, GOOD, 22.0) == 22.0
+    assert refused.since(ALBUMS, BAD, 81.0) == 81.0
+
+
+def test_a_variant_refused_alike_is_so_for_ten_minutes(refused):
+    refused.refuse_alike(ALBUMS, 0.0)
+    assert refused.refused_alike(ALBUMS, 599.9)
+    assert not refused.refused_alike(ALBUMS, 600.0)
+    assert not refused.refused_alike(Partition(USER, Kind.SONGS), 1.0)
+
+
+def test_everything_is_bounded_and_the_oldest_goes(refused, monkeypatch):
+    monkeypatch.setattr(module, "MOST_IDS", 1)
+    monkeypatch.setattr(module, "MOST_KEYS", 1)
+    songs = Partition(USER, Kind.SONGS)
+    refused.remember(ALBUMS, BAD, REFUSAL, 0.0, 0.0)
+    refused.remember(ALBUMS, GOOD, REFUSAL, 0.0, 0.0)
+    assert sort(refused, 1.0) == ([GOOD], [], [BAD])
+    refused.remember(songs, BAD, REFUSAL, 0.0, 0.0)
+    assert sort(refused, 1.0) == ([], [], [BAD, GOOD])
+    refused.refuse_alike(ALBUMS, 0.0)
+    refused.refuse_alike(songs, 0.0)
+    assert (refused.refused_alike(ALBUMS, 1.0), refused.refused_alike(songs, 1.0)) == (False, True)

@@ -165,7 +165,12 @@ class Observed(NamedTuple):
 
     def _breakers(self, now: float) -> tuple[BreakerView, ...]:
         since = self.breaker.since or self.started_at
-        apple = BreakerView(target="apple", state=STATES[self.breaker.state], for_seconds=now - since)
+        apple = BreakerView(
+            target="apple",
+            state=STATES[self.breaker.state],
+            for_seconds=now - since,
+            causes=dict(self.breaker.causes),
+        )
         if self.link is None:
             return (apple,)
         for_seconds = now - self.link.state_since
@@ -190,6 +195,8 @@ class Observed(NamedTuple):
             key_id=jwt.get_unverified_header(token.text)["kid"],
             expires_at=token.expires_at,
             expires_in_seconds=token.expires_at - self.clock.time(),
+            refused=self.tokens.refused,
+            apples_clock_ahead_seconds=_value(self.metrics.apple_clock_skew),
         )
 
     def _local(self, counted: Reading) -> LocalView:

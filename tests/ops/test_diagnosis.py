@@ -56,9 +56,17 @@ CASES = [
         "The developer token expires in 2 min and was not replaced.",
     ),
     (
-        changed("upstream", calls=40, by_status={"200": 36, "401": 4}),
+        replace(
+            changed("upstream", calls=40, by_status={"200": 36, "401": 4}),
+            token=replace(samples.healthy().token, refused=True),
+        ),
         "failing",
         "Apple refuses the developer token (key SANDBOXKEY): 4 of 40 calls were answered 401",
+    ),
+    (
+        changed("token", apples_clock_ahead_seconds=-95.0),
+        "degraded",
+        "This machine's clock is 1 min 35 s ahead of Apple's.",
     ),
     (
         breaker("apple", "open"),
@@ -167,6 +175,7 @@ QUIET = {
     "a breaker of Redis that is open for a moment": breaker("redis", "open"),
     "single users that Apple refuses": changed("upstream", calls=100, by_status={"200": 60, "403": 40}),
     "a token refused once and minted anew": changed("upstream", calls=400, by_status={"200": 399, "401": 1}),
+    "users who are refused with 401": changed("upstream", calls=40, by_status={"200": 20, "401": 20}),
     "the same at the first call": changed("upstream", calls=2, by_status={"200": 1, "401": 1}),
     "too few calls to say": changed("upstream", calls=4, by_status={"503": 3, "403": 1}, failed_share=0.75),
     "few 429s": changed("upstream", calls=100, by_status={"200": 97, "429": 3}),

@@ -42,6 +42,9 @@ def token_expiring(snapshot: Snapshot, threshold: float) -> str | None:
 
 
 def unauthorized(snapshot: Snapshot, threshold: float) -> str | None:
+    # A 401 may also be a user's: whose it is was found out when it came.
+    if not snapshot.token.refused:
+        return None
     refused, calls = snapshot.upstream.by_status.get("401", 0), snapshot.upstream.calls
     # After a 401 the token is minted anew and the call repeated: of few calls, half may be 401.
     if refused <= (threshold if calls >= FEW else 0.5) * calls:
@@ -52,13 +55,24 @@ def unauthorized(snapshot: Snapshot, threshold: float) -> str | None:
     )
 
 
+def clock_skewed(snapshot: Snapshot, threshold: float) -> str | None:
+    ahead = snapshot.token.apples_clock_ahead_seconds
+    if abs(ahead) <= threshold:
+        return None
+    return (
+        f"This machine's clock is {duration(abs(ahead))} {'behind' if ahead > 0 else 'ahead of'} Apple's. "
+        "Developer tokens are dated by Apple's."
+    )
+
+
 def apple_stopped(snapshot: Snapshot, _: float) -> str | None:
     breaker = _breaker(snapshot, "apple")
     if breaker is None or breaker.state == "closed":
         return None
+    causes = _causes(breaker.causes or _failures(snapshot))
     return (
         f"Calls to Apple are stopped{_for(breaker.for_seconds)}, except for probes, because too many failed"
-        f"{_causes(_failures(snapshot))}. Stale ratings are served; everything else is answered 503."
+        f"{causes}. Stale ratings are served; everything else is answered 503."
     )
 
 

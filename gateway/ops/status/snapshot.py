@@ -87,6 +87,8 @@ class BreakerView(msgspec.Struct, frozen=True, kw_only=True):
     """closed, half-open or open."""
     for_seconds: float | None
     """How long it has been closed, or not closed; probes in between do not count."""
+    causes: dict[str, int] = {}
+    """How often each failure came that opened it."""
 
 
 class RedisView(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,6 +115,9 @@ class TokenView(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: float
     """Epoch seconds."""
     expires_in_seconds: float
+    refused: bool = False
+    """Whether Apple refuses it."""
+    apples_clock_ahead_seconds: float = 0.0
 
 
 class LocalView(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,11 +4,10 @@ Bounds are on work, not only on bytes: 4 MiB of `{"a":0,"b":0,…}` take ten tim
 """
 
 import json
-import re
 from typing import Any, Final, NoReturn
 
-MAX_DEPTH: Final = 500
-"""Nested arrays and objects. Python's own limit differs from version to version."""
+from gateway.json_depth import check_depth
+
 MAX_TOKENS: Final = 150_000
 """Commas and colons, parsed in a tenth of a second; a hundred ratings with their relationships have half."""
 
@@ -20,23 +19,11 @@ def load(body: bytes) -> Any:
     """
     if body.count(b",") + body.count(b":") > MAX_TOKENS:
         raise ValueError("too many values")
-    if body.count(b"[") + body.count(b"{") > MAX_DEPTH:
-        _check_depth(body)
+    check_depth(body)
     try:
         return _DECODER.decode(body.decode())
     except RecursionError:
         raise ValueError("nested too deeply") from None
-
-
-def _check_depth(body: bytes) -> None:
-    """Remove the innermost pairs of brackets repeatedly, until none is left or the bound is reached."""
-    brackets = _STRING.sub(b"", body).translate(_ONE_KIND, _NO_BRACKETS)
-    for _ in range(MAX_DEPTH):
-        fewer = brackets.replace(b"[]", b"")
-        if fewer == brackets:
-            return
-        brackets = fewer
-    raise ValueError("nested too deeply")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -51,6 +38,3 @@ def _constant(name: str) -> NoReturn:
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-_NO_BRACKETS = bytes(code for code in range(256) if code not in b"[]{}")
-_ONE_KIND = bytes.maketrans(b"{}", b"[]")

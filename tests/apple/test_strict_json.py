@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from gateway.apple import strict_json
-from gateway.apple.strict_json import MAX_DEPTH, MAX_TOKENS
+from gateway.apple.strict_json import MAX_TOKENS
+from gateway.json_depth import MAX_DEPTH
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import msgspec
 
 from gateway.cache.redis.keys import TICKS
 from gateway.cache.write_rule import PendingWrite, Record, StoredRating
+from gateway.json_depth import check_depth
 from gateway.model import Id, Rating
 
 FORMAT: Final = 1
@@ -90,6 +91,7 @@ def _rating(id_: Id, code: int, rest: bytes) -> Rating:
 
 def _valid(id_: Id, resource: bytes) -> bytes:
     """Check JSON that goes into answers unchanged."""
+    check_depth(resource)
     resource.decode()  # msgspec skips unknown fields without checking their encoding
     try:
         named = _resource.decode(resource).id

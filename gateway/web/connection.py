@@ -23,7 +23,14 @@ from gateway.tasks import Tasks
 from gateway.web.accepted import Accepted
 from gateway.web.api import Api
 from gateway.web.callback_batch import CallbackBatch
-from gateway.web.heads import MAX_HEADER_BYTES, MAX_TARGET_BYTES, BodyCheck, HeadParser, may_begin_head
+from gateway.web.heads import (
+    END_OF_HEAD,
+    MAX_HEADER_BYTES,
+    MAX_TARGET_BYTES,
+    BodyCheck,
+    HeadParser,
+    Input,
+)
 from gateway.web.response import WholeResponse
 from gateway.web.target import READS
 
@@ -33,9 +40,6 @@ UNREAD_SECONDS = 60.0
 """How long a caller may read nothing while its answers fill the connection's buffer."""
 KEEPALIVE_SECONDS: Final = 75.0
 """How long a connection may stay open without a request."""
-MAX_HEAD_BYTES: Final = MAX_TARGET_BYTES + 4 * MAX_HEADER_BYTES
-"""A longer head that is still incomplete goes to aiohttp, whose parser enforces the exact bounds."""
-END_OF_HEAD: Final = b"\r\n\r\n"
 
 
 class State(Enum):
@@ -68,7 +72,7 @@ class Connection(RequestHandler):
     __slots__ = (
         "_body_check", "_body_error", "_body_left", "_closing", "_current", "_done", "_half_closed", "_head",
         "_head_timer", "_idle_since", "_idle_timer", "_input", "_input_paused", "_response", "_running",
-        "_searched", "_shared", "_state", "_time", "_unread_timer",
+        "_shared", "_state", "_time", "_unread_timer",
     )  # fmt: skip
 
     def __init__(self, shared: Shared, server: web.Server, **limits: Any) -> None:
@@ -77,10 +81,7 @@ class Connection(RequestHandler):
         self._shared = shared
         self._time = loop.time
         self._state = State.IDLE
-        self._input = bytearray()
-        """Received, and not processed yet: part of a head, or what follows the request being answered."""
-        self._searched = 0
-        """How much of it is known to hold no end of a head."""
+        self._input = Input()
         self._input_paused = False
         self._head = b""
         """The request that was taken."""
@@ -130,11 +131,11 @@ class Connection(RequestHandler):
             self._state is State.IDLE
             and not self._input
             and not self.writing_paused
-            and data.find(END_OF_HEAD) == len(data) - 4
+            and data.find(END_OF_HEAD) == len(data) - len(END_OF_HEAD)
         ):
             self._take(data)
         else:
-            self._input += data
+            self._input.add(data)
             self._take_next()
 
     def _take_next(self) -> None:
@@ -147,12 +148,11 @@ class Connection(RequestHandler):
                 self._input_paused = True
                 transport.pause_reading()
             return
-        end = self._input.find(END_OF_HEAD, max(0, self._searched - 3))
-        if end < 0:
+        head = self._input.take_head()
+        if head is None:
             self._await_rest()
-            return
-        head = self._take_input(end + 4)
-        self._take(head)
+        else:
+            self._take(head)
 
     def _await_rest(self) -> None:
         """Keep what may be the beginning of a head; leave anything else to aiohttp, which refuses it."""
@@ -162,18 +162,10 @@ class Connection(RequestHandler):
         self._resume_input()
         if not self._input:
             return
-        sound = may_begin_head(self._input, self._searched)
-        self._searched = len(self._input)
-        if not sound or len(self._input) > MAX_HEAD_BYTES:
+        if not self._input.may_become_head():
             self._leave()
         elif self._head_timer is None:
             self._start_head_timer()
-
-    def _take_input(self, size: int) -> bytes:
-        data = bytes(self._input[:size])
-        del self._input[:size]
-        self._searched = 0
-        return data
 
     def _take(self, head: bytes) -> None:
         self._stop_head_timer()
@@ -241,13 +233,13 @@ class Connection(RequestHandler):
         self._state = State.HANDED_OVER
         self._body_left = body_length - len(self._input)
         self._resume_input()
-        self._pass_on(head + self._take_input(body_length))
+        self._pass_on(head + self._input.take(body_length))
 
     def _leave(self, data: bytes = b"") -> None:
         """Let aiohttp have the connection for good, beginning with `data` and what else was received."""
         self._state = State.LEFT
         self._resume_input()
-        self._pass_on(data + self._take_input(len(self._input)))
+        self._pass_on(data + self._input.take(len(self._input)))
         if self._closing:
             super().close()
 

@@ -15,37 +15,81 @@ from aiohttp.http_exceptions import HttpProcessingError
 MAX_TARGET_BYTES: Final = 512 * 1024
 MAX_HEADER_BYTES: Final = 16 * 1024
 MAX_HEADERS: Final = 100
+MAX_HEAD_BYTES: Final = MAX_TARGET_BYTES + 4 * MAX_HEADER_BYTES
+"""A longer head that is still incomplete goes to aiohttp, whose parser enforces the exact bounds."""
+END_OF_HEAD: Final = b"\r\n\r\n"
+_CR: Final = 13
+_METHOD: Final = re.compile(rb"[A-Z]{1,16}(?: |\Z)")
 
 _NEVER_FULL: Final = 2**30
 """Bytes that a body may buffer before the parser pauses: it is drained after each piece."""
+
+
+class Input:
+    """Received and not processed: part of a head, or what follows the request being answered."""
+
+    __slots__ = ("_data", "_searched")
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+        self._searched = 0
+        """How many bytes are known not to be the end of a head, nor to rule one out."""
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def add(self, data: bytes) -> None:
+        self._data += data
+
+    def take(self, size: int) -> bytes:
+        """Remove the first bytes."""
+        data = bytes(self._data[:size])
+        del self._data[:size]
+        self._searched = 0
+        return data
+
+    def take_head(self) -> bytes | None:
+        """Remove a complete head; None if there is none yet."""
+        end = self._data.find(END_OF_HEAD, max(0, self._searched - 3))
+        return None if end < 0 else self.take(end + len(END_OF_HEAD))
+
+    def may_become_head(self) -> bool:
+        """Whether more bytes may complete this to a head. Checks what was added since the last call."""
+        data, checked = self._data, self._searched
+        self._searched = len(data)
+        if len(data) > MAX_HEAD_BYTES or (not checked and not _METHOD.match(data)):
+            return False
+        start = checked - 1 if checked and data[checked - 1] == _CR else checked
+        lines = data.count(b"\r\n", start)
+        returns = data.count(b"\r", start) - data.endswith(b"\r")
+        return lines == returns == data.count(b"\n", start)
 
 
 class HeadParser:
     """Parses complete heads, one at a time."""
 
     def __init__(self) -> None:
-        self._parser = _parser()
+        self._parser: HttpRequestParser | None = None
 
     def parse(self, head: bytes) -> tuple[RawRequestMessage, int | None] | None:
         """The request, and how many bytes its body has (None: chunked). None: leave it to aiohttp."""
+        parser = self._parser or _parser()
+        # It is kept only if it is ready for the next head: not after an error, an upgrade, or the last
+        # request of a connection, and not if it waits for a body.
+        self._parser = None
         try:
-            messages, upgraded, _ = self._parser.feed_data(head)
+            messages, upgraded, _ = parser.feed_data(head)
         except HttpProcessingError:
-            self._parser = _parser()
             return None
         if len(messages) != 1 or upgraded:
-            self._parser = _parser()
             return None
         message, payload = messages[0]
-        if payload is EMPTY_PAYLOAD:
-            length: int | None = 0
-        else:
-            # It now waits for the body.
-            self._parser = _parser()
-            length = None if message.chunked else int(message.headers["Content-Length"])
         if message.should_close or message.upgrade or message.version != HttpVersion11:
             return None
-        return message, length
+        if payload is EMPTY_PAYLOAD:
+            self._parser = parser
+            return message, 0
+        return message, None if message.chunked else int(message.headers["Content-Length"])
 
 
 class BodyCheck:
@@ -66,20 +110,6 @@ class BodyCheck:
         if self._payload is not None:
             self._payload.read_nowait()
         return None
-
-
-def may_begin_head(received: bytearray, checked: int) -> bool:
-    """Whether more bytes may complete what was received to a head; `checked` of them were judged before."""
-    if not checked and not _METHOD.match(received):
-        return False
-    start = checked - 1 if checked and received[checked - 1] == _CR else checked
-    lines = received.count(b"\r\n", start)
-    returns = received.count(b"\r", start) - received.endswith(b"\r")
-    return lines == returns == received.count(b"\n", start)
-
-
-_CR: Final = 13
-_METHOD: Final = re.compile(rb"[A-Z]{1,16}(?: |\Z)")
 
 
 def _parser() -> HttpRequestParser:

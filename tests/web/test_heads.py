@@ -1,0 +1,100 @@
+import pytest
+
+from gateway.web.heads import MAX_HEAD_BYTES, BodyCheck, HeadParser, Input
+
+GET = b"GET /x?y HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def request(method: bytes, *headers: bytes, version: bytes = b"1.1") -> bytes:
+    lines = b"".join(header + b"\r\n" for header in (b"Host: x", *headers))
+    return b"%b / HTTP/%b\r\n%b\r\n" % (method, version, lines)
+
+
+class TestInput:
+    def test_a_head_is_taken_once_it_is_complete(self):
+        received = Input()
+        for byte in GET[:-1]:
+            received.add(bytes([byte]))
+            assert received.take_head() is None
+            assert received.may_become_head()
+        received.add(GET[-1:] + b"more")
+        assert received.take_head() == GET
+        assert received.take(len(received)) == b"more"
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            b"\x16\x03\x01",
+            b"get /",
+            b"\r\n",
+            b"GET / HTTP/1.1\n",
+            b"GET / HTTP/1.1\rHost",
+            b"A" * 17,
+            b"GET /" + b"x" * MAX_HEAD_BYTES,
+        ],
+    )
+    def test_what_cannot_become_one_is_recognised(self, data):
+        received = Input()
+        received.add(data)
+        assert not received.may_become_head()
+
+    @pytest.mark.parametrize("later", [b"\n", b"x\rx"])
+    def test_so_is_what_comes_later(self, later):
+        received = Input()
+        received.add(b"GET / HTTP/1.1\r\nHost: x")
+        assert received.may_become_head()
+        received.add(later)
+        assert not received.may_become_head()
+
+    def test_a_line_end_may_come_in_two_pieces(self):
+        received = Input()
+        for piece in (b"GET / HTTP/1.1\r", b"\nHost: x\r", b"\n"):
+            received.add(piece)
+            assert received.may_become_head()
+
+
+class TestHeadParser:
+    @pytest.mark.parametrize(
+        ("head", "method", "length"),
+        [
+            (GET, "GET", 0),
+            (request(b"DELETE"), "DELETE", 0),
+            (request(b"PUT", b"Content-Length: 0"), "PUT", 0),
+            (request(b"PUT", b"Content-Length: 7"), "PUT", 7),
+            (request(b"PUT", b"Transfer-Encoding: chunked"), "PUT", None),
+        ],
+    )
+    async def test_a_sound_head_is_parsed_and_so_is_the_next(self, head, method, length):
+        parser = HeadParser()
+        for _ in range(2):
+            parsed = parser.parse(head)
+            assert parsed is not None
+            assert (parsed[0].method, parsed[1]) == (method, length)
+            assert parser.parse(GET) is not None
+
+    @pytest.mark.parametrize(
+        "head",
+        [
+            b"nonsense\r\n\r\n",
+            b"GET / HTTP/1.1\r\n\r\n",
+            request(b"GET", b"Host: y"),
+            request(b"GET", version=b"1.0"),
+            request(b"GET", b"Connection: close"),
+            request(b"GET", b"Connection: Upgrade", b"Upgrade: websocket"),
+            request(b"PUT", b"Content-Length: 1", b"Content-Length: 2"),
+            request(b"CONNECT"),
+        ],
+    )
+    async def test_anything_else_is_left_and_does_not_spoil_the_next(self, head):
+        parser = HeadParser()
+        assert parser.parse(head) is None
+        assert parser.parse(GET) is not None
+
+
+class TestBodyCheck:
+    async def test_a_broken_chunk_is_reported_and_sound_ones_are_not_kept(self):
+        check = BodyCheck()
+        assert check.feed(request(b"PUT", b"Transfer-Encoding: chunked")) is None
+        for _ in range(10):
+            assert check.feed(b"10000\r\n" + b"x" * 65536 + b"\r\n") is None
+        assert check.feed(b"zz\r\n") is not None

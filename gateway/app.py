@@ -20,9 +20,9 @@ from gateway.ops.server import Ops
 from gateway.ratings.explain import Explainer
 from gateway.ratings.partition_read import Sources
 from gateway.ratings.read import Reader
+from gateway.ratings.read_metrics import ReadMetrics
 from gateway.ratings.refresh import Refresher
 from gateway.ratings.shadow import Shadow
-from gateway.ratings.tier_metrics import TierMetrics
 from gateway.ratings.write import Writer
 from gateway.settings import Settings
 from gateway.tasks import Tasks
@@ -82,10 +82,12 @@ async def wired(
             clock=clock,
             tasks=tasks,
             trust_seconds=settings.cache.local_trust_seconds,
+            top_up=settings.upstream.top_up,
         )
         flights = SingleFlight(
             apple.fetch,
             cache.store,
+            cache.riders_failed,
             size=apple.batch_size,
             window_seconds=settings.upstream.batch_window_ms / 1000,
             fetch_seconds=settings.server.request_timeout_seconds,
@@ -105,8 +107,7 @@ async def wired(
             quarantine,
             Refresher(flights, tasks, metrics),
             shadow,
-            TierMetrics(metrics, "local"),
-            TierMetrics(metrics, "shared"),
+            ReadMetrics(metrics),
         )
         api = Api(
             reader=Reader(sources, clock),

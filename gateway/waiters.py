@@ -4,10 +4,10 @@ Shared by the modules that fetch and by the queue for slots, which reorders when
 """
 
 import asyncio
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
 
-from gateway.model import Priority
+from gateway.model import Id, Priority
 
 EXTRA_CALLS: Final = 32
 """Calls that dividing failed ones may add to a request's own: one bad id among 100 costs 14."""
@@ -77,3 +77,30 @@ class Waiters:
         """A call to Apple goes out for these requests."""
         for requester in self.requesters:
             requester.calls += 1
+
+
+class Riders(Protocol):
+    """Cached ids that a call refreshes in its free seats, although nobody asked for them."""
+
+    failed: bool
+    """Set if the call fails in a way that one of them may have caused."""
+
+    @property
+    def ids(self) -> Sequence[Id]:
+        """All of them; they and the ids asked for fit into one call."""
+        ...
+
+    def asked(self) -> Sequence[Id]:
+        """Return those that a request has asked for since the call was made: they are riders no more."""
+        ...
+
+
+class _NoRiders:
+    failed = False
+    ids: Sequence[Id] = ()
+
+    def asked(self) -> Sequence[Id]:
+        return ()
+
+
+NO_RIDERS: Final[Riders] = _NoRiders()

@@ -24,12 +24,12 @@ from gateway.model import Id, Kind, Partition, Rating, User
 from gateway.ratings.partition_read import Sources
 from gateway.ratings.query import Part, Query
 from gateway.ratings.read import Reader
+from gateway.ratings.read_metrics import ReadMetrics
 from gateway.ratings.refresh import Refresher
-from gateway.ratings.tier_metrics import TierMetrics
 from gateway.ratings.write import Writer
 from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
-from gateway.waiters import Requester, Waiters
+from gateway.waiters import Requester, Riders, Waiters
 from tests.user_input import HandClock
 
 SECONDS_EACH = 0.036
@@ -40,9 +40,9 @@ class Apple:
     """Every id is liked; every write is taken."""
 
     async def fetch(
-        self, partition: Partition, ids: list[Id], *, waiters: Waiters, deadline: float
+        self, partition: Partition, ids: list[Id], *, riders: Riders, waiters: Waiters, deadline: float
     ) -> dict[Id, Rating]:
-        return dict.fromkeys(ids, 1)
+        return dict.fromkeys([*ids, *riders.ids], 1)
 
     async def send(self, call: Outbound, deadline: float, waiters: Waiters) -> Relay:
         return Relay(204, b"")
@@ -88,6 +88,7 @@ class Soak:
         self.flights = SingleFlight(
             apple.fetch,  # type: ignore[arg-type]
             cache.store,
+            cache.riders_failed,
             size=lambda: 100,
             window_seconds=0.0,
             fetch_seconds=10.0,
@@ -98,8 +99,7 @@ class Soak:
         )
         quarantine = Quarantine(seconds=10, metrics=metrics)
         refresher = Refresher(self.flights, tasks, metrics)
-        counts = TierMetrics(metrics, "local"), TierMetrics(metrics, "shared")
-        sources = Sources(cache, self.flights, quarantine, refresher, None, *counts)
+        sources = Sources(cache, self.flights, quarantine, refresher, None, ReadMetrics(metrics))
         self._reader = Reader(sources, clock)
         self._writer = Writer(cache=cache, apple=apple, tasks=tasks, clock=clock)  # type: ignore[arg-type]
 

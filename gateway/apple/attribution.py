@@ -7,6 +7,7 @@ the call in two halves.
 came back                  asked, evidence                             cause            verdict
 -------------------------- ------------------------------------------- ---------------- -------------------
 ended by the deadline                                                  deadline
+any status, not 401/403/429 it carries riders                          nobody           repeat without them
 401                        developer token accepted since              user             quarantine, no stale
 401                                                                    developer token  renew, repeat
 403 40300                                                              user             quarantine, no stale
@@ -84,6 +85,8 @@ class Asked(msgspec.Struct, frozen=True):
     """Whether sending it twice does what sending it once does."""
     divisible: bool = False
     """Whether it may be too large, so that a 504 is handed back at once."""
+    riders: bool = False
+    """Whether it carries cached ids in its free seats that nobody asked for."""
     reconnected: bool = False
     """Whether it was repeated on a new connection already."""
     part: bool = False
@@ -143,6 +146,8 @@ class Verdict(msgspec.Struct, frozen=True):
     """Whether Apple fails for this user alone: stale ratings, or this failure, answer for a while."""
     divide: bool = False
     """Whether the ids of the call are to be asked for in two halves."""
+    drop_riders: bool = False
+    """Whether an id that nobody asked for may be at fault: the call is repeated without those."""
     done: bool = False
     """Whether it shows that an earlier try did what was asked."""
 
@@ -153,6 +158,8 @@ def attribute(came: Symptom, asked: Asked, seen: Evidence) -> Verdict:
         return Verdict(Cause.DEADLINE)
     if came.status is None:
         return _unanswered(came, asked)
+    if asked.riders and came.status not in (401, 403, 429):
+        return Verdict(drop_riders=True)
     if came.unusable and came.status not in (403, 404):
         return Verdict(counts=True, retry=Retry.BACKED_OFF if asked.read else Retry.NEVER)
     if came.status in (401, 403, 404):

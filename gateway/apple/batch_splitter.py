@@ -20,7 +20,7 @@ from gateway.apple.response import read_many
 from gateway.errors import Cause, GatewayError
 from gateway.model import Id, Partition, Rating
 from gateway.telemetry.metrics import Metrics
-from gateway.waiters import Waiters
+from gateway.waiters import Riders, Waiters
 
 MOST_DUE: Final = 4
 """Ids known to fail that one fetch asks for again, each in a call of its own; others wait for a later one."""
@@ -71,8 +71,16 @@ class BatchSplitter:
         """The most ids that one call should ask for now."""
         return self._sizes.current(self._now())
 
-    async def fetch(self, job: Job, ids: Sequence[Id]) -> Outcomes:
-        """Ask for `ids`; those known to fail are answered from memory, or asked for by themselves."""
+    async def fetch(self, job: Job, ids: Sequence[Id], riders: Riders) -> Outcomes:
+        """Ask for `ids`; those known to fail are answered from memory, or asked for by themselves.
+
+        `riders` come along if all fit into one call and none is known to fail.
+        """
+        if riders.ids:
+            ridden = await self._ask_with_riders(job, ids, riders)
+            if ridden is not None:
+                return ridden
+            ids = [*ids, *riders.asked()]
         sorted_ids = self._refused.sort(job.partition, ids, self._now(), most_due=MOST_DUE)
         if len(sorted_ids.rest) == len(ids):
             return await self._ask_in_batches(job, ids)
@@ -83,6 +91,20 @@ class BatchSplitter:
         for asking in (rest, *due):
             outcomes |= asking.result()
         return {id_: outcomes[id_] for id_ in ids}
+
+    async def _ask_with_riders(self, job: Job, ids: Sequence[Id], riders: Riders) -> Outcomes | None:
+        """Ask for `ids` with their riders, in one try; None where that is to be done again without them."""
+        partition, now = job.partition, self._now()
+        together = [*ids, *riders.ids]
+        suspect = any(self._refused.since(partition, id_, now) != now for id_ in together)
+        if suspect or len(together) > self.batch_size():
+            return None
+        trial = Trial(partition.user.key, now)
+        answer = await self._call(job, together, trial, riders=True)
+        if not isinstance(answer, Failed):
+            return {**answer}
+        riders.failed = answer.verdict.drop_riders
+        return _outcomes([*ids, *riders.asked()], answer) if answer.untried else None
 
     async def _ask_again(self, job: Job, id_: Id) -> Outcomes:
         """Ask for an id that is known to fail."""
@@ -231,6 +253,7 @@ class BatchSplitter:
         *,
         divisible: bool = False,
         single: bool = False,
+        riders: bool = False,
         fits: Callable[[], bool] = lambda: True,
     ) -> dict[Id, Rating] | Failed:
         partition = job.partition
@@ -246,6 +269,7 @@ class BatchSplitter:
             ids=len(ids),
             divisible=len(ids) > 1 and (divisible or full),
             single=single,
+            riders=riders,
             whole=True,
             fits=fits,
         )

@@ -36,6 +36,8 @@ class Call(msgspec.Struct, frozen=True):
     """Ids asked for, in Apple's form with many."""
     divisible: bool = False
     """A 504 is handed back at once, because the caller can ask for less, and is no sign that Apple is ill."""
+    riders: bool = False
+    """It carries cached ids that nobody asked for: one try, after which it is repeated without them."""
     single: bool = False
     """A part of a call that failed, or an id that is known to fail: one try, 429s and connections aside."""
     whole: bool = False
@@ -62,6 +64,7 @@ class Call(msgspec.Struct, frozen=True):
             idempotent=self.idempotent,
             divisible=self.divisible,
             part=self.single,
+            riders=self.riders,
             reconnected=reconnected,
             last=last,
         )

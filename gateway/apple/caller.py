@@ -97,6 +97,8 @@ class Caller:
                 # What Apple said to the try before tells more than why there was no other.
                 return outcome if run.failed is None or outcome.error.recalled else run.failed
             run.failed = outcome
+            if call.riders:
+                return outcome
             if not await self._again(call, run, outcome, deadline):
                 if call.single:
                     return outcome

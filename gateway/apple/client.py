@@ -22,7 +22,7 @@ from gateway.clock import Clock
 from gateway.errors import GatewayError
 from gateway.model import Id, Partition, Priority, Rating, User
 from gateway.telemetry.metrics import Metrics
-from gateway.waiters import Requester, Waiters
+from gateway.waiters import NO_RIDERS, Requester, Riders, Waiters
 
 _NO_HEADERS: Final[Mapping[str, str]] = {}
 
@@ -69,16 +69,23 @@ class Apple:
         self._limiter.hear_throttled()
 
     async def fetch(
-        self, partition: Partition, ids: Sequence[Id], *, waiters: Waiters, deadline: float
+        self,
+        partition: Partition,
+        ids: Sequence[Id],
+        *,
+        riders: Riders = NO_RIDERS,
+        waiters: Waiters,
+        deadline: float,
     ) -> dict[Id, Rating | GatewayError]:
         """Ask for `ids` (distinct), in as many calls as it takes.
 
         No try begins after `deadline` (monotonic seconds); the first of a call has its whole time.
 
         Never raises for Apple's failures: each id gets its resource, None for unrated, or the error that is
-        its own. One id that Apple refuses, or fails for, does not take the others with it.
+        its own. One id that Apple refuses, or fails for, does not take the others with it. `riders` get a
+        result if they came along in a call that had free seats for them.
         """
-        return await self._splitter.fetch(Job(partition, waiters, deadline), ids)
+        return await self._splitter.fetch(Job(partition, waiters, deadline), ids, riders)
 
     async def send(self, call: Outbound, deadline: float, waiters: Waiters | None = None) -> Relay:
         """Send `call` until `deadline` (monotonic seconds) and return what Apple answers.

@@ -15,6 +15,7 @@ from gateway.cache.entry import Entry, Freshness, expired
 from gateway.cache.invalidation import Drop, DropPaired, Invalidation, Purge
 from gateway.cache.lookup import FillToken, Lookup, Write, fill_token, local_holds
 from gateway.cache.memory import MemoryCache
+from gateway.cache.top_up import due, is_due
 from gateway.cache.write_log import WriteLog
 from gateway.cache.write_rule import UNCHANGED, Outcome, StoredRating, Unwritten
 from gateway.clock import Clock
@@ -74,6 +75,7 @@ class Cache:
         clock: Clock,
         tasks: Tasks,
         trust_seconds: float = 0.0,
+        top_up: bool = True,
     ) -> None:
         self.memory = memory
         self.freshness = freshness
@@ -85,12 +87,15 @@ class Cache:
         self._clock = clock
         self._tasks = tasks
         self._trust_seconds = trust_seconds
+        self._top_up = top_up
 
     def recall(self, partition: Partition, now: float) -> Lookup:
         """Return what memory knows of the partition. The entries are live: read them before an await."""
+        ratings = self.memory.partition(partition, now)
         return Lookup(
             version=self._write_log.version,
-            entries=self.memory.partition(partition, now),
+            entries=ratings.entries,
+            rides=ratings.rides,
             holds=self._write_log.holds(partition.user.key, partition.kind, now),
             trusted_since=self.trusted_since(now),
         )
@@ -121,8 +126,37 @@ class Cache:
         pending = self._write_log.pending(partition.user.key, partition.kind, now)
         return fill_token(msgspec.structs.replace(memory, pending=pending), shared, holds, asked, now)
 
-    def store(self, partition: Partition, token: FillToken, ratings: Mapping[Id, Rating]) -> None:
-        """Store what a fetch returned, unless a write began or ended since its token was taken."""
+    def due(self, partition: Partition, asked: Collection[Id], now: float) -> list[Id]:
+        """Return cached ids to refresh along with `asked`, the first to expire first: see `top_up`."""
+        if not self._top_up:
+            return []
+        return due(
+            self.memory.partition(partition, now),
+            asked,
+            now,
+            freshness=self.freshness,
+            fresh_seconds=self.freshness.fresh_seconds_of(partition.user.key, partition.kind),
+        )
+
+    def still_due(self, partition: Partition, ids: Sequence[Id], shared: Lookup, now: float) -> Sequence[Id]:
+        """Return those of `ids` that Redis has no fresher rating of: another gateway may have fetched one."""
+        fresh_seconds = self.freshness.fresh_seconds_of(partition.user.key, partition.kind)
+        entries = shared.entries
+        return [
+            id_ for id_ in ids if (entry := entries.get(id_)) is None or is_due(entry, now, fresh_seconds)
+        ]
+
+    def riders_failed(self, partition: Partition, ids: Collection[Id]) -> None:
+        """A call failed that carried these ids for a refresh: they do not ride again until asked for."""
+        self.memory.partition(partition, self._clock.monotonic()).rides.failed(ids)
+
+    def store(
+        self, partition: Partition, token: FillToken, ratings: Mapping[Id, Rating], *, ridden: bool = False
+    ) -> None:
+        """Store what a fetch returned, unless a write began or ended since its token was taken.
+
+        `ridden`: nobody asked for these ids, they were refreshed along with others.
+        """
         now = self._clock.monotonic()
         user_key, kind = partition.user.key, partition.kind
         if not self._write_log.admits(token.version, user_key, kind):
@@ -146,6 +180,11 @@ class Cache:
         }
         entries = {id_: shared_by[rating] for id_, rating in settled.items()}
         self.memory.put(partition, entries, now)
+        rides = self.memory.partition(partition, now).rides
+        if ridden:
+            rides.rode(entries, now)
+        elif rides:
+            rides.answered(entries)
         if self._shared is None or token.shared_version is None or not settled:
             return
         # Redis derives the limit from when it stores a rating: after the limit's end it would know of none.
@@ -216,7 +255,7 @@ class Cache:
     ) -> None:
         if await shared.fill(partition, version, ratings) is False:
             # Another gateway wrote meanwhile, and its invalidation is not here yet: this may be older.
-            kept = self.memory.partition(partition, self._clock.monotonic())
+            kept = self.memory.partition(partition, self._clock.monotonic()).entries
             refused = [id_ for id_, entry in entries.items() if kept.get(id_) is entry]
             self.memory.drop(partition.user.key, partition.kind, refused)
 

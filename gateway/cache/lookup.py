@@ -6,8 +6,11 @@ from math import inf
 import msgspec
 
 from gateway.cache.entry import Entry
+from gateway.cache.rides import Rides
 from gateway.cache.write_rule import StoredRating
 from gateway.model import Id, Kind, User
+
+NO_RIDES = Rides()
 
 
 class Lookup(msgspec.Struct, frozen=True):
@@ -23,6 +26,8 @@ class Lookup(msgspec.Struct, frozen=True):
     """Written ratings within their hold: they outrank what Apple reports, in every variant."""
     pending: Mapping[Id, Hashable] = {}
     """Stamps of the ids whose write is under way or ended unknown: join no fetch from before the stamp."""
+    rides: Rides = NO_RIDES
+    """Which ids were refreshed along with others, in memory."""
     trusted_since: float = -inf
     """Entries that were last trusted before may have missed an invalidation."""
     admitted: bool = True

@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Final
 
 from gateway.cache.entry import Entry
+from gateway.cache.rides import Rides
 from gateway.model import LONGEST_VARIANT, MAX_VARIANTS, PLAIN, Id, Kind, Partition, Variant
 
 USER_BYTES: Final = 900
@@ -17,16 +18,15 @@ USER_BYTES: Final = 900
 VARIANT_BYTES: Final = 300
 """The same for a variant, without its name."""
 
-_NOTHING: Mapping[Id, Entry] = {}
 
+class PartitionRatings:
+    """The entries of one partition, and which of them rode along since they were last asked for."""
 
-class _Ratings:
-    """The entries of one variant."""
-
-    __slots__ = ("entries", "used_at")
+    __slots__ = ("entries", "rides", "used_at")
 
     def __init__(self, used_at: float) -> None:
         self.entries: dict[Id, Entry] = {}
+        self.rides = Rides()
         self.used_at = used_at
 
 
@@ -36,7 +36,7 @@ class _UserRatings:
     __slots__ = ("bytes", "variants")
 
     def __init__(self) -> None:
-        self.variants: dict[Variant, _Ratings] = {}
+        self.variants: dict[Variant, PartitionRatings] = {}
         self.bytes = USER_BYTES
 
     def __len__(self) -> int:
@@ -62,21 +62,21 @@ class MemoryCache:
         self.entries = 0
         self.bytes = 0
 
-    def partition(self, partition: Partition, now: float) -> Mapping[Id, Entry]:
-        """Return the entries of `partition` by id, and count this as a use of it at `now`.
+    def partition(self, partition: Partition, now: float) -> PartitionRatings:
+        """Return what is cached of `partition`, and count this as a use of it at `now`.
 
-        The mapping is live: read it before the next await.
+        It is live: read it before the next await.
         """
         key = (partition.user.key, partition.kind)
         user = self._users.get(key)
         if user is None:
-            return _NOTHING
+            return PartitionRatings(now)
         self._users.move_to_end(key)
         ratings = user.variants.get(partition.variant)
         if ratings is None:
-            return _NOTHING
+            return PartitionRatings(now)
         ratings.used_at = now
-        return ratings.entries
+        return ratings
 
     def admits(self, partition: Partition, now: float) -> bool:
         """Whether the variant is cached, or would take a place that is free or long unused."""
@@ -117,6 +117,7 @@ class MemoryCache:
             self._drop_user((user_key, kind))
             return
         for variant, ratings in list(user.variants.items()):
+            ratings.rides.drop(ids)
             self._remove(user, ratings.entries, ids)
             if not ratings.entries:
                 self._drop_variant(user, variant)
@@ -134,14 +135,14 @@ class MemoryCache:
                 replaced = {entry: by(entry) for entry in set(ratings.entries.values())}
                 ratings.entries.update({id_: replaced[entry] for id_, entry in ratings.entries.items()})
 
-    def _variant(self, user: _UserRatings, variant: Variant, now: float) -> _Ratings:
+    def _variant(self, user: _UserRatings, variant: Variant, now: float) -> PartitionRatings:
         ratings = user.variants.get(variant)
         if ratings is None:
             if variant != PLAIN and len(user.variants) - (PLAIN in user.variants) >= MAX_VARIANTS:
                 unused = self._unused(user, now)
                 assert unused is not None
                 self._drop_variant(user, unused)
-            ratings = user.variants[variant] = _Ratings(now)
+            ratings = user.variants[variant] = PartitionRatings(now)
             self._count(user, 0, VARIANT_BYTES + len(variant))
         return ratings
 
@@ -162,12 +163,13 @@ class MemoryCache:
 
     def _trim(self, user: _UserRatings) -> bool:
         """Drop the oldest entries of the only user: a sixteenth at a time, so that not every put does it."""
-        kept = max((ratings.entries for ratings in user.variants.values()), key=len, default={})
-        if not kept:
+        largest = max(user.variants.values(), key=lambda ratings: len(ratings.entries), default=None)
+        if largest is None or not (kept := largest.entries):
             return False
         excess = max(self.entries - self.max_entries, len(kept) // 16, 1)
         oldest = list(islice(kept, excess))
         self._on_evict(len(oldest))
+        largest.rides.drop(oldest)
         self._remove(user, kept, oldest)
         return True
 

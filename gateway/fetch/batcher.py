@@ -29,24 +29,44 @@ class Fetch:
 
     batch: "Batch"
 
-    def __init__(self, pending: PendingFetch, stamp: Hashable, token: Token, *, keep: bool) -> None:
-        self.waiting = [pending]
+    def __init__(self, waiting: list[PendingFetch], stamp: Hashable, token: Token, *, keep: bool) -> None:
+        self.waiting = waiting
         self.stamp = stamp
         self.token = token
         self.keep = keep
         """Whether the result may be stored."""
 
 
+class BatchRiders:
+    """See `Riders`."""
+
+    __slots__ = ("failed", "fetches")
+
+    def __init__(self) -> None:
+        self.fetches: dict[Id, Fetch] = {}
+        self.failed = False
+
+    @property
+    def ids(self) -> list[Id]:
+        return list(self.fetches)
+
+    def asked(self) -> list[Id]:
+        return [id_ for id_, fetch in self.fetches.items() if fetch.waiting]
+
+
 class Batch:
     """The fetches of one partition that become one call."""
 
-    __slots__ = ("dispatched", "fetches", "partition", "timer", "waiters")
+    __slots__ = ("dispatched", "due", "fetches", "partition", "riders", "timer", "waiters")
 
     def __init__(self, partition: Partition, waiters: Waiters, timer: asyncio.TimerHandle) -> None:
         self.partition = partition
         self.waiters = waiters
         self.timer = timer
         self.fetches: dict[Id, Fetch] = {}
+        self.due: dict[Id, Token] = {}
+        """Cached ids that may fill its free seats, the first to expire first."""
+        self.riders = BatchRiders()
         self.dispatched = False
 
 
@@ -65,9 +85,17 @@ class Batcher:
         self._gathering: dict[PartitionKey, Batch] = {}
 
     def add(
-        self, partition: Partition, fetches: Mapping[Id, Fetch], priority: Priority, requester: Requester
+        self,
+        partition: Partition,
+        fetches: Mapping[Id, Fetch],
+        priority: Priority,
+        requester: Requester,
+        due: Mapping[Id, Token],
     ) -> None:
-        """Add ids that are in no gathering batch; every batch that they fill is dispatched now."""
+        """Add ids that are in no gathering batch; every batch that they fill is dispatched now.
+
+        `due` are cached ids that may fill the free seats of the last one.
+        """
         key, size = partition.key, self._size()
         batch = self._gathering.get(key)
         if batch is not None and fetches:
@@ -80,6 +108,8 @@ class Batcher:
             if len(batch.fetches) >= size:
                 self._release(key)
                 batch = None
+        if batch is not None:
+            batch.due |= due
 
     def close(self) -> list[Batch]:
         """Stop gathering; return the batches that will not be dispatched."""

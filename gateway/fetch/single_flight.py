@@ -11,7 +11,7 @@ How a miss is fetched:
 """
 
 import asyncio
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -22,7 +22,7 @@ from gateway.fetch.pending import Outcome, PendingFetch
 from gateway.model import Id, Kind, Partition, Priority, Rating, Variant
 from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
-from gateway.waiters import Requester, Waiters
+from gateway.waiters import Requester, Riders, Waiters
 
 GRACE_SECONDS: Final = 1.0
 """After its longest time, a load that does not end is cancelled: no id may be in flight for ever."""
@@ -35,12 +35,24 @@ class Load(Protocol):
     """
 
     async def __call__(
-        self, partition: Partition, ids: Sequence[Id], /, *, waiters: Waiters, deadline: float
-    ) -> Mapping[Id, Outcome]: ...
+        self, partition: Partition, ids: Sequence[Id], /, *, riders: Riders, waiters: Waiters, deadline: float
+    ) -> Mapping[Id, Outcome]:
+        """`riders` are loaded along if that costs no call; those without a result were not."""
+        ...
 
 
-Store = Callable[[Partition, Any, Mapping[Id, Rating]], None]
-"""Stores what was fetched with a token; must not block."""
+class Store(Protocol):
+    """Stores what was fetched with a token; must not block. `ridden`: nobody asked for these ids."""
+
+    def __call__(
+        self, partition: Partition, token: Any, ratings: Mapping[Id, Rating], /, *, ridden: bool
+    ) -> None: ...
+
+
+class RidersFailed(Protocol):
+    """Receives the riders of a call that failed with them."""
+
+    def __call__(self, partition: Partition, ids: Collection[Id], /) -> None: ...
 
 
 class SingleFlight:
@@ -54,6 +66,7 @@ class SingleFlight:
         self,
         load: Load,
         store: Store,
+        riders_failed: RidersFailed,
         *,
         size: Callable[[], int],
         window_seconds: float,
@@ -65,11 +78,14 @@ class SingleFlight:
     ) -> None:
         self._load = load
         self._store = store
+        self._riders_failed = riders_failed
+        self._size = size
         self._fetch_seconds = fetch_seconds
         self._longest_seconds = fetch_seconds + call_seconds + GRACE_SECONDS
         self._tasks = tasks
         self._now = clock.monotonic
         self._coalesced = metrics.coalesced_ids
+        self._top_up = metrics.upstream_top_up_ids
         self._batcher = Batcher(self._dispatch, window_seconds=window_seconds, size=size)
         self._table: dict[tuple[bytes, Kind], dict[Variant, dict[Id, Fetch]]] = {}
 
@@ -82,11 +98,13 @@ class SingleFlight:
         keep: bool,
         priority: Priority,
         requester: Requester,
+        due: Sequence[Id] = (),
     ) -> PendingFetch:
         """Have `ids` (distinct) fetched, sharing the fetches that are in flight.
 
         A fetch in flight is shared only if the id's pending write, by the token, is the one that it began
         with. Of several tokens the latest goes to `store`; `keep` is whether this requester allows that.
+        `due` are cached ids of the partition that may fill the free seats of the call.
         """
         in_flight = self._table.setdefault((partition.user.key, partition.kind), {}).setdefault(
             partition.variant, {}
@@ -99,13 +117,13 @@ class SingleFlight:
             stamp = stamps.get(id_)
             fetch = in_flight.get(id_)
             if fetch is None or (fetch.stamp != stamp and fetch.batch.dispatched):
-                in_flight[id_] = begun[id_] = Fetch(pending, stamp, token, keep=keep)
+                in_flight[id_] = begun[id_] = Fetch([pending], stamp, token, keep=keep)
                 continue
             joined.add(fetch.batch)
             _share(fetch, pending, stamp, token, keep=keep)
         for batch in joined:
             batch.waiters.join(priority, requester)
-        self._batcher.add(partition, begun, priority, requester)
+        self._batcher.add(partition, begun, priority, requester, dict.fromkeys(due, token) if begun else {})
         pending.collapsed = len(ids) - len(begun)
         self._coalesced.inc(pending.collapsed)
         return pending
@@ -133,6 +151,7 @@ class SingleFlight:
             self._complete(batch, dict.fromkeys(batch.fetches, NoCapacity(_CLOSING)))
 
     def _dispatch(self, batch: Batch) -> None:
+        self._fill_seats(batch)
         # Completion is a callback on the task, not a part of it: a task that is cancelled before its first
         # step runs none of its own code.
         self._tasks.spawn("fetch", self._run(batch)).add_done_callback(partial(self._ended, batch))
@@ -141,39 +160,61 @@ class SingleFlight:
         deadline = self._now() + self._fetch_seconds
         async with asyncio.timeout(self._longest_seconds):
             return await self._load(
-                batch.partition, list(batch.fetches), waiters=batch.waiters, deadline=deadline
+                batch.partition,
+                list(batch.fetches),
+                riders=batch.riders,
+                waiters=batch.waiters,
+                deadline=deadline,
             )
+
+    def _fill_seats(self, batch: Batch) -> None:
+        """Let cached ids that are due ride along in the free seats, unless they are in flight."""
+        partition, riders = batch.partition, batch.riders.fetches
+        in_flight = self._table[partition.user.key, partition.kind][partition.variant]
+        seats = self._size() - len(batch.fetches)
+        for id_, token in batch.due.items():
+            if len(riders) >= seats:
+                break
+            if id_ not in in_flight:
+                fetch = in_flight[id_] = riders[id_] = Fetch([], token.pending.get(id_), token, keep=True)
+                fetch.batch = batch
+        self._top_up.inc(len(riders))
 
     def _ended(self, batch: Batch, task: asyncio.Task[Mapping[Id, Outcome]]) -> None:
         if task.cancelled():
             failure: GatewayError = NoCapacity(_CLOSING)
         elif (error := task.exception()) is None:
             found, lost = task.result(), GatewayError("The fetch returned nothing for this id.")
-            self._complete(batch, {id_: found.get(id_, lost) for id_ in batch.fetches})
+            riders = {id_: found.get(id_, lost) for id_ in batch.riders.fetches}
+            self._complete(batch, {id_: found.get(id_, lost) for id_ in batch.fetches} | riders)
             return
         elif isinstance(error, TimeoutError):
             failure = DeadlineExceeded("Apple Music did not answer in time.")
         else:
             failure = error if isinstance(error, GatewayError) else GatewayError("The fetch failed.")
-        self._complete(batch, dict.fromkeys(batch.fetches, failure))
+        self._complete(batch, dict.fromkeys([*batch.fetches, *batch.riders.fetches], failure))
 
     def _complete(self, batch: Batch, outcomes: Mapping[Id, Outcome]) -> None:
+        fetches = batch.fetches | batch.riders.fetches
         try:
-            for token, ratings in _kept(batch, outcomes):
-                self._store(batch.partition, token, ratings)
+            for token, ratings, ridden in _kept(fetches, outcomes):
+                self._store(batch.partition, token, ratings, ridden=ridden)
+            if batch.riders.failed:
+                unasked = [id_ for id_, fetch in batch.riders.fetches.items() if not fetch.waiting]
+                self._riders_failed(batch.partition, unasked)
         finally:
-            self._leave_table(batch)
-            for id_, fetch in batch.fetches.items():
+            self._leave_table(batch.partition, fetches)
+            for id_, fetch in fetches.items():
                 for pending in fetch.waiting:
                     pending.settle(id_, outcomes[id_])
             # Fetches point back to their batch: otherwise only the garbage collector would free them.
             batch.fetches.clear()
+            batch.riders.fetches.clear()
 
-    def _leave_table(self, batch: Batch) -> None:
-        partition = batch.partition
+    def _leave_table(self, partition: Partition, fetches: Mapping[Id, Fetch]) -> None:
         variants = self._table.get((partition.user.key, partition.kind), {})
         in_flight = variants.get(partition.variant, {})
-        for id_, fetch in batch.fetches.items():
+        for id_, fetch in fetches.items():
             if in_flight.get(id_) is fetch:
                 del in_flight[id_]
         if not in_flight:
@@ -192,13 +233,16 @@ def _share(fetch: Fetch, pending: PendingFetch, stamp: Hashable, token: Token, *
     fetch.keep |= keep
 
 
-def _kept(batch: Batch, outcomes: Mapping[Id, Outcome]) -> Iterable[tuple[Token, dict[Id, Rating]]]:
-    """Group what is to be stored by token, by identity."""
-    groups: dict[int, tuple[Token, dict[Id, Rating]]] = {}
-    for id_, fetch in batch.fetches.items():
-        outcome = outcomes[id_]
+def _kept(
+    fetches: Mapping[Id, Fetch], outcomes: Mapping[Id, Outcome]
+) -> Iterable[tuple[Token, dict[Id, Rating], bool]]:
+    """Group what is to be stored by token, by identity, and by whether nobody asked for it."""
+    groups: dict[tuple[int, bool], tuple[Token, dict[Id, Rating], bool]] = {}
+    for id_, fetch in fetches.items():
+        outcome, ridden = outcomes[id_], not fetch.waiting
         if fetch.keep and not isinstance(outcome, GatewayError):
-            groups.setdefault(id(fetch.token), (fetch.token, {}))[1][id_] = outcome
+            group = groups.setdefault((id(fetch.token), ridden), (fetch.token, {}, ridden))
+            group[1][id_] = outcome
     return groups.values()
 
 

@@ -1,6 +1,6 @@
 """Reads the ids of one partition: memory, Redis, then Apple for what is missing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from gateway.apple.quarantine import Quarantine
@@ -12,10 +12,10 @@ from gateway.fetch.single_flight import SingleFlight
 from gateway.model import PLAIN, Id, Priority, Rating
 from gateway.ratings.plan import Findings, ReadPlan
 from gateway.ratings.query import Part, Query
+from gateway.ratings.read_metrics import ReadMetrics
 from gateway.ratings.refresh import Refresher
 from gateway.ratings.resources import overlay
 from gateway.ratings.shadow import Shadow
-from gateway.ratings.tier_metrics import TierMetrics
 from gateway.waiters import Requester
 
 
@@ -28,8 +28,7 @@ class Sources(NamedTuple):
     refresher: Refresher
     shadow: Shadow | None
     """None if hits are not compared with Apple."""
-    memory_metrics: TierMetrics
-    shared_metrics: TierMetrics
+    metrics: ReadMetrics
 
 
 class PartitionRead:
@@ -56,19 +55,25 @@ class PartitionRead:
         self.stored = False
         self._memory = sources.cache.recall(self.partition, now)
         self._holds: Mapping[Id, StoredRating] = {}
+        self._due: Sequence[Id] = ()
+        """Cached ids that may be refreshed along with the missing ones."""
         self._local_findings = self._take_memory()
 
     def finish(self) -> None:
         """Count what memory knew, and perhaps check the hits against Apple."""
         sources = self._sources
         if sources.cache.memory.max_entries:
-            sources.memory_metrics.add(self._local_findings)
+            sources.metrics.memory.add(self._local_findings)
+        if self._memory.rides:
+            self._count_used()
         if sources.shadow is not None and sources.shadow.drawn():
             sources.shadow.check_entries(self.partition, self.plan.served, self._now)
 
     async def run(self, requester: Requester) -> None:
         """Answer what memory could not."""
         cache, plan = self._sources.cache, self.plan
+        if plan.missing and not self._query.directives.no_store:
+            self._due = cache.due(self.partition, set(plan.missing), self._now)
         shared = await self._take_shared() if plan.missing and cache.has_shared else None
         self.admitted = cache.memory.admits(self.partition, self._now) and (shared is None or shared.admitted)
         quarantined = self._sources.quarantine.active(self.partition.user.key, self._now)
@@ -76,11 +81,11 @@ class PartitionRead:
         self.finish()
         if not plan.missing and not plan.refresh:
             return
-        token = cache.fill_token(
-            self.partition, plan.missing, self._memory, shared, self._holds.keys(), self._now
-        )
+        asked = [*plan.missing, *plan.refresh, *self._due]
+        token = cache.fill_token(self.partition, asked, self._memory, shared, self._holds.keys(), self._now)
+        self._due = [id_ for id_ in self._due if id_ not in token.unsettled] if self.admitted else ()
         if plan.refresh:
-            self._sources.refresher.refresh(self.partition, plan.refresh, token)
+            self._sources.refresher.refresh(self.partition, plan.refresh, token, self._due)
         if not plan.missing:
             return
         if self._query.directives.only_if_cached:
@@ -109,6 +114,13 @@ class PartitionRead:
             ]
         return ids, ratings
 
+    def _count_used(self) -> None:
+        """Count the hits that were refreshed along with others; from now on they count as asked for."""
+        hits: Collection[Id] = self.part.ids
+        if self.plan.complete is None:
+            hits = [id_ for id_, entry in self.plan.served.items() if entry.fresh_until > self._now]
+        self._sources.metrics.top_up_used.inc(self._memory.rides.answered(hits))
+
     def _take_memory(self) -> Findings:
         findings = Findings()
         if self._memory.holds:
@@ -118,13 +130,17 @@ class PartitionRead:
         return findings
 
     async def _take_shared(self) -> Lookup:
-        cache, plan, asked = self._sources.cache, self.plan, self.plan.missing
+        cache, plan, asked = self._sources.cache, self.plan, [*self.plan.missing, *self._due]
         keep = not self._query.directives.no_store
         shared = await cache.look_up_shared(self.partition, asked, self._memory, self._now, keep=keep)
         if self._memory.holds:
             self._holds = local_holds(self._memory, shared)
             self._hold(self._holds, shared=False)
-        self._sources.shared_metrics.add(self._take_answer(shared))
+        self._sources.metrics.shared.add(self._take_answer(shared))
+        # Another gateway may have refreshed them. If Redis did not answer, nothing of them could be stored.
+        self._due = (
+            [] if shared.version is None else cache.still_due(self.partition, self._due, shared, self._now)
+        )
         if plan.missing:
             # A fetch may have completed while Redis was asked.
             plan.take(cache.recall(self.partition, self._now), shared=False)
@@ -158,6 +174,7 @@ class PartitionRead:
             keep=keep,
             priority=Priority.FOREGROUND,
             requester=requester,
+            due=self._due,
         )
         try:
             await fetch.wait(self._query.deadline)

@@ -21,8 +21,8 @@ class Refresher:
         self._refreshed = metrics.background_refreshes.labels("ok")
         self._failed = metrics.background_refreshes.labels("error")
 
-    def refresh(self, partition: Partition, ids: Sequence[Id], token: FillToken) -> None:
-        """Fetch `ids` anew without delaying the answer."""
+    def refresh(self, partition: Partition, ids: Sequence[Id], token: FillToken, due: Sequence[Id]) -> None:
+        """Fetch `ids` anew without delaying the answer, and ids that are `due` along with them."""
         idle = [id_ for id_ in ids if not self._flights.in_flight(partition, id_)]
         if idle:
             fetch = self._flights.join(
@@ -32,6 +32,7 @@ class Refresher:
                 keep=True,
                 priority=Priority.BACKGROUND,
                 requester=Requester(),
+                due=due,
             )
             self._tasks.spawn("refresh", self._count(fetch))
 

@@ -132,6 +132,12 @@ class Metrics:
         self.background_refreshes = self._counter(
             "background_refreshes", "Ids refreshed behind an answer, by how it ended.", "result"
         )
+        self.upstream_top_up_ids = self._counter(
+            "upstream_top_up_ids", "Cached ids refreshed in the free seats of calls to Apple."
+        )
+        self.upstream_top_up_used = self._counter(
+            "upstream_top_up_used", "Ids refreshed so that were asked for again before they expired."
+        )
         self.coalesced_ids = self._counter(
             "coalesced_ids", "Ids that waited for a fetch which another request had begun."
         )

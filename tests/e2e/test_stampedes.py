@@ -192,9 +192,10 @@ async def test_a_gateway_that_ends_leaves_nobody_waiting(sandbox, drain_seconds)
 # -- batches
 
 
-async def test_50_single_reads_at_once_are_one_call(gateway, sandbox):
+async def test_50_single_reads_at_once_are_one_call(sandbox):
     ids = unrated(50)
-    async with crowd(gateway, 50) as callers:
+    window = {"upstream__batch_window_ms": LONG, "upstream__max_ids_per_call": 50}
+    async with gateway_on(sandbox, **window) as gateway, crowd(gateway, 50) as callers:
         replies = await asyncio.gather(*(callers.one("albums", id_) for id_ in ids))
     assert {reply.status for reply in replies} == {404}
     assert asked(sandbox) == [ids]
@@ -429,15 +430,16 @@ async def test_a_stale_entry_is_served_at_once_and_refreshed_once_whoever_asks(g
     assert sandbox.calls.total == 2
 
 
-async def test_only_what_is_stale_is_refreshed(gateway, sandbox):
-    await gateway.get("albums", [ONE])
-    gateway.clock.shift += FRESH - 10
-    await gateway.get("albums", [TWO])
-    gateway.clock.shift += 20
-    reply = await gateway.get("albums", [ONE, TWO])
-    await sandbox.calls.until_ended(3)
-    assert (reply.cache, reply.counts["local"], reply.counts["stale"]) == ("hit", 2, 1)
-    assert asked(sandbox)[2:] == [[ONE]]
+async def test_only_what_is_stale_is_refreshed(sandbox):
+    async with gateway_on(sandbox, upstream__top_up="false") as gateway:
+        await gateway.get("albums", [ONE])
+        gateway.clock.shift += FRESH - 10
+        await gateway.get("albums", [TWO])
+        gateway.clock.shift += 20
+        reply = await gateway.get("albums", [ONE, TWO])
+        await sandbox.calls.until_ended(3)
+        assert (reply.cache, reply.counts["local"], reply.counts["stale"]) == ("hit", 2, 1)
+        assert asked(sandbox)[2:] == [[ONE]]
 
 
 async def test_a_refresh_that_fails_is_counted_and_costs_nobody_an_answer(sandbox):

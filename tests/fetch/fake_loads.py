@@ -1,15 +1,15 @@
 """Single flight over loads that stay in flight until the test ends them."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Hashable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Collection, Coroutine, Hashable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from gateway.fetch.pending import Outcome
-from gateway.fetch.single_flight import SingleFlight, Store
+from gateway.fetch.single_flight import SingleFlight
 from gateway.model import Id, Kind, Partition, Rating, User
 from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
-from gateway.waiters import Waiters
+from gateway.waiters import Riders, Waiters
 from tests.user_input import HandClock
 
 T = TypeVar("T")
@@ -32,16 +32,20 @@ class FakeToken(NamedTuple):
 class Loading:
     """One load in flight."""
 
-    def __init__(self, partition: Partition, asked: Sequence[Id], waiters: Waiters, deadline: float) -> None:
+    def __init__(
+        self, partition: Partition, asked: Sequence[Id], riders: Riders, waiters: Waiters, deadline: float
+    ) -> None:
         self.partition = partition
         self.ids = list(asked)
+        self.riders = riders
         self.waiters = waiters
         self.deadline = deadline
         self.result: asyncio.Future[Mapping[Id, Outcome]] = asyncio.get_running_loop().create_future()
 
     def answer(self, outcomes: Mapping[Id, Outcome] | None = None) -> None:
         """End with `outcomes`; by default every id gets a rating that names it."""
-        self.result.set_result({id_: rating(id_) for id_ in self.ids} if outcomes is None else outcomes)
+        ids = [*self.ids, *self.riders.ids]
+        self.result.set_result({id_: rating(id_) for id_ in ids} if outcomes is None else outcomes)
 
     def fail(self, error: BaseException) -> None:
         self.result.set_exception(error)
@@ -61,8 +65,18 @@ class FetchTasks(Tasks):
         return super().spawn(name, work)
 
 
+class Storage(Protocol):
+    """Where results go instead of into a record."""
+
+    def store(
+        self, partition: Partition, token: Any, ratings: Mapping[Id, Rating], *, ridden: bool
+    ) -> None: ...
+
+    def riders_failed(self, partition: Partition, ids: Collection[Id]) -> None: ...
+
+
 class FakeLoads:
-    """Single flight over loads that the test ends; without a `store`, a record of what was stored."""
+    """Single flight over loads that the test ends; without `storage`, a record of what was stored."""
 
     def __init__(
         self,
@@ -71,11 +85,15 @@ class FakeLoads:
         size: int = 100,
         fetch_seconds: float = 10.0,
         on_dispatch: Callable[[], None] = lambda: None,
-        store: Store | None = None,
+        storage: Callable[[], Storage] | None = None,
     ) -> None:
         self.loads: list[Loading] = []
         self.stored: list[tuple[Partition, Any, dict[Id, Rating]]] = []
-        """Each call of the store: partition, name of the token, ratings."""
+        """Each call of the store: partition, name of the token, ratings of ids that were asked for."""
+        self.ridden: list[dict[Id, Rating]] = []
+        """Each call of the store for ids that nobody asked for."""
+        self.failed_riders: list[list[Id]] = []
+        self._storage = storage
         self.before_store: Callable[[], None] = lambda: None
         self.bugs: list[BaseException] = []
         self.size = size
@@ -85,7 +103,8 @@ class FakeLoads:
         self.tasks.on_dispatch = on_dispatch
         self.flights = SingleFlight(
             self._load,
-            store or self._store,
+            self._store,
+            self._riders_failed,
             size=lambda: self.size,
             window_seconds=window,
             fetch_seconds=fetch_seconds,
@@ -107,17 +126,34 @@ class FakeLoads:
         return [load.ids for load in self.loads]
 
     async def _load(
-        self, partition: Partition, asked: Sequence[Id], *, waiters: Waiters, deadline: float
+        self,
+        partition: Partition,
+        asked: Sequence[Id],
+        *,
+        riders: Riders,
+        waiters: Waiters,
+        deadline: float,
     ) -> Mapping[Id, Outcome]:
-        load = Loading(partition, asked, waiters, deadline)
+        load = Loading(partition, asked, riders, waiters, deadline)
         self.loads.append(load)
         async with self._begun:
             self._begun.notify_all()
         return await load.result
 
-    def _store(self, partition: Partition, token: FakeToken, ratings: Mapping[Id, Rating]) -> None:
+    def _store(self, partition: Partition, token: Any, ratings: Mapping[Id, Rating], *, ridden: bool) -> None:
         self.before_store()
-        self.stored.append((partition, token.name, dict(ratings)))
+        if self._storage is not None:
+            self._storage().store(partition, token, ratings, ridden=ridden)
+        elif ridden:
+            self.ridden.append(dict(ratings))
+        else:
+            self.stored.append((partition, token.name, dict(ratings)))
+
+    def _riders_failed(self, partition: Partition, ids: Collection[Id]) -> None:
+        if self._storage is not None:
+            self._storage().riders_failed(partition, ids)
+        else:
+            self.failed_riders.append(list(ids))
 
 
 async def quiet(rounds: Iterable[int] = range(20)) -> None:

@@ -31,8 +31,8 @@ class Batches:
         priority: Priority = Priority.FOREGROUND,
         requester: Requester | None = None,
     ) -> dict[Id, Fetch]:
-        fetches = {id_: Fetch(PendingFetch(1, float), None, FakeToken(), keep=True) for id_ in ids(*names)}
-        self.batcher.add(partition, fetches, priority, requester or Requester())
+        fetches = {id_: Fetch([PendingFetch(1, float)], None, FakeToken(), keep=True) for id_ in ids(*names)}
+        self.batcher.add(partition, fetches, priority, requester or Requester(), {})
         return fetches
 
     def asked(self) -> list[list[str]]:

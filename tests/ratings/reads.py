@@ -15,8 +15,8 @@ from gateway.model import PLAIN, Id, Kind, Partition, Rating, Variant
 from gateway.ratings.partition_read import PartitionRead, Sources
 from gateway.ratings.query import NO_DIRECTIVES, Answer, Directives, Part, Query
 from gateway.ratings.read import Reader
+from gateway.ratings.read_metrics import ReadMetrics
 from gateway.ratings.refresh import Refresher
-from gateway.ratings.tier_metrics import TierMetrics
 from tests.fetch.fake_loads import USER, FakeLoads, Loading
 
 FRESH_SECONDS = 300.0
@@ -54,7 +54,7 @@ class Reads:
     """Reads the ratings of one user."""
 
     def __init__(self, redis: FakeRedis | None = None) -> None:
-        self.fake = FakeLoads(store=lambda *fetched: self.cache.store(*fetched))  # noqa: PLW0108 - made below
+        self.fake = FakeLoads(storage=lambda: self.cache)
         self.clock = self.fake.clock
         self.metrics = self.fake.metrics
         self.cache = Cache(
@@ -81,8 +81,7 @@ class Reads:
             self.quarantine,
             Refresher(self.fake.flights, self.fake.tasks, self.metrics),
             None,
-            TierMetrics(self.metrics, "local"),
-            TierMetrics(self.metrics, "shared"),
+            ReadMetrics(self.metrics),
         )
         self.reader = Reader(self.sources, self.clock)
 

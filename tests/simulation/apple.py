@@ -11,7 +11,7 @@ import msgspec
 from gateway.apple.client import Outbound, Relay
 from gateway.errors import GatewayError, Relayed, Unreachable
 from gateway.model import Id, Kind, Partition, Rating
-from gateway.waiters import Waiters
+from gateway.waiters import Riders, Waiters
 
 LONGEST_DELAY = 0.3
 """Of each half of a call, in seconds."""
@@ -53,8 +53,15 @@ class SimulatedApple:
         return bisect_right(self.history(place), moment, key=lambda state: state.since) - 1
 
     async def fetch(
-        self, partition: Partition, ids: Sequence[Id], *, waiters: Waiters, deadline: float
+        self,
+        partition: Partition,
+        ids: Sequence[Id],
+        *,
+        riders: Riders,
+        waiters: Waiters,
+        deadline: float,
     ) -> dict[Id, Rating | GatewayError]:
+        ids = [*ids, *riders.ids]
         places = [(partition.user.key, partition.kind, id_) for id_ in ids]
         epochs = {place: self._epoch_of(place) for place in places}
         for place, epoch in epochs.items():
@@ -65,6 +72,7 @@ class SimulatedApple:
         try:
             await self._delay()
             if self._chance.random() < self._failing:
+                riders.failed = True
                 return dict.fromkeys(ids, Unreachable("It failed.", proxy_error="timeout", sent=True))
             shown = {place[2]: self._shown(place) for place in places}
             await self._delay()

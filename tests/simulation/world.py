@@ -20,12 +20,12 @@ from gateway.model import Id, Kind, Partition, Rating, User
 from gateway.ratings.partition_read import Sources
 from gateway.ratings.query import NO_DIRECTIVES, Answer, Directives, Part, Query
 from gateway.ratings.read import Reader
+from gateway.ratings.read_metrics import ReadMetrics
 from gateway.ratings.refresh import Refresher
-from gateway.ratings.tier_metrics import TierMetrics
 from gateway.ratings.write import Writer
 from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
-from gateway.waiters import Requester, Waiters
+from gateway.waiters import Requester, Riders, Waiters
 from tests.simulation.apple import LONGEST_DELAY, Place, SimulatedApple, twin_of
 from tests.simulation.loop import LoopClock, SimulatedLoop, Stuck, run
 
@@ -53,8 +53,9 @@ class Departing(SingleFlight):
     on_departure: Callable[[Mapping[Id, Hashable]], None]
 
     def _dispatch(self, batch: Batch) -> None:
-        self.on_departure({id_: fetch.stamp for id_, fetch in batch.fetches.items()})
         super()._dispatch(batch)
+        fetches = batch.fetches | batch.riders.fetches
+        self.on_departure({id_: fetch.stamp for id_, fetch in fetches.items()})
 
 
 class World:
@@ -88,7 +89,8 @@ class World:
         self._flights = Departing(
             self._fetch,
             self._cache.store,
-            size=lambda: 2,
+            self._cache.riders_failed,
+            size=lambda: 3,
             window_seconds=0.002,
             fetch_seconds=10.0,
             call_seconds=3.0,
@@ -99,8 +101,7 @@ class World:
         self._flights.on_departure = self._depart
         refresher = Refresher(self._flights, tasks, METRICS)
         quarantine = Quarantine(seconds=10.0, metrics=METRICS)
-        counts = TierMetrics(METRICS, "local"), TierMetrics(METRICS, "shared")
-        sources = Sources(self._cache, self._flights, quarantine, refresher, None, *counts)
+        sources = Sources(self._cache, self._flights, quarantine, refresher, None, ReadMetrics(METRICS))
         self._reader = Reader(sources, clock)
         self._writer = Writer(
             cache=self._cache,
@@ -265,11 +266,17 @@ class World:
         self._departed.append((dict(self._forgotten), marks))
 
     async def _fetch(
-        self, partition: Partition, ids: Sequence[Id], *, waiters: Waiters, deadline: float
+        self,
+        partition: Partition,
+        ids: Sequence[Id],
+        *,
+        riders: Riders,
+        waiters: Waiters,
+        deadline: float,
     ) -> Mapping[Id, Rating | GatewayError]:
         # A batch's call begins a moment after it departed; what came between voids it all the same.
         self._at_departure, self._marks = self._departed.popleft()
-        return await self._apple.fetch(partition, ids, waiters=waiters, deadline=deadline)
+        return await self._apple.fetch(partition, ids, riders=riders, waiters=waiters, deadline=deadline)
 
     def _epoch(self, place: Place) -> Hashable:
         user_key, kind, id_ = place

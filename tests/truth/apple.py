@@ -10,7 +10,7 @@ import msgspec
 from gateway.apple.client import Outbound, Relay
 from gateway.errors import DeadlineExceeded, GatewayError, Relayed, Unreachable
 from gateway.model import Id, Kind, Partition, Rating
-from gateway.waiters import Waiters
+from gateway.waiters import Riders, Waiters
 
 Value = int | None
 Ending = Literal["done", "refused", "lost", "failed after all"]
@@ -95,12 +95,19 @@ class Client:
         self.excused: Callable[[Partition, float], bool] = lambda _shelf, _since: False
 
     def batch_size(self) -> int:
-        return 2
+        return 3
 
     async def fetch(
-        self, partition: Partition, ids: Sequence[Id], *, waiters: Waiters, deadline: float
+        self,
+        partition: Partition,
+        ids: Sequence[Id],
+        *,
+        riders: Riders,
+        waiters: Waiters,
+        deadline: float,
     ) -> dict[Id, Rating | GatewayError]:
         apple, now = self._apple, self._apple.loop.time
+        ids = [*ids, *riders.ids]
         call = Call(self._gateway, partition, tuple(ids), now())
         self._look_for_doubles(call)
         apple.calls.append(call)
@@ -115,6 +122,7 @@ class Client:
             apple.calls.remove(call)
         if apple.failing:
             apple.troubled_at = now()
+            riders.failed = True
             return dict.fromkeys(ids, Relayed(500, b""))
         return {id_: rendered(partition, id_, value) for id_, value in shown.items()}
 

@@ -21,8 +21,8 @@ from gateway.model import Id, Kind, Partition, Rating, User
 from gateway.ratings.partition_read import Sources
 from gateway.ratings.query import Answer, Query
 from gateway.ratings.read import Reader
+from gateway.ratings.read_metrics import ReadMetrics
 from gateway.ratings.refresh import Refresher
-from gateway.ratings.tier_metrics import TierMetrics
 from gateway.ratings.write import Writer
 from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
@@ -158,6 +158,7 @@ class Gateway:
         self.flights = SingleFlight(
             self.client.fetch,
             self.cache.store,
+            self.cache.riders_failed,
             size=self.client.batch_size,
             window_seconds=WINDOW_SECONDS,
             fetch_seconds=FETCH_SECONDS,
@@ -173,8 +174,7 @@ class Gateway:
             Quarantine(seconds=10, metrics=METRICS),
             Refresher(self.flights, self.tasks, METRICS),
             None,
-            TierMetrics(METRICS, "local"),
-            TierMetrics(METRICS, "shared"),
+            ReadMetrics(METRICS),
         )
         self.reader = Reader(sources, clock)
         apple_client: Any = self.client
@@ -189,7 +189,7 @@ class Gateway:
     def keeps(self, partition: Partition, id_: Id) -> bool:
         """Whether the local tier holds the id, or a write of it that was made here."""
         held = self.cache._write_log.holds(partition.user.key, partition.kind, self.loop.time())
-        return id_ in self.cache.memory.partition(partition, self.loop.time()) or id_ in held
+        return id_ in self.cache.memory.partition(partition, self.loop.time()).entries or id_ in held
 
     def read(self, query: Query) -> "asyncio.Task[Any]":
         return asyncio.get_running_loop().create_task(self._read(query))

@@ -22,3 +22,13 @@ class TierMetrics:
         summed, self._sum = self._sum, Findings()
         for result, counter in self._counters.items():
             counter.inc(getattr(summed, result))
+
+
+class ReadMetrics:
+    """What reads count, besides the answers."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self.memory = TierMetrics(metrics, "local")
+        self.shared = TierMetrics(metrics, "shared")
+        self.top_up_used = metrics.upstream_top_up_used
+        """Hits on ids that were refreshed along with others."""

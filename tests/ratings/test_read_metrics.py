@@ -1,5 +1,5 @@
 from gateway.ratings.plan import Findings
-from gateway.ratings.tier_metrics import TierMetrics
+from gateway.ratings.read_metrics import TierMetrics
 from gateway.telemetry.metrics import Metrics
 
 

@@ -1,0 +1,53 @@
+"""Which cached ids of a partition are worth refreshing in the free seats of a call to Apple. Pure.
+
+Apple's budget counts calls, not ids, and most calls leave with few ids. An id that is cached and due soon
+would cost a call of its own later.
+"""
+
+import heapq
+from collections.abc import Collection
+from typing import Final
+
+from gateway.cache.entry import Entry, Freshness
+from gateway.cache.memory import PartitionRatings
+from gateway.model import Id
+
+DUE_SHARE: Final = 0.25
+"""An id is due when this share of its freshness is left, or less."""
+MAX_IDS: Final = 99
+"""Ids that one read offers: a full call less the one that it must be made for."""
+
+
+def is_due(entry: Entry, now: float, fresh_seconds: float) -> bool:
+    """Whether an entry is due; `fresh_seconds` is the partition's jittered freshness."""
+    return entry.fresh_until <= now + DUE_SHARE * fresh_seconds
+
+
+def due(
+    ratings: PartitionRatings,
+    asked: Collection[Id],
+    now: float,
+    *,
+    freshness: Freshness,
+    fresh_seconds: float,
+) -> list[Id]:
+    """Return the ids that are due besides those `asked`, the first to expire first.
+
+    An id is due until its entry is of no use even if Apple fails. `fresh_seconds` is the partition's jittered
+    freshness.
+    """
+    earliest = now - (freshness.lifetime_seconds - freshness.fresh_seconds)
+    # Ids share entries: their few distinct ones are judged first.
+    ends = {
+        entry: entry.fresh_until
+        for entry in set(ratings.entries.values())
+        if earliest < entry.fresh_until and is_due(entry, now, fresh_seconds)
+    }
+    if not ends:
+        return []
+    ids = [
+        id_
+        for id_, entry in ratings.entries.items()
+        if entry in ends and id_ not in asked and ratings.rides.may_ride(id_, now)
+    ]
+    return heapq.nsmallest(MAX_IDS, ids, key=lambda id_: ends[ratings.entries[id_]])

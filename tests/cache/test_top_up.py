@@ -1,0 +1,56 @@
+from gateway.cache.entry import Entry, Freshness
+from gateway.cache.memory import PartitionRatings
+from gateway.cache.top_up import MAX_IDS, due, is_due
+from gateway.model import Id
+
+NOW = 10_000.0
+FRESHNESS = Freshness(
+    fresh_seconds=100, stale_while_revalidate_seconds=10, stale_if_error_seconds=1000, jitter=0
+)
+
+
+def ratings(**fresh_for: float) -> PartitionRatings:
+    """Entries by name that are fresh for so many seconds yet."""
+    made = PartitionRatings(NOW)
+    made.entries = {Id(name): Entry(1, NOW, NOW, NOW + left) for name, left in fresh_for.items()}
+    return made
+
+
+def found(cached: PartitionRatings, *asked: str) -> list[Id]:
+    return due(cached, {Id(id_) for id_ in asked}, NOW, freshness=FRESHNESS, fresh_seconds=100)
+
+
+def test_an_id_is_due_when_a_quarter_of_its_freshness_is_left():
+    assert found(ratings(early=26, now=25, past=-1)) == ["past", "now"]
+
+
+def test_the_first_to_expire_come_first():
+    assert found(ratings(b=10, c=20, a=-500)) == ["a", "b", "c"]
+
+
+def test_an_id_that_serves_no_more_even_if_apple_fails_is_not_due():
+    assert found(ratings(old=-999, too_old=-1000)) == ["old"]
+
+
+def test_ids_that_are_asked_for_are_left_out():
+    assert found(ratings(a=1, b=2), "a") == ["b"]
+
+
+def test_ids_that_may_not_ride_are_left_out():
+    cached = ratings(a=1, b=2)
+    cached.rides.failed([Id("a")])
+    assert found(cached) == ["b"]
+
+
+def test_no_more_than_a_call_can_carry_are_offered():
+    cached = ratings(**{f"id{number}": number / 100 for number in range(150)})
+    assert len(found(cached)) == MAX_IDS
+
+
+def test_nothing_is_due_of_an_empty_partition():
+    assert found(PartitionRatings(NOW)) == []
+
+
+def test_a_fresher_entry_of_redis_is_not_due():
+    assert not is_due(Entry(1, NOW, NOW, NOW + 26), NOW, 100)
+    assert is_due(Entry(1, NOW, NOW, NOW + 25), NOW, 100)

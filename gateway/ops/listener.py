@@ -21,6 +21,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 BODY_SECONDS = 10.0
 """Within which a request's body must have arrived."""
+HEAD_SECONDS = 10.0
+"""Within which the head of a connection's first request must have arrived; later ones have the idle time."""
 MAX_BODY_BYTES: Final = 1024 * 1024
 SERVER: Final = "ratings-gateway"
 """Without it aiohttp names its version, and Python's."""
@@ -53,6 +55,8 @@ class OpsServer(web.Server):
         writer: AbstractStreamWriter,
         task: "asyncio.Task[None]",
     ) -> web.Request:
+        assert isinstance(protocol, _Connection)
+        protocol.head_arrived()
         return web.Request(
             message, payload, protocol, writer, task, self._loop, client_max_size=MAX_BODY_BYTES
         )
@@ -85,9 +89,21 @@ class OpsServer(web.Server):
 
 
 class _Connection(RequestHandler):
-    """A connection on which a malformed request is answered 400, and logged nowhere."""
+    """A connection on which malformed requests are answered 400 and not logged, and slow ones are cut off."""
 
-    __slots__ = ()
+    __slots__ = ("_head_timer",)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._head_timer = asyncio.get_running_loop().call_later(HEAD_SECONDS, self.force_close)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._head_timer.cancel()
+        super().connection_lost(exc)
+
+    def head_arrived(self) -> None:
+        """The head of a request is complete."""
+        self._head_timer.cancel()
 
     def handle_error(
         self,

@@ -91,6 +91,29 @@ async def test_a_body_that_does_not_arrive_is_408(gateway, monkeypatch):
     assert (await said(gateway, data)).status == 408
 
 
+@pytest.mark.parametrize("begun", [b"", b"GET /livez HTTP/1.1\r\nHost: "])
+async def test_a_request_that_does_not_arrive_costs_the_connection(gateway, monkeypatch, begun):
+    monkeypatch.setattr(listener, "HEAD_SECONDS", 0.05)
+    port = int(gateway.served.ops_url.rpartition(":")[2])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(begun)
+    async with asyncio.timeout(5):
+        assert await reader.read() == b""
+    writer.close()
+
+
+async def test_a_connection_whose_request_arrived_in_time_is_kept(gateway, monkeypatch):
+    monkeypatch.setattr(listener, "HEAD_SECONDS", 0.05)
+    port = int(gateway.served.ops_url.rpartition(":")[2])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for _ in range(2):
+        writer.write(get(b"/livez"))
+        async with asyncio.timeout(5):
+            assert (await reader.readuntil(b"ok\n")).startswith(b"HTTP/1.1 200")
+        await asyncio.sleep(0.1)  # nothing less shows that no timer is left
+    writer.close()
+
+
 @pytest.mark.parametrize("path", [b"/livez", b"/nowhere", b"/-/reload", b"/status", b"/-/explain"])
 async def test_no_answer_names_a_version_of_the_server(gateway, path):
     assert (await said(gateway, get(path))).headers["Server"] == "ratings-gateway"

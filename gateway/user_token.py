@@ -17,9 +17,8 @@ class Fields(Protocol):
 
 def user_tokens(headers: Fields) -> Sequence[str]:
     """The distinct user tokens of a request: under both names, on several lines, separated by commas."""
-    given: list[str] = []
-    for name in HEADERS:
-        given += headers.getall(name, ())
+    first, second = HEADERS
+    given = [*headers.getall(first, ()), *headers.getall(second, ())]
     if len(given) == 1 and "," not in given[0]:
         token = given[0].strip()
         return (token,) if token else ()

@@ -5,7 +5,9 @@ RATINGS_GATEWAY_MAY_MISS names the programs (with commas) whose absence is put u
 
 import os
 import shutil
+import subprocess
 from collections.abc import Generator
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -26,6 +28,20 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if missing:
         item.stash[MISSES_WHAT_IT_MAY] = MAY_MISS.issuperset(missing)
         pytest.skip(f"not installed: {', '.join(missing)}")
+    for mark in item.iter_markers("commit"):
+        if not _has_commit(item.config.rootpath, *mark.args):
+            item.stash[MISSES_WHAT_IT_MAY] = True
+            pytest.skip(f"not in this clone: commit {mark.args[0]}")
+
+
+def _has_commit(folder: Path, commit: str) -> bool:
+    """Whether the Git repository in `folder` has `commit`; shallow clones and archives do not."""
+    if shutil.which("git") is None:
+        return False
+    found = subprocess.run(
+        ["git", "cat-file", "-e", f"{commit}^{{commit}}"], cwd=folder, capture_output=True, check=False
+    )
+    return found.returncode == 0
 
 
 @pytest.hookimpl(wrapper=True)

@@ -5,6 +5,7 @@ Each check returns a line of result or raises `Failure` with the cure in words.
 
 import asyncio
 import hashlib
+import re
 import secrets
 import time
 from collections.abc import Sequence
@@ -51,11 +52,15 @@ def redis(settings: Settings) -> str:
     began = time.monotonic()
     try:
         faults = asyncio.run(_try_everywhere(Opener(url, tls, Resolver()), commands))
+    except NoPermissionError as error:
+        raise Failure(f"{_safe(error, url)}. {_cure([error], url, cache.namespace)}") from None
     except Exception as error:  # noqa: BLE001 - any exception of the client library means: no Redis
         raise Failure(f"{_safe(error, url)}. {_advice(error)}") from None
     if faults:
         listed = "\n".join(f"  {_safe(error, url)}" for error in faults)
-        raise Failure(f"Redis refuses commands that serving needs:\n{listed}\n{_cure(faults, url)}")
+        raise Failure(
+            f"Redis refuses commands that serving needs:\n{listed}\n{_cure(faults, url, cache.namespace)}"
+        )
     return f"{url.scheme}:// answers {len(commands)} kinds of commands, {_ms(began)}"
 
 
@@ -175,16 +180,17 @@ def _advice(error: Exception) -> str:
     text = str(error)
     if isinstance(error, AuthenticationError) or "NOAUTH" in text or "WRONGPASS" in text:
         return "Compare user and password in cache.redis_url: redis://user:password@host."
-    if isinstance(error, NoPermissionError):
-        return "Grant the user the ACL in the README."
     if "CERTIFICATE" in text or "SSL" in text:
         return "Does cache.redis_ca_file contain the CA of its certificate, and does that name this address?"
     return "Is the server running at that address, and can this machine reach it?"
 
 
-def _cure(faults: Sequence[ResponseError], url: RedisUrl) -> str:
+def _cure(faults: Sequence[ResponseError], url: RedisUrl, namespace: str) -> str:
     if any(isinstance(error, NoPermissionError) for error in faults):
-        return f"Grant the user of cache.redis_url the ACL in the README (ACL SETUSER); db {url.db or 0}."
+        text = " ".join(map(str, faults))
+        rights = [f"+{name}" for name in re.findall(r"'([a-z|]+)'", text)]
+        rights += [f"{sign}{namespace}:*" for sign, what in (("~", "key"), ("&", "channel")) if what in text]
+        return f"Grant them: ACL SETUSER {url.username or 'default'} {' '.join(rights)}"
     if any(isinstance(error, ReadOnlyError) for error in faults):
         return "This is a replica: point cache.redis_url to the master, or use redis+sentinel://."
     if any(isinstance(error, OutOfMemoryError) for error in faults):

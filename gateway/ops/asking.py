@@ -8,10 +8,10 @@ from gateway.model import Id, Kind, User
 
 
 def user_of(tokens: Iterable[str]) -> User:
-    """The one user whose token was given. Raises 400."""
+    """The user of the only token. Raises 400 for none, several, or an invalid one."""
     given = [token.strip() for token in tokens]
     if len(given) != 1 or not (given[0] and given[0].isascii() and given[0].isprintable()):
-        raise web.HTTPBadRequest(text="Name the user: one Music-User-Token.\n")
+        raise web.HTTPBadRequest(text="Send exactly one Music-User-Token.\n")
     return User.of(given[0])
 
 
@@ -23,7 +23,7 @@ def kind_and_id(named: Mapping[str, str]) -> tuple[Kind, Id]:
         raise web.HTTPBadRequest(text=f"type must be one of {', '.join(Kind)}.\n") from None
     id_ = named.get("id", "").strip()
     if not kind.admits(id_):
-        raise web.HTTPBadRequest(text=f"id must be an id of {kind}.\n")
+        raise web.HTTPBadRequest(text=f"id must be a valid id of type {kind}.\n")
     return kind, Id(id_)
 
 

@@ -16,6 +16,7 @@ from gateway.ops.markup import Html, el
 from gateway.ops.page import LINKS, PROBES, Link, asset, facts, headers, page, section
 from gateway.ops.status.render import REFRESH_SECONDS, as_json, render
 from gateway.ops.status.snapshot import AccessView, Snapshot
+from gateway.user_token import user_tokens
 
 Explain = Callable[[User, Kind, Id], Awaitable[Mapping[str, Any]]]
 
@@ -84,7 +85,7 @@ class Pages:
             return self._question()
         try:
             self._access.require(request)
-            user = user_of(request.headers.getall("Music-User-Token", ()))
+            user = user_of(user_tokens(request.headers))
             kind, id_ = kind_and_id(request.query)
         except web.HTTPClientError as fault:
             if html:

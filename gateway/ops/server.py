@@ -12,6 +12,7 @@ from gateway.ops.access import OpsAccess
 from gateway.ops.asking import user_of
 from gateway.ops.health import Checks, ready, verbose
 from gateway.ops.pages import Pages
+from gateway.user_token import user_tokens
 
 Purge = Callable[[bytes, Kind | None, Sequence[Id] | None], Awaitable[bool]]
 Reload = Callable[[], Awaitable["Reloaded"]]
@@ -79,7 +80,7 @@ class Ops:
 
     async def _purge_user(self, request: web.Request) -> web.Response:
         self.access.require(request)
-        user = user_of(request.headers.getall("Music-User-Token", ()))
+        user = user_of(user_tokens(request.headers))
         try:
             body = msgspec.json.decode(await request.read() or b"{}", type=PurgeBody)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:

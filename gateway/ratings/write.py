@@ -97,6 +97,10 @@ class Writer:
         )
         return await self._finished(self._send_favorites(call, ids, deadline, requester), deadline)
 
+    def fits_one_call(self, ids: int) -> bool:
+        """Whether Apple is asked for so many ids in one call."""
+        return ids <= self._apple.batch_size()
+
     async def bypass(self, user: User, path: str, query: str, deadline: float, requester: Requester) -> Relay:
         """Send a read to Apple as it came, because its answer is not a list of ratings."""
         call = Outbound(method="GET", path=path, query=query, user=user, body=None, operation="bypass")

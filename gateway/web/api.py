@@ -4,13 +4,12 @@
 """
 
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 from aiohttp import HttpVersion11, web
 from structlog.typing import FilteringBoundLogger
 
-from gateway.apple.client import Relay
 from gateway.clock import Clock
 from gateway.errors import GatewayError
 from gateway.model import Id, Kind, User, Variant
@@ -20,20 +19,20 @@ from gateway.ratings.write import Writer
 from gateway.telemetry.logs import RequestLog
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.recent import RecentErrors, read_target
-from gateway.waiters import Requester
+from gateway.web.accepted import Accepted
 from gateway.web.access_log import AccessLog
 from gateway.web.body import read_body, read_rating, read_several
 from gateway.web.headers import (
     CallerCheck,
     Headers,
     check_host,
-    preconditions,
     read_directives,
     read_timeout,
     read_user,
     wants_leniency,
 )
 from gateway.web.ids import invalid_ids
+from gateway.web.relays import Relays, is_no_list
 from gateway.web.request_record import RequestRecord
 from gateway.web.response import (
     Reply,
@@ -42,26 +41,9 @@ from gateway.web.response import (
     answer_reply,
     error_reply,
     failed_reply,
-    forwarded,
     one_reply,
-    relayed_reply,
 )
 from gateway.web.target import FAVORITES, SEVERAL, Target, TargetParser
-
-
-class Accepted(msgspec.Struct, frozen=True):
-    """A request that passed its checks and could not be answered without waiting."""
-
-    record: RequestRecord
-    headers: Headers
-    target: Target
-    user: User
-    deadline: float
-    """Monotonic seconds."""
-    keep_alive: bool
-    query: Query | None
-    """Set for reads that the target alone describes."""
-
 
 Observe = Callable[[RequestRecord, Reply], None]
 """Called with each request and its answer."""
@@ -87,7 +69,7 @@ class Api:
         observe: Observe | None = None,
     ) -> None:
         self._reader = reader
-        self._writer = writer
+        self._relay = Relays(writer, clock)
         self._parser = TargetParser(max_ids=max_ids)
         self._max_ids = max_ids
         self._check_caller = check_caller
@@ -179,8 +161,8 @@ class Api:
         if target.route == SEVERAL:
             return await self._read_several(accepted, body)
         if target.route == FAVORITES:
-            return await self._relay_favorites(accepted, request.method)
-        return await self._write(accepted, read_rating(body) if request.method == "PUT" else None)
+            return await self._relay.favorites(accepted, request.method)
+        return await self._relay.write(accepted, read_rating(body) if request.method == "PUT" else None)
 
     async def _read_several(self, accepted: Accepted, body: bytes) -> Reply:
         several = read_several(body, max_ids=self._max_ids)
@@ -196,59 +178,12 @@ class Api:
         record.ids = sum(len(part.ids) for part in query.parts)
         if query.parts:
             record.again = read_target(query.parts[0].kind, query.parts[0].ids)
+        if self._relay.relays(accepted.target):
+            return await self._relay.read(accepted, query)
         answer = await self._reader.read(query) if query.parts else _NOTHING
+        if accepted.target.relayable and is_no_list(answer):
+            return await self._relay.read(accepted, query)
         return _read_reply(answer, query, accepted.target, record, invalid)
-
-    async def _write(self, accepted: Accepted, value: int | None) -> Reply:
-        record, target = accepted.record, accepted.target
-        kind, id_ = target.kind, target.id
-        assert kind is not None
-        assert id_ is not None
-        record.ids = 1
-        record.again = read_target(kind, (id_,))
-        requester = Requester()
-        conditions = preconditions(accepted.headers)
-        return await self._relayed(
-            record,
-            requester,
-            self._writer.write(
-                accepted.user,
-                kind,
-                id_,
-                value,
-                query=target.query,
-                conditions=conditions,
-                deadline=accepted.deadline,
-                requester=requester,
-            ),
-        )
-
-    async def _relay_favorites(self, accepted: Accepted, method: str) -> Reply:
-        record, target = accepted.record, accepted.target
-        record.ids = len(target.favorites)
-        requester = Requester()
-        return await self._relayed(
-            record,
-            requester,
-            self._writer.favorites(
-                accepted.user,
-                method,
-                target.favorites,
-                query=target.query,
-                conditions=preconditions(accepted.headers),
-                deadline=accepted.deadline,
-                requester=requester,
-            ),
-        )
-
-    async def _relayed(self, record: RequestRecord, requester: Requester, sending: Awaitable[Relay]) -> Reply:
-        try:
-            return relayed_reply(await sending, CacheOutcome.METHOD)
-        except GatewayError as error:
-            record.fail(error)
-            return error_reply(error, forwarded(CacheOutcome.METHOD))
-        finally:
-            record.tally = TierCounts(calls=requester.calls)
 
     def _failed(self, record: RequestRecord, error: Exception) -> Reply:
         if not isinstance(error, GatewayError):

@@ -20,7 +20,8 @@ from aiohttp.web_protocol import RequestHandler
 
 from gateway.errors import GatewayError, Refused
 from gateway.tasks import Tasks
-from gateway.web.api import Accepted, Api
+from gateway.web.accepted import Accepted
+from gateway.web.api import Api
 from gateway.web.callback_batch import CallbackBatch
 from gateway.web.heads import (
     END_OF_HEAD,

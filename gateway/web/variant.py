@@ -14,6 +14,25 @@ from gateway.errors import Refused, Source
 from gateway.model import Variant
 
 NORMALISED: Final = ("extend", "include", "l")
+MAX_RELAYED: Final = 64
+RELAYED_SECONDS: Final = 60.0
+
+
+class RelayedVariants:
+    """Variants whose answers were not lists of ratings lately: asking for ratings first would be in vain."""
+
+    def __init__(self) -> None:
+        self._until: dict[Variant, float] = {}
+
+    def add(self, variant: Variant, now: float) -> None:
+        """Remember a variant; `now` in monotonic seconds."""
+        self._until.pop(variant, None)
+        self._until[variant] = now + RELAYED_SECONDS
+        if len(self._until) > MAX_RELAYED:
+            del self._until[next(iter(self._until))]
+
+    def has(self, variant: Variant, now: float) -> bool:
+        return self._until.get(variant, now) > now
 
 
 class Parameters(msgspec.Struct, frozen=True):

@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from aiohttp import ClientSession
 
@@ -43,13 +44,16 @@ class Process:
 
 
 @asynccontextmanager
-async def started(sandbox: Sandbox, **settings: object) -> AsyncIterator[Process]:
-    """It may not listen yet."""
+async def started(
+    sandbox: Sandbox, folder: Path | None = None, /, **settings: object
+) -> AsyncIterator[Process]:
+    """Start the gateway of the source tree `folder` (None: this one). It may not listen yet."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "gateway",
         "serve",
+        cwd=folder,
         env=os.environ | environment(sandbox, **settings),
         stdout=asyncio.subprocess.PIPE,
     )
@@ -62,18 +66,22 @@ async def started(sandbox: Sandbox, **settings: object) -> AsyncIterator[Process
 
 
 @asynccontextmanager
-async def process(sandbox: Sandbox, **settings: object) -> AsyncIterator[Process]:
-    async with started(sandbox, **settings) as made:
+async def process(
+    sandbox: Sandbox, folder: Path | None = None, /, **settings: object
+) -> AsyncIterator[Process]:
+    async with started(sandbox, folder, **settings) as made:
         listening = await made.line("listening")
         made.api, made.ops = str(listening["api"]), str(listening["ops"])
         yield made
 
 
 @asynccontextmanager
-async def client_of_process(sandbox: Sandbox, **settings: object) -> AsyncIterator[Client]:
+async def client_of_process(
+    sandbox: Sandbox, folder: Path | None = None, /, **settings: object
+) -> AsyncIterator[Client]:
     """A gateway as a process of its own, as its callers meet it; it must not speak of a bug."""
     async with ClientSession() as session:
-        async with process(sandbox, **settings) as made:
+        async with process(sandbox, folder, **settings) as made:
             bugs = asyncio.create_task(_bugs(made))
             yield Client(session, made.api, made.ops)
         assert await bugs == []

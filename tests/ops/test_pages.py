@@ -103,6 +103,19 @@ async def test_explain_without_a_question_is_the_form_for_a_browser(client):
     }
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Media-User-Token": ADA}, 200),
+        ({"Media-User-Token": ADA, "Music-User-Token": ADA}, 200),
+        ({"Media-User-Token": ADA, "Music-User-Token": "other"}, 400),
+    ],
+)
+async def test_explain_accepts_the_user_token_under_both_names(client, headers, status):
+    response = await (await client()).get("/-/explain?type=songs&id=7", headers=headers)
+    assert response.status == status
+
+
 async def test_the_index_links_to_every_page(client):
     text = await (await (await client()).get("/")).text()
     hrefs = Document(text).values("href")
@@ -130,11 +143,11 @@ async def test_explain_is_words_for_a_browser(client):
 @pytest.mark.parametrize(
     ("query", "headers", "fault"),
     [
-        ("type=albums&id=1", {}, "Name the user: one Music-User-Token."),
-        ("type=albums&id=1", {"Music-User-Token": " "}, "Name the user"),
+        ("type=albums&id=1", {}, "Send exactly one Music-User-Token."),
+        ("type=albums&id=1", {"Music-User-Token": " "}, "Send exactly one"),
         ("type=films&id=1", USER, "type must be one of albums, songs"),
-        ("type=albums&id=pl.x", USER, "id must be an id of albums."),
-        ("type=albums", USER, "id must be an id of albums."),
+        ("type=albums&id=pl.x", USER, "id must be a valid id of type albums."),
+        ("type=albums", USER, "id must be a valid id of type albums."),
     ],
 )
 async def test_a_question_that_makes_no_sense_is_answered_in_the_form_asked_for(

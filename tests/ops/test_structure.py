@@ -41,7 +41,7 @@ PAGES = {
     "runbook": runbook_page(),
     "explained": answer_page(EXPLAINED, asks_ops_token=True),
     "question": question_page(form(asks_ops_token=True)),
-    "fault": fault_page("id must be an id of albums.", form(asks_ops_token=False)),
+    "fault": fault_page("id must be a valid id of type albums.", form(asks_ops_token=False)),
 }
 
 

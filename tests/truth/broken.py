@@ -162,7 +162,7 @@ def what_redis_was_not_asked_about_is_trusted(patch: pytest.MonkeyPatch) -> None
 
 
 def marks_that_were_told_late_are_anothers(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(RetryQueue, "told_late", lambda *_: frozenset())
+    patch.setattr(RetryQueue, "delivered_late", lambda *_: frozenset())
 
 
 def held_values_are_kept_past_a_later_write(patch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ MAX_HOPS = 4
 _ASKING = pack("ASKING")
 
 
-class Asker:
+class Commands:
     """Sends to the node that has the key. Methods raise if Redis fails; callers pass that to `count`."""
 
     def __init__(self, topology: Topology, metrics: Metrics) -> None:
@@ -50,7 +50,7 @@ class Asker:
         node = self.topology.route(key)
         return node, node.send(b"".join(commands), len(commands), timeout=seconds, guarded=guarded)
 
-    async def ask(self, key: str, commands: Sequence[bytes]) -> Replies:
+    async def execute(self, key: str, commands: Sequence[bytes]) -> Replies:
         """Send packed commands on one key together and return their replies, after redirections."""
         node, answer = self.begin(key, commands)
         _, found = await self.follow(node, await answer, commands, seconds=WRITE_SECONDS)
@@ -80,9 +80,9 @@ class Asker:
         """Run a script and return its reply."""
         started = time.perf_counter()
         try:
-            answer = await self.ask(keys[0], [pack(*script.call(keys, args))])
+            answer = await self.execute(keys[0], [pack(*script.call(keys, args))])
         except NoScriptError:
-            answer = await self.ask(keys[0], [pack(*script.call_whole(keys, args))])
+            answer = await self.execute(keys[0], [pack(*script.call_whole(keys, args))])
         self.observe(script.name, started)
         return answer.replies[0]
 

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from gateway.breaker import State
 from gateway.cache.invalidation import OnInvalidation
-from gateway.cache.redis.commands import WRITE_SECONDS, Asker
+from gateway.cache.redis.commands import WRITE_SECONDS, Commands
 from gateway.cache.redis.connect import Opener, Tls
 from gateway.cache.redis.keys import Keys
 from gateway.cache.redis.limits import Limits
@@ -30,7 +30,7 @@ class Link:
         target: tuple[RedisUrl, Tls],
         build: Build,
         *,
-        asker: Asker,
+        commands: Commands,
         listener: Listener,
         tier: RedisShared,
         since: "_Since",
@@ -39,7 +39,7 @@ class Link:
         self.tier = tier
         self._target = target
         self._build = build
-        self._asker = asker
+        self._commands = commands
         self._listener = listener
         self._since = since
         self._tasks = tasks
@@ -49,7 +49,7 @@ class Link:
     @property
     def state(self) -> State:
         """Open without a connection or while the breaker is; on a cluster the worst node's state."""
-        return self._asker.topology.state
+        return self._commands.topology.state
 
     @property
     def state_since(self) -> float:
@@ -97,7 +97,7 @@ class Link:
                 raise
             same_server = target[0].server == self._target[0].server
             self._target = target
-            previous, self._asker.topology = self._asker.topology, topology
+            previous, self._commands.topology = self._commands.topology, topology
             self._tasks.spawn("redis retire", _retire(previous))
             self._since.update(topology.state)
             await self._listener.move(topology, same_server=same_server)
@@ -107,7 +107,7 @@ class Link:
         for task in self._running:
             task.cancel()
         await asyncio.wait(self._running)
-        await self._asker.topology.__aexit__(None, None, None)
+        await self._commands.topology.__aexit__(None, None, None)
 
 
 async def _retire(topology: Topology) -> None:
@@ -158,23 +158,23 @@ async def linked(
 
     def build(url: RedisUrl, tls: Tls) -> Topology:
         opener = Opener(url, tls, resolver)
-        return build_topology(opener, tasks, lambda: since.update(asker.topology.state))
+        return build_topology(opener, tasks, lambda: since.update(commands.topology.state))
 
     target = (parse_url(url), tls)
-    asker = Asker(build(*target), metrics)
-    await asker.topology.__aenter__()
-    since.update(asker.topology.state)  # a first attempt that failed changes no state, but must show
+    commands = Commands(build(*target), metrics)
+    await commands.topology.__aenter__()
+    since.update(commands.topology.state)  # a first attempt that failed changes no state, but must show
     listener = Listener(
-        asker.topology,
-        asker,
+        commands.topology,
+        commands,
         Keys(namespace),
         gateway_id=gateway_id,
         trust_seconds=trust_seconds,
         clock=clock,
         metrics=metrics,
     )
-    tier = RedisShared(asker, tasks, limits, namespace=namespace, gateway_id=gateway_id)
-    link = Link(target, build, asker=asker, listener=listener, tier=tier, since=since, tasks=tasks)
+    tier = RedisShared(commands, tasks, limits, namespace=namespace, gateway_id=gateway_id)
+    link = Link(target, build, commands=commands, listener=listener, tier=tier, since=since, tasks=tasks)
     try:
         yield link
     finally:

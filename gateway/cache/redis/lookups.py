@@ -12,7 +12,7 @@ from redis.exceptions import ResponseError
 from gateway.cache.lookup import Lookup
 from gateway.cache.redis import scripts
 from gateway.cache.redis.batch import Replies
-from gateway.cache.redis.commands import LOOKUP, Asker
+from gateway.cache.redis.commands import LOOKUP, Commands
 from gateway.cache.redis.errors import Failed, FailureKind, is_wrong_type, kind_of
 from gateway.cache.redis.keys import META, TICKS, Keys, owner_tag, variant_name
 from gateway.cache.redis.limits import Limits
@@ -43,7 +43,7 @@ class Hash(msgspec.Struct, frozen=True):
 class Lookups:
     """Looks partitions up; raises if Redis fails."""
 
-    def __init__(self, commands: Asker, tasks: Tasks, keys: Keys, limits: Limits) -> None:
+    def __init__(self, commands: Commands, tasks: Tasks, keys: Keys, limits: Limits) -> None:
         self._commands = commands
         self._tasks = tasks
         self._keys = keys

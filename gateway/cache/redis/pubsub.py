@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from gateway.cache.invalidation import Continuity, OnInvalidation, decode_message
-from gateway.cache.redis.commands import WRITE_SECONDS, Asker
+from gateway.cache.redis.commands import WRITE_SECONDS, Commands
 from gateway.cache.redis.connect import CONNECT_SECONDS
 from gateway.cache.redis.connection import BACKOFF_SECONDS, Dispatcher
 from gateway.cache.redis.errors import Failed, FailureKind
@@ -33,7 +33,7 @@ class Listener:
     def __init__(
         self,
         topology: Topology,
-        asker: Asker,
+        commands: Commands,
         keys: Keys,
         *,
         gateway_id: str,
@@ -42,7 +42,7 @@ class Listener:
         metrics: Metrics,
     ) -> None:
         self._topology = topology
-        self._asker = asker
+        self._commands = commands
         self._gateway_id = gateway_id
         self._channel = keys.channel
         self._beat_channel = keys.beat(gateway_id)
@@ -133,9 +133,9 @@ class Listener:
                 subscription.silence = silence
                 error = await connection.wait_lost()
             if self._successor is None:
-                self._asker.count(error)
+                self._commands.count(error)
         except TimeoutError as error:
-            self._asker.count(error)
+            self._commands.count(error)
         finally:
             subscription.silence = None
             connection.close(ConnectionError("the subscription has ended"))
@@ -164,7 +164,7 @@ class Listener:
             message = decode_message(content)
         except msgspec.DecodeError:
             # From another release: an invalidation that this one cannot read counts as missed.
-            self._asker.count(Failed(FailureKind.PROTOCOL))
+            self._commands.count(Failed(FailureKind.PROTOCOL))
             self._continuity.subscribed(now)
             return
         if message.origin != self._gateway_id and self._on_invalidation is not None:

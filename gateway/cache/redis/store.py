@@ -13,7 +13,7 @@ import msgspec
 from gateway.cache.entry import expired
 from gateway.cache.invalidation import Invalidation, Purge, encode_message
 from gateway.cache.lookup import Lookup
-from gateway.cache.redis.commands import Asker
+from gateway.cache.redis.commands import Commands
 from gateway.cache.redis.errors import Failed, FailureKind
 from gateway.cache.redis.keys import Keys
 from gateway.cache.redis.limits import Limits
@@ -37,14 +37,14 @@ class RedisShared:
     """`SharedCache` on Redis. `gateway_id` is the origin of the invalidations that are published."""
 
     def __init__(
-        self, asker: Asker, tasks: Tasks, limits: Limits, *, namespace: str, gateway_id: str
+        self, commands: Commands, tasks: Tasks, limits: Limits, *, namespace: str, gateway_id: str
     ) -> None:
-        self._asker = asker
+        self._commands = commands
         self._tasks = tasks
         self._keys = Keys(namespace)
         self._gateway_id = gateway_id
-        self._lookups = Lookups(asker, tasks, self._keys, limits)
-        self._writes = Writes(asker, self._keys, limits, gateway_id)
+        self._lookups = Lookups(commands, tasks, self._keys, limits)
+        self._writes = Writes(commands, self._keys, limits, gateway_id)
         self._retry_queue = RetryQueue()
         self._queued = asyncio.Event()
 
@@ -58,10 +58,10 @@ class RedisShared:
         try:
             lookup = await self._lookups.lookup(partition, ids, now)
         except Exception as error:  # noqa: BLE001 - whatever Redis does, no answer is lost
-            self._asker.count(error)
+            self._commands.count(error)
             return Lookup()
         if lookup.pending:
-            own = self._retry_queue.told_late((partition.user.key, partition.kind), lookup.pending)
+            own = self._retry_queue.delivered_late((partition.user.key, partition.kind), lookup.pending)
             lookup = msgspec.structs.replace(lookup, own_retries=own)
         return self._trustworthy(lookup, partition, ids, now) if self._retry_queue else lookup
 
@@ -79,7 +79,7 @@ class RedisShared:
         try:
             return await self._writes.fill(partition, version, ratings)
         except Exception as error:  # noqa: BLE001 - as above
-            self._asker.count(error)
+            self._commands.count(error)
             return None
 
     async def begin(self, user_key: bytes, kind: Kind, id_: Id) -> bytes | None:
@@ -103,9 +103,9 @@ class RedisShared:
         """Publish to the other gateways; lost if Redis is away."""
         data = encode_message(self._gateway_id, message)
         try:
-            await self._asker.ask(self._keys.channel, [pack("PUBLISH", self._keys.channel, data)])
+            await self._commands.execute(self._keys.channel, [pack("PUBLISH", self._keys.channel, data)])
         except Exception as error:  # noqa: BLE001 - as above
-            self._asker.count(error)
+            self._commands.count(error)
 
     async def deliver_retries(self) -> None:
         """Deliver, for as long as the gateway runs, the writes that Redis missed."""
@@ -128,7 +128,7 @@ class RedisShared:
     async def _deliver(self, place: Place, entry: Undelivered | None) -> None:
         """Deliver what a place has queued, unless that was done, or has become more, meanwhile."""
         if entry is not None and self._retry_queue.get(place) is entry:
-            self._retry_queue.told(place, entry, await self._writes.forget(place, entry))
+            self._retry_queue.delivered(place, entry, await self._writes.forget(place, entry))
 
     async def _begin(self, place: Place, id_: Id) -> bytes | None:
         try:
@@ -136,8 +136,8 @@ class RedisShared:
             await self._deliver(place, self._retry_queue.get(place))
             stamp = await self._writes.begin(place, id_)
         except Exception as error:  # noqa: BLE001 - as above
-            self._asker.count(error)
-            self._retry_queue.began_untold(place, id_)
+            self._commands.count(error)
+            self._retry_queue.begin_undelivered(place, id_)
             self._keep(place, [id_])
             return None
         self._retry_queue.drop(place, id_)
@@ -149,7 +149,7 @@ class RedisShared:
         try:
             stored = await self._writes.end(place, id_, stamp, outcome)
         except Exception as error:  # noqa: BLE001 - as above
-            self._asker.count(error)
+            self._commands.count(error)
             # Also if the begin was not acknowledged: it may have been carried out.
             self._keep(place, [id_], ended=1)
             return None
@@ -166,7 +166,7 @@ class RedisShared:
         try:
             await self._writes.purge(kinds, purge)
         except Exception as error:  # noqa: BLE001 - as above
-            self._asker.count(error)
+            self._commands.count(error)
             for kind in kinds:
                 self._keep((purge.user, kind), purge.ids)
             return False
@@ -178,7 +178,7 @@ class RedisShared:
         else:
             kept = [self._retry_queue.add(place, id_, ended=ended) for id_ in ids]
         if not all(kept):
-            self._asker.count(Failed(FailureKind.BACKLOG))
+            self._commands.count(Failed(FailureKind.BACKLOG))
         self._queued.set()
 
     def _trustworthy(self, lookup: Lookup, partition: Partition, ids: Sequence[Id], now: float) -> Lookup:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from gateway.cache.invalidation import Drop, DropPaired, Invalidation, Purge, encode_message
 from gateway.cache.redis import scripts
 from gateway.cache.redis.codec import content
-from gateway.cache.redis.commands import Asker
+from gateway.cache.redis.commands import Commands
 from gateway.cache.redis.keys import TICKS, Keys, owner_tag, variant_name
 from gateway.cache.redis.limits import Limits
 from gateway.cache.redis.retry_queue import Place, Undelivered
@@ -19,8 +19,8 @@ FILL_IDS = 1000
 class Writes:
     """Writes to Redis; raises if Redis fails. `gateway_id` is the origin of the invalidations."""
 
-    def __init__(self, asker: Asker, keys: Keys, limits: Limits, gateway_id: str) -> None:
-        self._asker = asker
+    def __init__(self, commands: Commands, keys: Keys, limits: Limits, gateway_id: str) -> None:
+        self._commands = commands
         self._keys = keys
         self._limits = limits
         self._gateway_id = gateway_id
@@ -37,7 +37,7 @@ class Writes:
 
     async def begin(self, place: Place, id_: Id) -> bytes:
         """Record that a write is about to be sent; return its stamp."""
-        stamp: bytes = await self._asker.run(
+        stamp: bytes = await self._commands.run(
             scripts.BEGIN,
             self._hashes(place),
             [*self._common(place), self._hold, self._term, *self._news(*_written(place, id_)), id_],
@@ -50,7 +50,7 @@ class Writes:
             ending: tuple[str | bytes, ...] = (outcome.value, b"")
         else:
             ending = ("value", content(outcome))
-        stored = await self._asker.run(
+        stored = await self._commands.run(
             scripts.END,
             self._hashes(place),
             [
@@ -68,7 +68,7 @@ class Writes:
     async def purge(self, kinds: Sequence[Kind], purge: Purge) -> None:
         """Drop ratings of `kinds`, as `purge` names them."""
         ids = purge.ids or ()
-        await self._asker.run(
+        await self._commands.run(
             scripts.PURGE,
             [self._keys.main(purge.user, kind) for kind in kinds],
             [
@@ -85,7 +85,7 @@ class Writes:
         user_key, kind = place
         forgotten = Purge(user_key, kind) if undelivered.all else Drop(user_key, kind, tuple(undelivered.ids))
         named = [part for id_, ended in undelivered.ids.items() for part in (id_, ended)]
-        stamp: bytes = await self._asker.run(
+        stamp: bytes = await self._commands.run(
             scripts.FORGET,
             self._hashes(place),
             [
@@ -106,7 +106,7 @@ class Writes:
             name = variant_name(partition.variant)
             keys.append(f"{keys[0]}:{name}")
             of_variant = (owner_tag(user_key, kind, partition.variant), name)
-        stored = await self._asker.run(
+        stored = await self._commands.run(
             scripts.FILL,
             keys,
             [

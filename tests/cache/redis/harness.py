@@ -86,7 +86,7 @@ class Side:
     @property
     def nodes(self) -> Sequence[Dispatcher]:
         """The connections to Redis, by node."""
-        return self.link._asker.topology.everywhere()
+        return self.link._commands.topology.everywhere()
 
     @property
     def breaker(self) -> float | None:

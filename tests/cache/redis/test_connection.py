@@ -84,12 +84,12 @@ class Gate:
         return await echo(command)
 
 
-async def test_each_asker_gets_its_own_answer_and_redis_time(node: Dispatcher) -> None:
+async def test_each_caller_gets_its_own_reply_and_redis_time(node: Dispatcher) -> None:
     answers = await asyncio.gather(*(ask(node, "ECHO", str(number)) for number in range(100)))
     assert answers == [Replies(MICROS, [b"%d" % number]) for number in range(100)]
 
 
-async def test_what_waits_is_sent_together_with_one_question_for_the_time(
+async def test_requests_of_one_turn_are_sent_together_behind_one_time(
     node: Dispatcher, redis: ScriptedRedis
 ) -> None:
     await asyncio.gather(*(ask(node, "ECHO", str(number)) for number in range(100)))
@@ -97,12 +97,12 @@ async def test_what_waits_is_sent_together_with_one_question_for_the_time(
     assert redis.connections == 1
 
 
-async def test_commands_asked_together_are_answered_together(node: Dispatcher) -> None:
+async def test_commands_sent_together_are_answered_together(node: Dispatcher) -> None:
     future = node.send(pack("ECHO", "a") + pack("ECHO", "b"), 2, timeout=2.0, guarded=False)
     assert (await future).replies == [b"a", b"b"]
 
 
-async def test_an_error_reply_is_an_answer(node: Dispatcher, redis: ScriptedRedis) -> None:
+async def test_an_error_reply_is_among_the_replies(node: Dispatcher, redis: ScriptedRedis) -> None:
     redis.respond = lambda command: _either(command, b"-ERR no\r\n")
     answer = await ask(node, "ECHO", "a")
     assert isinstance(answer.replies[0], ResponseError)
@@ -113,7 +113,7 @@ async def _either(command: Command, otherwise: bytes) -> bytes | None:
     return TIME if command == [b"TIME"] else otherwise
 
 
-async def test_a_late_answer_is_dropped_and_the_next_asker_gets_its_own(
+async def test_a_late_reply_is_dropped_and_the_next_caller_gets_its_own(
     node: Dispatcher, redis: ScriptedRedis
 ) -> None:
     gate = Gate(redis)
@@ -126,7 +126,7 @@ async def test_a_late_answer_is_dropped_and_the_next_asker_gets_its_own(
 
 
 @pytest.mark.redis_server
-async def test_an_answer_that_came_while_the_process_was_busy_is_in_time(
+async def test_a_reply_that_arrived_while_the_process_was_busy_is_in_time(
     server: RedisServer, tasks: Tasks
 ) -> None:
     opener = Opener(parse_url(server.url), Tls(), Resolver())
@@ -148,7 +148,7 @@ async def test_a_write_waits_longer_than_a_lookup_sent_with_it(
     assert (await write).replies == [b"write"]
 
 
-async def test_a_caller_that_leaves_disturbs_nobody(node: Dispatcher, redis: ScriptedRedis) -> None:
+async def test_a_cancelled_caller_does_not_affect_the_others(node: Dispatcher, redis: ScriptedRedis) -> None:
     gate = Gate(redis)
     futures = [ask(node, "ECHO", str(number)) for number in range(3)]
     waiting = [asyncio.ensure_future(_wait(future)) for future in futures]
@@ -165,7 +165,7 @@ async def _wait(future: asyncio.Future[Replies]) -> Replies:
     return await future
 
 
-async def test_a_caller_that_left_is_no_fault_when_its_time_is_up(
+async def test_the_timeout_of_a_cancelled_request_is_not_a_failure(
     node: Dispatcher, redis: ScriptedRedis
 ) -> None:
     gate = Gate(redis)
@@ -186,7 +186,7 @@ async def test_a_caller_that_left_is_no_fault_when_its_time_is_up(
         (b"-NOAUTH Authentication required.\r\n", FailureKind.DENIED),
     ],
 )
-async def test_nonsense_fails_all_that_wait_and_opens_another_connection(
+async def test_a_malformed_reply_fails_all_pending_requests_and_reconnects(
     node: Dispatcher, redis: ScriptedRedis, says: bytes, kind: FailureKind
 ) -> None:
     said = asyncio.Event()
@@ -208,14 +208,14 @@ async def test_nonsense_fails_all_that_wait_and_opens_another_connection(
     assert redis.connections == 2
 
 
-async def test_an_answer_to_no_question_is_nonsense(node: Dispatcher, redis: ScriptedRedis) -> None:
+async def test_an_unexpected_reply_reconnects(node: Dispatcher, redis: ScriptedRedis) -> None:
     redis.say(TIME)
     await until(lambda: redis.connections == 2 and node.up)
     assert (await ask(node, "ECHO", "next")).replies == [b"next"]
 
 
 @pytest.mark.parametrize("says", [b"-ERR unknown command\r\n", b"*1\r\n$1\r\n1\r\n", b"+OK\r\n"])
-async def test_a_time_that_is_none_is_nonsense(node: Dispatcher, redis: ScriptedRedis, says: bytes) -> None:
+async def test_a_malformed_time_reconnects(node: Dispatcher, redis: ScriptedRedis, says: bytes) -> None:
     said = asyncio.Event()
 
     async def once(command: Command) -> bytes | None:
@@ -229,7 +229,7 @@ async def test_a_time_that_is_none_is_nonsense(node: Dispatcher, redis: Scripted
     await until(lambda: redis.connections == 2 and node.up)
 
 
-async def test_a_stalled_connection_is_given_up(
+async def test_a_stalled_connection_is_replaced(
     node: Dispatcher, redis: ScriptedRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "STALL_SECONDS", 0.05)
@@ -257,7 +257,7 @@ async def test_a_late_reply_does_not_count_as_a_stall(
     assert redis.connections == 1
 
 
-async def test_what_waits_behind_a_send_that_does_not_get_through_is_let_go_too(
+async def test_requests_behind_a_congested_write_time_out_with_it(
     node: Dispatcher, redis: ScriptedRedis
 ) -> None:
     Gate(redis)
@@ -268,7 +268,7 @@ async def test_what_waits_behind_a_send_that_does_not_get_through_is_let_go_too(
     assert await failure(stuck) is FailureKind.TIMEOUT
 
 
-async def test_too_much_waiting_is_refused_at_once(
+async def test_too_many_pending_bytes_are_refused_at_once(
     node: Dispatcher, redis: ScriptedRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MAX_PENDING_BYTES", 3 * REQUEST_BYTES)
@@ -281,7 +281,7 @@ async def test_too_much_waiting_is_refused_at_once(
     await ask(node, "ECHO", "next")
 
 
-async def test_a_dead_redis_costs_nothing_and_is_found_again(
+async def test_without_a_connection_requests_fail_at_once_until_it_is_back(
     node: Dispatcher, redis: ScriptedRedis, states: list[State]
 ) -> None:
     await redis.stop()
@@ -295,7 +295,7 @@ async def test_a_dead_redis_costs_nothing_and_is_found_again(
     assert states == [State.CLOSED, State.OPEN, State.CLOSED]
 
 
-async def test_a_slow_redis_is_asked_by_one_at_a_time(
+async def test_an_open_breaker_admits_one_probe_but_every_write(
     node: Dispatcher, redis: ScriptedRedis, states: list[State]
 ) -> None:
     gate = Gate(redis)
@@ -311,7 +311,7 @@ async def test_a_slow_redis_is_asked_by_one_at_a_time(
     assert states == [State.CLOSED, State.OPEN, State.HALF_OPEN, State.CLOSED]
 
 
-async def test_a_probe_that_the_connection_takes_with_it_is_forgotten(
+async def test_a_probe_lost_with_its_connection_does_not_block_the_next(
     node: Dispatcher, redis: ScriptedRedis
 ) -> None:
     gate = Gate(redis)
@@ -340,7 +340,7 @@ async def probe(node: Dispatcher) -> Replies:
     return await admitted[0]
 
 
-async def test_a_master_that_became_a_replica_is_left(node: Dispatcher, redis: ScriptedRedis) -> None:
+async def test_a_master_that_became_a_replica_is_reopened(node: Dispatcher, redis: ScriptedRedis) -> None:
     redis.respond = lambda command: _either(
         command, b"-READONLY You can't write against a read only replica.\r\n"
     )
@@ -356,7 +356,7 @@ async def test_a_reset_without_a_connection_changes_nothing(node: Dispatcher, re
     assert not node.up
 
 
-async def test_whoever_waits_when_all_ends_gets_a_failure(redis: ScriptedRedis, tasks: Tasks) -> None:
+async def test_pending_requests_fail_when_the_gateway_closes(redis: ScriptedRedis, tasks: Tasks) -> None:
     opener = Opener(parse_url(f"redis://127.0.0.1:{redis.port}"), Tls(), Resolver())
     async with Dispatcher("test", opener.open, tasks, on_change=lambda: None) as node:
         Gate(redis)
@@ -364,5 +364,5 @@ async def test_whoever_waits_when_all_ends_gets_a_failure(redis: ScriptedRedis, 
     assert await failure(waiting) is FailureKind.UNAVAILABLE
 
 
-def test_a_bulk_reply_is_what_the_scripted_server_says() -> None:
+def test_the_scripted_server_encodes_bulk_replies() -> None:
     assert bulk(b"ab") == b"$2\r\nab\r\n"

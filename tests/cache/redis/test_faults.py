@@ -264,7 +264,7 @@ async def test_a_whole_kind_that_is_untold_is_not_believed(far: Side, near: Side
 async def test_more_than_the_retry_queue_holds_is_counted(
     far: Side, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    far.tier._retry_queue = RetryQueue(max_shelves=1)
+    far.tier._retry_queue = RetryQueue(max_partitions=1)
     await cut_off(proxy, far)
     await far.tier.begin(USER.key, Kind.ALBUMS, ONE)
     await far.tier.begin(OTHER.key, Kind.ALBUMS, ONE)

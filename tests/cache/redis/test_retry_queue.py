@@ -1,4 +1,4 @@
-from gateway.cache.redis.retry_queue import MAX_TOLD, RetryQueue, Undelivered
+from gateway.cache.redis.retry_queue import MAX_DELIVERED, RetryQueue, Undelivered
 from gateway.model import Id, Kind
 
 HERE = (b"user", Kind.ALBUMS)
@@ -17,7 +17,7 @@ def test_what_was_told_is_gone() -> None:
     backlog = RetryQueue()
     backlog.add(HERE, ONE)
     ((place, entry),) = backlog.entries()
-    backlog.told(place, entry, b"7")
+    backlog.delivered(place, entry, b"7")
     assert not backlog
     assert backlog.get(HERE) is None
 
@@ -27,7 +27,7 @@ def test_what_came_while_it_was_being_told_stays() -> None:
     backlog.add(HERE, ONE)
     ((place, entry),) = backlog.entries()
     backlog.add(HERE, TWO)
-    backlog.told(place, entry, b"7")
+    backlog.delivered(place, entry, b"7")
     assert backlog.get(HERE) == Undelivered({ONE: 0, TWO: 0})
 
 
@@ -54,7 +54,7 @@ def test_too_many_ids_become_their_whole_place() -> None:
 
 
 def test_too_many_places_are_lost_and_say_so() -> None:
-    backlog = RetryQueue(max_shelves=1)
+    backlog = RetryQueue(max_partitions=1)
     assert backlog.add(HERE, ONE)
     assert not backlog.add(THERE, ONE)
     assert not backlog.add_all(THERE)
@@ -72,10 +72,10 @@ def test_what_cannot_be_told_now_lets_others_go_first() -> None:
 
 def test_the_end_of_a_lone_write_gets_the_stamp_under_which_redis_heard_of_it() -> None:
     backlog = RetryQueue()
-    backlog.began_untold(HERE, ONE)
+    backlog.begin_undelivered(HERE, ONE)
     backlog.add(HERE, ONE)
     ((place, entry),) = backlog.entries()
-    backlog.told(place, entry, b"7")
+    backlog.delivered(place, entry, b"7")
     assert backlog.late_stamp(HERE, ONE) == b"7"
     assert backlog.late_stamp(HERE, ONE) is None
 
@@ -83,10 +83,10 @@ def test_the_end_of_a_lone_write_gets_the_stamp_under_which_redis_heard_of_it() 
 def test_writes_that_overlapped_untold_get_none() -> None:
     backlog = RetryQueue()
     for _ in range(2):
-        backlog.began_untold(HERE, ONE)
+        backlog.begin_undelivered(HERE, ONE)
         backlog.add(HERE, ONE)
     ((place, entry),) = backlog.entries()
-    backlog.told(place, entry, b"7")
+    backlog.delivered(place, entry, b"7")
     assert backlog.late_stamp(HERE, ONE) is None
     assert backlog.late_stamp(HERE, ONE) is None
 
@@ -102,17 +102,17 @@ def test_a_mark_that_was_told_late_from_here_is_known_until_somebody_writes_agai
     backlog = RetryQueue()
     backlog.add(HERE, ONE)
     ((place, entry),) = backlog.entries()
-    backlog.told(place, entry, b"7")
-    assert backlog.told_late(HERE, {ONE: b"7", TWO: b"7"}) == {ONE}
-    assert not backlog.told_late(HERE, {ONE: b"8"})
-    assert not backlog.told_late(THERE, {ONE: b"7"})
+    backlog.delivered(place, entry, b"7")
+    assert backlog.delivered_late(HERE, {ONE: b"7", TWO: b"7"}) == {ONE}
+    assert not backlog.delivered_late(HERE, {ONE: b"8"})
+    assert not backlog.delivered_late(THERE, {ONE: b"7"})
 
 
 def test_late_marks_are_bounded() -> None:
     backlog = RetryQueue()
-    for number in range(MAX_TOLD + 1):
+    for number in range(MAX_DELIVERED + 1):
         backlog.add(HERE, Id(str(number)))
         ((place, entry),) = backlog.entries()
-        backlog.told(place, entry, b"7")
-    assert not backlog.told_late(HERE, {Id("0"): b"7"})
-    assert backlog.told_late(HERE, {Id("1"): b"7"})
+        backlog.delivered(place, entry, b"7")
+    assert not backlog.delivered_late(HERE, {Id("0"): b"7"})
+    assert backlog.delivered_late(HERE, {Id("1"): b"7"})

@@ -1,4 +1,4 @@
-"""Requests are counted and told a moment later, together, and by the time that anybody looks."""
+"""Requests are counted and logged together a moment later, and in any case before metrics are read."""
 
 from gateway.telemetry.metrics import Metrics
 from gateway.web.access_log import FLUSH_REQUESTS, AccessLog
@@ -14,9 +14,9 @@ class Told:
 
 
 def answered(name: str) -> RequestRecord:
-    exchange = RequestRecord("GET", {"X-Request-Id": name}, 0.0)
-    exchange.status = 200
-    return exchange
+    record = RequestRecord("GET", {"X-Request-Id": name}, 0.0)
+    record.status = 200
+    return record
 
 
 def counted(metrics: Metrics) -> float | None:
@@ -24,33 +24,33 @@ def counted(metrics: Metrics) -> float | None:
     return metrics.registry.get_sample_value("gateway_http_requests_total", labels)
 
 
-async def test_whoever_reads_the_metrics_finds_all_requests_counted():
+async def test_all_requests_are_counted_when_metrics_are_read():
     metrics = Metrics()
-    afterwards = AccessLog(metrics, None)
-    afterwards.add(answered("a"), 1.0, logged=True)
-    afterwards.add(answered("b"), 1.0, logged=True)
+    access_log = AccessLog(metrics, None)
+    access_log.add(answered("a"), 1.0, logged=True)
+    access_log.add(answered("b"), 1.0, logged=True)
     assert counted(metrics) == 2
 
 
-async def test_lines_are_told_together_those_that_are_sampled():
+async def test_sampled_requests_are_logged_together():
     told = Told()
-    afterwards = AccessLog(Metrics(), told)  # type: ignore[arg-type]
+    access_log = AccessLog(Metrics(), told)  # type: ignore[arg-type]
     for name, logged in (("a", True), ("b", False), ("c", True)):
-        afterwards.add(answered(name), 1.0, logged=logged)
+        access_log.add(answered(name), 1.0, logged=logged)
     assert told.batches == []
-    afterwards.flush()
+    access_log.flush()
     assert told.batches == [["a", "c"]]
 
 
-async def test_many_do_not_wait():
+async def test_many_are_logged_at_once():
     told = Told()
-    afterwards = AccessLog(Metrics(), told)  # type: ignore[arg-type]
+    access_log = AccessLog(Metrics(), told)  # type: ignore[arg-type]
     for _ in range(FLUSH_REQUESTS):
-        afterwards.add(answered("a"), 1.0, logged=True)
+        access_log.add(answered("a"), 1.0, logged=True)
     assert [len(batch) for batch in told.batches] == [FLUSH_REQUESTS]
 
 
-async def test_metrics_keep_nobody_alive_who_counts_for_them():
+async def test_metrics_do_not_keep_a_log_alive():
     metrics = Metrics()
     AccessLog(metrics, None)
     metrics.settle()

@@ -19,25 +19,9 @@ from pydantic import (
 )
 
 from gateway.settings import values
+from gateway.settings.value_types import AppleId, Authorities, File, Fraction, Host, Port, Token
 from gateway.settings.values import Accepts
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Port = Annotated[int, Field(ge=0, le=65_535)]
-Host = Annotated[str, AfterValidator(values.host), Accepts("an IP address or a host name, without port")]
-File = Annotated[Path | None, AfterValidator(values.readable), Accepts("the path of a file that can be read")]
-Authorities = Annotated[
-    Path | None,
-    AfterValidator(values.readable),
-    AfterValidator(values.authorities),
-    Accepts("the path of a file that can be read and holds certificates as PEM"),
-]
-AppleId = Annotated[
-    str,
-    BeforeValidator(values.stripped),
-    Field(pattern=r"^[A-Z0-9]{10}$"),
-    Accepts("10 characters of A-Z and 0-9, as Apple's developer site shows it"),
-]
-Token = Annotated[SecretStr, BeforeValidator(values.stripped), AfterValidator(values.token)]
 DAY = 86_400
 HALF_YEAR = 180 * DAY
 """Longest lifetime of a developer token. Apple documents slightly more, and has been seen to refuse it."""

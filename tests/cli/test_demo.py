@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.redis_server import free_port
+
 ROOT = Path(__file__).parents[2]
 ADA = {"Music-User-Token": "sandbox-user-ada"}
 
@@ -29,6 +31,38 @@ def demo() -> Iterator[subprocess.Popen[str]]:
     ) as process:
         yield process
         process.kill()
+
+
+def test_the_port_can_be_chosen_and_the_pages_are_named():
+    port = free_port()
+    with subprocess.Popen(
+        [sys.executable, "-m", "gateway", "demo", "--port", str(port)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        cwd=ROOT,
+    ) as process:
+        assert process.stdout
+        said = ""
+        while "as they come in" not in said:
+            said += process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+    assert f"'http://127.0.0.1:{port}/v1/me/ratings" in said
+    assert re.search(r"http://127.0.0.1:\d+/docs  ", said)
+
+
+def test_a_port_that_is_taken_is_1_with_advice(gateway):
+    taken = gateway.url.rpartition(":")[2]
+    ran = subprocess.run(
+        [sys.executable, "-m", "gateway", "demo", "--port", taken],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
+    assert ran.returncode == 1
+    assert "Try another --port" in ran.stderr
 
 
 def introduced(demo: subprocess.Popen[str]) -> str:

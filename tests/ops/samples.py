@@ -190,7 +190,7 @@ def without_redis() -> Snapshot:
         subscribed=False,
         subscribed_for_seconds=13.0,
         undelivered_writes=4,
-        errors={"connection": 31, "timeout": 2},
+        errors={"connection": 31, "timeout": 2, "unavailable": 702},
     )
     breakers = (good.breakers[0], BreakerView(target="redis", state="open", for_seconds=12.4))
     return replace(good, redis=redis, breakers=breakers, cached_ratio=0.8)

@@ -5,7 +5,7 @@ A condition compares with a threshold, which `diagnosis.RULES` passes.
 
 from collections.abc import Mapping
 
-from gateway.ops.status.snapshot import BreakerView, Snapshot
+from gateway.ops.status.snapshot import BreakerView, RedisView, Snapshot
 from gateway.ops.words import about, duration, latency, percent, plural
 
 FEW = 20
@@ -143,7 +143,7 @@ def redis_down(snapshot: Snapshot, _: float) -> str | None:
     if redis is None or redis.answering:
         return None
     return (
-        f"Redis has not answered{_for(redis.answering_for_seconds)}{_causes(redis.errors)}: every lookup "
+        f"Redis has not answered{_for(redis.answering_for_seconds)}{_causes(_redis_failures(redis))}: every lookup "
         "costs a call to Apple."
     )
 
@@ -160,7 +160,7 @@ def redis_failing(snapshot: Snapshot, threshold: float) -> str | None:
         return None
     return (
         f"{percent(shared.errors / shared.asked)} of the lookups in Redis failed in the last "
-        f"{about(snapshot.window_seconds)}{_causes(redis.errors)}: each cost a call to Apple."
+        f"{about(snapshot.window_seconds)}{_causes(_redis_failures(redis))}: each cost a call to Apple."
     )
 
 
@@ -252,6 +252,12 @@ def _failures(snapshot: Snapshot) -> Mapping[str, int]:
     """Failed calls to Apple by status, or by how they failed without one."""
     by_status = snapshot.upstream.by_status
     return {status: count for status, count in by_status.items() if status[0] not in "234"}
+
+
+def _redis_failures(redis: RedisView) -> Mapping[str, int]:
+    """Failed operations by kind, without those that were not attempted because of earlier ones."""
+    attempted = {kind: count for kind, count in redis.errors.items() if kind != "unavailable"}
+    return attempted or redis.errors
 
 
 def _causes(counts: Mapping[str, int]) -> str:

@@ -78,7 +78,7 @@ CASES = [
     (
         changed("upstream", calls=100, by_status={"200": 90, "503": 7, "timeout": 3}, failed_share=0.1),
         "degraded",
-        "10 % of the calls to Apple failed in the last 5 min (7 times 503, 3 times timeout)",
+        "10 % of the calls to Apple failed in the last 5 min (503: 7, timeout: 3)",
     ),
     (
         changed("upstream", calls=100, by_status={"200": 90, "429": 10}, limit=12),
@@ -98,7 +98,7 @@ CASES = [
     (
         changed("redis", answering=False, answering_for_seconds=12.4, subscribed=False, errors={"denied": 7}),
         "degraded",
-        "Redis has not answered for 12 s (7 times denied): every lookup costs a call to Apple.",
+        "Redis has not answered for 12 s (denied: 7): every lookup costs a call to Apple.",
     ),
     (
         tier(asked=100, errors=10),
@@ -118,12 +118,12 @@ CASES = [
     (
         changed("traffic", requests=1_000, by_status={"200": 998, "502": 2}, failed_share=0.002),
         "degraded",
-        "2 of 1,000 requests failed (0.2 %) in the last 5 min (2 times 502).",
+        "2 of 1,000 requests failed (0.2 %) in the last 5 min (502: 2).",
     ),
     (
         changed("traffic", requests=1_000, by_status={"200": 900, "503": 90, "500": 10}, failed_share=0.1),
         "failing",
-        "100 of 1,000 requests failed (10 %) in the last 5 min (90 times 503, 10 times 500).",
+        "100 of 1,000 requests failed (10 %) in the last 5 min (503: 90, 500: 10).",
     ),
     (changed("traffic", hits_p99_seconds=0.04), "degraded", "1 % of the cache hits take 40 ms or longer"),
     (
@@ -209,7 +209,7 @@ def test_the_worst_stands_first_and_causes_before_effects():
 
 
 def test_a_finding_names_its_causes_the_most_frequent_first():
-    assert "(102 times 500, 80 times timeout)" in diagnose(samples.without_apple())[0].what
+    assert "(500: 102, timeout: 80)" in diagnose(samples.without_apple())[0].what
 
 
 def test_403s_of_apple_are_not_reported_twice():

@@ -73,7 +73,7 @@ async def test_an_apple_that_fails_is_the_first_thing_said():
             await caller.get("albums", [id_])
         text = Document((await get(caller, "/status"))[1]).text
         what = text.index(
-            "Calls to Apple are stopped for 0 s, except for probes, because too many failed (2 times 500)"
+            "Calls to Apple are stopped for 0 s, except for probes, because too many failed (500: 2)"
         )
         assert text.index("What is wrong") < what < text.index("Now")
 

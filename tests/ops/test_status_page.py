@@ -20,7 +20,7 @@ def shown(snapshot):
 
 def test_what_is_wrong_stands_first_and_in_words():
     text = shown(samples.without_redis())
-    wrong = text.index("Redis has not answered for 12 s (31 times connection, 2 times timeout)")
+    wrong = text.index("Redis has not answered for 12 s (connection: 31, timeout: 2)")
     assert text.index("What is wrong") < wrong < text.index("Now")
 
 

@@ -143,8 +143,8 @@ def redis_down(snapshot: Snapshot, _: float) -> str | None:
     if redis is None or redis.answering:
         return None
     return (
-        f"Redis has not answered{_for(redis.answering_for_seconds)}{_causes(_redis_failures(redis))}: every lookup "
-        "costs a call to Apple."
+        f"Redis has not answered{_for(redis.answering_for_seconds)}{_causes(_redis_failures(redis))}: every "
+        "lookup costs a call to Apple."
     )
 
 
@@ -261,9 +261,9 @@ def _redis_failures(redis: RedisView) -> Mapping[str, int]:
 
 
 def _causes(counts: Mapping[str, int]) -> str:
-    """The most frequent first: ` (102 times 500, 80 times timeout)`."""
+    """The most frequent first: ` (500: 102, timeout: 80)`."""
     most = sorted(counts.items(), key=lambda item: -item[1])
-    return f" ({', '.join(f'{count:,} times {cause}' for cause, count in most)})" if most else ""
+    return f" ({', '.join(f'{cause}: {count:,}' for cause, count in most)})" if most else ""
 
 
 def _for(seconds: float | None) -> str:

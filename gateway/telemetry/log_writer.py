@@ -34,7 +34,10 @@ class Outlet(Protocol):
 
 
 class DirectOutlet:
-    """Writes to `sys.stdout` at once: for tests, and for programs that embed the gateway."""
+    """Writes to what is stdout now, at once: for tests, and for programs that embed the gateway."""
+
+    def __init__(self) -> None:
+        self._stream = sys.stdout.buffer
 
     def write(self, line: bytes, *, urgent: bool = False) -> None:
         del urgent
@@ -42,8 +45,8 @@ class DirectOutlet:
 
     def offer(self, lines: bytes) -> bool:
         with suppress(OSError):
-            sys.stdout.buffer.write(lines)
-            sys.stdout.buffer.flush()
+            self._stream.write(lines)
+            self._stream.flush()
         return True
 
 

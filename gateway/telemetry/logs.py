@@ -84,20 +84,20 @@ def request_log(*, level: str, format_: Literal["auto", "json", "console"]) -> R
     warnings_only = least > logging.INFO
     if is_console(format_):
         return ConsoleRequestLog(logger(), warnings_only=warnings_only)
-    return JsonRequestLog(_Process.outlet, warnings_only=warnings_only)
+    return JsonRequestLog(_Process.outlet or DirectOutlet(), warnings_only=warnings_only)
 
 
 class _Process:
-    """A process has one stdout, and so one outlet."""
+    """A process has one stdout, and so one outlet; none until logging is configured."""
 
-    outlet: Outlet = DirectOutlet()
+    outlet: Outlet | None = None
 
 
 class _LineLogger:
     """structlog's last step: takes a rendered line, under the name of its level."""
 
     def __init__(self, *_: object) -> None:
-        self._outlet = _Process.outlet
+        self._outlet = _Process.outlet or DirectOutlet()
 
     def info(self, line: str | bytes) -> None:
         self._outlet.write(_line(line))

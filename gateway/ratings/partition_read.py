@@ -14,7 +14,7 @@ from gateway.ratings.plan import Findings, ReadPlan
 from gateway.ratings.query import Part, Query
 from gateway.ratings.read_metrics import ReadMetrics
 from gateway.ratings.refresh import Refresher
-from gateway.ratings.resources import overlay
+from gateway.ratings.resources import overlay, render
 from gateway.ratings.shadow import Shadow
 from gateway.waiters import Requester
 
@@ -55,6 +55,7 @@ class PartitionRead:
         self.stored = False
         self._memory = sources.cache.recall(self.partition, now)
         self._holds: Mapping[Id, StoredRating] = {}
+        self._rendered: bytes | None = None
         self._due: Sequence[Id] = ()
         """Cached ids that may be refreshed along with the missing ones."""
         self._local_findings = self._take_memory()
@@ -96,6 +97,12 @@ class PartitionRead:
         self._settle(await self._fetch(token, requester, keep=keep))
         self.stored = keep and not self.fetched.keys() <= token.unsettled
 
+    def render(self) -> bytes:
+        """Return the resources of the rated ids that did not fail, in the order asked."""
+        if self._rendered is None:
+            self._rendered = render(self.part.kind, *self.ratings())
+        return self._rendered
+
     def ratings(self) -> tuple[Sequence[Id], Sequence[Rating]]:
         """Return the ids that did not fail, in the order asked, and their ratings."""
         ids = self.part.ids
@@ -122,10 +129,10 @@ class PartitionRead:
         self._sources.metrics.top_up_used.inc(self._memory.rides.answered(hits))
 
     def _take_memory(self) -> Findings:
-        findings = Findings()
-        if self._memory.holds:
-            self._holds = self._memory.trusted_holds
-            findings.add(self._hold(self._holds, shared=False))
+        if not self._memory.holds:
+            return self.plan.take(self._memory, shared=False)
+        self._holds = self._memory.trusted_holds
+        findings = self._hold(self._holds, shared=False)
         findings.add(self.plan.take(self._memory, shared=False))
         return findings
 

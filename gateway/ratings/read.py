@@ -5,34 +5,46 @@
 3. What is still missing is fetched from Apple, together with every other request for the same ids.
 4. If Apple fails, stale entries stand in. The answer is merged in the order asked.
 
-Steps 2 and 3 are `PartitionRead.run`; the parts of a query are read side by side.
+Steps 2 and 3 are `PartitionRead.run`. The parts of a query are read side by side, and a large part in pieces
+with other requests between them.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import inf
+from typing import Final
 
 from gateway.clock import Clock
 from gateway.ratings.partition_read import PartitionRead, Sources
-from gateway.ratings.query import Answer, CacheOutcome, Failure, Query, TierCounts
-from gateway.ratings.resources import render
+from gateway.ratings.query import Answer, CacheOutcome, Failure, Part, Query, TierCounts
 from gateway.waiters import Requester
+
+PIECE_IDS: Final = 1000
+"""Ids of one type that are read in one step of the event loop: about a millisecond."""
 
 
 class Reader:
     """Answers queries from the cache and from Apple."""
 
-    def __init__(self, sources: Sources, clock: Clock) -> None:
+    def __init__(self, sources: Sources, clock: Clock, *, piece_ids: int = PIECE_IDS) -> None:
         self._sources = sources
         self._clock = clock
+        self._piece_ids = piece_ids
 
     def at_once(self, query: Query) -> Answer | None:
-        """Answer from memory alone; None if an id is missing, stale, or rejected by a directive."""
+        """Answer from memory alone; None if an id is missing, stale, or rejected by a directive.
+
+        None also for a large query, which `read` answers in pieces.
+        """
         now = self._clock.monotonic()
-        reads = self._begin(query, now)
-        for read in reads:
+        reads = []
+        for part in query.parts:
+            if len(part.ids) > self._piece_ids:
+                return None
+            read = PartitionRead(self._sources, query, part, now)
             if read.plan.missing:
                 return None
+            reads.append(read)
         for read in reads:
             read.finish()
         return merge(reads, 0, now)
@@ -40,15 +52,33 @@ class Reader:
     async def read(self, query: Query) -> Answer:
         """Answer `query`; ids that failed are the answer's `failures`, in the order asked."""
         requester = Requester()
-        reads = self._begin(query, self._clock.monotonic())
-        if len(reads) == 1:
+        pieces = [*self._pieces(query)]
+        if len(pieces) == 1:
+            reads = [PartitionRead(self._sources, query, pieces[0], self._clock.monotonic())]
             await reads[0].run(requester)
         else:
-            await asyncio.gather(*(read.run(requester) for read in reads))
+            reads = await self._read_pieces(query, pieces, requester)
         return merge(reads, requester.calls, self._clock.monotonic())
 
-    def _begin(self, query: Query, now: float) -> Sequence[PartitionRead]:
-        return [PartitionRead(self._sources, query, part, now) for part in query.parts]
+    async def _read_pieces(
+        self, query: Query, pieces: Sequence[Part], requester: Requester
+    ) -> list[PartitionRead]:
+        reads = []
+        async with asyncio.TaskGroup() as group:
+            for piece in pieces:
+                read = PartitionRead(self._sources, query, piece, self._clock.monotonic())
+                reads.append(read)
+                group.create_task(read.run(requester))
+                await asyncio.sleep(0)
+        for read in reads:
+            read.render()
+            await asyncio.sleep(0)
+        return reads
+
+    def _pieces(self, query: Query) -> Iterator[Part]:
+        for part in query.parts:
+            for start in range(0, len(part.ids), self._piece_ids):
+                yield Part(part.kind, part.ids[start : start + self._piece_ids])
 
 
 def merge(reads: Sequence[PartitionRead], calls: int, now: float) -> Answer:
@@ -60,10 +90,11 @@ def merge(reads: Sequence[PartitionRead], calls: int, now: float) -> Answer:
     for read in reads:
         plan, kind = read.plan, read.part.kind
         counts.add(plan.counts)
-        oldest, soonest = min(oldest, plan.oldest), min(soonest, plan.soonest)
+        oldest = min(oldest, plan.oldest)
+        soonest = min(soonest, plan.soonest)
         if read.failed:
             failures += [Failure(kind, id_, read.failed[id_]) for id_ in read.part.ids if id_ in read.failed]
-        if resources := render(kind, *read.ratings()):
+        if resources := read.render():
             listed.append(resources)
     age = 0.0 if oldest == inf else now - oldest
     ttl = 0.0 if soonest == inf else soonest - now

@@ -9,8 +9,8 @@ from gateway.cache.lookup import Lookup
 from gateway.errors import Relayed
 from gateway.model import Id, Kind
 from gateway.ratings.query import Answer, CacheOutcome, Directives, TierCounts
-from gateway.ratings.read import merge
-from tests.fetch.fake_loads import quiet
+from gateway.ratings.read import Reader, merge
+from tests.fetch.fake_loads import USER, quiet
 from tests.ratings.reads import FRESH_SECONDS, FakeRedis, Reads, query
 
 ALBUMS, SONGS = Kind.ALBUMS, Kind.SONGS
@@ -173,3 +173,40 @@ class TestOutcome:
             part.forwarded = True
             part.stood_in_for = None if status is None else Relayed(status, b"")
         assert merge(parts, 1, 0.0).upstream_status == 500
+
+
+class TestLargeQueries:
+    async def test_a_large_query_is_not_answered_in_one_step(self, reads):
+        reads.store({ONE: 1, TWO: -1})
+        reader = Reader(reads.sources, reads.clock, piece_ids=1)
+        assert reader.at_once(query((ALBUMS, [ONE, TWO]))) is None
+        assert listed(await reader.read(query((ALBUMS, [TWO, ONE])))) == [("albums/2", -1), ("albums/1", 1)]
+
+    async def test_others_run_between_its_pieces(self, reads):
+        reads.store({ONE: 1, TWO: -1, THREE: 1})
+        reader = Reader(reads.sources, reads.clock, piece_ids=1)
+        reading = asyncio.create_task(reader.read(query((ALBUMS, [ONE, TWO, THREE]))))
+        steps = 0
+        while not reading.done():
+            await asyncio.sleep(0)
+            steps += 1
+        assert steps >= 6
+
+    async def test_a_write_between_two_pieces_is_seen_by_the_later_one(self, reads):
+        reads.store({ONE: 1, TWO: 1})
+        reader = Reader(reads.sources, reads.clock, piece_ids=1)
+        reading = asyncio.create_task(reader.read(query((ALBUMS, [ONE, TWO]))))
+        await asyncio.sleep(0)
+        write = await reads.cache.begin_write(USER, ALBUMS, TWO)
+        await reads.cache.end_write(write, -1)
+        assert listed(await reading) == [("albums/1", 1), ("albums/2", -1)]
+
+    async def test_a_write_between_two_pieces_voids_the_fetch_of_the_earlier_one(self, reads):
+        reader = Reader(reads.sources, reads.clock, piece_ids=1)
+        reading = asyncio.create_task(reader.read(query((ALBUMS, [ONE, TWO]))))
+        await asyncio.sleep(0)
+        await reads.cache.begin_write(USER, ALBUMS, ONE)
+        for load in await reads.fake.begun(1):
+            load.answer({ONE: 1, TWO: 1})
+        await reading
+        assert reads.reader.at_once(query((ALBUMS, [ONE]))) is None

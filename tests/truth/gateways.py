@@ -176,7 +176,8 @@ class Gateway:
             None,
             ReadMetrics(METRICS),
         )
-        self.reader = Reader(sources, clock)
+        # One of them reads each id in a piece of its own.
+        self.reader = Reader(sources, clock, piece_ids=1 if name == "one" else 1000)
         apple_client: Any = self.client
         self.writer = Writer(cache=self.cache, apple=apple_client, tasks=self.tasks, clock=clock)
         self.tasks.spawn("backlog", self.shared.deliver_retries())

@@ -57,6 +57,7 @@ class Explainer:
             "entry": None if served is None else self._shown(served, now, memory.trusted_since),
             "stale": None if stale is None else self._shown(stale, now, memory.trusted_since),
             "local": None if local is None else self._shown(local, now, memory.trusted_since),
+            "top_up": id_ in memory.rides,
             "hold": None if held is None else _hold(held, now),
             "in_flight": flights.in_flight(partition, id_),
             "quarantined": quarantined,

@@ -45,6 +45,19 @@ async def test_rides_are_counted_and_so_is_their_use(gateway, sandbox):
     assert gateway.sample("gateway_upstream_top_up_used_total") == 2
 
 
+async def test_explain_says_so_until_the_id_is_asked_for(gateway):
+    await warmed(gateway)
+    await gateway.get("albums", [OTHER])
+
+    async def rode(id_: str) -> bool:
+        found: bool = (await gateway.ask("GET", f"/-/explain?type=albums&id={id_}")).json["top_up"]
+        return found
+
+    assert [await rode(LIKED), await rode(OTHER)] == [True, False]
+    await gateway.get("albums", [LIKED])
+    assert not await rode(LIKED)
+
+
 async def test_ids_that_are_not_due_stay_where_they_are(gateway, sandbox):
     await warmed(gateway, 200)
     await gateway.get("albums", [OTHER])

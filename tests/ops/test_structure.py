@@ -30,6 +30,7 @@ EXPLAINED = {
     "hold": None,
     "in_flight": True,
     "quarantined": True,
+    "top_up": True,
 }
 PAGES = {
     "status, healthy": render(samples.healthy()),

@@ -23,6 +23,7 @@ from gateway.ratings.read import Reader
 from gateway.ratings.read_metrics import ReadMetrics
 from gateway.ratings.refresh import Refresher
 from gateway.ratings.shadow import Shadow
+from gateway.ratings.visibility import Visibility
 from gateway.ratings.write import Writer
 from gateway.settings import Settings
 from gateway.tasks import Tasks
@@ -96,8 +97,6 @@ async def wired(
             clock=clock,
             metrics=metrics,
         )
-        if link is not None:
-            link.listen(factories.hearer(cache, apple))
         shadow = None
         if (fraction := settings.cache.shadow_fraction) > 0:
             shadow = Shadow(fraction, cache=cache, flights=flights, clock=clock, tasks=tasks, metrics=metrics)
@@ -109,6 +108,9 @@ async def wired(
             shadow,
             ReadMetrics(metrics),
         )
+        if link is not None:
+            visibility = Visibility(sources, clock=clock, tasks=tasks, metrics=metrics, log=log)
+            link.listen(factories.hearer(cache, apple), visibility.on_announcement)
         api = Api(
             reader=Reader(sources, clock),
             writer=Writer(cache=cache, apple=apple, tasks=tasks, clock=clock),

@@ -1,6 +1,7 @@
 """How each part is made from the settings; `app` puts them together."""
 
 import math
+import random
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -104,6 +105,7 @@ async def redis_link(
         tasks=tasks,
         metrics=metrics,
         on_state=_state_shown("redis", metrics),
+        sampled=_drawn(cache.visibility_fraction),
     ) as link:
         yield link
 
@@ -118,6 +120,11 @@ def redis_tls(settings: Settings) -> "Tls":
         cert_file=_text(cache.redis_cert_file),
         key_file=_text(cache.redis_key_file),
     )
+
+
+def _drawn(fraction: float) -> Callable[[], bool]:
+    """Draw a share of the calls by chance."""
+    return lambda: random.random() < fraction  # noqa: S311 - not a secret
 
 
 def _longest_write(settings: Settings) -> float:

@@ -145,3 +145,11 @@ def plain_resource(kind: Kind, id_: Id, value: int) -> bytes:
     """Render a resource that has no field but its rating (1 or -1), as Apple does."""
     href = f"/v1/me/ratings/{kind}/{id_}"
     return f'{{"id":"{id_}","type":"ratings","href":"{href}","attributes":{{"value":{value}}}}}'.encode()
+
+
+def value_of(rating: Rating) -> int | None:
+    """Return 1 or -1; None if unrated."""
+    if not isinstance(rating, bytes):
+        return rating
+    value: int = msgspec.json.decode(rating)["attributes"]["value"]
+    return value

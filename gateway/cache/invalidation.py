@@ -4,11 +4,19 @@ Redis does not acknowledge publications, and they may be lost. An invalidation t
 drop an entry earlier than `local_trust_seconds` would.
 """
 
-from typing import Protocol
+from collections import OrderedDict
+from typing import Final, Protocol
 
 import msgspec
 
 from gateway.model import Id, Kind
+
+LATE_SECONDS: Final = 0.2
+"""A message that is still missing so long after a later one was missed: nodes of a cluster reorder them."""
+MAX_ORIGINS: Final = 1000
+"""Gateways whose sequence numbers are followed; beyond it, those silent for longest are forgotten."""
+MAX_LATE: Final = 1000
+"""Missing messages that are waited for; more count as missed at once."""
 
 
 class Drop(msgspec.Struct, frozen=True, tag="drop"):
@@ -49,24 +57,72 @@ class OnInvalidation(Protocol):
     def __call__(self, invalidation: Invalidation, /) -> None: ...
 
 
-class Message(msgspec.Struct, frozen=True):
-    """One publication. `origin` is the gateway that sent it; a gateway ignores its own."""
+class Message(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One publication. `origin` is the gateway that sent it; a gateway ignores its own.
+
+    The fields with a default are optional: older releases neither send nor read them.
+    """
 
     origin: str
     news: tuple[Invalidation, ...]
+    sequence: int = 0
+    """Counts the origin's messages from 1, so that a gap shows; 0: not counted."""
+    published: int = 0
+    """When Redis published it, microseconds by its clock: appended by the script. 0: not known."""
 
 
 _decoder = msgspec.json.Decoder(Message)
 
 
-def encode_message(origin: str, *news: Invalidation) -> bytes:
-    """The bytes to publish."""
-    return msgspec.json.encode(Message(origin, news))
+def encode_message(origin: str, *news: Invalidation, sequence: int = 0) -> bytes:
+    """Return the bytes to publish: a JSON object, to which scripts append the time."""
+    return msgspec.json.encode(Message(origin, news, sequence))
 
 
 def decode_message(data: bytes) -> Message:
     """Parse a publication. Raises msgspec.DecodeError."""
     return _decoder.decode(data)
+
+
+class Sequences:
+    """Finds gaps in the sequence numbers of each origin. Pure: times are monotonic seconds."""
+
+    def __init__(self) -> None:
+        self._latest: OrderedDict[str, int] = OrderedDict()
+        self._late: dict[tuple[str, int], float] = {}
+        self._lost = 0
+
+    def reset(self) -> None:
+        """Start over: a new subscription stands, and whatever was missed before it counts there."""
+        self._latest.clear()
+        self._late.clear()
+        self._lost = 0
+
+    def received(self, origin: str, sequence: int, now: float) -> None:
+        """A message arrived; the first one of an origin may have any number."""
+        latest = self._latest.setdefault(origin, sequence)
+        self._latest.move_to_end(origin)
+        if sequence < latest:
+            self._late.pop((origin, sequence), None)
+            return
+        self._latest[origin] = sequence
+        if sequence > latest + 1:
+            gap = range(latest + 1, sequence)
+            room = max(0, MAX_LATE - len(self._late))
+            self._late |= {(origin, number): now for number in gap[:room]}
+            self._lost += len(gap[room:])
+        while len(self._latest) > MAX_ORIGINS:
+            self._latest.popitem(last=False)
+
+    def missed(self, now: float) -> int:
+        """Return how many messages are found to be missed since this was last asked."""
+        if not self._late and not self._lost:
+            return 0
+        overdue = [late for late, since in self._late.items() if now >= since + LATE_SECONDS]
+        for late in overdue:
+            del self._late[late]
+        lost, self._lost = self._lost, 0
+        return lost + len(overdue)
 
 
 class Continuity:

@@ -78,6 +78,11 @@ class MemoryCache:
         ratings.used_at = now
         return ratings
 
+    def variants(self, user_key: bytes, kind: Kind) -> tuple[Variant, ...]:
+        """Return the variants of which there are entries, the plain one included."""
+        user = self._users.get((user_key, kind))
+        return () if user is None else tuple(user.variants)
+
     def admits(self, partition: Partition, now: float) -> bool:
         """Whether the variant is cached, or would take a place that is free or long unused."""
         if partition.variant == PLAIN:

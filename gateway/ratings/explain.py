@@ -7,11 +7,10 @@ from gateway.cache.entry import Entry
 from gateway.cache.lookup import Lookup, held_entries, local_holds
 from gateway.cache.write_rule import StoredRating
 from gateway.clock import Clock
-from gateway.model import Id, Kind, Partition, User
+from gateway.model import Id, Kind, Partition, User, value_of
 from gateway.ratings.partition_read import Sources
 from gateway.ratings.plan import ReadPlan
 from gateway.ratings.query import NO_DIRECTIVES
-from gateway.ratings.resources import value_of
 
 
 class Explainer:

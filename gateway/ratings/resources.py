@@ -30,14 +30,6 @@ def render(kind: Kind, ids: Sequence[Id], ratings: Sequence[Rating]) -> bytes:
     return (_HEAD + _BETWEEN.join(listed)).encode() if listed else b""
 
 
-def value_of(rating: Rating) -> int | None:
-    """Return 1 or -1; None if unrated."""
-    if not isinstance(rating, bytes):
-        return rating
-    value: int = msgspec.json.decode(rating)["attributes"]["value"]
-    return value
-
-
 def overlay(written: Rating, reported: Rating) -> Rating:
     """Return what a reader is shown within a hold: the written rating, in the resource that Apple reports."""
     if written is None or not isinstance(reported, bytes):

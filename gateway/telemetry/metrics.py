@@ -20,6 +20,7 @@ from gateway import __version__
 
 REQUEST_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 SHARED_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1)
+LAG_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 UPSTREAM_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 BATCH_IDS = (1, 2, 5, 10, 25, 50, 100, 200, 300)
 
@@ -101,6 +102,22 @@ class Metrics:
         )
         self.subscription_up = self._gauge(
             "subscription_up", "1 while news from the other gateways is coming in through Redis."
+        )
+
+        self.invalidation_lag = self._histogram(
+            "invalidation_lag_seconds",
+            "Time from the publication of an invalidation to its arrival here, by Redis' clock.",
+            LAG_SECONDS,
+        )
+        self.invalidations_missed = self._counter(
+            "invalidations_missed", "Invalidations of other gateways that did not arrive here."
+        )
+        self.write_visibility_checks = self._counter(
+            "write_visibility_checks",
+            "Checks of what would be served after a write (seconds): agree, newer, absent or stale.",
+            "after",
+            "tier",
+            "result",
         )
 
     def _define_upstream(self) -> None:

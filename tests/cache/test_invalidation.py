@@ -4,11 +4,15 @@ import msgspec
 import pytest
 
 from gateway.cache.invalidation import (
+    LATE_SECONDS,
+    MAX_LATE,
+    MAX_ORIGINS,
     Continuity,
     Drop,
     DropPaired,
     Invalidation,
     Purge,
+    Sequences,
     Throttled,
     decode_message,
     encode_message,
@@ -102,3 +106,61 @@ def test_a_late_heartbeat_does_not_replace_a_newer_one() -> None:
 def test_trust_never_starts_in_the_future() -> None:
     assert proven(100.25).trusted_since(100.25) < 100.25
     assert math.isfinite(proven().trusted_since(0.0))
+
+
+def test_a_message_without_a_number_has_the_bytes_of_older_releases() -> None:
+    data = encode_message("me", Throttled(2.0))
+    assert data == b'{"origin":"me","news":[{"type":"throttled","seconds":2.0}]}'
+
+
+def test_number_and_time_are_optional_fields() -> None:
+    data = encode_message("me", Throttled(2.0), sequence=3)[:-1] + b',"published":1700000000000000}'
+    message = decode_message(data)
+    assert (message.sequence, message.published) == (3, 1_700_000_000_000_000)
+
+
+class TestSequences:
+    @pytest.fixture
+    def sequences(self) -> Sequences:
+        return Sequences()
+
+    def receive(self, sequences: Sequences, *numbers: int, origin: str = "one", now: float = 0.0) -> None:
+        for number in numbers:
+            sequences.received(origin, number, now)
+
+    def test_numbers_without_a_gap_miss_nothing(self, sequences: Sequences) -> None:
+        self.receive(sequences, 7, 8, 9)
+        assert sequences.missed(1.0) == 0
+
+    def test_what_stays_away_is_missed_once_it_is_late(self, sequences: Sequences) -> None:
+        self.receive(sequences, 1, 4)
+        assert sequences.missed(LATE_SECONDS / 2) == 0
+        assert sequences.missed(LATE_SECONDS) == 2
+        assert sequences.missed(2 * LATE_SECONDS) == 0
+
+    def test_what_arrives_out_of_order_is_not_missed(self, sequences: Sequences) -> None:
+        self.receive(sequences, 1, 4, 2, 3, 5)
+        assert sequences.missed(LATE_SECONDS) == 0
+
+    def test_every_origin_counts_by_itself(self, sequences: Sequences) -> None:
+        self.receive(sequences, 1, 2)
+        self.receive(sequences, 50, 51, origin="two")
+        assert sequences.missed(LATE_SECONDS) == 0
+
+    def test_a_new_subscription_starts_over(self, sequences: Sequences) -> None:
+        self.receive(sequences, 1, 4)
+        sequences.reset()
+        self.receive(sequences, 9)
+        assert sequences.missed(LATE_SECONDS) == 0
+
+    def test_a_gap_too_large_to_wait_for_counts_at_once(self, sequences: Sequences) -> None:
+        self.receive(sequences, 1, MAX_LATE + 12)
+        assert sequences.missed(0.0) == 10
+        assert sequences.missed(LATE_SECONDS) == MAX_LATE
+
+    def test_the_origins_followed_are_bounded(self, sequences: Sequences) -> None:
+        self.receive(sequences, 1)
+        for number in range(MAX_ORIGINS):
+            self.receive(sequences, 1, origin=f"gateway {number}")
+        self.receive(sequences, 5)
+        assert sequences.missed(LATE_SECONDS) == 0

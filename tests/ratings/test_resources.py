@@ -3,7 +3,7 @@ import json
 import pytest
 
 from gateway.model import Id, Kind, Rating
-from gateway.ratings.resources import overlay, render, value_of
+from gateway.ratings.resources import overlay, render
 
 ONE, TWO, THREE = Id("1"), Id("2"), Id("3")
 FULLER = b'{"id":"1","attributes":{"value":1,"more":"x"},"relationships":{"content":{}}}'
@@ -36,15 +36,6 @@ class TestRender:
     @pytest.mark.parametrize("ids", [[], [ONE, TWO]])
     def test_nothing_is_rendered_if_no_id_is_rated(self, ids):
         assert render(Kind.ALBUMS, ids, [None] * len(ids)) == b""
-
-
-class TestValueOf:
-    @pytest.mark.parametrize(
-        ("rating", "value"),
-        [(1, 1), (-1, -1), (None, None), (FULLER, 1), (b'{"attributes":{"value":-1}}', -1)],
-    )
-    def test_every_form_of_a_rating_has_its_value(self, rating, value):
-        assert value_of(rating) == value
 
 
 class TestOverlay:

@@ -44,6 +44,7 @@ class Keys:
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace
         self.channel = f"{namespace}:news"
+        self.announcements = f"{namespace}:written"
 
     def main(self, user_key: bytes, kind: Kind) -> str:
         return f"{self._namespace}:{{{user_key.hex()}}}:{kind}"

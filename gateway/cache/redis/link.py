@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from gateway.breaker import State
+from gateway.cache.announcement import OnAnnouncement, Sampled, ignore_announcement, never
 from gateway.cache.invalidation import OnInvalidation
 from gateway.cache.redis.commands import WRITE_SECONDS, Commands
 from gateway.cache.redis.connect import Opener, Tls
@@ -70,10 +71,12 @@ class Link:
         """Local entries older than this (monotonic seconds) are not served without a look at Redis."""
         return self._listener.trusted_since(now)
 
-    def listen(self, on_invalidation: OnInvalidation) -> None:
-        """Pass other gateways' invalidations to `on_invalidation` from now on. To be called once."""
+    def listen(
+        self, on_invalidation: OnInvalidation, on_announcement: OnAnnouncement = ignore_announcement
+    ) -> None:
+        """Pass on other gateways' invalidations, and all announcements, from now on. To be called once."""
         self._running += [
-            self._tasks.spawn("redis listen", self._listener.listen(on_invalidation)),
+            self._tasks.spawn("redis listen", self._listener.listen(on_invalidation, on_announcement)),
             self._tasks.spawn("redis beat", self._listener.beat()),
         ]
 
@@ -148,11 +151,12 @@ async def linked(
     tasks: Tasks,
     metrics: Metrics,
     on_state: Callable[[State], None],
+    sampled: Sampled = never,
 ) -> AsyncIterator[Link]:
     """Connect. Yields after the first attempt (about 1 s at most), whether or not it succeeded.
 
     `gateway_id` marks this gateway's invalidations; `on_state` is called with `Link.state` whenever a node's
-    state changes. Raises ValueError if the URL is malformed.
+    state changes; `sampled` is whether a write is announced. Raises ValueError if the URL is malformed.
     """
     since = _Since(clock, on_state)
 
@@ -173,7 +177,7 @@ async def linked(
         clock=clock,
         metrics=metrics,
     )
-    tier = RedisShared(commands, tasks, limits, namespace=namespace, gateway_id=gateway_id)
+    tier = RedisShared(commands, tasks, limits, namespace=namespace, gateway_id=gateway_id, sampled=sampled)
     link = Link(target, build, commands=commands, listener=listener, tier=tier, since=since, tasks=tasks)
     try:
         yield link

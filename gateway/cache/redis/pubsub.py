@@ -8,20 +8,33 @@ connection stands.
 import asyncio
 import contextlib
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import msgspec
 
-from gateway.cache.invalidation import Continuity, OnInvalidation, decode_message
+from gateway.cache.announcement import OnAnnouncement, decode_announcement, ignore_announcement
+from gateway.cache.invalidation import (
+    Continuity,
+    Message,
+    OnInvalidation,
+    Sequences,
+    Throttled,
+    decode_message,
+)
 from gateway.cache.redis.commands import WRITE_SECONDS, Commands
 from gateway.cache.redis.connect import CONNECT_SECONDS
 from gateway.cache.redis.connection import BACKOFF_SECONDS, Dispatcher
 from gateway.cache.redis.errors import Failed, FailureKind
 from gateway.cache.redis.keys import Keys
 from gateway.cache.redis.protocol import RedisConnection, pack
+from gateway.cache.redis.server_time import MICROSECONDS, ServerTime
 from gateway.cache.redis.topology import Topology
 from gateway.clock import Clock
+from gateway.model import Kind
 from gateway.telemetry.metrics import Metrics
+
+T = TypeVar("T")
 
 MAX_BEAT_SECONDS = 0.25
 MIN_BEAT_SECONDS = 0.01
@@ -44,21 +57,27 @@ class Listener:
         self._topology = topology
         self._commands = commands
         self._gateway_id = gateway_id
+        self._keys = keys
         self._channel = keys.channel
         self._beat_channel = keys.beat(gateway_id)
         self._beat_seconds = max(MIN_BEAT_SECONDS, min(trust_seconds / 4, MAX_BEAT_SECONDS))
         self._silence_seconds = max(trust_seconds, 4 * self._beat_seconds)
         self._clock = clock
         self._up_gauge = metrics.subscription_up
+        self._lag = metrics.invalidation_lag
+        self._missed = metrics.invalidations_missed
         self.up = False
         """Whether invalidations arrived at the last check, which each heartbeat makes."""
         self.subscribed_since = clock.monotonic()
         """Since when `up` has had its value (monotonic seconds)."""
         self._continuity = Continuity(trust_seconds)
+        self._sequences = Sequences()
+        self._server_time = ServerTime()
         self._due = asyncio.Event()
         self._received: dict[str, float] = {}
         """By node: when the latest heartbeat was sent that came back through it."""
         self._on_invalidation: OnInvalidation | None = None
+        self._on_announcement: OnAnnouncement = ignore_announcement
         self._subscription: _Subscription | None = None
         self._successor: _Subscription | None = None
 
@@ -66,9 +85,10 @@ class Listener:
         """See `Continuity`."""
         return self._continuity.trusted_since(now)
 
-    async def listen(self, on_invalidation: OnInvalidation) -> None:
-        """Subscribe, pass invalidations on, and subscribe again whenever that ends."""
+    async def listen(self, on_invalidation: OnInvalidation, on_announcement: OnAnnouncement) -> None:
+        """Subscribe, pass messages on, and subscribe again whenever that ends."""
         self._on_invalidation = on_invalidation
+        self._on_announcement = on_announcement
         failures = 0
         while True:
             try:
@@ -101,6 +121,7 @@ class Listener:
         missed. On another server, entries from before are not trusted any more.
         """
         self._topology = topology
+        self._server_time.reset()
         if same_server:
             with contextlib.suppress(Exception):  # then `listen` subscribes again, and a gap counts as one
                 async with asyncio.timeout(CONNECT_SECONDS):
@@ -116,7 +137,7 @@ class Listener:
         connection = await topology.open_subscription()
         subscription = _Subscription(connection, seamless=seamless and self._continuity.up(self._now()))
         connection.attach(lambda message: self._receive(subscription, message))
-        connection.write(pack("SUBSCRIBE", self._channel, self._beat_channel))
+        connection.write(pack("SUBSCRIBE", self._channel, self._keys.announcements, self._beat_channel))
         if seamless:
             try:
                 await subscription.established.wait()
@@ -149,27 +170,75 @@ class Listener:
         if sort == b"subscribe":
             subscription.established.set()
             if not subscription.seamless:
-                self._continuity.subscribed(now)
+                self._distrust(now)
+                self._server_time.reset()
             self._due.set()
         elif channel == self._beat_channel.encode():
             sent_at, _, node = content.decode().partition(" ")
             self._received[node] = float(sent_at)
             self._continuity.beat_received(min(self._received.values()), now)
+            self._notice_gaps(now)
             self._show(now)
+        elif channel == self._keys.announcements.encode():
+            self._announce(content, now)
         else:
             self._pass_on(content, now)
 
     def _pass_on(self, content: bytes, now: float) -> None:
-        try:
-            message = decode_message(content)
-        except msgspec.DecodeError:
+        message = self._decoded(decode_message, content)
+        if message is None:
             # From another release: an invalidation that this one cannot read counts as missed.
-            self._commands.count(Failed(FailureKind.PROTOCOL))
-            self._continuity.subscribed(now)
+            self._distrust(now)
             return
-        if message.origin != self._gateway_id and self._on_invalidation is not None:
-            for invalidation in message.news:
-                self._on_invalidation(invalidation)
+        self._observe_lag(message, now)
+        if message.origin == self._gateway_id or self._on_invalidation is None:
+            return
+        if message.sequence:
+            self._sequences.received(message.origin, message.sequence, now)
+            self._notice_gaps(now)
+        for invalidation in message.news:
+            self._on_invalidation(invalidation)
+
+    def _announce(self, content: bytes, now: float) -> None:
+        announcement = self._decoded(decode_announcement, content)
+        if announcement is not None:
+            age = self._age(announcement.published, announcement.user, now)
+            self._on_announcement(announcement, age=age or 0.0, own=announcement.origin == self._gateway_id)
+
+    def _decoded(self, decode: Callable[[bytes], T], content: bytes) -> T | None:
+        try:
+            return decode(content)
+        except msgspec.DecodeError:
+            self._commands.count(Failed(FailureKind.PROTOCOL))
+            return None
+
+    def _observe_lag(self, message: Message, now: float) -> None:
+        first = message.news[0] if message.news else None
+        if first is None or isinstance(first, Throttled):
+            return
+        age = self._age(message.published, first.user, now)
+        if age is not None:
+            self._lag.observe(age)
+
+    def _age(self, published: int, user_key: bytes, now: float) -> float | None:
+        """Return the seconds since `published`, by the clock of the node that holds the user's ratings."""
+        try:
+            node = self._topology.route(self._keys.main(user_key, Kind.ALBUMS))
+        except Failed:  # a slot of a cluster without a node
+            return None
+        redis_now = self._server_time.at(node.name, now)
+        return max(0.0, redis_now - published / MICROSECONDS) if published and redis_now else None
+
+    def _notice_gaps(self, now: float) -> None:
+        if missed := self._sequences.missed(now):
+            self._missed.inc(missed)
+            self._distrust(now)
+
+    def _distrust(self, now: float) -> None:
+        """Treat the subscription as new: invalidations from before may have been missed."""
+        self._continuity.subscribed(now)
+        self._sequences.reset()
+        self._due.set()
 
     def _show(self, now: float) -> None:
         up = self._continuity.up(now)
@@ -181,7 +250,9 @@ class Listener:
         beat = pack("PUBLISH", self._beat_channel, f"{self._now()!r} {node.name}")
         # Failures are not counted: four heartbeats a second would drown those of lookups and writes.
         with contextlib.suppress(Exception):
-            await node.send(beat, 1, timeout=WRITE_SECONDS, guarded=False)
+            sent_at = self._now()
+            answer = await node.send(beat, 1, timeout=WRITE_SECONDS, guarded=False)
+            self._server_time.observe(node.name, sent_at, self._now(), answer.micros / MICROSECONDS)
 
     def _now(self) -> float:
         return self._clock.monotonic()

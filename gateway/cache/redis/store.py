@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from gateway.cache.announcement import Sampled, never
 from gateway.cache.entry import expired
 from gateway.cache.invalidation import Invalidation, Purge, encode_message
 from gateway.cache.lookup import Lookup
@@ -34,17 +35,27 @@ MAX_FAULTS = 100
 
 
 class RedisShared:
-    """`SharedCache` on Redis. `gateway_id` is the origin of the invalidations that are published."""
+    """`SharedCache` on Redis. `gateway_id` is the origin of the invalidations that are published.
+
+    `sampled` is whether the write at hand is announced, so that every gateway checks what it serves then.
+    """
 
     def __init__(
-        self, commands: Commands, tasks: Tasks, limits: Limits, *, namespace: str, gateway_id: str
+        self,
+        commands: Commands,
+        tasks: Tasks,
+        limits: Limits,
+        *,
+        namespace: str,
+        gateway_id: str,
+        sampled: Sampled = never,
     ) -> None:
         self._commands = commands
         self._tasks = tasks
         self._keys = Keys(namespace)
         self._gateway_id = gateway_id
         self._lookups = Lookups(commands, tasks, self._keys, limits)
-        self._writes = Writes(commands, self._keys, limits, gateway_id)
+        self._writes = Writes(commands, self._keys, limits, gateway_id, sampled)
         self._retry_queue = RetryQueue()
         self._queued = asyncio.Event()
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from gateway.cache.announcement import Announcement, Sampled, encode_announcement, never, value_digest
 from gateway.cache.invalidation import Drop, DropPaired, Invalidation, Purge, encode_message
 from gateway.cache.redis import scripts
 from gateway.cache.redis.codec import content
@@ -17,13 +18,20 @@ FILL_IDS = 1000
 
 
 class Writes:
-    """Writes to Redis; raises if Redis fails. `gateway_id` is the origin of the invalidations."""
+    """Writes to Redis; raises if Redis fails. `gateway_id` is the origin of what is published.
 
-    def __init__(self, commands: Commands, keys: Keys, limits: Limits, gateway_id: str) -> None:
+    A rating that was written is announced if `sampled()`.
+    """
+
+    def __init__(
+        self, commands: Commands, keys: Keys, limits: Limits, gateway_id: str, sampled: Sampled = never
+    ) -> None:
         self._commands = commands
         self._keys = keys
         self._limits = limits
         self._gateway_id = gateway_id
+        self._sampled = sampled
+        self._sequence = 0
         self._hold = round(limits.hold_seconds * TICKS)
         self._term = round(limits.write_seconds * TICKS)
 
@@ -48,8 +56,10 @@ class Writes:
         """Record that a write has ended; return whether its rating is stored and held."""
         if isinstance(outcome, Unwritten):
             ending: tuple[str | bytes, ...] = (outcome.value, b"")
+            announced: tuple[str | bytes, ...] = ()
         else:
             ending = ("value", content(outcome))
+            announced = self._announcement(place, id_, stamp, outcome) if self._sampled() else ()
         stored = await self._commands.run(
             scripts.END,
             self._hashes(place),
@@ -61,6 +71,7 @@ class Writes:
                 id_,
                 *ending,
                 self._limits.max_ratings_per_user,
+                *announced,
             ],
         )
         return bool(stored)
@@ -131,7 +142,23 @@ class Writes:
         return owner_tag(user_key, kind), self._limits.key_milliseconds, twin_tag
 
     def _news(self, *news: Invalidation) -> tuple[str, bytes]:
-        return self._keys.channel, encode_message(self._gateway_id, *news)
+        # Numbered when it is about to be sent: numbers of one node's messages arrive in order, or are missed.
+        self._sequence += 1
+        return self._keys.channel, encode_message(self._gateway_id, *news, sequence=self._sequence)
+
+    def _announcement(
+        self, place: Place, id_: Id, stamp: bytes | None, rating: Rating
+    ) -> tuple[str | bytes, ...]:
+        announcement = Announcement(
+            origin=self._gateway_id,
+            user=place[0],
+            kind=place[1],
+            id=id_,
+            digest=value_digest(*place, id_, rating),
+            hold_seconds=self._limits.hold_seconds,
+            begun=int(stamp or 0),  # versions are derived from Redis' clock
+        )
+        return self._keys.announcements, encode_announcement(announcement)
 
 
 def _written(place: Place, id_: Id) -> tuple[Invalidation, ...]:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+from gateway.cache.announcement import Announcement, Sampled, never
 from gateway.cache.entry import Freshness
 from gateway.cache.invalidation import Invalidation
 from gateway.cache.lookup import Lookup
@@ -54,10 +55,15 @@ class Side:
         self.metrics = metrics
         self.tasks = tasks
         self.heard: list[Invalidation] = []
+        self.announced: list[Announcement] = []
         self._changed = asyncio.Event()
 
     def hear(self, news: Invalidation) -> None:
         self.heard.append(news)
+
+    def on_announcement(self, announcement: Announcement, /, *, age: float, own: bool) -> None:
+        del age, own
+        self.announced.append(announcement)
 
     async def keep(self, partition: Partition, ratings: Mapping[Id, Rating]) -> bool | None:
         """Look up and fill, as a fetch does."""
@@ -106,6 +112,7 @@ async def side_of(
     gateway_id: str = "one",
     trust_seconds: float = 1.0,
     listening: bool = False,
+    sampled: Sampled = never,
     **changed: Any,
 ) -> AsyncIterator[Side]:
     """A gateway's side of the Redis at `url`; any task that fails fails the test."""
@@ -124,10 +131,11 @@ async def side_of(
         tasks=tasks,
         metrics=metrics,
         on_state=metrics.breaker_state.labels("redis").set,
+        sampled=sampled,
     ) as link:
         side = Side(link, metrics, tasks)
         if listening:
-            link.listen(side.hear)
+            link.listen(side.hear, side.on_announcement)
             await until(lambda: side.subscription_up == 1)
         yield side
     await tasks.cancel()

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from gateway.breaker import State
-from gateway.cache.invalidation import Drop, DropPaired, Purge, Throttled, encode_message
+from gateway.cache.invalidation import LATE_SECONDS, Drop, DropPaired, Purge, Throttled, encode_message
 from gateway.model import Kind
-from tests.cache.redis.harness import ALBUMS, LIKED, ONE, USER, Side, side_of
+from tests.cache.redis.harness import ALBUMS, LIKED, ONE, TWO, USER, Side, side_of
 from tests.faultproxy import FaultProxy, Timeout
 from tests.redis_server import RedisServer
 from tests.waiting import until
@@ -123,3 +123,54 @@ async def test_one_message_may_carry_several_news(one: Side, server: RedisServer
     with server.client() as client:
         client.publish("ratings:news", encode_message("three", *news))
     await until(lambda: one.heard == list(news))
+
+
+def numbered(number: int) -> bytes:
+    return encode_message("three", Throttled(1.0), sequence=number)
+
+
+def missed(side: Side) -> float:
+    return side.metrics.registry.get_sample_value("gateway_invalidations_missed_total") or 0.0
+
+
+async def test_a_gap_in_the_numbers_of_a_gateway_ends_the_trust_in_local_entries(
+    one: Side, server: RedisServer
+) -> None:
+    with server.client() as client:
+        client.publish("ratings:news", numbered(7))
+        await until(lambda: len(one.heard) == 1)
+        before = time.monotonic()
+        await until(lambda: time.monotonic() > before + 1.1)
+        trusted_until_now = one.link.trusted_since(time.monotonic()) < before
+        client.publish("ratings:news", numbered(10))
+    await until(lambda: missed(one) == 2)
+    assert trusted_until_now
+    assert one.link.trusted_since(time.monotonic()) >= before
+    await until(lambda: one.subscription_up == 1)
+
+
+async def test_numbers_without_a_gap_miss_nothing(one: Side, two: Side) -> None:
+    for _ in range(3):
+        await two.write(ALBUMS, ONE, LIKED)
+    await two.tier.purge(USER.key, Kind.ALBUMS, None)
+    last = Purge(USER.key, Kind.ALBUMS)
+    await until(lambda: last in one.heard)
+    settled = time.monotonic() + 2 * LATE_SECONDS
+    await until(lambda: time.monotonic() > settled)
+    assert missed(one) == 0
+
+
+async def test_a_write_that_overlapped_with_another_is_not_announced(server: RedisServer) -> None:
+    async with side_of(server.url, sampled=lambda: True, listening=True) as side:
+        place = (USER.key, Kind.ALBUMS)
+        first = await side.tier.begin(*place, ONE)
+        second = await side.tier.begin(*place, ONE)
+        await side.tier.end(*place, ONE, first, LIKED)
+        await side.tier.end(*place, ONE, second, LIKED)
+        await side.write(ALBUMS, TWO, LIKED)
+        await until(lambda: bool(side.announced))
+        (announced,) = side.announced
+        assert announced.id == TWO
+        lookup = await side.look(ALBUMS, TWO)
+        assert lookup.version == b"%d" % announced.version
+        assert announced.begun < announced.published <= announced.version

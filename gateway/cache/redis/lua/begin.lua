@@ -9,5 +9,5 @@ redis.call('HSET', KEYS[1], id, unsettled(stamp, writers + 1, writers > 0, NOW +
 drop_in_variants(meta, { id })
 save(meta, ttl)
 mark_twin(hold, ttl, twin_tag)
-redis.call('PUBLISH', channel, news)
+publish(channel, news)
 return digits(stamp)

@@ -99,6 +99,13 @@ local function digits(number)
   return string.format('%.0f', number)
 end
 
+-- Publish a JSON object, to which the time (and `more`) is appended: the optional fields of Message in
+-- invalidation.py.
+local function publish(channel, message, more)
+  local fields = (more or '') .. ',"published":' .. digits(MICROS) .. '}'
+  redis.call('PUBLISH', channel, string.sub(message, 1, -2) .. fields)
+end
+
 local function save(meta, ttl)
   local words = { digits(meta.version) }
   if meta.stamp > 0 or #meta.variants > 0 then

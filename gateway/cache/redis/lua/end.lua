@@ -1,5 +1,6 @@
 -- A write has ended. KEYS: main, [twin].
--- ARGV: tag, ttl, twin's tag, hold, stamp or '', channel, news, id, 'unchanged' | 'unknown' | 'value', content, bound.
+-- ARGV: tag, ttl, twin's tag, hold, stamp or '', channel, news, id, 'unchanged' | 'unknown' | 'value', content, bound,
+-- then, if the rating is announced once it is stored, the channel and the announcement.
 local tag, ttl, twin_tag, hold, stamp = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
 local channel, news, id, outcome, content = ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10]
 local meta = open(KEYS[1], tag)
@@ -22,5 +23,7 @@ drop_in_variants(meta, { id })
 save(meta, ttl)
 keep_bound(KEYS[1], tonumber(ARGV[11]))
 if outcome ~= 'unchanged' then mark_twin(hold, ttl, twin_tag) end
-redis.call('PUBLISH', channel, news)
-return (after and not is_unsettled(after) and outcome == 'value') and 1 or 0
+publish(channel, news)
+local stored = after and not is_unsettled(after) and outcome == 'value'
+if stored and ARGV[12] then publish(ARGV[12], ARGV[13], ',"version":' .. digits(version)) end
+return stored and 1 or 0

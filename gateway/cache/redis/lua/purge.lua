@@ -26,5 +26,5 @@ for i, key in ipairs(KEYS) do
   purge(meta, count > 0)
   save(meta, ttl)
 end
-redis.call('PUBLISH', channel, news)
+publish(channel, news)
 return 1

@@ -1,0 +1,206 @@
+"""Visibility checks: after a sampled share of writes, every gateway checks that it serves no older rating.
+
+The gateway that wrote announces the write through Redis. 0.1, 1 and 5 seconds after the publication each
+gateway looks at what it would serve then, without fetching or storing anything, and compares it with the
+value that was written.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+from structlog.typing import FilteringBoundLogger
+
+from gateway.cache.announcement import Announcement, value_digest
+from gateway.cache.lookup import Lookup, held_entries
+from gateway.clock import Clock
+from gateway.model import PLAIN, Partition, Rating, User
+from gateway.ratings.partition_read import PartitionRead, Sources
+from gateway.ratings.plan import ReadPlan
+from gateway.ratings.query import NO_DIRECTIVES, Part, Query
+from gateway.tasks import Tasks
+from gateway.telemetry.metrics import Metrics
+
+AFTER_SECONDS: Final = (0.1, 1.0, 5.0)
+"""After the publication. The first is when the write should be visible everywhere (promise 2)."""
+TIERS: Final = ("local", "shared")
+MAX_CHECKED: Final = 10_000
+"""Writes that are checked at once; what is announced beyond is not checked here."""
+MARGIN_SECONDS: Final = 0.2
+"""The end of a hold is known no better than this: clocks are estimated, and checks are delayed."""
+MICROSECONDS: Final = 1_000_000
+
+
+class Result(StrEnum):
+    """What a check found: the results of `write_visibility_checks_total`."""
+
+    AGREE = "agree"
+    """The written value would be served."""
+    NEWER = "newer"
+    """Another value may rightly be served: the hold is over, or a later write is known."""
+    ABSENT = "absent"
+    """Nothing would be served from here: the next tier, or Apple, is asked."""
+    STALE = "stale"
+    """A value from before the write would be served."""
+
+
+def judge(
+    written: Announcement, served: Collection[bytes], *, held: bool, superseded: bool | None
+) -> Result | None:
+    """Judge the digests of what would be served; none: nothing would be.
+
+    `held` is whether the hold of the write still lasts; `superseded` whether a later write is known, None if
+    that cannot be decided: then another value than the written one proves nothing, and the result is None.
+    """
+    if not served:
+        return Result.ABSENT
+    if not held:
+        return Result.NEWER
+    if all(digest == written.digest for digest in served):
+        return Result.AGREE
+    if superseded is None:
+        return None
+    return Result.NEWER if superseded else Result.STALE
+
+
+def superseded(written: Announcement, shared: Lookup) -> bool | None:
+    """Return whether Redis knows of a later write of the id; None if Redis did not answer."""
+    if not isinstance(shared.version, bytes):
+        return None
+    held = shared.holds.get(written.id)
+    if held is not None and digest_of(written, held.rating) == written.digest:
+        return written.id in shared.pending
+    return written.id in shared.pending or int(shared.version) > written.version
+
+
+def digest_of(written: Announcement, rating: Rating) -> bytes:
+    """Return the digest of another rating of the same id."""
+    return value_digest(written.user, written.kind, written.id, rating)
+
+
+class Received(msgspec.Struct, frozen=True):
+    """An announcement, when it arrived (monotonic seconds) and how old it was then."""
+
+    written: Announcement
+    at: float
+    age: float
+    own: bool
+    """Whether it was written through this gateway."""
+
+    def age_at(self, now: float) -> float:
+        """Seconds since the publication."""
+        return self.age + now - self.at
+
+    def held(self, now: float) -> bool:
+        """Whether the written rating certainly outranks what Apple reports."""
+        return self.age_at(now) + MARGIN_SECONDS < self.written.hold_seconds
+
+
+class Visibility:
+    """Checks announced writes, and counts and logs what it finds. Reads are not affected."""
+
+    def __init__(
+        self,
+        sources: Sources,
+        *,
+        clock: Clock,
+        tasks: Tasks,
+        metrics: Metrics,
+        log: FilteringBoundLogger,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._sources = sources
+        self._clock = clock
+        self._tasks = tasks
+        self._log = log
+        self._sleep = sleep
+        self._counts = {
+            (after, tier, result): metrics.write_visibility_checks.labels(f"{after:g}", tier, result)
+            for after in AFTER_SECONDS
+            for tier in TIERS
+            for result in Result
+        }
+        self._checked = 0
+
+    def on_announcement(self, announcement: Announcement, /, *, age: float, own: bool) -> None:
+        """See `OnAnnouncement`."""
+        if self._checked < MAX_CHECKED:
+            self._checked += 1
+            received = Received(announcement, self._clock.monotonic(), age, own)
+            self._tasks.spawn("visibility", self._follow(received)).add_done_callback(self._ended)
+
+    def _ended(self, _: object) -> None:
+        self._checked -= 1
+
+    async def _follow(self, received: Received) -> None:
+        for after in AFTER_SECONDS:
+            await self._sleep(max(0.0, after - received.age_at(self._clock.monotonic())))
+            await self._check(received, after)
+
+    async def _check(self, received: Received, after: float) -> None:
+        written, now = received.written, self._clock.monotonic()
+        held, local = received.held(now), self._served_locally(written, now)
+        agrees = bool(local) and all(digest == written.digest for digest in local)
+        if agrees and not received.own:
+            self._count(received, after, "local", judge(written, local, held=held, superseded=None))
+            return
+        shared = await self._shared(written, now)
+        later = superseded(written, shared)
+        self._count(received, after, "local", judge(written, local, held=held, superseded=later))
+        if later is not None and (received.own or not local):
+            found = self._served_by_redis(written, shared, now)
+            self._count(received, after, "shared", judge(written, found, held=held, superseded=later))
+
+    def _served_locally(self, written: Announcement, now: float) -> set[bytes]:
+        """Return what reads would be answered from memory, in any variant that is kept there."""
+        user, part = User("", written.user), Part(written.kind, (written.id,))
+        variants = self._sources.cache.memory.variants(written.user, written.kind)
+        served = set()
+        for variant in {PLAIN, *variants}:
+            read = PartitionRead(self._sources, Query(user, (part,), variant), part, now)
+            read.plan.resolve(stale_allowed=True)
+            if not read.plan.missing:
+                _, (rating,) = read.ratings()
+                served.add(digest_of(written, rating))
+        return served
+
+    async def _shared(self, written: Announcement, now: float) -> Lookup:
+        cache, partition = self._sources.cache, Partition(User("", written.user), written.kind)
+        memory = cache.recall(partition, now)
+        return await cache.look_up_shared(partition, [written.id], memory, now, keep=False)
+
+    def _served_by_redis(self, written: Announcement, shared: Lookup, now: float) -> set[bytes]:
+        plan = ReadPlan((written.id,), NO_DIRECTIVES, self._sources.cache.freshness, now)
+        plan.hold(held_entries(shared.holds), shared=True)
+        plan.take(shared, shared=True)
+        plan.resolve(stale_allowed=True)
+        return {digest_of(written, entry.rating) for entry in plan.served.values()}
+
+    def _count(self, received: Received, after: float, tier: str, result: Result | None) -> None:
+        if result is None:
+            return
+        self._counts[after, tier, result].inc()
+        if result is Result.STALE:
+            self._log.error("stale_after_write", after=after, tier=tier, **self._timeline(received))
+
+    def _timeline(self, received: Received) -> dict[str, object]:
+        """Describe the write for the log; times in epoch seconds of Redis' clock."""
+        written, now = received.written, self._clock.monotonic()
+        published = written.published / MICROSECONDS
+        taken = (written.published - (written.begun or written.published)) / MICROSECONDS
+        begun_here = received.at - received.age - taken
+        return {
+            "user": User("", written.user).label,
+            "type": written.kind.value,
+            "id": written.id,
+            "origin": written.origin,
+            "own": received.own,
+            "begun": round(published - taken, 6) if written.begun else None,
+            "ended": round(written.version / MICROSECONDS, 6),
+            "published": round(published, 6),
+            "received": round(published + received.age, 6),
+            "checked": round(published + received.age_at(now), 6),
+            "fills_refused": self._sources.cache.fills_refused(written.user, written.kind, begun_here),
+        }

@@ -82,7 +82,8 @@ class Observed(NamedTuple):
     def snapshot(self, access: AccessView) -> Snapshot:
         """The status now; settings and recent errors only if access is granted."""
         now = self.clock.monotonic()
-        lately = self.history.lately(read(self.metrics), now, collect.WINDOW_SECONDS)
+        reading = read(self.metrics)
+        lately = self.history.lately(reading, now, collect.WINDOW_SECONDS)
         counted = lately.counted
         return Snapshot(
             access=access,
@@ -93,7 +94,7 @@ class Observed(NamedTuple):
             cached_ratio=collect.cached_ratio(counted),
             upstream=self._upstream(lately),
             breakers=self._breakers(now),
-            redis=self._redis(now, counted),
+            redis=self._redis(now, reading, counted),
             token=self._token(),
             local=self._local(counted),
             course=collect.course(self.history.course(), now),
@@ -176,7 +177,7 @@ class Observed(NamedTuple):
         for_seconds = now - self.link.state_since
         return apple, BreakerView(target="redis", state=STATES[self.link.state], for_seconds=for_seconds)
 
-    def _redis(self, now: float, counted: Reading) -> RedisView | None:
+    def _redis(self, now: float, since_start: Reading, counted: Reading) -> RedisView | None:
         if self.link is None:
             return None
         return RedisView(
@@ -187,6 +188,7 @@ class Observed(NamedTuple):
             subscribed_for_seconds=now - self.link.subscribed_since,
             undelivered_writes=self.link.tier.undelivered,
             errors=collect.by_label(counted.redis_errors),
+            visibility=collect.visibility(since_start, counted),
         )
 
     def _token(self) -> TokenView:

@@ -43,6 +43,8 @@ class Reading(msgspec.Struct, frozen=True):
     evictions: Counts
     quarantined: Counts
     retries: Counts
+    visibility: Counts
+    """Visibility checks by result and by the seconds after the write."""
 
     def minus(self, earlier: "Reading") -> "Reading":
         """Increase since `earlier`."""
@@ -68,6 +70,7 @@ def read(metrics: Metrics) -> Reading:
         evictions=_sum(metrics.local_cache_evictions, "_total", ()),
         quarantined=_sum(metrics.quarantined_requests, "_total", ()),
         retries=_sum(metrics.upstream_retries, "_total", ("reason",)),
+        visibility=_sum(metrics.write_visibility_checks, "_total", ("result", "after")),
     )
 
 

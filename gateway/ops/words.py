@@ -1,5 +1,7 @@
 """Formats numbers for people. Pure."""
 
+import math
+
 NOTHING = "-"
 """Placeholder for a missing value."""
 
@@ -70,3 +72,18 @@ def size(count: int) -> str:
 def plural(count: int, thing: str, things: str | None = None) -> str:
     """`1 call`, `1,234 calls`."""
     return f"{count:,} {thing if count == 1 else things or f'{thing}s'}"
+
+
+def stale_bound(stale: int, checks: int) -> str:
+    """Say how often a check was stale, and how often at most with 95 % confidence.
+
+    For no stale check the bound is 3 in `checks`; `stale + 3 + 1.75 * sqrt(stale)` is never below the exact
+    upper limit of a Poisson count.
+    """
+    if not checks:
+        return "no checks yet"
+    found = f"{stale:,} stale in {plural(checks, 'check')}"
+    once_in = int(checks / (stale + 3 + 1.75 * math.sqrt(stale)))
+    if once_in < 2:
+        return f"{found}: too few to tell"
+    return f"{found}: at most 1 in {once_in:,} (95 % confidence)"

@@ -19,6 +19,7 @@ from gateway.ops.status.snapshot import (
     TokenView,
     Traffic,
     Upstream,
+    VisibilityView,
 )
 from gateway.telemetry.recent import RecentError
 
@@ -137,6 +138,7 @@ def healthy() -> Snapshot:
             subscribed_for_seconds=9_131,
             undelivered_writes=0,
             errors={},
+            visibility=VisibilityView(checks=3_120_000, stale=0, stale_lately=0),
         ),
         token=TokenView(key_id="SANDBOXKEY", expires_at=NOW + 30_020, expires_in_seconds=30_020),
         local=LocalView(

@@ -55,6 +55,27 @@ def test_calls_without_a_sound_answer_have_failed(metrics):
     assert collect.by_label(counted.calls)["timeout"] == 1
 
 
+def test_visibility_checks_count_those_that_could_have_been_stale(metrics):
+    def count(after: str, result: str, checks: int) -> None:
+        metrics.write_visibility_checks.labels(after, "local", result).inc(checks)
+
+    count("1", "agree", 90)
+    count("5", "newer", 7)
+    count("5", "absent", 8)
+    count("0.1", "stale", 2)
+    before = read(metrics)
+    count("1", "stale", 3)
+    now = read(metrics)
+    view = collect.visibility(now, now.minus(before))
+    assert (view.checks, view.stale, view.stale_lately) == (95, 5, 3)
+
+
+def test_checks_right_after_a_write_are_no_news_of_the_window(metrics):
+    metrics.write_visibility_checks.labels("0.1", "local", "stale").inc()
+    now = read(metrics)
+    assert collect.visibility(now, now.minus(read(Metrics()))).stale_lately == 0
+
+
 def test_errors_of_redis_are_counted_by_kind(metrics):
     metrics.shared_cache_errors.labels("denied").inc(3)
     assert collect.by_label(since_start(metrics).counted.redis_errors) == {"denied": 3}

@@ -1,6 +1,19 @@
+import math
+
 import pytest
 
-from gateway.ops.words import NOTHING, about, duration, latency, percent, plural, rate, significant, size
+from gateway.ops.words import (
+    NOTHING,
+    about,
+    duration,
+    latency,
+    percent,
+    plural,
+    rate,
+    significant,
+    size,
+    stale_bound,
+)
 
 
 @pytest.mark.parametrize(
@@ -72,3 +85,26 @@ def test_sizes_take_the_unit_that_fits(count, shown):
 
 def test_one_thing_is_no_things():
     assert [plural(count, "call") for count in (0, 1, 1234)] == ["0 calls", "1 call", "1,234 calls"]
+
+
+@pytest.mark.parametrize(
+    ("stale", "checks", "shown"),
+    [
+        (0, 0, "no checks yet"),
+        (0, 4, "0 stale in 4 checks: too few to tell"),
+        (0, 3_120_000, "0 stale in 3,120,000 checks: at most 1 in 1,040,000 (95 % confidence)"),
+        (4, 105_000, "4 stale in 105,000 checks: at most 1 in 10,000 (95 % confidence)"),
+    ],
+)
+def test_the_bound_on_old_ratings_is_said_with_the_count(stale, checks, shown):
+    assert stale_bound(stale, checks) == shown
+
+
+@pytest.mark.parametrize("stale", [*range(30), 100, 1000])
+def test_the_bound_is_never_below_the_exact_upper_limit(stale):
+    checks = 10_000_000
+    once_in = int(stale_bound(stale, checks).partition("1 in ")[2].partition(" ")[0].replace(",", ""))
+    limit = checks / once_in
+    # With the bound as the mean, so few stale checks have a probability of at most 5 %.
+    terms = [math.exp(-limit + k * math.log(limit) - math.lgamma(k + 1)) for k in range(stale + 1)]
+    assert math.fsum(terms) <= 0.05

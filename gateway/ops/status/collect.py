@@ -3,11 +3,13 @@
 from collections.abc import Iterable
 
 from gateway.ops.history import Counts, Interval, Reading, quantile, total
-from gateway.ops.status.snapshot import Point, Tier, Traffic
+from gateway.ops.status.snapshot import Point, Tier, Traffic, VisibilityView
 
 WINDOW_SECONDS = 300.0
 """The same window as in the alerts and on the dashboard."""
 RESULTS = ("hit", "negative", "stale", "miss", "error")
+SOONEST_CHECK = "0.1"
+"""Label of the visibility checks during which a local entry may still be trusted without invalidations."""
 SOUND = ("2", "3", "4")
 """First digits of statuses that are not failures; others are 5xx, or failures without a status."""
 
@@ -53,6 +55,21 @@ def cached_ratio(counted: Reading) -> float | None:
 def failed_share(calls: Counts) -> float | None:
     """Share of calls to Apple that were answered 5xx, or not at all."""
     return share(total(calls) - total(calls, *SOUND), total(calls))
+
+
+def visibility(since_start: Reading, counted: Reading) -> VisibilityView:
+    """Visibility checks. Those 0.1 s after a write say little about the window, as in the alert."""
+    stale = total(since_start.visibility, "stale")
+    lately = sum(
+        count
+        for (result, after), count in counted.visibility.items()
+        if result == "stale" and after != SOONEST_CHECK
+    )
+    return VisibilityView(
+        checks=int(total(since_start.visibility, "agree") + stale),
+        stale=int(stale),
+        stale_lately=int(lately),
+    )
 
 
 def course(steps: Iterable[Interval], now: float) -> tuple[Point, ...]:

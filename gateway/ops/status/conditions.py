@@ -186,6 +186,16 @@ def undelivered(snapshot: Snapshot, _: float) -> str | None:
     )
 
 
+def stale_after_write(snapshot: Snapshot, _: float) -> str | None:
+    redis = snapshot.redis
+    if redis is None or not redis.visibility.stale_lately:
+        return None
+    return (
+        f"{plural(redis.visibility.stale_lately, 'check')} found an old rating a second or more after a "
+        f"write in the last {about(snapshot.window_seconds)}."
+    )
+
+
 def reload_failed(snapshot: Snapshot, _: float) -> str | None:
     if snapshot.process.last_reload_successful:
         return None

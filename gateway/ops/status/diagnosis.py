@@ -69,6 +69,8 @@ RULES = (
          "Check publish/subscribe in Redis: a proxy without it, an ACL, or the output buffer limit."),
     Rule(DEGRADED, "RatingsGatewayRedisErrors", 0, when.undelivered,
          "They are replayed when Redis answers again. Keep this gateway running until then."),
+    Rule(DEGRADED, "RatingsGatewayStaleAfterWrite", 0, when.stale_after_write,
+         "Expected only during a Redis failover. The log line `stale_after_write` has the write's timeline."),
     Rule(DEGRADED, "RatingsGatewayReloadFailed", 0, when.reload_failed,
          "The log line `reload` says what is wrong. Correct it before anything restarts."),
     Rule(DEGRADED, "RatingsGatewayHitRatioCollapse", 0.5, when.hits_collapsed,

@@ -91,6 +91,17 @@ class BreakerView(msgspec.Struct, frozen=True, kw_only=True):
     """How often each failure came that opened it."""
 
 
+class VisibilityView(msgspec.Struct, frozen=True, kw_only=True):
+    """Checks that no gateway would serve an old rating after a write."""
+
+    checks: int
+    """Checks since the start that could have found an old rating: those with result `agree` or `stale`."""
+    stale: int
+    """Those since the start that found one."""
+    stale_lately: int
+    """Old ratings found in the window, a second or more after the write."""
+
+
 class RedisView(msgspec.Struct, frozen=True, kw_only=True):
     """Redis and the invalidation subscription."""
 
@@ -106,6 +117,7 @@ class RedisView(msgspec.Struct, frozen=True, kw_only=True):
     """Users and types with writes that wait for Redis."""
     errors: dict[str, int]
     """Failed operations in the window, by kind."""
+    visibility: VisibilityView
 
 
 class TokenView(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ from gateway.ops.curl import Listener
 from gateway.ops.markup import Child, Html, el, join, table
 from gateway.ops.page import facts, labelled, secret
 from gateway.ops.status.snapshot import Process, Snapshot, Tier
-from gateway.ops.words import NOTHING, about, duration, latency, percent, rate, size
+from gateway.ops.words import NOTHING, about, duration, latency, percent, rate, size, stale_bound
 from gateway.telemetry.recent import RecentError
 
 WRITES = frozenset({"PUT", "DELETE"})
@@ -80,6 +80,7 @@ def redis(snapshot: Snapshot) -> Html:
             _state(view.subscribed_for_seconds, "up" if view.subscribed else "down"),
         ),
         ("Writes waiting for Redis", f"{view.undelivered_writes:,}"),
+        ("Old ratings after writes", stale_bound(view.visibility.stale, view.visibility.checks)),
     )
 
 

@@ -79,8 +79,10 @@ class Cause(StrEnum):
     CONNECTION = "connection"
     DEVELOPER_TOKEN = "developer_token"  # noqa: S105 - a name
     APPLE = "apple"
+    THROTTLED = "throttled"
+    """Apple answered 429: the company's budget is spent."""
     CAPACITY = "capacity"
-    """Apple throttles, or no slot is free."""
+    """No slot is free."""
     DEADLINE = "deadline"
 
 

@@ -18,7 +18,7 @@ any status, not 401/403/429 it carries riders                          nobody   
 404 without envelope       read                                        Apple            not counted, repeat
 404 without envelope       write                                       Apple            not counted
 408                                                                    Apple            not counted, divide
-429                                                                    capacity         paced repeat
+429                                                                    throttled        paced repeat
 400 40015                                                              user             no stale
 4xx, other parameter                                                   request          no stale
 4xx                        several ids, all refused alike before       request          no stale
@@ -167,7 +167,7 @@ def attribute(came: Symptom, asked: Asked, seen: Evidence) -> Verdict:
     if came.status == 408:
         return Verdict(divide=asked.ids > 1)
     if came.status == 429:
-        return Verdict(Cause.CAPACITY, retry=Retry.PACED)
+        return Verdict(Cause.THROTTLED, retry=Retry.PACED)
     if 400 <= came.status < 500:
         return _refused(came, asked, seen)
     if came.status == 504 and asked.divisible:

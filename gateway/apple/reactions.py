@@ -97,7 +97,7 @@ class Reactions:
         came = symptom(error)
         verdict = attribute(came, sent.asked, self._evidence(sent.trial))
         self._record(sent, error, verdict)
-        if verdict.cause is Cause.CAPACITY:
+        if verdict.cause is Cause.THROTTLED:
             self._limiter.throttled(error.retry_after)
         elif came.status is not None and came.status < 500:
             self._limiter.succeeded()

@@ -39,7 +39,7 @@ ROWS = [
      Verdict(retry=Retry.BACKED_OFF)),
     ("404 without envelope to a DELETE", Symptom(404), DELETE, NOTHING, Verdict()),
     ("408", Symptom(408), SEVERAL, NOTHING, Verdict(divide=True)),
-    ("429", Symptom(429), READ, NOTHING, Verdict(Cause.CAPACITY, retry=Retry.PACED)),
+    ("429", Symptom(429), READ, NOTHING, Verdict(Cause.THROTTLED, retry=Retry.PACED)),
     ("no subscription", Symptom(400, enveloped=True, code="40015"), SEVERAL, NOTHING,
      Verdict(Cause.USER, stale_allowed=False)),
     ("400, another parameter", Symptom(400, blamed="extend"), SEVERAL, NOTHING, REQUEST),

@@ -76,11 +76,18 @@ class BatchSplitter:
 
         `riders` come along if all fit into one call and none is known to fail.
         """
-        if riders.ids:
-            ridden = await self._ask_with_riders(job, ids, riders)
-            if ridden is not None:
-                return ridden
-            ids = [*ids, *riders.asked()]
+        ridden = await self._ask_with_riders(job, ids, riders) if riders.ids else None
+        if ridden is not None:
+            return ridden
+        outcomes: Outcomes = {}
+        wanted: Sequence[Id] = [*ids, *riders.asked()]
+        while wanted:
+            outcomes |= await self._ask_sorted(job, wanted)
+            # Requests may have joined riders meanwhile.
+            wanted = [id_ for id_ in riders.asked() if id_ not in outcomes]
+        return outcomes
+
+    async def _ask_sorted(self, job: Job, ids: Sequence[Id]) -> Outcomes:
         sorted_ids = self._refused.sort(job.partition, ids, self._now(), most_due=MOST_DUE)
         if len(sorted_ids.rest) == len(ids):
             return await self._ask_in_batches(job, ids)
@@ -93,7 +100,7 @@ class BatchSplitter:
         return {id_: outcomes[id_] for id_ in ids}
 
     async def _ask_with_riders(self, job: Job, ids: Sequence[Id], riders: Riders) -> Outcomes | None:
-        """Ask for `ids` with their riders, in one try; None where that is to be done again without them."""
+        """Ask for `ids` with their riders; None where that is to be done again without them."""
         partition, now = job.partition, self._now()
         together = [*ids, *riders.ids]
         suspect = any(self._refused.since(partition, id_, now) != now for id_ in together)
@@ -104,7 +111,7 @@ class BatchSplitter:
         if not isinstance(answer, Failed):
             return {**answer}
         riders.failed = answer.verdict.drop_riders
-        return _outcomes([*ids, *riders.asked()], answer) if answer.untried else None
+        return None if riders.failed else _outcomes([*ids, *riders.ids], answer)
 
     async def _ask_again(self, job: Job, id_: Id) -> Outcomes:
         """Ask for an id that is known to fail."""

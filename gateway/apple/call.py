@@ -37,7 +37,7 @@ class Call(msgspec.Struct, frozen=True):
     divisible: bool = False
     """A 504 is handed back at once, because the caller can ask for less, and is no sign that Apple is ill."""
     riders: bool = False
-    """It carries cached ids that nobody asked for: one try, after which it is repeated without them."""
+    """It carries cached ids that nobody asked for, which may be at fault where it fails."""
     single: bool = False
     """A part of a call that failed, or an id that is known to fail: one try, 429s and connections aside."""
     whole: bool = False

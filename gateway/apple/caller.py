@@ -97,7 +97,7 @@ class Caller:
                 # What Apple said to the try before tells more than why there was no other.
                 return outcome if run.failed is None or outcome.error.recalled else run.failed
             run.failed = outcome
-            if call.riders:
+            if outcome.verdict.drop_riders:
                 return outcome
             if not await self._again(call, run, outcome, deadline):
                 if call.single:

@@ -27,6 +27,8 @@ def again(asked: Asked, **changes: bool) -> Asked:
 
 ROWS = [
     ("ended by the deadline", Symptom(cut_short=True), READ, NOTHING, Verdict(Cause.DEADLINE)),
+    ("500 of a call with riders", FAULT, again(SEVERAL, riders=True), NOTHING, Verdict(drop_riders=True)),
+    ("403 of a call with riders", Symptom(403), again(SEVERAL, riders=True), NOTHING, Verdict()),
     ("401, token accepted since", Symptom(401), READ, Evidence(token_accepted=True), REFUSED_USER),
     ("401", Symptom(401), READ, NOTHING, Verdict(Cause.DEVELOPER_TOKEN, retry=Retry.RENEWED)),
     ("403 40300", Symptom(403, enveloped=True, code="40300"), READ, NOTHING, REFUSED_USER),

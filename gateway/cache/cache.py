@@ -5,7 +5,7 @@ takes a `fill_token` before it begins and is stored with it. Writes are framed b
 `end_write`; `on_invalidation` applies what other gateways publish.
 """
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, Protocol
 
@@ -24,10 +24,6 @@ from gateway.tasks import Tasks
 
 FILL_SECONDS: Final = 1.0
 """How late Redis may store a fill: fills that may be served no longer than that are not sent."""
-
-
-MAX_REFUSED: Final = 1024
-"""Refused fills that are remembered, of all users: they explain a stale read in the log."""
 
 
 class SharedCache(Protocol):
@@ -92,7 +88,6 @@ class Cache:
         self._tasks = tasks
         self._trust_seconds = trust_seconds
         self._top_up = top_up
-        self._refused_fills: deque[tuple[float, bytes, Kind]] = deque(maxlen=MAX_REFUSED)
 
     def recall(self, partition: Partition, now: float) -> Lookup:
         """Return what memory knows of the partition. The entries are live: read them before an await."""
@@ -165,7 +160,7 @@ class Cache:
         now = self._clock.monotonic()
         user_key, kind = partition.user.key, partition.kind
         if not self._write_log.admits(token.version, user_key, kind):
-            self._refused_fills.append((now, user_key, kind))
+            self._write_log.fill_refused(user_key, kind, now)
             return
         settled = {id_: rating for id_, rating in ratings.items() if id_ not in token.unsettled}
         # Invalidations may arrive although Redis did not answer, of holds that this gateway does not know.
@@ -204,10 +199,8 @@ class Cache:
         return self._write_log.admits(token.version, partition.user.key, partition.kind)
 
     def fills_refused(self, user_key: bytes, kind: Kind, since: float) -> int:
-        """Return how many of the latest fills were refused after `since`, because a write came in between."""
-        return sum(
-            at >= since and (user, of_kind) == (user_key, kind) for at, user, of_kind in self._refused_fills
-        )
+        """See `WriteLog.fills_refused`."""
+        return self._write_log.fills_refused(user_key, kind, since)
 
     async def begin_write(self, user: User, kind: Kind, id_: Id) -> Write:
         """Record that a write is about to be sent: no older rating may be served or stored any more."""
@@ -268,7 +261,7 @@ class Cache:
         if await shared.fill(partition, version, ratings) is False:
             # Another gateway wrote meanwhile, and its invalidation is not here yet: this may be older.
             now = self._clock.monotonic()
-            self._refused_fills.append((now, partition.user.key, partition.kind))
+            self._write_log.fill_refused(partition.user.key, partition.kind, now)
             kept = self.memory.partition(partition, now).entries
             refused = [id_ for id_, entry in entries.items() if kept.get(id_) is entry]
             self.memory.drop(partition.user.key, partition.kind, refused)

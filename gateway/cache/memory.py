@@ -78,10 +78,12 @@ class MemoryCache:
         ratings.used_at = now
         return ratings
 
-    def variants(self, user_key: bytes, kind: Kind) -> tuple[Variant, ...]:
-        """Return the variants of which there are entries, the plain one included."""
+    def variants(self, user_key: bytes, kind: Kind, id_: Id) -> list[Variant]:
+        """Return the variants that have an entry of `id_`, the plain one included. This counts as no use."""
         user = self._users.get((user_key, kind))
-        return () if user is None else tuple(user.variants)
+        if user is None:
+            return []
+        return [variant for variant, ratings in user.variants.items() if id_ in ratings.entries]
 
     def admits(self, partition: Partition, now: float) -> bool:
         """Whether the variant is cached, or would take a place that is free or long unused."""

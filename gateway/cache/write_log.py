@@ -4,7 +4,7 @@ The log stands beside the entries: storing a fetch asks it for admission, reads 
 kept while it can matter. The version of pruned records lives on in the floor, below which tokens are too old.
 """
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Collection, Mapping
 from typing import Final
 
@@ -16,6 +16,9 @@ WRITE_SECONDS: Final = 60.0
 """A write that has not ended by then counts for nothing."""
 MAX_WRITERS: Final = 50_000
 """Users and types whose writes are remembered; beyond it the oldest are forgotten."""
+
+MAX_REFUSED: Final = 1024
+"""Refused fills that are remembered, of all users: they explain an old rating in the log."""
 
 
 class _Writes:
@@ -38,6 +41,7 @@ class WriteLog:
         self._keep = WRITE_SECONDS + hold_seconds
         self._writes: OrderedDict[tuple[bytes, Kind], _Writes] = OrderedDict()
         self._floor = 0
+        self._refused: deque[tuple[float, bytes, Kind]] = deque(maxlen=MAX_REFUSED)
         self.version = 0
         """Raised by everything that voids fetches under way, of any user."""
 
@@ -48,6 +52,14 @@ class WriteLog:
         """Whether a fetch that began at `version` may be stored: no write has begun or ended since."""
         writes = self._writes.get((user_key, kind))
         return version >= (self._floor if writes is None else writes.version)
+
+    def fill_refused(self, user_key: bytes, kind: Kind, now: float) -> None:
+        """Record that a fetch was not stored, here or in Redis, because of a write since it began."""
+        self._refused.append((now, user_key, kind))
+
+    def fills_refused(self, user_key: bytes, kind: Kind, since: float) -> int:
+        """Return how many of the latest refused fills were refused `since` then."""
+        return sum(at >= since and (user, of) == (user_key, kind) for at, user, of in self._refused)
 
     def holds(self, user_key: bytes, kind: Kind, now: float) -> Mapping[Id, StoredRating]:
         """Return the written ratings within their hold."""

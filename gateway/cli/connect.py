@@ -66,9 +66,10 @@ def redis(settings: Settings) -> str:
 
 def serving_commands(namespace: str, mark: str) -> list[Command]:
     """One of each command that serving sends, in an order that leaves nothing behind."""
-    key, channel, beat = (
+    key, channel, written, beat = (
         f"{namespace}:{{check-{mark}}}",
         f"{namespace}:news",
+        f"{namespace}:written",
         f"{namespace}:beat:check-{mark}",
     )
     script = "return redis.call('HLEN', KEYS[1])"
@@ -88,7 +89,7 @@ def serving_commands(namespace: str, mark: str) -> list[Command]:
         ("DEL", key),
         ("PUBLISH", beat, "check"),
         ("PUBLISH", channel, encode_message(f"check-{mark}")),
-        ("SUBSCRIBE", channel, beat),
+        ("SUBSCRIBE", channel, written, beat),
     ]
 
 

@@ -156,7 +156,7 @@ class Visibility:
     def _served_locally(self, written: Announcement, now: float) -> set[bytes]:
         """Return what reads would be answered from memory, in any variant that is kept there."""
         user, part = User("", written.user), Part(written.kind, (written.id,))
-        variants = self._sources.cache.memory.variants(written.user, written.kind)
+        variants = self._sources.cache.memory.variants(written.user, written.kind, written.id)
         served = set()
         for variant in {PLAIN, *variants}:
             read = PartitionRead(self._sources, Query(user, (part,), variant), part, now)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.cache.entry import ENTRY_BYTES, SLOT_BYTES, Entry, Freshness
 from gateway.cache.memory import USER_BYTES, VARIANT_BYTES, MemoryCache
-from gateway.model import Id, Kind, Partition, User, Variant
+from gateway.model import PLAIN, Id, Kind, Partition, User, Variant
 
 ADA, BEN = User.of("ada"), User.of("ben")
 ALBUMS = Partition(ADA, Kind.ALBUMS)
@@ -44,6 +44,16 @@ def test_entries_are_found_in_their_partition_alone():
         Partition(ADA, Kind.ALBUMS, Variant("l=de")),
     )
     assert [dict(tier.partition(other, NOW).entries) for other in others] == [{}, {}, {}]
+
+
+def test_the_variants_that_have_an_id_are_named():
+    tier = Tier()
+    german, french = (Variant(f"l={language}") for language in ("de", "fr"))
+    tier.put(ALBUMS, entries(1, 2), NOW)
+    tier.put(Partition(ADA, Kind.ALBUMS, german), entries(1), NOW)
+    tier.put(Partition(ADA, Kind.ALBUMS, french), entries(2), NOW)
+    assert tier.variants(ADA.key, Kind.ALBUMS, Id("1")) == [PLAIN, german]
+    assert tier.variants(BEN.key, Kind.ALBUMS, Id("1")) == []
 
 
 def test_the_least_recently_used_user_makes_room_first():

@@ -1,7 +1,7 @@
 import pytest
 
 from gateway.cache import write_rule
-from gateway.cache.write_log import MAX_WRITERS, WRITE_SECONDS, WriteLog
+from gateway.cache.write_log import MAX_REFUSED, MAX_WRITERS, WRITE_SECONDS, WriteLog
 from gateway.model import Id, Kind
 
 ADA, BEN = b"a" * 16, b"b" * 16
@@ -22,6 +22,20 @@ def test_a_fetch_that_began_before_a_write_is_not_kept(write_log):
     assert not write_log.admits(token, ADA, Kind.ALBUMS)
     assert not write_log.admits(during, ADA, Kind.ALBUMS)
     assert write_log.admits(write_log.version, ADA, Kind.ALBUMS)
+
+
+def test_refused_fills_are_counted_by_user_and_type_since_a_moment(write_log):
+    for at in (1.0, 2.0, 3.0):
+        write_log.fill_refused(ADA, Kind.ALBUMS, at)
+    write_log.fill_refused(BEN, Kind.ALBUMS, 3.0)
+    write_log.fill_refused(ADA, Kind.SONGS, 3.0)
+    assert write_log.fills_refused(ADA, Kind.ALBUMS, 2.0) == 2
+
+
+def test_refused_fills_that_are_remembered_are_bounded(write_log):
+    for _ in range(MAX_REFUSED + 1):
+        write_log.fill_refused(ADA, Kind.ALBUMS, 1.0)
+    assert write_log.fills_refused(ADA, Kind.ALBUMS, 0.0) == MAX_REFUSED
 
 
 def test_a_write_of_one_user_voids_no_fetch_of_another(write_log):

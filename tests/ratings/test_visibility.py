@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import CapturingLogger
 
 from gateway.cache.announcement import Announcement, value_digest
-from gateway.cache.lookup import Lookup
+from gateway.cache.lookup import FillToken, Lookup
 from gateway.cache.write_rule import StoredRating
 from gateway.model import Id, Kind, Partition, Rating, Variant
 from gateway.ratings.visibility import AFTER_SECONDS, MAX_CHECKED, Result, Visibility, judge, superseded
@@ -219,6 +219,14 @@ async def test_an_old_value_in_memory_is_stale_and_logged_with_the_timeline(chec
     }
     times = [event[name] - published for name in ("begun", "ended", "published", "received", "checked")]
     assert times == pytest.approx([-0.05, 0.0, 0.0, 0.04, 0.1], abs=1e-5)
+
+
+async def test_the_timeline_counts_the_fills_that_were_refused(checks):
+    checks.reads.store({ONE: 1})
+    too_old = FillToken(-1, checks.clock.monotonic(), b"1")
+    checks.reads.cache.store(WRITTEN_PARTITION, too_old, {ONE: 1})
+    await checks.check()
+    assert checks.events[0]["fills_refused"] == 1
 
 
 async def test_an_old_value_in_one_variant_is_stale(checks):

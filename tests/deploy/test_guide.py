@@ -42,11 +42,19 @@ def test_the_secrets_that_it_makes_are_the_ones_that_the_pods_mount(tmp_path):
 
     gateway, redis = secrets["ratings-gateway"], secrets["ratings-redis"]
     settings = load(
-        gateway / "gateway.toml", {"GATEWAY_APPLE__PRIVATE_KEY_FILE": str(gateway / "private-key.p8")}
+        gateway / "gateway.toml",
+        {
+            "GATEWAY_APPLE__PRIVATE_KEY_FILE": str(gateway / "private-key.p8"),
+            "GATEWAY_OPS__TOKEN_FILE": str(gateway / "ops-token"),
+        },
     )
+    assert settings.ops.token is not None
+    assert re.fullmatch(r"\w{48}", settings.ops.token.get_secret_value())
     assert settings.cache.redis_url is not None
-    password = re.findall(r"//:(\w{48})@", settings.cache.redis_url.get_secret_value())
-    assert [f"requirepass {word}" for word in password] == [(redis / "auth.conf").read_text()]
+    (password,) = re.findall(r"//gateway:(\w{48})@", settings.cache.redis_url.get_secret_value())
+    users = (redis / "users.conf").read_text()
+    assert f"user gateway on >{password} " in users
+    assert f"user operator on >{(redis / 'operator').read_text()} " in users
 
 
 def unpack(data: dict[str, str], directory: Path) -> Path:

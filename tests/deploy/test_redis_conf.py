@@ -7,21 +7,25 @@ from pathlib import Path
 
 import pytest
 from redis import AuthenticationError, Redis
+from redis.exceptions import NoPermissionError
 
+from tests.cache.redis.test_link import MINIMAL_ACL
 from tests.deploy.files import DEPLOY
 
 CONFIGURATION = DEPLOY / "kustomize" / "example" / "redis.conf"
-SECRET = "/run/secrets/ratings-redis/auth.conf"
+USERS = CONFIGURATION.with_name("redis-users.conf")
+SECRET = "/run/secrets/ratings-redis/users.conf"
 
 pytestmark = pytest.mark.redis_server
 
 
 @pytest.fixture
 def socket(tmp_path: Path) -> Iterator[Path]:
-    (tmp_path / "auth.conf").write_text("requirepass of-the-example")
+    users = USERS.read_text().replace("PASSWORD", "of-the-gateway").replace("OPERATOR", "of-the-operator")
+    (tmp_path / "users.conf").write_text(users)
     text = CONFIGURATION.read_text()
     assert text.count(SECRET) == 1
-    (tmp_path / "redis.conf").write_text(text.replace(SECRET, str(tmp_path / "auth.conf")))
+    (tmp_path / "redis.conf").write_text(text.replace(SECRET, str(tmp_path / "users.conf")))
     server = shutil.which("redis-server")
     assert server is not None
     path = tmp_path / "redis.sock"
@@ -40,13 +44,36 @@ def socket(tmp_path: Path) -> Iterator[Path]:
             process.communicate()
 
 
+def connection(socket: Path, user: str) -> Redis:
+    return Redis(
+        unix_socket_path=str(socket), username=user, password=f"of-the-{user}", decode_responses=True
+    )
+
+
 def test_it_keeps_nothing_on_disk_and_evicts_what_was_not_used_for_longest(socket):
-    with Redis(unix_socket_path=str(socket), password="of-the-example") as redis:
-        found = {name: redis.config_get(name)[name] for name in ("save", "appendonly", "maxmemory-policy")}
-        assert found == {"save": "", "appendonly": "no", "maxmemory-policy": "allkeys-lru"}
-        assert redis.config_get("maxmemory")["maxmemory"] == str(256 * 2**20)
+    with connection(socket, "operator") as redis:
+        memory, persistence = redis.info("memory"), redis.info("persistence")
+        assert (memory["maxmemory"], memory["maxmemory_policy"]) == (256 * 2**20, "allkeys-lru")
+        assert persistence["aof_enabled"] == 0
 
 
-def test_it_asks_for_the_password_of_the_secret(socket):
+def test_nobody_enters_without_a_user(socket):
     with Redis(unix_socket_path=str(socket)) as redis, pytest.raises(AuthenticationError):
         redis.ping()
+
+
+def test_the_gateways_user_has_the_rights_that_are_tested_and_no_others():
+    assert MINIMAL_ACL.replace(">secret", ">PASSWORD") in USERS.read_text().splitlines()
+
+
+@pytest.mark.parametrize(
+    "command", ["INFO memory", "SLOWLOG GET 10", "CLIENT LIST TYPE pubsub", "ACL LOG 5", "LATENCY LATEST"]
+)
+def test_the_operators_user_runs_what_the_runbook_needs(socket, command):
+    with connection(socket, "operator") as redis:
+        redis.execute_command(*command.split())
+
+
+def test_the_operators_user_reads_no_ratings(socket):
+    with connection(socket, "operator") as redis, pytest.raises(NoPermissionError):
+        redis.get("ratings:a")

@@ -28,6 +28,7 @@ POD_LABELS = APPLICATION["spec"]["template"]["metadata"]["labels"] | TEMPLATE["m
 def settings(secrets: Path) -> Settings:
     """What a gateway loads, with its secrets in another place than a pod's."""
     (secrets / "gateway.toml").write_bytes((EXAMPLE / "gateway.toml").read_bytes())
+    (secrets / "ops-token").write_text("of-the-deploy-step")
     variables = {variable["name"]: variable["value"] for variable in SIDECAR["env"]}
     return load(None, {name: value.replace(SECRETS, str(secrets)) for name, value in variables.items()})
 
@@ -79,6 +80,26 @@ def test_a_gateway_starts_with_the_settings_that_the_manifests_give(settings):
     assert settings.ops.port == SIDECAR["ports"][0]["containerPort"]
     assert settings.cache.redis_url is not None
     assert settings.apple.base_url == "https://api.music.apple.com"
+
+
+def test_on_call_needs_the_ops_token(settings):
+    assert settings.ops.token is not None
+    assert settings.ops.token.get_secret_value() == "of-the-deploy-step"
+
+
+def test_the_same_sidecar_is_in_every_kind_of_workload():
+    template = TEMPLATE
+    cron_job = document(COMPONENT / "cronjob.yaml")["spec"]["jobTemplate"]["spec"]["template"]
+    pod = document(COMPONENT / "pod.yaml")
+    assert cron_job == template
+    assert pod["spec"] == template["spec"]
+    assert pod["metadata"]["labels"] == template["metadata"]["labels"]
+
+
+def test_dns_is_reached_wherever_it_answers():
+    policy = EXAMPLES["NetworkPolicy", "storefront"]["spec"]
+    (rule,) = (rule for rule in policy["egress"] if {"port": 53, "protocol": "UDP"} in rule["ports"])
+    assert "to" not in rule
 
 
 def test_the_local_tier_fits_the_memory_limit_twice(settings):

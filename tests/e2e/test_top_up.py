@@ -185,7 +185,11 @@ async def test_a_call_that_is_throttled_is_repeated_without_them_and_holds_nothi
 @pytest.mark.redis_server
 async def test_what_another_gateway_has_refreshed_stays_where_it_is(sandbox):
     with RedisServer() as redis:
-        settings = {"cache__redis_url": redis.url, "cache__fresh_seconds": 4}
+        settings = {
+            "cache__redis_url": redis.url,
+            "cache__redis_timeout_ms": 1000,
+            "cache__fresh_seconds": 4,
+        }
         async with gateway_on(sandbox, **settings) as one, gateway_on(sandbox, **settings) as two:
             await one.get("albums", DUE)
             assert (await two.get("albums", DUE)).counts["shared"] == 3

@@ -171,7 +171,7 @@ class Caller:
         try:
             answer = await self._send(call, sent, timeout)
             status = str(answer.status)
-            result = await self._transport.parse(read, answer)
+            result = await self._transport.read(read, answer)
         except UpstreamError as error:
             failure = _cut_short(error) if timeout < self._call_timeout else error
             status = _label(failure)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from gateway.apple.answer_reader import AnswerReader
 from gateway.apple.call import Call
 from gateway.apple.caller import Caller
 from gateway.apple.concurrency import ConcurrencyLimiter
@@ -41,6 +42,7 @@ class FakeTransport(Transport):
     """Answers from memory: `turns` one after the other, then `otherwise` for ever."""
 
     def __init__(self) -> None:
+        self.read = AnswerReader().read
         self.turns: list[Slot] = []
         self.otherwise: Slot = AppleResponse(200, b"{}")
         self.tokens: list[str] = []

@@ -125,7 +125,7 @@ class TestBack:
 
         script.otherwise = kept
         await ask(apple)
-        (kept_connections,) = apple._pooled.connector._conns.values()
+        (kept_connections,) = apple._sessions.pooled.connector._conns.values()
         ((idle, _),) = kept_connections
         await reply(status, '{"data":[]}')(script.seen[0], wires[0])
         async with asyncio.timeout(5):

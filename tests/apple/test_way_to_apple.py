@@ -3,14 +3,13 @@
 import asyncio
 import gzip
 import socket
-import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
 
+from gateway.apple import session
 from gateway.apple import transport as module
-from gateway.apple.response import AppleResponse
 from gateway.apple.transport import connect
 from gateway.errors import Unreachable, Unusable
 from gateway.resolver import AddressInfo, Resolver
@@ -166,7 +165,7 @@ async def test_a_name_that_is_not_resolved_in_time_is_a_dns_timeout(
     script, clock, monkeypatch, resolving, call
 ):
     """Whether the lookup's own time or the call's is over first."""
-    monkeypatch.setattr(module, "RESOLVE_SECONDS", resolving)
+    monkeypatch.setattr(session, "RESOLVE_SECONDS", resolving)
     release = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -179,23 +178,3 @@ async def test_a_name_that_is_not_resolved_in_time_is_a_dns_timeout(
             await ask(transport, seconds=call)
     release.set()
     assert (caught.value.proxy_error, caught.value.sent) == ("dns_timeout", False)
-
-
-async def test_a_large_answer_is_read_in_a_thread_and_others_are_served_meanwhile(script, clock):
-    served = threading.Event()
-
-    def read(answer: AppleResponse) -> int:
-        assert served.wait(5), "the event loop stood still"
-        return len(answer.body)
-
-    async with connect(base_url=script.url, origin=None, max_concurrency=1, clock=clock) as transport:
-        reading = asyncio.create_task(transport.parse(read, AppleResponse(200, bytes(module.LARGE_BODY + 1))))
-        await asyncio.sleep(0)
-        served.set()
-        assert await reading == module.LARGE_BODY + 1
-
-
-async def test_a_small_answer_is_read_at_once(script, clock):
-    async with connect(base_url=script.url, origin=None, max_concurrency=1, clock=clock) as transport:
-        answer = AppleResponse(200, b"{}")
-        assert await transport.parse(lambda _: threading.current_thread(), answer) is threading.main_thread()

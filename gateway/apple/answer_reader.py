@@ -1,0 +1,47 @@
+"""Reads Apple's answers without holding up the event loop."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, Self, TypeVar
+
+from gateway.apple.response import AppleResponse
+
+T = TypeVar("T")
+
+LARGE_BODY: Final = 64 * 1024
+"""Bytes beyond which an answer is read in a thread; reading so many takes a few milliseconds."""
+
+PER_TURN: Final = 4
+"""Smaller answers that are read in one turn of the event loop: those of a large request arrive together."""
+
+
+class AnswerReader:
+    """Paces the reading of answers; a context manager."""
+
+    def __init__(self) -> None:
+        # One thread: several would leave the event loop less of the interpreter.
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="parse")
+        self._read = 0
+        """Answers read in this turn."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown(wait=False)
+
+    async def read(self, how: Callable[[AppleResponse], T], answer: AppleResponse) -> T:
+        """Return `how(answer)`, with other work before it if the turn is used up."""
+        loop = asyncio.get_running_loop()
+        if len(answer.body) > LARGE_BODY:
+            return await loop.run_in_executor(self._thread, how, answer)
+        while self._read >= PER_TURN:  # noqa: ASYNC110 - a turn ends by itself, and nothing announces it
+            await asyncio.sleep(0)
+        if not self._read:
+            loop.call_soon(self._begin_turn)
+        self._read += 1
+        return how(answer)
+
+    def _begin_turn(self) -> None:
+        self._read = 0

@@ -111,7 +111,7 @@ class BatchSplitter:
         if not isinstance(answer, Failed):
             return {**answer}
         riders.failed = answer.verdict.drop_riders
-        return None if riders.failed else _outcomes([*ids, *riders.ids], answer)
+        return None if riders.failed or answer.again else _outcomes([*ids, *riders.ids], answer)
 
     async def _ask_again(self, job: Job, id_: Id) -> Outcomes:
         """Ask for an id that is known to fail."""

@@ -75,5 +75,7 @@ class Failed(NamedTuple):
 
     error: UpstreamError
     verdict: Verdict
+    again: bool = False
+    """Whether its next try is due, after any wait: without the riders that this one had."""
     untried: bool = False
     """Whether no try got as far as Apple, or none was left the time to."""

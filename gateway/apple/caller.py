@@ -104,6 +104,8 @@ class Caller:
                     return outcome
                 asked = call.asked(reconnected=run.reconnected, last=True)
                 return self.conclude(call.trial, outcome, asked)
+            if call.riders:
+                return outcome._replace(again=True)
 
     def conclude(self, trial: Trial, failed: Failed, asked: Asked) -> Failed:
         """Attribute a failure for good."""

@@ -1,5 +1,6 @@
 """The Compose file: everything on the sandbox, nothing but loopback published."""
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from gateway.cli.parser import parse
 from gateway.sandbox.credentials import KEY_ID, TEAM_ID
 from gateway.settings import Settings, load
-from tests.deploy.files import DEPLOY, PROMETHEUS, ROOT, RULES, document
+from tests.deploy.files import DEPLOY, PROMETHEUS, ROOT, RULES, alerts, document, rules
 
 COMPOSE = DEPLOY / "compose"
 SERVICES: dict[str, dict[str, Any]] = document(COMPOSE / "compose.yaml")["services"]
@@ -73,7 +74,22 @@ def test_prometheus_scrapes_the_ops_port_and_loads_the_rules(settings):
     (alias,) = SERVICES["sandbox"]["networks"]["default"]["aliases"]
     assert job["static_configs"] == [{"targets": [f"{alias}:{settings.ops.port}"]}]
     assert "../prometheus:/etc/prometheus/rules:ro" in SERVICES["prometheus"]["volumes"]
-    assert [PROMETHEUS / Path(name).relative_to("rules") for name in config["rule_files"]] == list(RULES)
+    assert [PROMETHEUS / Path(name).relative_to("/prometheus") for name in config["rule_files"]] == list(
+        RULES
+    )
+
+
+@pytest.mark.needs("promtool")
+def test_its_alerts_link_to_the_runbook_of_the_gateway(tmp_path):
+    (script,) = SERVICES["prometheus"]["command"]
+    script = script.replace("$$", "$").replace("/etc/prometheus/rules", str(PROMETHEUS))
+    script = script.replace('"/prometheus/', f'"{tmp_path}/').replace("exec /bin/prometheus", "exec true")
+    subprocess.run(["sh", "-euc", script], check=True)
+    subprocess.run(["promtool", "check", "rules", *tmp_path.iterdir()], check=True, capture_output=True)
+    links = {
+        rule["annotations"]["runbook_url"] for rule in rules(tmp_path / "alerts.yaml") if "alert" in rule
+    }
+    assert links == {f"http://127.0.0.1:8081/runbook#{alert['alert'].lower()}" for alert in alerts()}
 
 
 def test_grafana_shows_the_dashboard_from_that_prometheus():

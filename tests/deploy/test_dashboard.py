@@ -33,17 +33,33 @@ def test_its_selectors_use_labels_that_the_series_have():
             assert used <= series[name].labels, expression
 
 
-def test_rows_follow_the_road_of_a_request():
+def test_rows_follow_the_way_of_a_request():
     rows = [panel["title"] for panel in panels() if panel["type"] == "row"]
     assert rows == [
+        "Overview",
         "Traffic and errors",
         "Cache by tier",
         "Upstream",
-        "Redis and news",
+        "Redis and invalidations",
         "Token",
         "Shadow checks",
         "Process",
+        "Saturation",
     ]
+
+
+def test_the_overview_is_single_numbers_that_say_what_they_mean():
+    first, second = (index for index, panel in enumerate(panels()) if panel["type"] == "row" and index < 12)
+    overview = panels()[first + 1 : second]
+    assert {panel["type"] for panel in overview} == {"stat"}
+    assert all(panel["description"] for panel in overview)
+
+
+def test_it_links_to_the_runbook():
+    document = msgspec.json.decode(DASHBOARD.read_bytes())
+    (variable,) = (one for one in document["templating"]["list"] if one["name"] == "runbook")
+    assert variable["query"].endswith("/runbook.md")
+    assert "${runbook}" in [link["url"] for link in document["links"]]
 
 
 def test_panels_have_ids_of_their_own_and_do_not_overlap():

@@ -53,7 +53,7 @@ RULES = (
          "502, 503 and 504 come from Apple or the way to it, 500 from this gateway: see recent errors."),
     Rule(DEGRADED, None, 0.05, when.apple_failing,
          "Compare with other gateways, and with Apple's system status page."),
-    Rule(DEGRADED, None, 30, when.clock_skewed,
+    Rule(DEGRADED, "RatingsGatewayClockSkew", 30, when.clock_skewed,
          "Synchronise the clock of this machine (NTP)."),
     Rule(DEGRADED, "RatingsGatewayThrottled", 0.05, when.throttled,
          "Stop what is not urgent (warm, batch callers, shadow checks); raise cache.fresh_seconds."),

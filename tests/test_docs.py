@@ -3,10 +3,15 @@
 import re
 from pathlib import Path
 
+import pytest
+
+from gateway.ops.markdown import anchor
 from gateway.settings import SETTINGS
 from gateway.telemetry.metrics import Metrics
 
 ROOT = Path(__file__).parent.parent
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("deploy/*.md")])
+DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 
 
@@ -41,3 +46,44 @@ def test_files_that_it_names_exist():
     named = re.findall(r"`((?:config|deploy|docs|gateway|tests)/[\w./-]*\w)`", OPERATIONS)
     assert named
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_links_to_files_lead_somewhere(path):
+    links = re.findall(r"\]\((?!https?:)([^)#\s]+)[^)]*\)", path.read_text(encoding="utf-8"))
+    assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_links_to_sections_lead_somewhere(path):
+    for link, section in re.findall(
+        r"\]\((?!https?:)([^)#\s]*)#([^)\s]+)\)", path.read_text(encoding="utf-8")
+    ):
+        target = path.parent / link if link else path
+        headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+        assert section in {anchor(heading) for heading in headings}, f"{link}#{section}"
+
+
+@pytest.mark.parametrize("path", DECISIONS, ids=lambda path: path.stem)
+def test_a_decision_has_number_title_status_date_context_decision_and_consequences(path):
+    text = path.read_text(encoding="utf-8")
+    assert re.match(rf"# {path.name[:3]}\. \S", text)
+    assert re.search(r"^Status: (accepted(, supersedes \d{3})?|superseded by \d{3})$", text, re.MULTILINE)
+    assert re.search(r"^Date: \d{4}-\d\d-\d\d$", text, re.MULTILINE)
+    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == ["Context", "Decision", "Consequences"]
+
+
+def test_a_superseded_decision_names_its_successor_and_the_other_way_round():
+    texts = {path.name[:3]: path.read_text(encoding="utf-8") for path in DECISIONS}
+    assert len(texts) == len(DECISIONS)
+    superseded = {
+        (number, found[1])
+        for number, text in texts.items()
+        if (found := re.search(r"^Status: superseded by (\d{3})$", text, re.MULTILINE))
+    }
+    superseding = {
+        (found[1], number)
+        for number, text in texts.items()
+        if (found := re.search(r"^Status: accepted, supersedes (\d{3})$", text, re.MULTILINE))
+    }
+    assert superseded == superseding

@@ -57,16 +57,16 @@ clean: ## remove the environments and every cache
 	rm -rf .venv .venv-* .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find gateway tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# An environment that works is updated in place: a demo may be running from it. `make clean` starts anew.
 # Without --no-deps pip looks for newer versions of what is locked with extras, and fails when one appears.
 define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/it")'
 	@echo "installing $(1) into $(VENV)" >&2
-	@rm -rf $(VENV)
-	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -c "" 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps --require-hashes --requirement $(1)
 endef
 
-# The pins of requirements.lock are among those of requirements-dev.lock: what serves the tests serves the demo.
+# requirements-dev.lock includes every pin of requirements.lock, so one environment serves both.
 $(RUNTIME): requirements.lock
 	$(call install,$<)
 	@touch $@

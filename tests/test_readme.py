@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import shlex
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -60,6 +61,24 @@ async def test_the_two_answers_shown_are_the_two_answers_given(demo):
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\((?!http)([^)#]+)\)", README))))
 def test_every_link_leads_somewhere(path):
     assert (ROOT / path).exists()
+
+
+def test_it_runs_without_a_key_against_the_sandbox(tmp_path):
+    (block,) = (one for one in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) if "sandbox.env" in one)
+    program = tmp_path / "ratings-gateway"
+    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m gateway "$@"\n', encoding="utf-8")
+    program.chmod(0o755)
+    script = block.replace("--port 8090", "--port 0").replace("&& ratings-gateway serve", "&& echo good")
+    done = subprocess.run(
+        ["bash", "-uc", f"trap 'kill $(jobs -p)' EXIT\n{script}"],
+        cwd=tmp_path,
+        env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.endswith("good\n"), done.stdout + done.stderr
+    assert "accepts the developer token" in done.stdout
 
 
 def test_every_command_is_listed():

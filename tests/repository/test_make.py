@@ -39,6 +39,17 @@ def test_a_python_that_is_too_old_is_refused_in_words(tmp_path):
 
 
 @pytest.mark.needs("make")
+@pytest.mark.parametrize("target", ["demo", "test"])
+def test_an_environment_that_works_is_never_removed(target):
+    """A demo may be running from it."""
+    planned = ran("make", "--dry-run", "--always-make", target).stdout
+    assert "pip install" in planned
+    assert "rm -rf" not in planned
+    (created,) = (line for line in planned.splitlines() if "-m venv" in line)
+    assert created.startswith('.venv/bin/python -c "" 2>/dev/null ||')
+
+
+@pytest.mark.needs("make")
 @pytest.mark.parametrize("target", ["test", "check", "demo"])
 def test_a_python_that_is_named_has_an_environment_of_its_own(target):
     planned = ran("make", "--dry-run", f"PYTHON={sys.executable}", target)

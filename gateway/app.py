@@ -108,12 +108,26 @@ async def wired(
             shadow,
             ReadMetrics(metrics),
         )
+        visibility = Visibility(
+            sources,
+            clock=clock,
+            tasks=tasks,
+            metrics=metrics,
+            log=log,
+            hold_seconds=settings.cache.write_hold_seconds,
+            sampled=factories.drawn(settings.cache.visibility_fraction),
+        )
         if link is not None:
-            visibility = Visibility(sources, clock=clock, tasks=tasks, metrics=metrics, log=log)
             link.listen(factories.hearer(cache, apple), visibility.on_announcement)
         api = Api(
             reader=Reader(sources, clock),
-            writer=Writer(cache=cache, apple=apple, tasks=tasks, clock=clock),
+            writer=Writer(
+                cache=cache,
+                apple=apple,
+                tasks=tasks,
+                clock=clock,
+                on_written=visibility.on_written if link is None else None,
+            ),
             max_ids=settings.server.max_ids,
             check_caller=callers,
             request_timeout_seconds=settings.server.request_timeout_seconds,

@@ -105,7 +105,7 @@ async def redis_link(
         tasks=tasks,
         metrics=metrics,
         on_state=_state_shown("redis", metrics),
-        sampled=_drawn(cache.visibility_fraction),
+        sampled=drawn(cache.visibility_fraction),
     ) as link:
         yield link
 
@@ -122,7 +122,7 @@ def redis_tls(settings: Settings) -> "Tls":
     )
 
 
-def _drawn(fraction: float) -> Callable[[], bool]:
+def drawn(fraction: float) -> Callable[[], bool]:
     """Draw a share of the calls by chance."""
     return lambda: random.random() < fraction  # noqa: S311 - not a secret
 

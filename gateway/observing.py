@@ -94,9 +94,10 @@ class Observed(NamedTuple):
             cached_ratio=collect.cached_ratio(counted),
             upstream=self._upstream(lately),
             breakers=self._breakers(now),
-            redis=self._redis(now, reading, counted),
+            redis=self._redis(now, counted),
             token=self._token(),
             local=self._local(counted),
+            visibility=collect.visibility(reading, counted),
             course=collect.course(self.history.course(), now),
             recent_errors=self.recent.latest() if access.granted else None,
             settings=self._settings() if access.granted else None,
@@ -177,7 +178,7 @@ class Observed(NamedTuple):
         for_seconds = now - self.link.state_since
         return apple, BreakerView(target="redis", state=STATES[self.link.state], for_seconds=for_seconds)
 
-    def _redis(self, now: float, since_start: Reading, counted: Reading) -> RedisView | None:
+    def _redis(self, now: float, counted: Reading) -> RedisView | None:
         if self.link is None:
             return None
         return RedisView(
@@ -188,7 +189,6 @@ class Observed(NamedTuple):
             subscribed_for_seconds=now - self.link.subscribed_since,
             undelivered_writes=self.link.tier.undelivered,
             errors=collect.by_label(counted.redis_errors),
-            visibility=collect.visibility(since_start, counted),
         )
 
     def _token(self) -> TokenView:

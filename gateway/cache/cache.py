@@ -209,8 +209,11 @@ class Cache:
         shared_stamp = None if self._shared is None else await self._shared.begin(user.key, kind, id_)
         return Write(user, kind, id_, stamp, shared_stamp)
 
-    async def end_write(self, write: Write, outcome: Outcome) -> None:
-        """Record that a write has ended: store its rating with a hold, unless it overlapped with another."""
+    async def end_write(self, write: Write, outcome: Outcome) -> bool:
+        """Record that a write has ended: store its rating with a hold, unless it overlapped with another.
+
+        Returns whether its rating is held in this process.
+        """
         user, kind, id_ = write.user, write.kind, write.id
         alone = None
         if self._shared is not None:
@@ -225,6 +228,7 @@ class Cache:
         if isinstance(record, StoredRating):
             entry = self._written_entry(user, kind, record, now, earlier=isinstance(outcome, Unwritten))
             self.memory.put(Partition(user, kind), {id_: entry}, now)
+        return isinstance(record, StoredRating) and not isinstance(outcome, Unwritten)
 
     async def purge(self, user_key: bytes, kind: Kind | None, ids: Sequence[Id] | None) -> bool:
         """Drop a user's ratings everywhere: one type or all, these ids or all. False: Redis gets it later."""

@@ -2,7 +2,7 @@
 
 The gateway that wrote announces the write through Redis. 0.1, 1 and 5 seconds after the publication each
 gateway looks at what it would serve then, without fetching or storing anything, and compares it with the
-value that was written.
+value that was written. A gateway without Redis checks its own writes.
 """
 
 import asyncio
@@ -13,10 +13,10 @@ from typing import Final
 import msgspec
 from structlog.typing import FilteringBoundLogger
 
-from gateway.cache.announcement import Announcement, value_digest
+from gateway.cache.announcement import Announcement, Sampled, value_digest
 from gateway.cache.lookup import Lookup, held_entries
 from gateway.clock import Clock
-from gateway.model import PLAIN, Partition, Rating, User
+from gateway.model import PLAIN, Id, Kind, Partition, Rating, User
 from gateway.ratings.partition_read import PartitionRead, Sources
 from gateway.ratings.plan import ReadPlan
 from gateway.ratings.query import NO_DIRECTIVES, Part, Query
@@ -65,14 +65,14 @@ def judge(
     return Result.NEWER if superseded else Result.STALE
 
 
-def superseded(written: Announcement, shared: Lookup) -> bool | None:
-    """Return whether Redis knows of a later write of the id; None if Redis did not answer."""
-    if not isinstance(shared.version, bytes):
+def superseded(written: Announcement, known: Lookup) -> bool | None:
+    """Return whether a later write of the id is known; None if Redis should know and did not answer."""
+    if known.version is None:
         return None
-    held = shared.holds.get(written.id)
+    held = known.holds.get(written.id)
     if held is not None and digest_of(written, held.rating) == written.digest:
-        return written.id in shared.pending
-    return written.id in shared.pending or int(shared.version) > written.version
+        return written.id in known.pending
+    return written.id in known.pending or int(known.version) > written.version
 
 
 def digest_of(written: Announcement, rating: Rating) -> bytes:
@@ -99,7 +99,10 @@ class Received(msgspec.Struct, frozen=True):
 
 
 class Visibility:
-    """Checks announced writes, and counts and logs what it finds. Reads are not affected."""
+    """Checks announced writes, and counts and logs what it finds. Reads are not affected.
+
+    `hold_seconds` and `sampled` are for the writes of a gateway without Redis: those of others are announced.
+    """
 
     def __init__(
         self,
@@ -109,12 +112,16 @@ class Visibility:
         tasks: Tasks,
         metrics: Metrics,
         log: FilteringBoundLogger,
+        hold_seconds: float,
+        sampled: Sampled,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._sources = sources
         self._clock = clock
         self._tasks = tasks
         self._log = log
+        self._hold_seconds = hold_seconds
+        self._sampled = sampled
         self._sleep = sleep
         self._counts = {
             (after, tier, result): metrics.write_visibility_checks.labels(f"{after:g}", tier, result)
@@ -131,6 +138,24 @@ class Visibility:
             received = Received(announcement, self._clock.monotonic(), age, own)
             self._tasks.spawn("visibility", self._follow(received)).add_done_callback(self._ended)
 
+    def on_written(self, user: User, kind: Kind, id_: Id, rating: Rating) -> None:
+        """Perhaps check a write of this gateway, which has no Redis to announce it."""
+        if self._sampled():
+            written = Announcement(
+                origin="",
+                user=user.key,
+                kind=kind,
+                id=id_,
+                digest=value_digest(user.key, kind, id_, rating),
+                hold_seconds=self._hold_seconds,
+                version=self._version(Partition(user, kind)),
+                published=round(self._clock.time() * MICROSECONDS),
+            )
+            self.on_announcement(written, age=0.0, own=True)
+
+    def _version(self, partition: Partition) -> int:
+        return int(self._sources.cache.recall(partition, self._clock.monotonic()).version or 0)
+
     def _ended(self, _: object) -> None:
         self._checked -= 1
 
@@ -146,11 +171,11 @@ class Visibility:
         if agrees and not received.own:
             self._count(received, after, "local", judge(written, local, held=held, superseded=None))
             return
-        shared = await self._shared(written, now)
-        later = superseded(written, shared)
+        known = await self._known(written, now)
+        later = superseded(written, known)
         self._count(received, after, "local", judge(written, local, held=held, superseded=later))
-        if later is not None and (received.own or not local):
-            found = self._served_by_redis(written, shared, now)
+        if self._sources.cache.has_shared and later is not None and (received.own or not local):
+            found = self._served_by_redis(written, known, now)
             self._count(received, after, "shared", judge(written, found, held=held, superseded=later))
 
     def _served_locally(self, written: Announcement, now: float) -> set[bytes]:
@@ -166,9 +191,12 @@ class Visibility:
                 served.add(digest_of(written, rating))
         return served
 
-    async def _shared(self, written: Announcement, now: float) -> Lookup:
+    async def _known(self, written: Announcement, now: float) -> Lookup:
+        """Return what Redis knows of the id's writes, or memory if there is no Redis."""
         cache, partition = self._sources.cache, Partition(User("", written.user), written.kind)
         memory = cache.recall(partition, now)
+        if not cache.has_shared:
+            return memory
         return await cache.look_up_shared(partition, [written.id], memory, now, keep=False)
 
     def _served_by_redis(self, written: Announcement, shared: Lookup, now: float) -> set[bytes]:
@@ -198,7 +226,7 @@ class Visibility:
             "origin": written.origin,
             "own": received.own,
             "begun": round(published - taken, 6) if written.begun else None,
-            "ended": round(written.version / MICROSECONDS, 6),
+            "ended": round(published, 6),  # one script records the end and publishes
             "published": round(published, 6),
             "received": round(published + received.age, 6),
             "checked": round(published + received.age_at(now), 6),

@@ -6,14 +6,14 @@ whether the rating has changed.
 
 import asyncio
 import math
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from gateway.apple.client import Apple, Outbound, Relay
 from gateway.apple.response import written_resource
 from gateway.cache.cache import Cache
 from gateway.cache.lookup import Write
-from gateway.cache.write_rule import UNCHANGED, UNKNOWN, Outcome
+from gateway.cache.write_rule import UNCHANGED, UNKNOWN, Outcome, Unwritten
 from gateway.clock import Clock
 from gateway.errors import (
     BreakerOpen,
@@ -24,7 +24,7 @@ from gateway.errors import (
     Unreachable,
     UpstreamError,
 )
-from gateway.model import Id, Kind, Priority, User
+from gateway.model import Id, Kind, Priority, Rating, User
 from gateway.tasks import Tasks
 from gateway.waiters import Requester, Waiters
 
@@ -36,13 +36,25 @@ FAVORITES_AT_ONCE: Final = 100
 
 
 class Writer:
-    """Sends writes, and other requests that go to Apple as they came. Counts calls for the `requester`."""
+    """Sends writes, and other requests that go to Apple as they came. Counts calls for the `requester`.
 
-    def __init__(self, *, cache: Cache, apple: Apple, tasks: Tasks, clock: Clock) -> None:
+    `on_written` is called with each rating that was written and is held.
+    """
+
+    def __init__(
+        self,
+        *,
+        cache: Cache,
+        apple: Apple,
+        tasks: Tasks,
+        clock: Clock,
+        on_written: Callable[[User, Kind, Id, Rating], None] | None = None,
+    ) -> None:
         self._cache = cache
         self._apple = apple
         self._tasks = tasks
         self._clock = clock
+        self._on_written = on_written
 
     async def write(
         self,
@@ -130,7 +142,9 @@ class Writer:
             answer = error
             outcome = _failed(error, value)
         finally:
-            await self._cache.end_write(write, outcome)
+            held = await self._cache.end_write(write, outcome)
+        if held and self._on_written is not None and not isinstance(outcome, Unwritten):
+            self._on_written(call.user, kind, id_, outcome)
         return answer
 
     async def _send_favorites(

@@ -109,6 +109,14 @@ async def test_no_write_is_announced_if_none_is_sampled(sandbox, redis):
     assert channels == [b"ratings:news"] * 2
 
 
+async def test_a_gateway_without_redis_checks_its_own_writes(sandbox):
+    async with gateway_on(sandbox, cache__visibility_fraction=1) as caller:
+        await caller.rate("albums", ID, -1)
+        await caller.unrate("albums", ID)
+        await until(lambda: results(caller, "local") == {"newer": 1, "agree": 1})
+        assert results(caller, "shared") == {}
+
+
 async def test_an_invalidation_that_is_dropped_shows_as_stale(pair, monkeypatch):
     await pair.two.get("albums", [ID])
     monkeypatch.setattr(Cache, "on_invalidation", lambda *_: None)

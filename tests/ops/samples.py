@@ -138,7 +138,6 @@ def healthy() -> Snapshot:
             subscribed_for_seconds=9_131,
             undelivered_writes=0,
             errors={},
-            visibility=VisibilityView(checks=3_120_000, stale=0, stale_lately=0),
         ),
         token=TokenView(key_id="SANDBOXKEY", expires_at=NOW + 30_020, expires_in_seconds=30_020),
         local=LocalView(
@@ -149,6 +148,7 @@ def healthy() -> Snapshot:
             evictions=0,
             trust_seconds=1.0,
         ),
+        visibility=VisibilityView(checks=3_120_000, stale=0, stale_lately=0),
         course=course(),
         recent_errors=ERRORS[2:],
         settings=SETTINGS,

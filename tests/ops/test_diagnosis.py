@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from gateway.ops.health import Check
 from gateway.ops.status.diagnosis import RULES, diagnose
-from gateway.ops.status.snapshot import BreakerView, Severity, VisibilityView
+from gateway.ops.status.snapshot import BreakerView, Severity
 from tests.ops import samples
 
 ROOT = Path(__file__).parents[2]
@@ -116,7 +116,7 @@ CASES = [
         "Writes wait for Redis (1 by user and type)",
     ),
     (
-        changed("redis", visibility=VisibilityView(checks=9_000, stale=7, stale_lately=2)),
+        changed("visibility", stale=7, stale_lately=2),
         "degraded",
         "2 checks found an old rating a second or more after a write in the last 5 min.",
     ),
@@ -185,7 +185,7 @@ QUIET = {
     "too few calls to say": changed("upstream", calls=4, by_status={"503": 3, "403": 1}, failed_share=0.75),
     "few 429s": changed("upstream", calls=100, by_status={"200": 97, "429": 3}),
     "a subscription that is being made": changed("redis", subscribed=False, subscribed_for_seconds=0.3),
-    "an old rating long ago": changed("redis", visibility=VisibilityView(checks=9, stale=1, stale_lately=0)),
+    "an old rating long ago": changed("visibility", stale=1),
     "few lookups that fail": tier(asked=100, errors=3),
     "a breaker that closed long ago": recovered("apple", 900.0),
     "a breaker that has been closed since the start": replace(

@@ -10,7 +10,7 @@ from structlog.testing import CapturingLogger
 from gateway.cache.announcement import Announcement, value_digest
 from gateway.cache.lookup import FillToken, Lookup
 from gateway.cache.write_rule import StoredRating
-from gateway.model import Id, Kind, Partition, Rating, Variant
+from gateway.model import PLAIN, Id, Kind, Partition, Rating, Variant
 from gateway.ratings.visibility import AFTER_SECONDS, MAX_CHECKED, Result, Visibility, judge, superseded
 from gateway.tasks import Tasks
 from tests.fetch.fake_loads import USER
@@ -113,9 +113,10 @@ class TestSuperseded:
 class Checks:
     """Visibility checks over a fake Redis; sleeping moves the clock."""
 
-    def __init__(self) -> None:
-        self.redis = FakeRedis()
-        self.reads = Reads(self.redis)
+    def __init__(self, redis: FakeRedis | None) -> None:
+        self.redis = redis or FakeRedis()
+        self.reads = Reads(redis)
+        self.sampled = True
         self.clock = self.reads.clock
         self.log = CapturingLogger()
         self.tasks = Tasks(self._failed)
@@ -126,6 +127,8 @@ class Checks:
             tasks=self.tasks,
             metrics=self.reads.metrics,
             log=self.log,
+            hold_seconds=10.0,
+            sampled=lambda: self.sampled,
             sleep=self.sleep,
         )
         self.redis.found = known(-1, now=self.clock.monotonic())
@@ -161,7 +164,15 @@ class Checks:
 
 @pytest.fixture
 async def checks() -> AsyncIterator[Checks]:
-    checks = Checks()
+    checks = Checks(FakeRedis())
+    yield checks
+    await checks.reads.close()
+
+
+@pytest.fixture
+async def alone() -> AsyncIterator[Checks]:
+    """A gateway without Redis."""
+    checks = Checks(None)
     yield checks
     await checks.reads.close()
 
@@ -286,3 +297,50 @@ async def test_writes_checked_at_once_are_bounded(checks):
         checks.visibility.on_announcement(WRITTEN, age=0.0, own=False)
     assert len(checks.tasks) == MAX_CHECKED
     await checks.tasks.cancel()
+
+
+async def write(alone: Checks, rating: Rating) -> None:
+    cache = alone.reads.cache
+    assert await cache.end_write(await cache.begin_write(USER, Kind.ALBUMS, ONE), rating)
+    alone.visibility.on_written(USER, Kind.ALBUMS, ONE, rating)
+
+
+async def test_a_gateway_without_redis_checks_its_own_writes(alone):
+    await write(alone, -1)
+    await alone.tasks.drain(1.0)
+    assert (alone.counted("local"), alone.counted("shared")) == ({"agree": EACH}, {})
+
+
+async def test_without_redis_an_old_value_is_stale(alone):
+    await write(alone, -1)
+    alone.reads.cache.memory.put(
+        Partition(USER, Kind.ALBUMS, GERMAN),
+        {ONE: alone.reads.cache.freshness.entry(FULLER % 1, alone.clock.monotonic(), fresh_seconds=300.0)},
+        alone.clock.monotonic(),
+    )
+    alone.reads.cache.recall = without_holds_in_variants(alone.reads.cache.recall)
+    await alone.tasks.drain(1.0)
+    assert alone.counted("local") == {"stale": EACH}
+
+
+def without_holds_in_variants(recall: Any) -> Any:
+    """A planted bug: holds are ignored in variants."""
+
+    def broken(partition: Partition, now: float) -> Lookup:
+        found: Lookup = recall(partition, now)
+        return found if partition.variant == PLAIN else msgspec.structs.replace(found, holds={})
+
+    return broken
+
+
+async def test_without_redis_a_later_write_is_newer(alone):
+    alone.visibility.on_written(USER, Kind.ALBUMS, ONE, -1)
+    await write(alone, 1)
+    await alone.tasks.drain(1.0)
+    assert alone.counted("local") == {"newer": EACH, "agree": EACH}
+
+
+async def test_a_write_that_is_not_sampled_is_not_checked(alone):
+    alone.sampled = False
+    await write(alone, -1)
+    assert len(alone.tasks) == 0

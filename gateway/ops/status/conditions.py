@@ -187,11 +187,11 @@ def undelivered(snapshot: Snapshot, _: float) -> str | None:
 
 
 def stale_after_write(snapshot: Snapshot, _: float) -> str | None:
-    redis = snapshot.redis
-    if redis is None or not redis.visibility.stale_lately:
+    stale = snapshot.visibility.stale_lately
+    if not stale:
         return None
     return (
-        f"{plural(redis.visibility.stale_lately, 'check')} found an old rating a second or more after a "
+        f"{plural(stale, 'check')} found an old rating a second or more after a "
         f"write in the last {about(snapshot.window_seconds)}."
     )
 

@@ -117,7 +117,6 @@ class RedisView(msgspec.Struct, frozen=True, kw_only=True):
     """Users and types with writes that wait for Redis."""
     errors: dict[str, int]
     """Failed operations in the window, by kind."""
-    visibility: VisibilityView
 
 
 class TokenView(msgspec.Struct, frozen=True, kw_only=True):
@@ -197,6 +196,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """None if the cache is in-process only."""
     token: TokenView
     local: LocalView
+    visibility: VisibilityView
     course: tuple[Point, ...]
     """Oldest first."""
     recent_errors: tuple[RecentError, ...] | None

@@ -58,6 +58,7 @@ def cache(snapshot: Snapshot) -> Html:
             ),
             ("Memory for them", _fill(local.bytes, local.max_bytes, size(local.bytes), "Memory")),
             ("Evicted", f"{local.evictions:,}"),
+            ("Old ratings after writes", stale_bound(snapshot.visibility.stale, snapshot.visibility.checks)),
         ),
     )
 
@@ -80,7 +81,6 @@ def redis(snapshot: Snapshot) -> Html:
             _state(view.subscribed_for_seconds, "up" if view.subscribed else "down"),
         ),
         ("Writes waiting for Redis", f"{view.undelivered_writes:,}"),
-        ("Old ratings after writes", stale_bound(view.visibility.stale, view.visibility.checks)),
     )
 
 

@@ -124,7 +124,8 @@ def redis_tls(settings: Settings) -> "Tls":
 
 def drawn(fraction: float) -> Callable[[], bool]:
     """Draw a share of the calls by chance."""
-    return lambda: random.random() < fraction  # noqa: S311 - not a secret
+    chance = random.Random()  # noqa: S311 - not a secret
+    return lambda: chance.random() < fraction
 
 
 def _longest_write(settings: Settings) -> float:

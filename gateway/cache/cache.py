@@ -198,6 +198,10 @@ class Cache:
         """Whether no write or purge of the partition is known since `token` was taken."""
         return self._write_log.admits(token.version, partition.user.key, partition.kind)
 
+    def write_pending(self, user_key: bytes, kind: Kind, id_: Id, now: float) -> bool:
+        """Whether a write of the id through this gateway is under way, or ended unknown."""
+        return id_ in self._write_log.pending(user_key, kind, now)
+
     def fills_refused(self, user_key: bytes, kind: Kind, since: float) -> int:
         """See `WriteLog.fills_refused`."""
         return self._write_log.fills_refused(user_key, kind, since)

@@ -36,6 +36,8 @@ class Lookup(msgspec.Struct, frozen=True):
     """Stamp of the latest write on the paired type, as Redis knows it: join no fetch from before it."""
     cap_until: float | None = None
     """Until when a rating fetched now may be served without asking: a write on the paired type is recent."""
+    redis_ahead: float = 0.0
+    """What to add to times here to get times of Redis' clock, exact to its ticks."""
     own_retries: frozenset[Id] = frozenset()
     """Ids whose pending marker came from our own retry."""
 

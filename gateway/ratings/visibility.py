@@ -31,6 +31,8 @@ MAX_CHECKED: Final = 10_000
 MARGIN_SECONDS: Final = 0.2
 """The end of a hold is known no better than this: clocks are estimated, and checks are delayed."""
 MICROSECONDS: Final = 1_000_000
+SAME_WRITE_SECONDS: Final = 0.0001
+"""Redis rounds the time of a hold down to its ticks: one that is later than the publication is another's."""
 
 
 class Result(StrEnum):
@@ -71,7 +73,9 @@ def superseded(written: Announcement, known: Lookup) -> bool | None:
         return None
     held = known.holds.get(written.id)
     if held is not None and digest_of(written, held.rating) == written.digest:
-        return written.id in known.pending
+        # A later write may have had the same value, with another one in between.
+        later = held.fetched_at + known.redis_ahead > written.published / MICROSECONDS + SAME_WRITE_SECONDS
+        return later or written.id in known.pending
     return written.id in known.pending or int(known.version) > written.version
 
 
@@ -167,16 +171,20 @@ class Visibility:
     async def _check(self, received: Received, after: float) -> None:
         written, now = received.written, self._clock.monotonic()
         held, local = received.held(now), self._served_locally(written, now)
+        # This gateway may not have read Redis' reply to its own write yet, or have begun another one.
+        pending = self._sources.cache.write_pending(written.user, written.kind, written.id, now)
         agrees = bool(local) and all(digest == written.digest for digest in local)
         if agrees and not received.own:
-            self._count(received, after, "local", judge(written, local, held=held, superseded=None))
+            self._count(received, after, "local", judge(written, local, held=held, superseded=None), None)
             return
         known = await self._known(written, now)
         later = superseded(written, known)
-        self._count(received, after, "local", judge(written, local, held=held, superseded=later))
+        if later is False and pending:
+            later = True  # not answered yet: what was written before it is still served
+        self._count(received, after, "local", judge(written, local, held=held, superseded=later), known)
         if self._sources.cache.has_shared and later is not None and (received.own or not local):
             found = self._served_by_redis(written, known, now)
-            self._count(received, after, "shared", judge(written, found, held=held, superseded=later))
+            self._count(received, after, "shared", judge(written, found, held=held, superseded=later), known)
 
     def _served_locally(self, written: Announcement, now: float) -> set[bytes]:
         """Return what reads would be answered from memory, in any variant that is kept there."""
@@ -196,7 +204,7 @@ class Visibility:
         cache, partition = self._sources.cache, Partition(User("", written.user), written.kind)
         memory = cache.recall(partition, now)
         if not cache.has_shared:
-            return memory
+            return msgspec.structs.replace(memory, redis_ahead=self._clock.time() - now)
         return await cache.look_up_shared(partition, [written.id], memory, now, keep=False)
 
     def _served_by_redis(self, written: Announcement, shared: Lookup, now: float) -> set[bytes]:
@@ -206,12 +214,20 @@ class Visibility:
         plan.resolve(stale_allowed=True)
         return {digest_of(written, entry.rating) for entry in plan.served.values()}
 
-    def _count(self, received: Received, after: float, tier: str, result: Result | None) -> None:
+    def _count(
+        self, received: Received, after: float, tier: str, result: Result | None, known: Lookup | None
+    ) -> None:
         if result is None:
             return
         self._counts[after, tier, result].inc()
         if result is Result.STALE:
-            self._log.error("stale_after_write", after=after, tier=tier, **self._timeline(received))
+            self._log.error(
+                "stale_after_write",
+                after=after,
+                tier=tier,
+                known_version=int(known.version or 0) if known else 0,
+                **self._timeline(received),
+            )
 
     def _timeline(self, received: Received) -> dict[str, object]:
         """Describe the write for the log; times in epoch seconds of Redis' clock."""
@@ -230,5 +246,6 @@ class Visibility:
             "published": round(published, 6),
             "received": round(published + received.age, 6),
             "checked": round(published + received.age_at(now), 6),
+            "version": written.version,
             "fills_refused": self._sources.cache.fills_refused(written.user, written.kind, begun_here),
         }

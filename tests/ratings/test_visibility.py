@@ -92,6 +92,7 @@ class TestSuperseded:
             (known(version=VERSION + 1), True),
             (known(version=VERSION - 1), False),
             (known(-1, version=VERSION + 1, pending=True), True),
+            (known(-1, version=VERSION + 2, now=VERSION / 1_000_000 + 0.01), True),
             (known(version=None), None),
         ],
         ids=[
@@ -103,6 +104,7 @@ class TestSuperseded:
             "the hold is gone, and something was written since",
             "Redis lost the write",
             "a later write is under way",
+            "the same value was written again",
             "Redis does not answer",
         ],
     )
@@ -226,6 +228,8 @@ async def test_an_old_value_in_memory_is_stale_and_logged_with_the_timeline(chec
         "published": 0,
         "received": 0,
         "checked": 0,
+        "version": VERSION,
+        "known_version": VERSION,
         "fills_refused": 0,
     }
     times = [event[name] - published for name in ("begun", "ended", "published", "received", "checked")]
@@ -344,3 +348,15 @@ async def test_a_write_that_is_not_sampled_is_not_checked(alone):
     alone.sampled = False
     await write(alone, -1)
     assert len(alone.tasks) == 0
+
+
+async def test_the_rating_before_a_write_that_is_not_answered_yet_is_not_stale(checks):
+    checks.redis.found = known(-1, now=checks.clock.monotonic())
+    await checks.reads.cache.begin_write(USER, Kind.ALBUMS, ONE)
+    checks.reads.cache.memory.put(
+        WRITTEN_PARTITION,
+        {ONE: checks.reads.cache.freshness.entry(1, checks.clock.monotonic(), fresh_seconds=300.0)},
+        checks.clock.monotonic(),
+    )
+    await checks.check(own=True)
+    assert checks.counted("local") == {"newer": EACH}

@@ -56,6 +56,7 @@ class Reading(msgspec.Struct):
             paired_stamp=b"%d" % paired.stamp if paired else b"",
             cap_until=self.asked_at + paired.until - self.now if paired and self.now < paired.until else None,
             admitted=variant is None or variant in meta.variants or len(meta.variants) < MAX_VARIANTS,
+            redis_ahead=self.now - self.asked_at,
         )
 
     def read_main(self, ids: Sequence[Id], replies: Sequence[Any], tag: bytes) -> None:

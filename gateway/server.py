@@ -22,8 +22,8 @@ from gateway.settings import Settings
 from gateway.telemetry.logs import close as close_logs
 from gateway.telemetry.logs import logger
 from gateway.web.api import Observe
-from gateway.web.connection import KEEPALIVE_SECONDS
 from gateway.web.listener import Server
+from gateway.web.timers import KEEPALIVE_SECONDS
 
 BACKLOG = 1024
 """Connections that may wait to be accepted; a SYN beyond them is dropped, and sent again a second later."""

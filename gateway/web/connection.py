@@ -12,34 +12,19 @@ behind such a request, chunked bodies, upgrades, HTTP/1.0, errors) aiohttp keeps
 
 import asyncio
 from enum import Enum, auto
-from typing import Any, Final
+from typing import Any
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
-from aiohttp.web_protocol import RequestHandler
 
-from gateway.errors import GatewayError, Refused
 from gateway.tasks import Tasks
 from gateway.web.accepted import Accepted
+from gateway.web.aiohttp_connection import AiohttpConnection
 from gateway.web.api import Api
 from gateway.web.callback_batch import CallbackBatch
-from gateway.web.heads import (
-    END_OF_HEAD,
-    MAX_HEADER_BYTES,
-    MAX_TARGET_BYTES,
-    BodyCheck,
-    HeadParser,
-    Input,
-)
+from gateway.web.heads import END_OF_HEAD, HeadParser, Input
 from gateway.web.response import WholeResponse
 from gateway.web.target import READS
-
-HEAD_SECONDS = 10.0
-"""From the first byte of a request that comes in pieces to the end of its headers."""
-UNREAD_SECONDS = 60.0
-"""How long a caller may read nothing while its answers fill the connection's buffer."""
-KEEPALIVE_SECONDS: Final = 75.0
-"""How long a connection may stay open without a request."""
+from gateway.web.timers import Timers
 
 
 class State(Enum):
@@ -66,20 +51,26 @@ class Shared:
         self.to_answer = CallbackBatch(Connection.answer)
 
 
-class Connection(RequestHandler):
+class Connection(AiohttpConnection):
     """aiohttp's connection, which answers plain GETs itself."""
 
     __slots__ = (
-        "_body_check", "_body_error", "_body_left", "_closing", "_current", "_done", "_half_closed", "_head",
-        "_head_timer", "_idle_since", "_idle_timer", "_input", "_input_paused", "_response", "_running",
-        "_shared", "_state", "_time", "_unread_timer",
+        "_body_left",
+        "_closing",
+        "_half_closed",
+        "_head",
+        "_input",
+        "_input_paused",
+        "_response",
+        "_shared",
+        "_state",
+        "_timers",
     )  # fmt: skip
 
     def __init__(self, shared: Shared, server: web.Server, **limits: Any) -> None:
-        loop = asyncio.get_running_loop()
-        super().__init__(server, loop=loop, **limits)
+        super().__init__(shared.api, server, **limits)
         self._shared = shared
-        self._time = loop.time
+        self._timers = Timers(asyncio.get_running_loop())
         self._state = State.IDLE
         self._input = Input()
         self._input_paused = False
@@ -87,34 +78,21 @@ class Connection(RequestHandler):
         """The request that was taken."""
         self._response: WholeResponse | None = None
         """The answer to it."""
-        self._running: asyncio.Task[Any] | None = None
-        """The task that makes an answer, ours or aiohttp's."""
-        self._current: web.BaseRequest | None = None
-        """The request that aiohttp is answering."""
         self._body_left = 0
         """Bytes of a handed-over request's body that have not arrived yet."""
-        self._body_check: BodyCheck | None = None
-        self._body_error: HttpProcessingError | None = None
         self._half_closed = False
         self._closing = False
-        self._done: asyncio.Future[None] | None = None
-        """Made when `shutdown` waits for the connection to be idle."""
-        self._idle_since = 0.0
-        self._idle_timer: asyncio.TimerHandle | None = None
-        self._head_timer: asyncio.TimerHandle | None = None
-        self._unread_timer: asyncio.TimerHandle | None = None
 
     @property
     def busy(self) -> bool:
         """Whether a request is being answered."""
-        return self._state in (State.ANSWERING, State.HANDED_OVER) or self._current is not None
+        return self._state in (State.ANSWERING, State.HANDED_OVER) or super().busy
 
     # Receiving
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self._idle_since = self._time()
-        self._idle_timer = asyncio.get_running_loop().call_later(KEEPALIVE_SECONDS, self._close_if_unused)
+        self._timers.close_if_unused(lambda: self.busy, self.force_close)
 
     def data_received(self, data: bytes) -> None:
         """Take a complete head, keep a partial one, and pass on what is aiohttp's."""
@@ -164,11 +142,11 @@ class Connection(RequestHandler):
             return
         if not self._input.may_become_head():
             self._leave()
-        elif self._head_timer is None:
-            self._start_head_timer()
+        else:
+            self._timers.head_begins(self.force_close)
 
     def _take(self, head: bytes) -> None:
-        self._stop_head_timer()
+        self._timers.head_ends()
         self._state = State.ANSWERING
         self._head = head
         self._shared.to_look_up.add(self)
@@ -187,35 +165,35 @@ class Connection(RequestHandler):
         message, body_length = parsed
         if message.method not in READS or body_length != 0:
             if body_length is None:
-                self._body_check = BodyCheck()
+                self.expect_chunks()
                 self._leave(head)
             else:
                 self._hand_over(head, body_length)
             return
-        begun = self._shared.api.begin(message.method, message.path, message.headers)
+        begun = self.api.begin(message.method, message.path, message.headers)
         if isinstance(begun, WholeResponse):
             self._response = begun
             self._shared.to_answer.add(self)
         else:
-            self._running = self._shared.tasks.spawn("request", self._run(begun))
+            self.running = self._shared.tasks.spawn("request", self._run(begun))
 
     async def _run(self, accepted: Accepted) -> None:
-        self._response = await self._shared.api.run(accepted, None)
+        self._response = await self.api.run(accepted, None)
         self._shared.to_answer.add(self)
 
     def answer(self) -> None:
         """Write the answer to the request that was taken, and take the next."""
-        response, self._response, self._running = self._response, None, None
+        response, self._response, self.running = self._response, None, None
         transport = self.transport
         if response is not None and transport is not None and not transport.is_closing():
             transport.write(response.whole)
-            self._idle_since = self._time()
+            self._timers.used()
             self._state = State.IDLE
             if self._closing or not response.keep_alive:
                 self._end()
             elif self._input or self._input_paused or self._half_closed:
                 self._take_next()
-        self._tell_done()
+        self.finished()
 
     def _end(self) -> None:
         """Close the connection once everything is written."""
@@ -244,64 +222,35 @@ class Connection(RequestHandler):
             super().close()
 
     def _pass_on(self, data: bytes) -> None:
-        if data and self._state is State.LEFT and self._current is None and self._head_timer is None:
-            self._start_head_timer()
-        super().data_received(data)
-        if self._body_check is not None and data and (error := self._body_check.feed(data)) is not None:
-            # aiohttp has its handler wait for the rest of a body that it can no longer parse.
-            self._body_check = None
-            self._body_error = error
-            if self._current is not None:
-                self._current.content.set_exception(error)
+        if data and self._state is State.LEFT and self.current is None:
+            self._timers.head_begins(self.force_close)
+        self.feed(data)
 
     def _resume_input(self) -> None:
         if self._input_paused and self.transport is not None:
             self._input_paused = False
             self.transport.resume_reading()
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer a request that aiohttp has parsed."""
-        self._running = asyncio.current_task()
-        return await self._shared.api.handle(request)
-
     def begin_request(self, request: web.BaseRequest) -> None:
         """Note that aiohttp begins to answer a request."""
-        self._current = request
-        self._stop_head_timer()
-        if self._body_error is not None and not request.content.is_eof():
-            request.content.set_exception(self._body_error)
+        super().begin_request(request)
+        self._timers.head_ends()
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
         """Write an answer of aiohttp's; take the connection back if nothing else was handed over."""
         finished = await super().finish_response(request, resp, start_time)
-        whole = request.content.is_eof()
-        self._current = self._running = self._body_check = None
-        self._idle_since = self._time()
+        self._timers.used()
         if self._state is State.HANDED_OVER:
-            self._state = State.IDLE if whole and not self._body_left and resp.keep_alive else State.LEFT
+            whole = request.content.is_eof() and not self._body_left
+            self._state = State.IDLE if whole and resp.keep_alive else State.LEFT
         if self._closing:
             super().close()
         if self._half_closed:
             self._end_soon()
-        self._tell_done()
+        self.finished()
         return finished
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        del status, message
-        return self._shared.api.refuse(request, _refusal(exc))
-
-    def log_exception(self, *args: Any, **kw: Any) -> None:
-        """Ignore requests that could not be parsed: they were answered 400, and the text quotes them."""
-        if not isinstance(kw.get("exc_info"), HttpProcessingError):
-            super().log_exception(*args, **kw)
 
     # Bounds
 
@@ -309,30 +258,13 @@ class Connection(RequestHandler):
         """Take no more requests while the caller does not read, and abort if that lasts."""
         super().pause_writing()
         if self.transport is not None:
-            self._unread_timer = asyncio.get_running_loop().call_later(UNREAD_SECONDS, self.transport.abort)
+            self._timers.unread(self.transport.abort)
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self._unread_timer is not None:
-            self._unread_timer.cancel()
+        self._timers.read()
         if self._input or self._input_paused or self._half_closed:
             self._take_next()
-
-    def _start_head_timer(self) -> None:
-        self._head_timer = asyncio.get_running_loop().call_later(HEAD_SECONDS, self.force_close)
-
-    def _stop_head_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
-
-    def _close_if_unused(self) -> None:
-        left = self._idle_since + KEEPALIVE_SECONDS - self._time()
-        if self.busy or left > 0:
-            seconds = KEEPALIVE_SECONDS if self.busy else left
-            self._idle_timer = asyncio.get_running_loop().call_later(seconds, self._close_if_unused)
-        else:
-            self.force_close()
 
     # Ending
 
@@ -353,7 +285,7 @@ class Connection(RequestHandler):
     def _end_if_nothing_comes(self) -> None:
         if self.transport is None or self._state is State.ANSWERING:
             return
-        if self._current is None or not self._current.content.is_eof():
+        if self.current is None or not self.current.content.is_eof():
             self._end()
 
     def close(self) -> None:
@@ -364,37 +296,12 @@ class Connection(RequestHandler):
         elif self._state is State.LEFT:
             super().close()
 
-    async def shutdown(self, timeout: float | None = 15.0) -> None:  # noqa: ASYNC109 - as aiohttp has it
-        """Let what is in progress end within `timeout`, then cancel it: aiohttp would wait twice as long."""
-        if self.busy:
-            self._done = asyncio.get_running_loop().create_future()
-            await asyncio.wait([self._done], timeout=timeout)
-            if self._running is not None:
-                self._running.cancel()
-        await super().shutdown(timeout)
-
-    def _tell_done(self) -> None:
-        if self._done is not None and not self._done.done() and not self.busy:
-            self._done.set_result(None)
-
     def connection_lost(self, exc: BaseException | None) -> None:
         """Stop the timers; tell aiohttp after it has begun with what it was handed."""
-        for timer in (self._head_timer, self._idle_timer, self._unread_timer):
-            if timer is not None:
-                timer.cancel()
-        if self._done is not None and not self._done.done():
-            self._done.set_result(None)
-        if self._state in (State.HANDED_OVER, State.LEFT) and self._current is None:
-            # It would fail if it were to begin with a request after it has lost its connection.
+        self._timers.stop()
+        self.finished(lost=True)
+        if self._state in (State.HANDED_OVER, State.LEFT) and self.current is None:
+            # aiohttp would fail if it were to begin with a request after it has lost its connection.
             asyncio.get_running_loop().call_soon(super().connection_lost, exc)
         else:
             super().connection_lost(exc)
-
-
-def _refusal(exc: BaseException | None) -> GatewayError:
-    # The parser's own message quotes what it read, which may be a user token: it is not shown.
-    if not isinstance(exc, LineTooLong):
-        return Refused(400, "40000", "Bad Request", "The request is not well-formed HTTP.")
-    if str(MAX_TARGET_BYTES) in exc.message.partition(":")[0]:
-        return Refused(414, "41400", "URI Too Long", f"A request target may have {MAX_TARGET_BYTES} bytes.")
-    return Refused(431, "43100", "Header Too Large", f"A header may have {MAX_HEADER_BYTES} bytes.")

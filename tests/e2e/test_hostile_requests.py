@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from gateway.sandbox import ADA, Hold, Latency
-from gateway.web import connection, heads, listener
+from gateway.web import heads, listener, timers
 from tests.e2e.harness import Caller, gateway_on
 
 TOKEN = b"Music-User-Token: " + ADA.encode() + b"\r\n"
@@ -315,7 +315,7 @@ async def test_a_body_that_turns_out_broken_is_refused_at_once(gateway, sandbox,
 
 @pytest.mark.parametrize("said", [b"", GET], ids=["first", "later"])
 async def test_headers_that_are_slow_to_come_cost_the_connection(gateway, monkeypatch, said):
-    monkeypatch.setattr(connection, "HEAD_SECONDS", 0.05)
+    monkeypatch.setattr(timers, "HEAD_SECONDS", 0.05)
     async with line(gateway) as caller:
         if said:
             await caller.say(said)
@@ -325,7 +325,7 @@ async def test_headers_that_are_slow_to_come_cost_the_connection(gateway, monkey
 
 
 async def test_headers_that_come_in_time_do_not(gateway, monkeypatch):
-    monkeypatch.setattr(connection, "HEAD_SECONDS", 0.05)
+    monkeypatch.setattr(timers, "HEAD_SECONDS", 0.05)
     async with line(gateway) as caller:
         await caller.say(GET[:20])
         await turns()
@@ -385,7 +385,7 @@ async def test_a_caller_that_reads_nothing_fills_no_memory_and_gets_all_once_it_
 
 
 async def test_a_caller_that_goes_on_reading_nothing_is_given_up(sandbox, connections, monkeypatch):
-    monkeypatch.setattr(connection, "UNREAD_SECONDS", 0.05)
+    monkeypatch.setattr(timers, "UNREAD_SECONDS", 0.05)
     for n in range(1, 3001):
         sandbox.rate(ADA, "albums", str(n), 1)
     async with gateway_on(sandbox) as gateway, line(gateway) as caller:

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from gateway.errors import GatewayError
 from gateway.tasks import Tasks
-from gateway.web import connection as connection_module
+from gateway.web import timers
 from gateway.web.connection import Connection
 from gateway.web.listener import Server
 from gateway.web.response import WholeResponse
@@ -369,7 +369,7 @@ class TestCallersThatLeave:
 class TestUnusedConnections:
     @pytest.mark.parametrize("used", ["", "/hit", "/put"])
     async def test_they_are_closed(self, caller, monkeypatch, used, dial):
-        monkeypatch.setattr(connection_module, "KEEPALIVE_SECONDS", 0.05)
+        monkeypatch.setattr(timers, "KEEPALIVE_SECONDS", 0.05)
         caller = await dial()
         if used:
             caller.send(used, method="PUT" if used == "/put" else "GET")
@@ -378,7 +378,7 @@ class TestUnusedConnections:
 
     @pytest.mark.parametrize("path", ["/wait/1", "/put"])
     async def test_those_with_a_request_in_progress_are_not(self, api, dial, monkeypatch, path):
-        monkeypatch.setattr(connection_module, "KEEPALIVE_SECONDS", 0.01)
+        monkeypatch.setattr(timers, "KEEPALIVE_SECONDS", 0.01)
         caller = await dial()
         api.stuck = asyncio.Event()
         caller.send(path, method="PUT" if path == "/put" else "GET")

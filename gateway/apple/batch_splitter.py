@@ -6,53 +6,24 @@ part is answered it is no id's fault: then it is the request's, the user's or Ap
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final
 
-from gateway.apple.attribution import Asked
 from gateway.apple.batch_size import BatchSize
 from gateway.apple.call import Call, Failed, Outgrown
 from gateway.apple.caller import Caller
+from gateway.apple.division import Found, Job, Outcomes, Search, Settlement
 from gateway.apple.reactions import Trial
 from gateway.apple.refused_ids import RefusedIds
 from gateway.apple.response import read_many
-from gateway.errors import Cause, GatewayError
+from gateway.errors import Cause
 from gateway.model import Id, Partition, Rating
 from gateway.telemetry.metrics import Metrics
-from gateway.waiters import Riders, Waiters
+from gateway.waiters import Riders
 
 MOST_DUE: Final = 4
 """Ids known to fail that one fetch asks for again, each in a call of its own; others wait for a later one."""
-
-Found: TypeAlias = dict[Id, Rating | Failed]
-Outcomes: TypeAlias = dict[Id, Rating | GatewayError]
-
-
-class Job(NamedTuple):
-    """What the calls of one fetch have in common."""
-
-    partition: Partition
-    waiters: Waiters
-    deadline: float
-
-
-class _Search:
-    """The division of one call: what was found so far."""
-
-    def __init__(self, trial: Trial, whole: Failed, held: AsyncExitStack) -> None:
-        self.trial = trial
-        self.whole = whole
-        self.held = held
-        """Closed as soon as the request's other calls have nothing to learn from it."""
-        self.alone: set[Id] = set()
-        """Ids that failed by themselves."""
-        self.bottomed = False
-        """Whether a part failed that could not be divided further."""
-
-    def hopeless(self, failed: Failed) -> bool:
-        """Whether Apple seems to fail for all that is asked, so that more parts would only be more calls."""
-        return failed.verdict.cause is Cause.APPLE and self.bottomed and not self.trial.answered
 
 
 class BatchSplitter:
@@ -64,6 +35,7 @@ class BatchSplitter:
         self._caller = caller
         self._sizes = BatchSize(max_ids_per_call)
         self._refused = RefusedIds()
+        self._settlement = Settlement(caller.conclude, self._refused, now)
         self._now = now
         self._batch_ids = metrics.upstream_batch_ids
 
@@ -148,8 +120,8 @@ class BatchSplitter:
         async with AsyncExitStack() as held:
             await held.enter_async_context(splitting)
             if len(ids) <= self.batch_size():
-                search = _Search(trial, answer, held)
-                return self._settle(job, search, await self._split(job, search, ids, answer))
+                search = Search(trial, answer, held)
+                return self._settlement.settle(job, search, await self._split(job, search, ids, answer))
         # Another call has found out meanwhile how many ids Apple takes; if that drops again, one more search.
         return await self._ask_in_batches(job, ids)
 
@@ -168,7 +140,7 @@ class BatchSplitter:
         elif answer.verdict.counts and answer.error.received_status is not None:
             self._refused.suspect(partition, ids[0], trial.began, self._now())
 
-    async def _split(self, job: Job, search: _Search, ids: Sequence[Id], failed: Failed) -> Found:
+    async def _split(self, job: Job, search: Search, ids: Sequence[Id], failed: Failed) -> Found:
         """Ask for the parts of a failed call side by side, then for the parts of those that failed, in turn.
 
         In turn, so that the second half uses the batch size learnt from the first.
@@ -204,7 +176,7 @@ class BatchSplitter:
         return found
 
     async def _ask_parts(
-        self, job: Job, search: _Search, parts: Sequence[Sequence[Id]], *, single: bool
+        self, job: Job, search: Search, parts: Sequence[Sequence[Id]], *, single: bool
     ) -> list[dict[Id, Rating] | Failed]:
         async with asyncio.TaskGroup() as group:
             asking = [
@@ -212,45 +184,6 @@ class BatchSplitter:
                 for part in parts
             ]
         return [task.result() for task in asking]
-
-    def _settle(self, job: Job, search: _Search, found: Found) -> Outcomes:
-        """Attribute what is left of a division for good."""
-        failures = {id_: failed for id_, failed in found.items() if isinstance(failed, Failed)}
-        if search.trial.answered or any(_failed_elsewhere_answered(failed) for failed in failures.values()):
-            self._settle_ids(job, search, failures)
-        elif not all(_refused(failed) for failed in failures.values()):
-            self._settle_fault(job, search, failures)
-        elif len({(failed.error.status, failed.error.code) for failed in failures.values()}) == 1:
-            self._refused.refuse_alike(job.partition, self._now())
-            for failed in failures.values():
-                failed.error.attribute(Cause.REQUEST, stale_allowed=False)
-        else:
-            self._settle_ids(job, search, failures)
-        return {
-            id_: outcome.error if isinstance(outcome, Failed) else outcome for id_, outcome in found.items()
-        }
-
-    def _settle_ids(self, job: Job, search: _Search, failures: Mapping[Id, Failed]) -> None:
-        """Apple answers other calls of the user: what failed is the ids' fault."""
-        began, now = search.trial.began, self._now()
-        causes: dict[int, Cause] = {}
-        for id_, failed in failures.items():
-            if id(failed) not in causes:
-                causes[id(failed)] = self._caller.conclude(search.trial, failed, _ALONE).verdict.cause
-            if causes[id(failed)] is not Cause.ID:
-                continue
-            if id_ in search.alone:
-                self._refused.remember(job.partition, id_, failed.error, began, now)
-            else:
-                self._refused.suspect(job.partition, id_, began, now)
-
-    def _settle_fault(self, job: Job, search: _Search, failures: Mapping[Id, Failed]) -> None:
-        """No part was answered: it is no id's fault, but the user's or Apple's, as far as is known yet."""
-        final = self._caller.conclude(search.trial, search.whole, _AS_A_WHOLE).verdict
-        for id_, failed in failures.items():
-            if failed.verdict.counts or failed.verdict.divide:
-                self._refused.suspect(job.partition, id_, search.trial.began, self._now())
-                failed.error.attribute(final.cause, stale_allowed=final.stale_allowed)
 
     async def _call(
         self,
@@ -289,21 +222,6 @@ class BatchSplitter:
             # The deadline ends the wait for a call, never the first try of a `whole` one.
             self._batch_ids.observe(len(ids))
         return answer
-
-
-_ALONE: Final = Asked(ids=1, read=True, idempotent=True, last=True)
-_AS_A_WHOLE: Final = Asked(read=True, idempotent=True, last=True)
-
-
-def _failed_elsewhere_answered(failed: Failed) -> bool:
-    """Whether Apple failed for a part while it answered other calls of the user."""
-    verdict = failed.verdict
-    return verdict.cause is Cause.ID and verdict.stale_allowed and not verdict.counts
-
-
-def _refused(failed: Failed) -> bool:
-    """Whether Apple refused the ids, in a call that was made for them."""
-    return failed.verdict.cause in (Cause.ID, Cause.REQUEST) and not failed.verdict.stale_allowed
 
 
 def _outcomes(ids: Sequence[Id], answer: dict[Id, Rating] | Failed) -> Outcomes:

@@ -6,11 +6,12 @@ from typing import Final
 
 import msgspec
 
-from gateway.apple.batch_splitter import BatchSplitter, Job
+from gateway.apple.batch_splitter import BatchSplitter
 from gateway.apple.call import Call, Failed
 from gateway.apple.caller import Caller
 from gateway.apple.concurrency import ConcurrencyLimiter
 from gateway.apple.developer_token import TokenSource
+from gateway.apple.division import Job
 from gateway.apple.quarantine import Quarantine
 from gateway.apple.reactions import Reactions, Trial
 from gateway.apple.response import AppleResponse, check_json, failure_of

@@ -7,7 +7,7 @@ takes a `fill_token` before it begins and is stored with it. Writes are framed b
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 
@@ -15,6 +15,7 @@ from gateway.cache.entry import Entry, Freshness, expired
 from gateway.cache.invalidation import Drop, DropPaired, Invalidation, Purge
 from gateway.cache.lookup import FillToken, Lookup, Write, fill_token, local_holds
 from gateway.cache.memory import MemoryCache
+from gateway.cache.shared_cache import SharedCache
 from gateway.cache.top_up import due, is_due
 from gateway.cache.write_log import WriteLog
 from gateway.cache.write_rule import UNCHANGED, Outcome, StoredRating, Unwritten
@@ -24,35 +25,6 @@ from gateway.tasks import Tasks
 
 FILL_SECONDS: Final = 1.0
 """How late Redis may store a fill: fills that may be served no longer than that are not sent."""
-
-
-class SharedCache(Protocol):
-    """The tier that all gateways share. No method raises; cancelling a caller affects nobody else."""
-
-    async def lookup(self, partition: Partition, ids: Sequence[Id], now: float) -> Lookup:
-        """Return what is known of `ids` (distinct), as of `now`; nothing after `cache.redis_timeout_ms`."""
-        ...
-
-    async def fill(self, partition: Partition, version: bytes, ratings: Mapping[Id, Rating]) -> bool | None:
-        """Store what a fetch returned that began after the lookup which returned `version`.
-
-        False: refused, because a write came in between. None: Redis could not store it.
-        """
-        ...
-
-    async def begin(self, user_key: bytes, kind: Kind, id_: Id) -> bytes | None:
-        """Record that a write is about to be sent; return its stamp. None: not delivered (yet)."""
-        ...
-
-    async def end(
-        self, user_key: bytes, kind: Kind, id_: Id, stamp: bytes | None, outcome: Outcome
-    ) -> bool | None:
-        """Record that the write has ended; return whether its rating is held. None: not delivered (yet)."""
-        ...
-
-    async def purge(self, user_key: bytes, kind: Kind | None, ids: Sequence[Id] | None) -> bool:
-        """Drop a user's ratings: one type or all, these ids or all. False: not delivered (yet)."""
-        ...
 
 
 class Cache:

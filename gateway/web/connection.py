@@ -55,16 +55,8 @@ class Connection(AiohttpConnection):
     """aiohttp's connection, which answers plain GETs itself."""
 
     __slots__ = (
-        "_body_left",
-        "_closing",
-        "_half_closed",
-        "_head",
-        "_input",
-        "_input_paused",
-        "_response",
-        "_shared",
-        "_state",
-        "_timers",
+        "_body_left", "_closing", "_half_closed", "_head", "_input", "_input_paused", "_response", "_shared",
+        "_state", "_timers",
     )  # fmt: skip
 
     def __init__(self, shared: Shared, server: web.Server, **limits: Any) -> None:

@@ -5,10 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from math import inf
 
 from gateway.apple.quarantine import Quarantine
-from gateway.cache.cache import Cache, SharedCache
+from gateway.cache.cache import Cache
 from gateway.cache.entry import Freshness
 from gateway.cache.lookup import FillToken, Lookup
 from gateway.cache.memory import MemoryCache
+from gateway.cache.shared_cache import SharedCache
 from gateway.cache.write_log import WriteLog
 from gateway.cache.write_rule import Outcome
 from gateway.model import PLAIN, Id, Kind, Partition, Rating, Variant

@@ -1,0 +1,114 @@
+"""The division of a call that failed: what its parts showed, and whose fault the failures are in the end.
+
+If Apple answered any part, the parts that failed by themselves are their ids' fault. If it answered none, it
+is no id's fault: then it is the request's, the user's or Apple's.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from typing import Final, NamedTuple, TypeAlias
+
+from gateway.apple.attribution import Asked
+from gateway.apple.call import Failed
+from gateway.apple.reactions import Trial
+from gateway.apple.refused_ids import RefusedIds
+from gateway.errors import Cause, GatewayError
+from gateway.model import Id, Partition, Rating
+from gateway.waiters import Waiters
+
+Found: TypeAlias = dict[Id, Rating | Failed]
+Outcomes: TypeAlias = dict[Id, Rating | GatewayError]
+
+
+class Job(NamedTuple):
+    """What the calls of one fetch have in common."""
+
+    partition: Partition
+    waiters: Waiters
+    deadline: float
+
+
+class Search:
+    """The division of one call: what was found so far."""
+
+    def __init__(self, trial: Trial, whole: Failed, held: AsyncExitStack) -> None:
+        self.trial = trial
+        self.whole = whole
+        self.held = held
+        """Closed as soon as the request's other calls have nothing to learn from it."""
+        self.alone: set[Id] = set()
+        """Ids that failed by themselves."""
+        self.bottomed = False
+        """Whether a part failed that could not be divided further."""
+
+    def hopeless(self, failed: Failed) -> bool:
+        """Whether Apple seems to fail for all that is asked, so that more parts would only be more calls."""
+        return failed.verdict.cause is Cause.APPLE and self.bottomed and not self.trial.answered
+
+
+class Settlement:
+    """Attributes the failures of divisions for good: `conclude` is the caller's, `refused` remembers ids."""
+
+    def __init__(
+        self,
+        conclude: Callable[[Trial, Failed, Asked], Failed],
+        refused: RefusedIds,
+        now: Callable[[], float],
+    ) -> None:
+        self._conclude = conclude
+        self._refused = refused
+        self._now = now
+
+    def settle(self, job: Job, search: Search, found: Found) -> Outcomes:
+        """Attribute what is left of a division for good."""
+        failures = {id_: failed for id_, failed in found.items() if isinstance(failed, Failed)}
+        if search.trial.answered or any(_failed_elsewhere_answered(failed) for failed in failures.values()):
+            self._settle_ids(job, search, failures)
+        elif not all(_refused(failed) for failed in failures.values()):
+            self._settle_fault(job, search, failures)
+        elif len({(failed.error.status, failed.error.code) for failed in failures.values()}) == 1:
+            self._refused.refuse_alike(job.partition, self._now())
+            for failed in failures.values():
+                failed.error.attribute(Cause.REQUEST, stale_allowed=False)
+        else:
+            self._settle_ids(job, search, failures)
+        return {
+            id_: outcome.error if isinstance(outcome, Failed) else outcome for id_, outcome in found.items()
+        }
+
+    def _settle_ids(self, job: Job, search: Search, failures: Mapping[Id, Failed]) -> None:
+        """Apple answers other calls of the user: what failed is the ids' fault."""
+        began, now = search.trial.began, self._now()
+        causes: dict[int, Cause] = {}
+        for id_, failed in failures.items():
+            if id(failed) not in causes:
+                causes[id(failed)] = self._conclude(search.trial, failed, _ALONE).verdict.cause
+            if causes[id(failed)] is not Cause.ID:
+                continue
+            if id_ in search.alone:
+                self._refused.remember(job.partition, id_, failed.error, began, now)
+            else:
+                self._refused.suspect(job.partition, id_, began, now)
+
+    def _settle_fault(self, job: Job, search: Search, failures: Mapping[Id, Failed]) -> None:
+        """No part was answered: it is no id's fault, but the user's or Apple's, as far as is known yet."""
+        final = self._conclude(search.trial, search.whole, _AS_A_WHOLE).verdict
+        for id_, failed in failures.items():
+            if failed.verdict.counts or failed.verdict.divide:
+                self._refused.suspect(job.partition, id_, search.trial.began, self._now())
+                failed.error.attribute(final.cause, stale_allowed=final.stale_allowed)
+
+
+_ALONE: Final = Asked(ids=1, read=True, idempotent=True, last=True)
+_AS_A_WHOLE: Final = Asked(read=True, idempotent=True, last=True)
+
+
+def _failed_elsewhere_answered(failed: Failed) -> bool:
+    """Whether Apple failed for a part while it answered other calls of the user."""
+    verdict = failed.verdict
+    return verdict.cause is Cause.ID and verdict.stale_allowed and not verdict.counts
+
+
+def _refused(failed: Failed) -> bool:
+    """Whether Apple refused the ids, in a call that was made for them."""
+    return failed.verdict.cause in (Cause.ID, Cause.REQUEST) and not failed.verdict.stale_allowed

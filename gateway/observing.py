@@ -15,7 +15,7 @@ from gateway.cache.cache import Cache
 from gateway.clock import Clock
 from gateway.ops.access import OpsAccess
 from gateway.ops.health import Check
-from gateway.ops.history import History, Interval, Reading, quantile, read, total
+from gateway.ops.history import History, HistorySample, Interval, quantile, read, total
 from gateway.ops.pages import Pages
 from gateway.ops.server import Ops
 from gateway.ops.status import collect
@@ -28,7 +28,7 @@ from gateway.ops.status.snapshot import (
     SettingView,
     Snapshot,
     TokenView,
-    Upstream,
+    UpstreamView,
 )
 from gateway.ops.words import NOTHING
 from gateway.ratings.explain import Explainer
@@ -148,9 +148,9 @@ class Observed(NamedTuple):
             not_applied=tuple(self.runtime.not_applied),
         )
 
-    def _upstream(self, lately: Interval) -> Upstream:
+    def _upstream(self, lately: Interval) -> UpstreamView:
         counted = lately.counted
-        return Upstream(
+        return UpstreamView(
             url=self.settings.apple.base_url,
             calls=int(total(counted.calls)),
             rate=lately.rate(counted.calls),
@@ -178,7 +178,7 @@ class Observed(NamedTuple):
         for_seconds = now - self.link.state_since
         return apple, BreakerView(target="redis", state=STATES[self.link.state], for_seconds=for_seconds)
 
-    def _redis(self, now: float, counted: Reading) -> RedisView | None:
+    def _redis(self, now: float, counted: HistorySample) -> RedisView | None:
         if self.link is None:
             return None
         return RedisView(
@@ -201,7 +201,7 @@ class Observed(NamedTuple):
             apples_clock_ahead_seconds=_value(self.metrics.apple_clock_skew),
         )
 
-    def _local(self, counted: Reading) -> LocalView:
+    def _local(self, counted: HistorySample) -> LocalView:
         cache = self.settings.cache
         return LocalView(
             entries=int(_value(self.metrics.local_cache_entries)),

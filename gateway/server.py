@@ -22,7 +22,7 @@ from gateway.settings import Settings
 from gateway.telemetry.logs import close as close_logs
 from gateway.telemetry.logs import logger
 from gateway.web.api import Observe
-from gateway.web.listener import Server
+from gateway.web.listener import ApiServer
 from gateway.web.timers import KEEPALIVE_SECONDS
 
 BACKLOG = 1024
@@ -37,7 +37,7 @@ OVERTIME_SECONDS = 1.5
 """After the drain, before the process is ended whatever still runs; two seconds are promised."""
 
 
-class Reading(msgspec.Struct, frozen=True):
+class SettingsReading(msgspec.Struct, frozen=True):
     """Where the settings came from: how to read them again, and the files whose change is worth it."""
 
     again: Callable[[], Settings]
@@ -59,7 +59,7 @@ class Serving(msgspec.Struct, frozen=True):
 async def serving(
     settings: Settings,
     *,
-    reading: Reading | None = None,
+    reading: SettingsReading | None = None,
     clock: Clock | None = None,
     observe: Observe | None = None,
 ) -> AsyncIterator[Serving]:
@@ -67,7 +67,7 @@ async def serving(
 
     `observe` is shown every request and its answer. Raises `OSError` where an address cannot be had.
     """
-    reading = reading or Reading(lambda: settings)
+    reading = reading or SettingsReading(lambda: settings)
     async with wired(settings, clock=clock, observe=observe) as gateway:
         reloader = Reloader(reading.again, settings, gateway, logger())
         if reading.files:
@@ -75,7 +75,7 @@ async def serving(
         # To aiohttp, 0 seconds are no bound at all.
         drain_seconds = max(settings.server.drain_seconds, 0.001)
         api = web.ServerRunner(
-            Server(gateway.api, gateway.tasks), handle_signals=False, shutdown_timeout=drain_seconds
+            ApiServer(gateway.api, gateway.tasks), handle_signals=False, shutdown_timeout=drain_seconds
         )
         ops_server = OpsServer(
             gateway.ops.routes(reloader.reload), logger(), keepalive_seconds=KEEPALIVE_SECONDS
@@ -103,7 +103,7 @@ async def serving(
             await ops.cleanup()
 
 
-async def serve(settings: Settings, reading: Reading) -> None:
+async def serve(settings: Settings, reading: SettingsReading) -> None:
     """Serve until SIGTERM or SIGINT, then drain; a second signal quits at once. SIGHUP reloads."""
     log = logger()
     stop = asyncio.Event()

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
 
-from gateway.cli.console import Failure, WrongUsage, report
+from gateway.cli.console import CommandFailed, WrongUsage, report
 from gateway.cli.parser import parse
 
 
@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except WrongUsage as error:
         report(f"ratings-gateway {parsed.name}: {error}")
         return 2
-    except Failure as error:
+    except CommandFailed as error:
         report(f"ratings-gateway {parsed.name}: {error}")
         return 1
     except KeyboardInterrupt:

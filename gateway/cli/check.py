@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from gateway.apple.developer_token import mint
 from gateway.cli import connect
 from gateway.cli.config import report_warnings, with_settings
-from gateway.cli.console import BAD_CONFIGURATION, Failure, report, say
+from gateway.cli.console import BAD_CONFIGURATION, CommandFailed, report, say
 from gateway.cli.parser import takes_config
 from gateway.cli.token import signing_key
 from gateway.settings import Settings
@@ -52,7 +52,7 @@ def _connections(settings: Settings) -> int:
     for name, connects in checks.items():
         try:
             say(f"{name:<8}  ok  {connects(settings)}")
-        except Failure as error:
+        except CommandFailed as error:
             failed = 1
             say(f"{name:<8}  failed")
             report(f"{name}: {error}")

@@ -25,7 +25,7 @@ from gateway.cache.invalidation import encode_message
 from gateway.cache.redis.connect import Opener, Tls
 from gateway.cache.redis.protocol import RedisConnection
 from gateway.cache.redis.url import RedisUrl, parse_url
-from gateway.cli.console import Failure
+from gateway.cli.console import CommandFailed
 from gateway.cli.http import ask
 from gateway.cli.token import signing_key
 from gateway.resolver import Resolver
@@ -53,12 +53,12 @@ def redis(settings: Settings) -> str:
     try:
         faults = asyncio.run(_try_everywhere(Opener(url, tls, Resolver()), commands))
     except NoPermissionError as error:
-        raise Failure(f"{_safe(error, url)}. {_cure([error], url, cache.namespace)}") from None
+        raise CommandFailed(f"{_safe(error, url)}. {_cure([error], url, cache.namespace)}") from None
     except Exception as error:  # noqa: BLE001 - any exception of the client library means: no Redis
-        raise Failure(f"{_safe(error, url)}. {_advice(error)}") from None
+        raise CommandFailed(f"{_safe(error, url)}. {_advice(error)}") from None
     if faults:
         listed = "\n".join(f"  {_safe(error, url)}" for error in faults)
-        raise Failure(
+        raise CommandFailed(
             f"Redis refuses commands that serving needs:\n{listed}\n{_cure(faults, url, cache.namespace)}"
         )
     return f"{url.scheme}:// answers {len(commands)} kinds of commands, {_ms(began)}"
@@ -152,13 +152,13 @@ def apple(settings: Settings) -> str:
     url = f"{apple_.base_url}/v1/test"
     answer = ask("GET", url, headers, timeout_seconds=TIMEOUT_SECONDS, proxy=proxy)
     if answer.status == 401:
-        raise Failure(
+        raise CommandFailed(
             f"{apple_.base_url} refuses the developer token (401). Compare apple.team_id, apple.key_id and "
             "apple.private_key with Apple's developer site, and the clock of this machine with the time; "
             "if apple.origin is set, the key must allow it."
         )
     if answer.status == 429 or answer.status >= 500:
-        raise Failure(
+        raise CommandFailed(
             f"{apple_.base_url} answered {answer.status}, so the developer token could not be checked. "
             "Try again in a minute; look at Apple's system status page."
         )

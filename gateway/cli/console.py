@@ -12,7 +12,7 @@ class WrongUsage(Exception):
     """The command line makes no sense; the message says what is expected. Exit status 2."""
 
 
-class Failure(Exception):
+class CommandFailed(Exception):
     """The command failed; the message says what to do next. Exit status 1."""
 
 

@@ -9,7 +9,7 @@ from argparse import ArgumentParser, Namespace
 
 import uvloop
 
-from gateway.cli.console import Failure, coloured, report, say
+from gateway.cli.console import CommandFailed, coloured, report, say
 from gateway.cli.parser import port
 from gateway.sandbox import ADA, Sandbox
 from gateway.server import serving
@@ -70,7 +70,7 @@ def run(arguments: Namespace) -> int:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise Failure(f"{error.strerror or error}. Try another --port.") from None
+        raise CommandFailed(f"{error.strerror or error}. Try another --port.") from None
     return 0
 
 

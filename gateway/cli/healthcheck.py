@@ -2,7 +2,7 @@
 
 from argparse import ArgumentParser, Namespace
 
-from gateway.cli.console import Failure, say
+from gateway.cli.console import CommandFailed, say
 from gateway.cli.http import ask, ops_url
 from gateway.cli.parser import takes_ops_url
 
@@ -21,6 +21,8 @@ def run(arguments: Namespace) -> int:
     url = f"{ops_url(arguments.ops_url)}/readyz"
     answer = ask("GET", url, timeout_seconds=5)
     if answer.status != 200:
-        raise Failure(f"{url} answered {answer.status}: {answer.detail()}. {url}?verbose lists the checks.")
+        raise CommandFailed(
+            f"{url} answered {answer.status}: {answer.detail()}. {url}?verbose lists the checks."
+        )
     say("ready")
     return 0

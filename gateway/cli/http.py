@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from gateway.cli.console import Failure, WrongUsage
+from gateway.cli.console import CommandFailed, WrongUsage
 
 
-class Answer(NamedTuple):
+class HttpReply(NamedTuple):
     """An answer of any status."""
 
     status: int
@@ -46,7 +46,7 @@ def ask(
     document: object = None,
     timeout_seconds: float,
     proxy: str | None = None,
-) -> Answer:
+) -> HttpReply:
     """Send one request, with `document` as JSON if given. Raises `Failure` if there is no answer."""
     if not url.startswith(("http://", "https://")):
         raise WrongUsage(f"{url} is not a URL such as http://127.0.0.1:8080")
@@ -55,12 +55,12 @@ def ask(
     try:
         request = urllib.request.Request(url, body, sent, method=method)  # noqa: S310 - the scheme was checked
         with _opener(proxy).open(request, timeout=timeout_seconds) as response:
-            return Answer(response.status, response.headers, response.read())
+            return HttpReply(response.status, response.headers, response.read())
     except urllib.error.HTTPError as error:
         with error:
-            return Answer(error.code, error.headers, error.read())
+            return HttpReply(error.code, error.headers, error.read())
     except (OSError, HTTPException, ValueError) as error:
-        raise Failure(f"no answer from {url}: {_reason(error)}. Is the server running there?") from None
+        raise CommandFailed(f"no answer from {url}: {_reason(error)}. Is the server running there?") from None
 
 
 def user_token(file: Path | None) -> str:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from gateway.cli.console import Failure, WrongUsage, report, say
-from gateway.cli.http import Answer, ask, secret, user_token
+from gateway.cli.console import CommandFailed, WrongUsage, report, say
+from gateway.cli.http import HttpReply, ask, secret, user_token
 from gateway.cli.parser import KIND_LIST, kind, takes_caller_token, takes_user_token
 
 DESCRIPTION = (
@@ -36,7 +36,7 @@ class Rated(NamedTuple):
     path: str
     headers: Mapping[str, str]
 
-    def ask(self, method: str, base: str, *, value: int | None = None, no_cache: bool = False) -> Answer:
+    def ask(self, method: str, base: str, *, value: int | None = None, no_cache: bool = False) -> HttpReply:
         """Send one request to the gateway at `base`."""
         document = None if value is None else {"type": "rating", "attributes": {"value": value}}
         headers = {**self.headers, **({"Cache-Control": "no-cache"} if no_cache else {})}
@@ -51,13 +51,13 @@ class Rated(NamedTuple):
             return value
         if answer.status == 404 and any(error.get("code") == "40400" for error in document.get("errors", ())):
             return None
-        raise Failure(f"reading through {base}: {answer.status} {answer.detail()}")
+        raise CommandFailed(f"reading through {base}: {answer.status} {answer.detail()}")
 
     def write(self, base: str, value: int | None) -> None:
         """Rate, or remove the rating. Raises `Failure`."""
         answer = self.ask("DELETE" if value is None else "PUT", base, value=value)
         if not (200 <= answer.status < 300 or (value is None and answer.status == 404)):
-            raise Failure(f"writing through {base}: {answer.status} {answer.detail()}")
+            raise CommandFailed(f"writing through {base}: {answer.status} {answer.detail()}")
 
 
 def arguments(parser: ArgumentParser) -> None:

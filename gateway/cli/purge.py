@@ -3,7 +3,7 @@
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from gateway.cli.console import Failure, WrongUsage, say
+from gateway.cli.console import CommandFailed, WrongUsage, say
 from gateway.cli.http import ask, ops_url, secret, user_token
 from gateway.cli.parser import KIND_LIST, kind, takes_ops_url, takes_user_token
 
@@ -47,9 +47,9 @@ def run(arguments: Namespace) -> int:
     answer = ask("POST", url, headers, document=document, timeout_seconds=10)
     if answer.status != 200:
         hint = _HINTS.get(answer.status, "")
-        raise Failure(f"{url} answered {answer.status}: {answer.detail()}{hint}")
+        raise CommandFailed(f"{url} answered {answer.status}: {answer.detail()}{hint}")
     if answer.json().get("purged") is not True:
-        raise Failure("this gateway purged, but Redis is not reachable: repeat it when Redis is back")
+        raise CommandFailed("this gateway purged, but Redis is not reachable: repeat it when Redis is back")
     say(f"purged {_what(kind_, ids)}")
     return 0
 

@@ -6,7 +6,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from gateway.cli.console import Failure
+from gateway.cli.console import CommandFailed
 from gateway.cli.parser import port
 from gateway.sandbox import standalone
 
@@ -29,7 +29,7 @@ def run(arguments: Namespace) -> int:
     try:
         asyncio.run(_serve(arguments))
     except (OSError, ValueError) as error:
-        raise Failure(f"{error}. Try another --port or --key-file.") from None
+        raise CommandFailed(f"{error}. Try another --port or --key-file.") from None
     return 0
 
 

@@ -9,10 +9,10 @@ from typing import NoReturn
 import uvloop
 
 from gateway.cli.config import with_settings
-from gateway.cli.console import Failure, coloured
+from gateway.cli.console import CommandFailed, coloured
 from gateway.cli.parser import takes_config
 from gateway.reload import digest
-from gateway.server import Reading, serve
+from gateway.server import SettingsReading, serve
 from gateway.settings import Settings, load
 from gateway.telemetry import logs
 
@@ -44,7 +44,7 @@ def run(arguments: Namespace) -> int:
         try:
             uvloop.run(_serve(settings, _reading(arguments.config, settings)))
         except OSError as error:
-            raise Failure(
+            raise CommandFailed(
                 f"{error.strerror or error}. Is another gateway running on these addresses?"
             ) from None
         return 0
@@ -52,14 +52,14 @@ def run(arguments: Namespace) -> int:
     return with_settings(arguments, start)
 
 
-async def _serve(settings: Settings, reading: Reading) -> NoReturn:
+async def _serve(settings: Settings, reading: SettingsReading) -> NoReturn:
     """Serve, then end the process. Python would wait for threads, and name resolution cannot be cancelled."""
     await serve(settings, reading)
     logs.close()
     os._exit(0)
 
 
-def _reading(config: Path | None, settings: Settings) -> Reading:
+def _reading(config: Path | None, settings: Settings) -> SettingsReading:
     named = config or os.environ.get("GATEWAY_CONFIG")
     files = [*settings.secret_files.values(), *([Path(named)] if named else [])]
-    return Reading(lambda: load(config, os.environ), files, digest(files))
+    return SettingsReading(lambda: load(config, os.environ), files, digest(files))

@@ -11,7 +11,7 @@ import jwt
 
 from gateway.apple.developer_token import SigningKey, mint
 from gateway.cli.config import with_settings
-from gateway.cli.console import Failure, say
+from gateway.cli.console import CommandFailed, say
 from gateway.cli.parser import takes_config
 from gateway.settings import Settings
 
@@ -80,9 +80,9 @@ def described(token: str, now: float) -> str:
     return f"{json.dumps(shown, indent=2)}\n{_expiry(claims.get('exp'), now)}"
 
 
-def _no_token(error: Exception) -> Failure:
+def _no_token(error: Exception) -> CommandFailed:
     reason = "not text" if isinstance(error, UnicodeError) else error
-    return Failure(f"not a JSON Web Token ({reason}). Pass only the token on stdin, without `Bearer`.")
+    return CommandFailed(f"not a JSON Web Token ({reason}). Pass only the token on stdin, without `Bearer`.")
 
 
 def _expiry(expires_at: Any, now: float) -> str:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from gateway.cli.console import Failure, WrongUsage, report, say
-from gateway.cli.http import Answer, api_url, ask, secret, user_token
+from gateway.cli.console import CommandFailed, WrongUsage, report, say
+from gateway.cli.http import HttpReply, api_url, ask, secret, user_token
 from gateway.cli.parser import KIND_LIST, kind, takes_caller_token, takes_user_token
 from gateway.model import Kind
 
@@ -68,7 +68,7 @@ def run(arguments: Namespace) -> int:
     if caller_token is not None:
         headers["X-Gateway-Token"] = caller_token
 
-    def fetch(chunk: Sequence[str]) -> Answer:
+    def fetch(chunk: Sequence[str]) -> HttpReply:
         document = {"ids": {arguments.type: chunk}}
         url = f"{base}/v1/me/ratings"
         return ask("POST", url, headers, document=document, timeout_seconds=WAIT_MS / 1000 + 5)
@@ -102,7 +102,7 @@ def read_ids(source: str, type_: Kind) -> list[str]:
 
 def warm_chunk(
     ids: Sequence[str],
-    fetch: Callable[[Sequence[str]], Answer],
+    fetch: Callable[[Sequence[str]], HttpReply],
     progress: Progress,
     sleep: Callable[[float], None],
 ) -> Progress:
@@ -125,20 +125,20 @@ def warm_chunk(
 
 
 def _count(
-    progress: Progress, ids: Sequence[str], answer: Answer
+    progress: Progress, ids: Sequence[str], answer: HttpReply
 ) -> tuple[Progress, dict[str, dict[str, Any]]]:
     """Add an answer to `progress`; also return the error of every id that it lacks."""
     document = answer.json()
     if answer.status != 200:
         if str(answer.status) not in _TRANSIENT:
-            raise Failure(
+            raise CommandFailed(
                 f"the gateway answered {answer.status}: {answer.detail()}{_HINTS.get(answer.status, '')}"
             )
         return progress, {id_: {"status": str(answer.status), "detail": answer.detail()} for id_ in ids}
     errors = {error["meta"]["id"]: error for error in document.get("errors", ()) if "meta" in error}
     for error in errors.values():
         if error.get("status") in _REFUSALS:
-            raise Failure(_REFUSALS[error["status"]])
+            raise CommandFailed(_REFUSALS[error["status"]])
     rated = len(document.get("data", ()))
     tiers = {
         tier: int(number)
@@ -154,7 +154,7 @@ def _count(
     return progress, errors
 
 
-def _pause(answer: Answer) -> float:
+def _pause(answer: HttpReply) -> float:
     """Seconds before the next try: the answer's Retry-After, at most 30, else 1."""
     asked = answer.headers.get("Retry-After", "")
     return min(float(asked), 30.0) if asked.isdigit() else 1.0

@@ -4,7 +4,7 @@ import shlex
 from typing import NamedTuple, Self
 
 
-class Listener(NamedTuple):
+class CurlTarget(NamedTuple):
     """Address of a listener."""
 
     url: str

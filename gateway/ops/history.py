@@ -25,7 +25,7 @@ Labels = tuple[str, ...]
 Counts = Mapping[Labels, float]
 
 
-class Reading(msgspec.Struct, frozen=True):
+class HistorySample(msgspec.Struct, frozen=True):
     """Counters at one moment, or their increase between two. Keys are label values, in the order named."""
 
     requests: Counts
@@ -46,9 +46,9 @@ class Reading(msgspec.Struct, frozen=True):
     visibility: Counts
     """Visibility checks by result and by the seconds after the write."""
 
-    def minus(self, earlier: "Reading") -> "Reading":
+    def minus(self, earlier: "HistorySample") -> "HistorySample":
         """Increase since `earlier`."""
-        return Reading(
+        return HistorySample(
             *(
                 {labels: count - before.get(labels, 0.0) for labels, count in after.items()}
                 for after, before in zip(_fields(self), _fields(earlier), strict=True)
@@ -56,10 +56,10 @@ class Reading(msgspec.Struct, frozen=True):
         )
 
 
-def read(metrics: Metrics) -> Reading:
+def read(metrics: Metrics) -> HistorySample:
     """Read the counters now. Takes about a millisecond, because it walks every child."""
     metrics.settle()
-    return Reading(
+    return HistorySample(
         requests=_sum(metrics.http_requests, "_total", ("status",)),
         ids=_sum(metrics.cache_ids, "_total", ("tier", "result")),
         calls=_sum(metrics.upstream_requests, "_total", ("status",)),
@@ -79,7 +79,7 @@ class Interval(NamedTuple):
 
     start: float
     end: float
-    counted: Reading
+    counted: HistorySample
 
     @property
     def seconds(self) -> float:
@@ -94,18 +94,20 @@ class History:
     """Readings of the last hour, oldest first."""
 
     def __init__(self) -> None:
-        self._readings: deque[tuple[float, Reading]] = deque(maxlen=int(KEPT_SECONDS / EVERY_SECONDS) + 1)
+        self._readings: deque[tuple[float, HistorySample]] = deque(
+            maxlen=int(KEPT_SECONDS / EVERY_SECONDS) + 1
+        )
 
     def __len__(self) -> int:
         return len(self._readings)
 
-    def take(self, reading: Reading, now: float) -> None:
+    def take(self, reading: HistorySample, now: float) -> None:
         """Keep a reading made at `now` (monotonic seconds, later than the previous one)."""
         self._readings.append((now, reading))
         while self._readings[0][0] < now - KEPT_SECONDS:
             self._readings.popleft()
 
-    def lately(self, reading: Reading, now: float, seconds: float) -> Interval:
+    def lately(self, reading: HistorySample, now: float, seconds: float) -> Interval:
         """The interval from `seconds` ago, or from the oldest reading, to a reading made `now`."""
         older = [kept for kept in self._readings if kept[0] <= now - seconds]
         start, earlier = (older[-1:] or [*self._readings, (now, reading)])[0]
@@ -159,5 +161,5 @@ def _sum(metric: Collector, suffix: str, names: Sequence[str], **where: str) -> 
     return counts
 
 
-def _fields(reading: Reading) -> tuple[Counts, ...]:
+def _fields(reading: HistorySample) -> tuple[Counts, ...]:
     return msgspec.structs.astuple(reading)

@@ -10,7 +10,7 @@ import msgspec
 
 from gateway import __version__
 from gateway.model import Kind
-from gateway.ops.curl import Listener
+from gateway.ops.curl import CurlTarget
 from gateway.ops.page import asset
 
 API_URL = "http://127.0.0.1:8080"
@@ -21,7 +21,7 @@ def document(api_url: str = API_URL, ops_url: str = OPS_URL) -> dict[str, Any]:
     """The document, with the URLs of the listeners; `api_url` may be `unix://` and the path of a socket."""
     loaded: dict[str, Any] = msgspec.yaml.decode(asset("openapi.yaml"))
     del loaded["x-shared"]  # anchors
-    api, ops = Listener.at(api_url), Listener.at(ops_url)
+    api, ops = CurlTarget.at(api_url), CurlTarget.at(ops_url)
     loaded["info"]["version"] = __version__
     loaded["servers"][0]["url"] = api.url
     _fill_types(loaded["components"]["schemas"])
@@ -53,6 +53,6 @@ def _samples(item: dict[str, Any]) -> Iterator[dict[str, str]]:
             yield from operation["x-codeSamples"]
 
 
-def _addressed(source: str, written: str, listener: Listener) -> str:
+def _addressed(source: str, written: str, listener: CurlTarget) -> str:
     """A curl command with the address of `listener` in place of the one that is `written`."""
     return source.replace("curl ", f"curl {listener.via}", 1).replace(written, listener.url)

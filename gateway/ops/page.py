@@ -9,7 +9,7 @@ from typing import NamedTuple
 from gateway.ops.markup import Child, Html, el, join
 
 
-class Link(NamedTuple):
+class PageLink(NamedTuple):
     """A page of the ops listener."""
 
     path: str
@@ -18,17 +18,19 @@ class Link(NamedTuple):
 
 
 LINKS = (
-    Link("/status", "Status", "What this gateway does, what is wrong and why."),
-    Link("/-/explain", "Explain", "Where the answer for one id of one user would come from now, and why."),
-    Link("/docs", "API reference", "Routes, parameters, errors and examples."),
-    Link("/runbook", "Runbook", "What each alert means, and what to do."),
-    Link("/metrics", "Metrics", "For Prometheus."),
-    Link("/openapi.json", "OpenAPI", "The API reference for machines."),
+    PageLink("/status", "Status", "What this gateway does, what is wrong and why."),
+    PageLink(
+        "/-/explain", "Explain", "Where the answer for one id of one user would come from now, and why."
+    ),
+    PageLink("/docs", "API reference", "Routes, parameters, errors and examples."),
+    PageLink("/runbook", "Runbook", "What each alert means, and what to do."),
+    PageLink("/metrics", "Metrics", "For Prometheus."),
+    PageLink("/openapi.json", "OpenAPI", "The API reference for machines."),
 )
 PROBES = (
-    Link("/livez", "Liveness probe", "Whether the event loop runs."),
-    Link("/startupz", "Startup probe", "Whether the API listener accepts connections."),
-    Link("/readyz?verbose", "Readiness probe", "Whether requests should be sent here, with every check."),
+    PageLink("/livez", "Liveness probe", "Whether the event loop runs."),
+    PageLink("/startupz", "Startup probe", "Whether the API listener accepts connections."),
+    PageLink("/readyz?verbose", "Readiness probe", "Whether requests should be sent here, with every check."),
 )
 
 

@@ -13,7 +13,7 @@ from gateway.ops.access import OpsAccess, require_own_origin
 from gateway.ops.asking import kind_and_id, user_of, wants_html
 from gateway.ops.explained import answer_page, fault_page, form, question_page
 from gateway.ops.markup import Html, el
-from gateway.ops.page import LINKS, PROBES, Link, asset, facts, headers, page, section
+from gateway.ops.page import LINKS, PROBES, PageLink, asset, facts, headers, page, section
 from gateway.ops.status.render import REFRESH_SECONDS, as_json, render
 from gateway.ops.status.snapshot import AccessView, Snapshot
 from gateway.user_token import user_tokens
@@ -180,7 +180,7 @@ async def _index(_: web.Request) -> web.Response:
     )
 
 
-def _links(links: Iterable[Link]) -> Html:
+def _links(links: Iterable[PageLink]) -> Html:
     return facts(*((el("a", link.name, href=link.path), link.purpose) for link in links))
 
 

@@ -12,21 +12,28 @@ from pydantic import ValidationError
 from gateway.settings.ambient import AmbientProxy
 from gateway.settings.faults import BadSettings, Fault
 from gateway.settings.model import SETTINGS, Settings
-from gateway.settings.sections import Apple, Cache, Log, Ops, Server, Upstream
-from gateway.settings.sources import Environment, File, Source, misspelt_variables
+from gateway.settings.sections import (
+    AppleSettings,
+    CacheSettings,
+    LogSettings,
+    OpsSettings,
+    ServerSettings,
+    UpstreamSettings,
+)
+from gateway.settings.sources import Environment, File, SettingsSource, misspelt_variables
 from gateway.settings.values import Contradiction
 
 __all__ = [
     "SETTINGS",
-    "Apple",
+    "AppleSettings",
     "BadSettings",
-    "Cache",
+    "CacheSettings",
     "Fault",
-    "Log",
-    "Ops",
-    "Server",
+    "LogSettings",
+    "OpsSettings",
+    "ServerSettings",
     "Settings",
-    "Upstream",
+    "UpstreamSettings",
     "load",
 ]
 
@@ -62,13 +69,13 @@ def load(config: Path | None, environ: Mapping[str, str]) -> Settings:
     return settings
 
 
-def _layers(config: Path | None, environ: Mapping[str, str]) -> tuple[Source, ...]:
+def _layers(config: Path | None, environ: Mapping[str, str]) -> tuple[SettingsSource, ...]:
     named_by = "option --config"
     if config is None and environ.get("GATEWAY_CONFIG"):
         config, named_by = Path(environ["GATEWAY_CONFIG"]), "environment GATEWAY_CONFIG"
     given = Environment(Settings, environ), File(Settings, config, named_by)
     base_urls = [layer.values["apple"]["base_url"] for layer in given if "base_url" in layer.values["apple"]]
-    default = Apple.model_fields["base_url"].default
+    default = AppleSettings.model_fields["base_url"].default
     return *given, AmbientProxy(Settings, environ, next(iter(base_urls), default))
 
 

@@ -7,12 +7,12 @@ from urllib.parse import urlsplit
 from pydantic_settings import BaseSettings
 
 from gateway.settings.model import SETTINGS
-from gateway.settings.sources import Given, Source
+from gateway.settings.sources import Given, SettingsSource
 
 _PORTS = {"http": 80, "https": 443}
 
 
-class AmbientProxy(Source):
+class AmbientProxy(SettingsSource):
     """`apple.proxy_url` from the environment, for an https upstream at `base_url`. To be the last source."""
 
     def __init__(

@@ -9,7 +9,15 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gateway.settings import values
-from gateway.settings.sections import Apple, Cache, Log, Ops, Section, Server, Upstream
+from gateway.settings.sections import (
+    AppleSettings,
+    CacheSettings,
+    LogSettings,
+    OpsSettings,
+    Section,
+    ServerSettings,
+    UpstreamSettings,
+)
 
 
 class Settings(BaseSettings):
@@ -17,12 +25,12 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    server: Server
-    ops: Ops
-    apple: Apple
-    upstream: Upstream
-    cache: Cache
-    log: Log
+    server: ServerSettings
+    ops: OpsSettings
+    apple: AppleSettings
+    upstream: UpstreamSettings
+    cache: CacheSettings
+    log: LogSettings
 
     _sources: Mapping[str, str] = PrivateAttr(default_factory=dict)
     _secret_files: Mapping[str, Path] = PrivateAttr(default_factory=dict)
@@ -101,12 +109,12 @@ class Setting(NamedTuple):
 
 
 SECTIONS: dict[str, type[Section]] = {
-    "server": Server,
-    "ops": Ops,
-    "apple": Apple,
-    "upstream": Upstream,
-    "cache": Cache,
-    "log": Log,
+    "server": ServerSettings,
+    "ops": OpsSettings,
+    "apple": AppleSettings,
+    "upstream": UpstreamSettings,
+    "cache": CacheSettings,
+    "log": LogSettings,
 }
 SETTINGS = tuple(
     Setting(section, key, field)

@@ -40,7 +40,7 @@ class Section(BaseModel):
         return value
 
 
-class Server(Section):
+class ServerSettings(Section):
     """API listener."""
 
     host: Host = Field("127.0.0.1", description="Address of the API listener.")
@@ -88,7 +88,7 @@ class Server(Section):
         return allowed
 
 
-class Ops(Section):
+class OpsSettings(Section):
     """Ops listener: probes, metrics, status page."""
 
     host: Host = Field("127.0.0.1", description="Address of the ops listener; a pod sets 0.0.0.0.")
@@ -103,7 +103,7 @@ class Ops(Section):
         return values.is_loopback(self.host)
 
 
-class Apple(Section):
+class AppleSettings(Section):
     """Apple Music API and the credential for it."""
 
     base_url: Annotated[
@@ -134,7 +134,7 @@ class Apple(Section):
     ] = Field(None, description="Forward proxy on the way to Apple; default: HTTPS_PROXY and NO_PROXY.")
 
 
-class Upstream(Section):
+class UpstreamSettings(Section):
     """Calls to Apple."""
 
     max_ids_per_call: int = Field(
@@ -168,7 +168,7 @@ class Upstream(Section):
     )
 
 
-class Cache(Section):
+class CacheSettings(Section):
     """Cache: in this process and, optionally, in Redis."""
 
     redis_url: Annotated[
@@ -226,7 +226,10 @@ class Cache(Section):
         description="Most ratings per user and type in Redis; the oldest are dropped.",
     )
     write_hold_seconds: float = Field(
-        10, ge=0, le=DAY, description="Seconds that a written rating outranks what Apple still reports."
+        10,
+        ge=0,
+        le=DAY,
+        description="Seconds that a written rating outranks what Apple still reports.",
     )
     shadow_fraction: Fraction = Field(0, description="Share of hits compared with Apple in the background.")
     visibility_fraction: Fraction = Field(
@@ -279,7 +282,7 @@ class Cache(Section):
         return entries
 
 
-class Log(Section):
+class LogSettings(Section):
     """Logs on stdout."""
 
     level: Annotated[

@@ -29,7 +29,7 @@ class Given(NamedTuple):
     place: str
 
 
-class Source(PydanticBaseSettingsSource):
+class SettingsSource(PydanticBaseSettingsSource):
     """Values by section and name, the origin of each, and faults."""
 
     def __init__(self, settings_cls: type[BaseSettings]) -> None:
@@ -82,7 +82,7 @@ class Source(PydanticBaseSettingsSource):
         return None
 
 
-class Environment(Source):
+class Environment(SettingsSource):
     """`GATEWAY_<SECTION>__<NAME>`. An empty variable counts as not set, because templates leave such ones."""
 
     def __init__(self, settings_cls: type[BaseSettings], environ: Mapping[str, str]) -> None:
@@ -106,7 +106,7 @@ class Environment(Source):
                 yield Given(setting, in_file, environ[variable], place)
 
 
-class File(Source):
+class File(SettingsSource):
     """A TOML file: a table per section."""
 
     def __init__(self, settings_cls: type[BaseSettings], path: Path | None, named_by: str) -> None:

@@ -27,7 +27,7 @@ from gateway.web.target import READS
 from gateway.web.timers import Timers
 
 
-class State(Enum):
+class ConnectionState(Enum):
     """Who has the connection."""
 
     IDLE = auto()
@@ -63,7 +63,7 @@ class Connection(AiohttpConnection):
         super().__init__(shared.api, server, **limits)
         self._shared = shared
         self._timers = Timers(asyncio.get_running_loop())
-        self._state = State.IDLE
+        self._state = ConnectionState.IDLE
         self._input = Input()
         self._input_paused = False
         self._head = b""
@@ -78,7 +78,7 @@ class Connection(AiohttpConnection):
     @property
     def busy(self) -> bool:
         """Whether a request is being answered."""
-        return self._state in (State.ANSWERING, State.HANDED_OVER) or super().busy
+        return self._state in (ConnectionState.ANSWERING, ConnectionState.HANDED_OVER) or super().busy
 
     # Receiving
 
@@ -89,16 +89,16 @@ class Connection(AiohttpConnection):
     def data_received(self, data: bytes) -> None:
         """Take a complete head, keep a partial one, and pass on what is aiohttp's."""
         # aiohttp feeds itself empty data, to go on with what it has buffered.
-        if self._state is State.LEFT or not data:
+        if self._state is ConnectionState.LEFT or not data:
             self._pass_on(data)
-        elif self._state is State.HANDED_OVER:
+        elif self._state is ConnectionState.HANDED_OVER:
             if len(data) > self._body_left:
                 self._leave(data)
             else:
                 self._body_left -= len(data)
                 self._pass_on(data)
         elif (
-            self._state is State.IDLE
+            self._state is ConnectionState.IDLE
             and not self._input
             and not self.writing_paused
             and data.find(END_OF_HEAD) == len(data) - len(END_OF_HEAD)
@@ -113,7 +113,7 @@ class Connection(AiohttpConnection):
         transport = self.transport
         if transport is None or transport.is_closing():
             return
-        if self._state is not State.IDLE or self.writing_paused:
+        if self._state is not ConnectionState.IDLE or self.writing_paused:
             if self._input:
                 self._input_paused = True
                 transport.pause_reading()
@@ -139,7 +139,7 @@ class Connection(AiohttpConnection):
 
     def _take(self, head: bytes) -> None:
         self._timers.head_ends()
-        self._state = State.ANSWERING
+        self._state = ConnectionState.ANSWERING
         self._head = head
         self._shared.to_look_up.add(self)
 
@@ -180,7 +180,7 @@ class Connection(AiohttpConnection):
         if response is not None and transport is not None and not transport.is_closing():
             transport.write(response.whole)
             self._timers.used()
-            self._state = State.IDLE
+            self._state = ConnectionState.IDLE
             if self._closing or not response.keep_alive:
                 self._end()
             elif self._input or self._input_paused or self._half_closed:
@@ -200,21 +200,21 @@ class Connection(AiohttpConnection):
         if len(self._input) > body_length:
             self._leave(head)
             return
-        self._state = State.HANDED_OVER
+        self._state = ConnectionState.HANDED_OVER
         self._body_left = body_length - len(self._input)
         self._resume_input()
         self._pass_on(head + self._input.take(body_length))
 
     def _leave(self, data: bytes = b"") -> None:
         """Let aiohttp have the connection for good, beginning with `data` and what else was received."""
-        self._state = State.LEFT
+        self._state = ConnectionState.LEFT
         self._resume_input()
         self._pass_on(data + self._input.take(len(self._input)))
         if self._closing:
             super().close()
 
     def _pass_on(self, data: bytes) -> None:
-        if data and self._state is State.LEFT and self.current is None:
+        if data and self._state is ConnectionState.LEFT and self.current is None:
             self._timers.head_begins(self.force_close)
         self.feed(data)
 
@@ -234,9 +234,9 @@ class Connection(AiohttpConnection):
         """Write an answer of aiohttp's; take the connection back if nothing else was handed over."""
         finished = await super().finish_response(request, resp, start_time)
         self._timers.used()
-        if self._state is State.HANDED_OVER:
+        if self._state is ConnectionState.HANDED_OVER:
             whole = request.content.is_eof() and not self._body_left
-            self._state = State.IDLE if whole and resp.keep_alive else State.LEFT
+            self._state = ConnectionState.IDLE if whole and resp.keep_alive else ConnectionState.LEFT
         if self._closing:
             super().close()
         if self._half_closed:
@@ -263,9 +263,9 @@ class Connection(AiohttpConnection):
     def eof_received(self) -> bool:  # type: ignore[override]  # aiohttp lets the transport close at once
         """The caller sends no more. It may still wait for answers; the connection is closed after them."""
         self._half_closed = True
-        if self._state is State.IDLE:
+        if self._state is ConnectionState.IDLE:
             self._take_next()
-        elif self._state is not State.ANSWERING:
+        elif self._state is not ConnectionState.ANSWERING:
             self._end_soon()
         return True
 
@@ -275,7 +275,7 @@ class Connection(AiohttpConnection):
         loop.call_soon(loop.call_soon, self._end_if_nothing_comes)
 
     def _end_if_nothing_comes(self) -> None:
-        if self.transport is None or self._state is State.ANSWERING:
+        if self.transport is None or self._state is ConnectionState.ANSWERING:
             return
         if self.current is None or not self.current.content.is_eof():
             self._end()
@@ -283,16 +283,16 @@ class Connection(AiohttpConnection):
     def close(self) -> None:
         """Take no more requests; one that was taken is answered first."""
         self._closing = True
-        if self._state is State.IDLE:
+        if self._state is ConnectionState.IDLE:
             self._end()
-        elif self._state is State.LEFT:
+        elif self._state is ConnectionState.LEFT:
             super().close()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Stop the timers; tell aiohttp after it has begun with what it was handed."""
         self._timers.stop()
         self.finished(lost=True)
-        if self._state in (State.HANDED_OVER, State.LEFT) and self.current is None:
+        if self._state in (ConnectionState.HANDED_OVER, ConnectionState.LEFT) and self.current is None:
             # aiohttp would fail if it were to begin with a request after it has lost its connection.
             asyncio.get_running_loop().call_soon(super().connection_lost, exc)
         else:

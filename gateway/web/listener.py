@@ -20,7 +20,7 @@ NEVER_SECONDS: Final = 10 * 365 * 86400.0
 """aiohttp does not see most requests; `Connection` closes unused connections itself."""
 
 
-class Server(web.Server):
+class ApiServer(web.Server):
     """Makes connections, and the requests of those that aiohttp answers."""
 
     def __init__(self, api: Api, tasks: Tasks) -> None:

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from gateway.cli import connect
-from gateway.cli.console import Failure
+from gateway.cli.console import CommandFailed
 from gateway.settings import load
 from tests.cache.redis.test_link import MINIMAL_ACL
 from tests.redis_server import RedisServer, free_port
@@ -57,7 +57,7 @@ def test_a_server_behind_a_password(start, reach):
 @pytest.mark.parametrize("login", ["", ":hunter3@", "nobody:hunter3@"])
 def test_a_wrong_login_says_so_and_repeats_nothing(start, reach, login):
     port = start("--requirepass", "hunter2").port
-    with pytest.raises(Failure, match="Compare user and password") as caught:
+    with pytest.raises(CommandFailed, match="Compare user and password") as caught:
         reach(f"redis://{login}127.0.0.1:{port}")
     assert "hunter3" not in str(caught.value)
 
@@ -77,7 +77,7 @@ def test_the_acl_of_the_readme_is_enough(start, reach):
 @pytest.mark.parametrize("right", [*RIGHTS, "~ratings:*", "&ratings:*"])
 def test_a_missing_right_is_a_failure_with_the_cure(start, reach, right):
     port = start(*user(" ".join(word for word in MINIMAL_ACL.split() if word != right))).port
-    with pytest.raises(Failure, match=r"(?is)no permissions.*ACL") as caught:
+    with pytest.raises(CommandFailed, match=r"(?is)no permissions.*ACL") as caught:
         reach(f"redis://gateway:secret@127.0.0.1:{port}")
     assert right in str(caught.value)
 
@@ -92,7 +92,7 @@ def test_the_check_leaves_nothing_behind(start, reach):
 def test_a_replica_is_a_failure_that_says_so(start, reach):
     master = start().port
     replica = start("--replicaof", "127.0.0.1", str(master)).port
-    with pytest.raises(Failure, match="This is a replica"):
+    with pytest.raises(CommandFailed, match="This is a replica"):
         reach(f"redis://127.0.0.1:{replica}")
 
 
@@ -111,12 +111,12 @@ def test_a_cluster_of_which_the_first_node_is_down(start, reach):
 
 
 def test_a_cluster_without_slots_is_a_failure(start, reach):
-    with pytest.raises(Failure, match="serves no slots"):
+    with pytest.raises(CommandFailed, match="serves no slots"):
         reach(f"redis+cluster://127.0.0.1:{start('--cluster-enabled', 'yes').port}")
 
 
 def test_a_server_that_is_no_cluster_is_not_taken_for_one(start, reach):
-    with pytest.raises(Failure, match="cluster support disabled"):
+    with pytest.raises(CommandFailed, match="cluster support disabled"):
         reach(f"redis+cluster://127.0.0.1:{start().port}")
 
 
@@ -124,7 +124,7 @@ def test_the_master_that_sentinel_names(start, reach):
     master = start().port
     sentinel = start(sentinel=[f"sentinel monitor main 127.0.0.1 {master} 1"]).port
     assert "answers" in reach(f"redis+sentinel://127.0.0.1:{sentinel}/main")
-    with pytest.raises(Failure, match="no Sentinel names a master 'other'"):
+    with pytest.raises(CommandFailed, match="no Sentinel names a master 'other'"):
         reach(f"redis+sentinel://127.0.0.1:{sentinel}/other")
 
 
@@ -157,5 +157,5 @@ def test_tls_is_verified(start, reach, tmp_path):
     start("--tls-port", str(port), *files)
     url = f"rediss://127.0.0.1:{port}"
     assert reach(url, ca_file=cert, cert_file=cert, key_file=key).startswith("rediss:// answers")
-    with pytest.raises(Failure, match=r"cache\.redis_ca_file"):
+    with pytest.raises(CommandFailed, match=r"cache\.redis_ca_file"):
         reach(url)

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from gateway import __version__, cli
-from gateway.cli.console import Failure, WrongUsage, coloured
+from gateway.cli.console import CommandFailed, WrongUsage, coloured
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = [
@@ -87,7 +87,7 @@ def command_that(monkeypatch):
 @pytest.mark.parametrize(
     ("error", "status", "said"),
     [
-        (Failure("no luck"), 1, "ratings-gateway openapi: no luck\n"),
+        (CommandFailed("no luck"), 1, "ratings-gateway openapi: no luck\n"),
         (WrongUsage("no sense"), 2, "ratings-gateway openapi: no sense\n"),
         (KeyboardInterrupt(), 1, "interrupted\n"),
     ],

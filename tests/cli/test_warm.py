@@ -7,7 +7,7 @@ import pytest
 
 from gateway.cli import warm
 from gateway.cli.console import WrongUsage
-from gateway.cli.http import Answer
+from gateway.cli.http import HttpReply
 from gateway.cli.warm import Progress, read_ids, warm_chunk
 from gateway.model import Kind
 
@@ -210,6 +210,6 @@ def test_a_chunk_that_fails_as_a_whole_in_passing_is_asked_for_again(run, gatewa
 
 def test_a_chunk_adds_to_what_came_before(gateway):
     tally = warm_chunk(
-        ["1"], lambda _: Answer(200, Message(), b'{"data": []}'), Progress(rated=5), lambda _: None
+        ["1"], lambda _: HttpReply(200, Message(), b'{"data": []}'), Progress(rated=5), lambda _: None
     )
     assert (tally.ids, tally.rated, tally.unrated) == (6, 5, 1)

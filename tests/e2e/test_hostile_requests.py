@@ -355,13 +355,13 @@ class Connections(list[Any]):
 @pytest.fixture
 def connections(monkeypatch) -> Connections:
     made = Connections()
-    make = listener.Server.__call__
+    make = listener.ApiServer.__call__
 
-    def recorded(server: listener.Server) -> Any:
+    def recorded(server: listener.ApiServer) -> Any:
         made.append(make(server))
         return made[-1]
 
-    monkeypatch.setattr(listener.Server, "__call__", recorded)
+    monkeypatch.setattr(listener.ApiServer, "__call__", recorded)
     return made
 
 

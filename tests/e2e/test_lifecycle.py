@@ -16,7 +16,7 @@ from watchfiles._rust_notify import WatchfilesRustInternalError
 
 from gateway.reload import digest
 from gateway.sandbox import ADA, Credentials, Sandbox, Where
-from gateway.server import Reading, Serving, serving
+from gateway.server import Serving, SettingsReading, serving
 from gateway.settings import load
 from tests.e2e.harness import Caller, ShiftedClock, environment
 from tests.e2e.processes import free_port, process, started
@@ -60,7 +60,7 @@ async def rotating(
     del environ["GATEWAY_APPLE__KEY_ID"], environ["GATEWAY_APPLE__PRIVATE_KEY"]
     settings = load(secret.config, environ)
     files = [secret.config, *settings.secret_files.values()]
-    reading = Reading(lambda: load(secret.config, environ), files, digest(files))
+    reading = SettingsReading(lambda: load(secret.config, environ), files, digest(files))
     if meanwhile is not None:
         secret.swap(meanwhile.key_id, meanwhile.private_key_pem)
     clock = ShiftedClock()

@@ -10,7 +10,7 @@ from aiohttp import ClientSession
 
 from gateway.reload import digest
 from gateway.sandbox import Sandbox
-from gateway.server import Reading, serving
+from gateway.server import SettingsReading, serving
 from gateway.settings import BadSettings, load
 from tests.e2e.harness import Caller, Reply, ShiftedClock, environment
 from tests.redis_server import RedisServer
@@ -42,7 +42,7 @@ async def guarded(sandbox: Sandbox, root: Path, **more: object) -> AsyncIterator
     )
     settings = load(files.config, environ)
     watched = [files.config, *settings.secret_files.values()]
-    reading = Reading(lambda: load(files.config, environ), watched, digest(watched))
+    reading = SettingsReading(lambda: load(files.config, environ), watched, digest(watched))
     async with (
         ClientSession() as session,
         serving(settings, reading=reading, clock=ShiftedClock()) as served,
@@ -139,7 +139,7 @@ async def test_a_token_that_is_no_longer_set_stays_required_until_a_restart(sand
     with_token = '[server]\ncaller_tokens = ["old"]\n[ops]\ntoken = "letmein"\n'
     files.config.write_text(with_token)
     environ = environment(sandbox)
-    reading = Reading(lambda: load(files.config, environ))
+    reading = SettingsReading(lambda: load(files.config, environ))
     settings = load(files.config, environ)
     async with ClientSession() as session, serving(settings, reading=reading) as served:
         caller = Caller(session, served, ShiftedClock())
@@ -165,7 +165,7 @@ async def on_redis(sandbox: Sandbox, file: Path) -> AsyncIterator[Caller]:
     """A gateway whose Redis URL is in `file`, and whose in-process cache holds next to nothing."""
     environ = environment(sandbox, cache__redis_url_file=file, cache__local_max_entries=0)
     settings = load(None, environ)
-    reading = Reading(lambda: load(None, environ), [file], digest([file]))
+    reading = SettingsReading(lambda: load(None, environ), [file], digest([file]))
     async with ClientSession() as session, serving(settings, reading=reading) as served:
         yield Caller(session, served, ShiftedClock())
 
@@ -222,7 +222,7 @@ async def test_redis_is_neither_added_nor_removed_without_a_restart(sandbox, tmp
     with RedisServer() as redis:
         config.write_text("")
         settings = load(config, environ)
-        reading = Reading(lambda: load(config, environ))
+        reading = SettingsReading(lambda: load(config, environ))
         async with ClientSession() as session, serving(settings, reading=reading) as served:
             caller = Caller(session, served, ShiftedClock())
             config.write_text(f'[cache]\nredis_url = "{redis.url}"\n')

@@ -18,7 +18,7 @@ from gateway.ops.status.snapshot import (
     Tier,
     TokenView,
     Traffic,
-    Upstream,
+    UpstreamView,
     VisibilityView,
 )
 from gateway.telemetry.recent import RecentError
@@ -112,7 +112,7 @@ def healthy() -> Snapshot:
             ),
         ),
         cached_ratio=0.934,
-        upstream=Upstream(
+        upstream=UpstreamView(
             url="https://api.music.apple.com",
             calls=6_630,
             rate=22.1,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
 from gateway.cache.invalidation import Continuity, Invalidation
-from gateway.cache.redis.errors import Failed, FailureKind
+from gateway.cache.redis.errors import FailureKind, RedisFailed
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ class Crossing:
 
     def fail(self) -> None:
         if not self.answer.done():
-            self.answer.set_exception(Failed(FailureKind.CONNECTION))
+            self.answer.set_exception(RedisFailed(FailureKind.CONNECTION))
 
 
 class Wire:
@@ -66,15 +66,15 @@ class Wire:
         await asyncio.sleep(0)
         try:
             return await self._carry(work, seconds)
-        except Failed:
+        except RedisFailed:
             self.fault_at = self._loop.time()
             raise
 
     async def _carry(self, work: Callable[[], T], seconds: float) -> T:
         if self.away:
-            raise Failed(FailureKind.UNAVAILABLE)
+            raise RedisFailed(FailureKind.UNAVAILABLE)
         if self.slow and seconds <= LOOKUP_SECONDS:
-            raise Failed(FailureKind.TIMEOUT)
+            raise RedisFailed(FailureKind.TIMEOUT)
         if self.stuck is None:
             return work()
         crossing = Crossing(work, self._loop)
@@ -86,7 +86,7 @@ class Wire:
                 said: T = await crossing.answer
                 return said
         except TimeoutError:
-            raise Failed(FailureKind.TIMEOUT) from None
+            raise RedisFailed(FailureKind.TIMEOUT) from None
 
     def stick(self, what: Stuck) -> None:
         """From now on requests, or replies alone, do not get through; what gets through keeps its order."""

@@ -15,7 +15,7 @@ from gateway.errors import GatewayError
 from gateway.tasks import Tasks
 from gateway.web import timers
 from gateway.web.connection import Connection
-from gateway.web.listener import Server
+from gateway.web.listener import ApiServer
 from gateway.web.response import WholeResponse
 from tests.waiting import until
 
@@ -86,7 +86,7 @@ class Caller:
             return await self.reader.read() == b""
 
 
-def transport_of(server: Server) -> asyncio.Transport:
+def transport_of(server: ApiServer) -> asyncio.Transport:
     """The gateway's end of the only connection."""
     (connection,) = server.connections
     assert connection.transport is not None
@@ -115,8 +115,8 @@ async def bugs() -> AsyncIterator[list[Any]]:
 
 
 @pytest.fixture
-async def server(api, bugs) -> Server:
-    return Server(api, Tasks(lambda name, error: bugs.append((name, error))))
+async def server(api, bugs) -> ApiServer:
+    return ApiServer(api, Tasks(lambda name, error: bugs.append((name, error))))
 
 
 @pytest.fixture

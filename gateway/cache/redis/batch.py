@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from gateway.breaker import Admission
-from gateway.cache.redis.errors import Failed, FailureKind
+from gateway.cache.redis.errors import FailureKind, RedisFailed
 
 REQUEST_BYTES = 1024
 """Memory that a pending request takes besides its own bytes."""
@@ -43,11 +43,11 @@ class Request:
 
     def fail(self, kind: FailureKind) -> None:
         if not self.future.done():
-            self.future.set_exception(Failed(kind))
+            self.future.set_exception(RedisFailed(kind))
             self.future.exception()  # its caller may have left: not a fault to report
 
 
-class Batch:
+class SendBatch:
     """Requests sent together. `deadlines` are the timeouts still to be checked, longest first."""
 
     __slots__ = ("answered", "deadlines", "requests", "sent_at", "unread")
@@ -67,4 +67,4 @@ def micros(reply: Any) -> int:
             raise reply
         case [bytes() as seconds, bytes() as part]:
             return int(seconds) * 1_000_000 + int(part)
-    raise Failed(FailureKind.PROTOCOL)
+    raise RedisFailed(FailureKind.PROTOCOL)

@@ -10,7 +10,7 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from gateway.cache.redis.batch import Replies
 from gateway.cache.redis.connection import Dispatcher
-from gateway.cache.redis.errors import Failed, FailureKind, kind_of
+from gateway.cache.redis.errors import FailureKind, RedisFailed, kind_of
 from gateway.cache.redis.protocol import pack
 from gateway.cache.redis.scripts import SCRIPT_NAMES, Part, Script
 from gateway.cache.redis.topology import Topology
@@ -74,7 +74,7 @@ class Commands:
                 answer = Replies(both.micros, both.replies[1::2])
             else:
                 answer = await node.send(b"".join(commands), len(commands), timeout=seconds, guarded=False)
-        raise Failed(FailureKind.CLUSTER)
+        raise RedisFailed(FailureKind.CLUSTER)
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Part]) -> Any:
         """Run a script and return its reply."""

@@ -13,8 +13,8 @@ from typing import Any, Self
 from redis.exceptions import ReadOnlyError
 
 from gateway.breaker import Breaker, State
-from gateway.cache.redis.batch import Batch, Replies, Request, micros
-from gateway.cache.redis.errors import Failed, FailureKind, kind_of
+from gateway.cache.redis.batch import Replies, Request, SendBatch, micros
+from gateway.cache.redis.errors import FailureKind, RedisFailed, kind_of
 from gateway.cache.redis.protocol import RedisConnection, pack
 from gateway.tasks import Tasks
 
@@ -67,8 +67,8 @@ class Dispatcher:
             on_change=lambda _state: on_change(),
         )
         self._waiting: list[Request] = []
-        self._sent: deque[Batch] = deque()
-        self._reading: Batch | None = None
+        self._sent: deque[SendBatch] = deque()
+        self._reading: SendBatch | None = None
         self._micros = 0
         self._pending_bytes = 0
         self._flush_due = False
@@ -108,12 +108,12 @@ class Dispatcher:
         if nothing is sent; the future fails with Failed. A request that timed out may still be carried out.
         """
         if self._connection is None:
-            raise Failed(self._away)
+            raise RedisFailed(self._away)
         if self._pending_bytes > MAX_PENDING_BYTES:
-            raise Failed(FailureKind.OVERFLOW)
+            raise RedisFailed(FailureKind.OVERFLOW)
         admission = None
         if guarded and (admission := self._breaker.admit(self._loop.time())) is None:
-            raise Failed(FailureKind.UNAVAILABLE)
+            raise RedisFailed(FailureKind.UNAVAILABLE)
         request = Request(packed, count, timeout, admission, self._loop.create_future())
         self._pending_bytes += request.cost
         self._waiting.append(request)
@@ -125,7 +125,7 @@ class Dispatcher:
     def reset(self, kind: FailureKind) -> None:
         """Close the connection and open another: its replies are not trusted any more."""
         if self._connection is not None:
-            self._connection.close(Failed(kind))
+            self._connection.close(RedisFailed(kind))
 
     async def drained(self, seconds: float) -> None:
         """Wait until no request is under way, for `seconds` at most."""
@@ -172,7 +172,7 @@ class Dispatcher:
         connection = self._connection
         if connection is None or not connection.writable or not self._waiting:
             return
-        batch, self._waiting = Batch(self._waiting, self._loop.time()), []
+        batch, self._waiting = SendBatch(self._waiting, self._loop.time()), []
         self._sent.append(batch)
         connection.write(b"".join([_TIME, *[request.packed for request in batch.requests]]))
         self._set_timer(batch.sent_at + batch.deadlines[-1])
@@ -181,7 +181,7 @@ class Dispatcher:
         batch = self._reading
         if batch is None:
             if not self._sent:
-                raise Failed(FailureKind.PROTOCOL)
+                raise RedisFailed(FailureKind.PROTOCOL)
             self._micros = micros(reply)
             self._reading = self._sent[0]
             self._served = True
@@ -203,7 +203,7 @@ class Dispatcher:
         if not request.future.done():
             request.future.set_result(Replies(self._micros, request.replies))
         if self._reopen_on_readonly and any(isinstance(reply, ReadOnlyError) for reply in request.replies):
-            raise Failed(FailureKind.READONLY)
+            raise RedisFailed(FailureKind.READONLY)
 
     def _set_timer(self, at: float) -> None:
         """Check deadlines at `at`. One timer serves all batches: nearly all are answered long before."""
@@ -224,7 +224,7 @@ class Dispatcher:
         if following:
             self._set_timer(min(following))
 
-    def _time_out(self, batch: Batch, timeout: float) -> None:
+    def _time_out(self, batch: SendBatch, timeout: float) -> None:
         """Fail the requests whose time is up. Their replies are still read when they come, and dropped.
 
         Requests that wait behind a congested write fail with those that were sent.
@@ -237,7 +237,7 @@ class Dispatcher:
                 self._record(request, ok=False)
         self._loop.call_later(max(0.0, STALL_SECONDS - timeout), self._reset_if_stalled, batch)
 
-    def _reset_if_stalled(self, batch: Batch) -> None:
+    def _reset_if_stalled(self, batch: SendBatch) -> None:
         if batch.unread:
             self.reset(FailureKind.TIMEOUT)
 

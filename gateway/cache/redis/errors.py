@@ -41,7 +41,7 @@ class FailureKind(StrEnum):
     """More undelivered writes than can be kept one by one."""
 
 
-class Failed(Exception):
+class RedisFailed(Exception):
     """A request to Redis was not sent, or got no sound reply."""
 
     def __init__(self, kind: FailureKind) -> None:
@@ -85,7 +85,7 @@ _REDIRECTS: dict[str, type[redis.AskError]] = {"MOVED": redis.MovedError, "ASK":
 
 def kind_of(error: BaseException) -> FailureKind:
     """The kind that an exception counts as; unforeseen ones are protocol errors."""
-    if isinstance(error, Failed):
+    if isinstance(error, RedisFailed):
         return error.kind
     return next((kind for cls, kind in _KINDS if isinstance(error, cls)), FailureKind.PROTOCOL)
 

@@ -13,7 +13,7 @@ from hashlib import blake2b
 
 import msgspec
 
-from gateway.cache.redis.errors import Failed, FailureKind
+from gateway.cache.redis.errors import FailureKind, RedisFailed
 from gateway.cache.write_rule import PairedWrite
 from gateway.model import PLAIN, Kind, Variant
 
@@ -69,7 +69,7 @@ def read_meta(field: bytes) -> Meta:
     """Decode the meta behind the tag. Raises Failed without a version, ValueError if the rest is invalid."""
     version, *rest = field[TAG_BYTES:].split(b" ")
     if not version.isdigit():
-        raise Failed(FailureKind.OWNER)
+        raise RedisFailed(FailureKind.OWNER)
     if not rest:
         return Meta(version)
     stamp, at, until, *variants = rest

@@ -13,7 +13,7 @@ from gateway.cache.lookup import Lookup
 from gateway.cache.redis import scripts
 from gateway.cache.redis.batch import Replies
 from gateway.cache.redis.commands import LOOKUP, Commands
-from gateway.cache.redis.errors import Failed, FailureKind, is_wrong_type, kind_of
+from gateway.cache.redis.errors import FailureKind, RedisFailed, is_wrong_type, kind_of
 from gateway.cache.redis.keys import META, TICKS, Keys, owner_tag, variant_name
 from gateway.cache.redis.limits import Limits
 from gateway.cache.redis.protocol import pack
@@ -72,7 +72,7 @@ class Lookups:
             kind = kind_of(error)
             node.reset(kind)
             self._delete_unsound(hashes)
-            raise Failed(kind) from error
+            raise RedisFailed(kind) from error
         if found.admitted or len(partition.variant) > LONGEST_VARIANT:
             return found
         return msgspec.structs.replace(found, admitted=await self._admits(hashes[0]))
@@ -118,7 +118,7 @@ class Lookups:
         for variant in hashes[1:]:
             reading.read_variant(ids, answer.replies[chunks : 2 * chunks], variant.tag, variant.name)
         if reading.spoiled:
-            self._commands.count(Failed(FailureKind.PROTOCOL))
+            self._commands.count(RedisFailed(FailureKind.PROTOCOL))
         if reading.expired:
             self._tasks.spawn("redis sweep", self._sweep(hashes[-1], reading.expired))
         return reading.lookup(hashes[-1].name or None)

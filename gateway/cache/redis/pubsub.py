@@ -25,7 +25,7 @@ from gateway.cache.invalidation import (
 from gateway.cache.redis.commands import WRITE_SECONDS, Commands
 from gateway.cache.redis.connect import CONNECT_SECONDS
 from gateway.cache.redis.connection import BACKOFF_SECONDS, Dispatcher
-from gateway.cache.redis.errors import Failed, FailureKind
+from gateway.cache.redis.errors import FailureKind, RedisFailed
 from gateway.cache.redis.keys import Keys
 from gateway.cache.redis.protocol import RedisConnection, pack
 from gateway.cache.redis.server_time import MICROSECONDS, ServerTime
@@ -209,7 +209,7 @@ class Listener:
         try:
             return decode(content)
         except msgspec.DecodeError:
-            self._commands.count(Failed(FailureKind.PROTOCOL))
+            self._commands.count(RedisFailed(FailureKind.PROTOCOL))
             return None
 
     def _observe_lag(self, message: Message, now: float) -> None:
@@ -224,7 +224,7 @@ class Listener:
         """Return the seconds since `published`, by the clock of the node that holds the user's ratings."""
         try:
             node = self._topology.route(self._keys.main(user_key, Kind.ALBUMS))
-        except Failed:  # a slot of a cluster without a node
+        except RedisFailed:  # a slot of a cluster without a node
             return None
         redis_now = self._server_time.at(node.name, now)
         return max(0.0, redis_now - published / MICROSECONDS) if published and redis_now else None

@@ -14,7 +14,7 @@ from gateway.cache import write_rule
 from gateway.cache.entry import Entry, Freshness
 from gateway.cache.lookup import Lookup
 from gateway.cache.redis.codec import FORMAT, PLAIN_BYTES, PLAIN_RATINGS, decode
-from gateway.cache.redis.errors import Failed, FailureKind
+from gateway.cache.redis.errors import FailureKind, RedisFailed
 from gateway.cache.redis.keys import NOTHING, TAG_BYTES, TICKS, Meta, read_meta
 from gateway.cache.write_rule import PendingWrite, StoredRating
 from gateway.model import MAX_VARIANTS, Id
@@ -160,6 +160,6 @@ def _chunks(replies: Iterable[Any], tag: bytes) -> list[tuple[bytes | None, list
     chunks: list[tuple[bytes | None, list[bytes | None]]] = []
     for meta, *fields in replies:
         if any(fields) if meta is None else meta[:TAG_BYTES] != tag:
-            raise Failed(FailureKind.OWNER)
+            raise RedisFailed(FailureKind.OWNER)
         chunks.append((meta, fields))
     return chunks

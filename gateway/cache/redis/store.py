@@ -15,7 +15,7 @@ from gateway.cache.entry import expired
 from gateway.cache.invalidation import Invalidation, Purge, encode_message
 from gateway.cache.lookup import Lookup
 from gateway.cache.redis.commands import Commands
-from gateway.cache.redis.errors import Failed, FailureKind
+from gateway.cache.redis.errors import FailureKind, RedisFailed
 from gateway.cache.redis.keys import Keys
 from gateway.cache.redis.limits import Limits
 from gateway.cache.redis.lookups import Lookups
@@ -189,7 +189,7 @@ class RedisShared:
         else:
             kept = [self._retry_queue.add(place, id_, ended=ended) for id_ in ids]
         if not all(kept):
-            self._commands.count(Failed(FailureKind.BACKLOG))
+            self._commands.count(RedisFailed(FailureKind.BACKLOG))
         self._queued.set()
 
     def _trustworthy(self, lookup: Lookup, partition: Partition, ids: Sequence[Id], now: float) -> Lookup:

@@ -12,7 +12,7 @@ from redis.exceptions import AskError, ClusterDownError, MovedError, ResponseErr
 from gateway.breaker import State
 from gateway.cache.redis.connect import Opener
 from gateway.cache.redis.connection import FIRST_ATTEMPT_SECONDS, Dispatcher
-from gateway.cache.redis.errors import Failed, FailureKind
+from gateway.cache.redis.errors import FailureKind, RedisFailed
 from gateway.cache.redis.protocol import RedisConnection
 from gateway.cache.redis.url import Address
 from gateway.tasks import Tasks
@@ -141,7 +141,7 @@ class Cluster:
         address = self._slots[key_slot(key.encode())]
         if address is None:
             self._stale.set()
-            raise Failed(FailureKind.CONNECTION)
+            raise RedisFailed(FailureKind.CONNECTION)
         return self._nodes[address]
 
     def everywhere(self) -> Sequence[Dispatcher]:

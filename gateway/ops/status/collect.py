@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from gateway.ops.history import Counts, Interval, Reading, quantile, total
+from gateway.ops.history import Counts, HistorySample, Interval, quantile, total
 from gateway.ops.status.snapshot import Point, Tier, Traffic, VisibilityView
 
 WINDOW_SECONDS = 300.0
@@ -30,7 +30,7 @@ def traffic(lately: Interval) -> Traffic:
     )
 
 
-def tier(name: str, counted: Reading) -> Tier:
+def tier(name: str, counted: HistorySample) -> Tier:
     """Lookups in one tier, `local` or `shared`."""
     found = {result: int(counted.ids.get((name, result), 0)) for result in RESULTS}
     asked = sum(found.values())
@@ -46,7 +46,7 @@ def tier(name: str, counted: Reading) -> Tier:
     )
 
 
-def cached_ratio(counted: Reading) -> float | None:
+def cached_ratio(counted: HistorySample) -> float | None:
     """Share of ids that were fresh in either tier. Redis is asked for what memory lacks, or for every id."""
     local, shared = tier("local", counted), tier("shared", counted)
     return share(local.hits + local.negatives + shared.hits + shared.negatives, local.asked or shared.asked)
@@ -57,7 +57,7 @@ def failed_share(calls: Counts) -> float | None:
     return share(total(calls) - total(calls, *SOUND), total(calls))
 
 
-def visibility(since_start: Reading, counted: Reading) -> VisibilityView:
+def visibility(since_start: HistorySample, counted: HistorySample) -> VisibilityView:
     """Visibility checks. Those 0.1 s after a write say little about the window, as in the alert."""
     stale = total(since_start.visibility, "stale")
     lately = sum(

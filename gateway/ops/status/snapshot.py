@@ -59,7 +59,7 @@ class Tier(msgspec.Struct, frozen=True, kw_only=True):
     """(hits + negatives) / asked."""
 
 
-class Upstream(msgspec.Struct, frozen=True, kw_only=True):
+class UpstreamView(msgspec.Struct, frozen=True, kw_only=True):
     """Calls to Apple, in the window and now."""
 
     url: str
@@ -190,7 +190,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     tiers: tuple[Tier, ...]
     cached_ratio: float | None
     """Share of ids that were fresh in either tier; stale ones may have been served, too."""
-    upstream: Upstream
+    upstream: UpstreamView
     breakers: tuple[BreakerView, ...]
     redis: RedisView | None
     """None if the cache is in-process only."""

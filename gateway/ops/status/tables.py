@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 
-from gateway.ops.curl import Listener
+from gateway.ops.curl import CurlTarget
 from gateway.ops.markup import Child, Html, el, join, table
 from gateway.ops.page import facts, labelled, secret
 from gateway.ops.status.snapshot import Process, Snapshot, Tier
@@ -191,7 +191,7 @@ def _again(error: RecentError, target: str, process: Process) -> Html:
 
 def curl(api_url: str, target: str, *, asks_caller_token: bool) -> str:
     """A command for a shell, with the tokens in the variables that `warm` uses."""
-    api = Listener.at(api_url)
+    api = CurlTarget.at(api_url)
     caller = '-H "X-Gateway-Token: $GATEWAY_CALLER_TOKEN" ' if asks_caller_token else ""
     return f'curl -i {api.via}{caller}-H "Music-User-Token: $MUSIC_USER_TOKEN" {api.quoted(target)}'
 

@@ -13,7 +13,7 @@ from gateway.cache.redis import connection as module
 from gateway.cache.redis.batch import REQUEST_BYTES, Replies
 from gateway.cache.redis.connect import Opener, Tls
 from gateway.cache.redis.connection import Dispatcher
-from gateway.cache.redis.errors import Failed, FailureKind
+from gateway.cache.redis.errors import FailureKind, RedisFailed
 from gateway.cache.redis.protocol import pack
 from gateway.cache.redis.url import parse_url
 from gateway.resolver import Resolver
@@ -67,7 +67,7 @@ def ask(
 
 
 async def failure(future: asyncio.Future[Replies]) -> FailureKind:
-    with pytest.raises(Failed) as caught:
+    with pytest.raises(RedisFailed) as caught:
         await future
     return caught.value.kind
 
@@ -274,7 +274,7 @@ async def test_too_many_pending_bytes_are_refused_at_once(
     monkeypatch.setattr(module, "MAX_PENDING_BYTES", 3 * REQUEST_BYTES)
     gate = Gate(redis)
     waiting = [ask(node, "ECHO", str(number)) for number in range(3)]
-    with pytest.raises(Failed, match="overflow"):
+    with pytest.raises(RedisFailed, match="overflow"):
         ask(node, "ECHO", "one too many")
     gate.opened.set()
     await asyncio.gather(*waiting)
@@ -286,7 +286,7 @@ async def test_without_a_connection_requests_fail_at_once_until_it_is_back(
 ) -> None:
     await redis.stop()
     await until(lambda: not node.up)
-    with pytest.raises(Failed, match="unavailable"):
+    with pytest.raises(RedisFailed, match="unavailable"):
         ask(node, "ECHO", "a")
     assert node.state is State.OPEN
     await redis.start()
@@ -302,7 +302,7 @@ async def test_an_open_breaker_admits_one_probe_but_every_write(
     slow = [ask(node, "ECHO", "a", timeout=0.01, guarded=True) for _ in range(10)]
     assert {await failure(future) for future in slow} == {FailureKind.TIMEOUT}
     assert node.state is State.OPEN
-    with pytest.raises(Failed, match="unavailable"):
+    with pytest.raises(RedisFailed, match="unavailable"):
         ask(node, "ECHO", "a", guarded=True)
     write = ask(node, "ECHO", "told all the same")
     gate.opened.set()
@@ -320,7 +320,7 @@ async def test_a_probe_lost_with_its_connection_does_not_block_the_next(
     probing = asyncio.ensure_future(probe(node))
     await until(lambda: node.state is State.HALF_OPEN)
     node.reset(FailureKind.OWNER)
-    with pytest.raises(Failed, match="owner"):
+    with pytest.raises(RedisFailed, match="owner"):
         await probing
     gate.opened.set()
     await until(lambda: node.up)
@@ -332,7 +332,7 @@ async def probe(node: Dispatcher) -> Replies:
     admitted: list[asyncio.Future[Replies]] = []
 
     def try_again() -> bool:
-        with contextlib.suppress(Failed):
+        with contextlib.suppress(RedisFailed):
             admitted.append(ask(node, "ECHO", "probe", guarded=True))
         return bool(admitted)
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.cache.entry import Entry, Freshness
-from gateway.cache.redis.errors import Failed
+from gateway.cache.redis.errors import RedisFailed
 from gateway.cache.redis.keys import TICKS, owner_tag
 from gateway.cache.redis.reading import Reading
 from gateway.model import Id, Kind
@@ -78,7 +78,7 @@ def test_an_unknown_format_is_a_miss_and_left_alone():
 
 @pytest.mark.parametrize("meta", [b"other-ta7", None])
 def test_a_hash_of_another_owner_is_refused(meta):
-    with pytest.raises(Failed):
+    with pytest.raises(RedisFailed):
         read(field(1), meta=meta)
 
 

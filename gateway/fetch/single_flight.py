@@ -185,6 +185,7 @@ class SingleFlight:
             failure: GatewayError = NoCapacity(_CLOSING)
         elif (error := task.exception()) is None:
             found, lost = task.result(), GatewayError("The fetch returned nothing for this id.")
+            self._fetch_late(batch, found)
             riders = {id_: found.get(id_, lost) for id_ in batch.riders.fetches}
             self._complete(batch, {id_: found.get(id_, lost) for id_ in batch.fetches} | riders)
             return
@@ -193,6 +194,15 @@ class SingleFlight:
         else:
             failure = error if isinstance(error, GatewayError) else GatewayError("The fetch failed.")
         self._complete(batch, dict.fromkeys([*batch.fetches, *batch.riders.fetches], failure))
+
+    def _fetch_late(self, batch: Batch, found: Mapping[Id, Outcome]) -> None:
+        """Fetch riders that were asked for when the call had already ended without them."""
+        riders = batch.riders.fetches
+        late = {id_: fetch for id_, fetch in riders.items() if fetch.waiting and id_ not in found}
+        for id_ in late:
+            del riders[id_]
+        if late:
+            self._batcher.add(batch.partition, late, Priority.FOREGROUND, Requester(), {})
 
     def _complete(self, batch: Batch, outcomes: Mapping[Id, Outcome]) -> None:
         fetches = batch.fetches | batch.riders.fetches

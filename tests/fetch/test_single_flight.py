@@ -1,6 +1,6 @@
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Hashable, Mapping
+from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -25,6 +25,7 @@ def join(
     keep: bool = True,
     priority: Priority = Priority.FOREGROUND,
     requester: Requester | None = None,
+    due: Sequence[Id] = (),
 ) -> PendingFetch:
     return fake.flights.join(
         partition,
@@ -33,6 +34,7 @@ def join(
         keep=keep,
         priority=priority,
         requester=requester or Requester(),
+        due=due,
     )
 
 
@@ -425,3 +427,57 @@ class TestPriority:
         join(fake, 1, requester=second)
         join(fake, 1, requester=second)
         assert load.waiters.requesters == [first, second]
+
+
+class TestRiders:
+    async def test_ids_that_are_due_fill_the_free_seats_in_their_order(self, fake):
+        fake.size = 3
+        join(fake, 1, due=[THREE, TWO, FOUR])
+        (load,) = await fake.begun(1)
+        assert (load.ids, load.riders.ids) == ([ONE], [THREE, TWO])
+
+    async def test_ids_in_flight_do_not_ride(self, fake):
+        join(fake, 2)
+        await fake.begun(1)
+        join(fake, 1, due=[TWO, THREE])
+        _, load = await fake.begun(2)
+        assert load.riders.ids == [THREE]
+
+    async def test_riders_are_stored_apart(self, fake):
+        fetch = join(fake, 1, due=[TWO])
+        (load,) = await fake.begun(1)
+        load.answer()
+        await fetch.wait(FOREVER)
+        assert [ratings for _, _, ratings in fake.stored] == [{ONE: rating(ONE)}]
+        assert fake.ridden == [{TWO: rating(TWO)}]
+
+    async def test_a_rider_that_is_asked_for_is_a_rider_no_more(self, fake):
+        join(fake, 1, due=[TWO])
+        (load,) = await fake.begun(1)
+        fetch = join(fake, 2)
+        assert load.riders.asked() == [TWO]
+        load.answer()
+        await fetch.wait(FOREVER)
+        assert fetch.outcomes == {TWO: rating(TWO)}
+        assert (fetch.collapsed, fake.ridden) == (1, [])
+
+    async def test_riders_of_a_call_that_failed_with_them_are_reported_unless_asked_for(self, fake):
+        join(fake, 1, due=[TWO, THREE])
+        (load,) = await fake.begun(1)
+        fetch = join(fake, 3)
+        load.riders.failed = True
+        load.answer({ONE: rating(ONE), THREE: rating(THREE)})
+        await fetch.wait(FOREVER)
+        assert fake.failed_riders == [[TWO]]
+
+    async def test_a_rider_asked_for_after_its_call_ended_without_it_is_fetched(self, fake):
+        join(fake, 1, due=[TWO])
+        (load,) = await fake.begun(1)
+        load.answer({ONE: rating(ONE)})
+        # The load has its result, and its task has not come to an end.
+        fetch = join(fake, 2)
+        _, late = await fake.begun(2)
+        assert late.ids == [TWO]
+        late.answer()
+        await fetch.wait(FOREVER)
+        assert fetch.outcomes == {TWO: rating(TWO)}

@@ -81,7 +81,9 @@ class Cache:
         if keep and lookup.entries:
             # Redis may have lost a rating written here: the next read must not get an older one from memory.
             standing = local_holds(memory, lookup)
-            entries = {id_: entry for id_, entry in lookup.entries.items() if id_ not in standing}
+            entries = lookup.entries
+            if standing:
+                entries = {id_: entry for id_, entry in entries.items() if id_ not in standing}
             self._keep(partition, entries, memory, now)
         return lookup
 

@@ -36,6 +36,8 @@ class Reader:
 
         None also for a large query, which `read` answers in pieces.
         """
+        if not self._sources.cache.memory.max_entries:
+            return None
         now = self._clock.monotonic()
         reads = []
         for part in query.parts:

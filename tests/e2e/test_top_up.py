@@ -7,6 +7,7 @@ import pytest
 from gateway.model import Kind
 from gateway.sandbox import ADA, Misshape, Reply, Sandbox, Where
 from tests.e2e.harness import Caller, gateway_on, until
+from tests.e2e.load import Load, Truth
 from tests.redis_server import RedisServer
 
 LIKED, DISLIKED, THIRD, OTHER = "1138988512", "475655712", "700000001", "5000000000"
@@ -198,3 +199,30 @@ async def test_what_another_gateway_has_refreshed_stays_where_it_is(sandbox):
             await until(lambda: not [task for task in asyncio.all_tasks() if task.get_name() == "fill"])
             await one.get("albums", [OTHER])
             assert asked(sandbox)[-1] == [OTHER]
+
+
+@pytest.mark.redis_server
+async def test_every_answer_is_right_under_load_with_writes_a_bad_id_and_429s(sandbox):
+    truth, bad = Truth(sandbox), "201"
+    sandbox.faults.poison(bad)
+    sandbox.faults.add(Reply(429), fraction=0.2, where=Where(method="GET"))
+    with RedisServer() as redis:
+        settings = {
+            "cache__redis_url": redis.url,
+            "cache__redis_timeout_ms": 1000,
+            "cache__fresh_seconds": 1,
+            "cache__write_hold_seconds": 1,
+        }
+        async with gateway_on(sandbox, **settings) as one, gateway_on(sandbox, **settings) as two:
+            load = Load(one, truth)
+            async with load.running():
+                for _ in range(30):
+                    answers = await asyncio.gather(
+                        two.get("albums", range(1, 26)),
+                        one.get("albums", [bad, 1], headers={"Prefer": "handling=lenient"}),
+                        asyncio.sleep(0.1),
+                    )
+                    assert [answer.status for answer in answers[:2]] == [200, 200]
+            assert (load.wrong, load.failed) == ([], [])
+            assert load.writes > 0
+            assert one.sample("gateway_upstream_top_up_used_total") > 0

@@ -80,14 +80,19 @@ class Reading(msgspec.Struct):
             self.entries.pop(id_, None)
 
     def _read_fields(self, ids: Sequence[Id], fields: Sequence[bytes | None]) -> None:
+        distinct = Counter(fields)
         plain = {
             field: self._plain_entry(field, sharers)
-            for field, sharers in Counter(fields).items()
+            for field, sharers in distinct.items()
             if field is not None
             and len(field) == PLAIN_BYTES
             and field[0] == FORMAT
             and field[1] in PLAIN_RATINGS
         }
+        if len(plain) == len(distinct) and all(isinstance(entry, Entry) for entry in plain.values()):
+            # Nearly always: every id is stored, as a plain rating.
+            self.entries.update(zip(ids, map(plain.__getitem__, fields), strict=True))  # type: ignore[arg-type]
+            return
         for id_, field in zip(ids, fields, strict=True):
             if field is None:
                 continue

@@ -23,6 +23,7 @@ from tests.ops import samples
 from tests.ops.conftest import TOKEN, MakeApp
 
 webdriver = pytest.importorskip("selenium.webdriver")
+from selenium.common.exceptions import WebDriverException  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 from selenium.webdriver.support.expected_conditions import staleness_of  # noqa: E402
@@ -142,7 +143,8 @@ def address(site: str, page: str) -> str:
 def follow(browser: Any, element: Any) -> None:
     """Click what leads to another page, and wait until that is there."""
     element.click()
-    WebDriverWait(browser, 10).until(staleness_of(element))
+    # While the page changes, chromedriver may name the gone element by an error of its own: ask again.
+    WebDriverWait(browser, 10, ignored_exceptions=[WebDriverException]).until(staleness_of(element))
 
 
 def keep_picture(browser: Any, name: str, width: int) -> None:

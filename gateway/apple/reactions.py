@@ -77,7 +77,8 @@ class Reactions:
         self._quarantine = quarantine
         self._users = UserRecords()
         self._now = now
-        self._isolated = metrics.upstream_isolated
+        # Each series starts at 0, so that rates include its first failure.
+        self._isolated = {cause: metrics.upstream_isolated.labels(what) for cause, what in ISOLATED.items()}
 
     def answered(self, sent: Sent) -> None:
         """Apple answered soundly."""
@@ -163,8 +164,8 @@ class Reactions:
 
     def _carry_out(self, trial: Trial, error: UpstreamError, verdict: Verdict) -> None:
         error.attribute(verdict.cause, stale_allowed=verdict.stale_allowed)
-        if verdict.cause in ISOLATED:
-            self._isolated.labels(ISOLATED[verdict.cause]).inc()
+        if verdict.cause in self._isolated:
+            self._isolated[verdict.cause].inc()
         if verdict.quarantine and isinstance(error, Relayed):
             self._quarantine.refuse(trial.user_key, error, self._now())
         if verdict.isolate:

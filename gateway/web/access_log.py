@@ -65,6 +65,8 @@ class RequestCounts:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._bound: dict[_Labels, _Bound] = {}
+        # Each series starts at 0, so that rates include its first failure.
+        self._failed = {cause: metrics.requests_failed.labels(cause).inc for cause in AVAILABILITY_CAUSES}
 
     def count(self, answered: list[Answered]) -> None:
         totals: Counter[_Labels] = Counter()
@@ -77,8 +79,8 @@ class RequestCounts:
                 bound = self._bound[labels] = self._bind(*labels)
             bound.observe(now - record.started)
             error = record.error
-            if isinstance(error, UpstreamError) and error.cause in AVAILABILITY_CAUSES:
-                self._metrics.requests_failed.labels(error.cause).inc()
+            if isinstance(error, UpstreamError) and error.cause in self._failed:
+                self._failed[error.cause]()
         for labels, total in totals.items():
             self._bound[labels].add(total)
 

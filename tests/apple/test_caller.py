@@ -66,6 +66,11 @@ class TestOnce:
         assert shop.statuses() == {"200": 1.0}
         assert shop.sample("upstream_request_duration_seconds_count", operation="read") == 1.0
 
+    @pytest.mark.parametrize("what", ["id", "user", "connection"])
+    async def test_isolated_failures_are_exported_as_0_before_the_first(self, shop, what):
+        registry = shop.metrics.registry
+        assert registry.get_sample_value("gateway_upstream_isolated_total", {"what": what}) == 0
+
     async def test_it_counts_for_the_request_that_it_is_made_for(self, shop, transport):
         requester = Requester()
         transport.turns = [AppleResponse(500, b"")]

@@ -1,5 +1,8 @@
 """Requests are counted and logged together a moment later, and in any case before metrics are read."""
 
+import pytest
+
+from gateway.errors import AVAILABILITY_CAUSES, Cause
 from gateway.telemetry.metrics import Metrics
 from gateway.web.access_log import FLUSH_REQUESTS, AccessLog
 from gateway.web.request_record import RequestRecord
@@ -55,3 +58,10 @@ async def test_metrics_do_not_keep_a_log_alive():
     AccessLog(metrics, None)
     metrics.settle()
     assert metrics._unsettled == []
+
+
+@pytest.mark.parametrize("cause", sorted(AVAILABILITY_CAUSES))
+async def test_failed_requests_are_exported_as_0_before_the_first_failure(cause: Cause):
+    metrics = Metrics()
+    AccessLog(metrics, None)
+    assert metrics.registry.get_sample_value("gateway_requests_failed_total", {"cause": cause}) == 0

@@ -101,7 +101,11 @@ def run(arguments: Namespace) -> int:
 @contextmanager
 def _terminable() -> Iterator[None]:
     """Treat SIGTERM like Ctrl-C, so that the rating is restored."""
-    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
     finally:

@@ -125,9 +125,12 @@ def test_the_old_rating_is_printed_if_it_cannot_be_restored(run, gateway, monkey
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_old_rating_is_restored_after_ctrl_c(run, gateway, monkeypatch, number):
+def test_the_old_rating_is_restored_after_ctrl_c(run, gateway, monkeypatch, request, number):
     monkeypatch.undo()
     monkeypatch.setenv("MUSIC_USER_TOKEN", ADA)
+    # A shell starts what it runs in the background with SIGINT ignored, these tests too.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     rated = {"data": [{"attributes": {"value": -1}}]}
     written = []
 

@@ -5,7 +5,6 @@ import json
 import shutil
 import subprocess
 import sys
-import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -80,8 +79,7 @@ def unpack_node_client(folder: Path) -> None:
     """The client's web build, beside stand-ins for what only a browser has."""
     install(["npm", "pack", "--silent", NODE_CLIENT], folder)
     (archive,) = folder.glob("*.tgz")
-    with tarfile.open(archive) as packed:
-        packed.extractall(folder, filter="data")
+    subprocess.run(["tar", "-xzf", archive, "-C", folder], check=True)
     shutil.copy(folder / "package" / "dist" / "web.js", folder / "web.mjs")
     for name, source in WITHOUT_A_BROWSER.items():
         module = folder / "node_modules" / name

@@ -3,14 +3,16 @@
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from gateway import factories
+from gateway.apple.client import Apple
 from gateway.apple.developer_token import TokenSource
 from gateway.apple.quarantine import Quarantine
 from gateway.cache.cache import Cache
+from gateway.cache.entry import Freshness
 from gateway.cache.write_log import WriteLog
 from gateway.clock import Clock, SystemClock
 from gateway.fetch.single_flight import SingleFlight
@@ -51,18 +53,26 @@ class Gateway(msgspec.Struct, frozen=True):
     metrics: Metrics
 
 
+class _Base(NamedTuple):
+    """What every part is made with."""
+
+    settings: Settings
+    clock: Clock
+    tasks: Tasks
+    metrics: Metrics
+
+
 @asynccontextmanager
 async def wired(
     settings: Settings, *, clock: Clock | None = None, observe: Observe | None = None
 ) -> AsyncIterator[Gateway]:
     """Build a gateway; what it opened is closed in reverse at the end."""
-    clock = clock or SystemClock()
-    log = logger()
-    metrics = Metrics()
+    clock, log, metrics = clock or SystemClock(), logger(), Metrics()
     count_drops(metrics.log_lines_dropped.inc)
     loop_lag = LoopLag(time.monotonic)
     metrics.event_loop_lag.set_function(loop_lag.highest)
     tasks = Tasks(lambda name, error: log.error("bug", task=name, error=repr(error)))
+    base = _Base(settings, clock, tasks, metrics)
     tokens = factories.token_source(settings, clock, metrics)
     quarantine = Quarantine(seconds=settings.upstream.quarantine_seconds, metrics=metrics)
     callers = CallerCheck(factories.caller_tokens(settings))
@@ -73,77 +83,19 @@ async def wired(
         factories.redis_link(settings, freshness, clock, tasks, metrics) as link,
         factories.apple_client(settings, tokens, quarantine, breaker, link, clock, tasks, metrics) as apple,
     ):
-        cache = Cache(
-            memory=factories.memory_cache(settings, metrics),
-            write_log=WriteLog(hold_seconds=settings.cache.write_hold_seconds),
-            shared=None if link is None else link.tier,
-            freshness=freshness,
-            trusted_since=factories.always if link is None else link.trusted_since,
-            on_drop=lambda *dropped: flights.detach(*dropped),  # noqa: PLW0108 - the flights are made below
-            clock=clock,
-            tasks=tasks,
-            trust_seconds=settings.cache.local_trust_seconds,
-            top_up=settings.upstream.top_up,
-        )
-        flights = SingleFlight(
-            apple.fetch,
-            cache.store,
-            cache.riders_failed,
-            size=apple.batch_size,
-            window_seconds=settings.upstream.batch_window_ms / 1000,
-            fetch_seconds=settings.server.request_timeout_seconds,
-            call_seconds=settings.upstream.call_timeout_seconds,
-            tasks=tasks,
-            clock=clock,
-            metrics=metrics,
-        )
-        shadow = None
-        if (fraction := settings.cache.shadow_fraction) > 0:
-            shadow = Shadow(fraction, cache=cache, flights=flights, clock=clock, tasks=tasks, metrics=metrics)
-        sources = Sources(
-            cache,
-            flights,
-            quarantine,
-            Refresher(flights, tasks, metrics),
-            shadow,
-            ReadMetrics(metrics),
-        )
-        visibility = Visibility(
-            sources,
-            clock=clock,
-            tasks=tasks,
-            metrics=metrics,
-            log=log,
-            hold_seconds=settings.cache.write_hold_seconds,
-            sampled=factories.drawn(settings.cache.visibility_fraction),
-        )
+        sources = _sources(base, freshness, link, apple, quarantine)
+        visibility = _visibility(base, sources)
         if link is not None:
-            link.listen(factories.hearer(cache, apple), visibility.on_announcement)
-        api = Api(
-            reader=Reader(sources, clock),
-            writer=Writer(
-                cache=cache,
-                apple=apple,
-                tasks=tasks,
-                clock=clock,
-                on_written=visibility.on_written if link is None else None,
-            ),
-            max_ids=settings.server.max_ids,
-            check_caller=callers,
-            request_timeout_seconds=settings.server.request_timeout_seconds,
-            sample_hits=settings.log.sample_hits,
-            clock=clock,
-            metrics=metrics,
-            log=log,
-            request_log=request_log(level=settings.log.level, format_=settings.log.format),
-            recent=recent,
-            observe=observe,
-        )
+            link.listen(factories.invalidation_handler(sources.cache, apple), visibility.on_announcement)
+        # With Redis, a write is checked when its announcement arrives.
+        on_written = visibility.on_written if link is None else None
+        writer = Writer(cache=sources.cache, apple=apple, tasks=tasks, clock=clock, on_written=on_written)
+        api = _api(base, Reader(sources, clock), writer, callers, recent, observe)
         observed = Observed(
             settings,
             api,
-            cache,
-            Explainer(sources, clock, stopped=breaker.refuses),
+            sources.cache,
+            Explainer(sources, clock, refusal=apple.refusal),
             tokens,
             breaker,
             link,
@@ -158,6 +110,79 @@ async def wired(
         tasks.spawn("developer token", tokens.keep())
         tasks.spawn("event loop lag", loop_lag.measure())
         yield Gateway(api, ops_of(observed), observed.runtime, tasks, tokens, callers, link, metrics)
-        flights.close()
+        sources.flights.close()
         await tasks.cancel()
         api.settle()
+
+
+def _sources(
+    base: _Base, freshness: Freshness, link: "Link | None", apple: Apple, quarantine: Quarantine
+) -> Sources:
+    """The cache, the fetches that fill it, and what runs in the background of a read."""
+    settings, clock, tasks, metrics = base
+    cache = Cache(
+        memory=factories.memory_cache(settings, metrics),
+        write_log=WriteLog(hold_seconds=settings.cache.write_hold_seconds),
+        shared=None if link is None else link.tier,
+        freshness=freshness,
+        trusted_since=factories.always if link is None else link.trusted_since,
+        on_drop=lambda *dropped: flights.detach(*dropped),  # noqa: PLW0108 - the flights are made below
+        clock=clock,
+        tasks=tasks,
+        trust_seconds=settings.cache.local_trust_seconds,
+        top_up=settings.upstream.top_up,
+    )
+    flights = SingleFlight(
+        apple.fetch,
+        cache.store,
+        cache.riders_failed,
+        size=apple.batch_size,
+        window_seconds=settings.upstream.batch_window_ms / 1000,
+        fetch_seconds=settings.server.request_timeout_seconds,
+        call_seconds=settings.upstream.call_timeout_seconds,
+        tasks=tasks,
+        clock=clock,
+        metrics=metrics,
+    )
+    shadow = None
+    if (fraction := settings.cache.shadow_fraction) > 0:
+        shadow = Shadow(fraction, cache=cache, flights=flights, clock=clock, tasks=tasks, metrics=metrics)
+    refresher = Refresher(flights, tasks, metrics)
+    return Sources(cache, flights, quarantine, refresher, shadow, ReadMetrics(metrics))
+
+
+def _visibility(base: _Base, sources: Sources) -> Visibility:
+    return Visibility(
+        sources,
+        clock=base.clock,
+        tasks=base.tasks,
+        metrics=base.metrics,
+        log=logger(),
+        hold_seconds=base.settings.cache.write_hold_seconds,
+        sampled=factories.drawn(base.settings.cache.visibility_fraction),
+    )
+
+
+def _api(
+    base: _Base,
+    reader: Reader,
+    writer: Writer,
+    callers: CallerCheck,
+    recent: RecentErrors,
+    observe: Observe | None,
+) -> Api:
+    settings = base.settings
+    return Api(
+        reader=reader,
+        writer=writer,
+        max_ids=settings.server.max_ids,
+        check_caller=callers,
+        request_timeout_seconds=settings.server.request_timeout_seconds,
+        sample_hits=settings.log.sample_hits,
+        clock=base.clock,
+        metrics=base.metrics,
+        log=logger(),
+        request_log=request_log(level=settings.log.level, format_=settings.log.format),
+        recent=recent,
+        observe=observe,
+    )

@@ -104,7 +104,7 @@ async def redis_link(
         clock=clock,
         tasks=tasks,
         metrics=metrics,
-        on_state=_state_shown("redis", metrics),
+        on_state=_state_reporter("redis", metrics),
         sampled=drawn(cache.visibility_fraction),
     ) as link:
         yield link
@@ -129,15 +129,15 @@ def drawn(fraction: float) -> Callable[[], bool]:
 
 
 def _longest_write(settings: Settings) -> float:
-    """Seconds: the caller's time, an attempt sent at its end, and telling Redis of begin and end.
+    """Seconds that a write may take: the caller's time, a try sent at its end, and two calls to Redis.
 
-    For so long a gateway that died in mid-write keeps others from holding what they write of the same id.
+    For so long, the pending write of a gateway that died keeps others from holding the same id.
     """
     return settings.server.request_timeout_seconds + settings.upstream.call_timeout_seconds + 2.0
 
 
-def _state_shown(target: str, metrics: Metrics) -> Callable[[State], None]:
-    """Shows the state of what stands behind a breaker as a metric, and each change as a line."""
+def _state_reporter(target: str, metrics: Metrics) -> Callable[[State], None]:
+    """Return a function that sets a breaker's metric, and logs each change of its state."""
     gauge = metrics.breaker_state.labels(target)
     shown = State.CLOSED
 
@@ -155,18 +155,20 @@ def _text(path: Path | None) -> str | None:
     return None if path is None else str(path)
 
 
-def hearer(cache: Cache, apple: Apple) -> OnInvalidation:
-    def hears(news: Invalidation) -> None:
-        if isinstance(news, Throttled):
-            apple.hear_throttled()
-        else:
-            cache.on_invalidation(news)
+def invalidation_handler(cache: Cache, apple: Apple) -> OnInvalidation:
+    """Pass each message of other gateways to the part that it concerns."""
 
-    return hears
+    def handle(message: Invalidation) -> None:
+        if isinstance(message, Throttled):
+            apple.throttled_elsewhere()
+        else:
+            cache.on_invalidation(message)
+
+    return handle
 
 
 def always(_: float) -> float:
-    """Without Redis there is no news to miss."""
+    """Trust every entry: without Redis there are no invalidations to miss."""
     return -math.inf
 
 
@@ -177,7 +179,7 @@ def apple_breaker(settings: Settings, metrics: Metrics) -> Breaker:
         window_seconds=upstream.breaker_window_seconds,
         min_calls=upstream.breaker_min_calls,
         open_seconds=upstream.breaker_open_seconds,
-        on_change=_state_shown("apple", metrics),
+        on_change=_state_reporter("apple", metrics),
     )
 
 
@@ -193,9 +195,9 @@ def apple_client(
 ) -> AbstractAsyncContextManager[Apple]:
     upstream, proxy_url = settings.upstream, settings.apple.proxy_url
 
-    def tell(seconds: float) -> None:
+    def publish(seconds: float) -> None:
         if link is not None:
-            tasks.spawn("tell throttled", link.tier.publish(Throttled(seconds)))
+            tasks.spawn("publish throttled", link.tier.publish(Throttled(seconds)))
 
     return open_apple(
         base_url=settings.apple.base_url,
@@ -209,6 +211,6 @@ def apple_client(
         quarantine=quarantine,
         clock=clock,
         metrics=metrics,
-        on_throttled=tell,
+        on_throttled=publish,
         proxy_url=None if proxy_url is None else proxy_url.get_secret_value(),
     )

@@ -17,7 +17,7 @@ from gateway.apple.division import Found, Job, Outcomes, Search, Settlement
 from gateway.apple.reactions import Trial
 from gateway.apple.refused_ids import RefusedIds
 from gateway.apple.response import read_many
-from gateway.errors import Cause
+from gateway.errors import Cause, UpstreamError
 from gateway.model import Id, Partition, Rating
 from gateway.telemetry.metrics import Metrics
 from gateway.waiters import Riders
@@ -42,6 +42,11 @@ class BatchSplitter:
     def batch_size(self) -> int:
         """The most ids that one call should ask for now."""
         return self._sizes.current(self._now())
+
+    def refusal(self, partition: Partition, id_: Id, now: float) -> UpstreamError | None:
+        """Return the error that answers for this id without a call to Apple, or None. Counts nothing."""
+        known = self._refused.answer(partition, id_, now)
+        return self._caller.refusal(partition.user.key, now) if known is None else known
 
     async def fetch(self, job: Job, ids: Sequence[Id], riders: Riders) -> Outcomes:
         """Ask for `ids`; those known to fail are answered from memory, or asked for by themselves.

@@ -47,7 +47,7 @@ class _Run:
 
 
 class Caller:
-    """Makes calls through everything that stands between the gateway and Apple."""
+    """Makes calls, within the concurrency limit, circuit breaker, quarantine and retry budget."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class Caller:
             if not isinstance(outcome, Failed):
                 return outcome
             if outcome.untried:
-                # What Apple said to the try before tells more than why there was no other.
+                # Apple's answer to the previous try is more useful than the reason for no further one.
                 return outcome if run.failed is None or outcome.error.recalled else run.failed
             run.failed = outcome
             if outcome.verdict.drop_riders:
@@ -106,6 +106,11 @@ class Caller:
                 return self.conclude(call.trial, outcome, asked)
             if call.riders:
                 return outcome._replace(again=True)
+
+    def refusal(self, user_key: bytes, now: float) -> UpstreamError | None:
+        """Return the error that answers for this user while no call is made, or None. Counts nothing."""
+        failure = self._quarantine.answer(user_key, now)
+        return self._open(now) if failure is None and self._breaker.refuses(now) else failure
 
     def conclude(self, trial: Trial, failed: Failed, asked: Asked) -> Failed:
         """Attribute a failure for good."""
@@ -126,7 +131,7 @@ class Caller:
                     return sent
                 outcome = await self._exchange(call, sent, read, deadline, first=run.failed is None)
         except (NoCapacity, DeadlineExceeded) as untried:
-            return Failed(untried, Verdict(untried.cause), untried=True)
+            return _untried(untried)
         if isinstance(outcome, Failed) and outcome.verdict.retry is Retry.RENEWED:
             outcome = Failed(outcome.error, await self._reactions.check_token(sent, outcome.error))
         return outcome
@@ -136,11 +141,11 @@ class Caller:
         try:
             self._quarantine.check(call.user.key, now)
         except UpstreamError as error:
-            return Failed(error, Verdict(error.cause, stale_allowed=error.stale_allowed), untried=True)
-        return self._open(now) if self._breaker.refuses(now) else None
+            return _untried(error)
+        return _untried(self._open(now)) if self._breaker.refuses(now) else None
 
     def _admit(self, call: Call, run: _Run, deadline: float) -> Sent | Failed:
-        """Let a try out whose turn has come: much may have been learnt while it stood in the queue."""
+        """Admit a try that got its slot; conditions may have changed while it was queued."""
         now = self._now()
         refusal = self._refusal(call, now)
         if refusal is not None:
@@ -151,7 +156,7 @@ class Caller:
             raise Outgrown
         admission = self._breaker.admit(now)
         if admission is None:
-            return self._open(now)
+            return _untried(self._open(now))
         self._budget.count_call(now)
         call.waiters.count_call()
         asked = call.asked(reconnected=run.reconnected)
@@ -166,7 +171,7 @@ class Caller:
         *,
         first: bool,
     ) -> T | Failed:
-        # Cut short, a write may have been carried out and nothing would tell.
+        # A write that is cut short may have been carried out, and its outcome would be unknown.
         whole = not call.read or (first and call.whole)
         timeout = self._call_timeout if whole else min(deadline - sent.began, self._call_timeout)
         status = "cancelled"
@@ -245,16 +250,19 @@ class Caller:
         run.attempt += 1
         return True
 
-    def _open(self, now: float) -> Failed:
-        error = BreakerOpen(
+    def _open(self, now: float) -> BreakerOpen:
+        return BreakerOpen(
             "Apple Music failed too often lately; it is not asked for a moment.",
             retry_after=self._breaker.retry_after(now),
         )
-        return Failed(error, Verdict(), untried=True)
+
+
+def _untried(error: UpstreamError) -> Failed:
+    return Failed(error, Verdict(error.cause, stale_allowed=error.stale_allowed), untried=True)
 
 
 def _cut_short(failure: UpstreamError) -> UpstreamError:
-    """A timeout that came from the deadline, and says nothing about how long Apple takes."""
+    """Turn a timeout that the deadline caused into `DeadlineExceeded`: it is not Apple's failure."""
     if isinstance(failure, Unreachable) and (failure.proxy_error or "").endswith("_timeout"):
         return DeadlineExceeded("Apple Music did not answer in time.")
     return failure

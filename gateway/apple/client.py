@@ -20,7 +20,7 @@ from gateway.apple.token_check import TokenCheck, TokenTest
 from gateway.apple.transport import connect
 from gateway.breaker import Breaker
 from gateway.clock import Clock
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, UpstreamError
 from gateway.model import Id, Partition, Priority, Rating, User
 from gateway.telemetry.metrics import Metrics
 from gateway.waiters import NO_RIDERS, Requester, Riders, Waiters
@@ -65,9 +65,13 @@ class Apple:
         """The most ids that one call should ask for now."""
         return self._splitter.batch_size()
 
-    def hear_throttled(self) -> None:
+    def refusal(self, partition: Partition, id_: Id, now: float) -> UpstreamError | None:
+        """Return the error that answers for this id without a call to Apple, or None. Counts nothing."""
+        return self._splitter.refusal(partition, id_, now)
+
+    def throttled_elsewhere(self) -> None:
         """Another gateway of the same company was answered 429."""
-        self._limiter.hear_throttled()
+        self._limiter.throttled_elsewhere()
 
     async def fetch(
         self,

@@ -8,7 +8,7 @@
   goes down by a tenth, and only the refused call waits.
 - Foreground before background, and background calls hold at most a quarter of the limit.
 - Requesters of one priority take turns, and one that holds a quarter of the limit waits while another may go.
-- A call that several requesters want waits in the line of each, and counts for the one whose turn came.
+- A call for several requesters waits in the queue of each, and counts for the one whose turn came.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from gateway.telemetry.metrics import Metrics
 from gateway.waiters import Requester, Waiters
 
 DECREASE: Final = 0.9
-"""With much more, a tenth of 429s, whatever calls are under way, would starve a busy gateway."""
+"""A larger step would starve a busy gateway when a tenth of its calls are answered 429."""
 
 HALVED: Final = 0.5
 """Where most answers are 429."""
@@ -35,12 +35,12 @@ PAUSE: Final = 0.5
 
 DECREASE_INTERVAL: Final = 0.5
 SHARE: Final = 4
-"""A requester that holds one part in so many of the limit lets others go first; background calls never hold
-more in all."""
+"""A requester with a quarter (1 / SHARE) of the limit in flight yields to others; all background calls
+together never hold more than that."""
 
 LONGEST_QUEUE: Final = 2048
 """Calls waiting at most; background ones may fill half of it. As many again may wait of requests that have
-no other call waiting, so that large requests, however many, shut nobody out."""
+no other call waiting, so that large requests cannot shut out small ones."""
 
 
 class AdaptiveLimit:
@@ -102,7 +102,7 @@ class SlotQueue:
         }
         self.in_flight = 0
         self._background = 0
-        """Of those in flight, the ones that were granted while nobody waited for them."""
+        """Calls in flight that were granted as background calls."""
         self.paused = False
         """While True, no call is granted a slot."""
 
@@ -119,7 +119,7 @@ class SlotQueue:
         return slot
 
     def requeue(self, slot: Slot) -> None:
-        """Stand in the line of every requester that waits; places that it has already are kept."""
+        """Queue the call for every requester that waits for it; places that it already has are kept."""
         if slot.holder is not None:
             return
         self._stand(slot, [(slot.waiters.priority, requester) for requester in slot.waiters.requesters])
@@ -195,11 +195,11 @@ def call_later(seconds: float, run: Callable[[], None]) -> object:
 
 
 class ConcurrencyLimiter:
-    """Lets calls through as slots come free; every call to Apple for a request takes one.
+    """Grants slots as they come free; every call to Apple for a request takes one.
 
     `on_throttled` is called when a 429 lowers the limit, with the seconds that Apple asked to wait (0 where
-    it named none), so that other gateways lower theirs: see `hear_throttled`. `later` runs a function after
-    some seconds.
+    it named none), so that other gateways lower theirs: see `throttled_elsewhere`. `later` runs a function
+    after some seconds.
     """
 
     def __init__(
@@ -256,7 +256,7 @@ class ConcurrencyLimiter:
         if self._lower():
             self._on_throttled(retry_after or 0.0)
 
-    def hear_throttled(self) -> None:
+    def throttled_elsewhere(self) -> None:
         """Another gateway of the same company was answered 429: they share Apple's budget."""
         self._lower()
 

@@ -47,18 +47,22 @@ class Quarantine:
         """Apple fails for this user alone."""
         self._keep(user_key, failure, now, refused=False)
 
-    def check(self, user_key: bytes, now: float) -> None:
-        """Raise what Apple answered last, and count it, while this user is not asked for."""
+    def answer(self, user_key: bytes, now: float) -> UpstreamError | None:
+        """Return what Apple answered last while this user is not asked for, else None. Counts nothing."""
         entry = self._users.get(user_key)
-        if entry is None:
-            return
-        if entry.until <= now:
-            del self._users[user_key]
-            return
-        self._counted.inc()
+        if entry is None or entry.until <= now:
+            return None
         failure = entry.failure.recall()
         failure.retry_after = entry.until - now
-        raise failure
+        return failure
+
+    def check(self, user_key: bytes, now: float) -> None:
+        """Raise what Apple answered last, and count it, while this user is not asked for."""
+        failure = self.answer(user_key, now)
+        if failure is not None:
+            self._counted.inc()
+            raise failure
+        self._users.pop(user_key, None)
 
     def lift_unauthorized(self) -> None:
         """The developer token proved refused: a 401 says nothing about its user."""

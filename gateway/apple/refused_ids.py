@@ -66,6 +66,10 @@ class RefusedIds:
                 found.due.append(id_)
         return found
 
+    def answer(self, partition: Partition, id_: Id, now: float) -> UpstreamError | None:
+        """Return the failure that answers for this id without asking Apple, or None."""
+        return self.sort(partition, [id_], now, most_due=1).known.get(id_)
+
     def since(self, partition: Partition, id_: Id, now: float) -> float:
         """When a call began in which this id failed before; `now` where none did."""
         kept = self._ids.get((partition.user.key, partition.kind))

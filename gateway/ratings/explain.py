@@ -1,28 +1,31 @@
 """Explains where the answer for one id would come from now, and why, for operators."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from gateway.cache.entry import Entry
 from gateway.cache.lookup import Lookup, held_entries, local_holds
 from gateway.cache.write_rule import StoredRating
 from gateway.clock import Clock
+from gateway.errors import BreakerOpen, Cause, Quarantined, UpstreamError
 from gateway.model import Id, Kind, Partition, User, value_of
 from gateway.ratings.partition_read import Sources
 from gateway.ratings.plan import ReadPlan
 from gateway.ratings.query import NO_DIRECTIVES
 
+Refusal: TypeAlias = Callable[[Partition, Id, float], UpstreamError | None]
+
 
 class Explainer:
     """Follows the path of a read, without fetching or storing anything.
 
-    `stopped(now)` is whether the circuit breaker stops calls to Apple.
+    `refusal(partition, id, now)` is the error that answers without a call to Apple, or None.
     """
 
-    def __init__(self, sources: Sources, clock: Clock, *, stopped: Callable[[float], bool]) -> None:
+    def __init__(self, sources: Sources, clock: Clock, *, refusal: Refusal) -> None:
         self._sources = sources
         self._clock = clock
-        self._stopped = stopped
+        self._refusal = refusal
 
     async def explain(self, user: User, kind: Kind, id_: Id) -> dict[str, Any]:
         """Return a JSON-ready explanation; times in seconds."""
@@ -36,9 +39,10 @@ class Explainer:
         quarantined = quarantine.active(user.key, now)
         plan.resolve(stale_allowed=not quarantined)
         served = plan.served.get(id_)
-        stopped = served is None and self._stopped(now)
-        stale = plan.served[id_] if served is None and not quarantined and plan.stand_in(id_) else None
-        asks = served is None and not (stopped and stale)
+        refusal = None if served is not None else self._refusal(partition, id_, now)
+        stale_allowed = not quarantined and (refusal is None or refusal.stale_allowed)
+        stale = plan.served[id_] if served is None and stale_allowed and plan.stand_in(id_) else None
+        asks = served is None and (refusal is None or stale is None)
         held = holds.get(id_)
         return {
             "type": kind.value,
@@ -47,12 +51,9 @@ class Explainer:
             "source": "upstream" if asks else "shared" if plan.counts.shared else "local",
             "why": _why_served(plan, held=held is not None)
             if served is not None
-            else _why_asked(
-                stale=stale is not None,
-                quarantined=quarantined,
-                stopped=stopped,
-                unsettled=id_ in token.unsettled,
-            ),
+            else _why_not_asked(refusal, stale=stale is not None)
+            if refusal is not None
+            else _why_asked(stale=stale is not None, unsettled=id_ in token.unsettled),
             "entry": None if served is None else self._shown(served, now, memory.trusted_since),
             "stale": None if stale is None else self._shown(stale, now, memory.trusted_since),
             "local": None if local is None else self._shown(local, now, memory.trusted_since),
@@ -105,13 +106,21 @@ def _why_served(plan: ReadPlan, *, held: bool) -> str:
     return f"It is in {tier}, and fresh."
 
 
-def _why_asked(*, stale: bool, quarantined: bool, stopped: bool, unsettled: bool) -> str:
-    if quarantined:
-        return "Apple refused this user token recently, and nothing fresh is cached: the answer is 403."
-    if stopped and stale:
-        return "The circuit breaker stops calls to Apple: the stale entry is served."
-    if stopped:
-        return "The circuit breaker stops calls to Apple, and nothing is cached: the answer is 503."
+def _why_not_asked(refusal: UpstreamError, *, stale: bool) -> str:
+    if isinstance(refusal, BreakerOpen):
+        why = "The circuit breaker stops calls to Apple"
+    elif refusal.cause is Cause.ID:
+        why = "Apple failed for this id, or refused it, in the last seconds and is not asked again yet"
+    elif isinstance(refusal, Quarantined):
+        why = "Apple refused this user token recently and is not asked again yet"
+    else:
+        why = "Apple failed for this user, not for others, and is not asked again yet"
+    if stale:
+        return f"{why}: the stale entry is served."
+    return f"{why}, and nothing is cached that may be served: the answer is {refusal.status}."
+
+
+def _why_asked(*, stale: bool, unsettled: bool) -> str:
     if unsettled:
         return "A write is under way, or Apple did not confirm it: Apple is asked, and nothing is stored."
     if stale:

@@ -358,7 +358,7 @@ class TestThrottling:
     async def test_answers_raise_it_again_errors_included(self, shop, transport):
         for _ in range(2):
             shop.limiter.succeeded()
-        shop.limiter.hear_throttled()
+        shop.limiter.throttled_elsewhere()
         transport.turns = [OK, AppleResponse(400, b"{}"), OK, OK]
         await run(shop)
         await failed(shop)

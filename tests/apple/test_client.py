@@ -418,7 +418,7 @@ async def test_the_whole_client_stands_together(script, clock):
         outcomes = await apple.fetch(partition, ids(4), waiters=waiters, deadline=clock.monotonic() + 10.0)
         assert len(errors(outcomes)) == 2
         assert news == [0.0]
-        apple.hear_throttled()
+        apple.throttled_elsewhere()
         assert apple.batch_size() == 2
     assert {len(asked) for asked in script.asked} == {2}
     assert script.seen[0].headers["origin"] == "https://example.com"

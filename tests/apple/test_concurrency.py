@@ -457,7 +457,7 @@ class TestLimiter:
         assert news == [3.0, 0.0]
 
     def test_a_429_heard_elsewhere_lowers_the_limit_and_is_not_told_again(self, limiter, sample, news):
-        limiter.hear_throttled()
+        limiter.throttled_elsewhere()
         assert sample("upstream_concurrency_limit") == 1.0
         assert sample("upstream_throttled_total") == 0.0
         assert news == []
@@ -489,7 +489,7 @@ class TestLimiter:
         assert (sample("upstream_queue_seconds_count"), sample("upstream_queue_seconds_sum")) == (3.0, 2.0)
 
     async def test_successes_raise_the_limit_again(self, limiter, clock, sample, pauses):
-        limiter.hear_throttled()
+        limiter.throttled_elsewhere()
         pauses.pop()[1]()
         async with self.slot(limiter, clock):
             for _ in range(2):

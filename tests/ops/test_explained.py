@@ -1,8 +1,10 @@
 """What the gateway says of an id, in words."""
 
+import pytest
+
 from gateway.ops.explained import answer_page
+from gateway.sandbox import ADA, BEN, Sandbox, Where
 from gateway.sandbox import Reply as Failing
-from gateway.sandbox import Sandbox, Where
 from tests.e2e.harness import gateway_on
 from tests.ops.html import Document
 
@@ -72,6 +74,60 @@ async def test_while_calls_to_apple_are_stopped_nothing_is_said_to_be_asked_of_i
         assert (stale["source"], missing["source"]) == ("local", "upstream")
         assert "the stale entry is served" in stale["why"]
         assert "the answer is 503" in missing["why"]
+
+
+async def test_an_id_that_apple_fails_for_is_answered_without_a_call():
+    async with Sandbox() as sandbox, gateway_on(sandbox) as caller:
+        await caller.one("albums", 1138988512)
+        caller.clock.shift += 1000
+        for id_ in (1138988512, 5):
+            sandbox.faults.poison(str(id_))
+        await caller.get("albums", [1138988512, 5, 6])
+        calls = sandbox.calls.total
+        stale, missing = [(await caller.ask("GET", f"{ROOT}{id_}")).json for id_ in (1138988512, 5)]
+        await caller.get("albums", [1138988512, 5])
+        assert sandbox.calls.total == calls
+        assert (stale["source"], missing["source"]) == ("local", "upstream")
+        assert "Apple failed for this id" in stale["why"]
+        assert "the stale entry is served" in stale["why"]
+        assert "the answer is 500" in missing["why"]
+
+
+async def test_an_id_that_apple_refuses_has_no_stale_entry():
+    async with Sandbox() as sandbox, gateway_on(sandbox) as caller:
+        await caller.one("albums", 1138988512)
+        caller.clock.shift += 1000
+        sandbox.faults.poison("1138988512", status=400)
+        await caller.get("albums", [1138988512, 6])
+        answer = (await caller.ask("GET", PATH)).json
+        assert (answer["source"], answer["stale"]) == ("upstream", None)
+        assert "the answer is 400" in answer["why"]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_user_that_apple_refuses_is_answered_without_a_call(status):
+    async with Sandbox() as sandbox, gateway_on(sandbox) as caller:
+        sandbox.faults.add(Failing(status), where=Where(user=ADA))
+        await caller.one("albums", 5)
+        answer = (await caller.ask("GET", f"{ROOT}5")).json
+        assert answer["quarantined"]
+        assert "Apple refused this user token recently" in answer["why"]
+        assert f"the answer is {status}" in answer["why"]
+
+
+async def test_a_user_that_apple_fails_for_is_answered_without_a_call():
+    async with Sandbox() as sandbox, gateway_on(sandbox) as caller:
+        sandbox.faults.add(Failing(500), where=Where(user=ADA))
+        for id_ in (5, 6, 7):
+            await caller.one("albums", id_ + 100, user=BEN)
+            await caller.one("albums", id_)
+        calls = sandbox.calls.total
+        answer = (await caller.ask("GET", f"{ROOT}8")).json
+        assert (await caller.one("albums", 8)).status == 500
+        assert sandbox.calls.total == calls
+        assert not answer["quarantined"]
+        assert "Apple failed for this user, not for others" in answer["why"]
+        assert "the answer is 500" in answer["why"]
 
 
 async def test_a_write_that_apple_did_not_confirm_is_told():

@@ -206,10 +206,10 @@ def test_json_leaves_out_what_the_page_leaves_out():
 
 def test_equal_errors_are_one_row_with_their_number():
     error = RecentError("r-new", 90.0, "GET", "/v1/x", 503, "50300", "apple: 503", "Stopped.", None)
-    others = (replace(error, request_id="r-old", at=10.0), replace(error, request_id="r-500", status=500))
+    others = (replace(error, request_id="r-old", at=10.0), replace(error, request_id="r-id", cause="id: 503"))
     document = Document(render(replace(samples.healthy(), recent_errors=(error, *others))))
-    assert "00:01:302503" in document.text
-    assert "00:01:301500" in document.text
+    assert "00:00:10 to 00:01:302apple: 503503" in document.text
+    assert "00:01:301id: 503503" in document.text
     assert ("r-new" in document.text, "r-old" in document.text) == (True, False)
 
 

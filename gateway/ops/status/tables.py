@@ -8,9 +8,12 @@ from gateway.ops.markup import Child, Html, el, join, table
 from gateway.ops.page import facts, labelled, secret
 from gateway.ops.status.snapshot import Process, Snapshot, Tier
 from gateway.ops.words import NOTHING, about, duration, latency, percent, rate, size, stale_bound
-from gateway.telemetry.recent import RecentError
+from gateway.telemetry.recent import MAX_KEPT, RecentError
 
 WRITES = frozenset({"PUT", "DELETE"})
+ERROR_COLUMNS = (
+    "Time (UTC)", "Count", "Cause", "Status", "Code", "Request", "Detail", "Last request id", "Try again",
+)  # fmt: skip
 
 
 def apple(snapshot: Snapshot) -> Html:
@@ -90,12 +93,15 @@ def recent_errors(snapshot: Snapshot) -> Html:
         return _left_out(snapshot, "Recent errors")
     if not snapshot.recent_errors:
         return el("p", "None since the start.")
-    head = ("Last (UTC)", "Count", "Status", "Code", "Request", "Detail", "Last request id", "Try again")
-    return table(
-        head,
-        [_error(group, snapshot.process) for group in _grouped(snapshot.recent_errors)],
-        caption="Recent errors, newest first",
-        class_="errors",
+    kept = f"The latest {MAX_KEPT} failures and {MAX_KEPT} refused requests; equal ones are in one row."
+    return join(
+        el("p", kept, class_="aside"),
+        table(
+            ERROR_COLUMNS,
+            [_error(group, snapshot.process) for group in _grouped(snapshot.recent_errors)],
+            caption="Recent errors, newest first",
+            class_="errors",
+        ),
     )
 
 
@@ -164,16 +170,18 @@ def _grouped(errors: Sequence[RecentError]) -> list[list[RecentError]]:
     """Errors that differ only in time and request; the newest group first, and in it the newest error."""
     groups: dict[tuple[object, ...], list[RecentError]] = {}
     for error in errors:
-        same = (error.method, error.route, error.status, error.code, error.detail)
+        same = (error.method, error.route, error.status, error.code, error.cause, error.detail)
         groups.setdefault(same, []).append(error)
     return list(groups.values())
 
 
 def _error(group: list[RecentError], process: Process) -> tuple[Child, ...]:
     error = group[0]
+    first, last = _time(group[-1].at), _time(error.at)
     return (
-        time.strftime("%H:%M:%S", time.gmtime(error.at)),
+        last if first == last else f"{first} to {last}",
         f"{len(group)}",
+        error.cause,
         error.status,
         el("code", error.code),
         join(error.method, " ", el("code", error.route)),
@@ -215,6 +223,10 @@ def _left_out(snapshot: Snapshot, what: str) -> Html:
         action="/status",
         autocomplete="off",
     )
+
+
+def _time(epoch_seconds: float) -> str:
+    return time.strftime("%H:%M:%S", time.gmtime(epoch_seconds))
 
 
 def _moment(epoch_seconds: float) -> str:

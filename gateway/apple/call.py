@@ -35,16 +35,16 @@ class Call(msgspec.Struct, frozen=True):
     ids: int = 0
     """Ids asked for, in Apple's form with many."""
     divisible: bool = False
-    """A 504 is handed back at once, because the caller can ask for less, and is no sign that Apple is ill."""
+    """A 504 is returned at once and not counted: the caller can ask for fewer ids."""
     riders: bool = False
-    """It carries cached ids that nobody asked for, which may be at fault where it fails."""
+    """It carries cached ids that no request asked for, so a failure may be due to one of them."""
     single: bool = False
     """A part of a call that failed, or an id that is known to fail: one try, 429s and connections aside."""
     whole: bool = False
     """The first try has the whole call timeout, whatever the deadline: its answer is kept."""
 
     fits: Callable[[], bool] = lambda: True
-    """Asked when its turn has come, before the first try: False where it would only be refused."""
+    """Checked before the first try: False if Apple is known by now to refuse so many ids."""
 
     @property
     def read(self) -> bool:
@@ -52,7 +52,7 @@ class Call(msgspec.Struct, frozen=True):
 
     @property
     def idempotent(self) -> bool:
-        """Whether sending it twice does what sending it once does, whatever else is written."""
+        """Whether sending it twice does what sending it once does, also with other writes between."""
         return self.method != "POST" and not self.headers
 
     def asked(self, *, reconnected: bool = False, last: bool = False) -> Asked:

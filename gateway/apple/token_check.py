@@ -1,4 +1,4 @@
-"""Tells whether a 401 is the developer token's or the user's: Apple answers it for both.
+"""Decides whether a 401 is due to the developer token or to the user: Apple sends it for both.
 
 Apple documents 401 for a bad developer token, and on personal endpoints also for a user who is not signed in
 or has no subscription. `GET /v1/test` needs the developer token alone.
@@ -23,9 +23,9 @@ class _Tested(NamedTuple):
 
 
 class TokenCheck:
-    """What is known of the developer token in use.
+    """Evidence for and against the developer token in use.
 
-    `test` asks Apple whether it accepts a token; None where no answer tells. Time is an argument.
+    `test` asks Apple whether it accepts a token, and returns None if that stays open. Time is an argument.
     """
 
     def __init__(self, test: Callable[[str], Awaitable[bool | None]]) -> None:
@@ -44,9 +44,9 @@ class TokenCheck:
         return self._accepted[0] == token and self._accepted[1] > began
 
     async def verdict(self, token: str, began: float, now: Callable[[], float]) -> bool | None:
-        """Whether the token is good that was refused in a call begun at `began`; None where nothing tells.
+        """Whether a token that was refused in a call begun at `began` is good; None if that is unknown.
 
-        Callers that come together share one test.
+        Concurrent callers share one test.
         """
         if self._testing is None:
             self._testing = asyncio.Lock()
@@ -74,7 +74,7 @@ class TokenTest:
         self._duration = metrics.upstream_request_duration.labels("test")
 
     async def __call__(self, token: str) -> bool | None:
-        """Whether Apple accepts `token`; None where its answer does not tell, or none came."""
+        """Whether Apple accepts `token`; None without an answer, or with one that leaves it open."""
         began = self._now()
         status: int | None = None
         try:

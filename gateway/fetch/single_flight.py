@@ -42,7 +42,7 @@ class Load(Protocol):
 
 
 class Store(Protocol):
-    """Stores what was fetched with a token; must not block. `ridden`: nobody asked for these ids."""
+    """Stores what was fetched with a token; must not block. `ridden`: no request waits for these ids."""
 
     def __call__(
         self, partition: Partition, token: Any, ratings: Mapping[Id, Rating], /, *, ridden: bool
@@ -133,7 +133,7 @@ class SingleFlight:
         return id_ in self._table.get((partition.user.key, partition.kind), {}).get(partition.variant, {})
 
     def detach(self, user_key: bytes, kind: Kind | None, ids: Iterable[Id] | None) -> None:
-        """Let nobody join a fetch of these ids (None: all) that began before now, in any variant.
+        """Close fetches of these ids (None: all) that began before now to new requests, in any variant.
 
         Called when they are written or purged. The fetches go on for the requests that wait for them, and
         batches that only gather may still be joined.
@@ -246,7 +246,7 @@ def _share(fetch: Fetch, pending: PendingFetch, stamp: Hashable, token: Token, *
 def _kept(
     fetches: Mapping[Id, Fetch], outcomes: Mapping[Id, Outcome]
 ) -> Iterable[tuple[Token, dict[Id, Rating], bool]]:
-    """Group what is to be stored by token, by identity, and by whether nobody asked for it."""
+    """Group what is to be stored by token, by identity, and by whether a request waits for it."""
     groups: dict[tuple[int, bool], tuple[Token, dict[Id, Rating], bool]] = {}
     for id_, fetch in fetches.items():
         outcome, ridden = outcomes[id_], not fetch.waiting

@@ -25,8 +25,10 @@ def test_one_core_is_shared_and_said_to_be():
 
 
 def test_a_free_port_can_be_bound():
+    port = free_port()
     with socket.socket() as listener:
-        listener.bind(("127.0.0.1", free_port()))
+        listener.bind(("127.0.0.1", port))
+        assert listener.getsockname()[1] == port
 
 
 def test_children_run_on_their_core_and_end_with_the_machine(tmp_path):

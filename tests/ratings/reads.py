@@ -46,10 +46,10 @@ class FakeRedis(SharedCache):
     async def end(
         self, user_key: bytes, kind: Kind, id_: Id, stamp: bytes | None, outcome: Outcome
     ) -> bool | None:
-        raise NotImplementedError
+        raise AssertionError("A read neither ends a write nor purges.")
 
     async def purge(self, user_key: bytes, kind: Kind | None, ids: Sequence[Id] | None) -> bool:
-        raise NotImplementedError
+        raise AssertionError("A read neither ends a write nor purges.")
 
 
 class Reads:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-import shutil
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -68,7 +68,7 @@ async def test_curl_reads_both_albums(gateway, tmp_path):
 
 
 async def test_python_tells_unrated_ids_from_rated_ones(gateway, tmp_path):
-    printed = await output("python", gateway, tmp_path / "read.py", shutil.which("python") or "python3")
+    printed = await output("python", gateway, tmp_path / "read.py", sys.executable)
     assert printed == "{'1138988512': 1, '475655712': 1, '111': None}\n"
 
 

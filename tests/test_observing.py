@@ -1,4 +1,4 @@
-"""The status of gateways that run, on Redis and without."""
+"""Checks and status of running gateways, with Redis and without."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -21,6 +21,23 @@ def redis() -> Iterator[RedisServer]:
 async def status_of(caller: Caller) -> dict[str, Any]:
     async with caller.session.get(f"{caller.served.ops_url}/status?format=json") as response:
         return dict(await response.json())
+
+
+async def test_readiness_lists_the_checks_with_their_details():
+    async with Sandbox() as sandbox, gateway_on(sandbox) as caller:
+        ready = await caller.ask("GET", "/readyz?verbose")
+        assert ready.status == 200
+        assert b"[+] accepting: yes" in ready.body
+        assert b"[+] developer token: valid until" in ready.body
+
+
+async def test_a_draining_gateway_is_alive_but_not_ready():
+    async with Sandbox() as sandbox, gateway_on(sandbox) as caller:
+        caller.served.gateway.api.draining = True
+        ready = await caller.ask("GET", "/readyz?verbose")
+        assert ready.status == 503
+        assert b"[-] accepting: draining" in ready.body
+        assert (await caller.ask("GET", "/livez")).status == 200
 
 
 async def test_after_a_rotation_the_key_in_use_is_shown():

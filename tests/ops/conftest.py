@@ -19,7 +19,7 @@ URLS = ("http://127.0.0.1:1", "http://127.0.0.1:2")
 
 
 def snapshot(access: AccessView) -> Snapshot:
-    """A healthy gateway that was asked by `access`."""
+    """A healthy gateway, as `access` may see it."""
     healthy = samples.healthy()
     if access.granted:
         return replace(healthy, access=access)
@@ -27,7 +27,7 @@ def snapshot(access: AccessView) -> Snapshot:
 
 
 async def explain(user: User, kind: Kind, id_: Id) -> dict[str, Any]:
-    """Says that everything is liked and in this process."""
+    """Explain any id as liked and cached in this process."""
     entry = {
         "rating": 1,
         "age_seconds": 29.0,
@@ -51,6 +51,11 @@ async def explain(user: User, kind: Kind, id_: Id) -> dict[str, Any]:
     }
 
 
+def pages(access: OpsAccess) -> Pages:
+    """The pages of a healthy gateway."""
+    return Pages(access=access, snapshot=snapshot, urls=lambda: URLS, explain=explain)
+
+
 MakeApp = Callable[..., web.Application]
 
 
@@ -60,11 +65,7 @@ def ops_app() -> MakeApp:
 
     def make(*, token: str | None = None, remote: bool = False) -> web.Application:
         app = web.Application(middlewares=[_forwarded] if remote else [])
-        app.add_routes(
-            Pages(
-                access=OpsAccess(token=token), snapshot=snapshot, urls=lambda: URLS, explain=explain
-            ).routes()
-        )
+        app.add_routes(pages(OpsAccess(token=token)).routes())
         return app
 
     return make

@@ -1,4 +1,4 @@
-"""From the increase of counters to the counted parts of a snapshot."""
+"""Counted parts of a snapshot, from the increase of counters."""
 
 import pytest
 
@@ -16,7 +16,7 @@ def since_start(metrics: Metrics, seconds: float = 5.0) -> Interval:
     return Interval(0.0, seconds, read(metrics).minus(read(Metrics())))
 
 
-def test_traffic_is_what_was_counted_in_the_interval(metrics):
+def test_traffic_counts_the_requests_of_the_interval(metrics):
     metrics.http_requests.labels("r", "GET", "200").inc(9)
     metrics.http_requests.labels("r", "GET", "503").inc(1)
     metrics.http_request_duration.labels("r", "hit").observe(0.002)
@@ -29,7 +29,7 @@ def test_traffic_is_what_was_counted_in_the_interval(metrics):
     assert traffic.hits_p99_seconds == traffic.p99_seconds == pytest.approx(0.002485)
 
 
-def test_each_tier_has_a_ratio_of_its_own(metrics):
+def test_each_tier_has_its_own_hit_ratio(metrics):
     for result, count in {"hit": 5, "negative": 2, "stale": 1, "miss": 2}.items():
         metrics.cache_ids.labels("local", result).inc(count)
     for result, count in {"hit": 1, "error": 2}.items():
@@ -41,13 +41,13 @@ def test_each_tier_has_a_ratio_of_its_own(metrics):
     assert collect.cached_ratio(counted) == 0.8
 
 
-def test_without_the_in_process_tier_redis_has_the_whole_ratio(metrics):
+def test_without_the_in_process_tier_the_ratio_is_that_of_redis(metrics):
     for result, count in {"hit": 5, "negative": 2, "miss": 3}.items():
         metrics.cache_ids.labels("shared", result).inc(count)
     assert collect.cached_ratio(since_start(metrics).counted) == 0.7
 
 
-def test_calls_without_a_sound_answer_have_failed(metrics):
+def test_calls_answered_5xx_or_not_at_all_have_failed(metrics):
     for status, count in {"200": 6, "404": 1, "429": 1, "500": 1, "timeout": 1}.items():
         metrics.upstream_requests.labels("read", status).inc(count)
     counted = since_start(metrics).counted
@@ -55,7 +55,7 @@ def test_calls_without_a_sound_answer_have_failed(metrics):
     assert collect.by_label(counted.calls)["timeout"] == 1
 
 
-def test_visibility_checks_count_those_that_could_have_been_stale(metrics):
+def test_only_checks_that_could_find_an_old_rating_are_counted(metrics):
     def count(after: str, result: str, checks: int) -> None:
         metrics.write_visibility_checks.labels(after, "local", result).inc(checks)
 
@@ -70,7 +70,7 @@ def test_visibility_checks_count_those_that_could_have_been_stale(metrics):
     assert (view.checks, view.stale, view.stale_lately) == (95, 5, 3)
 
 
-def test_checks_right_after_a_write_are_no_news_of_the_window(metrics):
+def test_old_ratings_right_after_a_write_do_not_count_in_the_window(metrics):
     metrics.write_visibility_checks.labels("0.1", "local", "stale").inc()
     now = read(metrics)
     assert collect.visibility(now, now.minus(read(Metrics()))).stale_lately == 0

@@ -1,0 +1,179 @@
+"""The HTTP client of the commands: answers, failures, tokens, and the addresses of a gateway."""
+
+from email.message import Message
+
+import pytest
+
+from gateway.cli.console import CommandFailed, WrongUsage
+from gateway.cli.http import HttpReply, api_url, ask, ops_url, secret, user_token
+
+VARIABLE = "MUSIC_USER_TOKEN"
+
+
+def reply(body: bytes) -> HttpReply:
+    return HttpReply(500, Message(), body)
+
+
+def test_a_document_is_sent_as_json(gateway):
+    gateway.always(200, {"purged": True})
+    answer = ask("POST", f"{gateway.url}/-/purge", {"X-A": "b"}, document={"ids": ["1"]}, timeout_seconds=5)
+    assert (answer.status, answer.json()) == (200, {"purged": True})
+    [asked] = gateway.asked
+    assert (asked.method, asked.path, asked.document) == ("POST", "/-/purge", {"ids": ["1"]})
+    assert (asked.headers["Content-Type"], asked.headers["X-A"]) == ("application/json", "b")
+
+
+@pytest.mark.parametrize("status", [204, 404, 503])
+def test_an_answer_of_any_status_is_returned(gateway, status):
+    gateway.always(status, "")
+    assert ask("GET", gateway.url, timeout_seconds=5).status == status
+
+
+def test_redirects_are_not_followed(gateway):
+    gateway.always(302, Location=f"{gateway.url}/elsewhere")
+    assert ask("GET", gateway.url, timeout_seconds=5).status == 302
+    assert len(gateway.asked) == 1
+
+
+def test_proxies_of_the_environment_are_ignored(gateway, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    gateway.always(200)
+    assert ask("GET", gateway.url, timeout_seconds=5).status == 200
+
+
+def test_a_proxy_receives_the_request_and_its_own_login(gateway):
+    gateway.always(200)
+    proxy = gateway.url.replace("http://", "http://me:w%2Ford@")
+    assert ask("GET", "http://apple.invalid/v1/test", timeout_seconds=5, proxy=proxy).status == 200
+    [asked] = gateway.asked
+    assert asked.path == "http://apple.invalid/v1/test"
+    assert asked.headers["Proxy-Authorization"] == "Basic bWU6dy9vcmQ="
+
+
+def test_no_answer_names_the_url_and_the_cause():
+    with pytest.raises(CommandFailed, match=r"no answer from http://127.0.0.1:1/x: Connection refused"):
+        ask("GET", "http://127.0.0.1:1/x", timeout_seconds=5)
+
+
+def test_a_url_with_an_invalid_port_fails_with_the_reason():
+    with pytest.raises(CommandFailed, match="nonnumeric port: 'port"):
+        ask("GET", "http://127.0.0.1:port", timeout_seconds=5)
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8081", "file:///etc/passwd", ""])
+def test_a_url_that_is_not_http_is_wrong_usage(url):
+    with pytest.raises(WrongUsage, match="not a URL such as"):
+        ask("GET", url, timeout_seconds=5)
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        (b'{"errors":[{"title":"T","detail":"D"}]}', "D"),
+        (b'{"errors":[{"title":"T"}]}', "T"),
+        (b"oops\nmore", "oops"),
+        (b"[]", "[]"),
+        (b"", ""),
+    ],
+)
+def test_the_detail_is_that_of_the_first_error_or_the_first_line(body, detail):
+    assert reply(body).detail() == detail
+
+
+@pytest.mark.parametrize("body", [b"", b"[1]", b"{", b"\xff"])
+def test_a_body_that_is_not_a_json_object_is_empty(body):
+    assert reply(body).json() == {}
+
+
+def test_a_secret_comes_from_the_option_then_the_named_file_then_the_variable(monkeypatch, tmp_path):
+    option, named = tmp_path / "option", tmp_path / "named"
+    option.write_text("from-option\n")
+    named.write_text("from-named\n")
+    assert secret(None, VARIABLE) is None
+    monkeypatch.setenv(VARIABLE, "from-variable")
+    assert secret(None, VARIABLE) == "from-variable"
+    monkeypatch.setenv(f"{VARIABLE}_FILE", str(named))
+    assert secret(None, VARIABLE) == "from-named"
+    assert secret(option, VARIABLE) == "from-option"
+
+
+@pytest.mark.parametrize("token", ["hunter2\nX-More: hunter3", "hunter2 \u20ac"])
+def test_a_token_that_no_header_can_carry_is_wrong_usage_and_not_repeated(monkeypatch, token):
+    monkeypatch.setenv(VARIABLE, token)
+    with pytest.raises(WrongUsage) as caught:
+        secret(None, VARIABLE)
+    assert str(caught.value) == f"{VARIABLE} contains no token: expected one line of ASCII"
+
+
+@pytest.mark.parametrize("content", [b"two\nlines", b"", b"\n"])
+def test_a_token_file_without_one_token_is_wrong_usage(tmp_path, content):
+    file = tmp_path / "token"
+    file.write_bytes(content)
+    with pytest.raises(WrongUsage, match="token contains no token"):
+        user_token(file)
+
+
+def test_a_token_file_that_cannot_be_read_is_named_if_its_path_is_absolute(tmp_path):
+    with pytest.raises(WrongUsage, match=f"{tmp_path}/missing cannot be read: No such file"):
+        user_token(tmp_path / "missing")
+
+
+def test_a_token_in_place_of_its_file_is_not_repeated(monkeypatch):
+    monkeypatch.setenv(f"{VARIABLE}_FILE", "hunter2")
+    with pytest.raises(WrongUsage, match=f"the file for {VARIABLE} cannot be read") as caught:
+        secret(None, VARIABLE)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_missing_user_token_is_wrong_usage():
+    with pytest.raises(WrongUsage, match="--user-token-file"):
+        user_token(None)
+
+
+@pytest.mark.parametrize("url_of", [api_url, ops_url])
+def test_a_given_url_loses_its_last_slash(url_of):
+    assert url_of("http://gateway:1/") == "http://gateway:1"
+
+
+@pytest.mark.parametrize(
+    ("environ", "url"),
+    [
+        ({}, "http://127.0.0.1:8081"),
+        ({"GATEWAY_OPS__PORT": "9090"}, "http://127.0.0.1:9090"),
+        ({"GATEWAY_OPS__HOST": "0.0.0.0", "GATEWAY_OPS__PORT": "9090"}, "http://127.0.0.1:9090"),
+        ({"GATEWAY_OPS__HOST": "::"}, "http://[::1]:8081"),
+        ({"GATEWAY_OPS__HOST": "10.0.0.1"}, "http://10.0.0.1:8081"),
+    ],
+)
+def test_the_ops_url_follows_the_gateways_variables(monkeypatch, environ, url):
+    for name, text in environ.items():
+        monkeypatch.setenv(name, text)
+    assert ops_url(None) == url
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ('[ops]\nhost = "0.0.0.0"\nport = 9191', "http://127.0.0.1:9191"),
+        ("[server]\nport = 9191", "http://127.0.0.1:8081"),
+        ("ops = 9191", "http://127.0.0.1:8081"),
+        ("no toml", "http://127.0.0.1:8081"),
+    ],
+)
+def test_the_ops_url_follows_the_gateways_file(monkeypatch, tmp_path, text, url):
+    (tmp_path / "gateway.toml").write_text(text)
+    monkeypatch.setenv("GATEWAY_CONFIG", str(tmp_path / "gateway.toml"))
+    assert ops_url(None) == url
+
+
+def test_variables_override_the_file(monkeypatch, tmp_path):
+    (tmp_path / "gateway.toml").write_text("[ops]\nport = 9191\n[server]\nport = 8181")
+    monkeypatch.setenv("GATEWAY_CONFIG", str(tmp_path / "gateway.toml"))
+    assert api_url(None) == "http://127.0.0.1:8181"
+    monkeypatch.setenv("GATEWAY_OPS__PORT", "9090")
+    assert ops_url(None) == "http://127.0.0.1:9090"
+
+
+def test_a_file_that_is_missing_leaves_the_defaults(monkeypatch, tmp_path):
+    monkeypatch.setenv("GATEWAY_CONFIG", str(tmp_path / "gateway.toml"))
+    assert (api_url(None), ops_url(None)) == ("http://127.0.0.1:8080", "http://127.0.0.1:8081")

@@ -78,7 +78,7 @@ class _Moment(_Tally):
 
 
 class Charge(NamedTuple):
-    """A failure that was counted, to be taken back should it turn out to be somebody else's."""
+    """A failure that was counted, and is retracted if it turns out not to be the other side's."""
 
     period: Admission
     moment: _Moment

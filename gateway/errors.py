@@ -32,7 +32,7 @@ class GatewayError(Exception):
         super().__init__(detail)
         self.detail = detail
         self.retry_after = retry_after
-        """Seconds after which another try makes sense, where that is known."""
+        """Seconds after which another try makes sense; None if undetermined."""
 
 
 class Source(msgspec.Struct, frozen=True):

@@ -135,7 +135,7 @@ PartitionKey = tuple[bytes, Kind, Variant]
 
 
 class Priority(Enum):
-    """Who waits for a call: somebody (foreground), or nobody yet (background refreshes)."""
+    """Whether a request waits for the call (foreground) or not (background refreshes)."""
 
     FOREGROUND = 0
     BACKGROUND = 1

@@ -44,7 +44,7 @@ STATES = {State.CLOSED: "closed", State.HALF_OPEN: "half-open", State.OPEN: "ope
 
 
 class Runtime:
-    """What becomes known, and changes, while the gateway runs."""
+    """State that is set, and changes, while the gateway runs."""
 
     def __init__(self, settings: Settings) -> None:
         self.api_url = self.ops_url = ""

@@ -32,8 +32,8 @@ _STATM = Path("/proc/self/statm")
 class Reclaimer:
     """Watches the process' memory, and reclaims what it can when that has grown.
 
-    `resident` returns bytes, or None where the system does not tell; `collect` takes the oldest generation to
-    collect; `trim` may take long, and is called in a thread.
+    `resident` returns bytes, or None if the system does not report it; `collect` takes the oldest generation
+    to collect; `trim` may take long, and is called in a thread.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ def process_reclaimer() -> Reclaimer:
 
 
 def resident_bytes() -> int | None:
-    """Bytes of physical memory in use; None where that is unknown."""
+    """Bytes of physical memory in use; None if the system does not report it."""
     try:
         return int(_STATM.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:

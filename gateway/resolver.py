@@ -17,7 +17,7 @@ Lookup = Callable[[str], Sequence[AddressInfo]]
 """Blocking: the stream addresses of a name, with any port. Raises OSError."""
 
 KNOWN_SHARE = 0.25
-"""Share of the time limit that a fresh answer is waited for where an earlier one is known."""
+"""Share of the time limit spent waiting for a fresh answer if there is an earlier one."""
 MAX_NAMES = 1000
 """Names whose addresses are remembered."""
 
@@ -29,7 +29,7 @@ class ResolutionError(OSError):
 
 
 class ResolutionTimeout(ResolutionError):
-    """A name was not resolved in time, and no earlier answer is known."""
+    """A name was not resolved in time, and there is no earlier answer."""
 
     kind = "dns_timeout"
 

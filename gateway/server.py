@@ -34,7 +34,7 @@ IDLE_GRACE_SECONDS = 0.25
 OPS_DRAIN_SECONDS = 0.5
 
 OVERTIME_SECONDS = 1.5
-"""After the drain, before the process is ended whatever still runs; two seconds are promised."""
+"""Seconds after the drain until the process is ended by force; two are promised."""
 
 
 class SettingsReading(msgspec.Struct, frozen=True):
@@ -43,7 +43,7 @@ class SettingsReading(msgspec.Struct, frozen=True):
     again: Callable[[], Settings]
     files: Sequence[Path] = ()
     known: bytes = b""
-    """The digest of `files` as they were read: what changes while the gateway starts is found too."""
+    """The digest of `files` as they were read, so that a change during the start is noticed too."""
 
 
 class Serving(msgspec.Struct, frozen=True):
@@ -131,7 +131,7 @@ async def serve(settings: Settings, reading: SettingsReading) -> None:
 
 
 class _UnixSite(web.UnixSite):
-    """Takes over a socket that a killed gateway left, but none that somebody answers on; removes its own."""
+    """Takes over a socket that a killed gateway left, but not one in use; removes its own."""
 
     def __init__(self, runner: web.BaseRunner, path: Path) -> None:
         super().__init__(runner, path, backlog=BACKLOG)

@@ -10,7 +10,7 @@ T = TypeVar("T")
 class Tasks:
     """Owns every task that outlives the call which started it.
 
-    A task that fails is reported to `on_error`, never lost: nobody awaits these tasks.
+    A task that fails is reported to `on_error`, because no code awaits these tasks.
     """
 
     def __init__(self, on_error: Callable[[str, BaseException], None]) -> None:

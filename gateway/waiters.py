@@ -34,18 +34,18 @@ class Requester:
 
 
 class Waiters:
-    """All requests that want one fetch. More may join while it waits: its priority can only rise."""
+    """All requests that need one fetch. More may join while it waits: its priority can only rise."""
 
     __slots__ = ("_watchers", "priority", "requesters")
 
     def __init__(self, priority: Priority, requester: Requester) -> None:
         self.priority = priority
         self.requesters = [requester]
-        """Those that want it in `priority`; the first began it, or raised it."""
+        """Those that need it in `priority`; the first began it, or raised it."""
         self._watchers: list[Callable[[], None]] = []
 
     def join(self, priority: Priority, requester: Requester) -> None:
-        """Another request wants the same; one that waits raises a background fetch to the foreground."""
+        """Add a request that needs the same; one that waits raises a background fetch to the foreground."""
         if priority is self.priority:
             if requester in self.requesters:
                 return
@@ -80,7 +80,7 @@ class Waiters:
 
 
 class Riders(Protocol):
-    """Cached ids that a call refreshes in its free seats, although nobody asked for them."""
+    """Cached ids that a call refreshes in its free seats, although no request asked for them."""
 
     failed: bool
     """Set if the call fails in a way that one of them may have caused."""

@@ -1,4 +1,4 @@
-"""Reads Apple's answers without holding up the event loop."""
+"""Reads Apple's answers without blocking the event loop."""
 
 import asyncio
 from collections.abc import Callable

@@ -65,7 +65,7 @@ class Symptom(msgspec.Struct, frozen=True):
     blamed: str | None = None
     """The parameter that the error names as its source."""
     unusable: bool = False
-    """An answer came, and is none of Apple's API."""
+    """An answer came that is not one of Apple's API."""
     sent: bool = True
     """Whether any byte of the request may have reached Apple."""
     kept: bool = False
@@ -86,24 +86,24 @@ class Asked(msgspec.Struct, frozen=True):
     divisible: bool = False
     """Whether it may be too large, so that a 504 is handed back at once."""
     riders: bool = False
-    """Whether it carries cached ids in its free seats that nobody asked for."""
+    """Whether it carries riders: cached ids in its free seats that no request asked for."""
     reconnected: bool = False
     """Whether it was repeated on a new connection already."""
     part: bool = False
     """Whether it asks for a part of the ids of a call that failed."""
     last: bool = False
-    """Whether no further try is to be made."""
+    """Whether this was the last try."""
 
 
 class Evidence(msgspec.Struct, frozen=True):
-    """What other calls have shown lately."""
+    """What other calls showed recently."""
 
     token_accepted: bool = False
     """Apple accepted the same developer token in a call begun after this one."""
     refused_alike: bool = False
     """Every part of such a call of this user, type and variant was refused alike within ten minutes."""
     remembered: bool = False
-    """The id is known to fail."""
+    """The id is remembered as failing."""
     isolated: bool = False
     """The user was isolated, and no call of theirs was answered since."""
     own_answered: bool = False
@@ -127,7 +127,7 @@ class Retry(Enum):
     RENEWED = 2
     """With a new developer token."""
     PACED = 3
-    """When the concurrency limiter lets it: it was not served."""
+    """When the concurrency limiter grants a slot: the call was not served."""
     BACKED_OFF = 4
     """After a wait, within the retry budget."""
 
@@ -147,7 +147,7 @@ class Verdict(msgspec.Struct, frozen=True):
     divide: bool = False
     """Whether the ids of the call are to be asked for in two halves."""
     drop_riders: bool = False
-    """Whether an id that nobody asked for may be at fault: the call is repeated without those."""
+    """Whether a rider may be at fault: the call is repeated without riders."""
     done: bool = False
     """Whether it shows that an earlier try did what was asked."""
 
@@ -189,7 +189,7 @@ def _unanswered(came: Symptom, asked: Asked) -> Verdict:
 
 
 def _denied(came: Symptom, asked: Asked, seen: Evidence) -> Verdict:
-    """Apple, or the edge before it, says who may not, or that nothing is there."""
+    """Apple, or the edge in front of it, answered 401, 403 or 404."""
     if came.status == 401:
         return _REFUSED_USER if seen.token_accepted else _REFUSED_TOKEN
     if came.status == 403 and came.code == INVALID_AUTHENTICATION and came.enveloped:

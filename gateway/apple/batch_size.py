@@ -1,15 +1,15 @@
 """How many ids go into one call, and what Apple's refusals teach about it: pure, time is an argument.
 
 Apple documents no limit. A call that is refused as too large is halved until its parts are answered. Two
-things look the same from outside: a limit on the ids of one call, and one id that Apple refuses in any
-company. They are told apart by what becomes of the halves:
+causes look alike: a limit on the ids of one call, and one id that Apple refuses in every call. The halves
+show which one it is:
 
 - both halves were answered as they stood: the size was too large, and the size of the halves is remembered;
 - a half was refused again: nothing is learnt here, but perhaps further down. Above a bad id one half is
   refused at every level, down to the id alone, so it never shrinks the remembered size.
 
-A 5xx may as well come from a bad moment as from a large call. It is trusted less: for a minute, and down to a
-quarter of the configured size, so that passing ones never multiply the calls by more than four.
+A 5xx may be transient instead. A size learnt from one holds for a minute only, and is at least a quarter of
+the configured size, so that transient failures multiply the calls by four at most.
 """
 
 from typing import Final
@@ -24,7 +24,7 @@ FAULT_DIVISOR: Final = 4
 
 
 class BatchSize:
-    """The most ids of one call: `most` as configured, less while Apple is known to refuse that."""
+    """The most ids of one call: `most` as configured, less while Apple refuses that many."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -42,7 +42,7 @@ class BatchSize:
     def learn(self, size: int, now: float, *, refused: bool) -> None:
         """A call of more ids failed, and then its halves, of at most `size` ids, were answered.
 
-        `refused`: Apple refused it, so that it was no bad moment.
+        `refused`: Apple refused it, so the failure was not transient.
         """
         floor = 1 if refused else -(-self._most // FAULT_DIVISOR)
         if max(size, floor) < self.current(now):

@@ -23,11 +23,11 @@ from gateway.telemetry.metrics import Metrics
 from gateway.waiters import Riders
 
 MOST_DUE: Final = 4
-"""Ids known to fail that one fetch asks for again, each in a call of its own; others wait for a later one."""
+"""Failing ids that one fetch asks for again, each in a call of its own; others wait for a later fetch."""
 
 
 class BatchSplitter:
-    """Fetches ids through `caller`; remembers the size of calls that Apple takes, and ids that it refuses."""
+    """Fetches ids through `caller`; remembers the batch size that Apple accepts, and ids that it refuses."""
 
     def __init__(
         self, caller: Caller, *, max_ids_per_call: int, now: Callable[[], float], metrics: Metrics
@@ -49,9 +49,9 @@ class BatchSplitter:
         return self._caller.refusal(partition.user.key, now) if known is None else known
 
     async def fetch(self, job: Job, ids: Sequence[Id], riders: Riders) -> Outcomes:
-        """Ask for `ids`; those known to fail are answered from memory, or asked for by themselves.
+        """Ask for `ids`; failing ones are answered from memory, or asked for by themselves.
 
-        `riders` come along if all fit into one call and none is known to fail.
+        `riders` come along if all fit into one call and none is remembered as failing.
         """
         ridden = await self._ask_with_riders(job, ids, riders) if riders.ids else None
         if ridden is not None:
@@ -91,7 +91,7 @@ class BatchSplitter:
         return None if riders.failed or answer.again else _outcomes([*ids, *riders.ids], answer)
 
     async def _ask_again(self, job: Job, id_: Id) -> Outcomes:
-        """Ask for an id that is known to fail."""
+        """Ask for an id that failed before."""
         now = self._now()
         trial = Trial(job.partition.user.key, self._refused.since(job.partition, id_, now), remembered=True)
         answer = await self._call(job, [id_], trial, single=True)
@@ -108,7 +108,7 @@ class BatchSplitter:
         return {id_: outcome for task in asking for id_, outcome in task.result().items()}
 
     async def _ask(self, job: Job, ids: Sequence[Id]) -> Outcomes:
-        """Ask in one call; in several where Apple is known to refuse so many, or does."""
+        """Ask in one call, or in several if Apple refuses that many ids."""
         splitting = job.waiters.requesters[0].splitting
         trial = self._trial(job.partition, ids)
         try:
@@ -127,7 +127,7 @@ class BatchSplitter:
             if len(ids) <= self.batch_size():
                 search = Search(trial, answer, held)
                 return self._settlement.settle(job, search, await self._split(job, search, ids, answer))
-        # Another call has found out meanwhile how many ids Apple takes; if that drops again, one more search.
+        # Meanwhile another call has learnt how many ids Apple accepts; if that drops again, one more search.
         return await self._ask_in_batches(job, ids)
 
     def _trial(self, partition: Partition, ids: Sequence[Id]) -> Trial:
@@ -163,14 +163,14 @@ class BatchSplitter:
         if not any(isinstance(answer, Failed) for answer in answers):
             self._sizes.learn(len(parts[0]), self._now(), refused=not failed.verdict.stale_allowed)
         if any(not isinstance(answer, Failed) for answer in answers):
-            # The size is known now, or the other half failed: then it is an id that fails, not the size.
+            # The size is learnt now, or one half failed: then an id fails, not the size.
             await search.held.aclose()
         found: Found = {}
         for part, answer in zip(parts, answers, strict=True):
             if not isinstance(answer, Failed):
                 found |= answer
             elif answer.untried and not answer.error.recalled:
-                # What Apple said to the whole tells more than why the part was not asked for.
+                # Apple's answer to the whole is more useful than the reason why the part was not asked for.
                 found |= dict.fromkeys(part, failed)
             elif len(part) > 1 and answer.verdict.divide and not search.hopeless(answer):
                 found |= await self._split(job, search, part, answer)

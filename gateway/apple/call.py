@@ -39,12 +39,12 @@ class Call(msgspec.Struct, frozen=True):
     riders: bool = False
     """It carries cached ids that no request asked for, so a failure may be due to one of them."""
     single: bool = False
-    """A part of a call that failed, or an id that is known to fail: one try, 429s and connections aside."""
+    """A part of a failed call, or an id that failed before: one try, besides 429s and lost connections."""
     whole: bool = False
-    """The first try has the whole call timeout, whatever the deadline: its answer is kept."""
+    """The first try has the whole call timeout even past the deadline: its answer is kept."""
 
     fits: Callable[[], bool] = lambda: True
-    """Checked before the first try: False if Apple is known by now to refuse so many ids."""
+    """Checked before the first try: False if Apple has refused that many ids meanwhile."""
 
     @property
     def read(self) -> bool:

@@ -84,9 +84,9 @@ class Caller:
     async def run(self, call: Call, read: Callable[[AppleResponse], T], deadline: float) -> T | Failed:
         """Make `call` until `read` accepts an answer, or until trying again makes no sense.
 
-        `read` raises `UpstreamError` for what is no success. `deadline` is in monotonic seconds. The failure
-        of a `single` call is not attributed for good: see `conclude`. Raises `Outgrown` where the call does
-        not fit any more.
+        `read` raises `UpstreamError` for an answer that is not a success. `deadline` is in monotonic seconds.
+        The failure of a `single` call is not attributed for good: see `conclude`. Raises `Outgrown` if the
+        call does not fit any more.
         """
         run = _Run()
         while True:
@@ -171,7 +171,7 @@ class Caller:
         *,
         first: bool,
     ) -> T | Failed:
-        # A write that is cut short may have been carried out, and its outcome would be unknown.
+        # A write that is cut short may have been carried out: its outcome would be unknown.
         whole = not call.read or (first and call.whole)
         timeout = self._call_timeout if whole else min(deadline - sent.began, self._call_timeout)
         status = "cancelled"

@@ -51,7 +51,7 @@ class Relay(msgspec.Struct, frozen=True):
 
 
 class Apple:
-    """Everything that is asked of Apple goes through here."""
+    """The interface through which everything is asked of Apple."""
 
     def __init__(
         self, caller: Caller, splitter: BatchSplitter, limiter: ConcurrencyLimiter, now: Callable[[], float]
@@ -87,7 +87,7 @@ class Apple:
         No try begins after `deadline` (monotonic seconds); the first of a call has its whole time.
 
         Never raises for Apple's failures: each id gets its resource, None for unrated, or the error that is
-        its own. One id that Apple refuses, or fails for, does not take the others with it. `riders` get a
+        its own. One id that Apple refuses, or fails for, does not fail the others. `riders` get a
         result if they came along in a call that had free seats for them.
         """
         return await self._splitter.fetch(Job(partition, waiters, deadline), ids, riders)
@@ -97,7 +97,7 @@ class Apple:
 
         A POST and a conditional write are sent once. Another write is repeated where nothing of it was sent,
         where Apple refused it unread (429; 401 once, with a new developer token), and once where a kept
-        connection broke before an answer. Raises `UpstreamError`, also for every answer that is no success.
+        connection broke before an answer. Raises `UpstreamError`, also for every answer but a success.
         """
         deletes = call.method == "DELETE"
         answer = await self._caller.run(
@@ -147,8 +147,8 @@ async def open_apple(
 ) -> AsyncIterator[Apple]:
     """Apple's API behind everything that protects it, with a pool of connections of its own.
 
-    `on_throttled` is called for 429s that other gateways should know of, with the seconds that Apple asked to
-    wait (0 where it named none).
+    `on_throttled` is called for 429s that should be published to other gateways, with the seconds that Apple
+    asked to wait (0 if it named none).
     """
     now = clock.monotonic
     limiter = ConcurrencyLimiter(

@@ -91,7 +91,7 @@ class Settlement:
                 self._refused.suspect(job.partition, id_, began, now)
 
     def _settle_fault(self, job: Job, search: Search, failures: Mapping[Id, Failed]) -> None:
-        """No part was answered: it is no id's fault, but the user's or Apple's, as far as is known yet."""
+        """No part was answered: the fault is the user's or Apple's, not an id's."""
         final = self._conclude(search.trial, search.whole, _AS_A_WHOLE).verdict
         for id_, failed in failures.items():
             if failed.verdict.counts or failed.verdict.divide:

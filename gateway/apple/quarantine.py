@@ -1,4 +1,4 @@
-"""Users who are not asked for at Apple for a while, because each call would fail and burn the shared budget.
+"""Users for whom Apple is not called for a while, because each call would fail and burn the shared budget.
 
 A *refused* user is one whose token Apple refuses: 403 `40300`, or 401 though the developer token is good.
 Their fresh ratings are served, stale ones never. An *isolated* user is one for whom Apple fails while it
@@ -14,7 +14,7 @@ from gateway.errors import Quarantined, Relayed, UpstreamError
 from gateway.telemetry.metrics import Metrics
 
 MOST_USERS: Final = 10_000
-"""Users remembered at most; the longest known goes first."""
+"""Most users that are remembered; the oldest is dropped first."""
 LONGEST_BODY: Final = 4096
 """Bytes of a refusal that are kept, ten times what Apple sends; our own stands in for a longer one."""
 

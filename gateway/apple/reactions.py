@@ -1,4 +1,4 @@
-"""Carries out verdicts: what the breaker, limiter, quarantine and token are told of each ended call.
+"""Carries out verdicts: reports each ended call to breaker, limiter, quarantine and developer token.
 
 It collects the evidence for `attribution` from those same parts, and decides nothing by itself.
 """
@@ -31,7 +31,7 @@ class Trial:
         self.began = began
         """When its first try began, or that of an earlier question for the same id that failed."""
         self.remembered = remembered
-        """Whether the id is known to fail."""
+        """Whether the id failed before."""
         self.refused_alike = refused_alike
         """Whether such a call had every part refused alike before."""
         self.answered = False
@@ -57,7 +57,7 @@ ISOLATED: Final = {Cause.ID: "id", Cause.USER: "user", Cause.CONNECTION: "connec
 
 
 class Reactions:
-    """Tells everything that protects Apple, and callers from Apple, how a call ended."""
+    """Reports how a call ended to every part that protects Apple, or callers from its failures."""
 
     def __init__(
         self,

@@ -13,7 +13,7 @@ ASKED_AGAIN: Final = 10.0
 """Seconds for which an id is answered from memory."""
 
 SUSPECTED: Final = 60.0
-"""Seconds for which a first failure is remembered, so that a second one can be told from an outage."""
+"""Seconds for which a first failure is remembered: a second one means that the id fails, not Apple."""
 
 MOST_IDS: Final = 10_000
 """Ids of one user and type; those that failed longest ago go first."""
@@ -51,7 +51,7 @@ class RefusedIds:
         self._alike: OrderedDict[tuple[bytes, Kind, Variant], float] = OrderedDict()
 
     def sort(self, partition: Partition, ids: Iterable[Id], now: float, *, most_due: int) -> SortedIds:
-        """Sort `ids`; of those to be asked again, at most `most_due` now, the others are known for longer."""
+        """Sort `ids`. At most `most_due` of those due are asked again now; the others stay remembered."""
         kept = self._ids.get((partition.user.key, partition.kind))
         if kept is None:
             return SortedIds(rest=list(ids))
@@ -83,7 +83,7 @@ class RefusedIds:
         self._keep(partition, id_, _Entry(failure, self.since(partition, id_, began), now + ASKED_AGAIN))
 
     def suspect(self, partition: Partition, id_: Id, began: float, now: float) -> None:
-        """The id failed alone, and nothing tells yet whether it is the id or Apple."""
+        """The id failed alone; whether the id or Apple is at fault is not decided yet."""
         since = self.since(partition, id_, now)
         self._keep(partition, id_, _Entry(None, min(since, began), now))
 

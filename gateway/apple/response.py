@@ -53,8 +53,8 @@ def read_many(kind: Kind, asked: Sequence[Id], answer: AppleResponse) -> dict[Id
 def written_resource(kind: Kind, id_: Id, value: int, body: bytes) -> Rating:
     """The resource that a PUT of `value`, answered with success and `body`, left behind.
 
-    Apple's own where the body holds it, a plain one where the body says nothing of ratings; None where it
-    contradicts the write, so that nobody knows what is rated now.
+    Apple's own if the body contains it, a plain one if the body mentions no rating; None if the body
+    contradicts the write, so that the rating is uncertain.
     """
     if len(body) > LARGEST_ENVELOPE:
         return None
@@ -78,7 +78,7 @@ def _says_nothing(body: bytes) -> bool:
 
 
 def failure_of(answer: AppleResponse, *, deletes: bool = False) -> UpstreamError:
-    """The error that an answer is, for one that is no success; `deletes`: it answers a DELETE.
+    """The error that an unsuccessful answer is; `deletes`: it answers a DELETE.
 
     Only Apple's envelope is relayed; for anything else (HTML, nothing, `{"errors":[]}`) the gateway supplies
     one. Callers read a 404 as "unrated", so that one which is not Apple's "unrated" must not look like it.
@@ -103,7 +103,7 @@ def failure_of(answer: AppleResponse, *, deletes: bool = False) -> UpstreamError
 
 
 def check_json(answer: AppleResponse) -> None:
-    """Check that a success which is relayed unread is JSON or empty. Raises `Unusable`."""
+    """Check that a success to be relayed is JSON or empty. Raises `Unusable`."""
     try:
         if answer.body:
             strict_json.load(answer.body)
@@ -229,7 +229,7 @@ def _blamed(errors: list[dict[str, Any]]) -> str | None:
 
 def _read_rating(kind: Kind, asked: Mapping[Id, object], item: Any, raw: bytes) -> tuple[Id, Rating]:
     if not isinstance(item, dict) or item.get("type") != "ratings":
-        _unusable("holds something that is no rating")
+        _unusable("holds a resource that is not a rating")
     named = item.get("id")
     if not isinstance(named, str):
         _unusable("holds a rating without an id")

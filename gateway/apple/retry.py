@@ -24,7 +24,7 @@ class RetryPolicy(msgspec.Struct, frozen=True):
         """Seconds to wait before the next try; None to give up.
 
         `attempt` tries were made (1 and up), `left` seconds remain until the deadline, `chance` is in [0, 1).
-        Apple asked to wait `retry_after` seconds, where that is known.
+        Apple asked to wait `retry_after` seconds (None: it did not say).
         """
         if attempt >= self.attempts:
             return None
@@ -36,7 +36,7 @@ class RetryPolicy(msgspec.Struct, frozen=True):
         else:
             return None
         if retry_after is not None:
-            # A floor, with a little on top: callers that were told the same second must not return together.
+            # A floor, and a random part on top: callers with the same Retry-After must not return together.
             wait = max(wait, retry_after + FAULT_WAIT * chance)
         return wait if wait < left else None
 

@@ -40,7 +40,7 @@ def read_private_key(text: str) -> ec.EllipticCurvePrivateKey:
 
 
 def pem_of(key: ec.EllipticCurvePrivateKey) -> str:
-    """The key as Apple issues it, whatever shape it came in."""
+    """The key as Apple issues it, from any accepted shape."""
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
 

@@ -44,7 +44,7 @@ class TokenCheck:
         return self._accepted[0] == token and self._accepted[1] > began
 
     async def verdict(self, token: str, began: float, now: Callable[[], float]) -> bool | None:
-        """Whether a token that was refused in a call begun at `began` is good; None if that is unknown.
+        """Whether a token that was refused in a call begun at `began` is good; None if undecided.
 
         Concurrent callers share one test.
         """

@@ -1,6 +1,6 @@
 """`check --connect`: run what serving needs on Redis, and ask Apple to accept the developer token.
 
-Each check returns a line of result or raises `Failure` with the cure in words.
+Each check returns a line of result or raises `CommandFailed` with the cure in words.
 """
 
 import asyncio

@@ -47,7 +47,7 @@ def ask(
     timeout_seconds: float,
     proxy: str | None = None,
 ) -> HttpReply:
-    """Send one request, with `document` as JSON if given. Raises `Failure` if there is no answer."""
+    """Send one request, with `document` as JSON if given. Raises `CommandFailed` if there is no answer."""
     if not url.startswith(("http://", "https://")):
         raise WrongUsage(f"{url} is not a URL such as http://127.0.0.1:8080")
     body = None if document is None else json.dumps(document).encode()

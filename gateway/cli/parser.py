@@ -41,7 +41,7 @@ class Command(Protocol):
         """Declare options."""
 
     def run(self, arguments: Namespace) -> int:
-        """Do it; the exit status. May raise `Failure` (1) and `WrongUsage` (2)."""
+        """Run; the exit status. May raise `CommandFailed` (1) and `WrongUsage` (2)."""
 
 
 class Parsed(NamedTuple):

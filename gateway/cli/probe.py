@@ -43,7 +43,7 @@ class Rated(NamedTuple):
         return ask(method, base + self.path, headers, document=document, timeout_seconds=TIMEOUT_SECONDS)
 
     def read(self, base: str, *, no_cache: bool = False) -> int | None:
-        """The rating, None if there is none. Raises `Failure`."""
+        """The rating, None if there is none. Raises `CommandFailed`."""
         answer = self.ask("GET", base, no_cache=no_cache)
         document = answer.json()
         if answer.status == 200 and document.get("data"):
@@ -54,7 +54,7 @@ class Rated(NamedTuple):
         raise CommandFailed(f"reading through {base}: {answer.status} {answer.detail()}")
 
     def write(self, base: str, value: int | None) -> None:
-        """Rate, or remove the rating. Raises `Failure`."""
+        """Rate, or remove the rating. Raises `CommandFailed`."""
         answer = self.ask("DELETE" if value is None else "PUT", base, value=value)
         if not (200 <= answer.status < 300 or (value is None and answer.status == 404)):
             raise CommandFailed(f"writing through {base}: {answer.status} {answer.detail()}")

@@ -14,7 +14,7 @@ from gateway.waiters import Requester, Waiters
 
 
 class Token(Protocol):
-    """What a requester knew of the partition's writes: it decides whether the result is stored."""
+    """The requester's token for the partition's writes: it decides whether the result is stored."""
 
     @property
     def pending(self) -> Mapping[Id, Hashable]:

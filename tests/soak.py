@@ -30,7 +30,7 @@ from gateway.ratings.write import Writer
 from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
 from gateway.waiters import Requester, Riders, Waiters
-from tests.user_input import HandClock
+from tests.hand_clock import HandClock
 
 SECONDS_EACH = 0.036
 PAGE_BYTES = 4096

@@ -21,7 +21,7 @@ from gateway.breaker import Breaker
 from gateway.model import Priority, User
 from gateway.telemetry.metrics import Metrics
 from gateway.waiters import Requester, Waiters
-from tests.user_input import HandClock
+from tests.hand_clock import HandClock
 
 USER = User.of("alice's token")
 

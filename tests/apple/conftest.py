@@ -3,7 +3,7 @@
 import pytest
 
 from tests.apple.scripted import playing
-from tests.user_input import HandClock
+from tests.hand_clock import HandClock
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from gateway.errors import DeadlineExceeded, NoCapacity
 from gateway.model import Priority
 from gateway.telemetry.metrics import Metrics
 from gateway.waiters import Requester, Waiters
-from tests.user_input import HandClock
+from tests.hand_clock import HandClock
 
 FOREGROUND, BACKGROUND = Priority.FOREGROUND, Priority.BACKGROUND
 

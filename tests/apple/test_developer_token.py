@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from gateway.apple.developer_token import LONGEST_LIFETIME, DeveloperToken, SigningKey, TokenSource, mint
 from gateway.telemetry.metrics import Metrics
-from tests.user_input import HandClock
+from tests.hand_clock import HandClock
 
 PRIVATE = ec.generate_private_key(ec.SECP256R1())
 

@@ -10,7 +10,7 @@ from gateway.model import Id, Kind, Partition, Rating, User
 from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
 from gateway.waiters import Riders, Waiters
-from tests.user_input import HandClock
+from tests.hand_clock import HandClock
 
 T = TypeVar("T")
 

@@ -5,7 +5,7 @@ import pytest
 from gateway.errors import NoCapacity
 from gateway.fetch.pending import PendingFetch
 from gateway.model import Id
-from tests.user_input import HandClock
+from tests.hand_clock import HandClock
 
 ONE, TWO = Id("1"), Id("2")
 FOREVER = float("inf")

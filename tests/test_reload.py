@@ -1,4 +1,4 @@
-"""Rotated secrets: which are applied while the gateway runs, and that none of it loosens a check."""
+"""Reloading: rotated keys, tokens and Redis passwords are applied while the gateway serves."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -7,15 +7,23 @@ from pathlib import Path
 
 import pytest
 from aiohttp import ClientSession
+from watchfiles._rust_notify import WatchfilesRustInternalError
 
 from gateway.reload import digest
-from gateway.sandbox import Sandbox
+from gateway.sandbox import Credentials, Sandbox, Where
 from gateway.server import SettingsReading, serving
 from gateway.settings import BadSettings, load
 from tests.e2e.harness import Caller, Reply, ShiftedClock, environment
 from tests.redis_server import RedisServer
 
 ONE = "1138988512"
+RELOADED = "gateway_config_last_reload_successful"
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    async with Sandbox() as sandbox:
+        yield sandbox
 
 
 class Files:
@@ -50,6 +58,56 @@ async def guarded(sandbox: Sandbox, root: Path, **more: object) -> AsyncIterator
         yield Caller(session, served, ShiftedClock()), files
 
 
+class Secret:
+    """A directory as Kubernetes mounts a Secret: files are links into `..data`, which is swapped whole."""
+
+    def __init__(self, root: Path, credentials: Credentials) -> None:
+        self._root = root
+        self._version = 0
+        self.swap(credentials.key_id, credentials.private_key_pem)
+        (root / "gateway.toml").symlink_to(Path("..data") / "gateway.toml")
+        (root / "key.p8").symlink_to(Path("..data") / "key.p8")
+
+    @property
+    def config(self) -> Path:
+        return self._root / "gateway.toml"
+
+    def swap(self, key_id: str, pem: str) -> None:
+        self._version += 1
+        data = self._root / f"..{self._version}"
+        data.mkdir()
+        key = self._root / "key.p8"
+        (data / "gateway.toml").write_text(f'[apple]\nkey_id = "{key_id}"\nprivate_key_file = "{key}"\n')
+        (data / "key.p8").write_text(pem)
+        link = self._root / "..new"
+        link.symlink_to(data.name)
+        link.rename(self._root / "..data")
+
+
+@asynccontextmanager
+async def rotating(
+    sandbox: Sandbox, root: Path, *, meanwhile: Credentials | None = None
+) -> AsyncIterator[tuple[Caller, Secret]]:
+    """A gateway whose settings are in files; `meanwhile` replaces them before the gateway watches them."""
+    secret = Secret(root, sandbox.credentials)
+    environ = environment(sandbox)
+    del environ["GATEWAY_APPLE__KEY_ID"], environ["GATEWAY_APPLE__PRIVATE_KEY"]
+    settings = load(secret.config, environ)
+    files = [secret.config, *settings.secret_files.values()]
+    reading = SettingsReading(lambda: load(secret.config, environ), files, digest(files))
+    if meanwhile is not None:
+        secret.swap(meanwhile.key_id, meanwhile.private_key_pem)
+    clock = ShiftedClock()
+    async with ClientSession() as session, serving(settings, reading=reading, clock=clock) as served:
+        yield Caller(session, served, clock), secret
+
+
+async def until_metric(caller: Caller, name: str, value: float) -> None:
+    async with asyncio.timeout(20):
+        while (await caller.metrics()).get(name) != value:
+            pass
+
+
 async def reload(caller: Caller, token: str = "letmein") -> Reply:
     return await caller.ask("POST", "/-/reload", headers={"Authorization": f"Bearer {token}"})
 
@@ -59,7 +117,76 @@ async def called(caller: Caller, token: str | None) -> int:
     return (await caller.get("albums", [ONE], headers=headers)).status
 
 
-async def test_a_rotated_caller_token_is_valid_and_the_old_one_no_more(sandbox, tmp_path):
+async def test_a_key_rotated_by_a_directory_swap_fails_no_request(sandbox, tmp_path):
+    new = Credentials.generate(key_id="ROTATEDKEY")
+    sandbox.tokens.trust(new.trusted())
+    async with rotating(sandbox, tmp_path) as (caller, secret):
+        replies = [await caller.get("albums", [ONE])]
+        secret.swap(new.key_id, new.private_key_pem)
+        await until_metric(caller, 'gateway_developer_token_mints_total{reason="key"}', 1)
+        sandbox.tokens.distrust(sandbox.credentials.key_id)
+        replies += [await caller.get("albums", [n]) for n in range(1, 4)]
+        assert [reply.status for reply in replies] == [200] * 4
+        assert all(call.status == 200 for call in sandbox.calls)
+        assert (await caller.metrics())[RELOADED] == 1
+
+
+async def test_a_reload_does_not_end_calls_in_flight(sandbox, tmp_path):
+    new = Credentials.generate(key_id="ROTATEDKEY")
+    sandbox.tokens.trust(new.trusted())
+    hold = sandbox.hold(Where(method="GET"), times=1)
+    async with rotating(sandbox, tmp_path) as (caller, secret):
+        asking = asyncio.ensure_future(caller.get("albums", [ONE]))
+        await hold.reached()
+        secret.swap(new.key_id, new.private_key_pem)
+        await until_metric(caller, 'gateway_developer_token_mints_total{reason="key"}', 1)
+        hold.release()
+        assert (await asking).status == 200
+
+
+async def test_a_broken_key_is_logged_and_the_old_one_stays_in_use(sandbox, tmp_path, capfd):
+    async with rotating(sandbox, tmp_path) as (caller, secret):
+        secret.swap("ROTATEDKEY", "-----BEGIN PRIVATE KEY-----\nbroken\n-----END PRIVATE KEY-----\n")
+        await until_metric(caller, RELOADED, 0)
+        assert (await caller.get("albums", [ONE])).status == 200
+    assert "apple.private_key" in capfd.readouterr().out
+
+
+async def test_a_post_reloads_and_answers_whether_it_worked(sandbox, tmp_path):
+    new = Credentials.generate(key_id="ROTATEDKEY")
+    async with rotating(sandbox, tmp_path) as (caller, secret):
+        assert (await caller.ask("GET", "/-/reload")).status == 405
+        secret.swap(new.key_id, "no key")
+        refused = await caller.ask("POST", "/-/reload")
+        assert (refused.status, refused.json["reloaded"]) == (500, False)
+        assert "no key" not in refused.json["error"]
+        secret.swap(new.key_id, new.private_key_pem)
+        accepted = await caller.ask("POST", "/-/reload")
+        assert (accepted.status, accepted.json) == (200, {"reloaded": True})
+        assert (await caller.metrics())[RELOADED] == 1
+
+
+async def test_files_are_polled_if_the_kernel_has_no_watches_left(sandbox, tmp_path, monkeypatch, capfd):
+    def refused(*_: object, **__: object) -> None:
+        raise WatchfilesRustInternalError("Too many open files (os error 24)")
+
+    monkeypatch.setattr("watchfiles.awatch", refused)
+    monkeypatch.setattr("gateway.reload.POLL_SECONDS", 0.01)
+    async with rotating(sandbox, tmp_path) as (caller, secret):
+        new = Credentials.generate(key_id="ROTATEDKEY")
+        secret.swap(new.key_id, new.private_key_pem)
+        await until_metric(caller, 'gateway_developer_token_mints_total{reason="key"}', 1)
+    assert "Too many open files" in capfd.readouterr().out
+
+
+async def test_a_key_that_changes_during_the_start_is_applied(sandbox, tmp_path, monkeypatch):
+    monkeypatch.setattr("gateway.reload.POLL_SECONDS", 0.1)
+    new = Credentials.generate(key_id="ROTATEDKEY")
+    async with rotating(sandbox, tmp_path, meanwhile=new) as (caller, _):
+        await until_metric(caller, 'gateway_developer_token_mints_total{reason="key"}', 1)
+
+
+async def test_a_rotated_caller_token_replaces_the_old_one(sandbox, tmp_path):
     async with guarded(sandbox, tmp_path) as (caller, files):
         files.caller_tokens.write_text("old\nnew\n")
         assert (await reload(caller)).json == {"reloaded": True}
@@ -69,7 +196,7 @@ async def test_a_rotated_caller_token_is_valid_and_the_old_one_no_more(sandbox, 
         assert [await called(caller, token) for token in ("old", "new", None)] == [401, 200, 401]
 
 
-async def test_a_file_that_changes_is_applied_without_being_asked(sandbox, tmp_path):
+async def test_a_changed_file_is_applied_without_a_request(sandbox, tmp_path):
     async with guarded(sandbox, tmp_path) as (caller, files), asyncio.timeout(20):
         files.caller_tokens.write_text("new\n")
         while await called(caller, "new") != 200:
@@ -77,7 +204,7 @@ async def test_a_file_that_changes_is_applied_without_being_asked(sandbox, tmp_p
         assert await called(caller, "old") == 401
 
 
-async def test_a_rotated_ops_token_counts_at_once(sandbox, tmp_path):
+async def test_a_rotated_ops_token_applies_at_once(sandbox, tmp_path):
     async with guarded(sandbox, tmp_path) as (caller, files):
         files.ops_token.write_text("changed\n")
         assert (await reload(caller)).status == 200
@@ -88,7 +215,7 @@ BREAKAGES: dict[str, Callable[[Path], object]] = {
     "missing": Path.unlink,
     "empty": lambda file: file.write_text(""),
     "blank": lambda file: file.write_text(" \n"),
-    "of commas": lambda file: file.write_text(",\n"),
+    "only a comma": lambda file: file.write_text(",\n"),
 }
 
 
@@ -118,7 +245,9 @@ async def test_a_start_with_a_broken_secret_file_is_refused(sandbox, tmp_path, h
         load(None, environment(sandbox, server__caller_tokens_file=tokens))
 
 
-async def test_what_needs_a_restart_is_named_everywhere(sandbox, tmp_path, capfd):
+async def test_settings_that_need_a_restart_are_named_in_the_answer_on_the_page_and_in_the_log(
+    sandbox, tmp_path, capfd
+):
     async with guarded(sandbox, tmp_path) as (caller, files):
         files.config.write_text("[log]\nsample_hits = 0.5\n[upstream]\nattempts = 2\n")
         named = ["upstream.attempts", "log.sample_hits"]
@@ -149,7 +278,7 @@ async def test_a_token_that_is_no_longer_set_stays_required_until_a_restart(sand
         assert (await caller.ask("POST", "/-/reload")).status == 401
 
 
-async def test_the_time_of_the_last_success_is_shown_and_a_failure_does_not_move_it(sandbox, tmp_path):
+async def test_a_failed_reload_does_not_change_the_time_of_the_last_success(sandbox, tmp_path):
     name = "gateway_config_last_reload_success_timestamp_seconds"
     async with guarded(sandbox, tmp_path) as (caller, files):
         started = caller.sample(name)
@@ -162,7 +291,7 @@ async def test_the_time_of_the_last_success_is_shown_and_a_failure_does_not_move
 
 @asynccontextmanager
 async def on_redis(sandbox: Sandbox, file: Path) -> AsyncIterator[Caller]:
-    """A gateway whose Redis URL is in `file`, and whose in-process cache holds next to nothing."""
+    """A gateway whose Redis URL is in `file`, and whose in-process cache is off."""
     environ = environment(sandbox, cache__redis_url_file=file, cache__local_max_entries=0)
     settings = load(None, environ)
     reading = SettingsReading(lambda: load(None, environ), [file], digest([file]))
@@ -183,7 +312,7 @@ async def test_a_rotated_redis_password_loses_no_request_and_no_entry(sandbox, t
             assert (await caller.get("albums", [ONE])).cache == "fwd=miss; stored"
             redis.client().acl_setuser("gateway", enabled=True, passwords=["+new"])
             file.write_text(url("new"))
-            asking = asyncio.ensure_future(_ask_on(caller))
+            asking = asyncio.ensure_future(_repeated_reads(caller))
             answer = await caller.ask("POST", "/-/reload")
             redis.client().acl_setuser("gateway", enabled=True, passwords=["-old"])
             redis.client().execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
@@ -195,7 +324,7 @@ async def test_a_rotated_redis_password_loses_no_request_and_no_entry(sandbox, t
                     pass
 
 
-async def _ask_on(caller: Caller) -> list[Reply]:
+async def _repeated_reads(caller: Caller) -> list[Reply]:
     return [await caller.get("albums", [ONE]) for _ in range(100)]
 
 
@@ -216,7 +345,7 @@ async def test_a_changed_redis_address_is_used_without_a_restart(sandbox, tmp_pa
 
 
 @pytest.mark.redis_server
-async def test_redis_is_neither_added_nor_removed_without_a_restart(sandbox, tmp_path):
+async def test_adding_redis_needs_a_restart(sandbox, tmp_path):
     config = tmp_path / "gateway.toml"
     environ = environment(sandbox)
     with RedisServer() as redis:

@@ -1,4 +1,4 @@
-"""What tests move by hand."""
+"""A clock that tests move by hand."""
 
 
 class HandClock:

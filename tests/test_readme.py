@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gateway.cli.parser import COMMANDS
-from tests.cache.redis.test_link import MINIMAL_ACL
+from tests.cache.redis.harness import MINIMAL_ACL
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 from gateway.cli import connect
 from gateway.cli.console import CommandFailed
 from gateway.settings import load
-from tests.cache.redis.test_link import MINIMAL_ACL
+from tests.cache.redis.harness import MINIMAL_ACL
 from tests.redis_server import RedisServer, free_port
 
 pytestmark = pytest.mark.redis_server

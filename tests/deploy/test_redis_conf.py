@@ -10,7 +10,7 @@ import pytest
 from redis import AuthenticationError, Redis
 from redis.exceptions import NoPermissionError
 
-from tests.cache.redis.test_link import MINIMAL_ACL
+from tests.cache.redis.harness import MINIMAL_ACL
 from tests.deploy.files import DEPLOY, RUNBOOK
 
 CONFIGURATION = DEPLOY / "kustomize" / "example" / "redis.conf"

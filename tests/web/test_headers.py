@@ -12,7 +12,6 @@ from gateway.web.headers import (
     read_user,
     wants_leniency,
 )
-from gateway.web.request_record import request_id, trace_id
 
 
 def headers(*pairs: tuple[str, str]) -> CIMultiDictProxy[str]:
@@ -181,32 +180,3 @@ def test_every_caller_token_is_compared_in_constant_time_whatever_matches(monkey
 
 def test_without_caller_tokens_everybody_is_let_in():
     CallerCheck([])(headers())
-
-
-def test_a_callers_request_id_is_taken_over():
-    assert request_id("abc-123") == "abc-123"
-    assert request_id("a b") == "a b"
-
-
-@pytest.mark.parametrize("given", [None, "", "x" * 129, "a\x7f", "ä"])
-def test_a_request_id_is_made_where_none_can_be_taken_over(given):
-    made = {request_id(given), request_id(given)}
-    assert len(made) == 2
-    assert given not in made
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "4bf92f3577b34da6a3ce929d0e0e4736"),
-        ("01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-new", "4bf92f3577b34da6a3ce929d0e0e4736"),
-        ("00-xyz", None),
-        ("ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", None),
-        ("00-00000000000000000000000000000000-00f067aa0ba902b7-01", None),
-        ("00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01", None),
-        ("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01 junk", None),
-        (None, None),
-    ],
-)
-def test_the_trace_id_is_taken_from_traceparent(given, expected):
-    assert trace_id(given) == expected

@@ -1,6 +1,7 @@
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from redis import Redis
 
 from gateway.cache.redis import scripts
 from gateway.cache.redis.scripts import SCRIPT_NAMES, Script
@@ -21,6 +22,13 @@ def server(redis_process: RedisServer) -> RedisServer:
     with redis_process.client() as client:
         client.flushall()
     return redis_process
+
+
+@pytest.fixture
+def client(server: RedisServer) -> Iterator[Redis]:
+    """Looks at the server from outside, and changes it behind the gateway's back."""
+    with server.client() as client:
+        yield client
 
 
 @pytest.fixture

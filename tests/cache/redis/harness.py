@@ -1,20 +1,26 @@
-"""A shared tier on some Redis, and what a test wants to know of it."""
+"""A gateway's connection to some Redis, and what tests ask of it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+from redis import Redis
+
+from gateway.breaker import State
 from gateway.cache.announcement import Announcement, Sampled, never
 from gateway.cache.entry import Freshness
 from gateway.cache.invalidation import Invalidation
 from gateway.cache.lookup import Lookup
-from gateway.cache.redis.connect import Tls
-from gateway.cache.redis.connection import Dispatcher
+from gateway.cache.redis.commands import Commands
+from gateway.cache.redis.connect import Opener, Tls
+from gateway.cache.redis.keys import TICKS, Keys, variant_name
 from gateway.cache.redis.limits import Limits
 from gateway.cache.redis.link import Link, linked
+from gateway.cache.redis.topology import Topology, build_topology
+from gateway.cache.redis.url import parse_url
 from gateway.clock import SystemClock
-from gateway.model import Id, Kind, Partition, Rating, User, Variant
+from gateway.model import Id, Kind, Partition, Rating, User, Variant, plain_resource
 from gateway.resolver import Resolver
 from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
@@ -26,11 +32,22 @@ ALBUMS = Partition(USER, Kind.ALBUMS)
 LIBRARY = Partition(USER, Kind.LIBRARY_ALBUMS)
 GERMAN = Partition(USER, Kind.ALBUMS, Variant("l=de"))
 HOLD_SECONDS = 10.0
+MAIN = Keys("ratings").main(USER.key, Kind.ALBUMS)
+"""The key of ALBUMS."""
+VARIANT = f"{MAIN}:{variant_name(GERMAN.variant)}"
+"""The key of GERMAN."""
 
 ONE, TWO, THREE = Id("1"), Id("2"), Id("3")
 LIKED, DISLIKED = 1, -1
 FRESHNESS = Freshness(
     fresh_seconds=300.0, stale_while_revalidate_seconds=300.0, stale_if_error_seconds=86_400.0, jitter=0.0
+)
+
+
+# What the README tells operators to put into the ACL.
+MINIMAL_ACL = (
+    "user gateway on >secret ~ratings:* &ratings:* -@all "
+    "+time +hmget +evalsha +eval +hget +hset +hdel +hgetall +hlen +exists +del +pexpire +publish +subscribe"
 )
 
 
@@ -49,17 +66,19 @@ def limits(**changed: Any) -> Limits:
 class Side:
     """One gateway's side of Redis."""
 
-    def __init__(self, link: Link, metrics: Metrics, tasks: Tasks) -> None:
+    def __init__(self, link: Link, metrics: Metrics, tasks: Tasks, states: list[State]) -> None:
         self.link = link
         self.tier = link.tier
         self.metrics = metrics
         self.tasks = tasks
-        self.heard: list[Invalidation] = []
+        self.received: list[Invalidation] = []
         self.announced: list[Announcement] = []
+        self.states = states
+        """Each reported state of Redis."""
         self._changed = asyncio.Event()
 
-    def hear(self, news: Invalidation) -> None:
-        self.heard.append(news)
+    def on_invalidation(self, invalidation: Invalidation) -> None:
+        self.received.append(invalidation)
 
     def on_announcement(self, announcement: Announcement, /, *, age: float, own: bool) -> None:
         del age, own
@@ -90,11 +109,6 @@ class Side:
         return value or 0.0
 
     @property
-    def nodes(self) -> Sequence[Dispatcher]:
-        """The connections to Redis, by node."""
-        return self.link._commands.topology.everywhere()
-
-    @property
     def breaker(self) -> float | None:
         return self.metrics.registry.get_sample_value("gateway_breaker_state", {"target": "redis"})
 
@@ -119,6 +133,12 @@ async def side_of(
     faults: list[tuple[str, BaseException]] = []
     tasks = Tasks(lambda name, error: faults.append((name, error)))
     metrics = Metrics()
+    states: list[State] = []
+
+    def on_state(state: State) -> None:
+        states.append(state)
+        metrics.breaker_state.labels("redis").set(state)
+
     async with linked(
         url,
         tls or Tls(),
@@ -130,16 +150,49 @@ async def side_of(
         clock=SystemClock(),
         tasks=tasks,
         metrics=metrics,
-        on_state=metrics.breaker_state.labels("redis").set,
+        on_state=on_state,
         sampled=sampled,
     ) as link:
-        side = Side(link, metrics, tasks)
+        side = Side(link, metrics, tasks, states)
         if listening:
-            link.listen(side.hear, side.on_announcement)
+            link.listen(side.on_invalidation, side.on_announcement)
             await until(lambda: side.subscription_up == 1)
         yield side
     await tasks.cancel()
     assert not faults
+
+
+@asynccontextmanager
+async def topology_of(url: str, reported: list[State] | None = None) -> AsyncIterator[Topology]:
+    """A topology that appends each state that it reports to `reported`; a task that fails fails the test."""
+    faults: list[tuple[str, BaseException]] = []
+    tasks = Tasks(lambda name, error: faults.append((name, error)))
+    states = [] if reported is None else reported
+    opener = Opener(parse_url(url), Tls(), Resolver())
+    topology = build_topology(opener, tasks, lambda: states.append(topology.state))
+    async with topology:
+        yield topology
+    await tasks.cancel()
+    assert not faults
+
+
+@asynccontextmanager
+async def commands_on(url: str, metrics: Metrics | None = None) -> AsyncIterator[Commands]:
+    async with topology_of(url) as topology:
+        yield Commands(topology, metrics or Metrics())
+
+
+def aged(client: Redis, key: str, id_: str, seconds: float) -> None:
+    """Make a stored rating `seconds` older (below 0: younger)."""
+    field = client.hget(key, id_)
+    assert isinstance(field, bytes)
+    ticks = int.from_bytes(field[2:7]) - round(seconds * TICKS)
+    client.hset(key, id_, field[:2] + ticks.to_bytes(5) + field[7:])
+
+
+def more(id_: Id) -> bytes:
+    """A resource that is stored as JSON, because it has more fields than its rating."""
+    return plain_resource(Kind.ALBUMS, id_, 1).replace(b"}}", b'},"more":1}')
 
 
 def held(lookup: Lookup) -> dict[Id, Rating]:

@@ -1,4 +1,4 @@
-"""A server that speaks Redis' protocol and answers as a test says."""
+"""Servers that speak Redis' protocol and answer as a test says."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -71,6 +71,35 @@ class ScriptedRedis:
         finally:
             self._open.discard(writer)
             writer.close()
+
+
+class ScriptedNode(ScriptedRedis):
+    """A cluster node that claims every slot, and answers every other command with `reply`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.respond = self._answer
+        self.reply = b"*2\r\n$-1\r\n$-1\r\n"
+        """By default the reply to a lookup of one id that is not cached."""
+        self.host = b"$-1\r\n"
+        self.owner = 0
+        """Port of the node that has every slot; 0: this one."""
+        self.maps = 0
+        """Requests for the slot map."""
+
+    @property
+    def url(self) -> str:
+        return f"redis+cluster://127.0.0.1:{self.port}"
+
+    async def _answer(self, command: Command) -> bytes | None:
+        match command[0]:
+            case b"TIME":
+                return TIME
+            case b"CLUSTER":
+                self.maps += 1
+                owner = self.owner or self.port
+                return b"*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n%b:%d\r\n" % (self.host, owner)
+        return self.reply
 
 
 async def _read(reader: asyncio.StreamReader) -> Command:

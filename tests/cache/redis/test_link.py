@@ -1,176 +1,207 @@
-"""Every way to one server: sockets, passwords, users, databases, TLS that is always verified."""
+"""The link to Redis: start, state, and its replacement while requests are served."""
 
-from collections.abc import Iterator
-from pathlib import Path
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from gateway.breaker import State
+from gateway.cache.invalidation import Throttled
 from gateway.cache.redis.connect import Tls
-from gateway.cache.redis.link import _Since
-from tests.cache.redis.certificates import Authority, Files, tls_server
 from tests.cache.redis.harness import ALBUMS, LIKED, ONE, TWO, Side, side_of
 from tests.redis_server import RedisServer, free_port
 from tests.waiting import until
 
 pytestmark = pytest.mark.redis_server
 
-# What the README gives to whoever writes the ACL.
-MINIMAL_ACL = (
-    "user gateway on >secret ~ratings:* &ratings:* -@all "
-    "+time +hmget +evalsha +eval +hget +hset +hdel +hgetall +hlen +exists +del +pexpire +publish +subscribe"
-)
-
-
-class Clock:
-    """Where the test puts it."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def time(self) -> float:
-        return self.now
-
-
-def test_redis_is_away_since_it_ceased_to_answer_and_not_since_the_latest_try() -> None:
-    clock = Clock()
-    since = _Since(clock, lambda _: None)
-    seen = []
-    for state in (State.CLOSED, State.OPEN, State.HALF_OPEN, State.OPEN, State.CLOSED, State.CLOSED):
-        clock.now += 1
-        since.update(state)
-        seen.append(since.at)
-    assert seen == [1, 2, 2, 2, 5, 5]
-
-
-async def works(side: Side) -> bool:
-    kept = await side.keep(ALBUMS, {ONE: LIKED})
-    written = await side.write(ALBUMS, TWO, None)
-    purged = await side.tier.purge(ALBUMS.user.key, ALBUMS.kind, [TWO])
-    return bool(kept and written and purged and await side.seen(ALBUMS, ONE) == LIKED)
-
-
-async def test_a_unix_socket(server: RedisServer) -> None:
-    async with side_of(f"unix://{server.socket_path}", listening=True) as side:
-        assert await works(side)
-
-
-async def test_a_gateway_that_ends_does_not_call_redis_dead(server: RedisServer) -> None:
-    async with side_of(server.url) as side:
-        assert await works(side)
-    assert side.metrics.registry.get_sample_value("gateway_breaker_state", {"target": "redis"}) == 0
-
-
-async def test_a_database_of_its_own(server: RedisServer) -> None:
-    async with side_of(f"{server.url}/3") as side:
-        assert await works(side)
-    with server.client(db=3) as client:
-        assert client.dbsize()
-    with server.client() as client:
-        assert not client.dbsize()
+TRUST = 0.2
 
 
 @pytest.fixture(scope="module")
-def locked() -> Iterator[RedisServer]:
-    words = MINIMAL_ACL.removeprefix("user ").split()
-    with RedisServer("--requirepass", "open sesame", "--user", *words) as server:
+def first() -> Iterator[RedisServer]:
+    with RedisServer("--user", "gateway", "on", ">old", "~*", "&*", "+@all") as server:
         yield server
 
 
-async def test_a_password(locked: RedisServer) -> None:
-    async with side_of(f"redis://:open%20sesame@127.0.0.1:{locked.port}", listening=True) as side:
-        assert await works(side)
+@pytest.fixture(scope="module")
+def second() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
 
 
-async def test_a_user_with_no_more_rights_than_needed(locked: RedisServer) -> None:
-    async with side_of(f"redis://gateway:secret@127.0.0.1:{locked.port}", listening=True) as side:
-        assert await works(side)
+@pytest.fixture
+async def side(first: RedisServer, second: RedisServer) -> AsyncIterator[Side]:
+    for server in (first, second):
+        with server.client() as client:
+            client.flushall()
+    set_password(first, "old")
+    async with side_of(url_of(first, "old"), trust_seconds=TRUST, listening=True) as side:
+        yield side
 
 
-async def test_a_database_of_its_own_needs_one_right_more(locked: RedisServer) -> None:
-    url = f"redis://gateway:secret@127.0.0.1:{locked.port}/3"
-    async with side_of(url) as side:
-        assert side.link.state is State.OPEN
-    with locked.client(password="open sesame") as client:
-        client.execute_command("ACL", "SETUSER", "gateway", "+select")
-        async with side_of(url, listening=True) as side:
-            assert await works(side)
-        client.execute_command("ACL", "SETUSER", "gateway", "-select")
+def set_password(server: RedisServer, password: str) -> None:
+    with server.client() as client:
+        client.execute_command("ACL", "SETUSER", "gateway", "resetpass", f">{password}")
 
 
-async def test_a_wrong_password_is_named_in_the_counts(locked: RedisServer) -> None:
-    async with side_of(f"redis://gateway:wrong@127.0.0.1:{locked.port}") as side:
-        await until(lambda: side.nodes[0]._away == "denied")
-        assert (await side.look(ALBUMS, ONE)).version is None
-        assert side.errors("denied") == 1
+def url_of(server: RedisServer, password: str) -> str:
+    return f"redis://gateway:{password}@127.0.0.1:{server.port}"
 
 
-async def test_no_password_where_one_is_needed_is_named_too(locked: RedisServer) -> None:
-    async with side_of(locked.url) as side:
-        await until(lambda: side.nodes[0]._away == "denied")
-        assert side.link.state is State.OPEN
+def clients(server: RedisServer) -> set[str]:
+    """Ids of the gateway's connections."""
+    with server.client() as client:
+        return {each["id"] for each in client.client_list() if each["user"] == "gateway"}
+
+
+async def test_stopping_a_gateway_does_not_report_redis_as_away(server: RedisServer) -> None:
+    async with side_of(server.url) as side:
+        assert side.breaker == State.CLOSED
+    assert side.states[-1] is State.CLOSED
 
 
 @pytest.mark.parametrize("scheme", ["redis", "redis+cluster"])
-async def test_a_redis_that_was_never_there_is_shown_as_away(scheme: str) -> None:
+async def test_a_redis_that_never_answered_is_reported_as_away(scheme: str) -> None:
     async with side_of(f"{scheme}://127.0.0.1:{free_port()}") as side:
         assert side.breaker == State.OPEN
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("certificates")
-
-
-@pytest.fixture(scope="module")
-def authority(folder: Path) -> Authority:
-    return Authority(folder, "authority")
-
-
-@pytest.fixture(scope="module")
-def client_files(authority: Authority) -> Files:
-    return authority.issue("client", "127.0.0.1")
-
-
-@pytest.fixture(scope="module")
-def encrypted(authority: Authority) -> Iterator[RedisServer]:
-    with tls_server(authority, authority.issue("server", "127.0.0.1"), asks_client=False) as server:
-        yield server
-
-
-async def test_tls_with_an_authority_of_ones_own(encrypted: RedisServer, authority: Authority) -> None:
-    url = f"rediss://127.0.0.1:{encrypted.tls_port}"
-    async with side_of(url, tls=Tls(ca_file=authority.file), listening=True) as side:
-        assert await works(side)
-
-
-async def test_a_certificate_that_nobody_vouches_for_is_refused(encrypted: RedisServer) -> None:
-    async with side_of(f"rediss://127.0.0.1:{encrypted.tls_port}") as side:
-        assert side.link.state is State.OPEN
-        assert (await side.look(ALBUMS, ONE)).version is None
-        assert side.errors("denied") == 1
-
-
-async def test_a_certificate_for_another_address_is_refused(authority: Authority) -> None:
-    with tls_server(authority, authority.issue("elsewhere", "127.0.0.2"), asks_client=False) as server:
-        async with side_of(f"rediss://127.0.0.1:{server.tls_port}", tls=Tls(ca_file=authority.file)) as side:
-            assert side.link.state is State.OPEN
-
-
-async def test_a_certificate_of_the_gateways_own(authority: Authority, client_files: Files) -> None:
-    with tls_server(authority, authority.issue("strict", "127.0.0.1"), asks_client=True) as server:
-        url = f"rediss://127.0.0.1:{server.tls_port}"
-        shown = Tls(ca_file=authority.file, cert_file=client_files.certificate, key_file=client_files.key)
-        async with side_of(url, tls=shown) as side:
-            assert await works(side)
-        async with side_of(url, tls=Tls(ca_file=authority.file)) as side:
-            assert side.link.state is State.OPEN
-
-
-async def test_a_url_that_is_none_is_an_error_at_once() -> None:
+async def test_a_malformed_url_is_an_error_at_once() -> None:
     with pytest.raises(ValueError, match="scheme"):
         async with side_of("http://127.0.0.1"):
             pass
+
+
+async def test_redis_is_away_since_it_stopped_answering_not_since_the_last_attempt() -> None:
+    with RedisServer() as mortal:
+        async with side_of(mortal.url, lookup_seconds=0.01) as side:
+            up_since = side.link.state_since
+            mortal.pause()
+            while side.link.state is State.CLOSED:
+                await side.look(ALBUMS, ONE)
+            away_since = side.link.state_since
+            assert away_since > up_since
+            reported = len(side.states)
+            await until(lambda: len(side.states) > reported)  # the stalled connection is closed
+            assert side.link.state_since == away_since
+            mortal.resume()
+            await until(lambda: side.link.state is State.CLOSED)
+            assert side.link.state_since > away_since
+
+
+async def test_a_new_password_is_used_and_old_connections_close(side: Side, first: RedisServer) -> None:
+    await side.keep(ALBUMS, {ONE: LIKED})
+    set_password(first, "new")
+    await side.link.replace(url_of(first, "new"), Tls())
+    assert side.link.state is State.CLOSED
+    assert await side.seen(ALBUMS, ONE) == LIKED
+    await until(lambda: len(clients(first)) == 2)  # requests and subscription
+    killed = clients(first)
+    with first.client() as client:
+        for each in killed:
+            client.client_kill_filter(_id=each)
+    await until(lambda: len(clients(first) - killed) == 2)
+    await until(lambda: side.link.state is State.CLOSED)
+    assert await side.seen(ALBUMS, ONE) == LIKED
+
+
+async def test_new_credentials_keep_local_trust(side: Side, first: RedisServer) -> None:
+    began = time.monotonic()
+    await until(lambda: time.monotonic() > began + 2 * TRUST)
+    trusted = side.link.trusted_since(time.monotonic())
+    assert trusted <= began
+    set_password(first, "new")
+    await side.link.replace(url_of(first, "new"), Tls())
+    moved = time.monotonic()
+    await until(lambda: time.monotonic() > moved + 2 * TRUST)
+    assert side.link.trusted_since(time.monotonic()) == trusted
+    assert side.link.subscribed
+
+
+async def test_invalidations_arrive_during_and_after_a_rotation(side: Side, first: RedisServer) -> None:
+    async with side_of(first.url, gateway_id="other") as other:
+        set_password(first, "new")
+        moving = asyncio.ensure_future(side.link.replace(url_of(first, "new"), Tls()))
+        sent = 0
+        while not moving.done() or sent < 20:
+            sent += 1
+            await other.tier.publish(Throttled(float(sent)))
+        await moving
+        await until(lambda: Throttled(float(sent)) in side.received)
+        assert {Throttled(float(number)) for number in range(1, sent + 1)} <= set(side.received)
+
+
+async def test_another_server_ends_local_trust(side: Side, second: RedisServer) -> None:
+    before = time.monotonic()
+    await side.link.replace(second.url, Tls())
+    assert side.link.trusted_since(time.monotonic()) > before
+    await until(lambda: side.link.subscribed)
+    assert side.link.trusted_since(time.monotonic()) > before
+
+
+async def test_another_server_gets_every_later_request(
+    side: Side, first: RedisServer, second: RedisServer
+) -> None:
+    await side.link.replace(second.url, Tls())
+    await side.keep(ALBUMS, {ONE: LIKED})
+    with first.client() as old, second.client() as new:
+        assert not old.dbsize()
+        assert new.dbsize()
+    await until(lambda: not clients(first))
+    async with side_of(second.url, gateway_id="other") as other:
+        await until(lambda: side.link.subscribed)
+        await other.tier.publish(Throttled(1.0))
+        await until(lambda: side.received == [Throttled(1.0)])
+
+
+async def test_requests_under_way_are_answered_by_the_old_server(
+    side: Side, first: RedisServer, second: RedisServer
+) -> None:
+    await side.keep(ALBUMS, {ONE: LIKED})
+    first.pause()
+    looking = asyncio.ensure_future(side.seen(ALBUMS, ONE))
+    await asyncio.sleep(0)
+    await side.link.replace(second.url, Tls())
+    assert not looking.done()
+    first.resume()
+    assert await looking == LIKED
+
+
+async def test_a_server_that_does_not_answer_is_adopted_all_the_same(side: Side, second: RedisServer) -> None:
+    port = free_port()
+    await side.link.replace(f"redis://127.0.0.1:{port}", Tls())
+    assert side.breaker == State.OPEN
+    await side.link.replace(second.url, Tls())
+    assert side.breaker == State.CLOSED
+    assert await side.keep(ALBUMS, {TWO: None})
+
+
+async def test_the_same_url_changes_nothing(side: Side, first: RedisServer) -> None:
+    before = clients(first)
+    await side.link.replace(url_of(first, "old"), Tls())
+    assert await side.keep(ALBUMS, {ONE: LIKED})
+    assert clients(first) == before
+
+
+async def test_a_replacement_by_a_malformed_url_changes_nothing(side: Side, first: RedisServer) -> None:
+    before = clients(first)
+    with pytest.raises(ValueError, match="scheme"):
+        await side.link.replace("http://127.0.0.1", Tls())
+    assert await side.keep(ALBUMS, {ONE: LIKED})
+    assert clients(first) == before
+
+
+async def test_a_cancelled_replacement_leaves_the_old_server_in_use(
+    side: Side, first: RedisServer, second: RedisServer
+) -> None:
+    second.pause()
+    moving = asyncio.ensure_future(side.link.replace(second.url, Tls()))
+    await asyncio.sleep(0)
+    moving.cancel()
+    second.resume()
+    with pytest.raises(asyncio.CancelledError):
+        await moving
+    await side.keep(ALBUMS, {ONE: LIKED})
+    with first.client() as client:
+        assert client.dbsize()

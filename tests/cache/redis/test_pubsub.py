@@ -32,20 +32,22 @@ async def two(server: RedisServer) -> AsyncIterator[Side]:
 
 async def test_a_write_is_news_to_others_when_it_begins_and_when_it_ends(one: Side, two: Side) -> None:
     await one.write(ALBUMS, ONE, LIKED)
-    took = await until(lambda: len(two.heard) == 4)
-    assert two.heard == [Drop(USER.key, Kind.ALBUMS, (ONE,)), DropPaired(USER.key, Kind.LIBRARY_ALBUMS)] * 2
+    took = await until(lambda: len(two.received) == 4)
+    assert (
+        two.received == [Drop(USER.key, Kind.ALBUMS, (ONE,)), DropPaired(USER.key, Kind.LIBRARY_ALBUMS)] * 2
+    )
     assert took < 0.1
-    assert not one.heard
+    assert not one.received
 
 
 async def test_a_purge_is_news(one: Side, two: Side) -> None:
     await one.tier.purge(USER.key, Kind.SONGS, [ONE])
-    await until(lambda: two.heard == [Purge(USER.key, Kind.SONGS, (ONE,))])
+    await until(lambda: two.received == [Purge(USER.key, Kind.SONGS, (ONE,))])
 
 
 async def test_throttling_is_news(one: Side, two: Side) -> None:
     await one.tier.publish(Throttled(2.0))
-    await until(lambda: two.heard == [Throttled(2.0)])
+    await until(lambda: two.received == [Throttled(2.0)])
 
 
 async def test_while_news_comes_in_entries_are_trusted_since_the_subscription(server: RedisServer) -> None:
@@ -88,12 +90,12 @@ async def test_a_subscription_that_is_cut_is_opened_anew(server: RedisServer) ->
         await proxy.up()
         assert await until(lambda: side.subscription_up == 1) < 2
         await other.tier.publish(Throttled(1.0))
-        await until(lambda: side.heard == [Throttled(1.0)])
+        await until(lambda: side.received == [Throttled(1.0)])
 
 
 async def test_without_redis_entries_are_believed_for_the_trust(server: RedisServer) -> None:
     async with side_of("redis://127.0.0.1:1", trust_seconds=TRUST) as side:
-        side.link.listen(side.hear)
+        side.link.listen(side.on_invalidation)
         now = time.monotonic()
         assert side.link.trusted_since(now) == now - TRUST
         assert side.subscription_up == 0
@@ -109,20 +111,20 @@ async def test_news_of_another_release_ends_the_belief_in_what_is_kept(
         await until(lambda: one.errors("protocol") == 1)
         assert one.link._listener._continuity._continuous_since >= sent
         client.publish("ratings:news", encode_message("three", Throttled(1.0)))
-    await until(lambda: one.heard == [Throttled(1.0)])
+    await until(lambda: one.received == [Throttled(1.0)])
 
 
 async def test_a_gateway_does_not_hear_itself(one: Side, two: Side) -> None:
     await one.tier.publish(Throttled(1.0))
-    await until(lambda: two.heard)
-    assert not one.heard
+    await until(lambda: two.received)
+    assert not one.received
 
 
 async def test_one_message_may_carry_several_news(one: Side, server: RedisServer) -> None:
     news = (Purge(USER.key), Throttled(1.0))
     with server.client() as client:
         client.publish("ratings:news", encode_message("three", *news))
-    await until(lambda: one.heard == list(news))
+    await until(lambda: one.received == list(news))
 
 
 def numbered(number: int) -> bytes:
@@ -138,7 +140,7 @@ async def test_a_gap_in_the_numbers_of_a_gateway_ends_the_trust_in_local_entries
 ) -> None:
     with server.client() as client:
         client.publish("ratings:news", numbered(7))
-        await until(lambda: len(one.heard) == 1)
+        await until(lambda: len(one.received) == 1)
         before = time.monotonic()
         await until(lambda: time.monotonic() > before + 1.1)
         trusted_until_now = one.link.trusted_since(time.monotonic()) < before
@@ -154,7 +156,7 @@ async def test_numbers_without_a_gap_miss_nothing(one: Side, two: Side) -> None:
         await two.write(ALBUMS, ONE, LIKED)
     await two.tier.purge(USER.key, Kind.ALBUMS, None)
     last = Purge(USER.key, Kind.ALBUMS)
-    await until(lambda: last in one.heard)
+    await until(lambda: last in one.received)
     settled = time.monotonic() + 2 * LATE_SECONDS
     await until(lambda: time.monotonic() > settled)
     assert missed(one) == 0

@@ -1,17 +1,15 @@
-"""Redis away, stopped, full, read-only: answers stay right, and a write that it missed is told later."""
+"""The Redis store while Redis is away, stopped, full or read-only: misses, and writes delivered later."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 
 import pytest
 
 from gateway.breaker import State
 from gateway.cache.invalidation import Throttled
-from gateway.cache.redis import scripts
-from gateway.cache.redis.keys import Keys
-from gateway.cache.redis.lookups import Hash
+from gateway.cache.redis import store
 from gateway.cache.redis.retry_queue import RetryQueue
-from gateway.cache.redis.scripts import Script
 from gateway.model import Id, Kind, Partition
 from tests.cache.redis.harness import (
     ALBUMS,
@@ -34,12 +32,10 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.redis_server
 
-MAIN = Keys("ratings").main(USER.key, Kind.ALBUMS)
-
 
 @pytest.fixture
 def mortal() -> Iterator[RedisServer]:
-    """A server of the test's own, to be done with as it likes."""
+    """A server of its own, which the test may stop."""
     with RedisServer() as server:
         yield server
 
@@ -62,7 +58,7 @@ async def taken_away(server: RedisServer, *sides: Side) -> None:
         await until(lambda side=side: side.link.state is State.OPEN)  # type: ignore[misc]
 
 
-async def test_without_redis_everything_is_a_miss_at_once(one: Side, mortal: RedisServer) -> None:
+async def test_without_redis_every_lookup_is_a_miss_at_once(one: Side, mortal: RedisServer) -> None:
     await taken_away(mortal, one)
     assert (await one.look(ALBUMS, ONE)).version is None
     assert await one.tier.fill(ALBUMS, b"0", {ONE: LIKED}) is None
@@ -70,7 +66,7 @@ async def test_without_redis_everything_is_a_miss_at_once(one: Side, mortal: Red
     assert one.errors("unavailable") >= 2
 
 
-async def test_a_redis_that_was_never_there_stops_no_start() -> None:
+async def test_a_gateway_starts_without_redis_and_uses_it_once_it_is_there() -> None:
     server = RedisServer()
     async with side_of(server.url) as side:
         assert (await side.look(ALBUMS, ONE)).version is None
@@ -88,7 +84,7 @@ async def test_redis_is_used_again_within_two_seconds_of_its_return(one: Side, m
     assert one.breaker == State.CLOSED
 
 
-async def test_lookups_under_way_when_redis_dies_are_misses(one: Side, mortal: RedisServer) -> None:
+async def test_lookups_in_flight_when_redis_dies_are_misses(one: Side, mortal: RedisServer) -> None:
     mortal.pause()
     looking = [asyncio.ensure_future(one.look(ALBUMS, ONE)) for _ in range(5)]
     await asyncio.sleep(0)
@@ -96,7 +92,7 @@ async def test_lookups_under_way_when_redis_dies_are_misses(one: Side, mortal: R
     assert {(await each).version for each in looking} == {None}
 
 
-async def test_a_stopped_redis_is_a_miss_after_the_timeout_and_then_at_once(mortal: RedisServer) -> None:
+async def test_a_hung_redis_is_a_miss_after_the_timeout_and_then_at_once(mortal: RedisServer) -> None:
     async with side_of(mortal.url, lookup_seconds=0.05) as side:
         await side.keep(ALBUMS, {ONE: LIKED})
         mortal.pause()
@@ -108,16 +104,12 @@ async def test_a_stopped_redis_is_a_miss_after_the_timeout_and_then_at_once(mort
         assert await side.seen(ALBUMS, ONE) == LIKED
 
 
-async def test_a_caller_that_leaves_a_write_does_not_stop_it(one: Side) -> None:
+async def test_a_caller_that_leaves_does_not_stop_its_write(one: Side) -> None:
     writing = asyncio.ensure_future(one.tier.begin(USER.key, Kind.ALBUMS, ONE))
     await asyncio.sleep(0)
     writing.cancel()
-    await until(lambda: not len(one.tasks) or all("begin" not in name for name in names(one)))
+    await until(lambda: "redis begin" not in {task.get_name() for task in asyncio.all_tasks()})
     assert ONE in (await one.look(ALBUMS, ONE)).pending
-
-
-def names(side: Side) -> list[str]:
-    return [task.get_name() for task in side.tasks._running]
 
 
 @pytest.fixture
@@ -140,17 +132,23 @@ async def far(proxy: FaultProxy) -> AsyncIterator[Side]:
         yield side
 
 
+@pytest.fixture
+def late_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an attempt that failed, the retry queue is not delivered within the test."""
+    monkeypatch.setattr(store, "RETRY_SECONDS", 3600.0)
+
+
 async def cut_off(proxy: FaultProxy, side: Side) -> None:
     await proxy.down()
     await until(lambda: side.link.state is State.OPEN)
 
 
-async def connected_again(proxy: FaultProxy, side: Side) -> None:
+async def reconnect_and_deliver(proxy: FaultProxy, side: Side) -> None:
     await proxy.up()
-    await until(lambda: side.link.state is State.CLOSED and not side.tier._retry_queue)
+    await until(lambda: side.link.state is State.CLOSED and not side.tier.undelivered)
 
 
-async def test_a_write_that_redis_missed_is_told_on_its_return(
+async def test_a_write_that_redis_missed_is_delivered_on_its_return(
     far: Side, near: Side, proxy: FaultProxy
 ) -> None:
     await near.keep(ALBUMS, {ONE: DISLIKED, TWO: None})
@@ -159,7 +157,7 @@ async def test_a_write_that_redis_missed_is_told_on_its_return(
     before = await near.look(ALBUMS, THREE)
     await cut_off(proxy, far)
     assert await far.write(ALBUMS, ONE, LIKED) is None
-    await connected_again(proxy, far)
+    await reconnect_and_deliver(proxy, far)
     lookup = await near.look(ALBUMS, ONE, TWO)
     assert list(lookup.entries) == [TWO]
     assert ONE in lookup.pending
@@ -169,12 +167,14 @@ async def test_a_write_that_redis_missed_is_told_on_its_return(
     assert await near.tier.fill(ALBUMS, before.version, {THREE: None}) is False
 
 
-async def test_until_it_is_told_redis_is_not_believed(far: Side, near: Side, proxy: FaultProxy) -> None:
+@pytest.mark.usefixtures("late_retries")
+async def test_until_a_missed_write_is_delivered_what_it_changed_is_ignored(
+    far: Side, near: Side, proxy: FaultProxy
+) -> None:
     await near.keep(ALBUMS, {ONE: DISLIKED, TWO: None})
     await near.keep(LIBRARY, {ONE: DISLIKED})
     await cut_off(proxy, far)
     await far.write(ALBUMS, ONE, LIKED)
-    far.tier._queued.clear()  # as if it had not come to it yet
     await proxy.up()
     await until(lambda: far.link.state is State.CLOSED)
     lookup = await far.look(ALBUMS, ONE, TWO)
@@ -196,7 +196,7 @@ async def test_a_write_begun_without_redis_and_ended_with_it_is_held(
     await cut_off(proxy, far)
     stamp = await far.tier.begin(USER.key, Kind.ALBUMS, ONE)
     assert stamp is None
-    await connected_again(proxy, far)
+    await reconnect_and_deliver(proxy, far)
     assert await far.tier.end(USER.key, Kind.ALBUMS, ONE, stamp, LIKED) is True
     assert await near.seen(ALBUMS, ONE) == LIKED
 
@@ -207,26 +207,26 @@ async def test_a_write_begun_with_redis_and_ended_without_it_leaves_the_rating_o
     stamp = await far.tier.begin(USER.key, Kind.ALBUMS, ONE)
     await cut_off(proxy, far)
     assert await far.tier.end(USER.key, Kind.ALBUMS, ONE, stamp, LIKED) is None
-    await connected_again(proxy, far)
+    await reconnect_and_deliver(proxy, far)
     assert await near.seen(ALBUMS, ONE) == "miss"
     assert await near.write(ALBUMS, ONE, DISLIKED) is True
     assert await near.seen(ALBUMS, ONE) == DISLIKED
 
 
-async def test_a_later_write_that_was_told_is_not_undone_by_the_retry_queue(
+@pytest.mark.usefixtures("late_retries")
+async def test_a_later_write_that_was_delivered_is_not_undone_by_the_retry_queue(
     far: Side, near: Side, proxy: FaultProxy
 ) -> None:
     await cut_off(proxy, far)
     await far.write(ALBUMS, ONE, LIKED)
-    far.tier._queued.clear()  # the backlog comes late
     await proxy.up()
     await until(lambda: far.link.state is State.CLOSED)
     assert await far.write(ALBUMS, ONE, DISLIKED) is True
-    assert not far.tier._retry_queue
+    assert not far.tier.undelivered
     assert await near.seen(ALBUMS, ONE) == DISLIKED
 
 
-async def test_a_purge_that_redis_missed_is_told_on_its_return(
+async def test_a_purge_that_redis_missed_is_delivered_on_its_return(
     far: Side, near: Side, proxy: FaultProxy
 ) -> None:
     await near.keep(ALBUMS, {ONE: LIKED, TWO: None})
@@ -234,7 +234,7 @@ async def test_a_purge_that_redis_missed_is_told_on_its_return(
     await cut_off(proxy, far)
     assert await far.tier.purge(USER.key, None, None) is False
     assert (await far.look(ALBUMS, ONE)).version is None
-    await connected_again(proxy, far)
+    await reconnect_and_deliver(proxy, far)
     for partition in (ALBUMS, GERMAN):
         assert not (await near.look(partition, ONE, TWO)).entries
 
@@ -245,15 +245,17 @@ async def test_a_purge_of_one_id_that_redis_missed_leaves_the_others(
     await near.keep(ALBUMS, {ONE: LIKED, TWO: None})
     await cut_off(proxy, far)
     await far.tier.purge(USER.key, Kind.ALBUMS, [ONE])
-    await connected_again(proxy, far)
+    await reconnect_and_deliver(proxy, far)
     assert list((await near.look(ALBUMS, ONE, TWO)).entries) == [TWO]
 
 
-async def test_a_whole_kind_that_is_untold_is_not_believed(far: Side, near: Side, proxy: FaultProxy) -> None:
+@pytest.mark.usefixtures("late_retries")
+async def test_until_a_missed_purge_of_a_type_is_delivered_redis_is_ignored_for_it(
+    far: Side, near: Side, proxy: FaultProxy
+) -> None:
     await near.keep(ALBUMS, {ONE: LIKED})
     await cut_off(proxy, far)
     await far.tier.purge(USER.key, Kind.ALBUMS, None)
-    far.tier._queued.clear()
     await proxy.up()
     await until(lambda: far.link.state is State.CLOSED)
     assert await far.look(ALBUMS, ONE) == await far.look(ALBUMS, TWO)
@@ -261,17 +263,15 @@ async def test_a_whole_kind_that_is_untold_is_not_believed(far: Side, near: Side
     assert await far.tier.fill(ALBUMS, b"0", {ONE: None}) is None
 
 
-async def test_more_than_the_retry_queue_holds_is_counted(
-    far: Side, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    far.tier._retry_queue = RetryQueue(max_partitions=1)
-    await cut_off(proxy, far)
-    await far.tier.begin(USER.key, Kind.ALBUMS, ONE)
-    await far.tier.begin(OTHER.key, Kind.ALBUMS, ONE)
-    assert far.errors("backlog") == 1
+async def test_more_than_the_retry_queue_holds_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "RetryQueue", partial(RetryQueue, max_partitions=1))
+    async with side_of(f"redis://127.0.0.1:{free_port()}") as side:
+        await side.tier.begin(USER.key, Kind.ALBUMS, ONE)
+        await side.tier.begin(OTHER.key, Kind.ALBUMS, ONE)
+        assert (side.errors("backlog"), side.tier.undelivered) == (1, 1)
 
 
-async def test_one_place_that_cannot_be_told_keeps_no_other_from_being_told(
+async def test_a_write_that_cannot_be_delivered_does_not_block_the_others(
     far: Side, near: Side, proxy: FaultProxy, server: RedisServer
 ) -> None:
     await near.keep(LIBRARY, {ONE: LIKED})
@@ -282,13 +282,13 @@ async def test_one_place_that_cannot_be_told_keeps_no_other_from_being_told(
         user = ("ACL", "SETUSER", "default")
         client.execute_command(*user, "resetkeys", f"~*{OTHER.key.hex()}*")  # only the other user's keys
         await proxy.up()
-        await until(lambda: len(far.tier._retry_queue) == 1)
+        await until(lambda: far.tier.undelivered == 1)
         client.execute_command(*user, "~*")
-    await until(lambda: not far.tier._retry_queue)
+    await until(lambda: not far.tier.undelivered)
     assert asks_apple(await near.look(LIBRARY, ONE), ONE)
 
 
-async def test_a_full_redis_keeps_nothing_new_but_hears_of_writes(server: RedisServer, near: Side) -> None:
+async def test_a_full_redis_stores_no_fills_but_takes_writes(server: RedisServer, near: Side) -> None:
     ids = [Id(str(number)) for number in range(2, 2000)]
     await near.keep(ALBUMS, {ONE: DISLIKED})
     with server.client() as client:
@@ -303,7 +303,7 @@ async def test_a_full_redis_keeps_nothing_new_but_hears_of_writes(server: RedisS
             client.config_set("maxmemory", 0)
 
 
-async def test_a_replica_is_read_but_hears_of_no_write(server: RedisServer, near: Side) -> None:
+async def test_a_replica_is_read_and_refuses_writes(server: RedisServer, near: Side) -> None:
     await near.keep(ALBUMS, {ONE: LIKED})
     with server.client() as client:
         client.replicaof("127.0.0.1", str(free_port()))
@@ -313,16 +313,10 @@ async def test_a_replica_is_read_but_hears_of_no_write(server: RedisServer, near
             assert near.errors("readonly") == 1
         finally:
             client.replicaof("NO", "ONE")
-    await until(lambda: not near.tier._retry_queue)
+    await until(lambda: not near.tier.undelivered)
 
 
-async def test_news_that_cannot_be_published_is_counted(far: Side, proxy: FaultProxy) -> None:
+async def test_an_invalidation_that_cannot_be_published_is_counted(far: Side, proxy: FaultProxy) -> None:
     await cut_off(proxy, far)
     await far.tier.publish(Throttled(1.0))
     assert far.errors("unavailable") == 1
-
-
-async def test_a_sweep_that_fails_is_counted(near: Side, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scripts, "SWEEP", Script("sweep", "return redis.error_reply('no')"))
-    await near.tier._lookups._sweep(Hash(MAIN, b""), [ONE])
-    assert near.errors("response") == 1

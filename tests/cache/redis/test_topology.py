@@ -1,0 +1,236 @@
+"""Routing to the node that has a key: a real cluster of three masters, a scripted node, a real Sentinel."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from redis.exceptions import ClusterDownError, ResponseError
+
+from gateway.breaker import State
+from gateway.cache.invalidation import Drop, Throttled
+from gateway.cache.redis.keys import Keys
+from gateway.model import Kind, Partition, User
+from tests.cache.redis.harness import (
+    ALBUMS,
+    GERMAN,
+    LIBRARY,
+    LIKED,
+    ONE,
+    TWO,
+    Side,
+    asks_apple,
+    side_of,
+    topology_of,
+)
+from tests.cache.redis.scripted import ScriptedNode, bulk
+from tests.redis_cluster import RedisCluster, name_of, slot_of
+from tests.redis_sentinel import NAME, Watched, watched_by_sentinel
+from tests.redis_server import RedisServer, free_port
+from tests.waiting import until
+
+USERS = [User.of(f"user {number}") for number in range(30)]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[RedisCluster]:
+    with RedisCluster(node_timeout_ms=2000) as cluster:
+        yield cluster
+
+
+@pytest.mark.redis_server
+class TestCluster:
+    @pytest.fixture
+    async def side(self, cluster: RedisCluster) -> AsyncIterator[Side]:
+        await until(cluster.agrees, 20)
+        for node in cluster.nodes:
+            with node.client() as client:
+                client.flushall()
+        async with side_of(cluster.url) as side:
+            yield side
+
+    async def test_users_are_spread_over_the_nodes(self, side: Side, cluster: RedisCluster) -> None:
+        partitions = [Partition(user, Kind.ALBUMS) for user in USERS]
+        for partition in partitions:
+            assert await side.keep(partition, {ONE: LIKED})
+        assert [await side.seen(partition, ONE) for partition in partitions] == [LIKED] * len(partitions)
+        for node in cluster.nodes:
+            with node.client() as client:
+                assert client.dbsize()
+
+    async def test_all_of_a_users_keys_are_in_one_slot(self, side: Side) -> None:
+        """Otherwise the scripts that touch several of them would fail."""
+        await side.keep(GERMAN, {ONE: LIKED})
+        await side.keep(LIBRARY, {ONE: LIKED})
+        assert await side.write(ALBUMS, ONE, None) is True
+        assert await side.seen(GERMAN, ONE) is None
+        assert asks_apple((await side.look(LIBRARY, ONE)), ONE)
+        assert await side.tier.purge(ALBUMS.user.key, None, None)
+
+    async def test_invalidations_of_every_node_arrive(self, side: Side, cluster: RedisCluster) -> None:
+        async with side_of(cluster.url, gateway_id="two", listening=True) as other:
+            for user in USERS:
+                await side.tier.begin(user.key, Kind.STATIONS, ONE)
+            await side.tier.publish(Throttled(1.0))
+            wanted = {Drop(user.key, Kind.STATIONS, (ONE,)) for user in USERS} | {Throttled(1.0)}
+            await until(lambda: wanted <= set(other.received))
+
+    async def test_one_reachable_node_is_enough_to_find_the_others(
+        self, cluster: RedisCluster, side: Side
+    ) -> None:
+        await side.keep(ALBUMS, {ONE: LIKED})
+        for node in cluster.nodes:
+            async with side_of(f"redis+cluster://127.0.0.1:{free_port()},127.0.0.1:{node.port}") as other:
+                assert await other.seen(ALBUMS, ONE) == LIKED
+
+    async def test_a_slot_is_followed_while_it_moves_and_afterwards(
+        self, side: Side, cluster: RedisCluster
+    ) -> None:
+        slot, source = slot_of(ALBUMS), cluster.owner(ALBUMS)
+        target = next(node for node in cluster.nodes if node is not source)
+        key = Keys("ratings").main(ALBUMS.user.key, ALBUMS.kind)
+        await side.keep(ALBUMS, {ONE: LIKED})
+        with source.client() as old, target.client() as new:
+            new.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", name_of(source))
+            old.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", name_of(target))
+            old.execute_command("MIGRATE", "127.0.0.1", target.port, key, 0, 5000)
+            try:
+                assert await side.seen(ALBUMS, ONE) == LIKED  # ASK
+            finally:
+                for client in (new, old):
+                    client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", name_of(target))
+            assert await side.seen(ALBUMS, ONE) == LIKED  # MOVED
+            assert await side.keep(ALBUMS, {TWO: None})
+            assert new.exists(key)
+            new.delete(key)
+            for client in (old, new):
+                client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", name_of(source))
+        assert await side.seen(ALBUMS, ONE) == "miss"
+        assert not side.errors("cluster")
+
+    async def test_a_lost_node_affects_only_its_own_users_until_it_returns(
+        self, side: Side, cluster: RedisCluster
+    ) -> None:
+        lost = cluster.owner(ALBUMS)
+        elsewhere = next(
+            Partition(user, Kind.ALBUMS)
+            for user in USERS
+            if cluster.owner(Partition(user, Kind.ALBUMS)) is not lost
+        )
+        await side.keep(elsewhere, {ONE: LIKED})
+        lost.kill()
+        await until(lambda: side.link.state is State.OPEN)
+        assert (await side.look(ALBUMS, ONE)).version is None
+        assert await side.seen(elsewhere, ONE) == LIKED
+        assert await side.tier.begin(ALBUMS.user.key, Kind.ALBUMS, ONE) is None
+        lost.start()
+        await until(lambda: side.link.state is State.CLOSED and not side.tier.undelivered, 20)
+        assert ONE in (await side.look(ALBUMS, ONE)).pending
+
+    async def test_a_healthy_cluster_is_closed_from_the_first_report(self, cluster: RedisCluster) -> None:
+        await until(cluster.agrees, 20)
+        reported: list[State] = []
+        async with topology_of(cluster.url, reported):
+            pass
+        assert set(reported) == {State.CLOSED}
+
+    async def test_without_any_node_every_lookup_is_a_miss(self) -> None:
+        async with side_of(f"redis+cluster://127.0.0.1:{free_port()}") as side:
+            assert (await side.look(ALBUMS, ONE)).version is None
+            assert side.errors("connection") == 1
+            assert side.link.state is State.OPEN
+
+
+class TestSlotMap:
+    @pytest.fixture
+    async def node(self) -> AsyncIterator[ScriptedNode]:
+        async with ScriptedNode() as node:
+            yield node
+
+    @pytest.mark.parametrize("host", [b"$-1\r\n", bulk(b""), bulk(b"127.0.0.1")])
+    async def test_a_node_without_a_host_is_the_one_that_was_asked(
+        self, node: ScriptedNode, host: bytes
+    ) -> None:
+        node.host = host
+        async with side_of(node.url) as side:
+            assert (await side.look(ALBUMS, ONE)).version == b"0"
+
+    @pytest.mark.parametrize(
+        "reply",
+        [b"-MOVED 1 127.0.0.1:1\r\n", b"-ASK 1 127.0.0.1:1\r\n", b"-CLUSTERDOWN Hash slot not served\r\n"],
+    )
+    async def test_a_redirection_to_an_unknown_node_is_a_miss_and_refreshes_the_map(
+        self, node: ScriptedNode, reply: bytes
+    ) -> None:
+        node.reply = reply
+        async with side_of(node.url) as side:
+            before = node.maps
+            assert (await side.look(ALBUMS, ONE)).version is None
+            assert side.errors("cluster") == 1
+            await until(lambda: node.maps > before)
+
+    async def test_a_node_that_left_the_cluster_is_dropped(self, node: ScriptedNode) -> None:
+        async with ScriptedNode() as other, topology_of(node.url) as topology:
+            node.owner = other.port
+            assert topology.redirected(ClusterDownError("Hash slot not served")) is None
+            await until(lambda: [each.name for each in topology.everywhere()] == [f"127.0.0.1:{other.port}"])
+            assert topology.route("key").name == f"127.0.0.1:{other.port}"
+            assert topology.state is State.CLOSED
+
+
+@pytest.mark.redis_server
+class TestSentinel:
+    @pytest.fixture
+    def watched(self) -> Iterator[Watched]:
+        with watched_by_sentinel() as watched:
+            yield watched
+
+    async def test_after_the_master_dies_the_new_one_is_used(self, watched: Watched) -> None:
+        async with side_of(watched.url, listening=True) as side:
+            await side.keep(ALBUMS, {ONE: LIKED})
+            with watched.replica.client() as client:
+                await until(client.dbsize)
+            watched.master.kill()
+            await until(lambda: side.link.state is State.OPEN)
+            await until(lambda: side.link.state is State.CLOSED, 20)
+            assert await side.seen(ALBUMS, ONE) == LIKED
+            await self.until_writes_arrive(side)
+            await until(lambda: side.subscription_up == 1, 20)
+
+    async def until_writes_arrive(self, side: Side) -> None:
+        for _ in range(1000):
+            await side.write(ALBUMS, TWO, None)
+            if await side.seen(ALBUMS, TWO) is None:
+                return
+            await until(lambda: side.link.state is State.CLOSED and not side.tier.undelivered, 20)
+        raise AssertionError("no write arrives")
+
+    async def test_after_a_planned_failover_writes_go_to_the_new_master(self, watched: Watched) -> None:
+        async with side_of(watched.url) as side:
+            assert await side.write(ALBUMS, ONE, LIKED)
+            await until(lambda: begins_failover(watched.sentinel), 20)
+            with watched.replica.client() as client:
+                await until(lambda: client.info("replication")["role"] == "master", 20)
+                client.flushall()
+                for _ in range(500):  # the old one still takes writes, for up to eight seconds
+                    await side.write(ALBUMS, TWO, LIKED)
+                    if client.dbsize():
+                        break
+                    await asyncio.sleep(0.01)
+                assert client.dbsize()
+            with watched.master.client() as client:
+                assert client.info("replication")["role"] == "master"
+
+    async def test_a_service_that_no_sentinel_knows_is_a_miss(self, watched: Watched) -> None:
+        async with side_of(f"redis+sentinel://127.0.0.1:{watched.sentinel.port}/other") as side:
+            assert side.link.state is State.OPEN
+            assert (await side.look(ALBUMS, ONE)).version is None
+
+
+def begins_failover(sentinel: RedisServer) -> bool:
+    """Whether the Sentinel begins a failover: it refuses until it knows enough of the replica."""
+    with sentinel.client() as client:
+        try:
+            client.execute_command("SENTINEL", "FAILOVER", NAME)
+        except ResponseError:
+            return False
+        return True

@@ -1,0 +1,95 @@
+"""Requests that aiohttp answers: malformed input, half-closed connections, shutdown; over real sockets."""
+
+import asyncio
+
+import pytest
+
+from gateway.web.connection import Connection
+from gateway.web.heads import MAX_HEADER_BYTES, MAX_TARGET_BYTES
+from tests.waiting import until
+from tests.web.connections import turns
+
+
+class TestMalformedInput:
+    @pytest.mark.parametrize(
+        ("data", "status"),
+        [
+            (b"\x16\x03\x01", 400),
+            (b"GET / HTTP/1.1\nHost: x\n\n", 400),
+            (b"malformed\r\n\r\n", 400),
+            (b"GET /" + b"x" * MAX_TARGET_BYTES + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414),
+            (b"GET / HTTP/1.1\r\nX: " + b"x" * 2 * MAX_HEADER_BYTES + b"\r\n\r\n", 431),
+        ],
+        ids=["TLS", "bare line feeds", "no request line", "long target", "long header"],
+    )
+    async def test_it_is_refused_and_the_connection_closed(self, caller, data, status):
+        caller.writer.write(data)
+        assert await caller.answer() == f"refused {status}"
+        assert await caller.closed()
+
+    async def test_a_chunked_body_that_breaks_off_ends_its_request_at_once(self, api, caller):
+        caller.send("/put", method="PUT", extra="Transfer-Encoding: chunked\r\n", body=b"1\r\na\r\n")
+        await until(lambda: api.handled)
+        caller.writer.write(b"no size\r\n")
+        assert await caller.answer() == "refused 400"
+        assert await caller.closed()
+
+    async def test_nothing_of_it_is_logged(self, caller, caplog):
+        caller.writer.write(b"GET / HTTP/1.1\r\nMusic-User-Token: \0secret\r\n\r\n")
+        assert await caller.answer() == "refused 400"
+        assert caplog.records == []
+
+
+class TestHalfClose:
+    @pytest.mark.parametrize("late", [True, False])
+    async def test_a_request_in_progress_is_answered_before_the_connection_closes(self, api, caller, late):
+        api.stuck = asyncio.Event()
+        caller.send("/delete", method="DELETE")
+        if late:
+            await until(lambda: api.handled)
+        caller.writer.write_eof()
+        await turns()
+        api.stuck.set()
+        assert await caller.answer() == "handled /delete 0"
+        assert await caller.closed()
+
+    async def test_a_request_whose_body_is_incomplete_gets_no_answer(self, caller):
+        caller.send("/put", method="PUT", extra="Content-Length: 5\r\n", body=b"1")
+        await turns()
+        caller.writer.write_eof()
+        assert await caller.closed()
+
+
+class TestLostConnections:
+    async def test_a_request_that_was_complete_begins_before_the_connection_is_lost(
+        self, api, server, caller
+    ):
+        await until(lambda: server.connections)
+        (connection,) = server.connections
+        assert isinstance(connection, Connection)
+        connection.data_received(b"DELETE /x HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.look_up()
+        connection.connection_lost(ConnectionResetError())
+        await until(lambda: not server.connections)
+        assert api.handled == ["DELETE /x"]
+
+
+class TestShutdown:
+    @pytest.mark.parametrize("path", ["/wait/1", "/put"])
+    async def test_a_request_that_takes_longer_is_cut_off_in_time(self, api, server, caller, path):
+        api.stuck = asyncio.Event()
+        caller.send(path, method="PUT" if path == "/put" else "GET")
+        await until(lambda: api.waiting or api.handled)
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        await server.shutdown(0.05)
+        assert loop.time() - started < 0.5
+        assert await caller.closed()
+
+    async def test_a_body_in_transit_is_still_received(self, api, server, caller):
+        caller.send("/put", method="PUT", extra="Content-Length: 5\r\n", body=b"12")
+        await until(lambda: api.handled)
+        server.pre_shutdown()
+        caller.writer.write(b"345")
+        assert await caller.answer() == "handled /put 5"
+        assert await caller.closed()

@@ -87,7 +87,7 @@ async def test_redis_is_away_since_it_stopped_answering_not_since_the_last_attem
             assert side.link.state_since == away_since
             mortal.resume()
             async with asyncio.timeout(5):
-                while side.link.state is not State.CLOSED:
+                while side.breaker != State.CLOSED:
                     await side.look(ALBUMS, ONE)
                     await asyncio.sleep(0)
             assert side.link.state_since > away_since

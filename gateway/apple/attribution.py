@@ -7,7 +7,7 @@ the call in two halves.
 came back                  asked, evidence                             cause            verdict
 -------------------------- ------------------------------------------- ---------------- -------------------
 ended by the deadline                                                  deadline
-any but 401, 403, 429      it carries riders                           Apple            not counted, drop them
+status but 401, 403, 429   it carries riders                           Apple            not counted, drop them
 401                        developer token accepted since              user             quarantine, no stale
 401                                                                    developer token  renew, repeat
 403 40300                                                              user             quarantine, no stale

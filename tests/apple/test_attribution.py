@@ -1,8 +1,13 @@
-"""What each failure is attributed to: a test per row of the module's table, in its order."""
+"""What each failure is attributed to: cases for each row of the module's table, in its order."""
+
+import re
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import msgspec
 import pytest
 
+from gateway.apple import attribution as module
 from gateway.apple.attribution import Asked, Evidence, Retry, Symptom, Verdict, attribute, symptom
 from gateway.errors import Cause, DeadlineExceeded, NoCapacity, Relayed, Unreachable, Unusable
 
@@ -17,98 +22,236 @@ NOTHING = Evidence()
 REFUSED_USER = Verdict(Cause.USER, stale_allowed=False, quarantine=True)
 REQUEST = Verdict(Cause.REQUEST, stale_allowed=False)
 REFUSED_ID = Verdict(Cause.ID, stale_allowed=False)
+DIVIDED_REFUSAL = Verdict(Cause.ID, stale_allowed=False, divide=True)
+RECONNECTED = Verdict(Cause.CONNECTION, retry=Retry.AT_ONCE)
 AGAINST_APPLE = Verdict(counts=True)
+BACKED_OFF = Verdict(counts=True, retry=Retry.BACKED_OFF)
 FAULT = Symptom(500)
+NOT_FOUND = Symptom(404, enveloped=True, code="40400")
 
 
 def again(asked: Asked, **changes: bool) -> Asked:
     return msgspec.structs.replace(asked, **changes)
 
 
-ROWS = [
-    ("ended by the deadline", Symptom(cut_short=True), READ, NOTHING, Verdict(Cause.DEADLINE)),
-    ("500 of a call with riders", FAULT, again(SEVERAL, riders=True), NOTHING, Verdict(drop_riders=True)),
-    ("403 of a call with riders", Symptom(403), again(SEVERAL, riders=True), NOTHING, Verdict()),
-    ("401, token accepted since", Symptom(401), READ, Evidence(token_accepted=True), REFUSED_USER),
-    ("401", Symptom(401), READ, NOTHING, Verdict(Cause.DEVELOPER_TOKEN, retry=Retry.RENEWED)),
-    ("403 40300", Symptom(403, enveloped=True, code="40300"), READ, NOTHING, REFUSED_USER),
-    ("403 with another code", Symptom(403, enveloped=True, code="40310"), READ, NOTHING, REQUEST),
-    ("403 without envelope", Symptom(403, code="40301"), READ, NOTHING, Verdict()),
-    ("404 to a repeated DELETE", Symptom(404, enveloped=True, code="40400"), again(DELETE, reconnected=True),
-     NOTHING, Verdict(Cause.REQUEST, stale_allowed=False, done=True)),
-    ("404 to a DELETE", Symptom(404, enveloped=True, code="40400"), DELETE, NOTHING, REQUEST),
-    ("404 without envelope to a read", Symptom(404, unusable=True), READ, NOTHING,
-     Verdict(retry=Retry.BACKED_OFF)),
-    ("404 without envelope to a DELETE", Symptom(404), DELETE, NOTHING, Verdict()),
-    ("408", Symptom(408), SEVERAL, NOTHING, Verdict(divide=True)),
-    ("429", Symptom(429), READ, NOTHING, Verdict(Cause.THROTTLED, retry=Retry.PACED)),
-    ("no subscription", Symptom(400, enveloped=True, code="40015"), SEVERAL, NOTHING,
-     Verdict(Cause.USER, stale_allowed=False)),
-    ("400, another parameter", Symptom(400, blamed="extend"), SEVERAL, NOTHING, REQUEST),
-    ("400 to a write", Symptom(400), PUT, NOTHING, REQUEST),
-    ("400, several ids refused alike before", Symptom(400), SEVERAL, Evidence(refused_alike=True), REQUEST),
-    ("400, several ids", Symptom(400), SEVERAL, NOTHING,
-     Verdict(Cause.ID, stale_allowed=False, divide=True)),
-    ("413, several ids", Symptom(413, blamed="ids"), SEVERAL, NOTHING,
-     Verdict(Cause.ID, stale_allowed=False, divide=True)),
-    ("400, one id that is remembered", Symptom(400), ONE, Evidence(remembered=True), REFUSED_ID),
-    ("400, one id, own calls answered lately", Symptom(400), ONE, Evidence(own_answered_lately=True),
-     REFUSED_ID),
-    ("400, one id", Symptom(400), ONE, NOTHING, REQUEST),
-    ("kept connection broke, read", Symptom(kept=True), READ, NOTHING,
-     Verdict(Cause.CONNECTION, retry=Retry.AT_ONCE)),
-    ("kept connection broke, PUT", Symptom(kept=True), PUT, NOTHING,
-     Verdict(Cause.CONNECTION, retry=Retry.AT_ONCE)),
-    ("kept connection broke, POST or conditional", Symptom(kept=True), POST, NOTHING, AGAINST_APPLE),
-    ("kept connection broke again", Symptom(kept=True), again(PUT, reconnected=True), NOTHING,
-     AGAINST_APPLE),
-    ("no answer to a read", Symptom(), READ, NOTHING, Verdict(counts=True, retry=Retry.BACKED_OFF)),
-    ("no answer to a write", Symptom(), PUT, NOTHING, AGAINST_APPLE),
-    ("no connection for a write", Symptom(sent=False), PUT, NOTHING,
-     Verdict(counts=True, retry=Retry.BACKED_OFF)),
-    ("no connection for a POST", Symptom(sent=False), POST, NOTHING, AGAINST_APPLE),
-    ("504 of a large call", Symptom(504), again(SEVERAL, divisible=True), NOTHING, Verdict(divide=True)),
-    ("no sound answer to a read", Symptom(200, unusable=True), SEVERAL, NOTHING,
-     Verdict(counts=True, retry=Retry.BACKED_OFF)),
-    ("no sound answer to a write", Symptom(200, unusable=True), PUT, NOTHING, AGAINST_APPLE),
-    ("500, id remembered", FAULT, ONE, Evidence(remembered=True), Verdict(Cause.ID)),
-    ("500, user isolated", FAULT, SEVERAL, Evidence(isolated=True), Verdict(Cause.USER, isolate=True)),
-    ("500 to a part, others answered", FAULT, again(SEVERAL, part=True), Evidence(own_answered=True),
-     Verdict(Cause.ID, divide=True)),
-    ("500 to a part", FAULT, again(SEVERAL, part=True), NOTHING, Verdict(counts=True, divide=True)),
-    ("500 to a part, others fail", FAULT, again(SEVERAL, part=True), Evidence(others_failing=True),
-     AGAINST_APPLE),
-    ("500 to a part of one id", FAULT, again(ONE, part=True), NOTHING, AGAINST_APPLE),
-    ("500, not the last try", FAULT, SEVERAL, NOTHING, Verdict(counts=True, retry=Retry.BACKED_OFF)),
-    ("501, not the last try", Symptom(501), SEVERAL, NOTHING, AGAINST_APPLE),
-    ("500 to a write", FAULT, PUT, NOTHING, AGAINST_APPLE),
-    ("500, several ids", FAULT, again(SEVERAL, last=True), NOTHING,
-     Verdict(Cause.ID, counts=True, divide=True)),
-    ("500, several ids in an outage", FAULT, again(SEVERAL, last=True), Evidence(others_failing=True),
-     AGAINST_APPLE),
-    ("500, one id, own call answered since", FAULT, again(ONE, last=True), Evidence(own_answered=True),
-     Verdict(Cause.ID)),
-    ("500, user failed twice, others answered", FAULT, again(ONE, last=True),
-     Evidence(others_answered=True, failed_calls=2), Verdict(Cause.USER, isolate=True)),
-    ("500, user failed twice, most others fail", FAULT, again(ONE, last=True),
-     Evidence(others_answered=True, others_failing=True, failed_calls=2), AGAINST_APPLE),
-    ("500, one id, others answered", FAULT, again(ONE, last=True),
-     Evidence(others_answered=True, failed_calls=1), Verdict(Cause.ID)),
-    ("500 to a write, others answered", FAULT, again(PUT, last=True),
-     Evidence(others_answered=True, failed_calls=1), AGAINST_APPLE),
-    ("500, no evidence", FAULT, again(ONE, last=True), Evidence(failed_calls=9), AGAINST_APPLE),
-]  # fmt: skip
+ROWS: dict[tuple[str, str], list[Any]] = {
+    ("ended by the deadline", ""): [
+        ("read", Symptom(cut_short=True), READ, NOTHING, Verdict(Cause.DEADLINE)),
+    ],
+    ("status but 401, 403, 429", "it carries riders"): [
+        ("500", FAULT, again(SEVERAL, riders=True), NOTHING, Verdict(drop_riders=True)),
+        ("404", Symptom(404, unusable=True), again(SEVERAL, riders=True), NOTHING, Verdict(drop_riders=True)),
+    ],
+    ("401", "developer token accepted since"): [
+        ("read", Symptom(401), READ, Evidence(token_accepted=True), REFUSED_USER),
+        ("with riders", Symptom(401), again(SEVERAL, riders=True), Evidence(token_accepted=True),
+         REFUSED_USER),
+    ],
+    ("401", ""): [
+        ("read", Symptom(401), READ, NOTHING, Verdict(Cause.DEVELOPER_TOKEN, retry=Retry.RENEWED)),
+    ],
+    ("403 40300", ""): [
+        ("read", Symptom(403, enveloped=True, code="40300"), READ, NOTHING, REFUSED_USER),
+    ],
+    ("403 with another code", ""): [
+        ("read", Symptom(403, enveloped=True, code="40310"), READ, NOTHING, REQUEST),
+    ],
+    ("403 without envelope", ""): [
+        ("read", Symptom(403, code="40301"), READ, NOTHING, Verdict()),
+        ("with riders", Symptom(403), again(SEVERAL, riders=True), NOTHING, Verdict()),
+    ],
+    ("404 with envelope", "repeated DELETE"): [
+        ("DELETE", NOT_FOUND, again(DELETE, reconnected=True), NOTHING,
+         Verdict(Cause.REQUEST, stale_allowed=False, done=True)),
+    ],
+    ("404 with envelope", ""): [
+        ("DELETE", NOT_FOUND, DELETE, NOTHING, REQUEST),
+        ("read", NOT_FOUND, READ, NOTHING, REQUEST),
+        ("repeated PUT", NOT_FOUND, again(PUT, reconnected=True), NOTHING, REQUEST),
+    ],
+    ("404 without envelope", "read"): [
+        ("read", Symptom(404, unusable=True), READ, NOTHING, Verdict(retry=Retry.BACKED_OFF)),
+    ],
+    ("404 without envelope", "write"): [
+        ("DELETE", Symptom(404), DELETE, NOTHING, Verdict()),
+        ("repeated DELETE", Symptom(404), again(DELETE, reconnected=True), NOTHING, Verdict()),
+    ],
+    ("408", ""): [
+        ("several ids", Symptom(408), SEVERAL, NOTHING, Verdict(divide=True)),
+        ("one id", Symptom(408), ONE, NOTHING, Verdict()),
+    ],
+    ("429", ""): [
+        ("read", Symptom(429), READ, NOTHING, Verdict(Cause.THROTTLED, retry=Retry.PACED)),
+        ("write", Symptom(429), PUT, NOTHING, Verdict(Cause.THROTTLED, retry=Retry.PACED)),
+    ],
+    ("400 40015", ""): [
+        ("several ids", Symptom(400, enveloped=True, code="40015"), SEVERAL, NOTHING,
+         Verdict(Cause.USER, stale_allowed=False)),
+    ],
+    ("4xx", "other parameter"): [
+        ("extend", Symptom(400, blamed="extend"), SEVERAL, NOTHING, REQUEST),
+    ],
+    ("4xx", "several ids, all refused alike before"): [
+        ("400", Symptom(400), SEVERAL, Evidence(refused_alike=True), REQUEST),
+    ],
+    ("4xx", "several ids"): [
+        ("400", Symptom(400), SEVERAL, NOTHING, DIVIDED_REFUSAL),
+        ("413 that names the ids", Symptom(413, blamed="ids"), SEVERAL, NOTHING, DIVIDED_REFUSAL),
+    ],
+    ("4xx", "one id; remembered, or own calls answered"): [
+        ("remembered", Symptom(400), ONE, Evidence(remembered=True), REFUSED_ID),
+        ("own call answered since", Symptom(400), ONE, Evidence(own_answered=True), REFUSED_ID),
+        ("own call answered lately", Symptom(400), ONE, Evidence(own_answered_lately=True), REFUSED_ID),
+    ],
+    ("4xx", ""): [
+        ("one id", Symptom(400), ONE, NOTHING, REQUEST),
+        ("write", Symptom(400), PUT, Evidence(own_answered_lately=True), REQUEST),
+    ],
+    ("kept connection broke", "may be sent twice, was not yet"): [
+        ("read", Symptom(kept=True), READ, NOTHING, RECONNECTED),
+        ("PUT", Symptom(kept=True), PUT, NOTHING, RECONNECTED),
+        ("with riders", Symptom(kept=True), again(SEVERAL, riders=True), NOTHING, RECONNECTED),
+    ],
+    ("no answer", ""): [
+        ("read", Symptom(), READ, NOTHING, BACKED_OFF),
+        ("read, again on a new connection", Symptom(kept=True), again(READ, reconnected=True), NOTHING,
+         BACKED_OFF),
+        ("write not sent", Symptom(sent=False), PUT, NOTHING, BACKED_OFF),
+        ("write", Symptom(), PUT, NOTHING, AGAINST_APPLE),
+        ("write, again on a new connection", Symptom(kept=True), again(PUT, reconnected=True), NOTHING,
+         AGAINST_APPLE),
+        ("POST, or a conditional write, on a kept connection", Symptom(kept=True), POST, NOTHING,
+         AGAINST_APPLE),
+        ("POST not sent", Symptom(sent=False), POST, NOTHING, AGAINST_APPLE),
+    ],
+    ("504", "may be too large"): [
+        ("several ids", Symptom(504), again(SEVERAL, divisible=True), NOTHING, Verdict(divide=True)),
+    ],
+    ("no sound answer", ""): [
+        ("read", Symptom(200, unusable=True), SEVERAL, NOTHING, BACKED_OFF),
+        ("write", Symptom(200, unusable=True), PUT, NOTHING, AGAINST_APPLE),
+    ],
+    ("5xx", "id remembered"): [
+        ("one id", FAULT, ONE, Evidence(remembered=True), Verdict(Cause.ID)),
+    ],
+    ("5xx", "user isolated, not answered since"): [
+        ("several ids", FAULT, SEVERAL, Evidence(isolated=True), Verdict(Cause.USER, isolate=True)),
+    ],
+    ("5xx", "a part of a failed call, others answered"): [
+        ("several ids", FAULT, again(SEVERAL, part=True), Evidence(own_answered=True),
+         Verdict(Cause.ID, divide=True)),
+        ("one id", FAULT, again(ONE, part=True), Evidence(own_answered=True), Verdict(Cause.ID)),
+    ],
+    ("5xx", "a part of a failed call"): [
+        ("several ids", FAULT, again(SEVERAL, part=True), NOTHING, Verdict(counts=True, divide=True)),
+        ("several ids, others fail", FAULT, again(SEVERAL, part=True), Evidence(others_failing=True),
+         AGAINST_APPLE),
+        ("one id", FAULT, again(ONE, part=True), NOTHING, AGAINST_APPLE),
+    ],
+    ("5xx", "not the last try"): [
+        ("several ids", FAULT, SEVERAL, NOTHING, BACKED_OFF),
+        ("501", Symptom(501), SEVERAL, NOTHING, AGAINST_APPLE),
+        ("write", FAULT, PUT, NOTHING, AGAINST_APPLE),
+    ],
+    ("5xx", "several ids, others do not fail"): [
+        ("no evidence", FAULT, again(SEVERAL, last=True), NOTHING,
+         Verdict(Cause.ID, counts=True, divide=True)),
+    ],
+    ("5xx", "one id, own call answered since it failed"): [
+        ("one id", FAULT, again(ONE, last=True), Evidence(own_answered=True), Verdict(Cause.ID)),
+    ],
+    ("5xx", "user failed twice, others answered since"): [
+        ("one id", FAULT, again(ONE, last=True), Evidence(others_answered=True, failed_calls=2),
+         Verdict(Cause.USER, isolate=True)),
+    ],
+    ("5xx", "one id, others answered"): [
+        ("first failure", FAULT, again(ONE, last=True), Evidence(others_answered=True, failed_calls=1),
+         Verdict(Cause.ID)),
+    ],
+    ("5xx", ""): [
+        ("several ids in an outage", FAULT, again(SEVERAL, last=True), Evidence(others_failing=True),
+         AGAINST_APPLE),
+        ("user failed twice, most others fail", FAULT, again(ONE, last=True),
+         Evidence(others_answered=True, others_failing=True, failed_calls=2), AGAINST_APPLE),
+        ("write, others answered", FAULT, again(PUT, last=True),
+         Evidence(others_answered=True, failed_calls=1), AGAINST_APPLE),
+        ("no evidence", FAULT, again(ONE, last=True), Evidence(failed_calls=9), AGAINST_APPLE),
+    ],
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("came", "asked", "seen", "verdict"), [row[1:] for row in ROWS], ids=[row[0] for row in ROWS]
-)
-def test_a_failure_is_attributed(came, asked, seen, verdict):
-    assert attribute(came, asked, seen) == verdict
+class Case(NamedTuple):
+    row: tuple[str, str]
+    came: Symptom
+    asked: Asked
+    seen: Evidence
+    verdict: Verdict
 
 
-@pytest.mark.parametrize("verdict", [attribute(*row[1:4]) for row in ROWS])
-def test_only_apples_failures_count_and_only_refusals_forbid_stale_ratings(verdict):
+CASES = {
+    " - ".join(filter(None, (*row, name))): Case(row, *case)
+    for row, cases in ROWS.items()
+    for name, *case in cases
+}
+
+
+def documented() -> dict[tuple[str, str], tuple[str, str]]:
+    """The table of the module: cause and verdict by what came back and the circumstances, in its order."""
+    lines = (module.__doc__ or "").splitlines()
+    rule = next(number for number, line in enumerate(lines) if line.startswith("---"))
+    starts = [column.start() for column in re.finditer("-+", lines[rule])]
+    rows = (
+        [line[start:end].strip() for start, end in pairwise([*starts, None])]
+        for line in lines[rule + 1 :]
+        if line
+    )
+    return {(came, circumstances): (cause, verdict) for came, circumstances, cause, verdict in rows}
+
+
+def words(verdict: Verdict) -> dict[str, bool]:
+    """What a row says of its verdict, and whether it does here."""
+    return {
+        "counted": verdict.counts,
+        "no stale": not verdict.stale_allowed,
+        "quarantine": verdict.quarantine,
+        "isolate": verdict.isolate,
+        "drop them": verdict.drop_riders,
+        "done": verdict.done,
+        "divide": verdict.divide,
+        "repeat": verdict.retry is not Retry.NEVER,
+        "at once": verdict.retry is Retry.AT_ONCE,
+        "renew": verdict.retry is Retry.RENEWED,
+        "paced": verdict.retry is Retry.PACED,
+    }
+
+
+IF_POSSIBLE = {"divide", "repeat"}
+"""A call for one id cannot be divided, and not everything may be sent twice."""
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_failure_is_attributed(name):
+    case = CASES[name]
+    assert attribute(case.came, case.asked, case.seen) == case.verdict
+
+
+def test_every_row_of_the_table_has_a_case():
+    assert list(ROWS) == list(documented())
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_table_says_what_follows(name):
+    verdict = CASES[name].verdict
+    cause, said = documented()[CASES[name].row]
+    assert verdict.cause == cause.lower().replace(" ", "_")
+    said = re.sub("not counted( any more)?", "", said)
+    for word, holds in words(verdict).items():
+        assert holds == (word in said) or (word in IF_POSSIBLE and not holds)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_only_apples_failures_count_and_only_refusals_forbid_stale_ratings(name):
+    verdict = CASES[name].verdict
     assert not verdict.counts or verdict.cause is Cause.APPLE or verdict.divide
     assert verdict.stale_allowed or verdict.cause in (Cause.REQUEST, Cause.ID, Cause.USER)
 

@@ -1,6 +1,7 @@
 """Slots for calls: a limit that adapts, and turns that are fair."""
 
 import asyncio
+import random
 from contextlib import AsyncExitStack
 
 import pytest
@@ -19,6 +20,7 @@ from gateway.errors import DeadlineExceeded, NoCapacity
 from gateway.model import Priority
 from gateway.telemetry.metrics import Metrics
 from gateway.waiters import Requester, Waiters
+from tests.e2e.clock_jumps import LoopClock, play
 from tests.hand_clock import HandClock
 
 FOREGROUND, BACKGROUND = Priority.FOREGROUND, Priority.BACKGROUND
@@ -495,3 +497,41 @@ class TestLimiter:
             for _ in range(2):
                 limiter.succeeded()
         assert sample("upstream_concurrency_limit") == 2.0
+
+
+CALLS = 50 * 60
+CALL_SECONDS = 0.3
+THROTTLED = 0.1
+
+
+async def longest_wait(seed):
+    """Seconds that the slowest call of a minute stood in the queue: fifty a second need fifteen at once."""
+    clock = LoopClock()
+    chance = random.Random(seed)
+    limiter = ConcurrencyLimiter(
+        max_concurrency=64, clock=clock, metrics=Metrics(), on_throttled=lambda _: None
+    )
+    waited = []
+
+    async def call():
+        while True:
+            asked = clock.monotonic()
+            async with limiter.slot(Waiters(Priority.FOREGROUND, Requester()), asked + 600):
+                waited.append(clock.monotonic() - asked)
+                await asyncio.sleep(CALL_SECONDS)
+                if chance.random() >= THROTTLED:
+                    limiter.succeeded()
+                    return
+                limiter.throttled(None)
+            await asyncio.sleep(0.5 + 0.1 * chance.random())
+
+    async with asyncio.TaskGroup() as minute:
+        for _ in range(CALLS):
+            minute.create_task(call())
+            await asyncio.sleep(60 / CALLS)
+    return max(waited)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_tenth_of_429s_does_not_starve_a_busy_gateway(seed):
+    assert play(longest_wait(seed)) < 3.0

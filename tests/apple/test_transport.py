@@ -4,15 +4,19 @@ import asyncio
 import gzip
 import socket
 import ssl
+from typing import Any, NoReturn
 
 import aiohttp
 import pytest
 from aiohttp.client_reqrep import ConnectionKey
 
 from gateway.apple import transport as module
+from gateway.apple.answer_reader import AnswerReader
 from gateway.apple.response import AppleResponse
+from gateway.apple.session import Sessions
 from gateway.apple.transport import Transport, connect
-from gateway.errors import Unreachable, Unusable
+from gateway.errors import Unusable
+from tests.apple.exchanges import ask, failed
 from tests.apple.scripted import held, raw, reply, reset
 
 KEY = ConnectionKey("apple.invalid", 443, True, True, None, None, None)
@@ -22,25 +26,6 @@ KEY = ConnectionKey("apple.invalid", 443, True, True, None, None, None)
 async def apple(script, clock):
     async with connect(base_url=script.url, origin=None, max_concurrency=4, clock=clock) as transport:
         yield transport
-
-
-async def ask(
-    transport: Transport,
-    method: str = "GET",
-    target: str = "/v1/x",
-    *,
-    body: bytes | None = None,
-    seconds: float = 5.0,
-) -> AppleResponse:
-    return await transport.exchange(
-        method, target, developer_token="dev", user_token="user", body=body, timeout=seconds
-    )
-
-
-async def failed(transport: Transport, method: str = "GET", *, seconds: float = 5.0) -> Unreachable:
-    with pytest.raises(Unreachable) as caught:
-        await ask(transport, method, seconds=seconds)
-    return caught.value
 
 
 class TestOut:
@@ -94,45 +79,10 @@ class TestBack:
         script.otherwise = reply(429, Retry_After="7")
         assert (await ask(apple)).retry_after == 7.0
 
-    async def test_compressed_bodies_are_unpacked(self, apple, script):
-        script.otherwise = reply(200, gzip.compress(b"{}"), Content_Encoding="gzip")
-        assert (await ask(apple)).body == b"{}"
-
     async def test_redirects_are_not_followed(self, apple, script):
         script.otherwise = reply(302, Location="/elsewhere")
         assert (await ask(apple)).status == 302
         assert len(script.seen) == 1
-
-    async def test_cookies_are_not_kept(self, apple, script):
-        script.otherwise = reply(200, "{}", Set_Cookie="session=1; Path=/")
-        await ask(apple)
-        await ask(apple)
-        assert "cookie" not in script.seen[1].headers
-
-    async def test_connections_are_kept(self, apple, script):
-        script.otherwise = reply(500, "{}")
-        await ask(apple)
-        await ask(apple)
-        assert [seen.connection for seen in script.seen] == [1, 1]
-
-    @pytest.mark.parametrize("status", [200, 408])
-    async def test_what_comes_unasked_is_not_taken_for_the_next_answer(self, apple, script, status):
-        wires = []
-
-        async def kept(_, wire):
-            wires.append(wire)
-            await reply(200, "{}")(_, wire)
-
-        script.otherwise = kept
-        await ask(apple)
-        (kept_connections,) = apple._sessions.pooled.connector._conns.values()
-        ((idle, _),) = kept_connections
-        await reply(status, '{"data":[]}')(script.seen[0], wires[0])
-        async with asyncio.timeout(5):
-            while not idle.should_close:  # noqa: ASYNC110 - nothing tells that it has come
-                await asyncio.sleep(0)
-        assert await ask(apple) == AppleResponse(200, b"{}")
-        assert [seen.connection for seen in script.seen] == [1, 2]
 
     async def test_a_body_beyond_the_bound_is_unusable(self, apple, script, monkeypatch):
         monkeypatch.setattr(module, "LARGEST_BODY", 10)
@@ -144,6 +94,16 @@ class TestBack:
         monkeypatch.setattr(module, "LARGEST_BODY", 10)
         script.otherwise = reply(200, b"x" * 10)
         assert len((await ask(apple)).body) == 10
+
+
+class Failing:
+    """A session whose requests all fail alike, before anything is sent."""
+
+    def __init__(self, fault: BaseException) -> None:
+        self._fault = fault
+
+    def request(self, *_: object, **__: object) -> NoReturn:
+        raise self._fault
 
 
 class TestFaults:
@@ -178,8 +138,12 @@ class TestFaults:
             (ConnectionResetError(), "connection_terminated"),
         ],
     )
-    def test_every_fault_has_a_kind(self, fault, kind):
-        assert module._kind(fault) == kind
+    async def test_every_fault_has_a_kind(self, clock, fault, kind):
+        session: Any = Failing(fault)
+        with AnswerReader() as reader:
+            transport = Transport(Sessions(session, session), "https://apple.invalid", clock, reader)
+            failure = await failed(transport)
+        assert (failure.proxy_error, failure.sent) == (kind, False)
 
     @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
     async def test_a_broken_connection_may_have_sent_it_and_nothing_is_repeated_here(
@@ -242,3 +206,22 @@ class TestFaults:
         detail = (await failed(apple)).detail
         assert "dev" not in detail
         assert "user" not in detail
+
+
+class TestXGzip:
+    @pytest.mark.parametrize("name", ["x-gzip", "X-GZIP", "gzip"])
+    async def test_it_is_unpacked(self, apple, script, name):
+        script.otherwise = reply(200, gzip.compress(b'{"data":[]}'), Content_Encoding=name)
+        assert (await ask(apple)).body == b'{"data":[]}'
+
+    @pytest.mark.parametrize("body", [b"not gzip", gzip.compress(b'{"data":[]}')[:-9]], ids=["other", "cut"])
+    async def test_what_does_not_unpack_is_no_answer(self, apple, script, body):
+        script.otherwise = reply(200, body, Content_Encoding="x-gzip")
+        assert (await failed(apple)).proxy_error == "http_response_incomplete"
+
+    async def test_a_bomb_is_too_large(self, apple, script):
+        script.otherwise = reply(
+            200, gzip.compress(bytes(module.LARGEST_BODY + 1)), Content_Encoding="x-gzip"
+        )
+        with pytest.raises(Unusable, match="too large"):
+            await ask(apple)

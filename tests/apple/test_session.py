@@ -1,7 +1,6 @@
-"""What lies between the gateway and Apple: names, proxies, and what the environment says of either."""
+"""Connections to Apple: which are kept, names, proxies, and what the environment says of either."""
 
 import asyncio
-import gzip
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -9,12 +8,12 @@ from contextlib import asynccontextmanager
 import pytest
 
 from gateway.apple import session
-from gateway.apple import transport as module
+from gateway.apple.response import AppleResponse
 from gateway.apple.transport import connect
-from gateway.errors import Unreachable, Unusable
+from gateway.errors import Unreachable
 from gateway.resolver import AddressInfo, Resolver
+from tests.apple.exchanges import ask, failed
 from tests.apple.scripted import reply
-from tests.apple.test_transport import ask, failed
 
 
 class Proxy:
@@ -93,34 +92,55 @@ async def test_neither_netrc_nor_a_proxy_of_the_environment_is_taken_here(
     assert proxy.heads == []
 
 
-async def test_a_header_of_15_kib_is_taken(script, clock):
+@pytest.fixture
+async def apple(script, clock):
+    async with connect(base_url=script.url, origin=None, max_concurrency=4, clock=clock) as transport:
+        yield transport
+
+
+async def test_cookies_are_not_kept(apple, script):
+    script.otherwise = reply(200, "{}", Set_Cookie="session=1; Path=/")
+    await ask(apple)
+    await ask(apple)
+    assert "cookie" not in script.seen[1].headers
+
+
+async def test_connections_are_kept(apple, script):
+    script.otherwise = reply(500, "{}")
+    await ask(apple)
+    await ask(apple)
+    assert [seen.connection for seen in script.seen] == [1, 1]
+
+
+async def test_a_fresh_exchange_has_a_connection_of_its_own_that_is_not_kept(apple, script):
+    script.otherwise = reply(200, "{}")
+    await ask(apple)
+    await ask(apple, fresh=True)
+    await ask(apple, fresh=True)
+    await ask(apple)
+    assert [seen.connection for seen in script.seen] == [1, 2, 3, 1]
+
+
+@pytest.mark.parametrize("status", [200, 408])
+async def test_what_comes_unasked_is_not_taken_for_the_next_answer(apple, script, status):
+    wires = []
+
+    async def kept(_, wire):
+        wires.append(wire)
+        await reply(200, "{}")(_, wire)
+
+    script.otherwise = kept
+    await ask(apple)
+    await reply(status, '{"data":[]}')(script.seen[0], wires[0])
+    # Loopback delivers in order: what was written before has come when this is answered.
+    await ask(apple, fresh=True)
+    assert await ask(apple) == AppleResponse(200, b"{}")
+    assert [seen.connection for seen in script.seen] == [1, 2, 3]
+
+
+async def test_a_header_of_15_kib_is_taken(apple, script):
     script.otherwise = reply(200, "{}", Set_Cookie="a" * 15 * 1024)
-    async with connect(base_url=script.url, origin=None, max_concurrency=1, clock=clock) as transport:
-        assert (await ask(transport)).status == 200
-
-
-class TestXGzip:
-    @pytest.fixture
-    async def apple(self, script, clock):
-        async with connect(base_url=script.url, origin=None, max_concurrency=1, clock=clock) as transport:
-            yield transport
-
-    @pytest.mark.parametrize("name", ["x-gzip", "X-GZIP", "gzip"])
-    async def test_it_is_unpacked(self, apple, script, name):
-        script.otherwise = reply(200, gzip.compress(b'{"data":[]}'), Content_Encoding=name)
-        assert (await ask(apple)).body == b'{"data":[]}'
-
-    @pytest.mark.parametrize("body", [b"not gzip", gzip.compress(b'{"data":[]}')[:-9]], ids=["other", "cut"])
-    async def test_what_does_not_unpack_is_no_answer(self, apple, script, body):
-        script.otherwise = reply(200, body, Content_Encoding="x-gzip")
-        assert (await failed(apple)).proxy_error == "http_response_incomplete"
-
-    async def test_a_bomb_is_too_large(self, apple, script):
-        script.otherwise = reply(
-            200, gzip.compress(bytes(module.LARGEST_BODY + 1)), Content_Encoding="x-gzip"
-        )
-        with pytest.raises(Unusable, match="too large"):
-            await ask(apple)
+    assert (await ask(apple)).status == 200
 
 
 class Names:

@@ -1,0 +1,67 @@
+"""Apple's client over real sockets and a script, and what its fetches return."""
+
+from collections.abc import Callable, Sequence
+
+from gateway.apple.batch_splitter import BatchSplitter
+from gateway.apple.client import Apple, Outbound, Relay
+from gateway.errors import GatewayError
+from gateway.model import Id, Kind, Partition, Priority, Rating
+from gateway.waiters import NO_RIDERS, Requester, Riders, Waiters
+from tests.apple.builders import USER, Workshop
+from tests.apple.scripted import Reply, Script, Seen, error, rated
+
+ALBUMS = Partition(USER, Kind.ALBUMS)
+BAD_IDS = error(400, "40005", parameter="ids")
+
+Outcomes = dict[Id, Rating | GatewayError]
+
+
+class Bench:
+    """The client under test, and everything around it."""
+
+    def __init__(self, script: Script, shop: Workshop) -> None:
+        now = shop.clock.monotonic
+        self.script = script
+        self.shop = shop
+        self.splitter = BatchSplitter(shop.caller, max_ids_per_call=100, now=now, metrics=shop.metrics)
+        self.apple = Apple(shop.caller, self.splitter, shop.limiter, now)
+
+    async def fetch(
+        self,
+        wanted: Sequence[Id],
+        *,
+        partition: Partition = ALBUMS,
+        seconds: float = 10.0,
+        requester: Requester | None = None,
+        riders: Riders = NO_RIDERS,
+    ) -> Outcomes:
+        waiters = Waiters(Priority.FOREGROUND, requester or Requester())
+        deadline = self.shop.clock.monotonic() + seconds
+        return await self.apple.fetch(partition, wanted, riders=riders, waiters=waiters, deadline=deadline)
+
+    async def send(self, method: str, *, query: str = "", body: bytes | None = None) -> Relay:
+        operation = {"PUT": "write", "DELETE": "delete", "GET": "bypass"}[method]
+        path = "/v1/me/ratings/albums/1"
+        call = Outbound(operation=operation, method=method, path=path, query=query, user=USER, body=body)
+        return await self.apple.send(call, self.shop.clock.monotonic() + 10.0)
+
+
+def ids(count: int, start: int = 0) -> list[Id]:
+    return [Id(str(number)) for number in range(start, start + count)]
+
+
+def liked(wanted: Sequence[Id]) -> Outcomes:
+    return dict.fromkeys(wanted, 1)
+
+
+def errors(outcomes: Outcomes) -> dict[Id, GatewayError]:
+    return {id_: outcome for id_, outcome in outcomes.items() if isinstance(outcome, GatewayError)}
+
+
+def at_most(size: int, refusal: Reply, poison: str | None = None) -> Callable[[Seen], Reply]:
+    """Apple with a limit on the ids of one call, and perhaps an id that it refuses in any company."""
+
+    def choose(seen: Seen) -> Reply:
+        return refusal if len(seen.ids) > size or poison in seen.ids else rated()
+
+    return choose

@@ -1,0 +1,337 @@
+"""Many ids in as many calls as it takes: batches, halves, ids known to fail, and ids that ride along."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from gateway.apple.transport import connect
+from gateway.breaker import State
+from gateway.errors import Quarantined, Relayed
+from gateway.model import Id, Kind, Partition, Priority, User
+from gateway.waiters import Requester, Waiters
+from tests.apple.builders import USER, Workshop
+from tests.apple.fetches import ALBUMS, BAD_IDS, Bench, at_most, errors, ids, liked
+from tests.apple.scripted import Reply, Seen, error, held, rated, reply
+
+
+class TestBatches:
+    async def test_250_ids_make_three_calls_and_one_answer_in_the_order_asked(self, bench):
+        requester = Requester()
+        outcomes = await bench.fetch(ids(250), requester=requester)
+        assert list(outcomes) == ids(250)
+        assert outcomes == liked(ids(250))
+        assert sorted(map(len, bench.script.asked)) == [50, 100, 100]
+        assert requester.calls == 3
+        assert bench.shop.sample("upstream_batch_ids_sum") == 250.0
+
+    async def test_calls_go_side_by_side(self, bench):
+        release = asyncio.Event()
+        bench.script.otherwise = held(release, rated())
+        fetching = asyncio.create_task(bench.fetch(ids(250)))
+        await bench.script.arrived(3)
+        release.set()
+        assert await fetching == liked(ids(250))
+
+    async def test_one_failed_batch_does_not_take_the_others_with_it(self, bench):
+        bench.script.choose = lambda seen: error(403) if "0" in seen.ids else rated()
+        outcomes = await bench.fetch(ids(250))
+        assert set(errors(outcomes)) == set(ids(100))
+
+    async def test_ids_are_measured_of_calls_that_were_made(self, bench):
+        bench.script.otherwise = error(403, "40300")
+        await bench.fetch(ids(2), seconds=0.0)
+        assert bench.shop.sample("upstream_batch_ids_count") == 0.0
+        await bench.fetch(ids(2))
+        await bench.fetch(ids(2))
+        assert bench.shop.statuses() == {"403": 1.0}
+        assert bench.shop.sample("upstream_batch_ids_count") == 1.0
+
+    async def test_a_large_request_leaves_room_for_others(self, bench):
+        release = asyncio.Event()
+        bench.script.otherwise = held(release, rated())
+        large = asyncio.create_task(bench.fetch(ids(5000)))
+        await bench.script.arrived(8)
+        small = asyncio.create_task(bench.fetch(ids(1, start=9000)))
+        await asyncio.sleep(0)
+        release.set()
+        await small
+        assert ["9000"] in bench.script.asked[:20]
+        assert await large == liked(ids(5000))
+
+
+class TestTooLarge:
+    @pytest.mark.parametrize("refusal", [error(413), error(414), BAD_IDS, reply(504, "<html>")])
+    async def test_a_refused_batch_is_halved_and_the_size_remembered(self, bench, refusal):
+        bench.script.choose = at_most(50, refusal)
+        assert await bench.fetch(ids(100)) == liked(ids(100))
+        assert [len(asked) for asked in bench.script.asked] == [100, 50, 50]
+        assert bench.apple.batch_size() == 50
+        assert await bench.fetch(ids(100)) == liked(ids(100))
+        assert [len(asked) for asked in bench.script.asked[3:]] == [50, 50]
+
+    async def test_halving_goes_on_until_it_fits(self, bench):
+        bench.script.choose = at_most(25, error(413))
+        assert await bench.fetch(ids(100)) == liked(ids(100))
+        assert sorted(map(len, bench.script.asked)) == [25, 25, 25, 25, 50, 50, 100]
+        assert bench.apple.batch_size() == 25
+
+    async def test_the_size_grows_back(self, bench, clock):
+        bench.script.choose = at_most(50, error(413))
+        await bench.fetch(ids(100))
+        clock.move(600.0)
+        assert bench.apple.batch_size() == 100
+
+    async def test_halves_are_not_counted_as_retries(self, script, clock):
+        async with connect(base_url=script.url, origin=None, max_concurrency=8, clock=clock) as transport:
+            bench = Bench(script, Workshop(transport, clock, attempts=1, floor=0))
+            script.choose = at_most(10, error(413))
+            outcomes = await bench.fetch(ids(100))
+        assert outcomes == liked(ids(100))
+
+    @pytest.mark.parametrize("poison", ["0", "42", "99"])
+    @pytest.mark.parametrize("refusal", [BAD_IDS, reply(504, "<html>")])
+    async def test_one_poisonous_id_is_isolated_and_does_not_shrink_the_size(self, bench, poison, refusal):
+        bench.script.choose = at_most(100, refusal, poison)
+        outcomes = await bench.fetch(ids(100))
+        assert list(errors(outcomes)) == [poison]
+        assert {id_: outcomes[id_] for id_ in ids(100) if id_ != poison} == liked(
+            [id_ for id_ in ids(100) if id_ != poison]
+        )
+        assert bench.apple.batch_size() == 100
+
+    async def test_an_id_that_apple_never_answers_in_time_does_not_pass_for_an_ill_apple(self, script, clock):
+        async with connect(base_url=script.url, origin=None, max_concurrency=8, clock=clock) as transport:
+            bench = Bench(script, Workshop(transport, clock, max_concurrency=8, min_calls=5))
+            script.choose = at_most(100, reply(504, "<html>"), "42")
+            assert list(errors(await bench.fetch(ids(100)))) == ["42"]
+            assert bench.shop.breaker.state is State.CLOSED
+
+    async def test_isolating_one_id_among_100_costs_two_calls_a_level(self, bench):
+        bench.script.choose = at_most(100, BAD_IDS, "42")
+        failure = (await bench.fetch(ids(100)))[Id("42")]
+        assert isinstance(failure, Relayed)
+        assert (failure.status, failure.code) == (400, "40005")
+        assert len(bench.script.seen) <= 15
+
+    async def test_a_limit_is_learnt_also_beside_a_poisonous_id(self, bench):
+        bench.script.choose = at_most(25, BAD_IDS, "42")
+        outcomes = await bench.fetch(ids(100))
+        assert list(errors(outcomes)) == ["42"]
+        assert bench.apple.batch_size() == 25
+
+    async def test_where_all_is_refused_the_extra_calls_are_capped(self, bench):
+        bench.script.otherwise = BAD_IDS
+        outcomes = await bench.fetch(ids(100))
+        assert len(errors(outcomes)) == 100
+        assert len(bench.script.seen) == 33
+        assert bench.apple.batch_size() == 100
+
+    async def test_the_cap_is_of_the_request_and_not_of_each_of_its_batches(self, bench):
+        bench.script.otherwise = BAD_IDS
+        requester = Requester()
+        fetches = [bench.fetch(ids(100, start), requester=requester) for start in range(0, 1000, 100)]
+        assert all(len(errors(outcomes)) == 100 for outcomes in await asyncio.gather(*fetches))
+        assert len(bench.script.seen) == 10 + 32
+
+    async def test_other_calls_go_on_once_it_is_seen_that_an_id_is_refused_and_not_the_size(self, bench):
+        halved, other = asyncio.Event(), asyncio.Event()
+
+        def choose(seen: Seen) -> Reply:
+            if len(seen.ids) == 25:
+                halved.set()
+            if "142" in seen.ids:
+                other.set()
+            refused = held(other, BAD_IDS) if len(seen.ids) <= 25 else BAD_IDS
+            return refused if "42" in seen.ids else rated()
+
+        bench.script.choose = choose
+        requester = Requester()
+        async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+            searched = group.create_task(bench.fetch(ids(100), requester=requester))
+            await halved.wait()
+            assert await bench.fetch(ids(100, start=100), requester=requester) == liked(ids(100, start=100))
+        assert set(errors(searched.result())) == {"42"}
+
+    async def test_requests_pay_for_themselves(self, bench):
+        bench.script.otherwise = BAD_IDS
+        await bench.fetch(ids(100))
+        bench.script.choose = at_most(50, BAD_IDS)
+        songs = Partition(USER, Kind.SONGS)
+        assert not errors(await bench.fetch(ids(100), partition=songs))
+
+    async def test_a_call_goes_on_while_anybody_who_wants_it_has_calls_left(self, bench):
+        waiters = Waiters(Priority.FOREGROUND, Requester())
+        assert waiters.take_extra(32)
+        waiters.join(Priority.FOREGROUND, Requester())
+        bench.script.choose = at_most(50, BAD_IDS)
+        outcomes = await bench.apple.fetch(ALBUMS, ids(100), waiters=waiters, deadline=float("inf"))
+        assert outcomes == liked(ids(100))
+
+    async def test_a_limit_that_drops_costs_a_large_request_little(self, bench):
+        bench.script.choose = at_most(20, error(413))
+        requester = Requester()
+        fetches = [bench.fetch(ids(100, start), requester=requester) for start in range(0, 10_000, 100)]
+        assert all(not errors(outcomes) for outcomes in await asyncio.gather(*fetches))
+        sizes = [len(asked) for asked in bench.script.asked]
+        # What was under way; then one search, and nothing that was still waiting goes out too large.
+        assert sizes.count(100) == 8
+        assert sum(size > 20 for size in sizes) <= 8 + 4
+        assert len(sizes) <= 10_000 / 13 + 8 + 100
+
+    async def test_a_limit_that_drops_again_at_once_costs_one_more_search(self, bench):
+        def choose(seen: Seen) -> Reply:
+            return at_most(50 if bench.apple.batch_size() == 100 else 20, error(413))(seen)
+
+        bench.script.choose = choose
+        requester = Requester()
+        fetches = [bench.fetch(ids(100, start), requester=requester) for start in range(0, 10_000, 100)]
+        assert all(not errors(outcomes) for outcomes in await asyncio.gather(*fetches))
+        assert requester.extra == 6
+        assert bench.apple.batch_size() == 13
+
+    async def test_a_limit_of_one_is_learnt(self, bench):
+        bench.script.choose = at_most(1, error(413))
+        assert await bench.fetch(ids(100)) == liked(ids(100))
+        assert bench.apple.batch_size() == 1
+
+    async def test_a_half_that_fails_otherwise_teaches_nothing(self, bench):
+        bench.script.plays = [error(413), rated(), error(403)]
+        assert len(errors(await bench.fetch(ids(100)))) == 50
+        assert bench.apple.batch_size() == 100
+
+    async def test_a_call_that_was_tried_is_tried_on_while_another_is_searched(self, bench):
+        searching, tried = asyncio.Event(), asyncio.Event()
+
+        def choose(seen: Seen) -> Reply:
+            if "0" in seen.ids:
+                if sum("0" in asked for asked in bench.script.asked) == 5:
+                    tried.set()
+                return held(searching, error(500))
+            if len(seen.ids) == 50:
+                searching.set()
+                return held(tried, rated())
+            return error(413) if len(seen.ids) == 100 else rated()
+
+        bench.script.choose = choose
+        requester = Requester()
+        async with asyncio.timeout(5):
+            failing, refused = await asyncio.gather(
+                bench.fetch(ids(100), requester=requester),
+                bench.fetch(ids(100, start=100), requester=requester),
+            )
+        assert set(errors(failing)) == {"0"}
+        assert refused == liked(ids(100, start=100))
+        assert [len(asked) for asked in bench.script.asked].count(100) == 5 + 1
+
+    async def test_a_single_id_that_is_refused_has_its_error(self, bench):
+        bench.script.otherwise = BAD_IDS
+        assert len(errors(await bench.fetch(ids(1)))) == 1
+        assert len(bench.script.seen) == 1
+
+    async def test_a_504_of_less_than_a_full_batch_is_retried_as_it_is(self, bench):
+        bench.script.plays = [reply(504, "<html>")]
+        assert await bench.fetch(ids(60)) == liked(ids(60))
+        assert [len(asked) for asked in bench.script.asked] == [60, 60]
+
+    async def test_another_400_is_not_about_the_size(self, bench):
+        bench.script.otherwise = error(400, "40005", parameter="l")
+        assert len(errors(await bench.fetch(ids(100)))) == 100
+        assert len(bench.script.seen) == 1
+
+
+class TestKnownIds:
+    BAD = Id("42")
+
+    async def learn(self, bench: Bench, *bad: Id) -> int:
+        """Have Apple refuse these ids in a call with others; return how many calls it cost."""
+        bench.script.choose = lambda seen: BAD_IDS if set(bad) & set(seen.ids) else rated()
+        assert set(errors(await bench.fetch([*ids(2), *bad]))) == set(bad)
+        return len(bench.script.seen)
+
+    async def test_they_are_answered_from_memory_and_the_others_asked_for_without_them(self, bench):
+        calls = await self.learn(bench, self.BAD)
+        outcomes = await bench.fetch([self.BAD, *ids(2)])
+        assert list(outcomes) == [self.BAD, *ids(2)]
+        (failure,) = errors(outcomes).values()
+        assert isinstance(failure, Relayed)
+        assert (failure.status, failure.recalled) == (400, True)
+        assert bench.script.asked[calls:] == [["0", "1"]]
+
+    async def test_after_ten_seconds_each_is_asked_for_in_a_call_of_its_own(self, bench, clock):
+        calls = await self.learn(bench, self.BAD)
+        clock.move(10.0)
+        assert set(errors(await bench.fetch([self.BAD, *ids(2)]))) == {self.BAD}
+        assert sorted(bench.script.asked[calls:]) == [["0", "1"], ["42"]]
+        clock.move(10.0)
+        bench.script.choose = None
+        assert not errors(await bench.fetch([self.BAD, *ids(2)]))
+        assert not errors(await bench.fetch([self.BAD, *ids(2)]))
+        assert bench.script.asked[-1] == ["42", "0", "1"]
+
+    async def test_at_most_four_are_asked_for_again_in_one_fetch(self, bench, clock):
+        bad = ids(6, start=40)
+        calls = await self.learn(bench, *bad)
+        clock.move(10.0)
+        assert set(errors(await bench.fetch(bad))) == set(bad)
+        assert sorted(bench.script.asked[calls:]) == [[id_] for id_ in bad[:4]]
+
+    async def test_they_are_answered_without_a_call_as_are_users_whom_apple_refuses(self, bench, clock):
+        await self.learn(bench, self.BAD)
+        bench.script.choose = lambda _: error(403, "40300")
+        refused = Partition(User.of("revoked"), Kind.ALBUMS)
+        await bench.fetch(ids(1), partition=refused)
+        known = bench.splitter.refusal(ALBUMS, self.BAD, clock.monotonic())
+        quarantined = bench.splitter.refusal(refused, Id("1"), clock.monotonic())
+        assert isinstance(known, Relayed)
+        assert (known.status, known.recalled) == (400, True)
+        assert isinstance(quarantined, Quarantined)
+        assert bench.splitter.refusal(ALBUMS, Id("1"), clock.monotonic()) is None
+
+
+class FakeRiders:
+    """Ids that ride along, and those of them that a request has asked for since."""
+
+    def __init__(self, *carried: str, wanted: Sequence[str] = ()) -> None:
+        self.ids = [Id(id_) for id_ in carried]
+        self.failed = False
+        self._wanted = [Id(id_) for id_ in wanted]
+
+    def asked(self) -> Sequence[Id]:
+        return self._wanted
+
+
+class TestRiders:
+    async def test_they_are_refreshed_in_the_same_call(self, bench):
+        assert await bench.fetch(ids(1), riders=FakeRiders("7", "8")) == liked([Id("0"), Id("7"), Id("8")])
+        assert bench.script.asked == [["0", "7", "8"]]
+
+    @pytest.mark.parametrize("failure", [error(400), error(500), reply(200, "<html>")])
+    async def test_a_call_that_fails_with_them_is_made_again_without_them(self, bench, failure):
+        bench.script.plays = [failure]
+        riders = FakeRiders("7")
+        assert await bench.fetch(ids(1), riders=riders) == liked(ids(1))
+        assert (bench.script.asked, riders.failed) == ([["0", "7"], ["0"]], True)
+
+    async def test_a_429_leaves_them_out_and_is_not_held_against_them(self, bench):
+        bench.script.plays = [error(429)]
+        riders = FakeRiders("7")
+        assert await bench.fetch(ids(1), riders=riders) == liked(ids(1))
+        assert (bench.script.asked, riders.failed) == ([["0", "7"], ["0"]], False)
+
+    async def test_one_that_a_request_has_asked_for_meanwhile_is_fetched_all_the_same(self, bench):
+        bench.script.plays = [error(500)]
+        outcomes = await bench.fetch(ids(1), riders=FakeRiders("7", "8", wanted=["8"]))
+        assert outcomes == liked([Id("0"), Id("8")])
+        assert bench.script.asked == [["0", "7", "8"], ["0", "8"]]
+
+    async def test_they_stay_behind_where_they_would_cost_a_call(self, bench):
+        assert await bench.fetch(ids(100), riders=FakeRiders("700")) == liked(ids(100))
+        assert [len(asked) for asked in bench.script.asked] == [100]
+
+    @pytest.mark.parametrize("wanted", [ids(1), [Id("42")]])
+    async def test_they_stay_behind_where_an_id_of_the_call_is_known_to_fail(self, bench, wanted):
+        bench.script.choose = at_most(100, BAD_IDS, "42")
+        await bench.fetch([*ids(2), Id("42")])
+        outcomes = await bench.fetch(wanted, riders=FakeRiders("42", "7"))
+        assert list(outcomes) == wanted

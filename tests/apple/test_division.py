@@ -1,0 +1,138 @@
+"""Whose the failures are once a call was divided: the ids', the request's, the user's or Apple's."""
+
+from contextlib import AsyncExitStack
+
+import pytest
+
+from gateway.apple.attribution import Asked, Verdict
+from gateway.apple.call import Failed
+from gateway.apple.division import Found, Job, Outcomes, Search, Settlement
+from gateway.apple.reactions import Trial
+from gateway.apple.refused_ids import RefusedIds
+from gateway.errors import Cause, DeadlineExceeded, Relayed
+from gateway.model import Id, Kind, Partition, Priority
+from gateway.waiters import Requester, Waiters
+from tests.apple.builders import USER
+
+ALBUMS = Partition(USER, Kind.ALBUMS)
+BAD, WORSE, GOOD = Id("1"), Id("2"), Id("3")
+NOW = 100.0
+BEGAN = 90.0
+OF_IDS = Verdict(Cause.ID, stale_allowed=False)
+UNCOUNTED = Verdict(Cause.ID, divide=True)
+OF_APPLE = Verdict(counts=True)
+WHOLE = Failed(Relayed(500, b"{}"), Verdict(Cause.ID, counts=True, divide=True))
+
+
+def refused(status: int = 400, code: str = "40005") -> Failed:
+    return Failed(Relayed(status, b"{}", code=code), OF_IDS)
+
+
+class Court:
+    """Settles divisions; failures that are to be attributed for good get `cause`."""
+
+    def __init__(self) -> None:
+        self.cause = Cause.ID
+        self.asked: list[tuple[Failed, Asked]] = []
+        self.refused = RefusedIds()
+        self._settlement = Settlement(self._conclude, self.refused, lambda: NOW)
+
+    def settle(self, search: Search, found: Found) -> Outcomes:
+        job = Job(ALBUMS, Waiters(Priority.FOREGROUND, Requester()), NOW + 10.0)
+        return self._settlement.settle(job, search, found)
+
+    def known(self, *ids: Id) -> list[Id]:
+        """Those that are answered from memory now."""
+        return list(self.refused.sort(ALBUMS, ids, NOW, most_due=0).known)
+
+    def _conclude(self, _: Trial, failed: Failed, asked: Asked) -> Failed:
+        self.asked.append((failed, asked))
+        return Failed(failed.error, Verdict(self.cause))
+
+
+@pytest.fixture
+def court():
+    return Court()
+
+
+def search(*alone: Id, answered: bool = False) -> Search:
+    made = Search(Trial(USER.key, BEGAN), WHOLE, AsyncExitStack())
+    made.trial.answered = answered
+    made.alone.update(alone)
+    return made
+
+
+class TestWhereAPartWasAnswered:
+    def test_what_failed_alone_is_remembered_and_the_rest_comes_back(self, court):
+        failed = refused()
+        outcomes = court.settle(search(BAD, answered=True), {BAD: failed, GOOD: None})
+        assert outcomes == {BAD: failed.error, GOOD: None}
+        assert court.known(BAD, GOOD) == [BAD]
+        assert court.asked == [(failed, Asked(ids=1, read=True, idempotent=True, last=True))]
+
+    def test_what_failed_in_company_is_only_suspected(self, court):
+        failed = refused()
+        court.settle(search(answered=True), {BAD: failed, WORSE: failed, GOOD: None})
+        assert court.known(BAD, WORSE) == []
+        assert court.refused.since(ALBUMS, BAD, NOW) == BEGAN
+        assert len(court.asked) == 1
+
+    def test_what_is_not_the_ids_in_the_end_is_not_held_against_it(self, court):
+        court.cause = Cause.APPLE
+        court.settle(search(BAD, answered=True), {BAD: refused(), GOOD: None})
+        assert court.known(BAD) == []
+        assert court.refused.since(ALBUMS, BAD, NOW) == NOW
+
+    def test_an_answer_to_another_call_of_the_user_is_as_good(self, court):
+        court.settle(search(BAD), {BAD: Failed(Relayed(500, b"{}"), UNCOUNTED)})
+        assert court.known(BAD) == [BAD]
+
+
+class TestWhereNoPartWasAnswered:
+    def test_refusals_that_are_all_alike_are_the_requests(self, court):
+        parts = {BAD: refused(), WORSE: refused()}
+        court.settle(search(BAD, WORSE), {**parts})
+        assert [part.error.cause for part in parts.values()] == [Cause.REQUEST] * 2
+        assert not any(part.error.stale_allowed for part in parts.values())
+        assert court.refused.refused_alike(ALBUMS, NOW)
+        assert court.known(BAD, WORSE) == []
+
+    def test_refusals_that_differ_are_the_ids(self, court):
+        court.settle(search(BAD, WORSE), {BAD: refused(), WORSE: refused(code="40006")})
+        assert court.known(BAD, WORSE) == [BAD, WORSE]
+        assert not court.refused.refused_alike(ALBUMS, NOW)
+
+    @pytest.mark.parametrize("cause", [Cause.APPLE, Cause.USER])
+    def test_failures_are_one_failure_of_the_users_or_apples(self, court, cause):
+        court.cause = cause
+        parts = {id_: Failed(Relayed(500, b"{}"), OF_APPLE) for id_ in (BAD, WORSE)}
+        court.settle(search(BAD, WORSE), {**parts})
+        assert court.asked == [(WHOLE, Asked(read=True, idempotent=True, last=True))]
+        assert [part.error.cause for part in parts.values()] == [cause] * 2
+        assert court.known(BAD, WORSE) == []
+        assert court.refused.since(ALBUMS, BAD, NOW) == BEGAN
+
+    def test_what_was_not_apples_answer_keeps_its_own_cause(self, court):
+        late = Failed(DeadlineExceeded("late"), Verdict(Cause.DEADLINE), untried=True)
+        court.cause = Cause.USER
+        court.settle(search(BAD), {BAD: Failed(Relayed(500, b"{}"), OF_APPLE), WORSE: late})
+        assert late.error.cause is Cause.DEADLINE
+        assert court.refused.since(ALBUMS, WORSE, NOW) == NOW
+
+
+class TestHopeless:
+    @pytest.mark.parametrize(
+        ("verdict", "bottomed", "answered", "hopeless"),
+        [
+            (OF_APPLE, True, False, True),
+            (OF_APPLE, False, False, False),
+            (OF_APPLE, True, True, False),
+            (OF_IDS, True, False, False),
+        ],
+    )
+    def test_a_search_ends_where_apple_fails_down_to_the_last_id_and_answers_nothing(
+        self, verdict, bottomed, answered, hopeless
+    ):
+        made = search(answered=answered)
+        made.bottomed = bottomed
+        assert made.hopeless(Failed(Relayed(500, b"{}"), verdict)) is hopeless

@@ -1,0 +1,246 @@
+"""What follows from how a call ended: for the breaker, the limit, the quarantine and the developer token."""
+
+import pytest
+
+from gateway.apple.attribution import Asked, Retry, Verdict
+from gateway.apple.reactions import Sent, Trial
+from gateway.breaker import State
+from gateway.errors import Cause, Relayed, Unreachable, Unusable
+from gateway.model import Priority, User
+from gateway.waiters import Requester, Waiters
+from tests.apple.builders import USER, FakeTransport, Workshop
+
+BEN = User.of("ben's token")
+READ = Asked(ids=1, read=True, idempotent=True)
+LAST = Asked(ids=1, read=True, idempotent=True, last=True)
+FEW = Asked(ids=3, read=True, idempotent=True)
+
+FAULT = 500
+FAILURES = 20
+"""So many open the breaker."""
+REFUSED_USER = b'{"errors":[{"code":"40300"}]}'
+
+
+@pytest.fixture
+def transport():
+    return FakeTransport()
+
+
+@pytest.fixture
+def shop(transport, clock):
+    return Workshop(transport, clock, min_calls=FAILURES)
+
+
+def trial(shop: Workshop, user: User = USER) -> Trial:
+    return Trial(user.key, shop.clock.monotonic())
+
+
+def sent(shop: Workshop, asked: Asked = READ, of: Trial | None = None) -> Sent:
+    """A try that goes out now; a moment passes, so that no two begin together."""
+    shop.clock.move(0.01)
+    admission = shop.breaker.admit(shop.clock.monotonic())
+    assert admission is not None
+    token = shop.tokens.current().text
+    return Sent(of or trial(shop), asked, admission, token, shop.clock.monotonic())
+
+
+def relayed(status: int, body: bytes = b'{"errors":[{}]}', code: str | None = None) -> Relayed:
+    return Relayed(status, body, code=code)
+
+
+def answered(shop: Workshop, user: User = USER) -> None:
+    shop.reactions.answered(sent(shop, of=trial(shop, user)))
+
+
+def open_breaker(shop: Workshop) -> None:
+    for _ in range(FAILURES):
+        shop.reactions.failed(sent(shop), relayed(FAULT))
+    assert shop.breaker.state is State.OPEN
+
+
+def fail_for_good(shop: Workshop, user: User = USER, asked: Asked = LAST) -> Verdict:
+    """One call of one try that Apple answers 500."""
+    made, error = sent(shop, asked, trial(shop, user)), relayed(FAULT)
+    verdict = shop.reactions.failed(made, error)
+    return shop.reactions.conclude(made.trial, error, asked, verdict)
+
+
+class TestAnswered:
+    def test_a_sound_answer_closes_a_half_open_breaker(self, shop, clock):
+        open_breaker(shop)
+        clock.move(5.0)
+        answered(shop)
+        assert shop.breaker.state is State.CLOSED
+
+    async def test_it_raises_the_limit(self, shop, clock):
+        shop.limiter.throttled_elsewhere()
+        assert shop.sample("upstream_concurrency_limit") == 2.0
+        for _ in range(3):
+            answered(shop)
+        async with shop.limiter.slot(Waiters(Priority.FOREGROUND, Requester()), clock.monotonic() + 1.0):
+            assert shop.sample("upstream_concurrency_limit") == 3.0
+
+    def test_it_shows_that_the_developer_token_is_good(self, shop):
+        shop.tokens.refuse(shop.tokens.current().text)
+        answered(shop)
+        assert not shop.tokens.refused
+        assert shop.token_changes[-1] == "accepted"
+
+    def test_the_trial_knows_that_a_part_was_answered(self, shop):
+        made = sent(shop)
+        shop.reactions.answered(made)
+        assert made.trial.answered
+
+
+def test_a_probe_that_is_cancelled_makes_room_for_another(shop, clock):
+    open_breaker(shop)
+    clock.move(5.0)
+    probe = sent(shop)
+    assert shop.breaker.admit(clock.monotonic()) is None
+    shop.reactions.cancelled(probe)
+    assert shop.breaker.admit(clock.monotonic()) is not None
+
+
+class TestFailed:
+    @pytest.mark.parametrize(
+        ("error", "opens"),
+        [
+            (relayed(FAULT), True),
+            (Unreachable("gone", proxy_error="connection_terminated", sent=True), True),
+            (Unusable("html", received_status=200), True),
+            (relayed(400), False),
+            (relayed(403, REFUSED_USER, "40300"), False),
+            (relayed(403, b""), False),
+            (relayed(404, b"", "40402"), False),
+            (relayed(429), False),
+            (Unreachable("gone", proxy_error="connection_terminated", sent=True, kept=True), False),
+        ],
+    )
+    def test_only_apples_own_failures_open_the_breaker(self, shop, error, opens):
+        for _ in range(FAILURES):
+            shop.reactions.failed(sent(shop), error)
+        assert shop.breaker.state is (State.OPEN if opens else State.CLOSED)
+
+    @pytest.mark.parametrize("failure", [429, 400])
+    def test_what_is_not_apples_is_no_probe_of_a_half_open_breaker(self, shop, clock, failure):
+        open_breaker(shop)
+        clock.move(5.0)
+        shop.reactions.failed(sent(shop), relayed(failure))
+        assert shop.breaker.state is State.HALF_OPEN
+        assert shop.breaker.admit(clock.monotonic()) is not None
+
+    def test_a_429_lowers_the_limit(self, shop):
+        shop.reactions.failed(sent(shop), relayed(429))
+        assert shop.sample("upstream_throttled_total") == 1.0
+        assert shop.sample("upstream_concurrency_limit") == 2.0
+
+    @pytest.mark.parametrize(
+        ("error", "accepted"), [(relayed(400), True), (relayed(400, b""), False), (relayed(FAULT), False)]
+    )
+    def test_an_error_of_apples_own_about_the_request_shows_that_the_token_is_good(
+        self, shop, error, accepted
+    ):
+        shop.tokens.refuse(shop.tokens.current().text)
+        shop.reactions.failed(sent(shop), error)
+        assert shop.tokens.refused is not accepted
+
+    def test_a_refused_user_is_quarantined_and_counted(self, shop, clock):
+        error = relayed(403, REFUSED_USER, "40300")
+        verdict = shop.reactions.failed(sent(shop), error)
+        assert (verdict.cause, error.cause, error.stale_allowed) == (Cause.USER, Cause.USER, False)
+        assert shop.quarantine.active(USER.key, clock.monotonic())
+        assert shop.sample("upstream_isolated_total", what="user") == 1.0
+
+    def test_a_kept_connection_that_broke_is_counted(self, shop):
+        error = Unreachable("gone", proxy_error="connection_terminated", sent=True, kept=True)
+        assert shop.reactions.failed(sent(shop), error).retry is Retry.AT_ONCE
+        assert shop.sample("upstream_isolated_total", what="connection") == 1.0
+
+    def test_what_is_divided_is_attributed_only_when_its_parts_are_known(self, shop):
+        error = relayed(400)
+        assert shop.reactions.failed(sent(shop, FEW), error).divide
+        assert error.cause is Cause.APPLE
+        assert shop.sample("upstream_isolated_total", what="id") == 0.0
+
+
+class TestCheckToken:
+    async def check(self, shop: Workshop) -> Verdict:
+        made, error = sent(shop), relayed(401, b"")
+        verdict = shop.reactions.failed(made, error)
+        assert verdict.retry is Retry.RENEWED
+        return await shop.reactions.check_token(made, error)
+
+    async def test_a_token_that_apple_refuses_elsewhere_too_is_renewed(self, shop):
+        before = shop.tokens.current().text
+        verdict = await self.check(shop)
+        assert (verdict.cause, verdict.retry) == (Cause.DEVELOPER_TOKEN, Retry.RENEWED)
+        assert shop.tokens.current().text != before
+
+    async def test_it_is_renewed_once_in_30_seconds(self, shop):
+        await self.check(shop)
+        assert (await self.check(shop)).retry is Retry.NEVER
+
+    async def test_a_token_that_apple_takes_elsewhere_leaves_the_user(self, shop, transport, clock):
+        transport.test_status = 200
+        before = shop.tokens.current().text
+        verdict = await self.check(shop)
+        assert (verdict.cause, verdict.quarantine) == (Cause.USER, True)
+        assert shop.tokens.current().text == before
+        assert shop.quarantine.active(USER.key, clock.monotonic())
+
+    async def test_where_nothing_tells_it_is_the_tokens(self, shop, transport):
+        transport.test_status = 503
+        assert (await self.check(shop)).cause is Cause.DEVELOPER_TOKEN
+
+    @pytest.mark.parametrize(("status", "lifted"), [(401, True), (503, False)])
+    async def test_a_token_that_proves_refused_lifts_quarantines_from_401s(
+        self, shop, transport, clock, status, lifted
+    ):
+        shop.quarantine.refuse(BEN.key, relayed(401, b""), clock.monotonic())
+        transport.test_status = status
+        await self.check(shop)
+        assert shop.quarantine.active(BEN.key, clock.monotonic()) is not lifted
+
+
+class TestConclude:
+    def test_without_evidence_it_stays_apples(self, shop):
+        verdict = fail_for_good(shop)
+        assert (verdict.cause, verdict.counts) == (Cause.APPLE, True)
+
+    def test_one_that_fails_while_others_are_answered_is_its_ids_and_counts_no_more(self, shop):
+        made, error = sent(shop, LAST), relayed(FAULT)
+        verdict = shop.reactions.failed(made, error)
+        shop.reactions.conclude(made.trial, error, FEW, verdict)
+        answered(shop, BEN)
+        assert shop.reactions.conclude(made.trial, error, LAST, verdict).cause is Cause.ID
+        assert error.cause is Cause.ID
+        assert shop.breaker.causes["500"] == 0
+        assert shop.sample("upstream_isolated_total", what="id") == 1.0
+
+    def test_a_user_who_fails_twice_while_others_are_answered_is_isolated(self, shop, clock):
+        fail_for_good(shop)
+        answered(shop, BEN)
+        verdict = fail_for_good(shop)
+        assert (verdict.cause, verdict.isolate, verdict.stale_allowed) == (Cause.USER, True, True)
+        refusal = shop.quarantine.answer(USER.key, clock.monotonic())
+        assert refusal is not None
+        assert refusal.status == FAULT
+        assert not shop.quarantine.active(USER.key, clock.monotonic())
+
+    def test_a_user_who_fails_twice_while_all_fail_is_not(self, shop):
+        verdicts = [fail_for_good(shop, user) for user in (USER, BEN) * 3]
+        assert {verdict.cause for verdict in verdicts} == {Cause.APPLE}
+
+    def test_all_tries_of_a_call_are_one_failure_of_the_user(self, shop):
+        one, error = trial(shop), relayed(FAULT)
+        for _ in range(3):
+            made = sent(shop, LAST, one)
+            shop.reactions.conclude(one, error, LAST, shop.reactions.failed(made, error))
+        answered(shop, BEN)
+        assert fail_for_good(shop).cause is Cause.USER
+
+    @pytest.mark.parametrize(
+        "verdict", [Verdict(Cause.THROTTLED, retry=Retry.PACED), Verdict(Cause.DEADLINE)]
+    )
+    def test_what_is_nobodys_failure_stays_as_it_is(self, shop, verdict):
+        assert shop.reactions.conclude(trial(shop), relayed(429), LAST, verdict) is verdict

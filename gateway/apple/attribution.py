@@ -13,7 +13,7 @@ status but 401, 403, 429   it carries riders                           Apple    
 403 40300                                                              user             quarantine, no stale
 403 with another code                                                  request          no stale
 403 without envelope                                                   Apple            not counted
-404 with envelope          repeated DELETE                             request          done
+404 with envelope          repeated DELETE                             request          done, no stale
 404 with envelope                                                      request          no stale
 404 without envelope       read                                        Apple            not counted, repeat
 404 without envelope       write                                       Apple            not counted

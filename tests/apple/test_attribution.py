@@ -88,7 +88,7 @@ ROWS: dict[tuple[str, str], list[Any]] = {
         ("several ids", Symptom(400, enveloped=True, code="40015"), SEVERAL, NOTHING,
          Verdict(Cause.USER, stale_allowed=False)),
     ],
-    ("4xx", "other parameter"): [
+    ("4xx, other parameter", ""): [
         ("extend", Symptom(400, blamed="extend"), SEVERAL, NOTHING, REQUEST),
     ],
     ("4xx", "several ids, all refused alike before"): [

@@ -58,11 +58,10 @@ def open_breaker(shop: Workshop) -> None:
     assert shop.breaker.state is State.OPEN
 
 
-def fail_for_good(shop: Workshop, user: User = USER, asked: Asked = LAST) -> Verdict:
+def fail_for_good(shop: Workshop, user: User = USER) -> Verdict:
     """One call of one try that Apple answers 500."""
-    made, error = sent(shop, asked, trial(shop, user)), relayed(FAULT)
-    verdict = shop.reactions.failed(made, error)
-    return shop.reactions.conclude(made.trial, error, asked, verdict)
+    made, error = sent(shop, READ, trial(shop, user)), relayed(FAULT)
+    return shop.reactions.conclude(made.trial, error, LAST, shop.reactions.failed(made, error))
 
 
 class TestAnswered:
@@ -208,7 +207,7 @@ class TestConclude:
         assert (verdict.cause, verdict.counts) == (Cause.APPLE, True)
 
     def test_one_that_fails_while_others_are_answered_is_its_ids_and_counts_no_more(self, shop):
-        made, error = sent(shop, LAST), relayed(FAULT)
+        made, error = sent(shop), relayed(FAULT)
         verdict = shop.reactions.failed(made, error)
         shop.reactions.conclude(made.trial, error, FEW, verdict)
         answered(shop, BEN)
@@ -234,7 +233,7 @@ class TestConclude:
     def test_all_tries_of_a_call_are_one_failure_of_the_user(self, shop):
         one, error = trial(shop), relayed(FAULT)
         for _ in range(3):
-            made = sent(shop, LAST, one)
+            made = sent(shop, READ, one)
             shop.reactions.conclude(one, error, LAST, shop.reactions.failed(made, error))
         answered(shop, BEN)
         assert fail_for_good(shop).cause is Cause.USER

@@ -1,569 +1,307 @@
-"""Apple's bad days cost callers next to nothing: failures, retries, breaker, quarantine, developer token."""
+"""What Apple does, and what follows: a row of the table for each way in which a call can fail.
 
-import asyncio
-from itertools import pairwise
-from random import Random
-from typing import get_args
+A row says what a caller gets who has nothing cached, and how many calls that costs; whether a stale rating
+stands in; what is kept from others (`upstream_isolated_total`); and whether such failures open the breaker.
+What takes more than a row to tell is in `test_failure_isolation` (who is at fault), `test_apple_protections`
+and `test_load_while_apple_fails`; writes have a table of their own below.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple, get_args
 
 import pytest
 
+from gateway.model import Kind
 from gateway.sandbox import (
     ADA,
     BEN,
-    CLEO,
-    REVOKED,
-    Latency,
     Misshape,
     Next,
     Reply,
     Reset,
     Sandbox,
-    SlowBody,
     Strangers,
     Truncate,
     Where,
 )
-from gateway.sandbox.faults import Shape
+from gateway.sandbox.faults import EVERYWHERE, AnyEffect, Shape
 from tests.e2e.clock_jumps import play, scene
-from tests.e2e.harness import ROOT, ShiftedClock, gateway_on
+from tests.e2e.harness import ROOT, Caller
 
-ONE = "1138988512"
-TWO = "475655712"
-UNRATED = 5_000_000_000
-LENIENT = {"Prefer": "handling=lenient"}
+ONE, TWO, BAD = "1138988512", "475655712", "5"
+"""Rated, rated, unrated."""
 FRESH = 300
-STALE_IF_ERROR = 86_400
-SHAPES: tuple[Shape, ...] = get_args(Shape)
-UNUSABLE = "error=http_protocol_error; received-status={}"
+ASKED_AGAIN = 31
+"""Seconds after which nothing answers from memory of a failure, and the breaker lets a call through."""
+NO_CACHE = {"Cache-Control": "no-cache"}
+LENIENT = {"Prefer": "handling=lenient"}
 
-FAILURES = {
-    "401": (Reply(401), 401, "40100", "received-status=401"),
-    "403 html": (Reply(403, "html"), 403, "40301", "received-status=403"),
-    "429": (Reply(429), 429, "42900", "received-status=429"),
-    "429 html": (Reply(429, "html"), 429, "42900", "received-status=429"),
-    "500": (Reply(500), 500, "50000", "received-status=500"),
-    "500 html": (Reply(500, "html"), 500, "50000", "received-status=500"),
-    "502": (Reply(502), 502, "50200", "received-status=502"),
-    "503 empty": (Reply(503, "empty"), 503, "50300", "received-status=503"),
-    "504 html": (Reply(504, "html"), 504, "50400", "received-status=504"),
-    "404 html": (Reply(404, "html"), 502, "50200", UNUSABLE.format(404)),
-    "404 empty": (Reply(404, "empty"), 502, "50200", UNUSABLE.format(404)),
-    "404 message": (Reply(404, "capacity"), 502, "50200", UNUSABLE.format(404)),
-    "200 html": (Reply(200, "html"), 502, "50200", UNUSABLE.format(200)),
-    "200 empty": (Reply(200, "empty"), 502, "50200", UNUSABLE.format(200)),
-    "200 message": (Reply(200, "capacity"), 502, "50200", UNUSABLE.format(200)),
-    "204": (Reply(204), 502, "50200", UNUSABLE.format(204)),
-    "206": (Reply(206, "empty"), 502, "50200", UNUSABLE.format(206)),
-    "302": (Reply(302, "html"), 502, "50200", UNUSABLE.format(302)),
-    "half an answer": (Truncate(), 502, "50200", "error=http_response_incomplete"),
-    "half a document": (Truncate(honest=True), 502, "50200", UNUSABLE.format(200)),
-    "next": (Next(), 502, "50200", UNUSABLE.format(200)),
-    "strangers": (Strangers(("9",)), 502, "50200", UNUSABLE.format(200)),
-    "reset": (Reset(), 502, "50200", "error=connection_terminated"),
-} | {shape: (Misshape(shape), 502, "50200", UNUSABLE.format(200)) for shape in SHAPES}
-
-THE_CALLERS_OWN = {
-    "400": (Reply(400), 400, "40000", "received-status=400"),
-    "403": (Reply(403), 403, "40300", "received-status=403"),
-}
+SERVED, WITHHELD, NOT_NEEDED = "served", "withheld", "not needed"
+THE_ID, THE_USER = Where(id=BAD), Where(user=ADA)
+OUTAGE = (SERVED, None, "open")
+CUT_OFF, LOST = "error=http_response_incomplete", "error=connection_terminated"
 
 
-def cases(table):
-    return pytest.mark.parametrize(
-        ("effect", "status", "code", "proxy"), list(table.values()), ids=list(table.keys())
-    )
+def relayed(status: int) -> str:
+    return f"received-status={status}"
 
 
-def answered(proxy):
-    return f"; fwd-status={proxy.rpartition('received-status=')[2]}" if "received-status" in proxy else ""
+def unusable(status: int) -> str:
+    return f"error=http_protocol_error; received-status={status}"
 
 
-# -- one bad answer
+class Row(NamedTuple):
+    does: AnyEffect
+    status: int
+    code: str | None
+    proxy: str | None
+    """`Proxy-Status`."""
+    calls: int
+    """For one read of two ids that are not cached."""
+    stale: str
+    isolated: str | None = None
+    breaker: str = "closed"
+    where: Where = EVERYWHERE
 
 
-@cases(FAILURES | THE_CALLERS_OWN)
-async def test_with_nothing_cached_a_failure_is_told_and_never_taken_for_unrated(
-    sandbox, effect, status, code, proxy
-):
-    async with gateway_on(sandbox, upstream__attempts=1, upstream__quarantine_seconds=0) as caller:
-        sandbox.faults.add(effect)
-        for reply in (
-            await caller.get("albums", [ONE, 5]),
-            await caller.one("albums", ONE),
-            await caller.ask("POST", ROOT, body={"ids": {"albums": [ONE, "5"]}}),
-        ):
-            assert (reply.status, reply.code) == (status, code)
-            assert reply.headers["Proxy-Status"] == f"ratings-gateway; {proxy}"
-            assert reply.headers["Content-Type"] == "application/json"
-            assert reply.headers["Cache-Control"] == "no-store"
-            assert ("Retry-After" in reply.headers) == (status in (429, 503))
-            error = reply.json["errors"][0]
-            assert (error["status"], len(error["id"])) == (str(status), 26)
-            assert error["title"]
-        sandbox.faults.clear()
-        well = await caller.get("albums", [ONE, 5])
-        assert (well.values, well.counts["upstream"]) == ({ONE: 1}, 2)
+ROWS = {
+    # what Apple does                             status, code, Proxy-Status   calls, stale, isolates, breaker
+    "401":             Row(Reply(401),             401, "40100", relayed(401),  3, SERVED),
+    "403 40300":       Row(Reply(403),             403, "40300", relayed(403),  1, WITHHELD, "user"),
+    "403 html":        Row(Reply(403, "html"),     403, "40301", relayed(403),  1, SERVED),
+    "403 empty":       Row(Reply(403, "empty"),    403, "40301", relayed(403),  1, SERVED),
+    "400":             Row(Reply(400),             400, "40000", relayed(400),  3, WITHHELD),
+    "400 for l":       Row(Reply(400, "blames-l"), 400, "40005", relayed(400),  1, WITHHELD),
+    "429":             Row(Reply(429),             429, "42900", relayed(429),  5, SERVED),
+    "429 html":        Row(Reply(429, "html"),     429, "42900", relayed(429),  5, SERVED),
+    "429 empty":       Row(Reply(429, "empty"),    429, "42900", relayed(429),  5, SERVED),
+    "429 message":     Row(Reply(429, "capacity"), 429, "42900", relayed(429),  5, SERVED),
+    "429 no errors":   Row(Reply(429, "no-errors"), 429, "42900", relayed(429), 5, SERVED),
+    "404 html":        Row(Reply(404, "html"),     502, "50200", unusable(404), 5, SERVED),
+    "404 empty":       Row(Reply(404, "empty"),    502, "50200", unusable(404), 5, SERVED),
+    "404 message":     Row(Reply(404, "capacity"), 502, "50200", unusable(404), 5, SERVED),
+    "404 no errors":   Row(Reply(404, "no-errors"), 502, "50200", unusable(404), 5, SERVED),
+    "500":             Row(Reply(500),             500, "50000", relayed(500),  7, *OUTAGE),
+    "500 html":        Row(Reply(500, "html"),     500, "50000", relayed(500),  7, *OUTAGE),
+    "502":             Row(Reply(502),             502, "50200", relayed(502),  7, *OUTAGE),
+    "503 empty":       Row(Reply(503, "empty"),    503, "50300", relayed(503),  7, *OUTAGE),
+    "504 html":        Row(Reply(504, "html"),     504, "50400", relayed(504),  7, *OUTAGE),
+    "204":             Row(Reply(204),             502, "50200", unusable(204), 5, *OUTAGE),
+    "206":             Row(Reply(206, "empty"),    502, "50200", unusable(206), 5, *OUTAGE),
+    "302":             Row(Reply(302, "html"),     502, "50200", unusable(302), 5, *OUTAGE),
+    "200 html":        Row(Reply(200, "html"),     502, "50200", unusable(200), 5, *OUTAGE),
+    "200 empty":       Row(Reply(200, "empty"),    502, "50200", unusable(200), 5, *OUTAGE),
+    "200 message":     Row(Reply(200, "capacity"), 502, "50200", unusable(200), 5, *OUTAGE),
+    "half a document": Row(Truncate(honest=True),  502, "50200", unusable(200), 5, *OUTAGE),
+    "next":            Row(Next(),                 502, "50200", unusable(200), 5, *OUTAGE),
+    "strangers":       Row(Strangers(("9",)),      502, "50200", unusable(200), 5, *OUTAGE),
+    "cut off":         Row(Truncate(),             502, "50200", CUT_OFF,       5, *OUTAGE),
+    "reset":           Row(Reset(),                502, "50200", LOST, 6, SERVED, "connection", "open"),
+    **{shape: Row(Misshape(shape), 502, "50200", unusable(200), 5, *OUTAGE) for shape in get_args(Shape)},
+    # to one id, one user, one connection
+    "an id, 500":      Row(Reply(500),  500, "50000", relayed(500), 7, SERVED,   "id",   where=THE_ID),
+    "an id, 400":      Row(Reply(400),  400, "40000", relayed(400), 3, WITHHELD, "id",   where=THE_ID),
+    "a user, 500":     Row(Reply(500),  500, "50000", relayed(500), 7, SERVED,   "user", where=THE_USER),
+    "a user, 401":     Row(Reply(401),  401, "40100", relayed(401), 2, WITHHELD, "user", where=THE_USER),
+    "a user, 403":     Row(Reply(403),  403, "40300", relayed(403), 1, WITHHELD, "user", where=THE_USER),
+    "kept connections reset": Row(Reset(kept=True), 200, None, None, 2, NOT_NEEDED, "connection"),
+}  # fmt: skip
+
+every_row = pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 
 
-@cases(FAILURES)
-async def test_what_is_cached_is_served_stale_where_apple_fails(effect, status, code, proxy):
-    clock = ShiftedClock()
-    settings = {"upstream__attempts": 1, "cache__stale_while_revalidate_seconds": 0}
-    async with Sandbox(clock=clock) as sandbox, gateway_on(sandbox, clock, **settings) as caller:
-        await caller.get("albums", [ONE, 5])
-        clock.shift += FRESH + 1
-        sandbox.faults.add(effect)
-        stale = await caller.get("albums", [ONE, 5])
-        assert (stale.status, stale.values) == (200, {ONE: 1})
-        assert stale.cache == f"fwd=stale{answered(proxy)}"
-        assert stale.counts == {"local": 2, "shared": 0, "upstream": 0, "stale": 2}
-        assert stale.headers["Age"] == str(FRESH + 1)
-        assert stale.headers["Cache-Control"] == "private, no-cache, max-age=0"
-        assert "Proxy-Status" not in stale.headers
-        assert caller.sample("gateway_cache_ids_total", tier="local", result="stale") == 2
-        route, seconds = "/v1/me/ratings/{type}", "gateway_http_request_duration_seconds_count"
-        assert caller.sample(seconds, route=route, cache="stale") == 1
-        sandbox.faults.clear()
-        well = await caller.get("albums", [ONE, 5])
-        assert (well.cache, well.headers["Age"]) == ("fwd=miss; stored", "0")
+async def warm_up(caller: Caller, sandbox: Sandbox, row: Row, *, cached: bool) -> None:
+    """Ask for both users, so that there are kept connections; a while later Apple begins to fail."""
+    sandbox.rate(BEN, Kind.ALBUMS, ONE, -1)
+    await caller.get("songs", [1], user=BEN)
+    if cached:
+        await caller.get("albums", [ONE, BAD])
+    caller.clock.shift += FRESH + 1
+    sandbox.calls.clear()
+    sandbox.faults.add(row.does, where=row.where)
 
 
-@cases(THE_CALLERS_OWN)
-async def test_where_the_fault_is_the_callers_nothing_stale_is_served(sandbox, effect, status, code, proxy):
-    async with gateway_on(sandbox, cache__stale_while_revalidate_seconds=0) as caller:
-        await caller.get("albums", [ONE])
-        caller.clock.shift += FRESH + 1
-        sandbox.faults.add(effect)
-        reply = await caller.get("albums", [ONE])
-        assert (reply.status, reply.code) == (status, code)
-
-
-@pytest.mark.parametrize("effect", [Reply(404), Reply(200)])
-async def test_a_sound_answer_that_nothing_is_rated_is_believed(gateway, sandbox, effect):
-    sandbox.faults.add(effect, times=1)
-    assert (await gateway.get("albums", [5, 6])).json == {"data": []}
-    again = await gateway.get("albums", [5, 6])
-    assert (again.cache, sandbox.calls.total) == ("hit", 1)
-
-
-@pytest.mark.parametrize("body", ["capacity", "html", "empty", "no-errors"])
-async def test_what_is_no_envelope_is_put_into_one(sandbox, body):
-    async with gateway_on(sandbox, upstream__attempts=1) as caller:
-        sandbox.faults.add(Reply(429, body))
-        reply = await caller.get("albums", [ONE])
-        assert (reply.status, reply.code) == (429, "42900")
-
-
-@pytest.mark.parametrize(("status", "named", "told"), [(429, 7, "7"), (503, 30, "30"), (429, "soon", "1")])
-async def test_how_long_apple_asks_to_wait_is_passed_on(sandbox, status, named, told):
-    async with gateway_on(sandbox, upstream__attempts=1) as caller:
-        sandbox.faults.add(Reply(status, retry_after=named))
-        assert (await caller.get("albums", [ONE])).headers["Retry-After"] == told
-
-
-async def test_a_stale_entry_is_no_answer_to_what_is_missing_beside_it(sandbox):
-    async with gateway_on(sandbox, upstream__attempts=1, cache__stale_while_revalidate_seconds=0) as caller:
-        await caller.get("albums", [ONE])
-        caller.clock.shift += FRESH + 1
-        sandbox.faults.add(Reply(503))
-        strict = await caller.get("albums", [ONE, TWO])
-        lenient = await caller.get("albums", [ONE, TWO], headers=LENIENT)
-        assert strict.status == 503
-        assert (lenient.values, lenient.cache) == ({ONE: 1}, "fwd=stale; fwd-status=503")
-        assert [error["meta"]["id"] for error in lenient.json["errors"]] == [TWO]
-        assert lenient.counts == {"local": 1, "shared": 0, "upstream": 0, "stale": 1}
-
-
-async def test_only_what_apple_failed_to_answer_is_stale(sandbox):
-    async with gateway_on(
-        sandbox, upstream__attempts=1, upstream__max_ids_per_call=1, cache__stale_while_revalidate_seconds=0
-    ) as caller:
-        await caller.get("albums", [ONE])
-        caller.clock.shift += FRESH - 1
-        await caller.get("albums", [TWO])
-        caller.clock.shift += 2
-        sandbox.faults.poison(ONE)
-        reply = await caller.get("albums", [ONE, TWO, 5])
-        assert (reply.values, reply.cache) == ({ONE: 1, TWO: 1}, "fwd=stale; fwd-status=500")
-        assert reply.counts == {"local": 2, "shared": 0, "upstream": 1, "stale": 1}
-        assert reply.headers["Age"] == str(FRESH + 1)
-
-
-async def test_staleness_has_an_end(sandbox):
-    async with gateway_on(sandbox, upstream__attempts=1) as caller:
-        await caller.get("albums", [ONE])
-        sandbox.faults.add(Reply(500))
-        caller.clock.shift += FRESH + STALE_IF_ERROR - 1
-        assert (await caller.get("albums", [ONE])).status == 200
-        caller.clock.shift += 2
-        assert (await caller.get("albums", [ONE])).status == 500
-
-
-# -- retries
-
-
-@pytest.mark.parametrize(
-    ("effect", "reason"),
-    [(Reply(status), str(status)) for status in (500, 502, 503, 504)]
-    + [(Reset(), "connection"), (Truncate(), "connection"), (SlowBody(60), "connection")],
-)
-def test_what_may_pass_is_tried_again(effect, reason):
+@every_row
+def test_with_nothing_cached_a_failure_is_told_and_never_taken_for_unrated(row):
     async def story():
         async with scene() as (caller, sandbox):
-            sandbox.faults.add(effect, times=2)
-            reply = await caller.get("albums", [ONE, 5])
-            retries = caller.sample("gateway_upstream_retries_total", reason=reason)
-            return reply.status, reply.values, sandbox.calls.total, retries
-
-    assert play(story()) == (200, {ONE: 1}, 3, 2)
-
-
-@pytest.mark.parametrize("effect", [Reply(400), Reply(403), Reply(403, "html")])
-async def test_what_will_not_pass_is_not_tried_again(gateway, sandbox, effect):
-    sandbox.faults.add(effect)
-    await gateway.get("albums", [ONE])
-    assert sandbox.calls.total == 1
-
-
-async def waits_of(effect, times, **settings):
-    """Seconds between a call's end and the next one's beginning, and the reply."""
-    async with scene(**settings) as (caller, sandbox):
-        sandbox.faults.add(effect, times=times)
-        reply = await caller.get("albums", [ONE])
-        calls = list(sandbox.calls)
-        return [after.started - (before.ended or 0) for before, after in pairwise(calls)], reply
-
-
-def test_a_429_is_tried_again_after_about_half_a_second_never_quite_the_same():
-    waits = [play(waits_of(Reply(429), 1))[0] for _ in range(5)]
-    assert all(0.45 <= wait <= 0.66 for (wait,) in waits)
-    assert len({round(wait, 4) for (wait,) in waits}) == 5
-
-
-def test_how_long_apple_asks_to_wait_is_a_floor():
-    (wait,), reply = play(waits_of(Reply(429, retry_after=2), 1))
-    assert 2 <= wait <= 2.2
-    assert reply.status == 200
-
-
-def test_five_tries_are_made_and_no_more():
-    waits, reply = play(waits_of(Reply(500), None))
-    assert (len(waits), reply.status) == (4, 500)
-    assert waits[0] < waits[-1] < 2
-
-
-def test_no_try_is_begun_that_would_end_after_the_deadline():
-    async def story():
-        async with scene(server__request_timeout_seconds=2) as scenery:
-            caller, sandbox = scenery
-            sandbox.faults.add(Reply(429, retry_after=5))
-            began = scenery.now
-            reply = await caller.get("albums", [ONE])
-            return reply.status, reply.headers["Retry-After"], sandbox.calls.total, scenery.now - began
-
-    status, told, calls, seconds = play(story())
-    assert (status, told, calls) == (429, "5", 1)
-    assert seconds < 0.1
-
-
-@pytest.mark.parametrize("callers", [4, 120])
-def test_retries_are_a_fifth_of_the_calls_at_most(callers):
-    async def story():
-        async with scene(upstream__breaker_min_calls=10_000) as (caller, sandbox):
-            sandbox.faults.add(Reply(500))
-            for number in range(callers):
-                await caller.get("albums", [UNRATED + number])
-            return sandbox.calls.total
-
-    calls = play(story())
-    retries = calls - callers
-    assert retries <= max(30, calls / 5)
-    assert retries >= min(4 * callers, 25)
-
-
-# -- the breaker
-
-GUARDED = {"upstream__attempts": 1, "upstream__breaker_min_calls": 4, "upstream__quarantine_seconds": 0}
-
-
-async def break_off(caller, sandbox):
-    """Have the breaker open; a rating of ONE is cached and stale."""
-    await caller.get("albums", [ONE])
-    caller.clock.shift += FRESH + 400
-    sandbox.faults.add(Reply(500))
-    for number in range(4):
-        assert (await caller.get("albums", [UNRATED + number])).status == 500
-    sandbox.calls.clear()
-
-
-async def test_after_too_many_errors_apple_is_left_alone(sandbox):
-    async with gateway_on(sandbox, **GUARDED) as caller:
-        await break_off(caller, sandbox)
-        reply = await caller.get("albums", [5])
-        stale = await caller.get("albums", [ONE])
-        assert (reply.status, reply.code, reply.headers["Retry-After"]) == (503, "50300", "5")
-        assert reply.headers["Proxy-Status"] == "ratings-gateway; error=destination_unavailable"
-        assert (stale.status, stale.values, stale.cache) == (200, {ONE: 1}, "fwd=stale")
-        assert caller.sample("gateway_breaker_state", target="apple") == 2
-        assert sandbox.calls.total == 0
-
-
-async def test_a_single_probe_finds_out_whether_apple_is_back(sandbox):
-    async with gateway_on(sandbox, **GUARDED) as caller:
-        await break_off(caller, sandbox)
-        sandbox.faults.clear()
-        caller.clock.shift += 5
-        hold = sandbox.hold()
-        probe = asyncio.ensure_future(caller.get("albums", [5]))
-        await hold.reached()
-        assert caller.sample("gateway_breaker_state", target="apple") == 1
-        others = await asyncio.gather(*(caller.get("albums", [n]) for n in range(6, 16)))
-        assert {reply.status for reply in others} == {503}
-        assert {reply.headers["Retry-After"] for reply in others} == {"1"}
-        hold.release()
-        assert (await probe).status == 200
-        assert caller.sample("gateway_breaker_state", target="apple") == 0
-        assert (await caller.get("albums", [6])).status == 200
-        assert sandbox.calls.total == 2
-
-
-async def test_a_probe_that_fails_leaves_the_breaker_open(sandbox):
-    async with gateway_on(sandbox, **GUARDED) as caller:
-        await break_off(caller, sandbox)
-        caller.clock.shift += 5
-        statuses = [(await caller.get("albums", [n])).status for n in (5, 6)]
-        assert (statuses, sandbox.calls.total) == ([500, 503], 1)
-        assert caller.sample("gateway_breaker_state", target="apple") == 2
-
-
-def test_silence_opens_the_breaker_where_callers_wait_less_than_a_call():
-    async def story():
-        async with scene(server__request_timeout_seconds=0.5, upstream__breaker_min_calls=5) as scenery:
-            caller, sandbox = scenery
-            sandbox.faults.add(Latency(60))
-            late = await asyncio.gather(*(caller.get("albums", [n], user=ADA) for n in range(3, 8)))
-            late += await asyncio.gather(*(caller.get("songs", [n], f"&l={n}") for n in range(5)))
-            await asyncio.sleep(3)
-            return {reply.status for reply in late}, caller.sample("gateway_breaker_state", target="apple")
-
-    assert play(story()) == ({504}, 2)
-
-
-@pytest.mark.parametrize("status", [429, 400, 401, 403])
-async def test_what_says_nothing_about_apples_health_leaves_the_breaker_closed(sandbox, status):
-    async with gateway_on(sandbox, **GUARDED) as caller:
-        sandbox.faults.add(Reply(status))
-        for number in range(12):
-            assert (await caller.get("albums", [UNRATED + number])).status == status
-        assert caller.sample("gateway_breaker_state", target="apple") == 0
-
-
-# -- quarantine
-
-
-async def test_a_user_whom_apple_refused_is_refused_here_for_a_while(gateway, sandbox):
-    first = await gateway.get("albums", [1], user=REVOKED)
-    second = await gateway.get("songs", [2], user=REVOKED)
-    assert first.headers["Proxy-Status"] == "ratings-gateway; received-status=403"
-    assert (second.status, second.body) == (403, first.body)
-    assert "received-status" not in second.headers["Proxy-Status"]
-    assert gateway.sample("gateway_quarantined_requests_total") == 1
-    assert (await gateway.get("albums", [ONE])).status == 200
-    assert sandbox.calls.total == 2
-    gateway.clock.shift += 10
-    again = await gateway.get("albums", [1], user=REVOKED)
-    assert again.headers["Proxy-Status"] == "ratings-gateway; received-status=403"
-    assert sandbox.calls.total == 3
-
-
-async def test_writes_and_bypassing_reads_are_refused_in_quarantine_too(gateway, sandbox):
-    await gateway.get("albums", [1], user=REVOKED)
-    assert (await gateway.rate("albums", 1, 1, user=REVOKED)).status == 403
-    assert (await gateway.unrate("albums", 1, user=REVOKED)).status == 403
-    assert (await gateway.ask("GET", f"{ROOT}/albums?ids=1&new=1", user=REVOKED)).status == 403
-    assert gateway.sample("gateway_quarantined_requests_total") == 3
-    assert sandbox.calls.total == 1
-
-
-@pytest.mark.parametrize("swr", [0, 300])
-async def test_in_quarantine_fresh_entries_are_served_and_stale_ones_never(sandbox, swr):
-    async with gateway_on(
-        sandbox, cache__fresh_seconds=5, cache__stale_while_revalidate_seconds=swr
-    ) as caller:
-        await caller.get("albums", [ONE])
-        caller.clock.shift += 2
-        await caller.get("albums", [TWO])
-        sandbox.faults.add(Reply(403), where=Where(user=ADA), times=1)
-        assert (await caller.get("albums", [5])).status == 403
-        assert (await caller.get("albums", [ONE, TWO])).cache == "hit"
-        caller.clock.shift += 4
-        assert (await caller.get("albums", [TWO])).cache == "hit"
-        for headers, status in (
-            ({}, 403),
-            ({"Cache-Control": "max-stale"}, 403),
-            ({"Cache-Control": "only-if-cached"}, 504),
-            ({"X-Request-Timeout-Ms": "1"}, 504),
-        ):
-            refused = await caller.get("albums", [ONE, TWO], headers=headers)
-            assert refused.status == status
-        lenient = await caller.get("albums", [ONE, TWO], headers=LENIENT)
-        assert lenient.values == {TWO: 1}
-        assert lenient.cache == "fwd=partial"
-        assert lenient.json["errors"][0]["code"] == "40300"
-        assert sandbox.calls.total == 3
-        caller.clock.shift += 10
-        assert (await caller.get("albums", [ONE])).status == 200
-
-
-async def test_a_403_that_is_not_about_the_user_token_quarantines_nobody(gateway, sandbox):
-    sandbox.faults.add(Reply(403, "html"), times=1)
-    assert (await gateway.get("albums", [ONE])).status == 403
-    assert (await gateway.get("albums", [ONE])).status == 200
-
-
-# -- the developer token
-
-
-async def test_a_refused_developer_token_is_minted_anew_and_the_call_repeated_once(gateway, sandbox):
-    sandbox.faults.add(Reply(401), times=2)
-    assert (await gateway.get("albums", [ONE])).values == {ONE: 1}
-    assert gateway.sample("gateway_developer_token_mints_total", reason="refused") == 1
-    assert gateway.sample("gateway_upstream_retries_total", reason="401") == 1
-    assert gateway.sample("gateway_upstream_requests_total", operation="test", status="401") == 1
-    assert sandbox.calls.total == 3
-
-
-async def test_a_developer_token_refused_for_good_is_told_in_our_envelope(gateway, sandbox):
-    sandbox.faults.add(Reply(401))
-    for calls in (3, 4):
-        reply = await gateway.get("albums", [ONE])
-        error = reply.json["errors"][0]
-        assert (reply.status, error["code"], error["status"]) == (401, "40100", "401")
-        assert (len(error["id"]), bool(error["title"])) == (26, True)
-        assert sandbox.calls.total == calls
-    gateway.clock.shift += 31
-    await gateway.get("albums", [ONE])
-    assert gateway.sample("gateway_developer_token_mints_total", reason="refused") == 2
-    assert sandbox.calls.total == 7
-
-
-async def test_calls_refused_together_mint_one_token(sandbox):
-    async with gateway_on(sandbox, upstream__max_ids_per_call=1) as caller:
-        hold = sandbox.hold(times=10)
-        sandbox.faults.add(Reply(401), times=11)
-        asking = asyncio.ensure_future(caller.get("albums", [ONE, *range(1, 10)]))
-        await hold.reached(10)
-        hold.release()
-        assert (await asking).values == {ONE: 1}
-        assert caller.sample("gateway_developer_token_mints_total", reason="refused") == 1
-        assert sandbox.calls.total == 21
-
-
-async def test_a_token_that_apple_really_refuses_is_replaced_by_one_that_it_takes(sandbox):
-    async with gateway_on(sandbox) as caller:
-        sandbox.tokens.distrust(sandbox.credentials.key_id)
-        assert (await caller.get("albums", [ONE])).status == 401
-        sandbox.tokens.trust(sandbox.credentials.trusted())
-        assert (await caller.get("albums", [ONE])).values == {ONE: 1}
-
-
-# -- slow and silent
-
-
-def test_an_answer_that_comes_too_slowly_is_a_504_at_the_deadline():
-    async def story():
-        async with scene() as scenery:
-            caller, sandbox = scenery
-            sandbox.faults.add(SlowBody(60))
-            began = scenery.now
-            reply = await caller.get("albums", [ONE, 5])
-            seconds = scenery.now - began
+            await warm_up(caller, sandbox, row, cached=False)
+            replies = [await caller.get("albums", [ONE, BAD])]
+            calls = sandbox.calls.total
+            caller.clock.shift += ASKED_AGAIN
+            replies.append(await caller.one("albums", BAD if row.where is THE_ID else ONE))
+            caller.clock.shift += ASKED_AGAIN
+            replies.append(await caller.ask("POST", ROOT, body={"ids": {"albums": [ONE, BAD]}}))
             sandbox.faults.clear()
-            await asyncio.sleep(1)
-            return reply, seconds, await caller.get("albums", [ONE, 5])
+            caller.clock.shift += ASKED_AGAIN
+            return replies, calls, await caller.get("albums", [ONE, BAD], headers=NO_CACHE)
 
-    reply, seconds, well = play(story())
-    assert (reply.status, reply.code) == (504, "50400")
-    assert 9.9 < seconds < 10.1
+    replies, calls, well = play(story())
+    assert calls == row.calls
+    for reply in replies:
+        assert reply.status == row.status
+        assert reply.headers["Content-Type"] == "application/json"
+        assert ("Retry-After" in reply.headers) == (row.status in (429, 503))
+        if row.status == 200:
+            assert reply.values == {ONE: 1}
+            continue
+        assert reply.headers["Proxy-Status"] == f"ratings-gateway; {row.proxy}"
+        assert reply.headers["Cache-Control"] == "no-store"
+        error = reply.json["errors"][0]
+        assert (error["status"], error["code"], len(error["id"])) == (str(row.status), row.code, 26)
+        assert error["title"]
     assert (well.values, well.counts["upstream"]) == ({ONE: 1}, 2)
 
 
-# -- minutes
-
-CALLS_A_SECOND = 4
-
-
-async def minute(scenery, ask):
-    """Sixty seconds of requests, so many a second whether or not they are answered."""
-    replies = []
-
-    async def one(number):
-        replies.append(await ask(number))
-
-    async with asyncio.TaskGroup() as asking:
-        for number in range(60 * CALLS_A_SECOND):
-            asking.create_task(one(number))
-            await asyncio.sleep(1 / CALLS_A_SECOND)
-    return replies
-
-
-async def minute_of_misses(*faults, seed):
-    """The statuses, and how many calls they cost."""
-    async with scene(seed=seed) as scenery:
-        caller, sandbox = scenery
-        sandbox.faults.add(Latency(0.1, jitter=0.2))
-        for effect, fraction in faults:
-            sandbox.faults.add(effect, fraction=fraction)
-        users = Random(seed).choices([ADA, BEN, CLEO], k=60 * CALLS_A_SECOND)
-        replies = await minute(
-            scenery,
-            lambda n: caller.get("albums", range(UNRATED + 10 * n, UNRATED + 10 * n + 10), user=users[n]),
-        )
-        throttled = caller.sample("gateway_upstream_throttled_total")
-        return {reply.status for reply in replies}, sandbox.calls.total, throttled
-
-
-def test_a_minute_of_429s_and_500s_costs_no_answer_and_a_quarter_more_calls_at_most():
-    seed = 1
-    quiet, least, _ = play(minute_of_misses(seed=seed))
-    moody, calls, throttled = play(minute_of_misses((Reply(429), 0.1), (Reply(500), 0.02), seed=seed))
-    assert (quiet, moody) == ({200}, {200})
-    assert least == 60 * CALLS_A_SECOND
-    assert throttled >= 15
-    assert least < calls <= 1.25 * least
-
-
-DEATHS = {"refusing": None, "resetting": Reset(), "silent": Latency(3600), "answering 503": Reply(503)}
-
-
-@pytest.mark.parametrize("death", DEATHS)
-def test_a_minute_without_apple_costs_no_answer_where_the_cache_is_warm(death):
+@every_row
+def test_what_is_cached_is_served_stale_unless_the_fault_is_the_callers(row):
     async def story():
-        async with scene(cache__stale_while_revalidate_seconds=0) as scenery:
-            caller, sandbox = scenery
-            ids = [ONE, TWO, *range(UNRATED, UNRATED + 100)]
-            await caller.get("albums", ids)
-            caller.clock.shift += FRESH
-            effect = DEATHS[death]
-            if effect is None:
-                await sandbox.stop()
-            else:
-                sandbox.faults.add(effect)
-            chance = Random(0)
-            replies = await minute(scenery, lambda _: caller.get("albums", [ONE, *chance.sample(ids[2:], 9)]))
-            calls = sandbox.calls.total
-            if effect is None:
-                await sandbox.start(port=int(sandbox.url.rpartition(":")[2]))
+        async with scene(cache__stale_while_revalidate_seconds=0) as (caller, sandbox):
+            await warm_up(caller, sandbox, row, cached=True)
+            stale = await caller.get("albums", [ONE, BAD])
+            counted = {
+                "ids": caller.sample("gateway_cache_ids_total", tier="local", result="stale"),
+                "answers": caller.sample(
+                    "gateway_http_request_duration_seconds_count",
+                    route="/v1/me/ratings/{type}",
+                    cache="stale",
+                ),
+            }
             sandbox.faults.clear()
-            await asyncio.sleep(6)
-            return replies, calls, await caller.get("albums", [ONE])
+            caller.clock.shift += ASKED_AGAIN
+            return stale, counted, await caller.get("albums", [ONE, BAD])
 
-    replies, calls, well = play(story())
-    assert len(replies) == 60 * CALLS_A_SECOND
-    assert {reply.status for reply in replies} == {200}
-    assert {reply.values[ONE] for reply in replies} == {1}
-    assert all(reply.cache.startswith("fwd=stale") for reply in replies)
-    assert all(reply.counts["stale"] == 10 for reply in replies)
-    assert all(int(reply.headers["Age"]) >= FRESH for reply in replies)
-    assert calls < 120
-    assert (well.cache, well.headers["Age"]) == ("fwd=miss; stored", "0")
+    stale, counted, well = play(story())
+    assert counted["ids"] == 2
+    assert well.values == {ONE: 1}
+    if row.stale == WITHHELD:
+        assert (stale.status, stale.code) == (row.status, row.code)
+        return
+    assert (stale.status, stale.values) == (200, {ONE: 1})
+    assert "Proxy-Status" not in stale.headers
+    assert stale.headers["Cache-Control"] == "private, no-cache, max-age=0"
+    if row.stale == NOT_NEEDED:
+        assert (stale.cache, stale.headers["Age"]) == ("fwd=miss; stored", "0")
+        return
+    old = 1 if row.where is THE_ID else 2
+    assert stale.cache == f"fwd=stale{answered(row)}"
+    assert stale.counts == {"local": old, "shared": 0, "upstream": 2 - old, "stale": old}
+    assert FRESH < int(stale.headers["Age"]) <= FRESH + 10
+    assert counted["answers"] == 1
+    if row.where is not THE_ID:
+        assert (well.cache, well.headers["Age"]) == ("fwd=miss; stored", "0")
+
+
+def answered(row: Row) -> str:
+    """What `Cache-Status` says where Apple answered."""
+    _, received, status = (row.proxy or "").rpartition("received-status=")
+    return f"; fwd-status={status}" if received else ""
+
+
+@every_row
+def test_failures_are_kept_from_others_and_only_apples_own_open_the_breaker(row):
+    async def story():
+        async with scene() as (caller, sandbox):
+            await warm_up(caller, sandbox, row, cached=False)
+            others = set()
+            for _ in range(15):
+                await caller.get("albums", [ONE, BAD], headers=NO_CACHE)
+                others.add((await caller.get("albums", [ONE, TWO], user=BEN, headers=NO_CACHE)).status)
+            isolated = [
+                what
+                for what in ("id", "user", "connection")
+                if caller.sample("gateway_upstream_isolated_total", what=what)
+            ]
+            return others, isolated, caller.sample("gateway_breaker_state", target="apple")
+
+    others, isolated, breaker = play(story())
+    assert isolated == ([row.isolated] if row.isolated else [])
+    assert breaker == (2 if row.breaker == "open" else 0)
+    if row.where is not EVERYWHERE or row.status == 200:
+        assert others == {200}
+    else:
+        assert 200 not in others
+
+
+# -- writes
+
+
+class WriteRow(NamedTuple):
+    method: str
+    does: AnyEffect
+    status: int
+    calls: int
+    applied: bool
+    code: str | None = None
+    isolated: int = 0
+    """Connections that were replaced."""
+    times: int | None = None
+    headers: Mapping[str, str] | None = None
+
+
+CONDITION = {"If-Match": '"1"'}
+FORGOTTEN, FORGOTTEN_LATE = Reset(kept=True), Reset(kept=True, applied=True)
+WRITES = {
+    # what Apple does                                    status, calls, applied
+    "PUT, 500":                 WriteRow("PUT",    Reply(500),               500, 1, False, "50000"),
+    "PUT, 400":                 WriteRow("PUT",    Reply(400),               400, 1, False, "40000"),
+    "PUT, 401":                 WriteRow("PUT",    Reply(401),               401, 1, False, "40100"),
+    "PUT, 404 html":            WriteRow("PUT",    Reply(404, "html"),       502, 1, False, "50200"),
+    "DELETE, 404":              WriteRow("DELETE", Reply(404),               404, 1, False, "40400"),
+    "DELETE, 404 html":         WriteRow("DELETE", Reply(404, "html"),       404, 1, False, "40402"),
+    "DELETE, 404 empty":        WriteRow("DELETE", Reply(404, "empty"),      404, 1, False, "40402"),
+    "DELETE, 404 no errors":    WriteRow("DELETE", Reply(404, "no-errors"),  404, 1, False, "40402"),
+    "PUT, 429 once":            WriteRow("PUT",    Reply(429), 200, 2, True, times=1),
+    "DELETE, 429 once":         WriteRow("DELETE", Reply(429), 204, 2, True, times=1),
+    "PUT, reset":               WriteRow("PUT",    Reset(),                  502, 2, False, "50200", 1),
+    "PUT, forgotten":           WriteRow("PUT",    FORGOTTEN,                200, 2, True, None, 1),
+    "PUT, forgotten late":      WriteRow("PUT",    FORGOTTEN_LATE,           200, 2, True, None, 1),
+    "DELETE, forgotten":        WriteRow("DELETE", FORGOTTEN,                204, 2, True, None, 1),
+    "DELETE, forgotten late":   WriteRow("DELETE", FORGOTTEN_LATE,           204, 2, True, None, 1),
+    "conditional PUT, forgotten": WriteRow("PUT",  FORGOTTEN,     502, 1, False, "50200", headers=CONDITION),
+    "conditional DELETE, forgotten": WriteRow("DELETE", FORGOTTEN, 502, 1, False, "50200", headers=CONDITION),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("row", WRITES.values(), ids=WRITES)
+def test_a_write_is_repeated_where_that_does_no_harm(row):
+    async def story():
+        async with scene() as (caller, sandbox):
+            await caller.get("albums", [ONE])
+            sandbox.faults.add(row.does, where=Where(method=row.method), times=row.times)
+            path, body = f"{ROOT}/albums/{ONE}", None
+            if row.method == "PUT":
+                body = {"type": "rating", "attributes": {"value": -1}}
+            reply = await caller.ask(row.method, path, body=body, headers=row.headers)
+            calls = sum(call.method == row.method for call in sandbox.calls)
+            connections = caller.sample("gateway_upstream_isolated_total", what="connection")
+            return reply, calls, sandbox.rating(ADA, Kind.ALBUMS, ONE), connections
+
+    reply, calls, rating, connections = play(story())
+    assert (reply.status, calls, connections) == (row.status, row.calls, row.isolated)
+    assert rating == (1 if not row.applied else -1 if row.method == "PUT" else None)
+    if row.code is not None:
+        assert reply.code == row.code
+
+
+def test_a_repeated_delete_that_finds_nothing_is_done():
+    async def story():
+        async with scene() as (caller, sandbox):
+            await caller.get("albums", [ONE])
+            sandbox.faults.add(FORGOTTEN_LATE, where=Where(method="DELETE"))
+            sandbox.faults.add(Reply(404), where=Where(method="DELETE"))
+            return await caller.unrate("albums", ONE)
+
+    reply = play(story())
+    assert (reply.status, reply.body) == (204, b"")
+
+
+def test_a_favorite_on_a_forgotten_connection_is_not_sent_twice():
+    async def story():
+        async with scene() as (caller, sandbox):
+            await caller.get("albums", [ONE])
+            sandbox.faults.add(FORGOTTEN, where=Where(method="POST"))
+            reply = await caller.ask("POST", f"/v1/me/favorites?ids[albums]={ONE}")
+            return reply.status, sum(call.method == "POST" for call in sandbox.calls)
+
+    assert play(story()) == (502, 1)

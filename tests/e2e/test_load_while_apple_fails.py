@@ -1,6 +1,6 @@
-"""Under a steady mixed load the way to Apple fails in every way: no wrong answer, and soon none that fails.
+"""Apple's bad minutes under load: no wrong answer, soon none that fails, and few calls.
 
-RATINGS_GATEWAY_FAULT_SECONDS lengthens the fault, which lasts a second else.
+RATINGS_GATEWAY_FAULT_SECONDS lengthens the faults in real time, which last a second else.
 """
 
 import asyncio
@@ -8,13 +8,16 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from random import Random
 from typing import NamedTuple
 
 import pytest
 
 from gateway.model import Kind
-from gateway.sandbox import ADA, Sandbox
+from gateway.sandbox import ADA, BEN, CLEO, Sandbox
+from gateway.sandbox import faults as sandbox_faults
 from tests import faultproxy
+from tests.e2e.clock_jumps import play, scene
 from tests.e2e.harness import Client, Reply, gateway_on
 from tests.e2e.load import Load, Truth
 from tests.faultproxy import FaultProxy, Toxic
@@ -139,3 +142,93 @@ async def recovery(gateway: Client) -> None:
             if reply.status == 200 and not (await gateway.metrics())['gateway_breaker_state{target="apple"}']:
                 return
             await asyncio.sleep(0.02)
+
+
+# -- minutes in jumping time
+
+CALLS_A_SECOND = 4
+ONE, TWO = "1138988512", "475655712"
+UNRATED = 5_000_000_000
+FRESH = 300
+
+
+async def minute(scenery, ask):
+    """Sixty seconds of requests, so many a second whether or not they are answered."""
+    replies = []
+
+    async def one(number):
+        replies.append(await ask(number))
+
+    async with asyncio.TaskGroup() as asking:
+        for number in range(60 * CALLS_A_SECOND):
+            asking.create_task(one(number))
+            await asyncio.sleep(1 / CALLS_A_SECOND)
+    return replies
+
+
+async def minute_of_misses(*faults, seed):
+    """The statuses, and how many calls they cost."""
+    async with scene(seed=seed) as scenery:
+        caller, sandbox = scenery
+        sandbox.faults.add(sandbox_faults.Latency(0.1, jitter=0.2))
+        for effect, fraction in faults:
+            sandbox.faults.add(effect, fraction=fraction)
+        users = Random(seed).choices([ADA, BEN, CLEO], k=60 * CALLS_A_SECOND)
+        replies = await minute(
+            scenery,
+            lambda n: caller.get("albums", range(UNRATED + 10 * n, UNRATED + 10 * n + 10), user=users[n]),
+        )
+        throttled = caller.sample("gateway_upstream_throttled_total")
+        return {reply.status for reply in replies}, sandbox.calls.total, throttled
+
+
+def test_a_minute_of_429s_and_500s_costs_no_answer_and_a_quarter_more_calls_at_most():
+    seed = 1
+    quiet, least, _ = play(minute_of_misses(seed=seed))
+    moody, calls, throttled = play(
+        minute_of_misses((sandbox_faults.Reply(429), 0.1), (sandbox_faults.Reply(500), 0.02), seed=seed)
+    )
+    assert (quiet, moody) == ({200}, {200})
+    assert least == 60 * CALLS_A_SECOND
+    assert throttled >= 15
+    assert least < calls <= 1.25 * least
+
+
+DEATHS = {
+    "refusing": None,
+    "silent": sandbox_faults.Latency(3600),
+    "answering 503": sandbox_faults.Reply(503),
+}
+
+
+@pytest.mark.parametrize("death", DEATHS)
+def test_a_minute_without_apple_costs_no_answer_where_the_cache_is_warm(death):
+    async def story():
+        async with scene(cache__stale_while_revalidate_seconds=0) as scenery:
+            caller, sandbox = scenery
+            ids = [ONE, TWO, *range(UNRATED, UNRATED + 100)]
+            await caller.get("albums", ids)
+            caller.clock.shift += FRESH
+            effect = DEATHS[death]
+            if effect is None:
+                await sandbox.stop()
+            else:
+                sandbox.faults.add(effect)
+            chance = Random(0)
+            replies = await minute(scenery, lambda _: caller.get("albums", [ONE, *chance.sample(ids[2:], 9)]))
+            calls = sandbox.calls.total
+            if effect is None:
+                await sandbox.start(port=int(sandbox.url.rpartition(":")[2]))
+            sandbox.faults.clear()
+            await asyncio.sleep(6)
+            return replies, calls, await caller.get("albums", [ONE])
+
+    replies, calls, well = play(story())
+    assert len(replies) == 60 * CALLS_A_SECOND
+    assert {reply.status for reply in replies} == {200}
+    assert {reply.values[ONE] for reply in replies} == {1}
+    assert all(reply.cache.startswith("fwd=stale") for reply in replies)
+    assert all(reply.counts["stale"] == 10 for reply in replies)
+    assert all(int(reply.headers["Age"]) >= FRESH for reply in replies)
+    assert calls < 120
+    assert (well.cache, well.headers["Age"]) == ("fwd=miss; stored", "0")

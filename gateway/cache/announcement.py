@@ -37,7 +37,7 @@ class OnAnnouncement(Protocol):
     """Receives announcements, those of this gateway included. Called on the event loop; must not block."""
 
     def __call__(self, announcement: Announcement, /, *, age: float, own: bool) -> None:
-        """Check the write. `age`: seconds since its publication, by Redis' clock; 0 if not known yet."""
+        """Check the write. `age`: seconds since its publication, by Redis' clock; 0 if not measured yet."""
         ...
 
 

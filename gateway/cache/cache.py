@@ -1,8 +1,8 @@
 """The cache of one gateway: memory over Redis, and the write rule over both.
 
-A read asks `recall` for what memory knows, then `look_up_shared` for what Redis knows of the rest. A fetch
-takes a `fill_token` before it begins and is stored with it. Writes are framed by `begin_write` and
-`end_write`; `on_invalidation` applies what other gateways publish.
+A read looks ids up in memory (`recall`), then the rest in Redis (`look_up_shared`). A fetch takes a
+`fill_token` before it begins and is stored with it. Writes are framed by `begin_write` and `end_write`;
+`on_invalidation` applies what other gateways publish.
 """
 
 from collections import Counter
@@ -31,8 +31,9 @@ class Cache:
     """Both tiers of one gateway.
 
     `trusted_since(now)` is when the last gap in the invalidations ended: entries from before are not trusted.
-    `on_drop` is called with user key, type and ids (None: all) whenever ratings are dropped, so that nobody
-    joins a fetch that began before. `trust_seconds` is how long a fetch is trusted that Redis did not see.
+    `on_drop` is called with user key, type and ids (None: all) whenever ratings are dropped, so that no
+    request joins a fetch that began before. `trust_seconds` is how long a fetch is trusted that Redis did not
+    see.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class Cache:
         self._top_up = top_up
 
     def recall(self, partition: Partition, now: float) -> Lookup:
-        """Return what memory knows of the partition. The entries are live: read them before an await."""
+        """Look the partition up in memory. The entries are live: read them before an await."""
         ratings = self.memory.partition(partition, now)
         return Lookup(
             version=self._write_log.version,
@@ -75,7 +76,7 @@ class Cache:
     async def look_up_shared(
         self, partition: Partition, ids: Sequence[Id], memory: Lookup, now: float, *, keep: bool
     ) -> Lookup:
-        """Return what Redis knows of `ids` (one round trip), and keep it in memory if `keep`."""
+        """Look `ids` up in Redis (one round trip), and keep the result in memory if `keep`."""
         assert self._shared is not None
         lookup = await self._shared.lookup(partition, ids, now)
         if keep and lookup.entries:
@@ -129,7 +130,7 @@ class Cache:
     ) -> None:
         """Store what a fetch returned, unless a write began or ended since its token was taken.
 
-        `ridden`: nobody asked for these ids, they were refreshed along with others.
+        `ridden`: no request asked for these ids, they were refreshed along with others.
         """
         now = self._clock.monotonic()
         user_key, kind = partition.user.key, partition.kind
@@ -137,7 +138,7 @@ class Cache:
             self._write_log.fill_refused(user_key, kind, now)
             return
         settled = {id_: rating for id_, rating in ratings.items() if id_ not in token.unsettled}
-        # Invalidations may arrive although Redis did not answer, of holds that this gateway does not know.
+        # Invalidations may arrive although Redis did not answer, of holds that this gateway has not read.
         unasked = self._shared is not None and token.shared_version is None
         limits = [
             token.cap_until,
@@ -162,14 +163,14 @@ class Cache:
             rides.answered(entries)
         if self._shared is None or token.shared_version is None or not settled:
             return
-        # Redis derives the limit from when it stores a rating: after the limit's end it would know of none.
+        # Redis derives the limit from when it stores a rating: after its end it would apply none.
         if cap is None or cap > FILL_SECONDS:
             self._tasks.spawn(
                 "fill", self._fill(self._shared, partition, token.shared_version, settled, entries)
             )
 
     def undisturbed(self, partition: Partition, token: FillToken) -> bool:
-        """Whether no write or purge of the partition is known since `token` was taken."""
+        """Whether no write or purge of the partition was recorded since `token` was taken."""
         return self._write_log.admits(token.version, partition.user.key, partition.kind)
 
     def write_pending(self, user_key: bytes, kind: Kind, id_: Id, now: float) -> bool:

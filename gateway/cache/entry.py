@@ -34,7 +34,7 @@ class Usability(IntEnum):
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False, eq=False):
-    """What is known of one or more ids of a partition. Times are monotonic seconds of this process.
+    """The rating of one or more ids of a partition. Times are monotonic seconds of this process.
 
     Ids that were fetched together with the same rating share one entry, so entries are compared and hashed
     by identity: the freshness of an answer is decided on its few distinct entries.
@@ -42,9 +42,9 @@ class Entry(msgspec.Struct, frozen=True, gc=False, eq=False):
 
     rating: Rating
     fetched_at: float
-    """When Apple reported it, to whichever gateway."""
+    """When Apple reported it, to this gateway or another."""
     trusted_at: float
-    """When no later write was known. An entry is trusted if no invalidation can have been missed since."""
+    """When it was last checked against writes: trusted if no invalidation can have been missed since."""
     fresh_until: float
     ask_when_stale: bool = False
     """Once stale, ask Apple before serving it: a write on the paired type may have changed the rating."""

@@ -68,7 +68,7 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     sequence: int = 0
     """Counts the origin's messages from 1, so that a gap shows; 0: not counted."""
     published: int = 0
-    """When Redis published it, microseconds by its clock: appended by the script. 0: not known."""
+    """When Redis published it, microseconds by its clock: appended by the script. 0: not sent."""
 
 
 _decoder = msgspec.json.Decoder(Message)
@@ -93,7 +93,7 @@ class Sequences:
         self._lost = 0
 
     def reset(self) -> None:
-        """Start over: a new subscription stands, and whatever was missed before it counts there."""
+        """Start over: a new subscription stands, and messages missed before it count as its gap."""
         self._latest.clear()
         self._late.clear()
         self._lost = 0
@@ -159,7 +159,7 @@ class Continuity:
         return now <= self._last_beat + self._trust
 
     def trusted_since(self, now: float) -> float:
-        """Entries older than this may have missed an invalidation: they need a look at Redis."""
+        """Entries older than this may have missed an invalidation: they need a lookup in Redis."""
         since = now - self._trust
         if self.up(now):
             since = min(self._continuous_since, since)

@@ -1,4 +1,4 @@
-"""What a tier knows of some ids of one partition, and the token with which a fetch is stored."""
+"""The lookup of some ids of one partition in a tier, and the token with which a fetch is stored."""
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from math import inf
@@ -14,7 +14,7 @@ NO_RIDES = Rides()
 
 
 class Lookup(msgspec.Struct, frozen=True):
-    """What one tier, memory or Redis, knows of some ids of one partition.
+    """The result of looking up some ids of one partition in one tier, memory or Redis.
 
     An id that is in neither `entries` nor `holds` is a miss. Times are monotonic seconds of this process.
     """
@@ -33,7 +33,7 @@ class Lookup(msgspec.Struct, frozen=True):
     admitted: bool = True
     """False: the variant has no place among those that are cached."""
     paired_stamp: bytes = b""
-    """Stamp of the latest write on the paired type, as Redis knows it: join no fetch from before it."""
+    """Stamp of the latest write on the paired type, from Redis: join no fetch from before it."""
     cap_until: float | None = None
     """Until when a rating fetched now may be served without asking: a write on the paired type is recent."""
     redis_ahead: float = 0.0
@@ -49,12 +49,12 @@ class Lookup(msgspec.Struct, frozen=True):
 
 
 class FillToken(msgspec.Struct, frozen=True):
-    """What was known of a partition's writes before a fetch: if they change, its result is not stored."""
+    """A partition's writes as of before a fetch: if they change, its result is not stored."""
 
     version: int
     """Write version of this process."""
     taken_at: float
-    """Monotonic seconds: writes from before that moment were known."""
+    """Monotonic seconds: writes from before that moment are included."""
     shared_version: bytes | None = None
     """Write version of Redis; None: Redis did not answer, so nothing is stored there."""
     cap_until: float | None = None
@@ -66,7 +66,7 @@ class FillToken(msgspec.Struct, frozen=True):
 
 
 class Write(msgspec.Struct, frozen=True):
-    """A write under way, with the stamps that tell it from other writes of the same id."""
+    """A write under way, with the stamps that distinguish it from other writes of the same id."""
 
     user: User
     kind: Kind
@@ -76,7 +76,7 @@ class Write(msgspec.Struct, frozen=True):
 
 
 def undisputed(holds: Mapping[Id, StoredRating], shared: Lookup) -> dict[Id, StoredRating]:
-    """Return the holds that stand although invalidations may be missing: Redis knows of no later write."""
+    """Return the holds that stand although invalidations may be missing: Redis has no later write."""
     if not holds or shared.version is None:
         return dict(holds)
     disputed = shared.holds.keys() | (shared.pending.keys() - shared.own_retries)
@@ -84,7 +84,7 @@ def undisputed(holds: Mapping[Id, StoredRating], shared: Lookup) -> dict[Id, Sto
 
 
 def local_holds(memory: Lookup, shared: Lookup | None) -> dict[Id, StoredRating]:
-    """Return the holds of writes through this gateway that stand, given what Redis knows."""
+    """Return the holds of writes through this gateway that stand, given the lookup in Redis."""
     if not memory.holds:
         return {}
     if shared is None:

@@ -1,6 +1,6 @@
 """Which ids of a partition were refreshed along with others since they were last asked for.
 
-An id that nobody asks for any more must not be refreshed for ever: it stops riding along some time after its
+An id that is not asked for any more must not be refreshed for ever: it stops riding along some time after its
 first ride. Only such ids are kept here, so that a hit on any other id pays nothing.
 """
 

@@ -9,10 +9,10 @@ from gateway.model import Id, Kind, Partition, Rating
 
 
 class SharedCache(Protocol):
-    """The tier that all gateways share. No method raises; cancelling a caller affects nobody else."""
+    """The tier that all gateways share. No method raises; cancelling a caller affects no other."""
 
     async def lookup(self, partition: Partition, ids: Sequence[Id], now: float) -> Lookup:
-        """Return what is known of `ids` (distinct), as of `now`; nothing after `cache.redis_timeout_ms`."""
+        """Look up `ids` (distinct) as of `now`; all are misses after `cache.redis_timeout_ms`."""
         ...
 
     async def fill(self, partition: Partition, version: bytes, ratings: Mapping[Id, Rating]) -> bool | None:

@@ -1,4 +1,4 @@
-"""The recent writes known to this process: write versions, holds, pending writes, writes on paired types.
+"""The recent writes recorded by this process: write versions, holds, pending writes, writes on paired types.
 
 The log stands beside the entries: storing a fetch asks it for admission, reads ask it for holds. A record is
 kept while it can matter. The version of pruned records lives on in the floor, below which tokens are too old.

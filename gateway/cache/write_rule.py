@@ -111,7 +111,7 @@ def end(
 ) -> Record:
     """Return the record when a write has ended: a held rating only if the write overlapped with no other.
 
-    `stamp` is what its begin returned, None if that is not known; `version` is the version that this end has
+    `stamp` is what its begin returned, None if that was lost; `version` is the version that this end has
     just raised. A record without a pending write (lost or purged) is taken for this write's own.
     """
     record = standing(record, now)

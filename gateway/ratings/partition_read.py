@@ -32,7 +32,7 @@ class Sources(NamedTuple):
 
 
 class PartitionRead:
-    """One part of a query. It takes what memory knows when it is created; `run` does the rest.
+    """One part of a query. It looks up memory when it is created; `run` does the rest.
 
     `run` never raises for an id that failed: see `failed`.
     """
@@ -61,7 +61,7 @@ class PartitionRead:
         self._local_findings = self._take_memory()
 
     def finish(self) -> None:
-        """Count what memory knew, and perhaps check the hits against Apple."""
+        """Count the lookup in memory, and perhaps check the hits against Apple."""
         sources = self._sources
         if sources.cache.memory.max_entries:
             sources.metrics.memory.add(self._local_findings)
@@ -193,7 +193,7 @@ class PartitionRead:
         return {id_: fetch.outcomes.get(id_, late) for id_ in missing}
 
     def _settle(self, outcomes: Mapping[Id, Rating | GatewayError]) -> None:
-        # A short wait may end before Apple's refusal of the user is known here.
+        # A short wait may end before Apple's refusal of the user has arrived.
         refused = self._sources.quarantine.active(self.partition.user.key, self._now)
         fetched: dict[Id, Rating] = {}
         for id_, outcome in outcomes.items():

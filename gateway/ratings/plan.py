@@ -1,7 +1,7 @@
 """Which ids of one partition are answered from the cache, and which must be fetched: pure bookkeeping.
 
-A plan takes what each tier knows, the best tier first. `resolve` then decides what is served stale; what is
-`missing` after that must be fetched.
+A plan takes the lookup of each tier, the best tier first. `resolve` then decides what is served stale; what
+is `missing` after that must be fetched.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from gateway.ratings.query import NO_DIRECTIVES, Directives, TierCounts
 
 
 class Candidate(msgspec.Struct, frozen=True):
-    """An entry that is no hit, kept in case nothing better comes."""
+    """An entry that is not a hit, kept in case no tier has a better one."""
 
     entry: Entry
     usability: Usability
@@ -26,7 +26,7 @@ class Candidate(msgspec.Struct, frozen=True):
 
 
 class Findings(msgspec.Struct):
-    """What one tier knew of the ids it was asked for: the results of `cache_ids_total`."""
+    """How one tier answered for the ids it was asked for: the results of `cache_ids_total`."""
 
     hit: int = 0
     negative: int = 0
@@ -35,7 +35,7 @@ class Findings(msgspec.Struct):
     error: int = 0
 
     def add(self, other: "Findings") -> None:
-        """Add what the tier said at another time, or of other ids."""
+        """Add the tier's counts from another time, or for other ids."""
         self.hit += other.hit
         self.negative += other.negative
         self.stale += other.stale
@@ -99,7 +99,7 @@ class ReadPlan:
         return findings
 
     def hold(self, held: Mapping[Id, Entry], *, shared: bool) -> Findings:
-        """Serve ratings within their write's hold, whatever the directives say."""
+        """Serve ratings within their write's hold, regardless of directives."""
         findings = Findings()
         if not held:
             return findings

@@ -37,7 +37,7 @@ class Query(msgspec.Struct, frozen=True):
     variant: Variant = PLAIN
     directives: Directives = NO_DIRECTIVES
     lenient: bool = False
-    """Answer with what is known, and with an error for each id that failed."""
+    """Answer with the ratings found, and with an error for each id that failed."""
     deadline: float = float("inf")
     """When the caller stops waiting: monotonic seconds."""
 

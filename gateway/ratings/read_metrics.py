@@ -1,4 +1,4 @@
-"""Counts of what the tiers knew, by tier and result: summed up here, and exported when metrics are read."""
+"""Counts of lookups by tier and result: summed up here, and exported when metrics are read."""
 
 from gateway.ratings.plan import Findings
 from gateway.telemetry.metrics import Metrics
@@ -15,7 +15,7 @@ class TierMetrics:
         metrics.before_reading(self._settle)
 
     def add(self, findings: Findings) -> None:
-        """Count what the tier knew of one request's ids."""
+        """Count the tier's answers for one request's ids."""
         self._sum.add(findings)
 
     def _settle(self) -> None:

@@ -31,7 +31,7 @@ def render(kind: Kind, ids: Sequence[Id], ratings: Sequence[Rating]) -> bytes:
 
 
 def overlay(written: Rating, reported: Rating) -> Rating:
-    """Return what a reader is shown within a hold: the written rating, in the resource that Apple reports."""
+    """Return the rating to serve within a hold: the written value, in the resource that Apple reports."""
     if written is None or not isinstance(reported, bytes):
         return written
     shown: dict[str, Any] = msgspec.json.decode(reported)

@@ -29,7 +29,7 @@ TIERS: Final = ("local", "shared")
 MAX_CHECKED: Final = 10_000
 """Writes that are checked at once; what is announced beyond is not checked here."""
 MARGIN_SECONDS: Final = 0.2
-"""The end of a hold is known no better than this: clocks are estimated, and checks are delayed."""
+"""Uncertainty of the end of a hold in seconds: clocks are estimated, and checks are delayed."""
 MICROSECONDS: Final = 1_000_000
 SAME_WRITE_SECONDS: Final = 0.0001
 """Redis rounds the time of a hold down to its ticks: one that is later than the publication is another's."""
@@ -41,7 +41,7 @@ class Result(StrEnum):
     AGREE = "agree"
     """The written value would be served."""
     NEWER = "newer"
-    """Another value may rightly be served: the hold is over, or a later write is known."""
+    """Another value may rightly be served: the hold is over, or there was a later write."""
     ABSENT = "absent"
     """Nothing would be served from here: the next tier, or Apple, is asked."""
     STALE = "stale"
@@ -53,7 +53,7 @@ def judge(
 ) -> Result | None:
     """Judge the digests of what would be served; none: nothing would be.
 
-    `held` is whether the hold of the write still lasts; `superseded` whether a later write is known, None if
+    `held` is whether the hold of the write still lasts; `superseded` whether there was a later write, None if
     that cannot be decided: then another value than the written one proves nothing, and the result is None.
     """
     if not served:
@@ -68,7 +68,7 @@ def judge(
 
 
 def superseded(written: Announcement, known: Lookup) -> bool | None:
-    """Return whether a later write of the id is known; None if Redis should know and did not answer."""
+    """Return whether there was a later write of the id; None if only Redis can decide and did not answer."""
     if known.version is None:
         return None
     held = known.holds.get(written.id)
@@ -200,7 +200,7 @@ class Visibility:
         return served
 
     async def _known(self, written: Announcement, now: float) -> Lookup:
-        """Return what Redis knows of the id's writes, or memory if there is no Redis."""
+        """Look up the id's writes in Redis, or in memory if there is no Redis."""
         cache, partition = self._sources.cache, Partition(User("", written.user), written.kind)
         memory = cache.recall(partition, now)
         if not cache.has_shared:

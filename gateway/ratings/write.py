@@ -1,6 +1,6 @@
 """How a write is sent: drop what is cached, send, then store what was written, with its hold.
 
-A write runs to its end even if its caller leaves or its deadline passes: the tiers would otherwise not know
+A write runs to its end even if its caller leaves or its deadline passes: otherwise the tiers could not record
 whether the rating has changed.
 """
 

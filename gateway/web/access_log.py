@@ -34,7 +34,7 @@ class Answered(NamedTuple):
 
 
 class AccessLog:
-    """Takes answered requests; whoever reads the metrics finds all of them counted."""
+    """Takes answered requests; a reading of the metrics includes all of them."""
 
     def __init__(self, metrics: Metrics, log: RequestLog | None) -> None:
         self._counts = RequestCounts(metrics)

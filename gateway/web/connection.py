@@ -31,7 +31,7 @@ class ConnectionState(Enum):
     """Who has the connection."""
 
     IDLE = auto()
-    """Nobody: no complete request is waiting."""
+    """Neither: no complete request is waiting."""
     ANSWERING = auto()
     """We do: a request was taken, and is not answered yet."""
     HANDED_OVER = auto()
@@ -289,7 +289,7 @@ class Connection(AiohttpConnection):
             super().close()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Stop the timers; tell aiohttp after it has begun with what it was handed."""
+        """Stop the timers; pass the loss on once aiohttp has begun with what it was handed."""
         self._timers.stop()
         self.finished(lost=True)
         if self._state in (ConnectionState.HANDED_OVER, ConnectionState.LEFT) and self.current is None:

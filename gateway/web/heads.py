@@ -33,7 +33,7 @@ class Input:
     def __init__(self) -> None:
         self._data = bytearray()
         self._searched = 0
-        """How many bytes are known not to be the end of a head, nor to rule one out."""
+        """How many bytes were scanned without an end of the head, or a reason to rule one out."""
 
     def __len__(self) -> int:
         return len(self._data)

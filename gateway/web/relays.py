@@ -31,14 +31,16 @@ class Relays:
         return target.relayable and self._variants.has(target.variant, self._now())
 
     async def read(self, accepted: Accepted, query: Query) -> Reply:
-        """Relay a read whose parameters make Apple's answer something else than a list of ratings."""
+        """Relay a read whose parameters make Apple's answer something other than a list of ratings."""
         record, target, requester = accepted.record, accepted.target, Requester()
         record.cache = CacheOutcome.BYPASS
         if query.directives.only_if_cached:
             raise not_cached()
         if not self._writer.fits_one_call(record.ids):
-            detail = "These parameters make Apple Music's answer something else than a list of ratings, "
-            raise Unusable(f"{detail}and {record.ids} ids take several calls.", received_status=200)
+            detail = (
+                "With these parameters Apple Music's answer is not a list of ratings and cannot be merged; "
+            )
+            raise Unusable(f"{detail}{record.ids} ids take several calls.", received_status=200)
         sending = self._writer.bypass(accepted.user, target.path, target.query, accepted.deadline, requester)
         reply = await _relayed(record, requester, sending, CacheOutcome.BYPASS)
         if reply.status == 200:

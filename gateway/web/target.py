@@ -40,7 +40,7 @@ class Target(msgspec.Struct, frozen=True, gc=False):
     """Ids that cannot be of the type: errors of their own in a lenient answer, else of the whole request."""
     variant: Variant = PLAIN
     relayable: bool = False
-    """Whether the variant has parameters that may make Apple's answer something else than ratings."""
+    """Whether the variant has parameters that may make Apple's answer something other than ratings."""
     favorites: tuple[tuple[Kind, Id], ...] = ()
     path: str = ""
     """As it is sent to Apple, if it is relayed."""

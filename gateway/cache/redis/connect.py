@@ -45,7 +45,7 @@ class Tls(msgspec.Struct, frozen=True):
 
 
 class Opener:
-    """Opens connections to what one URL names. Every method raises whatever goes wrong."""
+    """Opens connections to what one URL names. Methods raise every error unchanged."""
 
     def __init__(self, url: RedisUrl, tls: Tls, resolver: Resolver) -> None:
         self.url = url

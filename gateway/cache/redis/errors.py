@@ -17,7 +17,7 @@ class FailureKind(StrEnum):
 
     TIMEOUT = "timeout"
     CONNECTION = "connection"
-    """Refused, reset or closed, or no node is known for the key."""
+    """Refused, reset or closed, or the slot map has no node for the key."""
     DNS_TIMEOUT = "dns_timeout"
     DNS_ERROR = "dns_error"
     UNAVAILABLE = "unavailable"

@@ -51,7 +51,7 @@ class Lookups:
         self._fresh_milliseconds = round(1000 * limits.freshness.fresh_seconds)
 
     async def lookup(self, partition: Partition, ids: Sequence[Id], now: float) -> Lookup:
-        """Return what Redis knows of `ids` (distinct), as of `now` (monotonic seconds)."""
+        """Look up `ids` (distinct) as of `now` (monotonic seconds)."""
         hashes = self._hashes(partition)
         commands, seconds = self._packed(hashes, ids), self._limits.lookup_seconds
         started = time.perf_counter()
@@ -98,7 +98,7 @@ class Lookups:
         else:
             chunks = [ids[start : start + CHUNK_IDS] for start in range(0, len(ids), CHUNK_IDS)]
             packed = [pack("HMGET", hash_.key, META, *chunk) for hash_ in hashes for chunk in chunks]
-        # The expiry of a variant's hash tells how long it has been unused.
+        # The expiry of a variant's hash shows how long it has been unused.
         return packed + [
             pack("PEXPIRE", variant.key, self._limits.key_milliseconds) for variant in hashes[1:]
         ]

@@ -1,6 +1,6 @@
 """One connection to Redis on the wire (RESP2): packed commands out, parsed replies in, in order.
 
-Knows neither which commands there are nor what replies mean. Replies are parsed by hiredis and handed over in
+Independent of commands and of what replies mean. Replies are parsed by hiredis and handed over in
 `data_received`, without a task or stream in between.
 """
 
@@ -26,7 +26,7 @@ def pack(*parts: str | bytes | int) -> bytes:
 class RedisConnection(asyncio.Protocol):
     """A connection. At first each reply answers the oldest `execute`; `attach` passes them to one receiver.
 
-    It closes itself on bytes that are not RESP, on a reply that nobody waits for, and on error replies about
+    It closes itself on bytes that are not RESP, on an unrequested reply, and on error replies about
     the connection rather than a command (NOAUTH, LOADING).
     """
 
@@ -114,7 +114,7 @@ class RedisConnection(asyncio.Protocol):
 
     def _answer(self, reply: Any) -> None:
         if not self._executing:
-            raise InvalidResponse("a reply that nobody waits for")
+            raise InvalidResponse("a reply to no request")
         answer = self._executing.popleft()
         if answer.done():
             return

@@ -26,7 +26,7 @@ class Undelivered(msgspec.Struct, frozen=True):
 
 
 class RetryQueue:
-    """Undelivered writes by user and type. Entries are replaced, never changed: `is` tells them apart."""
+    """Undelivered writes by user and type. Entries are replaced, never changed: `is` compares them."""
 
     def __init__(self, *, max_partitions: int = MAX_PARTITIONS, max_ids: int = MAX_IDS) -> None:
         self._max_partitions = max_partitions

@@ -68,7 +68,7 @@ class RedisShared:
         """See `SharedCache`."""
         try:
             lookup = await self._lookups.lookup(partition, ids, now)
-        except Exception as error:  # noqa: BLE001 - whatever Redis does, no answer is lost
+        except Exception as error:  # noqa: BLE001 - no failure of Redis may lose an answer
             self._commands.count(error)
             return Lookup()
         if lookup.pending:
@@ -167,8 +167,8 @@ class RedisShared:
         if stored or stamp is not None:
             self._retry_queue.drop(place, id_)
         else:
-            # The begin was carried out late, so this end has left a pending marker of unknown origin.
-            # A retry leaves one that is known to be our own.
+            # The begin was carried out late, so this end has left a pending marker without an owner.
+            # A retry leaves one that is recorded as our own.
             self._keep(place, [id_])
         return stored
 

@@ -34,7 +34,7 @@ class Topology(Protocol):
         ...
 
     def route(self, key: str) -> Dispatcher:
-        """The dispatcher for `key`. Raises Failed if no node is known for it."""
+        """The dispatcher for `key`. Raises Failed if the slot map has no node for it."""
         ...
 
     def everywhere(self) -> Sequence[Dispatcher]:

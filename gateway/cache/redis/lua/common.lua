@@ -144,7 +144,7 @@ local function drop_variants(meta)
 end
 
 -- Whether one more variant finds a place: that of a hash that is gone, or of the one that was unused longest if
--- that is at least `fresh` ms. Each use renews a hash's expiry, so what is left of it tells how long it is unused.
+-- that is at least `fresh` ms. Each use renews a hash's expiry, so what is left of it shows how long it is unused.
 local function make_place(meta, ttl, fresh, take)
   if #meta.variants < MAX_VARIANTS then return true end
   local kept, oldest, least = {}, nil, math.huge

@@ -1,4 +1,4 @@
--- Writes of which Redis hears late. KEYS: main, [twin]. ARGV: tag, ttl, twin's tag, hold, channel, news,
+-- Writes that Redis receives late. KEYS: main, [twin]. ARGV: tag, ttl, twin's tag, hold, channel, news,
 -- 'all' or '', bound, then id and how many writers begun here have ended since, by turns. Returns the new stamp.
 local tag, ttl, twin_tag, hold = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local channel, news, all = ARGV[5], ARGV[6], ARGV[7] == 'all'
@@ -13,7 +13,8 @@ local function forget(id, cell, ended)
 end
 
 if all then
-  -- Which ids is not known any more: nothing fetched until now stands, nor for long what is fetched in the hold.
+  -- The ids were dropped from the queue: nothing fetched until now stands, and what is fetched in the hold is fresh
+  -- no longer than that.
   local fields, gone = redis.call('HGETALL', KEYS[1]), {}
   for i = 1, #fields, 2 do
     if fields[i] ~= META then

@@ -109,12 +109,12 @@ def _settings(sandbox: Sandbox, api_port: int) -> Settings:
     )
 
 
-def _free(wanted: int) -> int:
-    """Return `wanted` if it can be bound, else 0, which picks a free port."""
+def _free(preferred: int) -> int:
+    """Return `preferred` if it can be bound, else 0, which picks a free port."""
     with contextlib.closing(socket.socket()) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", wanted))
+            probe.bind(("127.0.0.1", preferred))
         except OSError:
             return 0
-    return wanted
+    return preferred

@@ -85,5 +85,5 @@ def stale_bound(stale: int, checks: int) -> str:
     found = f"{stale:,} stale in {plural(checks, 'check')}"
     once_in = int(checks / (stale + 3 + 1.75 * math.sqrt(stale)))
     if once_in < 2:
-        return f"{found}: too few to tell"
+        return f"{found}: too few for a bound"
     return f"{found}: at most 1 in {once_in:,} (95 % confidence)"

@@ -53,7 +53,7 @@ class Api:
     def answer(self, request: Request, *, now: float, lag: float = 0.0) -> Answer:
         """Answer a request whose developer token is valid. `now` is monotonic; a write shows `lag` later.
 
-        A DELETE of an unrated id is answered 204 (Apple's answer is not known).
+        A DELETE of an unrated id is answered 204 (what Apple answers is undocumented).
         """
         kind, id_ = request.kind, request.id
         if kind is None:

@@ -206,7 +206,7 @@ def origin(text: str) -> str:
 
 
 def signing_key(secret: SecretStr) -> SecretStr:
-    """Validate the key, and return it as PEM whatever shape a secret store gave it."""
+    """Validate the key, and return it as PEM from any shape that a secret store gave it."""
     return SecretStr(pem_of(read_private_key(secret.get_secret_value())))
 
 

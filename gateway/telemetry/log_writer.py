@@ -29,7 +29,7 @@ class Outlet(Protocol):
         ...
 
     def offer(self, lines: bytes) -> bool:
-        """Write several lines; False where there is no room for all of them, and none was taken."""
+        """Write several lines, or none: False if there is no room for all of them."""
         ...
 
 

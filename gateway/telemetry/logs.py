@@ -1,4 +1,4 @@
-"""Logging set-up: JSON lines where stdout is no terminal, readable ones where it is."""
+"""Logging set-up: readable lines on a terminal, JSON lines elsewhere."""
 
 import logging
 import sys
@@ -54,7 +54,7 @@ def configure(
 
 
 def close(seconds: float = CLOSE_SECONDS) -> None:
-    """Write the lines that still wait, for `seconds` at most."""
+    """Write the queued lines, for `seconds` at most."""
     if isinstance(_Process.outlet, LogWriter):
         _Process.outlet.close(seconds)
 
@@ -77,7 +77,7 @@ def logger() -> FilteringBoundLogger:
 
 
 def request_log(*, level: str, format_: Literal["auto", "json", "console"]) -> RequestLog | None:
-    """The writer of the canonical lines; None where the level leaves all of them out."""
+    """The writer of the canonical lines; None if the level excludes all of them."""
     least = logging.getLevelName(level.upper())
     if least > logging.WARNING:
         return None

@@ -24,12 +24,12 @@ LAG_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 
 UPSTREAM_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 BATCH_IDS = (1, 2, 5, 10, 25, 50, 100, 200, 300)
 
-# When a child was made tells an operator nothing, and would double the series.
+# Creation times of series are of no use to operators, and would double the number of series.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class _Settling(Collector):
-    """Has nothing to show; brings the others up to now."""
+    """Exports nothing; has pending counts added before the others are collected."""
 
     def __init__(self, settle: Callable[[], None]) -> None:
         self._settle = settle
@@ -48,7 +48,7 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry or CollectorRegistry()
         self._unsettled: list[WeakMethod[Callable[[], None]]] = []
-        # The first to be asked: what comes behind it is settled.
+        # Registered first, so that it runs before all others are collected.
         self.registry.register(_Settling(self.settle))
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
@@ -90,7 +90,7 @@ class Metrics:
         self.local_cache_entries = self._gauge("local_cache_entries", "Entries in the in-process tier.")
         self.local_cache_bytes = self._gauge("local_cache_bytes", "Estimated bytes of the in-process tier.")
         self.local_cache_evictions = self._counter(
-            "local_cache_evictions", "Entries that left the in-process tier to keep its bounds."
+            "local_cache_evictions", "Entries dropped from the in-process tier to stay within its bounds."
         )
         self.shared_cache_duration = self._histogram(
             "shared_cache_duration_seconds", "Round trips to Redis.", SHARED_SECONDS, "operation"
@@ -101,7 +101,7 @@ class Metrics:
             "kind",
         )
         self.subscription_up = self._gauge(
-            "subscription_up", "1 while news from the other gateways is coming in through Redis."
+            "subscription_up", "1 while invalidations from other gateways arrive through Redis."
         )
 
         self.invalidation_lag = self._histogram(
@@ -110,7 +110,7 @@ class Metrics:
             LAG_SECONDS,
         )
         self.invalidations_missed = self._counter(
-            "invalidations_missed", "Invalidations of other gateways that did not arrive here."
+            "invalidations_missed", "Invalidations from other gateways that were missed."
         )
         self.write_visibility_checks = self._counter(
             "write_visibility_checks",
@@ -122,7 +122,7 @@ class Metrics:
 
     def _define_upstream(self) -> None:
         self.upstream_requests = self._counter(
-            "upstream_requests", "Calls to Apple by what was asked and how it ended.", "operation", "status"
+            "upstream_requests", "Calls to Apple by operation and how they ended.", "operation", "status"
         )
         self.upstream_request_duration = self._histogram(
             "upstream_request_duration_seconds", "Duration of calls to Apple.", UPSTREAM_SECONDS, "operation"
@@ -138,32 +138,32 @@ class Metrics:
         )
         self.upstream_isolated = self._counter(
             "upstream_isolated",
-            "Failed calls to Apple attributed to one id, user or connection, and kept from everything else.",
+            "Failed calls to Apple attributed to one id, user or connection, which affect nothing else.",
             "what",
         )
-        self.upstream_in_flight = self._gauge("upstream_in_flight", "Calls to Apple under way.")
+        self.upstream_in_flight = self._gauge("upstream_in_flight", "Calls to Apple in flight.")
         self.upstream_concurrency_limit = self._gauge(
-            "upstream_concurrency_limit", "Calls to Apple that may be under way at once; adapts to 429s."
+            "upstream_concurrency_limit", "Most calls to Apple in flight at once; adapts to 429s."
         )
         self.upstream_throttled = self._counter("upstream_throttled", "Calls that Apple answered 429.")
         self.background_refreshes = self._counter(
-            "background_refreshes", "Ids refreshed behind an answer, by how it ended.", "result"
+            "background_refreshes", "Ids refreshed in the background after an answer, by result.", "result"
         )
         self.upstream_top_up_ids = self._counter(
             "upstream_top_up_ids", "Cached ids refreshed in the free seats of calls to Apple."
         )
         self.upstream_top_up_used = self._counter(
-            "upstream_top_up_used", "Ids refreshed so that were asked for again before they expired."
+            "upstream_top_up_used", "Ids of `upstream_top_up_ids` requested again before they expired."
         )
         self.coalesced_ids = self._counter(
-            "coalesced_ids", "Ids that waited for a fetch which another request had begun."
+            "coalesced_ids", "Ids that joined a fetch begun by another request."
         )
         self.breaker_state = self._gauge("breaker_state", "0 closed, 1 half-open, 2 open.", "target")
         self.quarantined_requests = self._counter(
-            "quarantined_requests", "Requests refused because Apple had just refused their user token."
+            "quarantined_requests", "Requests refused because Apple refused their user token moments before."
         )
         self.shadow_checks = self._counter(
-            "shadow_checks", "Hits compared with Apple behind the answer: agree, changed or error.", "result"
+            "shadow_checks", "Hits compared with Apple in the background: agree, changed or error.", "result"
         )
 
     def _define_keys(self) -> None:
@@ -175,15 +175,16 @@ class Metrics:
             "developer_token_mints", "Developer tokens minted: start, renewal, refused or key.", "reason"
         )
         self.apple_clock_skew = self._gauge(
-            "apple_clock_skew_seconds", "How far Apple's clock is ahead of this machine's, by its answers."
+            "apple_clock_skew_seconds",
+            "Seconds that Apple's clock is ahead of this machine's, by its answers.",
         )
         self.config_last_reload_successful = self._gauge(
-            "config_last_reload_successful", "0 after a reload that failed; the old key stays in use."
+            "config_last_reload_successful", "0 after a failed reload: the old values stay in use; else 1."
         )
         self.config_last_reload_successful.set(1)
         self.config_last_reload_success = self._gauge(
             "config_last_reload_success_timestamp_seconds",
-            "When the settings were last read without a fault, epoch seconds; at first the start.",
+            "When settings were last read successfully, epoch seconds; initially the start.",
         )
 
     def _define_process(self) -> None:
@@ -191,15 +192,15 @@ class Metrics:
             "event_loop_lag_seconds", "Longest delay of a timer in the event loop in the last 15 to 30 s."
         )
         self.log_lines_dropped = self._counter(
-            "log_lines_dropped", "Log lines dropped because stdout was not read fast enough; errors last."
+            "log_lines_dropped", "Log lines dropped because stdout was not read fast enough."
         )
 
     def before_reading(self, settle: Callable[[], None]) -> None:
-        """Have `settle`, a method, count what its object has added up by itself, whenever anybody looks."""
+        """Call the method `settle`, which adds its object's pending counts, before every reading."""
         self._unsettled.append(WeakMethod(settle))
 
     def settle(self) -> None:
-        """Bring every count up to now."""
+        """Add all pending counts."""
         for reference in list(self._unsettled):
             settle = reference()
             if settle is None:

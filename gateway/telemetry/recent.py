@@ -1,4 +1,4 @@
-"""The latest failures, for the status page: bounded, and free of whatever a request may have carried.
+"""The latest failures, for the status page: bounded, and without text that callers sent.
 
 What may be shown of a failure is the same in the log.
 """
@@ -32,13 +32,13 @@ class RecentError(msgspec.Struct, frozen=True):
     """What the failure is attributed to and what it was: `apple: 503`, `id: 500`; `request` for refusals."""
     detail: str
     again: str | None
-    """Path and query of a read that shows whether it still fails; None where no id is known."""
+    """Path and query of a read that shows whether it still fails; None without a valid id."""
 
 
 class RecentErrors:
     """Keeps the latest failures and, apart from them, the latest requests that were refused as they stood.
 
-    One caller that sends nonsense by the thousand must not push the one failure off the page that matters.
+    Thousands of invalid requests from one caller must not push the one failure that matters off the page.
     """
 
     def __init__(self) -> None:

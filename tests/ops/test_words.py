@@ -91,7 +91,7 @@ def test_one_thing_is_no_things():
     ("stale", "checks", "shown"),
     [
         (0, 0, "no checks yet"),
-        (0, 4, "0 stale in 4 checks: too few to tell"),
+        (0, 4, "0 stale in 4 checks: too few for a bound"),
         (0, 3_120_000, "0 stale in 3,120,000 checks: at most 1 in 1,040,000 (95 % confidence)"),
         (4, 105_000, "4 stale in 105,000 checks: at most 1 in 10,000 (95 % confidence)"),
     ],

@@ -42,7 +42,7 @@ def token_expiring(snapshot: Snapshot, threshold: float) -> str | None:
 
 
 def unauthorized(snapshot: Snapshot, threshold: float) -> str | None:
-    # A 401 may also be a user's: whose it is was found out when it came.
+    # A 401 may also be a user's: each was attributed when it arrived.
     if not snapshot.token.refused:
         return None
     refused, calls = snapshot.upstream.by_status.get("401", 0), snapshot.upstream.calls

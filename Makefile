@@ -44,14 +44,14 @@ fmt: $(DEV) ## format the code and apply the safe fixes
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-PIP_COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+PIP_COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url $(LOCK_ARGS)
 
 lock: | $(DEV) ## pin what pyproject.toml asks for (LOCK_ARGS=--upgrade to move to newer versions)
-	$(PIP_COMPILE) --group dev --output-file requirements-dev.lock
-	$(PIP_COMPILE) --constraint requirements-dev.lock --output-file requirements.lock
-	echo hatchling | $(subst pyproject.toml,-,$(PIP_COMPILE)) --constraint requirements-dev.lock \
-		--output-file deploy/build.lock
+	$(PIP_COMPILE) pyproject.toml --group dev --output-file requirements-dev.lock
+	$(PIP_COMPILE) pyproject.toml --constraint requirements-dev.lock --output-file requirements.lock
+	echo hatchling | $(PIP_COMPILE) - --constraint requirements-dev.lock --output-file deploy/build.lock
+	$(PIP_COMPILE) --group clients --no-deps --output-file tests/e2e/clients.lock
 
 clean: ## remove the environments and every cache
 	rm -rf .venv .venv-* .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LOCKS = ["requirements.lock", "requirements-dev.lock", "deploy/build.lock"]
+LOCKS = ["requirements.lock", "requirements-dev.lock", "deploy/build.lock", "tests/e2e/clients.lock"]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
@@ -45,6 +45,7 @@ def test_every_pin_has_a_hash(lock):
         ("requirements.lock", PROJECT["project"]["dependencies"]),
         ("requirements-dev.lock", PROJECT["project"]["dependencies"] + PROJECT["dependency-groups"]["dev"]),
         ("deploy/build.lock", PROJECT["build-system"]["requires"]),
+        ("tests/e2e/clients.lock", PROJECT["dependency-groups"]["clients"]),
     ],
 )
 def test_a_lock_pins_what_the_project_asks_for(lock, requirements):

@@ -224,3 +224,7 @@ class DeadlineExceeded(UpstreamError):
     title = "Gateway Timeout"
     proxy_error = "http_response_timeout"
     cause = Cause.DEADLINE
+
+    def __init__(self, detail: str, *, received_status: int | None = None) -> None:
+        super().__init__(detail)
+        self._received = received_status

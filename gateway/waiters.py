@@ -36,12 +36,14 @@ class Requester:
 class Waiters:
     """All requests that need one fetch. More may join while it waits: its priority can only rise."""
 
-    __slots__ = ("_watchers", "priority", "requesters")
+    __slots__ = ("_watchers", "priority", "received_status", "requesters")
 
     def __init__(self, priority: Priority, requester: Requester) -> None:
         self.priority = priority
         self.requesters = [requester]
         """Those that need it in `priority`; the first began it, or raised it."""
+        self.received_status: int | None = None
+        """What Apple answered to the last try that failed, for requests that leave before the next one."""
         self._watchers: list[Callable[[], None]] = []
 
     def join(self, priority: Priority, requester: Requester) -> None:

@@ -92,11 +92,13 @@ class Caller:
         while True:
             outcome = await self._attempt(call, run, read, deadline)
             if not isinstance(outcome, Failed):
+                call.waiters.received_status = None
                 return outcome
             if outcome.untried:
                 # Apple's answer to the previous try is more useful than the reason for no further one.
                 return outcome if run.failed is None or outcome.error.recalled else run.failed
             run.failed = outcome
+            call.waiters.received_status = outcome.error.received_status
             if outcome.verdict.drop_riders:
                 return outcome
             if not await self._again(call, run, outcome, deadline):

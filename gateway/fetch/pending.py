@@ -1,10 +1,11 @@
 """One request's wait for the ids that are being fetched for it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from gateway.errors import GatewayError
 from gateway.model import Id, Rating
+from gateway.waiters import Waiters
 
 Outcome = Rating | GatewayError
 """The result for one id: its rating, None for unrated, or its own failure."""
@@ -13,7 +14,7 @@ Outcome = Rating | GatewayError
 class PendingFetch:
     """A request's ids on their way: one future and a countdown, however many the ids are."""
 
-    __slots__ = ("_now", "_pending", "_woken", "collapsed", "outcomes")
+    __slots__ = ("_now", "_pending", "_woken", "calls", "collapsed", "outcomes")
 
     def __init__(self, pending: int, now: Callable[[], float]) -> None:
         self._pending = pending
@@ -23,6 +24,13 @@ class PendingFetch:
         """The results so far; those of all ids once `wait` returned in time."""
         self.collapsed = 0
         """How many of the ids were already being fetched for another request."""
+        self.calls: Sequence[Waiters] = ()
+        """The calls that fetch the ids, as those that wait for them see them."""
+
+    @property
+    def received_status(self) -> int | None:
+        """What Apple answered to a try that failed, where another one is still to come."""
+        return next((call.received_status for call in self.calls if call.received_status is not None), None)
 
     async def wait(self, until: float) -> None:
         """Return when every id has its outcome, or at `until` (monotonic seconds, may be infinite).

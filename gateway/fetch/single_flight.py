@@ -124,6 +124,8 @@ class SingleFlight:
         for batch in joined:
             batch.waiters.join(priority, requester)
         self._batcher.add(partition, begun, priority, requester, dict.fromkeys(due, token) if begun else {})
+        batches = joined.union(fetch.batch for fetch in begun.values())
+        pending.calls = [batch.waiters for batch in batches]
         pending.collapsed = len(ids) - len(begun)
         self._coalesced.inc(pending.collapsed)
         return pending

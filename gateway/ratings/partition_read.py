@@ -189,7 +189,7 @@ class PartitionRead:
             fetch.leave()
         fetched = sum(not isinstance(outcome, GatewayError) for outcome in fetch.outcomes.values())
         self.plan.counts.collapsed += min(fetch.collapsed, fetched)
-        late = DeadlineExceeded("Apple Music did not answer within the time that the request allows.")
+        late = _late(fetch.received_status)
         return {id_: fetch.outcomes.get(id_, late) for id_ in missing}
 
     def _settle(self, outcomes: Mapping[Id, Rating | GatewayError]) -> None:
@@ -207,6 +207,15 @@ class PartitionRead:
                 self.failed[id_] = outcome
         self.fetched = fetched
         self.plan.counts.upstream += len(fetched)
+
+
+def _late(received_status: int | None) -> DeadlineExceeded:
+    if received_status is None:
+        return DeadlineExceeded("Apple Music did not answer within the time that the request allows.")
+    return DeadlineExceeded(
+        f"Apple Music answered {received_status}, and the request allows no time to ask again.",
+        received_status=received_status,
+    )
 
 
 def not_cached() -> Refused:

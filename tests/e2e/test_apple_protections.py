@@ -112,6 +112,26 @@ def test_how_long_apple_asks_to_wait_is_a_floor():
     assert reply.status == 200
 
 
+def test_a_caller_that_leaves_before_the_next_try_gets_apples_status():
+    async def story():
+        async with scene(cache__stale_while_revalidate_seconds=0, cache__fresh_seconds=1) as scenery:
+            caller, sandbox = scenery
+            await caller.get("albums", [ONE])
+            await asyncio.sleep(2)
+            sandbox.faults.add(Reply(503, retry_after=5))
+            stale, late = [
+                await caller.get("albums", [id_], headers={"X-Request-Timeout-Ms": "3000"})
+                for id_ in (ONE, TWO)
+            ]
+            return stale.cache, late.code, late.headers["Proxy-Status"]
+
+    assert play(story()) == (
+        "fwd=stale; fwd-status=503",
+        "50400",
+        "ratings-gateway; error=http_response_timeout; received-status=503",
+    )
+
+
 def test_five_tries_are_made_and_no_more():
     waits, reply = play(waits_of(Reply(500), None))
     assert (len(waits), reply.status) == (4, 500)

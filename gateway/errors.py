@@ -174,9 +174,11 @@ class Unusable(UpstreamError):
 
     proxy_error = "http_protocol_error"
 
-    def __init__(self, detail: str, *, received_status: int | None = None) -> None:
+    def __init__(self, detail: str, *, received_status: int | None = None, other_shape: bool = False) -> None:
         super().__init__(detail)
         self._received = received_status
+        self.other_shape = other_shape
+        """Whether it is well-formed JSON, but not a list of ratings: a parameter may have asked for that."""
 
     @property
     def reason(self) -> str:

@@ -14,7 +14,8 @@ Id = NewType("Id", str)
 """An Apple id that is valid for its type: 1 to 67 characters of `A-Za-z0-9._-`."""
 
 Variant = NewType("Variant", str)
-"""`extend`, `include` and `l` in normal form, as a query string without `ids`; empty for a plain read."""
+"""A read's parameters besides `ids`: `extend`, `include` and `l` in normal form, then others as they came, in
+one query string; empty for a plain read."""
 
 PLAIN = Variant("")
 
@@ -22,6 +23,18 @@ MAX_VARIANTS: Final = 8
 """Variants of one user and type that are cached beside the plain one."""
 LONGEST_VARIANT: Final = 2048
 """Characters of a variant that is cached."""
+
+NORMALISED: Final = ("extend", "include", "l")
+"""Query parameters whose meaning is known, so that all their spellings are one variant."""
+
+
+def has_other_parameters(variant: Variant) -> bool:
+    """Whether `variant` has parameters whose meaning only Apple knows; a repeated `l` is one of them."""
+    if variant == PLAIN:
+        return False
+    names = [parameter.partition("=")[0] for parameter in variant.split("&")]
+    return len(set(names)) < len(names) or not set(names).issubset(NORMALISED)
+
 
 Rating = int | bytes | None
 """A rating as Apple reports it: 1 (like), -1 (dislike), None (unrated), or JSON with more fields."""

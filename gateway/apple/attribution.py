@@ -28,6 +28,7 @@ status but 401, 403, 429   it carries riders                           Apple    
 kept connection broke      may be sent twice, was not yet              connection       repeat at once
 no answer                                                              Apple            counted, repeat
 504                        may be too large                            Apple            not counted, divide
+JSON of another shape      with parameters that only Apple knows       request
 no sound answer                                                        Apple            counted, repeat
 5xx                        id remembered                               id               not counted
 5xx                        user isolated, not answered since           user             isolate, not counted
@@ -66,6 +67,8 @@ class Symptom(msgspec.Struct, frozen=True):
     """The parameter that the error names as its source."""
     unusable: bool = False
     """An answer came that is not one of Apple's API."""
+    other_shape: bool = False
+    """It is well-formed JSON, but not a list of ratings."""
     sent: bool = True
     """Whether any byte of the request may have reached Apple."""
     kept: bool = False
@@ -83,6 +86,8 @@ class Asked(msgspec.Struct, frozen=True):
     deletes: bool = False
     idempotent: bool = False
     """Whether sending it twice does what sending it once does."""
+    other_parameters: bool = False
+    """Whether it has parameters that may make the answer something else than a list of ratings."""
     divisible: bool = False
     """Whether it may be too large, so that a 504 is handed back at once."""
     riders: bool = False
@@ -161,7 +166,7 @@ def attribute(came: Symptom, asked: Asked, seen: Evidence) -> Verdict:
     if asked.riders and came.status not in (401, 403, 429):
         return Verdict(drop_riders=True)
     if came.unusable and came.status not in (403, 404):
-        return Verdict(counts=True, retry=Retry.BACKED_OFF if asked.read else Retry.NEVER)
+        return _unsound(came, asked)
     if came.status in (401, 403, 404):
         return _denied(came, asked, seen)
     if came.status == 408:
@@ -186,6 +191,13 @@ def _unanswered(came: Symptom, asked: Asked) -> Verdict:
         return Verdict(Cause.CONNECTION, retry=Retry.AT_ONCE)
     again = asked.read or (asked.idempotent and not came.sent)
     return Verdict(counts=True, retry=Retry.BACKED_OFF if again else Retry.NEVER)
+
+
+def _unsound(came: Symptom, asked: Asked) -> Verdict:
+    """Apple's answer cannot be read as ratings."""
+    if came.other_shape and asked.other_parameters:
+        return Verdict(Cause.REQUEST)
+    return Verdict(counts=True, retry=Retry.BACKED_OFF if asked.read else Retry.NEVER)
 
 
 def _denied(came: Symptom, asked: Asked, seen: Evidence) -> Verdict:
@@ -251,7 +263,7 @@ def symptom(failure: UpstreamError) -> Symptom:
         case Relayed():
             return Symptom(failure.status, failure.enveloped, failure.code, failure.blamed)
         case Unusable():
-            return Symptom(failure.received_status, unusable=True)
+            return Symptom(failure.received_status, unusable=True, other_shape=failure.other_shape)
         case Unreachable():
             return Symptom(sent=failure.sent, kept=failure.kept)
         case DeadlineExceeded():

@@ -18,7 +18,7 @@ from gateway.apple.reactions import Trial
 from gateway.apple.refused_ids import RefusedIds
 from gateway.apple.response import read_many
 from gateway.errors import Cause, UpstreamError
-from gateway.model import Id, Partition, Rating
+from gateway.model import Id, Partition, Rating, has_other_parameters
 from gateway.telemetry.metrics import Metrics
 from gateway.waiters import Riders
 
@@ -212,6 +212,7 @@ class BatchSplitter:
             waiters=job.waiters,
             trial=trial,
             ids=len(ids),
+            other_parameters=has_other_parameters(partition.variant),
             divisible=len(ids) > 1 and (divisible or full),
             single=single,
             riders=riders,

@@ -34,6 +34,8 @@ class Call(msgspec.Struct, frozen=True):
     """Preconditions of a write."""
     ids: int = 0
     """Ids asked for, in Apple's form with many."""
+    other_parameters: bool = False
+    """It has parameters that may make Apple's answer something else than a list of ratings."""
     divisible: bool = False
     """A 504 is returned at once and not counted: the caller can ask for fewer ids."""
     riders: bool = False
@@ -62,6 +64,7 @@ class Call(msgspec.Struct, frozen=True):
             read=self.read,
             deletes=self.method == "DELETE",
             idempotent=self.idempotent,
+            other_parameters=self.other_parameters,
             divisible=self.divisible,
             part=self.single,
             riders=self.riders,

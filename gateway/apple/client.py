@@ -14,14 +14,14 @@ from gateway.apple.developer_token import TokenSource
 from gateway.apple.division import Job
 from gateway.apple.quarantine import Quarantine
 from gateway.apple.reactions import Reactions, Trial
-from gateway.apple.response import AppleResponse, check_json, failure_of
+from gateway.apple.response import AppleResponse, check_json, failure_of, lists_ratings
 from gateway.apple.retry import RetryBudget, RetryPolicy
 from gateway.apple.token_check import TokenCheck, TokenTest
 from gateway.apple.transport import connect
 from gateway.breaker import Breaker
 from gateway.clock import Clock
 from gateway.errors import GatewayError, UpstreamError
-from gateway.model import Id, Partition, Priority, Rating, User
+from gateway.model import Id, Kind, Partition, Priority, Rating, User
 from gateway.telemetry.metrics import Metrics
 from gateway.waiters import NO_RIDERS, Requester, Riders, Waiters
 
@@ -41,6 +41,8 @@ class Outbound(msgspec.Struct, frozen=True):
     body: bytes | None = None
     headers: Mapping[str, str] = _NO_HEADERS
     """Preconditions, which go along as they came."""
+    many: tuple[Kind, Sequence[Id]] | None = None
+    """What a bypass asks for, in the form with many ids."""
 
 
 class Relay(msgspec.Struct, frozen=True):
@@ -48,6 +50,8 @@ class Relay(msgspec.Struct, frozen=True):
 
     status: int
     body: bytes
+    lists_ratings: bool = False
+    """Whether a bypass of the form with many ids was answered with a list of ratings after all."""
 
 
 class Apple:
@@ -100,7 +104,7 @@ class Apple:
         connection broke before an answer. Raises `UpstreamError`, also for every answer but a success.
         """
         deletes = call.method == "DELETE"
-        answer = await self._caller.run(
+        answer: Relay | Failed = await self._caller.run(
             Call(
                 operation=call.operation,
                 method=call.method,
@@ -111,21 +115,21 @@ class Apple:
                 body=call.body,
                 headers=call.headers,
             ),
-            lambda answer: _success(answer, deletes=deletes),
+            lambda answer: _success(answer, call.many, deletes=deletes),
             deadline,
         )
         if not isinstance(answer, Failed):
-            return Relay(answer.status, answer.body)
+            return answer
         if answer.verdict.done:
             return Relay(204, b"")
         raise answer.error
 
 
-def _success(answer: AppleResponse, *, deletes: bool) -> AppleResponse:
+def _success(answer: AppleResponse, many: tuple[Kind, Sequence[Id]] | None, *, deletes: bool) -> Relay:
     if not 200 <= answer.status < 300:
         raise failure_of(answer, deletes=deletes)
     check_json(answer)
-    return answer
+    return Relay(answer.status, answer.body, many is not None and lists_ratings(*many, answer))
 
 
 @asynccontextmanager

@@ -50,6 +50,15 @@ def read_many(kind: Kind, asked: Sequence[Id], answer: AppleResponse) -> dict[Id
     return found
 
 
+def lists_ratings(kind: Kind, asked: Sequence[Id], answer: AppleResponse) -> bool:
+    """Whether an answer of the form with many ids is a sound list of ratings."""
+    try:
+        read_many(kind, asked, answer)
+    except UpstreamError:
+        return False
+    return True
+
+
 def written_resource(kind: Kind, id_: Id, value: int, body: bytes) -> Rating:
     """The resource that a PUT of `value`, answered with success and `body`, left behind.
 
@@ -193,11 +202,19 @@ def _read_closely(kind: Kind, asked: Mapping[Id, object], body: bytes) -> dict[I
     """Read any 200; raises `Unusable` unless it is sound."""
     try:
         document = strict_json.load(body)
-        raws = _RAW.decode(body).data
-    except (ValueError, RecursionError):
-        _unusable("is not JSON with a list of ratings, or too complex")
+    except ValueError:
+        _unusable("is not JSON, or too complex")
+    if not isinstance(document, dict):
+        _unusable("is not a list of ratings", other_shape=True)
     if document.get("next") is not None or document.get("errors") is not None:
         _unusable("is not the whole answer")
+    # With `format[resources]=map` the list has names only, and the ratings are beside it.
+    if not isinstance(document.get("data"), list) or document.get("resources") is not None:
+        _unusable("is not a list of ratings", other_shape=True)
+    try:
+        raws = _RAW.decode(body).data
+    except (ValueError, RecursionError):
+        _unusable("is not JSON, or too complex")
     found: dict[Id, Rating] = {}
     for item, raw in zip(document["data"], raws, strict=True):
         id_, resource = _read_rating(kind, asked, item, bytes(raw))
@@ -229,7 +246,7 @@ def _blamed(errors: list[dict[str, Any]]) -> str | None:
 
 def _read_rating(kind: Kind, asked: Mapping[Id, object], item: Any, raw: bytes) -> tuple[Id, Rating]:
     if not isinstance(item, dict) or item.get("type") != "ratings":
-        _unusable("holds a resource that is not a rating")
+        _unusable("holds a resource that is not a rating", other_shape=True)
     named = item.get("id")
     if not isinstance(named, str):
         _unusable("holds a rating without an id")
@@ -264,8 +281,8 @@ def _path(kind: Kind) -> str:
     return f"/v1/me/ratings/{kind}/"
 
 
-def _unusable(why: str) -> NoReturn:
-    raise Unusable(f"Apple Music's answer {why}.", received_status=200)
+def _unusable(why: str, *, other_shape: bool = False) -> NoReturn:
+    raise Unusable(f"Apple Music's answer {why}.", received_status=200, other_shape=other_shape)
 
 
 def _errors(body: bytes) -> list[dict[str, Any]]:

@@ -113,9 +113,20 @@ class Writer:
         """Whether Apple is asked for so many ids in one call."""
         return ids <= self._apple.batch_size()
 
-    async def bypass(self, user: User, path: str, query: str, deadline: float, requester: Requester) -> Relay:
-        """Send a read to Apple as it came, because its answer is not a list of ratings."""
-        call = Outbound(method="GET", path=path, query=query, user=user, body=None, operation="bypass")
+    async def bypass(
+        self,
+        user: User,
+        path: str,
+        query: str,
+        deadline: float,
+        requester: Requester,
+        many: tuple[Kind, Sequence[Id]] | None,
+    ) -> Relay:
+        """Send a read to Apple as it came, because its answer is not a list of ratings.
+
+        `many`: the type and ids that it asks for, unless it asks for one id by its path.
+        """
+        call = Outbound(method="GET", path=path, query=query, user=user, operation="bypass", many=many)
         return await self._apple.send(call, deadline, Waiters(Priority.FOREGROUND, requester))
 
     async def _finished(self, work: Coroutine[Any, Any, Relay | GatewayError], deadline: float) -> Relay:

@@ -27,10 +27,11 @@ Body = Literal["apple", "empty", "html", "capacity", "no-errors", "blames-l"]
 `no-errors`: an envelope with an empty list of errors; `blames-l`: one whose source is the parameter `l`."""
 
 Shape = Literal[
-    "list", "null", "text", "no-data", "data-null", "data-object", "errors", "resource-null", "no-id",
+    "list", "null", "text", "no-data", "data-null", "data-object", "map", "errors", "resource-null", "no-id",
     "id-number", "wrong-type", "no-type", "value-text", "value-zero", "value-true", "attributes-list",
 ]  # fmt: skip
-"""How a JSON body is malformed; from `resource-null` on, every resource in it is."""
+"""How a JSON body is malformed; `map` is what `format[resources]=map` gives at Apple.
+From `resource-null` on, every resource in it is."""
 
 
 class Effect(

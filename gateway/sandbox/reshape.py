@@ -135,6 +135,10 @@ _SHAPES: dict[Shape, Callable[[Document], Any]] = {
         **document,
         "data": {resource["id"]: resource for resource in document["data"]},
     },
+    "map": lambda document: {
+        "data": [{"id": resource["id"], "type": resource["type"]} for resource in document["data"]],
+        "resources": {"ratings": {resource["id"]: resource for resource in document["data"]}},
+    },
     "errors": lambda document: {
         **document,
         "errors": [{"id": "", "title": "Partial", "status": "500", "code": "50000"}],

@@ -178,11 +178,16 @@ class Api:
         record.ids = sum(len(part.ids) for part in query.parts)
         if query.parts:
             record.again = read_target(query.parts[0].kind, query.parts[0].ids)
-        if self._relay.relays(accepted.target):
-            return await self._relay.read(accepted, query)
+        if self._relay.relays(accepted, query):
+            relayed = await self._relay.read(accepted, query)
+            if relayed is not None:
+                return relayed
         answer = await self._reader.read(query) if query.parts else _NOTHING
         if accepted.target.relayable and is_no_list(answer):
-            return await self._relay.read(accepted, query)
+            relayed = await self._relay.read(accepted, query, answer.tally.calls)
+            if relayed is not None:
+                return relayed
+            answer = await self._reader.read(query)
         return _read_reply(answer, query, accepted.target, record, invalid)
 
     def _failed(self, record: RequestRecord, error: Exception) -> Reply:

@@ -11,10 +11,10 @@ from aiohttp.web_exceptions import HTTPRequestEntityTooLarge
 from aiohttp.web_protocol import RequestPayloadError
 
 from gateway.errors import Refused, Source
-from gateway.model import Kind, Variant
+from gateway.model import NORMALISED, Kind, Variant
 from gateway.ratings.query import Part
 from gateway.web.ids import distinct_ids, invalid_ids, read_kind, too_many_ids
-from gateway.web.variant import NORMALISED, normal_variant
+from gateway.web.variant import normal_variant
 
 MAX_BODY_BYTES: Final = 2 * 1024 * 1024
 """10,000 of the longest ids fit into one body."""
@@ -87,9 +87,9 @@ def read_rating(body: bytes) -> int:
     if not isinstance(attributes, dict):
         raise bad_body("The body needs attributes with a value.", "/attributes")
     value = attributes.get("value")
-    if isinstance(value, bool) or value not in (1, -1):
-        raise bad_body("The value must be 1 (like) or -1 (dislike).", "/attributes/value")
-    return int(value)
+    if type(value) is not int or value not in (1, -1):
+        raise bad_body("The value must be the integer 1 (like) or -1 (dislike).", "/attributes/value")
+    return value
 
 
 def read_several(body: bytes, *, max_ids: int) -> Several:

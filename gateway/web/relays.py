@@ -4,7 +4,7 @@ from collections.abc import Awaitable
 
 from gateway.apple.client import Relay
 from gateway.clock import Clock
-from gateway.errors import GatewayError, Unusable
+from gateway.errors import Cause, GatewayError, Unusable
 from gateway.ratings.partition_read import not_cached
 from gateway.ratings.query import Answer, CacheOutcome, Query, TierCounts
 from gateway.ratings.write import Writer
@@ -14,8 +14,7 @@ from gateway.web.accepted import Accepted
 from gateway.web.headers import preconditions
 from gateway.web.request_record import RequestRecord
 from gateway.web.response import Reply, error_reply, forwarded, relayed_reply
-from gateway.web.target import Target
-from gateway.web.variant import RelayedVariants
+from gateway.web.variant import RelayedPartitions
 
 
 class Relays:
@@ -24,28 +23,37 @@ class Relays:
     def __init__(self, writer: Writer, clock: Clock) -> None:
         self._writer = writer
         self._now = clock.monotonic
-        self._variants = RelayedVariants()
+        self._relayed = RelayedPartitions()
 
-    def relays(self, target: Target) -> bool:
-        """Whether the answer to such a read was not a list of ratings lately."""
-        return target.relayable and self._variants.has(target.variant, self._now())
+    def relays(self, accepted: Accepted, query: Query) -> bool:
+        """Whether Apple's answer to such a read was not a list of ratings lately."""
+        return accepted.target.relayable and any(
+            self._relayed.has(query.partition(part), self._now()) for part in query.parts
+        )
 
-    async def read(self, accepted: Accepted, query: Query) -> Reply:
-        """Relay a read whose parameters make Apple's answer something other than a list of ratings."""
+    async def read(self, accepted: Accepted, query: Query, calls: int = 0) -> Reply | None:
+        """Relay a read whose parameters seem to make Apple's answer something other than a list of ratings.
+
+        None if it is a list after all: then it is to be read like any other, with the holds of writes.
+        `calls` were made for the request before.
+        """
         record, target, requester = accepted.record, accepted.target, Requester()
-        record.cache = CacheOutcome.BYPASS
+        requester.calls, record.cache = calls, CacheOutcome.BYPASS
         if query.directives.only_if_cached:
             raise not_cached()
         if not self._writer.fits_one_call(record.ids):
-            detail = (
-                "With these parameters Apple Music's answer is not a list of ratings and cannot be merged; "
-            )
-            raise Unusable(f"{detail}{record.ids} ids take several calls.", received_status=200)
-        sending = self._writer.bypass(accepted.user, target.path, target.query, accepted.deadline, requester)
-        reply = await _relayed(record, requester, sending, CacheOutcome.BYPASS)
-        if reply.status == 200:
-            self._variants.add(target.variant, self._now())
-        return reply
+            raise _several_calls(record.ids)
+        (part,) = query.parts
+        many = (part.kind, part.ids) if target.id is None else None
+        relay = await _outcome(
+            self._writer.bypass(accepted.user, target.path, target.query, accepted.deadline, requester, many)
+        )
+        if isinstance(relay, Relay):
+            if relay.lists_ratings:
+                self._relayed.discard(query.partition(part))
+                return None
+            self._relayed.add(query.partition(part), self._now())
+        return _rendered(record, requester, relay, CacheOutcome.BYPASS)
 
     async def write(self, accepted: Accepted, value: int | None) -> Reply:
         """Rate the id in the target (1 or -1), or remove its rating (None)."""
@@ -91,13 +99,30 @@ def is_no_list(answer: Answer) -> bool:
     )
 
 
+def _several_calls(ids: int) -> Unusable:
+    detail = "With these parameters Apple Music's answer is not a list of ratings and cannot be merged; "
+    error = Unusable(f"{detail}{ids} ids take several calls.", received_status=200)
+    return error.attribute(Cause.REQUEST, stale_allowed=False)
+
+
 async def _relayed(
     record: RequestRecord, requester: Requester, sending: Awaitable[Relay], forward: CacheOutcome
 ) -> Reply:
+    return _rendered(record, requester, await _outcome(sending), forward)
+
+
+async def _outcome(sending: Awaitable[Relay]) -> Relay | GatewayError:
     try:
-        return relayed_reply(await sending, forward)
+        return await sending
     except GatewayError as error:
-        record.fail(error)
-        return error_reply(error, forwarded(forward))
-    finally:
-        record.tally = TierCounts(calls=requester.calls)
+        return error
+
+
+def _rendered(
+    record: RequestRecord, requester: Requester, relay: Relay | GatewayError, forward: CacheOutcome
+) -> Reply:
+    record.tally = TierCounts(calls=requester.calls)
+    if isinstance(relay, Relay):
+        return relayed_reply(relay, forward)
+    record.fail(relay)
+    return error_reply(relay, forwarded(forward))

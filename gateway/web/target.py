@@ -7,7 +7,7 @@ from urllib.parse import quote, unquote, unquote_plus, urlsplit
 import msgspec
 
 from gateway.errors import Refused, Source
-from gateway.model import PLAIN, Id, Kind, Variant
+from gateway.model import PLAIN, Id, Kind, Variant, has_other_parameters
 from gateway.ratings.query import Part
 from gateway.web.ids import Ids, distinct_ids, invalid_ids, read_kind, too_many_ids
 from gateway.web.variant import read_parameters, refuse_parameters
@@ -116,7 +116,7 @@ class TargetParser:
             parts=(Part(target.kind, ids.valid),) if ids.valid else (),
             invalid=ids.invalid,
             variant=parameters.variant,
-            relayable=parameters.has_others,
+            relayable=has_other_parameters(parameters.variant),
         )
 
     def _ids(self, kind: Kind, values: tuple[str, ...]) -> Ids:
@@ -201,7 +201,7 @@ def _check_method(method: str, target: Target) -> None:
 
 def _not_served(path: str) -> Refused:
     """Clients read a 404 as "nothing there", so paths of Apple's that are not served get another status."""
-    if not path.startswith("/v1/") or path == "/v1/":
+    if not path.startswith("/v1/"):
         return _no_such_path(path)
     detail = "This gateway serves only ratings and favorites; send other requests to Apple Music."
     return Refused(421, "42100", "Misdirected Request", detail)

@@ -11,28 +11,36 @@ from urllib.parse import quote, unquote_plus
 import msgspec
 
 from gateway.errors import Refused, Source
-from gateway.model import Variant
+from gateway.model import LONGEST_VARIANT, NORMALISED, Partition, PartitionKey, Variant
 
-NORMALISED: Final = ("extend", "include", "l")
-MAX_RELAYED: Final = 64
+MAX_RELAYED: Final = 1024
 RELAYED_SECONDS: Final = 60.0
 
 
-class RelayedVariants:
-    """Variants whose answers were not lists of ratings lately: asking for ratings first would be in vain."""
+class RelayedPartitions:
+    """Partitions for which Apple's answer was not a list of ratings lately: they are relayed at once.
+
+    By user and type, because one user's strange answer must not turn the cache off for the others.
+    """
 
     def __init__(self) -> None:
-        self._until: dict[Variant, float] = {}
+        self._until: dict[PartitionKey, float] = {}
 
-    def add(self, variant: Variant, now: float) -> None:
-        """Remember a variant; `now` in monotonic seconds."""
-        self._until.pop(variant, None)
-        self._until[variant] = now + RELAYED_SECONDS
+    def add(self, partition: Partition, now: float) -> None:
+        """Remember a partition; `now` in monotonic seconds."""
+        if len(partition.variant) > LONGEST_VARIANT:
+            return
+        self.discard(partition)
+        self._until[partition.key] = now + RELAYED_SECONDS
         if len(self._until) > MAX_RELAYED:
             del self._until[next(iter(self._until))]
 
-    def has(self, variant: Variant, now: float) -> bool:
-        return self._until.get(variant, now) > now
+    def discard(self, partition: Partition) -> None:
+        """Forget a partition: its answer was a list of ratings again."""
+        self._until.pop(partition.key, None)
+
+    def has(self, partition: Partition, now: float) -> bool:
+        return self._until.get(partition.key, now) > now
 
 
 class Parameters(msgspec.Struct, frozen=True):
@@ -41,8 +49,6 @@ class Parameters(msgspec.Struct, frozen=True):
     ids: tuple[str, ...]
     """The values of `ids`, decoded."""
     variant: Variant
-    has_others: bool
-    """Whether the variant has parameters besides `include`, `extend` and `l`."""
 
 
 def read_parameters(query: str) -> Parameters:
@@ -72,7 +78,7 @@ def read_parameters(query: str) -> Parameters:
         language="".join(value for value, _ in languages),
         others=[piece for _, piece in others],
     )
-    return Parameters(tuple(ids), variant, bool(others))
+    return Parameters(tuple(ids), variant)
 
 
 def normal_variant(

@@ -28,6 +28,7 @@ AGAINST_APPLE = Verdict(counts=True)
 BACKED_OFF = Verdict(counts=True, retry=Retry.BACKED_OFF)
 FAULT = Symptom(500)
 NOT_FOUND = Symptom(404, enveloped=True, code="40400")
+OTHER_SHAPE = Symptom(200, unusable=True, other_shape=True)
 
 
 def again(asked: Asked, **changes: bool) -> Asked:
@@ -127,7 +128,11 @@ ROWS: dict[tuple[str, str], list[Any]] = {
     ("504", "may be too large"): [
         ("several ids", Symptom(504), again(SEVERAL, divisible=True), NOTHING, Verdict(divide=True)),
     ],
+    ("JSON of another shape", "with parameters that only Apple knows"): [
+        ("read", OTHER_SHAPE, again(SEVERAL, other_parameters=True), NOTHING, Verdict(Cause.REQUEST)),
+    ],
     ("no sound answer", ""): [
+        ("of another shape", OTHER_SHAPE, SEVERAL, NOTHING, BACKED_OFF),
         ("read", Symptom(200, unusable=True), SEVERAL, NOTHING, BACKED_OFF),
         ("write", Symptom(200, unusable=True), PUT, NOTHING, AGAINST_APPLE),
     ],
@@ -263,6 +268,7 @@ def test_only_apples_failures_count_and_only_refusals_forbid_stale_ratings(name)
         (Relayed(403, b""), Symptom(403, code="40301")),
         (Relayed(400, b"{}", blamed="l"), Symptom(400, enveloped=True, code="40000", blamed="l")),
         (Unusable("html", received_status=200), Symptom(200, unusable=True)),
+        (Unusable("{}", received_status=200, other_shape=True), OTHER_SHAPE),
         (Unreachable("x", proxy_error="connection_terminated", sent=True, kept=True), Symptom(kept=True)),
         (Unreachable("x", proxy_error="connection_refused", sent=False), Symptom(sent=False)),
         (DeadlineExceeded("late"), Symptom(cut_short=True)),

@@ -158,10 +158,39 @@ class TestUnusable:
             b'{"data":[]}trailing',
         ],
     )
-    def test_a_body_that_is_no_list_of_ratings(self, body):
+    def test_a_body_that_is_other_shape_of_ratings(self, body):
         with pytest.raises(Unusable) as caught:
             read(AppleResponse(200, body))
         assert caught.value.received_status == 200
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b"[]",
+            b"{}",
+            b'{"data":{}}',
+            b'{"data":[{"id":"1","type":"albums"}]}',
+            b'{"data":[{"id":"1","type":"ratings"}],"resources":{"ratings":{"1":{}}}}',
+        ],
+    )
+    def test_well_formed_json_that_is_not_a_list_of_ratings_is_of_another_shape(self, body):
+        with pytest.raises(Unusable) as caught:
+            read(AppleResponse(200, body))
+        assert caught.value.other_shape
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b'{"data":[',
+            b'{"errors":[{}]}',
+            b'{"data":[],"next":"/v1"}',
+            b'{"data":[{"id":"4","type":"ratings","attributes":{"value":1}}]}',
+        ],
+    )
+    def test_a_broken_or_partial_list_is_not(self, body):
+        with pytest.raises(Unusable) as caught:
+            read(AppleResponse(200, body))
+        assert not caught.value.other_shape
 
     @pytest.mark.parametrize(
         "bad",

@@ -2,12 +2,22 @@
 
 import pytest
 
-from gateway.sandbox import ADA, Lag, Misshape, Reply, Where
+from gateway.sandbox import ADA, BEN, Lag, Misshape, Reply, Where
 from tests.e2e.harness import ROOT, gateway_on
 
 ONE, TWO = "1138988512", "475655712"
 FAVORITES = "/v1/me/favorites"
 MEDIA_TOKEN = {"Media-User-Token": ADA}
+
+
+async def apples_answer(gateway, sandbox, path):
+    """The body that Apple answers, without a gateway."""
+    headers = {
+        "Authorization": f"Bearer {gateway.served.gateway.tokens.current().text}",
+        "Music-User-Token": ADA,
+    }
+    async with gateway.session.get(f"{sandbox.url}{ROOT}/{path}", headers=headers) as response:
+        return await response.read()
 
 
 async def test_the_other_name_of_the_user_token_is_the_same_user(gateway, sandbox):
@@ -145,15 +155,41 @@ class TestFavorites:
 
 
 class TestAnswersThatAreNoList:
-    async def test_they_are_relayed_as_they_came_uncached(self, gateway, sandbox):
+    @pytest.mark.parametrize("shape", ["map", "no-data", "list"])
+    async def test_they_are_relayed_as_they_came_uncached(self, gateway, sandbox, shape):
+        sandbox.faults.add(Misshape(shape))
+        for calls in (2, 3):
+            reply = await gateway.get("albums", [ONE], "&format[resources]=map")
+            assert (reply.status, reply.cache, sandbox.calls.total) == (200, "fwd=bypass", calls)
+        assert reply.body == await apples_answer(gateway, sandbox, f"albums?ids={ONE}&format[resources]=map")
+
+    async def test_those_of_one_user_leave_the_others_their_cache(self, gateway, sandbox):
+        sandbox.faults.add(Misshape("no-data"), where=Where(user=BEN))
+        assert (await gateway.get("albums", [ONE], "&platform=web", user=BEN)).cache == "fwd=bypass"
+        await gateway.get("albums", [ONE], "&platform=web")
+        reply = await gateway.get("albums", [ONE], "&platform=web")
+        assert (reply.cache, reply.values) == ("hit", {ONE: 1})
+
+    async def test_one_that_does_not_repeat_is_read_as_a_list_with_the_holds_of_writes(
+        self, gateway, sandbox
+    ):
+        sandbox.faults.add(Lag(60), where=Where(method="PUT"))
+        await gateway.rate("albums", ONE, -1)
+        sandbox.faults.add(Misshape("no-data"), where=Where(method="GET"), times=1)
+        reply = await gateway.get("albums", [ONE], "&platform=web")
+        assert (reply.values, reply.cache) == ({ONE: -1}, "fwd=miss")
+
+    async def test_one_that_is_a_list_again_is_cached_again(self, gateway, sandbox):
         sandbox.faults.add(Misshape("no-data"))
-        for _ in range(2):
-            reply = await gateway.get("albums", [ONE], "&format=map")
-            assert (reply.status, reply.cache) == (200, "fwd=bypass")
-            assert "data" not in reply.json
-        calls = sandbox.calls.total
-        await gateway.get("albums", [ONE], "&format=map")
-        assert sandbox.calls.total == calls + 1
+        await gateway.get("albums", [ONE], "&platform=web")
+        sandbox.faults.clear()
+        for cache in ("fwd=miss; stored", "hit"):
+            assert (await gateway.get("albums", [ONE], "&platform=web")).cache == cache
+
+    async def test_a_long_variant_is_relayed_too(self, gateway, sandbox):
+        sandbox.faults.add(Misshape("no-data"))
+        reply = await gateway.get("albums", [ONE], "&x=" + "a" * 2100)
+        assert (reply.status, reply.cache, reply.json) == (200, "fwd=bypass", {})
 
     async def test_so_is_that_of_one_id_from_its_own_path(self, gateway, sandbox):
         sandbox.faults.add(Misshape("no-data"))
@@ -165,7 +201,8 @@ class TestAnswersThatAreNoList:
         async with gateway_on(sandbox, upstream__attempts=1) as gateway:
             sandbox.faults.add(Misshape("no-data"))
             reply = await gateway.get("albums", range(1, 151), "&format=map")
-            assert (reply.status, reply.code) == (502, "50200")
+            assert (reply.status, reply.code, sandbox.calls.total) == (502, "50200", 2)
+            assert gateway.sample("gateway_requests_failed_total", cause="apple") == 0
 
     async def test_without_other_parameters_it_is_unusable(self, sandbox):
         async with gateway_on(sandbox, upstream__attempts=1) as gateway:

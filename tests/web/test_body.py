@@ -83,6 +83,8 @@ def test_the_three_spellings_of_a_rating_are_read(body):
         (b'{"attributes":{"value":0}}', "/attributes/value"),
         (b'{"attributes":{"value":true}}', "/attributes/value"),
         (b'{"attributes":{"value":"1"}}', "/attributes/value"),
+        (b'{"attributes":{"value":1.0}}', "/attributes/value"),
+        (b'{"attributes":{"value":-1e0}}', "/attributes/value"),
         (b'{"attributes":{"value":1.5}}', "/attributes/value"),
         (b'{"attributes":{"value":[1]}}', "/attributes/value"),
     ],

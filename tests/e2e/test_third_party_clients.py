@@ -1,7 +1,7 @@
 """Clients that others wrote for Apple's API, with nothing changed but the base URL.
 
 Apple's own MusicKit JS is not among them: its licence forbids copies, and no npm package was found that ships
-it. What it sends (`Media-User-Token`, `platform=web`, `omit[…]`, a slash at the end) is in `test_compatibility.py`.
+it. `test_compatibility.py` tests what it sends: `Media-User-Token`, `platform=web`, `omit[…]`, a last slash.
 """
 
 import asyncio

@@ -4,8 +4,8 @@
                                           ▲                            │
                                           └───────(probe fails)────────┘
 
-Where calls name their users, failing users must reach the rate too, so that one account that fails for all it
-asks opens nothing. It is used for both Apple and Redis.
+If calls name their users, failing users must reach the rate too, so that one account whose every call fails
+opens nothing. It is used for both Apple and Redis.
 """
 
 from collections import Counter, deque
@@ -14,7 +14,7 @@ from enum import IntEnum
 from typing import Final, NamedTuple, NewType
 
 Admission = NewType("Admission", int)
-"""What `admit` hands out: the period in which a call began. Always true."""
+"""What `admit` returns: the period in which a call began. Always true."""
 
 
 class State(IntEnum):
@@ -26,7 +26,7 @@ class State(IntEnum):
 
 
 MOMENTS: Final = 50
-"""Parts of the window that calls are counted by: one by one, a busy second would be ten thousand of them."""
+"""Parts of the window by which calls are counted: one by one, a busy second would be ten thousand entries."""
 
 
 class _Tally:
@@ -41,7 +41,7 @@ class _Tally:
         self.causes: Counter[str] = Counter()
 
     def add(self, calls: int, errors: int, user: bytes | None, cause: str | None) -> None:
-        """Count so many calls and errors more; less, where below 0."""
+        """Add calls and errors; negative numbers subtract."""
         self.calls += calls
         self.errors += errors
         if cause is not None:
@@ -89,8 +89,8 @@ class Charge(NamedTuple):
 class Breaker:
     """Opens when `min_calls` or more calls ended within `window_seconds` and `error_rate` of them failed.
 
-    Where calls name their users, `error_rate` of the users who asked must fail too, and more than one unless
-    only one asked; a user fails whose calls fail at that rate.
+    If calls name their users, `error_rate` of the users who asked must fail too, and more than one unless
+    only one asked. A user fails if the user's calls fail at that rate.
 
     `admit` is asked before a call; every admission must be given back by exactly one `record` or `forget`.
     `on_change` is called after every change of state.
@@ -134,7 +134,7 @@ class Breaker:
         return self.state is State.HALF_OPEN and self._probing
 
     def admit(self, now: float) -> Admission | None:
-        """Let a call out, or None. In the half-open state exactly one goes out: the probe."""
+        """Admit a call, or return None. In the half-open state exactly one is admitted: the probe."""
         if self.refuses(now):
             return None
         if self.state is State.OPEN:
@@ -155,7 +155,7 @@ class Breaker:
         user: bytes | None = None,
         cause: str | None = None,
     ) -> Charge | None:
-        """A call that `admit` let out has ended; it counts only in the period in which it began.
+        """Record the end of a call that `admit` admitted; it counts only in the period in which it began.
 
         `user` asked, and `cause` says in a word why it failed. Returns what `retract` takes back, for a
         failure that was counted.
@@ -180,7 +180,7 @@ class Breaker:
         return None if ok else Charge(self._period, moment, user, cause)
 
     def retract(self, charge: Charge) -> None:
-        """A failure that was counted is not of the other side's making: count it neither way."""
+        """Uncount a failure that turned out not to be the other side's."""
         if charge.period == self._period and charge.moment in self._ended:
             for tally in (charge.moment, self._window_tally):
                 tally.add(-1, -1, charge.user, charge.cause)
@@ -195,7 +195,7 @@ class Breaker:
         return asked > 0 and failing >= self._error_rate * asked
 
     def forget(self, admission: Admission) -> None:
-        """An admitted call ended and says nothing about the other side (cancelled, or answered 429)."""
+        """End an admitted call without evidence about the other side (cancelled, or answered 429)."""
         if admission == self._period:
             self._probing = False
 

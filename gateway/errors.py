@@ -11,8 +11,8 @@ GatewayError
     ├── NoCapacity          503  every slot is taken and the queue is full
     └── DeadlineExceeded    504  the caller's, or the fetch's, time is up
 
-`status`, `code` and `title` are the envelope's; `proxy_error` is the RFC 9209 error type. `cause` is who or
-what an upstream failure is attributed to: see `gateway.apple.attribution`, which decides.
+`status`, `code` and `title` are the envelope's; `proxy_error` is the RFC 9209 error type. `cause` is what
+an upstream failure is attributed to: see `gateway.apple.attribution`, which decides.
 """
 
 from enum import StrEnum
@@ -22,7 +22,7 @@ import msgspec
 
 
 class GatewayError(Exception):
-    """A failure with a status, Apple's kind of code, a title, and a detail for the caller."""
+    """A failure with a status, a code as Apple's, a title, and a detail for the caller."""
 
     status: int = 500
     code: str = "50000"
@@ -99,14 +99,14 @@ class UpstreamError(GatewayError):
     proxy_error: str | None = "proxy_internal_error"
     cause = Cause.APPLE
     stale_allowed = True
-    """Whether a stale rating may stand in: not where the fault is the request's or the user's own."""
+    """Whether a stale rating may stand in: not if the fault is the request's or the user's own."""
     recalled = False
     """Whether this repeats an earlier failure from memory: Apple was not asked."""
     _received: int | None = None
 
     @property
     def received_status(self) -> int | None:
-        """The status that Apple answered, where it was asked and answered."""
+        """The status that Apple answered; None if it was not asked or did not answer."""
         return None if self.recalled else self._received
 
     @property
@@ -129,7 +129,7 @@ class UpstreamError(GatewayError):
 
 
 class Relayed(UpstreamError):
-    """Apple's own error; `body` is its envelope, empty where it sent none (as with its 401)."""
+    """Apple's own error; `body` is its envelope, empty if it sent none (as with its 401)."""
 
     title = "Upstream Error"
     proxy_error = None
@@ -147,18 +147,18 @@ class Relayed(UpstreamError):
         self.status = status
         self.body = body
         self.blamed = blamed
-        """The parameter that Apple's error names as its source: `ids` where any error names it."""
+        """The parameter that Apple's error names as its source: `ids` if any error names it."""
         self.code = code or _MADE_CODES.get(status, f"{status}00")
         self._received = status
 
     @property
     def enveloped(self) -> bool:
-        """Whether Apple said so in its envelope, not the edge before it."""
+        """Whether Apple sent the error in its envelope, not the edge in front of it."""
         return bool(self.body)
 
 
 _MADE_CODES = {403: "40301"}
-"""Where Apple sent no envelope: `40300` is its word for a bad user token, and never made up."""
+"""Codes for answers without Apple's envelope. `40300` means a bad user token, and is never made up."""
 
 
 class Quarantined(Relayed):

@@ -8,7 +8,7 @@ MAX_DEPTH: Final = 500
 
 
 def check_depth(body: bytes) -> None:
-    """Raise `ValueError` where `body` is nested more deeply than `MAX_DEPTH`; it need not be sound JSON."""
+    """Raise `ValueError` if `body`, valid JSON or not, is nested more deeply than `MAX_DEPTH`."""
     if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
         return
     # Remove the innermost pairs of brackets repeatedly, until none is left or the bound is reached.

@@ -18,7 +18,7 @@ from yarl import URL
 
 STEP_SECONDS: Final = 1.0
 SLACK_BYTES: Final = 4 * 1024 * 1024
-"""Growth that is not worth the few milliseconds."""
+"""Bytes of growth below which reclaiming is not worth a few milliseconds."""
 FULL_SECONDS: Final = 5.0
 """At least between two collections of all generations, which visit the cache too."""
 YOUNG: Final = 1
@@ -52,13 +52,13 @@ class Reclaimer:
         self._full_at = now()
 
     async def run(self) -> None:
-        """Watch until cancelled; returns at once where memory cannot be watched."""
+        """Watch until cancelled; returns at once if memory cannot be watched."""
         while self._base is not None:
             await asyncio.sleep(STEP_SECONDS)
             await self.step()
 
     async def step(self) -> None:
-        """Reclaim young garbage after growth, and old garbage where that was not enough."""
+        """Reclaim young garbage after growth, and old garbage if that was not enough."""
         if self._grown():
             await self._reclaim(YOUNG)
             now = self._now()

@@ -38,7 +38,7 @@ OVERTIME_SECONDS = 1.5
 
 
 class SettingsReading(msgspec.Struct, frozen=True):
-    """Where the settings came from: how to read them again, and the files whose change is worth it."""
+    """Where the settings came from: how to read them again, and the files that are watched."""
 
     again: Callable[[], Settings]
     files: Sequence[Path] = ()
@@ -65,7 +65,7 @@ async def serving(
 ) -> AsyncIterator[Serving]:
     """Listen; leaving drains at once: nothing new is accepted, what is in flight is finished.
 
-    `observe` is shown every request and its answer. Raises `OSError` where an address cannot be had.
+    `observe` is shown every request and its answer. Raises `OSError` if an address is not available.
     """
     reading = reading or SettingsReading(lambda: settings)
     async with wired(settings, clock=clock, observe=observe) as gateway:
@@ -167,7 +167,7 @@ def _stop(stop: asyncio.Event, seconds: float) -> None:
     if stop.is_set():
         os._exit(1)
     stop.set()
-    # A thread, because what holds the process up may be the event loop or its end.
+    # In a thread, because the event loop may be what blocks the exit.
     overtime = threading.Timer(seconds, _end)
     overtime.daemon = True
     overtime.start()
@@ -181,7 +181,7 @@ def _end() -> None:
 
 async def _listen(runner: web.BaseRunner, host: str, port: int) -> str:
     if host == "::" and socket.has_dualstack_ipv6():
-        # By a socket of our own, because event loops make IPv6 sockets that refuse IPv4.
+        # With a socket of our own, because event loops create IPv6 sockets that refuse IPv4.
         both = socket.create_server(
             (host, port), family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True
         )

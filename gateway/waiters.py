@@ -14,7 +14,7 @@ EXTRA_CALLS: Final = 32
 
 
 class Requester:
-    """One request, as the queue for slots sees it, which shares out capacity by request."""
+    """One request, as the queue for slots sees it: capacity is shared among requests."""
 
     __slots__ = ("_splitting", "calls", "extra")
 
@@ -68,7 +68,7 @@ class Waiters:
         self._watchers.remove(changed)
 
     def take_extra(self, calls: int) -> bool:
-        """Let a failed call be made as so many smaller ones; False where each request has spent its share."""
+        """Reserve the calls of a division; False if every request has spent its share."""
         if all(requester.extra + calls > EXTRA_CALLS for requester in self.requesters):
             return False
         for requester in self.requesters:
@@ -89,11 +89,11 @@ class Riders(Protocol):
 
     @property
     def ids(self) -> Sequence[Id]:
-        """All of them; they and the ids asked for fit into one call."""
+        """All riders; together with the ids asked for they fit into one call."""
         ...
 
     def asked(self) -> Sequence[Id]:
-        """Return those that a request has asked for since the call was made: they are riders no more."""
+        """Return the riders that a request has asked for since the call was made: they no longer ride."""
         ...
 
 

@@ -1,8 +1,8 @@
 """Asks Apple for many ids, in as many calls as it takes, so that one bad id does not fail the others.
 
-A call that fails so that its parts may fare better (`Verdict.divide`) is halved, within a bound for each
-request. An id found to be at fault is remembered and asked for alone from then on (`refused_ids`). Where no
-part is answered it is no id's fault: then it is the request's, the user's or Apple's.
+A call whose parts may succeed although it failed (`Verdict.divide`) is halved, within a bound for each
+request. An id found to be at fault is remembered and asked for alone from then on (`refused_ids`). If no
+part is answered, the fault is not an id's: it is the request's, the user's or Apple's.
 """
 
 import asyncio
@@ -77,7 +77,7 @@ class BatchSplitter:
         return {id_: outcomes[id_] for id_ in ids}
 
     async def _ask_with_riders(self, job: Job, ids: Sequence[Id], riders: Riders) -> Outcomes | None:
-        """Ask for `ids` with their riders; None where that is to be done again without them."""
+        """Ask for `ids` with their riders; None if that must be repeated without them."""
         partition, now = job.partition, self._now()
         together = [*ids, *riders.ids]
         suspect = any(self._refused.since(partition, id_, now) != now for id_ in together)

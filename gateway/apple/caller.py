@@ -219,7 +219,7 @@ class Caller:
         return answer
 
     async def _again(self, call: Call, run: _Run, failed: Failed, deadline: float) -> bool:
-        """Get ready for another try, after a wait where one is due; False where there is none."""
+        """Prepare another try, after any wait that is due; False if there is none."""
         match failed.verdict.retry:
             case Retry.NEVER:
                 return False

@@ -99,9 +99,9 @@ class Apple:
     async def send(self, call: Outbound, deadline: float, waiters: Waiters | None = None) -> Relay:
         """Send `call` until `deadline` (monotonic seconds) and return what Apple answers.
 
-        A POST and a conditional write are sent once. Another write is repeated where nothing of it was sent,
-        where Apple refused it unread (429; 401 once, with a new developer token), and once where a kept
-        connection broke before an answer. Raises `UpstreamError`, also for every answer but a success.
+        A POST and a conditional write are sent once. Another write is repeated if nothing of it was sent,
+        if Apple refused it unread (429; 401 once, with a new developer token), and once if a kept connection
+        broke before an answer. Raises `UpstreamError`, also for every answer but a success.
         """
         deletes = call.method == "DELETE"
         answer: Relay | Failed = await self._caller.run(

@@ -1,11 +1,11 @@
-"""How many calls may be under way at once, and which is next.
+"""Limits the calls in flight, and decides which is next.
 
 `SlotQueue` decides and never waits: calls ask for a slot, are granted one at once or later, and give it back.
 `ConcurrencyLimiter` does the waiting. The rules:
 - The limit adapts: up by one for every limit's worth of answers, down on a 429, at most once in half a
-  second, because calls that were under way together are answered 429 together. Where most answers are 429,
-  Apple takes nothing more for now: the limit is halved, and no call begins for about half a second. Else it
-  goes down by a tenth, and only the refused call waits.
+  second, because calls that were under way together are answered 429 together. If most answers are 429,
+  Apple accepts nothing more for now: the limit is halved, and no call begins for about half a second. Else it
+  is lowered by a tenth, and only the refused call waits.
 - Foreground before background, and background calls hold at most a quarter of the limit.
 - Requesters of one priority take turns, and one that holds a quarter of the limit waits while another may go.
 - A call for several requesters waits in the queue of each, and counts for the one whose turn came.
@@ -28,7 +28,7 @@ DECREASE: Final = 0.9
 """A larger step would starve a busy gateway when a tenth of its calls are answered 429."""
 
 HALVED: Final = 0.5
-"""Where most answers are 429."""
+"""Factor if most answers are 429."""
 
 PAUSE: Final = 0.5
 """Seconds, within a fifth: 68 of 70 observed 429s had cleared by then."""
@@ -109,7 +109,7 @@ class SlotQueue:
     def ask(self, waiters: Waiters, on_grant: Callable[[], None]) -> Slot:
         """Queue a call; `on_grant` is called when it gets its slot, perhaps before this returns.
 
-        Raises `NoCapacity` where the queue is full.
+        Raises `NoCapacity` if the queue is full.
         """
         if self._waiting >= self._room(waiters):
             raise NoCapacity("Too many calls are waiting for Apple Music.", retry_after=1.0)
@@ -197,7 +197,7 @@ def call_later(seconds: float, run: Callable[[], None]) -> object:
 class ConcurrencyLimiter:
     """Grants slots as they come free; every call to Apple for a request takes one.
 
-    `on_throttled` is called when a 429 lowers the limit, with the seconds that Apple asked to wait (0 where
+    `on_throttled` is called when a 429 lowers the limit, with the seconds that Apple asked to wait (0 if
     it named none), so that other gateways lower theirs: see `throttled_elsewhere`. `later` runs a function
     after some seconds.
     """
@@ -225,7 +225,7 @@ class ConcurrencyLimiter:
     async def slot(self, waiters: Waiters, deadline: float) -> AsyncIterator[None]:
         """Wait for a slot until `deadline` (monotonic seconds), then hold it.
 
-        Raises `NoCapacity` where the queue is full, `DeadlineExceeded` where no slot came free in time.
+        Raises `NoCapacity` if the queue is full, `DeadlineExceeded` if no slot came free in time.
         """
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 

@@ -1,7 +1,7 @@
 """The developer token: an ES256 JWT that identifies the company to Apple.
 
 `SigningKey` and `mint` are pure; `TokenSource` holds the one token that every call uses. A signature costs
-about 40 µs, so it is made where it is needed, without a task or a lock.
+about 40 µs, so it is made when needed, without a task or a lock.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ LOOK_SECONDS: Final = 15.0
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """The company's MusicKit key and what goes into its tokens. Equal where the tokens would be."""
+    """The company's MusicKit key and what goes into its tokens. Equal if the tokens would be."""
 
     team_id: str
     key_id: str
@@ -69,7 +69,7 @@ class DeveloperToken:
     expires_at: int
 
     def serves(self, now: float) -> bool:
-        """Whether it need not be replaced yet; false also where the clock was set back before its issue."""
+        """Whether it need not be replaced yet; false also if the clock was set back before its issue."""
         renewed_at = self.issued_at + RENEW_AFTER * (self.expires_at - self.issued_at)
         return self.issued_at <= now < renewed_at
 
@@ -92,7 +92,7 @@ OnTokenChange = Callable[[str, str], None]
 class TokenSource:
     """The one developer token in use: replaced well before its end, and when Apple refuses it.
 
-    It is dated by our clock, or by Apple's where the two differ by more than 30 s.
+    It is dated by our clock, or by Apple's if the two differ by more than 30 s.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class TokenSource:
             self._on_change("accepted", "Apple accepts the developer token again")
 
     def refuse(self, text: str) -> DeveloperToken | None:
-        """Apple refused this token: the one to try instead; None where trying again makes no sense.
+        """Apple refused this token: return the one to try instead; None if trying again makes no sense.
 
         Only the first of many calls that were refused together mints: the others get what it minted.
         """
@@ -151,7 +151,7 @@ class TokenSource:
             self._token = self._mint("key")
 
     async def keep(self) -> None:
-        """Replace the token when it is due though no call is made, for as long as the task lives."""
+        """Replace the token when it is due even if no call is made, until cancelled."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             self.current()

@@ -44,7 +44,7 @@ class SortedIds(msgspec.Struct):
 
 
 class RefusedIds:
-    """What is remembered of ids, by user and type, and of whole variants."""
+    """Memory of failing ids, by user and type, and of refused variants."""
 
     def __init__(self) -> None:
         self._ids: OrderedDict[tuple[bytes, Kind], OrderedDict[tuple[Variant, Id], _Entry]] = OrderedDict()
@@ -71,7 +71,7 @@ class RefusedIds:
         return self.sort(partition, [id_], now, most_due=1).known.get(id_)
 
     def since(self, partition: Partition, id_: Id, now: float) -> float:
-        """When a call began in which this id failed before; `now` where none did."""
+        """When a call began in which this id failed before; `now` if none did."""
         kept = self._ids.get((partition.user.key, partition.kind))
         entry = None if kept is None else kept.get((partition.variant, id_))
         return now if entry is None or entry.until + SUSPECTED <= now else entry.since

@@ -1,4 +1,4 @@
-"""Reads Apple's answers: pure functions of status and body, with nothing taken on trust.
+"""Reads Apple's answers: pure functions of status and body that trust nothing.
 
 A rating, and above all "unrated", is concluded only from a sound answer:
 - a 200 whose `data` is a list of ratings for ids that were asked, with no `next` and no `errors`, or
@@ -31,15 +31,15 @@ class AppleResponse(msgspec.Struct, frozen=True):
     status: int
     body: bytes
     retry_after: float | None = None
-    """Seconds, where Apple named them."""
+    """Seconds; None if Apple named none."""
     date: float | None = None
     """Epoch seconds, from the `Date` header."""
 
 
 def read_many(kind: Kind, asked: Sequence[Id], answer: AppleResponse) -> dict[Id, Rating]:
-    """Read an answer of the form with many ids: every id of `asked`, in that order, None where it is unrated.
+    """Read an answer of the form with many ids: every id of `asked`, in that order, None if it is unrated.
 
-    Raises `Relayed` where Apple answered an error, `Unusable` where the answer is not sound.
+    Raises `Relayed` if Apple answered an error, `Unusable` if the answer is not sound.
     """
     found: dict[Id, Rating] = dict.fromkeys(asked)
     if answer.status == 200:
@@ -94,7 +94,8 @@ def failure_of(answer: AppleResponse, *, deletes: bool = False) -> UpstreamError
     """
     if not 400 <= answer.status <= 599:
         return Unusable(
-            f"Apple Music answered {answer.status} where that makes no sense.", received_status=answer.status
+            f"Apple Music answered {answer.status}, which is not valid for this request.",
+            received_status=answer.status,
         )
     errors = _errors(answer.body)
     if answer.status == 404 and not _all_unrated(errors):
@@ -177,9 +178,9 @@ _QUOTES = 16
 
 
 def _read_plain(kind: Kind, asked: Mapping[Id, object], body: bytes) -> dict[Id, Rating] | None:
-    """Read a body that holds nothing but plain ratings, each once; None where it needs a closer look.
+    """Read a body that holds nothing but plain ratings, each once; None if it needs the full check.
 
-    The usual answer by far: 20 µs for 25 ratings, where the closer look takes 80. msgspec does not see that a
+    The usual answer by far: 20 µs for 25 ratings, while the full check takes 80. msgspec does not see that a
     name stands twice in an object, but the number of quotation marks gives it away.
     """
     try:
@@ -232,7 +233,7 @@ def _all_unrated(errors: list[dict[str, Any]]) -> bool:
 
 
 def _blamed(errors: list[dict[str, Any]]) -> str | None:
-    """What the errors name as their source: `ids` where any names it, by parameter or pointer."""
+    """What the errors name as their source: `ids` if any names it, by parameter or pointer."""
     named: str | None = None
     for error in errors:
         source = error.get("source")
@@ -286,7 +287,7 @@ def _unusable(why: str, *, other_shape: bool = False) -> NoReturn:
 
 
 def _errors(body: bytes) -> list[dict[str, Any]]:
-    """The errors of Apple's envelope; none where the body is no envelope."""
+    """The errors of Apple's envelope; none if the body is not an envelope."""
     if len(body) > LARGEST_ENVELOPE:
         return []
     try:

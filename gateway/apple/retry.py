@@ -44,8 +44,8 @@ class RetryPolicy(msgspec.Struct, frozen=True):
 class RetryBudget:
     """Keeps retries to a `share` of the calls of the last minute, with a small `floor` for quiet times.
 
-    Where everything fails, retries would else multiply the calls by the number of attempts. The floor lets a
-    minute that begins cold with every eighth call failing pass without a failed answer (99 of 100 minutes).
+    If everything fails, retries would otherwise multiply the calls by the number of attempts. With the floor,
+    a minute that begins cold with every eighth call failing has no failed answer (99 of 100 minutes).
     """
 
     def __init__(self, *, share: float = 0.2, floor: int = 30, window_seconds: int = 60) -> None:
@@ -55,11 +55,11 @@ class RetryBudget:
         self._retries = _Window(window_seconds)
 
     def count_call(self, now: float) -> None:
-        """A call goes out, be it a first try or not."""
+        """Count a call that goes out, whether it is a first try or not."""
         self._calls.add(now)
 
     def take(self, now: float) -> bool:
-        """Spend a retry; False where there is none to spend."""
+        """Spend a retry; False if none is left."""
         allowed = max(self._floor, self._share * self._calls.total(now))
         if self._retries.total(now) + 1 > allowed:
             return False

@@ -41,7 +41,7 @@ async def open_sessions(
     if origin is not None:
         headers["Origin"] = origin
     names = _Names(resolver)
-    # Where one kept connection is dead, the others in the pool often are too: a repeat must not use them.
+    # If one kept connection is dead, the others in the pool often are too: a repeat must not use them.
     pool, one_by_one = (
         _Connector(
             limit=max_concurrency,
@@ -99,7 +99,7 @@ class _Names(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Nothing is open."""
+        """Close nothing."""
 
 
 def _scoped(address: tuple[str, int] | tuple[str, int, int, int]) -> str:

@@ -58,7 +58,7 @@ class Transport:
         """Send `target` (path and query as on the wire) and read the answer, within `timeout` seconds.
 
         `headers` are added to what every request has; `fresh` sends it on a new connection. Raises
-        `Unreachable` where no whole answer came, `Unusable` where it is too large.
+        `Unreachable` if no whole answer came, `Unusable` if it is too large.
         """
         sent = {"Authorization": f"Bearer {developer_token}", **headers}
         if user_token is not None:

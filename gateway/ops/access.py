@@ -1,4 +1,4 @@
-"""Who may use the ops routes that change or explain something."""
+"""Access control of the ops routes that change or explain something."""
 
 import hmac
 from typing import Final
@@ -14,7 +14,7 @@ FORWARDING_PREFIXES: Final = ("x-forwarded-", "x-envoy-")
 
 
 class OpsAccess:
-    """Requires the ops token where one is set, and otherwise a request made on this machine."""
+    """Requires the ops token if one is set, otherwise a request made on this machine."""
 
     def __init__(self, *, token: str | None) -> None:
         self._token = None if token is None else token.encode()
@@ -62,7 +62,7 @@ class OpsAccess:
 
 
 def require_own_origin(request: web.Request) -> None:
-    """Raise 403 where a page of another origin made the browser send `request`."""
+    """Raise 403 if a page of another origin made the browser send `request`."""
     if not is_own_origin(request):
         raise web.HTTPForbidden(text="This route takes no requests from pages of other origins.\n")
 

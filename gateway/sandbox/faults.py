@@ -71,8 +71,8 @@ class Reply(Effect, frozen=True):
 class Reset(Effect, frozen=True):
     """The connection is reset without an answer. `applied`: a write took effect all the same.
 
-    `kept`: only calls on a connection that carried a call before, as where a balancer
-    forgets idle connections.
+    `kept`: only calls on a connection that carried a call before, as if a balancer had
+    dropped idle connections.
     """
 
     applied: bool = False
@@ -80,7 +80,7 @@ class Reset(Effect, frozen=True):
 
 
 class Skew(Effect, frozen=True):
-    """Apple's clock is `seconds` ahead (behind, if below 0): in `Date`, and where it judges tokens."""
+    """Apple's clock is `seconds` ahead (behind, if below 0): in `Date`, and when it verifies tokens."""
 
     seconds: float
 

@@ -69,12 +69,12 @@ class LogWriter:
         self._thread.start()
 
     def write(self, line: bytes, *, urgent: bool = False) -> None:
-        """Queue one line; drop it where the buffer is full."""
+        """Queue one line; drop it if the buffer is full."""
         if not self._add(line, MAX_BYTES + RESERVE_BYTES if urgent else MAX_BYTES):
             self._drop(1)
 
     def offer(self, lines: bytes) -> bool:
-        """Queue several lines, where the buffer has room for all of them."""
+        """Queue several lines if the buffer has room for all of them."""
         return self._add(lines, MAX_BYTES)
 
     def count_drops(self, count: Callable[[int], None]) -> None:

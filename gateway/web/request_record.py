@@ -78,14 +78,14 @@ NO_TALLY = TierCounts()
 
 
 def request_id(given: str | None) -> str:
-    """The caller's id where it is 1 to 128 printable characters, else one of our own."""
+    """The caller's id if it is 1 to 128 printable characters, else a new one."""
     if given is not None and _PRINTABLE.fullmatch(given):
         return given
     return f"{_PROCESS}-{next(_numbers):08x}"
 
 
 def trace_id(traceparent: str | None) -> str | None:
-    """The trace id of a W3C `traceparent`, where it is one."""
+    """The trace id of a valid W3C `traceparent`, else None."""
     if traceparent is None or not (found := _TRACEPARENT.fullmatch(traceparent)):
         return None
     return found[1]

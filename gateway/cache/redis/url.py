@@ -54,7 +54,7 @@ class RedisUrl(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def server(self) -> tuple[object, ...]:
-        """Identifies the data behind the URL: equal where only credentials or TLS differ."""
+        """Identifies the data behind the URL: equal if only credentials or TLS differ."""
         cluster = self.scheme == "redis+cluster"
         return cluster, frozenset(self.addresses), self.path, self.service, self.db
 

@@ -1,0 +1,38 @@
+"""Apple's API as writes and relayed reads use it: it records what is sent and answers as a test says."""
+
+import asyncio
+from typing import cast
+
+from gateway.apple.client import Apple, Outbound, Relay
+from gateway.errors import GatewayError
+from gateway.waiters import Waiters
+
+
+class FakeApple:
+    """Answers `answer`, or raises it, once `released`, which it is from the start."""
+
+    def __init__(self) -> None:
+        self.sent: list[Outbound] = []
+        self.answer: Relay | GatewayError = Relay(200, b"")
+        self.size = 100
+        self.received = asyncio.Event()
+        """Set by each call."""
+        self.released = asyncio.Event()
+        self.released.set()
+
+    @property
+    def client(self) -> Apple:
+        return cast(Apple, self)
+
+    def batch_size(self) -> int:
+        return self.size
+
+    async def send(self, call: Outbound, deadline: float, waiters: Waiters) -> Relay:
+        del deadline
+        self.sent.append(call)
+        waiters.count_call()
+        self.received.set()
+        await self.released.wait()
+        if isinstance(self.answer, GatewayError):
+            raise self.answer
+        return self.answer

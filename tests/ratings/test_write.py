@@ -1,0 +1,264 @@
+"""Writes: what is sent, what the cache is told of the outcome, and who waits for how long."""
+
+import asyncio
+from math import inf
+
+import pytest
+
+from gateway.apple.client import Outbound, Relay
+from gateway.errors import (
+    BreakerOpen,
+    DeadlineExceeded,
+    GatewayError,
+    NoCapacity,
+    Relayed,
+    Unreachable,
+    Unusable,
+)
+from gateway.model import Id, Kind, Partition, Rating, User, plain_resource
+from gateway.ratings.write import FAVORITES_AT_ONCE, Writer
+from gateway.waiters import Requester
+from tests.fetch.fake_loads import USER, quiet
+from tests.ratings.fake_apple import FakeApple
+from tests.ratings.reads import Reads
+
+ALBUMS = Kind.ALBUMS
+ONE = Id("1")
+LIKED = b'{"data":[%b]}' % plain_resource(ALBUMS, ONE, 1)
+
+
+class Writes:
+    """A writer over a cache without Redis."""
+
+    def __init__(self) -> None:
+        self.reads = Reads()
+        self.apple = FakeApple()
+        self.written: list[tuple[User, Kind, Id, Rating]] = []
+        self.writer = Writer(
+            cache=self.reads.cache,
+            apple=self.apple.client,
+            tasks=self.reads.fake.tasks,
+            clock=self.reads.clock,
+            on_written=lambda *rating: self.written.append(rating),
+        )
+        self.requester = Requester()
+
+    async def rate(self, value: int | None, *, deadline: float = inf) -> Relay:
+        return await self.writer.write(USER, ALBUMS, ONE, value, "", deadline, self.requester)
+
+    async def add_favorites(self, *ids: tuple[Kind, Id]) -> Relay:
+        return await self.writer.favorites(USER, "POST", ids, "ids[albums]=1", inf, self.requester)
+
+    def held(self) -> dict[Id, Rating]:
+        recalled = self.reads.cache.recall(Partition(USER, ALBUMS), self.reads.clock.monotonic())
+        return {id_: hold.rating for id_, hold in recalled.holds.items()}
+
+    def state(self) -> str:
+        """What the cache knows of the id."""
+        if held := self.held():
+            return f"held as {held[ONE]!r}"
+        if self.reads.cache.write_pending(USER.key, ALBUMS, ONE, self.reads.clock.monotonic()):
+            return "unknown"
+        return "unchanged"
+
+
+@pytest.fixture
+async def writes():
+    writes = Writes()
+    yield writes
+    await writes.reads.close()
+
+
+class TestSent:
+    async def test_a_rating_is_put_with_its_value_query_and_conditions(self, writes):
+        await writes.writer.write(USER, ALBUMS, ONE, -1, "l=de", inf, writes.requester, {"If-Match": "*"})
+        assert writes.apple.sent == [
+            Outbound(
+                operation="write",
+                method="PUT",
+                path="/v1/me/ratings/albums/1",
+                query="l=de",
+                user=USER,
+                body=b'{"type":"rating","attributes":{"value":-1}}',
+                headers={"If-Match": "*"},
+            )
+        ]
+
+    async def test_a_removal_is_a_delete_without_a_body(self, writes):
+        await writes.rate(None)
+        (call,) = writes.apple.sent
+        assert (call.operation, call.method, call.path, call.body) == (
+            "delete",
+            "DELETE",
+            "/v1/me/ratings/albums/1",
+            None,
+        )
+
+    async def test_the_call_counts_for_its_requester(self, writes):
+        await writes.rate(1)
+        assert writes.requester.calls == 1
+
+
+class TestOutcome:
+    @pytest.mark.parametrize(
+        ("value", "answer", "state"),
+        [
+            (1, Relay(200, LIKED), "held as 1"),
+            (1, Relay(200, b""), "held as 1"),
+            (-1, Relay(200, LIKED), "unknown"),
+            (None, Relay(204, b""), "held as None"),
+            (None, Relayed(404, b"{}", code="40400"), "held as None"),
+            (1, Relayed(404, b"{}", code="40400"), "unchanged"),
+            (None, Relayed(404, b"", code="40402"), "unknown"),
+            (1, Relayed(400, b"{}"), "unchanged"),
+            (1, Relayed(500, b"{}"), "unknown"),
+            (1, Relayed(500, b"{}").recall(), "unchanged"),
+            (1, Unreachable("refused", proxy_error="connection_refused", sent=False), "unchanged"),
+            (1, Unreachable("reset", proxy_error="connection_terminated", sent=True), "unknown"),
+            (1, Unusable("HTML", received_status=200), "unknown"),
+            (1, BreakerOpen("open"), "unchanged"),
+            (1, NoCapacity("full"), "unchanged"),
+            (1, DeadlineExceeded("late"), "unknown"),
+        ],
+        ids=[
+            "Apple returns the resource",
+            "Apple returns nothing",
+            "Apple returns another value",
+            "removed",
+            "nothing to remove",
+            "no such resource",
+            "a 404 that does not say unrated",
+            "refused",
+            "failed",
+            "not sent, as an earlier failure is remembered",
+            "not reached",
+            "connection lost",
+            "not Apple's API",
+            "breaker open",
+            "no capacity",
+            "deadline",
+        ],
+    )
+    async def test_the_cache_holds_the_rating_only_if_apple_confirmed_it(self, writes, value, answer, state):
+        writes.apple.answer = answer
+        if isinstance(answer, GatewayError):
+            with pytest.raises(type(answer)):
+                await writes.rate(value)
+        else:
+            assert await writes.rate(value) is answer
+        assert writes.state() == state
+
+    async def test_a_rating_that_is_held_is_reported(self, writes):
+        await writes.rate(-1)
+        assert writes.written == [(USER, ALBUMS, ONE, -1)]
+
+    @pytest.mark.parametrize("answer", [Relayed(400, b"{}"), Relayed(500, b"{}")], ids=["refused", "failed"])
+    async def test_a_write_that_failed_is_not_reported(self, writes, answer):
+        writes.apple.answer = answer
+        with pytest.raises(Relayed):
+            await writes.rate(-1)
+        assert writes.written == []
+
+    async def test_writes_that_overlap_are_neither_held_nor_reported(self, writes):
+        writes.apple.released.clear()
+        both = [asyncio.ensure_future(writes.rate(value)) for value in (1, -1)]
+        await writes.apple.received.wait()
+        await quiet()
+        writes.apple.released.set()
+        await asyncio.gather(*both)
+        assert (writes.state(), writes.written) == ("unknown", [])
+
+    async def test_a_write_that_is_cancelled_by_the_shutdown_is_unknown(self, writes):
+        writes.apple.released.clear()
+        writing = asyncio.ensure_future(writes.rate(1))
+        await writes.apple.received.wait()
+        await writes.reads.fake.tasks.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+        assert writes.state() == "unknown"
+
+
+class TestWaiting:
+    async def test_while_a_write_is_under_way_the_old_rating_is_not_served(self, writes):
+        writes.reads.store({ONE: 1})
+        writes.apple.released.clear()
+        writing = asyncio.ensure_future(writes.rate(-1))
+        await writes.apple.received.wait()
+        recalled = writes.reads.cache.recall(Partition(USER, ALBUMS), writes.reads.clock.monotonic())
+        assert (dict(recalled.entries), writes.state()) == ({}, "unknown")
+        writes.apple.released.set()
+        await writing
+
+    async def test_a_write_goes_on_after_its_deadline(self, writes):
+        writes.apple.released.clear()
+        with pytest.raises(DeadlineExceeded):
+            await writes.rate(-1, deadline=writes.reads.clock.monotonic())
+        writes.apple.released.set()
+        await quiet()
+        assert writes.state() == "held as -1"
+
+    async def test_a_write_goes_on_after_its_caller_has_left(self, writes):
+        writes.apple.released.clear()
+        writing = asyncio.ensure_future(writes.rate(-1))
+        await writes.apple.received.wait()
+        writing.cancel()
+        writes.apple.released.set()
+        await quiet()
+        assert (writing.cancelled(), writes.state()) == (True, "held as -1")
+
+
+class TestFavorites:
+    async def test_they_are_sent_as_they_came(self, writes):
+        await writes.add_favorites((ALBUMS, ONE))
+        (call,) = writes.apple.sent
+        assert (call.operation, call.method, call.path, call.query, call.body) == (
+            "favorites",
+            "POST",
+            "/v1/me/favorites",
+            "ids[albums]=1",
+            None,
+        )
+
+    @pytest.mark.parametrize(
+        ("answer", "state"),
+        [
+            (Relay(202, b""), "unknown"),
+            (Relayed(500, b"{}"), "unknown"),
+            (Relayed(400, b"{}"), "unchanged"),
+            (BreakerOpen("open"), "unchanged"),
+        ],
+        ids=["accepted", "failed", "refused", "not sent"],
+    )
+    async def test_the_ratings_of_the_ids_are_unknown_unless_apple_did_nothing(self, writes, answer, state):
+        writes.apple.answer = answer
+        if isinstance(answer, GatewayError):
+            with pytest.raises(type(answer)):
+                await writes.add_favorites((ALBUMS, ONE))
+        else:
+            await writes.add_favorites((ALBUMS, ONE))
+        assert (writes.state(), writes.written) == (state, [])
+
+    async def test_more_ids_than_are_invalidated_at_once_are_all_invalidated(self, writes):
+        ids = [(ALBUMS, Id(str(number))) for number in range(2 * FAVORITES_AT_ONCE + 1)]
+        await writes.add_favorites(*ids)
+        now = writes.reads.clock.monotonic()
+        assert all(writes.reads.cache.write_pending(USER.key, kind, id_, now) for kind, id_ in ids)
+
+
+class TestBypass:
+    async def test_a_read_is_sent_as_it_came(self, writes):
+        await writes.writer.bypass(USER, "/v1/me/ratings/albums", "ids=1&new=1", inf, writes.requester)
+        assert writes.apple.sent == [
+            Outbound(
+                operation="bypass",
+                method="GET",
+                path="/v1/me/ratings/albums",
+                query="ids=1&new=1",
+                user=USER,
+            )
+        ]
+
+    @pytest.mark.parametrize(("ids", "fits"), [(50, True), (51, False)])
+    async def test_ids_fit_one_call_up_to_the_batch_size(self, writes, ids, fits):
+        writes.apple.size = 50
+        assert writes.writer.fits_one_call(ids) is fits

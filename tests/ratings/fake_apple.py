@@ -4,7 +4,6 @@ import asyncio
 from typing import cast
 
 from gateway.apple.client import Apple, Outbound, Relay
-from gateway.errors import GatewayError
 from gateway.waiters import Waiters
 
 
@@ -13,7 +12,7 @@ class FakeApple:
 
     def __init__(self) -> None:
         self.sent: list[Outbound] = []
-        self.answer: Relay | GatewayError = Relay(200, b"")
+        self.answer: Relay | Exception = Relay(200, b"")
         self.size = 100
         self.received = asyncio.Event()
         """Set by each call."""
@@ -33,6 +32,6 @@ class FakeApple:
         waiters.count_call()
         self.received.set()
         await self.released.wait()
-        if isinstance(self.answer, GatewayError):
+        if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer

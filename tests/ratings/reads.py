@@ -1,61 +1,31 @@
-"""A reader over memory, a fake Redis and loads that the test ends."""
+"""A reader over memory, a fake shared tier and loads that the test ends."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import inf
 
 from gateway.apple.quarantine import Quarantine
 from gateway.cache.cache import Cache
 from gateway.cache.entry import Freshness
-from gateway.cache.lookup import FillToken, Lookup
+from gateway.cache.lookup import FillToken
 from gateway.cache.memory import MemoryCache
-from gateway.cache.shared_cache import SharedCache
 from gateway.cache.write_log import WriteLog
-from gateway.cache.write_rule import Outcome
 from gateway.model import PLAIN, Id, Kind, Partition, Rating, Variant
 from gateway.ratings.partition_read import PartitionRead, Sources
 from gateway.ratings.query import NO_DIRECTIVES, Answer, Directives, Part, Query
 from gateway.ratings.read import Reader
 from gateway.ratings.read_metrics import ReadMetrics
 from gateway.ratings.refresh import Refresher
+from tests.cache.fake_shared_cache import FakeSharedCache
 from tests.fetch.fake_loads import USER, FakeLoads, Loading
 
 FRESH_SECONDS = 300.0
 
 
-class FakeRedis(SharedCache):
-    """Answers every lookup with `found`, after `before_answer`; stores nothing."""
-
-    def __init__(self) -> None:
-        self.found = Lookup(version=b"1")
-        self.before_answer: Callable[[], None] = lambda: None
-
-    async def lookup(self, partition: Partition, ids: Sequence[Id], now: float) -> Lookup:
-        del partition, ids, now
-        self.before_answer()
-        return self.found
-
-    async def fill(self, partition: Partition, version: bytes, ratings: Mapping[Id, Rating]) -> bool | None:
-        del partition, version, ratings
-        return None
-
-    async def begin(self, user_key: bytes, kind: Kind, id_: Id) -> bytes | None:
-        del user_key, kind, id_
-        return b"1"
-
-    async def end(
-        self, user_key: bytes, kind: Kind, id_: Id, stamp: bytes | None, outcome: Outcome
-    ) -> bool | None:
-        raise AssertionError("A read neither ends a write nor purges.")
-
-    async def purge(self, user_key: bytes, kind: Kind | None, ids: Sequence[Id] | None) -> bool:
-        raise AssertionError("A read neither ends a write nor purges.")
-
-
 class Reads:
     """Reads the ratings of one user."""
 
-    def __init__(self, redis: FakeRedis | None = None) -> None:
+    def __init__(self, redis: FakeSharedCache | None = None) -> None:
         self.fake = FakeLoads(storage=lambda: self.cache)
         self.clock = self.fake.clock
         self.metrics = self.fake.metrics

@@ -9,8 +9,9 @@ from gateway.model import Id, Kind, Variant
 from gateway.ratings.partition_read import PartitionRead
 from gateway.ratings.query import Directives
 from gateway.waiters import Requester
+from tests.cache.fake_shared_cache import FakeSharedCache
 from tests.fetch.fake_loads import quiet
-from tests.ratings.reads import FRESH_SECONDS, FakeRedis, Reads, query
+from tests.ratings.reads import FRESH_SECONDS, Reads, query
 
 ALBUMS = Kind.ALBUMS
 FULLER = Variant("include=content")
@@ -19,7 +20,7 @@ ONE, TWO = Id("1"), Id("2")
 
 @pytest.fixture
 async def redis():
-    return FakeRedis()
+    return FakeSharedCache()
 
 
 @pytest.fixture

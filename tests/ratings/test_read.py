@@ -10,8 +10,9 @@ from gateway.errors import Relayed
 from gateway.model import Id, Kind
 from gateway.ratings.query import Answer, CacheOutcome, Directives, TierCounts
 from gateway.ratings.read import Reader, merge
+from tests.cache.fake_shared_cache import FakeSharedCache
 from tests.fetch.fake_loads import USER, quiet
-from tests.ratings.reads import FRESH_SECONDS, FakeRedis, Reads, query
+from tests.ratings.reads import FRESH_SECONDS, Reads, query
 
 ALBUMS, SONGS = Kind.ALBUMS, Kind.SONGS
 ONE, TWO, THREE = Id("1"), Id("2"), Id("3")
@@ -129,7 +130,7 @@ class TestRead:
         assert (answer.age, answer.ttl) == (0.0, 0.0)
 
     async def test_hits_in_redis_are_answered_without_asking_apple(self):
-        redis = FakeRedis()
+        redis = FakeSharedCache()
         reads = Reads(redis)
         reads.store({ONE: 1})
         now = reads.clock.monotonic()

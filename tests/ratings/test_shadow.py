@@ -9,8 +9,9 @@ from gateway.cache.write_rule import StoredRating
 from gateway.errors import Relayed
 from gateway.model import Id, Partition, Priority, Rating
 from gateway.ratings.shadow import MAX_CHECKS, MAX_IDS, RESULTS, Shadow, compare
+from tests.cache.fake_shared_cache import FakeSharedCache
 from tests.fetch.fake_loads import ALBUMS, USER, quiet
-from tests.ratings.reads import FRESH_SECONDS, FakeRedis, Reads
+from tests.ratings.reads import FRESH_SECONDS, Reads
 
 ONE, TWO = Id("1"), Id("2")
 
@@ -19,8 +20,8 @@ class Checks:
     """Checks all hits of a cache with a fake Redis."""
 
     def __init__(self, fraction: float = 1.0, chance: Callable[[], float] = lambda: 0.0) -> None:
-        self.redis = FakeRedis()
-        self.reads = Reads(self.redis)
+        self.shared = FakeSharedCache()
+        self.reads = Reads(self.shared)
         self.shadow = Shadow(
             fraction,
             cache=self.reads.cache,
@@ -96,7 +97,7 @@ async def test_an_id_that_is_being_written_is_not_compared(checks):
 )
 async def test_an_id_that_another_gateway_writes_is_not_compared(checks, found):
     checks.reads.store({ONE: 1, TWO: 1})
-    checks.redis.found = found
+    checks.shared.found = found
     checks.serve()
     (load,) = await checks.reads.fake.begun(1)
     assert load.ids == [TWO]

@@ -13,8 +13,9 @@ from gateway.cache.write_rule import StoredRating
 from gateway.model import PLAIN, Id, Kind, Partition, Rating, Variant
 from gateway.ratings.visibility import AFTER_SECONDS, MAX_CHECKED, Result, Visibility, judge, superseded
 from gateway.tasks import Tasks
+from tests.cache.fake_shared_cache import FakeSharedCache
 from tests.fetch.fake_loads import USER
-from tests.ratings.reads import FakeRedis, Reads
+from tests.ratings.reads import Reads
 
 ONE = Id("1")
 VERSION = 1_700_000_000_000_000
@@ -115,8 +116,8 @@ class TestSuperseded:
 class Checks:
     """Visibility checks over a fake Redis; sleeping moves the clock."""
 
-    def __init__(self, redis: FakeRedis | None) -> None:
-        self.redis = redis or FakeRedis()
+    def __init__(self, redis: FakeSharedCache | None) -> None:
+        self.redis = redis or FakeSharedCache()
         self.reads = Reads(redis)
         self.sampled = True
         self.clock = self.reads.clock
@@ -166,7 +167,7 @@ class Checks:
 
 @pytest.fixture
 async def checks() -> AsyncIterator[Checks]:
-    checks = Checks(FakeRedis())
+    checks = Checks(FakeSharedCache())
     yield checks
     await checks.reads.close()
 

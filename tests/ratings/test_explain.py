@@ -1,0 +1,183 @@
+"""Explanations: where an answer would come from, for each state of the cache and each refusal."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from gateway.cache.lookup import Lookup
+from gateway.cache.write_rule import StoredRating
+from gateway.errors import BreakerOpen, Cause, Quarantined, Relayed, UpstreamError
+from gateway.model import Id, Priority, Rating
+from gateway.ratings.explain import Explainer
+from gateway.waiters import Requester
+from tests.cache.fake_shared_cache import FakeSharedCache
+from tests.fetch.fake_loads import ALBUMS, USER, FakeToken
+from tests.ratings.reads import FRESH_SECONDS, Reads
+
+ONE = Id("1")
+STALE = FRESH_SECONDS + 10
+"""Age of an entry that is served while it is refreshed."""
+IF_ERROR = FRESH_SECONDS + 100
+"""Age of an entry that is served only if Apple fails."""
+
+
+class Explained:
+    """Explains one id to the operators of a gateway with a fake Redis."""
+
+    def __init__(self) -> None:
+        self.shared = FakeSharedCache()
+        self.reads = Reads(self.shared)
+        self.refusal: UpstreamError | None = None
+        self._explainer = Explainer(self.reads.sources, self.reads.clock, refusal=lambda *_: self.refusal)
+
+    def store(self, rating: Rating = 1, *, age: float = 0.0) -> None:
+        self.reads.store({ONE: rating})
+        self.reads.clock.move(age)
+
+    def in_redis(self, rating: Rating = 1, **more: Any) -> None:
+        now = self.reads.clock.monotonic()
+        entry = self.reads.cache.freshness.entry(rating, now, fresh_seconds=FRESH_SECONDS)
+        self.shared.found = Lookup(version=b"1", entries={ONE: entry}, **more)
+
+    async def explain(self) -> dict[str, Any]:
+        return await self._explainer.explain(USER, ALBUMS.kind, ONE)
+
+
+@pytest.fixture
+async def explained() -> AsyncIterator[Explained]:
+    explained = Explained()
+    yield explained
+    await explained.reads.close()
+
+
+async def test_an_id_that_is_not_cached_comes_from_apple(explained):
+    answer = await explained.explain()
+    assert (answer["type"], answer["id"], answer["user"]) == ("albums", "1", USER.label)
+    assert (answer["source"], answer["entry"], answer["stale"], answer["local"]) == (
+        "upstream",
+        None,
+        None,
+        None,
+    )
+    assert "Nothing usable is cached" in answer["why"]
+
+
+async def test_a_fresh_entry_in_memory_is_shown_with_its_age_and_freshness(explained):
+    explained.store(-1, age=20.0)
+    answer = await explained.explain()
+    assert (answer["source"], "It is in this process, and fresh" in answer["why"]) == ("local", True)
+    assert answer["entry"] == {
+        "rating": -1,
+        "age_seconds": 20.0,
+        "fresh_for_seconds": FRESH_SECONDS - 20.0,
+        "state": "fresh",
+        "trusted": True,
+    }
+
+
+async def test_an_entry_in_redis_is_shown_and_not_kept_in_memory(explained):
+    explained.in_redis()
+    answer = await explained.explain()
+    assert (answer["source"], answer["local"]) == ("shared", None)
+    assert "It is in Redis, and fresh" in answer["why"]
+    assert explained.reads.cache.memory.entries == 0
+
+
+async def test_a_stale_entry_is_served_while_it_is_refreshed(explained):
+    explained.store(age=STALE)
+    answer = await explained.explain()
+    assert (answer["source"], answer["entry"]["state"]) == ("local", "revalidate")
+    assert "served at once and refreshed" in answer["why"]
+
+
+async def test_an_older_entry_is_served_only_if_apple_fails(explained):
+    explained.store(age=IF_ERROR)
+    answer = await explained.explain()
+    assert (answer["source"], answer["entry"], answer["stale"]["rating"]) == ("upstream", None, 1)
+    assert "if it fails, that is served" in answer["why"]
+
+
+async def test_a_held_rating_is_shown_with_the_time_left(explained):
+    now = explained.reads.clock.monotonic()
+    explained.shared.found = Lookup(version=b"1", holds={ONE: StoredRating(-1, now, now + 10.0)})
+    answer = await explained.explain()
+    assert answer["hold"] == {"rating": -1, "for_seconds": 10.0}
+    assert "outranks what Apple reports" in answer["why"]
+
+
+async def test_a_write_under_way_keeps_the_answer_from_being_stored(explained):
+    explained.shared.found = Lookup(version=b"1", pending={ONE: b"7"})
+    answer = await explained.explain()
+    assert (answer["source"], "Apple is asked, and nothing is stored" in answer["why"]) == ("upstream", True)
+
+
+async def test_a_fetch_in_flight_is_shown(explained):
+    explained.reads.fake.flights.join(
+        ALBUMS,
+        [ONE],
+        token=FakeToken(),
+        keep=False,
+        priority=Priority.FOREGROUND,
+        requester=Requester(),
+    )
+    assert (await explained.explain())["in_flight"]
+
+
+REFUSALS = {
+    "breaker": (BreakerOpen("open"), "The circuit breaker stops calls to Apple", 503),
+    "id": (
+        Relayed(500, b"").attribute(Cause.ID, stale_allowed=True).recall(),
+        "Apple failed for this id",
+        500,
+    ),
+    "user": (
+        Relayed(500, b"").attribute(Cause.USER, stale_allowed=True).recall(),
+        "Apple failed for this user",
+        500,
+    ),
+    "quarantine": (Quarantined(403, b""), "Apple refused this user token", 403),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+async def test_without_an_entry_the_answer_is_the_remembered_failure(explained, name):
+    explained.refusal, why, status = REFUSALS[name]
+    answer = await explained.explain()
+    assert (answer["source"], answer["stale"]) == ("upstream", None)
+    assert answer["why"].startswith(why)
+    assert f"the answer is {status}" in answer["why"]
+
+
+@pytest.mark.parametrize(
+    ("name", "served"), [("breaker", True), ("id", True), ("user", True), ("quarantine", False)]
+)
+async def test_a_stale_entry_stands_in_for_a_remembered_failure_unless_the_user_is_refused(
+    explained, name, served
+):
+    explained.store(age=IF_ERROR)
+    explained.refusal = REFUSALS[name][0]
+    answer = await explained.explain()
+    assert ("the stale entry is served" in answer["why"]) is served
+    assert answer["source"] == ("local" if served else "upstream")
+
+
+async def test_a_refusal_does_not_matter_for_a_fresh_entry(explained):
+    explained.store()
+    explained.refusal = BreakerOpen("open")
+    answer = await explained.explain()
+    assert (answer["source"], "and fresh" in answer["why"]) == ("local", True)
+
+
+async def test_a_quarantined_user_gets_no_stale_entry(explained):
+    explained.store(age=STALE)
+    explained.reads.quarantine.refuse(USER.key, Relayed(403, b""), explained.reads.clock.monotonic())
+    answer = await explained.explain()
+    assert (answer["quarantined"], answer["entry"], answer["stale"]) == (True, None, None)
+
+
+async def test_nothing_is_fetched_and_no_lookup_counted(explained):
+    explained.store(age=STALE)
+    await explained.explain()
+    assert explained.reads.fake.loads == []
+    assert explained.reads.counted("local", "stale") == 0

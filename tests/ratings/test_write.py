@@ -247,7 +247,8 @@ class TestFavorites:
 
 class TestBypass:
     async def test_a_read_is_sent_as_it_came(self, writes):
-        await writes.writer.bypass(USER, "/v1/me/ratings/albums", "ids=1&new=1", inf, writes.requester)
+        many = (ALBUMS, [ONE])
+        await writes.writer.bypass(USER, "/v1/me/ratings/albums", "ids=1&new=1", inf, writes.requester, many)
         assert writes.apple.sent == [
             Outbound(
                 operation="bypass",
@@ -255,6 +256,7 @@ class TestBypass:
                 path="/v1/me/ratings/albums",
                 query="ids=1&new=1",
                 user=USER,
+                many=many,
             )
         ]
 

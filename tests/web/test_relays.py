@@ -30,11 +30,15 @@ class RelaysOnFakes:
         accepted = self.gateway.accepted(ALBUM + "?l=de", *more, method="PUT")
         return accepted, await self.relays.write(accepted, value)
 
-    async def read(self, path: str = OTHER, *more: tuple[str, str]) -> tuple[Accepted, Reply]:
+    async def read(self, path: str = OTHER, *more: tuple[str, str]) -> tuple[Accepted, Reply | None]:
+        accepted, query = self.accepted_read(path, *more)
+        return accepted, await self.relays.read(accepted, query)
+
+    def accepted_read(self, path: str, *more: tuple[str, str]) -> tuple[Accepted, Query]:
         accepted = self.gateway.accepted(path, *more)
-        accepted.record.ids = len(accepted.target.parts[0].ids)
-        assert isinstance(accepted.query, Query)
-        return accepted, await self.relays.read(accepted, accepted.query)
+        assert accepted.query is not None
+        accepted.record.ids = sum(len(part.ids) for part in accepted.query.parts)
+        return accepted, accepted.query
 
 
 @pytest.fixture
@@ -108,21 +112,34 @@ class TestRead:
             await fakes.read()
         assert fakes.apple.sent == []
 
-    async def test_later_ones_of_its_variant_are_relayed_at_once(self, fakes):
-        target, other = (
-            fakes.gateway.accepted(f"/v1/me/ratings/albums?ids=1&{query}").target
-            for query in ("new=1", "new=2")
-        )
-        assert not fakes.relays.relays(target)
-        await fakes.read()
-        assert fakes.relays.relays(target)
-        assert not fakes.relays.relays(other)
+    async def test_calls_made_before_count_for_it(self, fakes):
+        accepted, query = fakes.accepted_read(OTHER)
+        await fakes.relays.read(accepted, query, calls=2)
+        assert accepted.record.tally.calls == 3
 
-    async def test_after_a_failure_later_ones_are_not(self, fakes):
+    async def test_later_ones_of_its_user_type_and_variant_are_relayed_at_once(self, fakes):
+        same, another = (
+            fakes.accepted_read(f"/v1/me/ratings/{path}")
+            for path in ("albums?ids=3&new=1", "songs?ids=3&new=1")
+        )
+        assert not fakes.relays.relays(*same)
+        await fakes.read()
+        assert fakes.relays.relays(*same)
+        assert not fakes.relays.relays(*another)
+
+    async def test_after_a_list_of_ratings_later_ones_are_not_relayed(self, fakes):
+        same = fakes.accepted_read(OTHER)
+        await fakes.read()
+        fakes.apple.answer = Relay(200, b'{"data":[]}', lists_ratings=True)
+        _, reply = await fakes.read()
+        assert reply is None
+        assert not fakes.relays.relays(*same)
+
+    async def test_after_a_failure_later_ones_are_not_relayed(self, fakes):
         fakes.apple.answer = Relayed(500, b"")
-        accepted, reply = await fakes.read()
-        assert reply.status == 500
-        assert not fakes.relays.relays(accepted.target)
+        _, reply = await fakes.read()
+        assert (reply.status, reply.cache_status) == (500, "ratings-gateway; fwd=bypass")
+        assert not fakes.relays.relays(*fakes.accepted_read(OTHER))
 
 
 NO_LIST = Unusable("not a list", received_status=200)

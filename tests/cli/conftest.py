@@ -1,4 +1,4 @@
-"""A command run in this process, and a gateway that answers as the test says."""
+"""Commands run in this process, and a fake gateway for them."""
 
 import json
 import os
@@ -29,7 +29,7 @@ class Asked(NamedTuple):
 
 
 class FakeGateway:
-    """Answers every request with what `answer` makes of it, and keeps the requests."""
+    """Answers every request by `answer`, and keeps the requests."""
 
     def __init__(self) -> None:
         self.asked: list[Asked] = []
@@ -103,7 +103,7 @@ def pem() -> str:
 
 @pytest.fixture
 def credentials(monkeypatch: pytest.MonkeyPatch, pem: str) -> None:
-    """The three settings without which nothing is signed."""
+    """The three required settings."""
     monkeypatch.setenv("GATEWAY_APPLE__TEAM_ID", "TEAM123456")
     monkeypatch.setenv("GATEWAY_APPLE__KEY_ID", "KEYID12345")
     monkeypatch.setenv("GATEWAY_APPLE__PRIVATE_KEY", pem)

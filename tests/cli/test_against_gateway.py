@@ -1,4 +1,4 @@
-"""The commands that ask a running gateway, against one: in this process, in front of the sandbox."""
+"""`warm`, `purge` and `healthcheck` against a gateway in front of the sandbox."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -35,7 +35,7 @@ async def running() -> AsyncIterator[Running]:
 
 @pytest.fixture
 def ask(run, running, monkeypatch) -> Callable[..., Awaitable[tuple[int, str, str]]]:
-    """Runs a command beside the gateway, with both of its tokens at hand."""
+    """Run a command beside the gateway, with both of its tokens in the environment."""
     monkeypatch.setenv("MUSIC_USER_TOKEN", ADA)
     monkeypatch.setenv("GATEWAY_CALLER_TOKEN", "caller")
     monkeypatch.setenv("GATEWAY_OPS__TOKEN", "operator")
@@ -56,7 +56,7 @@ def warm(ask, running, tmp_path):
     return over
 
 
-async def test_what_was_warmed_comes_from_the_cache_afterwards(warm, running):
+async def test_warmed_ids_are_served_from_the_cache(warm, running):
     ids = ["1138988512", "475655712", *map(str, range(1, 600))]
     status, first, _ = await warm(*ids)
     calls = len(running.sandbox.calls)
@@ -72,21 +72,21 @@ async def test_what_was_warmed_comes_from_the_cache_afterwards(warm, running):
     assert len(running.sandbox.calls) == calls
 
 
-async def test_a_user_that_apple_refuses_is_told_to_sign_in_again(warm, monkeypatch):
+async def test_a_refused_user_token_is_1_with_advice_to_sign_in_again(warm, monkeypatch):
     monkeypatch.setenv("MUSIC_USER_TOKEN", REVOKED)
     status, _, err = await warm("1138988512")
     assert status == 1
     assert "Apple refuses the user token" in err
 
 
-async def test_a_caller_without_its_token_is_told_how_to_give_one(warm, monkeypatch):
+async def test_a_missing_caller_token_is_1_and_names_the_option(warm, monkeypatch):
     monkeypatch.delenv("GATEWAY_CALLER_TOKEN")
     status, _, err = await warm("1138988512")
     assert status == 1
     assert "--caller-token-file" in err
 
 
-async def test_what_was_purged_is_fetched_again(ask, warm, running):
+async def test_purged_ids_are_fetched_again(ask, warm, running):
     await warm("1138988512", "475655712")
     purged = await ask("purge", "--type", "albums", "--id", "1138988512", "--ops-url", running.served.ops_url)
     assert purged == (0, "purged 1 id of albums\n", "")
@@ -94,7 +94,7 @@ async def test_what_was_purged_is_fetched_again(ask, warm, running):
     assert (counts["from cache"], counts["fetched"]) == ("1", "1")
 
 
-async def test_purging_everything_leaves_other_users_alone(ask, warm, running, monkeypatch):
+async def test_purging_everything_does_not_affect_other_users(ask, warm, running, monkeypatch):
     await warm("1")
     monkeypatch.setenv("MUSIC_USER_TOKEN", CLEO)
     await warm("1")

@@ -1,11 +1,11 @@
-"""`check`, and what it reports about Redis and Apple."""
+"""`check`: exit statuses, and the report about Redis and Apple."""
 
 import pytest
 
 pytestmark = pytest.mark.usefixtures("credentials")
 
 
-def test_a_sound_configuration_is_0(run):
+def test_a_valid_configuration_is_0(run):
     ran = run("check")
     assert (ran.status, ran.err) == (0, "")
     assert ran.out.startswith("settings  ok  3 of ")
@@ -41,7 +41,7 @@ def test_an_answer_that_is_not_a_refusal_accepts_the_developer_token(run, gatewa
     ("status", "said"),
     [(401, "refuses the developer token"), (429, "could not be checked"), (503, "could not be checked")],
 )
-def test_a_refused_or_unchecked_developer_token_is_1_with_the_cure(run, gateway, monkeypatch, status, said):
+def test_a_refused_or_unchecked_developer_token_is_1_with_advice(run, gateway, monkeypatch, status, said):
     monkeypatch.setenv("GATEWAY_APPLE__BASE_URL", gateway.url)
     gateway.always(status)
     ran = run("check", "--connect")
@@ -59,7 +59,7 @@ def test_a_name_with_a_single_underscore_is_named_in_a_warning(run, monkeypatch,
     assert "GATEWAY_CACHE__FRESH_SECONDS" in ran.err
 
 
-def test_apple_is_asked_with_a_developer_token_and_the_origin(run, gateway, monkeypatch):
+def test_apple_receives_a_developer_token_and_the_origin(run, gateway, monkeypatch):
     monkeypatch.setenv("GATEWAY_APPLE__BASE_URL", gateway.url)
     monkeypatch.setenv("GATEWAY_APPLE__ORIGIN", "https://example.com")
     run("check", "--connect")
@@ -70,7 +70,7 @@ def test_apple_is_asked_with_a_developer_token_and_the_origin(run, gateway, monk
     assert "Music-User-Token" not in asked.headers
 
 
-def test_one_failure_does_not_hide_the_next(run, monkeypatch):
+def test_every_failure_is_reported(run, monkeypatch):
     monkeypatch.setenv("GATEWAY_APPLE__BASE_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("GATEWAY_CACHE__REDIS_URL", "redis://me:hunter2@127.0.0.1:1")
     ran = run("check", "--connect")
@@ -81,7 +81,7 @@ def test_one_failure_does_not_hide_the_next(run, monkeypatch):
     assert "hunter2" not in ran.err + ran.out
 
 
-def test_apple_is_asked_through_the_proxy(run, gateway, monkeypatch):
+def test_the_request_to_apple_goes_through_the_proxy(run, gateway, monkeypatch):
     monkeypatch.setenv("GATEWAY_APPLE__BASE_URL", "https://api.music.example")
     monkeypatch.setenv("GATEWAY_APPLE__PROXY_URL", gateway.url)
     ran = run("check", "--connect")
@@ -89,7 +89,7 @@ def test_apple_is_asked_through_the_proxy(run, gateway, monkeypatch):
     assert [(asked.method, asked.path) for asked in gateway.asked] == [("CONNECT", "api.music.example:443")]
 
 
-def test_the_proxy_of_the_environment_is_used_too_and_its_login_is_not_shown(run, gateway, monkeypatch):
+def test_a_proxy_from_the_environment_is_used_and_its_login_is_masked(run, gateway, monkeypatch):
     monkeypatch.setenv("GATEWAY_APPLE__BASE_URL", "https://api.music.example")
     monkeypatch.setenv("HTTPS_PROXY", gateway.url.replace("//", "//me:hunter2@"))
     monkeypatch.delenv("https_proxy", raising=False)
@@ -101,7 +101,7 @@ def test_the_proxy_of_the_environment_is_used_too_and_its_login_is_not_shown(run
     assert "hunter2" not in ran.out + ran.err
 
 
-def test_a_proxy_is_named_where_apple_answers_through_it(run, gateway, monkeypatch):
+def test_a_proxy_that_was_used_is_named(run, gateway, monkeypatch):
     monkeypatch.setenv("GATEWAY_APPLE__BASE_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("GATEWAY_APPLE__PROXY_URL", gateway.url.replace("//", "//me:hunter2@"))
     ran = run("check", "--connect")

@@ -16,7 +16,7 @@ def test_every_setting_is_shown_with_its_value_and_source(run, tmp_path):
 
 
 @pytest.mark.usefixtures("credentials")
-def test_a_terminal_gets_a_table(run, monkeypatch):
+def test_a_terminal_shows_a_table(run, monkeypatch):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "120")
     shown = run("config").out

@@ -1,4 +1,4 @@
-"""`check --connect` against real servers: every kind of address, and what is said where they refuse."""
+"""`check --connect` against real servers: every kind of address, and the advice after a failure."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -49,13 +49,13 @@ def reach(pem: str) -> Callable[..., str]:
     return redis
 
 
-def test_a_server_behind_a_password(start, reach):
+def test_a_server_with_a_password_is_accepted(start, reach):
     port = start("--requirepass", "hunter2").port
     assert reach(f"redis://:hunter2@127.0.0.1:{port}/0").startswith("redis:// answers")
 
 
 @pytest.mark.parametrize("login", ["", ":hunter3@", "nobody:hunter3@"])
-def test_a_wrong_login_says_so_and_repeats_nothing(start, reach, login):
+def test_a_wrong_login_is_named_and_not_repeated(start, reach, login):
     port = start("--requirepass", "hunter2").port
     with pytest.raises(CommandFailed, match="Compare user and password") as caught:
         reach(f"redis://{login}127.0.0.1:{port}")
@@ -69,38 +69,38 @@ def user(rights: str) -> list[str]:
     return ["--user", *rights.removeprefix("user ").split()]
 
 
-def test_the_acl_of_the_readme_is_enough(start, reach):
+def test_the_documented_acl_suffices(start, reach):
     port = start(*user(MINIMAL_ACL)).port
     assert "answers 15 kinds of commands" in reach(f"redis://gateway:secret@127.0.0.1:{port}")
 
 
 @pytest.mark.parametrize("right", [*RIGHTS, "~ratings:*", "&ratings:*"])
-def test_a_missing_right_is_a_failure_with_the_cure(start, reach, right):
+def test_a_missing_right_is_a_failure_with_the_command_that_grants_it(start, reach, right):
     port = start(*user(" ".join(word for word in MINIMAL_ACL.split() if word != right))).port
     with pytest.raises(CommandFailed, match=r"(?is)no permissions.*ACL") as caught:
         reach(f"redis://gateway:secret@127.0.0.1:{port}")
     assert right in str(caught.value)
 
 
-def test_the_check_leaves_nothing_behind(start, reach):
+def test_the_check_leaves_no_key_behind(start, reach):
     server = start()
     reach(f"redis://127.0.0.1:{server.port}")
     with server.client() as client:
         assert client.dbsize() == 0
 
 
-def test_a_replica_is_a_failure_that_says_so(start, reach):
+def test_a_replica_is_a_failure_with_advice(start, reach):
     master = start().port
     replica = start("--replicaof", "127.0.0.1", str(master)).port
     with pytest.raises(CommandFailed, match="This is a replica"):
         reach(f"redis://127.0.0.1:{replica}")
 
 
-def test_a_unix_socket(start, reach):
+def test_a_unix_socket_is_accepted(start, reach):
     assert "answers" in reach(f"unix://{start().socket_path}")
 
 
-def test_a_cluster_of_which_the_first_node_is_down(start, reach):
+def test_a_cluster_whose_first_node_is_down_is_accepted(start, reach):
     node = start("--cluster-enabled", "yes")
     with node.client() as client:
         client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
@@ -115,12 +115,12 @@ def test_a_cluster_without_slots_is_a_failure(start, reach):
         reach(f"redis+cluster://127.0.0.1:{start('--cluster-enabled', 'yes').port}")
 
 
-def test_a_server_that_is_no_cluster_is_not_taken_for_one(start, reach):
+def test_a_single_server_is_not_accepted_as_a_cluster(start, reach):
     with pytest.raises(CommandFailed, match="cluster support disabled"):
         reach(f"redis+cluster://127.0.0.1:{start().port}")
 
 
-def test_the_master_that_sentinel_names(start, reach):
+def test_the_master_that_sentinel_names_is_checked(start, reach):
     master = start().port
     sentinel = start(sentinel=[f"sentinel monitor main 127.0.0.1 {master} 1"]).port
     assert "answers" in reach(f"redis+sentinel://127.0.0.1:{sentinel}/main")
@@ -129,7 +129,7 @@ def test_the_master_that_sentinel_names(start, reach):
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that vouches for itself, and its key."""
+    """A self-signed certificate for 127.0.0.1, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""The demo: what it prints is there at once, requests are shown as they come in, and nobody need watch."""
+"""`demo`: output is flushed at once, requests are printed as they arrive, and a closed pipe is no error."""
 
 import os
 import re
@@ -33,7 +33,7 @@ def demo() -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-def test_the_port_can_be_chosen_and_the_pages_are_named():
+def test_the_port_can_be_chosen_and_every_page_is_listed():
     port = free_port()
     with subprocess.Popen(
         [sys.executable, "-m", "gateway", "demo", "--port", str(port)],
@@ -52,7 +52,7 @@ def test_the_port_can_be_chosen_and_the_pages_are_named():
     assert re.search(r"http://127.0.0.1:\d+/docs  ", said)
 
 
-def test_a_port_that_is_taken_is_1_with_advice(gateway):
+def test_a_port_in_use_is_1_with_a_hint(gateway):
     taken = gateway.url.rpartition(":")[2]
     ran = subprocess.run(
         [sys.executable, "-m", "gateway", "demo", "--port", taken],
@@ -66,7 +66,7 @@ def test_a_port_that_is_taken_is_1_with_advice(gateway):
 
 
 def introduced(demo: subprocess.Popen[str]) -> str:
-    """Read what it says first; the URL of one rating."""
+    """Read the first output; the URL of one rating."""
     assert demo.stdout
     url = ""
     for line in demo.stdout:
@@ -83,7 +83,7 @@ def ask(url: str) -> str:
         return str(answer.headers["Cache-Status"])
 
 
-def test_each_request_is_shown_as_it_comes_in(demo):
+def test_each_request_is_printed_as_it_arrives(demo):
     url = introduced(demo)
     said = [ask(url), ask(url)]
     assert "hit" in said[1]
@@ -94,7 +94,7 @@ def test_each_request_is_shown_as_it_comes_in(demo):
     assert demo.wait(10) == 0
 
 
-def test_it_answers_and_ends_when_nobody_watches_any_more(demo):
+def test_it_serves_and_exits_after_its_output_was_closed(demo):
     url = introduced(demo)
     demo.stdout.close()
     assert "miss" in ask(url)

@@ -149,7 +149,7 @@ def test_the_old_rating_is_restored_after_ctrl_c(run, gateway, monkeypatch, requ
     assert written == [1, -1]
 
 
-def test_each_gateway_has_a_lag_of_its_own_and_one_that_never_shows_the_write_has_none():
+def test_each_gateway_has_its_own_lag_or_none_if_it_never_shows_the_write():
     now = 0.0
 
     def sleep(seconds: float) -> None:

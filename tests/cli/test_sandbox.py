@@ -7,7 +7,7 @@ from gateway.sandbox import standalone
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_serves_until_a_signal_comes(run, monkeypatch, number):
+def test_it_serves_until_a_signal(run, monkeypatch, number):
     given = {}
 
     async def serve(*, stop, out, err, **options):
@@ -22,7 +22,7 @@ def test_it_serves_until_a_signal_comes(run, monkeypatch, number):
     assert given == {"host": "127.0.0.1", "port": 9, "key_file": Path("key.p8")}
 
 
-def test_an_address_that_is_taken_is_1_with_advice(run, gateway):
+def test_an_address_in_use_is_1_with_a_hint(run, gateway):
     ran = run("sandbox", "--port", gateway.url.rpartition(":")[2])
     assert ran.status == 1
     assert "Try another --port" in ran.err

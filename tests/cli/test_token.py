@@ -25,14 +25,14 @@ def stdin(monkeypatch):
 
 
 @pytest.mark.usefixtures("credentials")
-def test_a_token_is_minted_alone_to_stdout(run, pem):
+def test_only_the_minted_token_is_printed_to_stdout(run, pem):
     ran = run("token")
     assert ran.status == 0
     assert jwt.get_unverified_header(ran.out.strip()) == {"alg": "ES256", "kid": "KEYID12345", "typ": "JWT"}
     assert pem.splitlines()[1] not in ran.out + ran.err
 
 
-def test_a_token_on_stdin_is_shown_without_any_configuration(run, stdin):
+def test_a_token_on_stdin_is_decoded_without_configuration(run, stdin):
     stdin(unsigned(CLAIMS) + "\n")
     ran = run("token", "--decode")
     document, _, words = ran.out.rpartition("}\n")
@@ -45,14 +45,14 @@ def test_a_token_on_stdin_is_shown_without_any_configuration(run, stdin):
 
 @pytest.mark.parametrize(("text", "terminal"), [("", False), ("not read", True)])
 @pytest.mark.usefixtures("credentials")
-def test_without_a_token_on_stdin_a_new_one_is_shown(run, stdin, text, terminal):
+def test_without_a_token_on_stdin_a_new_one_is_decoded(run, stdin, text, terminal):
     stdin(text, terminal=terminal)
     ran = run("token", "--decode")
     assert '"iss": "TEAM123456"' in ran.out
     assert "expires in" in ran.out
 
 
-def test_what_is_no_token_is_refused_without_being_repeated(run, stdin):
+def test_text_that_is_not_a_token_is_refused_and_not_repeated(run, stdin):
     stdin("Bearer hunter2")
     ran = run("token", "--decode")
     assert (ran.status, ran.out) == (1, "")
@@ -62,7 +62,7 @@ def test_what_is_no_token_is_refused_without_being_repeated(run, stdin):
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
 @pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
-def test_bytes_that_are_no_text_are_no_token(run, monkeypatch, encoding, errors):
+def test_bytes_that_are_not_text_are_refused(run, monkeypatch, encoding, errors):
     stream = io.TextIOWrapper(io.BytesIO(b"\xff\xfe"), encoding=encoding, errors=errors)
     monkeypatch.setattr(sys, "stdin", stream)
     ran = run("token", "--decode")
@@ -71,7 +71,7 @@ def test_bytes_that_are_no_text_are_no_token(run, monkeypatch, encoding, errors)
 
 
 @pytest.mark.usefixtures("credentials")
-def test_without_a_stdin_a_new_one_is_shown(run, monkeypatch):
+def test_without_stdin_a_new_token_is_decoded(run, monkeypatch):
     monkeypatch.setattr(sys, "stdin", None)
     assert "expires in" in run("token", "--decode").out
 
@@ -79,7 +79,7 @@ def test_without_a_stdin_a_new_one_is_shown(run, monkeypatch):
 @pytest.mark.parametrize(
     "expires_at", [1_043_200_000_000_000, 10**30, -(10**17), float("inf"), float("nan"), "1043200"]
 )
-def test_an_end_that_is_no_time_is_told_so(run, stdin, expires_at):
+def test_an_exp_claim_that_is_not_a_time_is_reported(run, stdin, expires_at):
     stdin(unsigned({"iss": "x"} | {"exp": expires_at}))
     ran = run("token", "--decode")
     assert (ran.status, ran.err) == (0, "")
@@ -97,9 +97,9 @@ def test_an_end_that_is_no_time_is_told_so(run, stdin, expires_at):
         (1_043_260, "expired 1 min ago, at"),
     ],
 )
-def test_the_expiry_is_told_in_words(now, words):
+def test_the_expiry_is_shown_in_words(now, words):
     assert words in described(unsigned(CLAIMS), now)
 
 
-def test_a_token_without_an_end_is_told_so():
+def test_a_token_without_an_exp_claim_is_reported():
     assert "never expires" in described(unsigned({"iss": "x"}), 0)

@@ -51,7 +51,7 @@ def summary(out):
     return {line[:10].strip(): line[10:].strip() for line in out.splitlines()}
 
 
-def test_ids_are_asked_for_and_summed_up(run, gateway, ids_file):
+def test_ids_are_requested_and_summarised(run, gateway, ids_file):
     serves_rated(gateway, rated={"1", "2"}, cached=1)
     ran = run("warm", "--ids", ids_file("1\n2\n\n# none\n3 # three\n1\n"), "--url", gateway.url + "/")
     assert ran.status == 0
@@ -75,14 +75,14 @@ def test_ids_are_asked_for_and_summed_up(run, gateway, ids_file):
     }
 
 
-def test_many_ids_go_in_chunks_with_a_line_of_progress_each(run, gateway, ids_file):
+def test_many_ids_are_requested_in_chunks_with_a_line_of_progress_each(run, gateway, ids_file):
     serves_rated(gateway, rated=set())
     ran = run("warm", "--ids", ids_file("\n".join(map(str, range(1100)))), "--url", gateway.url)
     assert [len(asked.document["ids"]["albums"]) for asked in gateway.asked] == [500, 500, 100]
     assert ran.err == "500 of 1100 ids\n1000 of 1100 ids\n1100 of 1100 ids\n"
 
 
-def test_a_terminal_gets_a_bar(run, gateway, ids_file, monkeypatch):
+def test_a_terminal_shows_a_progress_bar(run, gateway, ids_file, monkeypatch):
     serves_rated(gateway, rated=set())
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     ran = run("warm", "--ids", ids_file("1\n2\n"), "--url", gateway.url)
@@ -90,14 +90,14 @@ def test_a_terminal_gets_a_bar(run, gateway, ids_file, monkeypatch):
     assert "of 2 ids" not in ran.err
 
 
-def test_ids_come_from_stdin_and_of_any_type(run, gateway, monkeypatch):
+def test_ids_are_read_from_stdin_with_any_type(run, gateway, monkeypatch):
     serves_rated(gateway, rated=set())
     monkeypatch.setattr(sys, "stdin", io.StringIO("l.a\nl.b\n"))
     assert run("warm", "--ids", "-", "--type", "library-albums", "--url", gateway.url).status == 0
     assert gateway.asked[0].document == {"ids": {"library-albums": ["l.a", "l.b"]}}
 
 
-def test_bad_ids_are_listed_at_once_by_line_and_nothing_is_asked(run, gateway, ids_file):
+def test_invalid_ids_are_all_listed_by_line_before_any_request(run, gateway, ids_file):
     ran = run("warm", "--ids", ids_file("1\nl.x\n2\nabc\n"), "--url", gateway.url)
     assert ran.status == 2
     assert "  line 2: l.x\n  line 4: abc\n" in ran.err
@@ -110,12 +110,12 @@ def test_a_file_without_ids_is_wrong_usage(ids_file, text):
         read_ids(ids_file(text), Kind.ALBUMS)
 
 
-def test_a_file_that_is_not_there_is_wrong_usage():
+def test_a_missing_file_is_wrong_usage():
     with pytest.raises(WrongUsage, match="/nowhere cannot be read: No such file"):
         read_ids("/nowhere", Kind.ALBUMS)
 
 
-def test_a_caller_token_is_sent_where_there_is_one(run, gateway, ids_file, monkeypatch, tmp_path):
+def test_a_caller_token_is_sent_if_there_is_one(run, gateway, ids_file, monkeypatch, tmp_path):
     serves_rated(gateway, rated=set())
     (tmp_path / "caller").write_text("from-file\n")
     monkeypatch.setenv("GATEWAY_CALLER_TOKEN", "from-variable")
@@ -124,7 +124,7 @@ def test_a_caller_token_is_sent_where_there_is_one(run, gateway, ids_file, monke
     assert [asked.headers["X-Gateway-Token"] for asked in gateway.asked] == ["from-variable", "from-file"]
 
 
-def test_the_gateways_own_variable_says_where_it_listens(run, gateway, ids_file, monkeypatch):
+def test_the_port_defaults_to_the_gateways_variable(run, gateway, ids_file, monkeypatch):
     serves_rated(gateway, rated=set())
     monkeypatch.setenv("GATEWAY_SERVER__PORT", gateway.url.rpartition(":")[2])
     assert run("warm", "--ids", ids_file("1")).status == 0
@@ -134,7 +134,7 @@ def test_the_gateways_own_variable_says_where_it_listens(run, gateway, ids_file,
     ("status", "hint"),
     [(401, "--caller-token-file"), (403, "must sign in again"), (404, "port 8080"), (400, "bad")],
 )
-def test_a_refusal_ends_it_and_says_what_to_do_next(run, gateway, ids_file, status, hint):
+def test_a_refusal_ends_the_run_with_a_hint(run, gateway, ids_file, status, hint):
     gateway.always(status, {"errors": [{"title": "Bad", "detail": "bad"}]})
     ran = run("warm", "--ids", ids_file("1\n"), "--url", gateway.url)
     assert (ran.status, ran.out) == (1, "")
@@ -147,7 +147,7 @@ def error_of(id_, status="504", detail="too late"):
     return {"status": status, "detail": detail, "meta": {"type": "albums", "id": id_}}
 
 
-def test_ids_that_fail_in_passing_are_asked_for_again(run, gateway, ids_file, naps):
+def test_ids_with_transient_failures_are_retried(run, gateway, ids_file, naps):
     answers = iter(
         [
             (200, {"Retry-After": "7"}, {"data": [{"id": "1"}], "errors": [error_of("2"), error_of("3")]}),
@@ -172,7 +172,7 @@ def test_ids_that_fail_in_passing_are_asked_for_again(run, gateway, ids_file, na
     }
 
 
-def test_ids_that_go_on_failing_are_counted_with_each_reason_once(run, gateway, ids_file, naps):
+def test_ids_that_keep_failing_are_counted_with_each_reason_once(run, gateway, ids_file, naps):
     gateway.always(200, {"data": [], "errors": [error_of("1"), error_of("2")]})
     ran = run("warm", "--ids", ids_file("1\n2\n3\n"), "--url", gateway.url)
     assert ran.status == 1
@@ -182,7 +182,7 @@ def test_ids_that_go_on_failing_are_counted_with_each_reason_once(run, gateway, 
     assert "Run it again" in ran.err
 
 
-def test_ids_that_fail_for_good_are_not_asked_for_again(run, gateway, ids_file, naps):
+def test_ids_with_permanent_failures_are_not_retried(run, gateway, ids_file, naps):
     gateway.always(200, {"data": [], "errors": [error_of("1", "400", "not yours")]})
     assert "failed: not yours" in run("warm", "--ids", ids_file("1\n"), "--url", gateway.url).err
     assert naps == []
@@ -191,7 +191,7 @@ def test_ids_that_fail_for_good_are_not_asked_for_again(run, gateway, ids_file, 
 @pytest.mark.parametrize(
     ("status", "said"), [("401", "the gateway's developer token"), ("403", "the user token")]
 )
-def test_a_refusal_that_holds_for_every_id_ends_it(run, gateway, ids_file, status, said):
+def test_a_refusal_that_applies_to_every_id_ends_the_run(run, gateway, ids_file, status, said):
     gateway.always(200, {"data": [], "errors": [error_of("0", status)]})
     ran = run("warm", "--ids", ids_file("\n".join(map(str, range(600)))), "--url", gateway.url)
     assert (ran.status, ran.out) == (1, "")
@@ -199,7 +199,7 @@ def test_a_refusal_that_holds_for_every_id_ends_it(run, gateway, ids_file, statu
     assert len(gateway.asked) == 1
 
 
-def test_a_chunk_that_fails_as_a_whole_in_passing_is_asked_for_again(run, gateway, ids_file, naps):
+def test_a_chunk_with_a_transient_failure_is_retried(run, gateway, ids_file, naps):
     gateway.always(503, {"errors": [{"title": "Service Unavailable"}]}, Retry_After="3600")
     ran = run("warm", "--ids", ids_file("1\n2\n"), "--url", gateway.url)
     assert ran.status == 1
@@ -208,7 +208,7 @@ def test_a_chunk_that_fails_as_a_whole_in_passing_is_asked_for_again(run, gatewa
     assert "failed: Service Unavailable" in ran.err
 
 
-def test_a_chunk_adds_to_what_came_before(gateway):
+def test_a_chunk_adds_to_the_progress(gateway):
     tally = warm_chunk(
         ["1"], lambda _: HttpReply(200, Message(), b'{"data": []}'), Progress(rated=5), lambda _: None
     )

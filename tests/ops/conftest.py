@@ -1,4 +1,4 @@
-"""The pages of the ops listener on a snapshot of the tests."""
+"""The pages of the ops listener, on sample snapshots."""
 
 from collections.abc import Callable
 from typing import Any

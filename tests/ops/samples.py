@@ -1,4 +1,4 @@
-"""Snapshots of gateways in good and in bad times."""
+"""Snapshots of healthy and of failing gateways."""
 
 import math
 from typing import Any
@@ -58,7 +58,7 @@ SETTINGS = tuple(
 
 
 def course(**changed: Any) -> tuple[Point, ...]:
-    """An hour of traffic with a wave in it."""
+    """An hour of varying traffic."""
     return tuple(
         Point(
             ago_seconds=60.0 * (59 - minute),
@@ -75,7 +75,7 @@ def course(**changed: Any) -> tuple[Point, ...]:
 
 
 def healthy() -> Snapshot:
-    """All is well, and everything is shown."""
+    """A healthy gateway; the requester may see everything."""
     return Snapshot(
         access=AccessView(granted=True, token_set=False),
         process=Process(
@@ -182,7 +182,7 @@ def without_apple() -> Snapshot:
 
 
 def without_redis() -> Snapshot:
-    """Redis is gone."""
+    """Redis does not answer."""
     good = healthy()
     assert good.redis is not None
     redis = replace(
@@ -199,7 +199,7 @@ def without_redis() -> Snapshot:
 
 
 def with_expired_token() -> Snapshot:
-    """The developer token has come to its end."""
+    """The developer token has expired."""
     good = healthy()
     token = replace(good.token, expires_at=NOW - 200, expires_in_seconds=-200)
     upstream = replace(good.upstream, by_status={"401": 640}, calls=640)
@@ -207,7 +207,7 @@ def with_expired_token() -> Snapshot:
 
 
 def just_started() -> Snapshot:
-    """Nothing has happened yet; no Redis, and nothing granted."""
+    """A gateway without traffic and without Redis; the requester may see neither settings nor errors."""
     good = healthy()
     return replace(
         good,

@@ -1,4 +1,4 @@
-"""Who may use the ops routes that change or explain something."""
+"""Access to the ops routes that change or explain something."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -37,7 +37,7 @@ BEARER = ("Authorization", "Bearer letmein")
 @pytest.mark.parametrize(
     "peer", [("127.0.0.1", 1), ("127.0.0.2", 1), ("::1", 1, 0, 0), ("::ffff:127.0.0.1", 1, 0, 0)]
 )
-def test_without_a_token_this_machine_is_let_in(peer):
+def test_without_a_token_this_machine_is_allowed(peer):
     assert status(OPEN, request(peer=peer)) == 200
 
 
@@ -52,7 +52,7 @@ def test_without_a_token_this_machine_is_let_in(peer):
         None,
     ],
 )
-def test_without_a_token_no_other_peer_is(peer):
+def test_without_a_token_other_peers_are_refused(peer):
     assert status(OPEN, request(peer=peer)) == 403
 
 
@@ -70,26 +70,26 @@ def test_without_a_token_a_forwarded_request_is_refused(name):
 
 @pytest.mark.parametrize("access", [OPEN, GUARDED])
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", f"https://{HOST}", "http://127.0.0.1"])
-def test_a_foreign_origin_is_refused_token_or_not(access, origin):
+def test_a_foreign_origin_is_refused_with_and_without_a_token(access, origin):
     assert status(access, request(BEARER, ("Origin", origin))) == 403
 
 
 @pytest.mark.parametrize("access", [OPEN, GUARDED])
-def test_the_listeners_own_origin_is_not(access):
+def test_the_listeners_own_origin_is_allowed(access):
     assert status(access, request(BEARER, ("Origin", f"http://{HOST}"))) == 200
 
 
-def test_a_token_is_needed_from_this_machine_too():
+def test_a_token_that_is_set_is_required_from_this_machine_too():
     assert status(GUARDED, request()) == 401
     assert status(GUARDED, request(("Authorization", "Bearer wrong"))) == 401
 
 
-def test_with_the_token_others_are_let_in():
+def test_with_the_token_other_machines_are_allowed():
     remote = request(BEARER, ("Via", "1.1 proxy"), peer=("10.0.0.1", 1), host="ops.example")
     assert status(GUARDED, remote) == 200
 
 
-def test_a_replaced_token_counts_at_once_and_the_old_one_no_more():
+def test_a_replaced_token_applies_at_once_and_the_old_one_is_refused():
     access = OpsAccess(token="old")
     access.replace("letmein")
     assert status(access, request(BEARER)) == 200

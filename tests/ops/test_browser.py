@@ -1,4 +1,4 @@
-"""The pages in a real Chromium, as people meet them: light, dark, on a phone, by keyboard.
+"""The pages in Chromium: light, dark, on a phone, by keyboard.
 
 RATINGS_GATEWAY_SCREENSHOTS=DIR keeps a picture of each page in each form, to be looked at.
 """
@@ -171,7 +171,7 @@ def test_it_is_readable(browser, site, page, scheme, width):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_it_asks_nobody_for_anything(browser, site, page):
+def test_it_makes_no_request_besides_the_page(browser, site, page):
     url = address(site, page)
     browser.get(url)
     requested = [
@@ -183,7 +183,7 @@ def test_it_asks_nobody_for_anything(browser, site, page):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_the_keyboard_begins_with_a_way_past_the_navigation_and_shows_where_it_is(browser, site, page):
+def test_the_keyboard_first_reaches_a_skip_link_and_focus_is_visible(browser, site, page):
     browser.get(address(site, page))
     browser.switch_to.active_element.send_keys(Keys.TAB)
     skip = browser.switch_to.active_element
@@ -203,7 +203,7 @@ def test_a_chart_is_as_wide_as_its_column_and_not_flat(browser, site):
     assert wave.rect["height"] > 15
 
 
-def test_an_id_is_explained_through_the_form(browser, site):
+def test_the_form_explains_an_id(browser, site):
     browser.get(f"{site}/status")
     form = browser.find_element(By.CSS_SELECTOR, "#explain form")
     form.find_element(By.NAME, "id").send_keys("1138988512")
@@ -217,7 +217,7 @@ def test_an_id_is_explained_through_the_form(browser, site):
     assert browser.get_log("browser") == []
 
 
-def test_the_ops_token_is_given_through_the_form(browser, serve, ops_app):
+def test_the_form_accepts_the_ops_token(browser, serve, ops_app):
     browser.get(f"{serve(ops_app(token=TOKEN, remote=True))}/status")
     assert "server.port" not in browser.page_source
     browser.find_element(By.CSS_SELECTOR, "#settings [name=ops_token]").send_keys(TOKEN)
@@ -227,7 +227,7 @@ def test_the_ops_token_is_given_through_the_form(browser, serve, ops_app):
     assert TOKEN not in browser.current_url
 
 
-def test_a_finding_leads_to_its_section_of_the_runbook(browser, site):
+def test_a_finding_links_to_its_runbook_section(browser, site):
     browser.get(address(site, "status-without-redis"))
     follow(browser, browser.find_element(By.LINK_TEXT, "RatingsGatewayRedisErrors"))
     assert browser.current_url == f"{site}/runbook#ratingsgatewayrediserrors"
@@ -235,7 +235,7 @@ def test_a_finding_leads_to_its_section_of_the_runbook(browser, site):
     assert heading.rect["y"] - browser.execute_script("return window.scrollY") < 100
 
 
-def test_without_colours_every_finding_still_says_how_bad_it_is(browser, site):
+def test_without_colours_every_finding_still_names_its_severity(browser, site):
     browser.get(address(site, "status-without-apple"))
     findings = browser.find_elements(By.CSS_SELECTOR, "#findings li")
     assert [finding.text.split()[:2] for finding in findings] == [["✖", "Failing"]] * 2

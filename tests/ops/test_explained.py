@@ -1,4 +1,4 @@
-"""What the gateway says of an id, in words."""
+"""The page that explains one id, from the answers of running gateways."""
 
 import pytest
 
@@ -17,14 +17,14 @@ async def explained(caller):
     return Document(answer_page(answer.json, asks_ops_token=False)).text
 
 
-async def test_what_is_not_cached_comes_from_apple():
+async def test_an_id_that_is_not_cached_comes_from_apple():
     async with Sandbox() as sandbox, gateway_on(sandbox) as caller:
         text = await explained(caller)
         assert "Nothing usable is cached: Apple is asked" in text
         assert "Comes fromApple" in text
 
 
-async def test_what_was_read_comes_from_this_process():
+async def test_an_id_that_was_read_comes_from_this_process():
     async with Sandbox() as sandbox, gateway_on(sandbox) as caller:
         await caller.one("albums", 1138988512)
         text = await explained(caller)
@@ -40,13 +40,13 @@ async def test_a_fresh_entry_is_also_served_if_apple_fails():
         assert "If Apple failsThe same entry is served, until cache.stale_if_error_seconds" in text
 
 
-async def test_what_was_written_is_held():
+async def test_a_written_value_is_shown_as_held():
     async with Sandbox() as sandbox, gateway_on(sandbox) as caller:
         await caller.rate("albums", 1138988512, -1)
         assert "Written value held-1 (disliked)" in await explained(caller)
 
 
-async def test_what_is_stale_says_how_long():
+async def test_a_stale_entry_shows_since_when():
     async with Sandbox() as sandbox, gateway_on(sandbox) as caller:
         await caller.one("albums", 1138988512)
         caller.clock.shift += 400
@@ -55,7 +55,7 @@ async def test_what_is_stale_says_how_long():
         assert "Freshuntil 1 min 40 s ago" in text
 
 
-async def test_what_is_too_old_says_that_it_is_served_where_apple_fails():
+async def test_an_old_entry_is_served_only_if_apple_fails():
     async with Sandbox() as sandbox, gateway_on(sandbox) as caller:
         await caller.one("albums", 1138988512)
         caller.clock.shift += 1000
@@ -64,7 +64,7 @@ async def test_what_is_too_old_says_that_it_is_served_where_apple_fails():
         assert "if it fails, that is served" in answer["why"]
 
 
-async def test_while_calls_to_apple_are_stopped_nothing_is_said_to_be_asked_of_it():
+async def test_while_the_breaker_is_open_no_id_comes_from_apple():
     async with Sandbox() as sandbox, gateway_on(sandbox, upstream__breaker_min_calls=1) as caller:
         await caller.one("albums", 1138988512)
         caller.clock.shift += 1000
@@ -130,7 +130,7 @@ async def test_a_user_that_apple_fails_for_is_answered_without_a_call():
         assert "the answer is 500" in answer["why"]
 
 
-async def test_a_write_that_apple_did_not_confirm_is_told():
+async def test_an_unconfirmed_write_is_mentioned():
     async with Sandbox() as sandbox, gateway_on(sandbox) as caller:
         sandbox.faults.add(Failing(500), where=Where(method="PUT"))
         await caller.rate("albums", 1138988512, -1)

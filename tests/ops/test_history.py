@@ -26,7 +26,7 @@ def counted(requests: float):
     return replace(EMPTY, requests={("200",): requests})
 
 
-def test_readings_add_up_what_is_counted_apart():
+def test_readings_sum_the_children_that_share_a_label():
     metrics = Metrics()
     metrics.http_requests.labels("a", "GET", "200").inc(2)
     metrics.http_requests.labels("b", "PUT", "200").inc(3)
@@ -41,7 +41,7 @@ def test_readings_add_up_what_is_counted_apart():
     assert reading.redis_errors == {("timeout",): 5}
 
 
-def test_the_durations_of_hits_are_read_apart():
+def test_durations_of_hits_are_read_separately():
     metrics = Metrics()
     metrics.http_request_duration.labels("a", "hit").observe(0.002)
     metrics.http_request_duration.labels("a", "miss").observe(0.2)
@@ -51,12 +51,12 @@ def test_the_durations_of_hits_are_read_apart():
     assert reading.hit_durations["0.0025",] == 1
 
 
-def test_the_difference_counts_what_is_new_in_full():
+def test_a_child_that_is_new_counts_in_full():
     after = replace(EMPTY, requests={("200",): 5.0, ("503",): 1.0})
     assert after.minus(counted(3)).requests == {("200",): 2.0, ("503",): 1.0}
 
 
-def test_lately_reaches_back_to_the_reading_before_the_window():
+def test_lately_starts_at_the_reading_before_the_window():
     kept = History()
     for number in range(10):
         kept.take(counted(number), 15.0 * number)
@@ -65,33 +65,33 @@ def test_lately_reaches_back_to_the_reading_before_the_window():
     assert lately.counted.requests == {("200",): 95.0}
 
 
-def test_lately_reaches_back_to_the_start_where_that_was_later():
+def test_lately_starts_at_the_first_reading_if_that_is_later():
     kept = History()
     kept.take(counted(0), 100.0)
     assert kept.lately(counted(6), 103.0, 300.0).rate({("200",): 6.0}) == 2.0
 
 
-def test_without_a_reading_there_is_no_rate():
+def test_without_an_earlier_reading_the_rate_is_zero():
     lately = History().lately(counted(6), 103.0, 300.0)
     assert lately.seconds == 0.0
     assert lately.rate(lately.counted.requests) == 0.0
 
 
-def test_no_more_than_an_hour_is_kept():
+def test_only_an_hour_is_kept():
     kept = History()
     for number in range(1_000):
         kept.take(counted(number), EVERY_SECONDS * number)
     assert len(kept) == KEPT_SECONDS / EVERY_SECONDS + 1
 
 
-def test_what_is_older_than_an_hour_goes_though_samples_were_few():
+def test_readings_older_than_an_hour_are_dropped_even_if_few():
     kept = History()
     kept.take(counted(0), 0.0)
     kept.take(counted(1), KEPT_SECONDS + 1)
     assert len(kept) == 1
 
 
-def test_the_course_is_in_minutes_and_ends_with_the_newest_reading():
+def test_the_course_has_steps_of_a_minute_and_ends_with_the_newest_reading():
     kept = History()
     for number in range(11):
         kept.take(counted(number), 15.0 * number)
@@ -100,13 +100,13 @@ def test_the_course_is_in_minutes_and_ends_with_the_newest_reading():
     assert [step.counted.requests["200",] for step in steps] == [4.0, 4.0]
 
 
-def test_one_reading_is_no_course():
+def test_one_reading_makes_no_course():
     kept = History()
     kept.take(counted(0), 0.0)
     assert kept.course() == []
 
 
-def test_totals_are_of_the_children_named():
+def test_totals_sum_the_children_that_are_named():
     counts: Counts = {("500",): 1.0, ("503",): 2.0, ("200",): 4.0}
     assert total(counts) == 7.0
     assert total(counts, "5") == 3.0
@@ -124,13 +124,13 @@ def test_totals_are_of_the_children_named():
         ({"0.1": 1, "+Inf": 100}, 0.99, 0.1),
     ],
 )
-def test_quantiles_are_estimated_evenly_within_a_bucket(buckets, share, estimate):
+def test_quantiles_are_interpolated_within_a_bucket(buckets, share, estimate):
     counts: Counts = {(le,): float(count) for le, count in buckets.items()}
     assert quantile(counts, share) == (None if estimate is None else pytest.approx(estimate))
 
 
 @given(st.lists(st.floats(0.0001, 9.9), min_size=1))
-def test_quantiles_rise_and_stay_within_the_buckets_that_were_hit(observed):
+def test_quantiles_are_ordered_and_within_the_buckets_that_were_hit(observed):
     metrics = Metrics()
     for seconds in observed:
         metrics.http_request_duration.labels("a", "hit").observe(seconds)
@@ -147,7 +147,7 @@ def test_quantiles_rise_and_stay_within_the_buckets_that_were_hit(observed):
     assert estimates[-1] <= most
 
 
-async def test_sampling_begins_at_once_and_goes_on(monkeypatch):
+async def test_sampling_starts_at_once_and_continues(monkeypatch):
     taken = asyncio.Event()
 
     class Listening(History):

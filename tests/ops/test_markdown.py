@@ -17,7 +17,7 @@ def test_a_table_scrolls_and_is_labelled_by_the_heading_above_it():
     assert '<caption class="unseen">Costs</caption>' in table
 
 
-def test_html_is_text():
+def test_html_in_markdown_is_escaped():
     assert "<script>" not in blocks("<script>alert(1)</script> and `<b>`")
 
 

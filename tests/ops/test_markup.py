@@ -11,11 +11,11 @@ def test_attributes_are_escaped():
     assert el("a", href='"><script>') == '<a href="&quot;&gt;&lt;script&gt;"></a>'
 
 
-def test_markup_goes_in_as_it_is():
+def test_markup_is_inserted_unchanged():
     assert el("p", el("b", "x"), Html("&nbsp;")) == "<p><b>x</b>&nbsp;</p>"
 
 
-def test_pieces_may_come_in_any_shape():
+def test_children_may_be_text_numbers_none_or_lists():
     assert join(None, "", 7, ["a", (el("i"), 1.5)]) == "7a<i></i>1.5"
 
 
@@ -29,11 +29,11 @@ def test_pieces_may_come_in_any_shape():
         ({"name": "x", "value": 0}, ' name="x" value="0"'),
     ],
 )
-def test_attributes_are_spelled_as_html_wants_them(attributes, shown):
+def test_attribute_names_follow_html(attributes, shown):
     assert el("input", **attributes) == f"<input{shown}>"
 
 
-def test_a_table_has_headings_for_columns_and_rows_and_says_what_it_is():
+def test_a_table_has_a_caption_and_headings_for_columns_and_rows():
     shown = table(("a", "b"), [("1", "2")], caption="numbers & more")
     assert '<th scope="col">a</th>' in shown
     assert '<th scope="row">1</th><td>2</td>' in shown

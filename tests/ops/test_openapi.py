@@ -87,7 +87,7 @@ def test_it_has_every_route_of_the_ops_listener():
         ("get", "404", "Preference-Applied"),
     ],
 )
-def test_what_else_apple_may_answer_is_described_with_its_headers(method, status, name):
+def test_other_answers_of_apple_are_described_with_their_headers(method, status, name):
     responses = OPERATIONS[f"{method} /v1/me/ratings/{{type}}/{{id}}"]["responses"]
     assert name in resolved(responses.get(status) or responses["2XX"])["headers"]
 
@@ -99,7 +99,7 @@ def test_the_urls_are_those_of_the_gateway_that_serves_it():
     assert "127.0.0.1" not in str(shown["paths"])
 
 
-def test_a_unix_socket_is_asked_as_curl_wants_it():
+def test_commands_for_a_unix_socket_use_curls_option():
     shown = document("unix:///run/gate way/api.sock")
     assert shown["servers"][0]["url"] == "http://localhost"
     source = shown["paths"]["/v1/me/ratings/{type}/{id}"]["get"]["x-codeSamples"][0]["source"]
@@ -107,13 +107,13 @@ def test_a_unix_socket_is_asked_as_curl_wants_it():
     assert source.endswith("\n  'http://localhost/v1/me/ratings/albums/1138988512'")
 
 
-def test_the_types_are_the_nine():
+def test_the_types_are_those_of_the_contract():
     assert COMPONENTS["schemas"]["Type"]["enum"] == list(Kind)
     assert len(Kind) == 9
 
 
 @given(st.sampled_from(Kind), st.data())
-def test_ids_are_described_as_they_are_checked(kind, data):
+def test_the_pattern_of_ids_is_that_of_the_code(kind, data):
     forms = [*ID_PATTERNS.values(), r"[a-z0-9._-]{0,6}"]
     text = data.draw(st.from_regex(data.draw(st.sampled_from(forms)), fullmatch=True))
     # JSON Schema's `$` is the end of the text, Python's may stand before a last newline.
@@ -121,7 +121,7 @@ def test_ids_are_described_as_they_are_checked(kind, data):
     assert (re.search(pattern, text) is not None) == kind.admits(text)
 
 
-def test_an_id_is_one_of_some_type():
+def test_the_pattern_of_any_id_accepts_ids_of_every_type():
     for pattern in ID_PATTERNS.values():
         prefix = re.match(r"\^([a-z]*)", pattern)
         assert prefix
@@ -130,13 +130,13 @@ def test_an_id_is_one_of_some_type():
     assert not re.search(ID_PATTERN, "x.1")
 
 
-def test_every_operation_has_a_name_of_its_own_and_an_example():
+def test_every_operation_has_a_unique_name_and_an_example():
     names = [operation["operationId"] for operation in OPERATIONS.values()]
     assert len(names) == len(set(names))
     assert all(operation["x-codeSamples"] for operation in OPERATIONS.values())
 
 
-def test_every_status_that_the_gateway_makes_is_documented():
+def test_every_status_of_the_gateway_is_documented():
     made = {str(error.status) for error in _tree(GatewayError)} | {
         "400",
         "401",
@@ -162,7 +162,7 @@ def test_every_answer_of_the_cache_is_described():
 
 
 @pytest.mark.parametrize("name", COMPONENTS["responses"])
-def test_examples_of_answers_are_what_their_schema_says(name):
+def test_examples_of_answers_match_their_schema(name):
     response = COMPONENTS["responses"][name]
     for content in response.get("content", {}).values():
         examples = [each["value"] for each in content.get("examples", {}).values()]
@@ -175,14 +175,14 @@ def test_examples_of_answers_are_what_their_schema_says(name):
 @pytest.mark.parametrize(
     "name", [name for name, schema in COMPONENTS["schemas"].items() if "examples" in schema]
 )
-def test_examples_of_objects_are_what_their_schema_says(name):
+def test_examples_of_objects_match_their_schema(name):
     schema = COMPONENTS["schemas"][name]
     for example in schema["examples"]:
         validator(schema).validate(example)
 
 
 @pytest.mark.parametrize("name", COMPONENTS["parameters"])
-def test_examples_of_parameters_are_what_their_schema_says(name):
+def test_examples_of_parameters_match_their_schema(name):
     parameter = COMPONENTS["parameters"][name]
     assert parameter["description"]
     if "example" in parameter:
@@ -190,13 +190,13 @@ def test_examples_of_parameters_are_what_their_schema_says(name):
 
 
 @pytest.mark.parametrize("name", COMPONENTS["headers"])
-def test_examples_of_headers_are_what_their_schema_says(name):
+def test_examples_of_headers_match_their_schema(name):
     header = COMPONENTS["headers"][name]
     validator(header["schema"]).validate(header["example"])
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_all_that_an_operation_refers_to_is_there(name):
+def test_every_reference_of_an_operation_resolves(name):
     operation = OPERATIONS[name]
     for part in [*operation.get("parameters", ()), *operation["responses"].values()]:
         assert resolved(part)

@@ -70,7 +70,7 @@ CONFIG = schemathesis.Config.from_dict(
     {
         "generation": {"mode": "all", "max-examples": 40, "allow-extra-parameters": False},
         "checks": {
-            # A deadline of some milliseconds is over before Apple has answered, whatever else is right.
+            # A deadline of some milliseconds is over before Apple has answered.
             "not_a_server_error": {"expected-statuses": ["2xx", "3xx", "4xx", "504"]},
             "positive_data_acceptance": {"expected-statuses": ["2xx", "404", "504"]},
         },
@@ -91,7 +91,7 @@ def test_no_request_contradicts_the_document(case: "Case[Any]", api_url: str) ->
 
 
 def fit_ids_to_type(path: dict[str, Any], query: dict[str, Any]) -> None:
-    """Make the type one that the first id can be of, and drop ids of others: OpenAPI cannot say it."""
+    """Make the type one that the first id can be of, and drop ids of others: OpenAPI cannot express that."""
     if "id" not in path and "ids" not in query:
         return
     ids = [path["id"]] if "id" in path else pieces_of(query["ids"])
@@ -102,7 +102,7 @@ def fit_ids_to_type(path: dict[str, Any], query: dict[str, Any]) -> None:
 
 
 def beside_the_point(case: "Case[Any]") -> Iterator[Any]:
-    """Checks that know less than the descriptions say."""
+    """Checks that contradict the descriptions, which say more than the schema."""
     if {"Prefer", "X-Request-Timeout-Ms"} & case.headers.keys():
         # Leniency makes a 200 even of a refused user, and a short deadline a 504.
         yield ignored_auth

@@ -1,4 +1,4 @@
-"""The pages of a gateway that runs: they show what happened to it, and nothing that is secret."""
+"""The pages of a running gateway: they show its traffic and failures, and no secret."""
 
 import pytest
 
@@ -6,9 +6,9 @@ from gateway.sandbox import ADA, REVOKED, Fault, Reply, Sandbox
 from tests.e2e.harness import gateway_on
 from tests.ops.html import Document
 
-OPS_TOKEN = "ops-token-that-nobody-may-see"
-CALLER_TOKEN = "caller-token-that-nobody-may-see"
-PASSWORD = "redis-password-that-nobody-may-see"
+OPS_TOKEN = "a-secret-ops-token"
+CALLER_TOKEN = "a-secret-caller-token"
+PASSWORD = "a-secret-redis-password"
 BEARER = {"Authorization": f"Bearer {OPS_TOKEN}"}
 PAGES = [
     "/status",
@@ -31,7 +31,7 @@ async def status_of(caller):
         return await response.json()
 
 
-async def test_what_was_asked_is_counted():
+async def test_requests_and_calls_are_counted():
     async with Sandbox() as sandbox, gateway_on(sandbox) as caller:
         for _ in range(4):
             await caller.get("albums", ["1138988512", "475655712"])
@@ -45,7 +45,7 @@ async def test_what_was_asked_is_counted():
         assert status["process"]["api_url"] == caller.served.api_url
 
 
-async def test_a_failure_can_be_looked_up_and_asked_again():
+async def test_a_failed_read_is_listed_with_a_command_to_repeat_it():
     async with Sandbox() as sandbox, gateway_on(sandbox) as caller:
         await caller.get("songs", ["7", "8"], user=REVOKED, headers={"X-Request-Id": "player-1"})
         (error,) = (await status_of(caller))["recent_errors"]
@@ -53,7 +53,7 @@ async def test_a_failure_can_be_looked_up_and_asked_again():
         assert error["again"] == "/v1/me/ratings/songs?ids=7,8"
 
 
-async def test_a_failed_write_can_be_looked_up_too():
+async def test_a_failed_write_is_listed_with_a_command_to_read():
     async with Sandbox() as sandbox, gateway_on(sandbox) as caller:
         await caller.rate("songs", "7", 1, user=REVOKED)
         await caller.rate("songs", "7", 5)
@@ -66,7 +66,7 @@ async def test_a_failed_write_can_be_looked_up_too():
         assert refused["detail"] == "Invalid Request Body: /attributes/value"
 
 
-async def test_an_apple_that_fails_is_the_first_thing_said():
+async def test_failing_calls_to_apple_are_the_first_finding():
     async with Sandbox() as sandbox, gateway_on(sandbox, upstream__breaker_min_calls=2) as caller:
         sandbox.faults.arm(Fault(Reply(500)))
         for id_ in range(3):
@@ -79,7 +79,7 @@ async def test_an_apple_that_fails_is_the_first_thing_said():
 
 
 @pytest.mark.parametrize("path", PAGES)
-async def test_no_page_holds_a_secret(path):
+async def test_no_page_contains_a_secret(path):
     async with Sandbox() as sandbox:
         redis_url = f"redis://user:{PASSWORD}@127.0.0.1:1/0"
         settings = {

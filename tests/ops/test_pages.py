@@ -1,4 +1,4 @@
-"""The pages' handlers: who may see what, in which form."""
+"""Handlers of the pages: access, formats and forms."""
 
 import json
 
@@ -23,7 +23,7 @@ def client(aiohttp_client, ops_app):
 
 
 @pytest.mark.parametrize("path", ["/status", "/docs", "/runbook"])
-async def test_pages_load_nothing_run_nothing_and_are_not_kept(client, path):
+async def test_pages_forbid_scripts_and_loading_and_are_not_stored(client, path):
     response = await (await client()).get(path)
     assert response.status == 200
     assert response.content_type == "text/html"
@@ -33,7 +33,7 @@ async def test_pages_load_nothing_run_nothing_and_are_not_kept(client, path):
     assert response.headers["Referrer-Policy"] == "same-origin"
 
 
-async def test_the_document_is_served_with_the_addresses_of_this_gateway(client):
+async def test_the_openapi_document_names_the_addresses_of_this_gateway(client):
     response = await (await client()).get("/openapi.json")
     assert response.content_type == "application/json"
     served = json.loads(await response.text())
@@ -41,13 +41,13 @@ async def test_the_document_is_served_with_the_addresses_of_this_gateway(client)
     assert list(served) == ["openapi", "info", "servers", "security", "tags", "paths", "components"]
 
 
-async def test_status_is_json_where_that_is_asked_for(client):
+async def test_status_is_json_if_requested(client):
     response = await (await client()).get("/status?format=json")
     assert response.content_type == "application/json"
     assert (await response.json())["token"]["key_id"] == "SANDBOXKEY"
 
 
-async def test_a_page_that_refreshes_says_so_to_the_browser(client):
+async def test_a_refreshing_page_has_a_refresh_header(client):
     response = await (await client()).get("/status?refresh")
     assert response.headers["Refresh"] == "15; url=/status?refresh"
 
@@ -64,12 +64,12 @@ async def test_a_page_that_refreshes_says_so_to_the_browser(client):
     ],
 )
 @pytest.mark.parametrize("path", ["/status", "/status?format=json"])
-async def test_settings_and_errors_are_only_for_granted_requests(client, access, headers, seen, path):
+async def test_only_granted_requests_see_settings_and_errors(client, access, headers, seen, path):
     text = await (await (await client(**access)).get(path, headers=headers)).text()
     assert ("server.port" in text, "checkout-2" in text) == (seen, seen)
 
 
-async def test_the_token_can_be_posted_and_does_not_come_back(client):
+async def test_the_ops_token_can_be_posted_and_is_not_in_the_page(client):
     response = await (await client(token=TOKEN)).post("/status", data={"ops_token": TOKEN})
     text = await response.text()
     assert response.status == 200
@@ -79,13 +79,13 @@ async def test_the_token_can_be_posted_and_does_not_come_back(client):
 
 @pytest.mark.parametrize("access", [{"token": TOKEN}, {"remote": True}])
 @pytest.mark.parametrize("given", ["wrong", "", "schlüssel\ud800".encode("utf-8", "replace").decode()])
-async def test_another_token_shows_nothing(client, access, given):
+async def test_a_wrong_token_shows_no_settings(client, access, given):
     response = await (await client(**access)).post("/status", data={"ops_token": given})
     assert response.status == 401
     assert "server.port" not in await response.text()
 
 
-async def test_explain_is_json_unless_a_page_is_wanted(client):
+async def test_explain_is_json_for_a_client_that_does_not_accept_html(client):
     asking = await client()
     response = await asking.get("/-/explain?type=songs&id=7", headers=USER)
     assert response.content_type == "application/json"
@@ -93,7 +93,7 @@ async def test_explain_is_json_unless_a_page_is_wanted(client):
     assert (answer["type"], answer["id"], answer["source"]) == ("songs", "7", "local")
 
 
-async def test_explain_without_a_question_is_the_form_for_a_browser(client):
+async def test_explain_without_parameters_is_a_form_for_a_browser(client):
     response = await (await client(token=TOKEN)).get("/-/explain", headers=HTML)
     assert response.status == 200
     document = Document(await response.text())
@@ -131,7 +131,7 @@ async def test_the_index_links_to_every_page(client):
         assert path in hrefs
 
 
-async def test_explain_is_words_for_a_browser(client):
+async def test_explain_is_a_page_for_a_browser(client):
     response = await (await client()).get("/-/explain?id=1138988512", headers=USER | HTML)
     text = Document(await response.text()).text
     assert "albums 1138988512 of user 7ef99c3f." in text
@@ -150,9 +150,7 @@ async def test_explain_is_words_for_a_browser(client):
         ("type=albums", USER, "id must be a valid id of type albums."),
     ],
 )
-async def test_a_question_that_makes_no_sense_is_answered_in_the_form_asked_for(
-    client, query, headers, fault
-):
+async def test_an_invalid_question_is_400_in_the_accepted_format(client, query, headers, fault):
     asking = await client()
     plain = await asking.get(f"/-/explain?{query}", headers=headers)
     page = await asking.get(f"/-/explain?{query}", headers=headers | HTML)
@@ -162,7 +160,7 @@ async def test_a_question_that_makes_no_sense_is_answered_in_the_form_asked_for(
     assert fault in Document(await page.text()).text
 
 
-async def test_a_browser_that_has_no_ops_token_gets_the_form_that_asks_for_it(client):
+async def test_a_browser_without_the_ops_token_receives_a_form_for_it(client):
     response = await (await client(token=TOKEN)).get("/-/explain?type=songs&id=7", headers=HTML)
     assert (response.status, response.content_type) == (401, "text/html")
     assert response.headers["WWW-Authenticate"].startswith("Bearer")
@@ -182,13 +180,13 @@ async def test_a_browser_that_has_no_ops_token_gets_the_form_that_asks_for_it(cl
         ({"remote": False}, {}, 200),
     ],
 )
-async def test_explain_needs_what_the_listener_asks_for(client, access, headers, status):
+async def test_explain_requires_the_ops_token_or_a_local_request(client, access, headers, status):
     response = await (await client(**access)).get("/-/explain?id=1", headers=USER | headers)
     assert response.status == status
     assert ("WWW-Authenticate" in response.headers) == (status == 401)
 
 
-async def test_the_form_is_answered_with_a_page_that_holds_no_token(client):
+async def test_the_answer_to_the_form_contains_no_token(client):
     fields = {"type": "songs", "id": " 7 ", "user_token": ADA, "ops_token": TOKEN}
     response = await (await client(token=TOKEN)).post("/-/explain", data=fields)
     text = await response.text()
@@ -210,7 +208,7 @@ async def test_the_form_is_answered_with_a_page_that_holds_no_token(client):
         ({}, {"type": "<script>"}, 400),
     ],
 )
-async def test_a_form_that_cannot_be_answered_comes_back_without_tokens(client, access, fields, status):
+async def test_a_rejected_form_is_shown_again_without_tokens(client, access, fields, status):
     sent = {"type": "songs", "id": "7", "user_token": ADA} | fields
     response = await (await client(**access)).post("/-/explain", data=sent)
     text = await response.text()
@@ -229,16 +227,16 @@ async def test_a_form_that_cannot_be_answered_comes_back_without_tokens(client, 
         ("application/x-www-form-urlencoded", b"user_token=\xff&id=7"),
     ],
 )
-async def test_what_is_no_form_is_refused(client, content_type, body):
+async def test_a_body_that_is_not_a_form_is_400(client, content_type, body):
     response = await (await client()).post("/-/explain", data=body, headers={"Content-Type": content_type})
     assert response.status == 400
 
 
 @pytest.mark.parametrize("path", ["/docs", "/openapi.json", "/runbook"])
-async def test_what_says_nothing_of_anybody_needs_no_token(client, path):
+async def test_pages_without_user_data_need_no_token(client, path):
     assert (await (await client(token=TOKEN, remote=True)).get(path)).status == 200
 
 
-async def test_every_finding_can_be_looked_up_in_the_runbook(client):
+async def test_the_runbook_has_a_section_per_alert(client):
     text = await (await (await client()).get("/runbook")).text()
     assert "ratingsgatewaybreakeropen" in Document(text).values("id")

@@ -52,7 +52,7 @@ def test_parts_that_operations_share_are_described(kind):
             assert flat(part["description"]) in flat(PAGE.text)
 
 
-def test_every_code_that_the_gateway_makes_is_in_the_table_of_errors():
+def test_every_error_code_of_the_gateway_is_in_the_table_of_errors():
     table = TEXT.partition("## Errors")[2].partition("\n## ")[0]
     for code in (
         40003, 40005, 40006, 40008, 40100, 40300, 40301, 40400, 40401, 40402, 40500,

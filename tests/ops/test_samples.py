@@ -1,4 +1,4 @@
-"""The reference's commands, pasted into a shell as they stand, against a gateway on a sandbox."""
+"""The commands of the API reference, run unchanged in a shell against a gateway on a sandbox."""
 
 import asyncio
 import shutil

@@ -1,4 +1,4 @@
-"""The routes of the ops listener that are no pages: probes, metrics, purge and reload."""
+"""The routes of the ops listener besides pages: probes, metrics, purge and reload."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -24,7 +24,7 @@ class Purged(NamedTuple):
 
 
 class Parts:
-    """What the handlers need, as a test sets it."""
+    """The parts of a gateway that the handlers use, as a test sets them."""
 
     def __init__(self) -> None:
         self.check = Check("accepting", ok=True, detail="yes", required=True)

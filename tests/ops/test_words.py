@@ -33,7 +33,7 @@ def test_durations_have_their_two_largest_units(seconds, shown):
     assert duration(seconds) == shown
 
 
-def test_windows_are_told_in_minutes():
+def test_windows_are_in_whole_minutes():
     assert [about(seconds) for seconds in (7.3, 59, 62, 306)] == ["7 s", "59 s", "1 min", "5 min"]
 
 
@@ -83,7 +83,7 @@ def test_sizes_take_the_unit_that_fits(count, shown):
     assert size(count) == shown
 
 
-def test_one_thing_is_no_things():
+def test_only_one_thing_is_singular():
     assert [plural(count, "call") for count in (0, 1, 1234)] == ["0 calls", "1 call", "1,234 calls"]
 
 
@@ -96,7 +96,7 @@ def test_one_thing_is_no_things():
         (4, 105_000, "4 stale in 105,000 checks: at most 1 in 10,000 (95 % confidence)"),
     ],
 )
-def test_the_bound_on_old_ratings_is_said_with_the_count(stale, checks, shown):
+def test_the_bound_on_old_ratings_is_shown_with_the_count(stale, checks, shown):
     assert stale_bound(stale, checks) == shown
 
 

@@ -1,4 +1,4 @@
-"""A sandbox that listens, a client that knows its tokens, and a clock that only tests move."""
+"""A sandbox that listens, a client with its tokens, and a clock that only tests move."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -12,7 +12,7 @@ START = 1_800_000_000.0
 
 
 class HandClock:
-    """Monotonic and wall time, moved by hand; sleeping is remembered and takes no time."""
+    """Monotonic and wall time, moved by tests; sleeping is recorded and takes no time."""
 
     def __init__(self) -> None:
         self.now = 0.0

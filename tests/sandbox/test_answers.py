@@ -45,17 +45,17 @@ def test_no_two_errors_have_the_same_id():
     assert len(ids) == 50
 
 
-def test_the_source_is_left_out_where_there_is_none():
+def test_an_error_without_a_source_omits_it():
     assert "source" not in error_of(answers.refusal(answers.RESOURCE_NOT_FOUND, Random(1)))
     assert error_of(answers.refusal(answers.EMPTY_IDS, Random(1)))["source"] == {"parameter": "ids"}
 
 
-def test_a_405_tells_what_is_allowed():
+def test_a_405_has_an_allow_header():
     assert answers.refusal(answers.method_not_allowed("GET, PUT"), Random(1)).headers["Allow"] == "GET, PUT"
 
 
 @pytest.mark.parametrize(("status", "code"), [(403, "40300"), (404, "40400"), (500, "50000"), (599, "59900")])
-def test_a_status_alone_has_a_code_too(status, code):
+def test_a_status_without_a_specific_error_has_a_code(status, code):
     assert answers.generic(status).code == code
 
 
@@ -77,13 +77,13 @@ def test_no_ratings_are_an_empty_list():
     ("kind", "href"),
     [(Kind.SONGS, "/v1/catalog/us/songs/1"), (Kind.LIBRARY_SONGS, "/v1/me/library/songs/1")],
 )
-def test_content_is_what_was_rated(kind, href):
+def test_content_is_the_resource_that_was_rated(kind, href):
     document = msgspec.json.decode(answers.ratings_with_content(kind, {"1": 1}, None))
     content = document["data"][0]["relationships"]["content"]
     assert content["href"] == f"/v1/me/ratings/{kind}/1/content"
     assert content["data"] == [{"id": "1", "type": kind, "href": href, "attributes": {"name": "songs 1"}}]
 
 
-def test_content_tells_the_language_asked_for():
+def test_content_is_in_the_requested_language():
     document = msgspec.json.decode(answers.ratings_with_content(Kind.SONGS, {"1": 1}, "de-DE"))
     assert "de-DE" in document["data"][0]["relationships"]["content"]["data"][0]["attributes"]["name"]

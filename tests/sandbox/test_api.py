@@ -77,14 +77,14 @@ def test_one_unrated_id_is_40400(api):
     assert error(ask(api, "GET", "albums", "9"))["code"] == "40400"
 
 
-def test_of_many_the_unrated_are_left_out(api):
+def test_unrated_ids_are_absent_among_many(api):
     assert ids(ask(api, "GET", "albums", "475655712", "9", "1138988512", many=True)) == [
         "475655712",
         "1138988512",
     ]
 
 
-def test_unrating_what_is_not_rated_is_204(api):
+def test_removing_a_rating_that_does_not_exist_is_204(api):
     assert ask(api, "DELETE", "albums", "9").status == 204
 
 
@@ -110,7 +110,7 @@ def test_the_type_in_a_body_may_be_either_name_or_absent(api, type_):
         (b'{"attributes":{"value":1.0}}', "/attributes/value"),
     ],
 )
-def test_a_body_that_is_no_rating_request_is_40006_and_changes_nothing(api, sent, pointer):
+def test_an_invalid_body_is_40006_and_changes_nothing(api, sent, pointer):
     refused = ask(api, "PUT", "albums", "9", body=sent)
     assert (refused.status, error(refused)["code"]) == (400, "40006")
     assert error(refused)["source"] == {"pointer": pointer}
@@ -125,7 +125,7 @@ def test_bad_ids_are_named(api, asked, has_ids, code):
     assert (refused["code"], refused["source"]) == (code, {"parameter": "ids"})
 
 
-def test_more_ids_than_allowed_are_refused_and_as_many_are_not(api):
+def test_only_more_ids_than_the_limit_are_refused(api):
     assert ask(api, "GET", "albums", "1", "2", "3", many=True).status == 200
     refused = ask(api, "GET", "albums", "1", "2", "3", "4", many=True)
     assert (refused.status, error(refused)["source"]) == (400, {"parameter": "ids"})
@@ -159,7 +159,7 @@ def test_another_method_is_405(api, many, allowed):
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
-def test_users_that_apple_refuses(api, method, token, status, code):
+def test_unknown_revoked_and_unsubscribed_users_are_refused(api, method, token, status, code):
     refused = ask(api, method, "albums", "1138988512", user_token=token, body=body())
     assert (refused.status, error(refused)["code"]) == (status, code)
 
@@ -180,14 +180,14 @@ def test_catalog_and_library_ratings_stay_in_step(api, kind, catalog_id, library
     assert ask(api, "GET", kind.paired, library_id, user_token=CLEO).status == 404
 
 
-def test_a_write_answers_the_new_value_though_reads_lag(api):
+def test_a_write_answers_the_new_value_although_reads_lag(api):
     written = ask(api, "PUT", "albums", "1138988512", body=body(-1), lag=5)
     assert b'"value":-1' in written.body
     assert b'"value":1' in ask(api, "GET", "albums", "1138988512", now=4).body
     assert b'"value":-1' in ask(api, "GET", "albums", "1138988512", now=5).body
 
 
-def test_content_comes_only_where_it_is_included(api):
+def test_content_is_included_only_on_request(api):
     plain, rich = (
         ask(api, "GET", "albums", "1138988512", include=frozenset(include)) for include in ((), ("content",))
     )

@@ -22,24 +22,24 @@ def waiting_calls(armed: Armed, count: int) -> list[asyncio.Future[None]]:
     return [asyncio.ensure_future(armed.wait()) for _ in range(count)]
 
 
-def test_nothing_armed_strikes_nothing(faults):
+def test_without_faults_no_call_is_struck(faults):
     assert not faults
     assert faults.strike(a_call("1")) == ()
 
 
-def test_every_fault_that_matches_strikes_in_the_order_added(faults):
+def test_all_matching_faults_strike_in_the_order_armed(faults):
     first, second = faults.add(Lag(1)), faults.add(Reply(500))
     faults.add(Reply(429), where=Where(user="ben"))
     assert faults.strike(a_call("1")) == (first, second)
 
 
-def test_the_next_calls_are_struck_and_then_no_more(faults):
+def test_a_fault_strikes_a_limited_number_of_calls(faults):
     armed = faults.add(Reply(429), times=2)
     assert [len(faults.strike(a_call("1"))) for _ in range(3)] == [1, 1, 0]
     assert armed.fired == 2
 
 
-def test_chance_repeats_with_its_seed():
+def test_random_strikes_repeat_with_the_seed():
     def run(seed: int) -> list[int]:
         faults = Faults(Random(seed))
         faults.add(Reply(429), fraction=0.5)
@@ -49,18 +49,18 @@ def test_chance_repeats_with_its_seed():
     assert 10 < sum(run(3)) < 40
 
 
-def test_a_poisonous_id_spoils_every_call_that_holds_it(faults):
+def test_a_poisoned_id_fails_every_call_that_contains_it(faults):
     faults.poison("2", status=400)
     assert [len(faults.strike(a_call(*ids))) for ids in (["1", "2"], ["2"], ["1"])] == [1, 1, 0]
 
 
-def test_a_known_token_may_stand_for_its_label():
+def test_a_user_may_be_named_by_token_or_label():
     faults = Faults(Random(1), known_as={"sandbox-user-ada": "ada"}.__getitem__)
     faults.arm(Fault(Lag(1), Where(user="sandbox-user-ada")))
     assert faults.strike(a_call("1"))
 
 
-def test_a_removed_fault_strikes_no_more(faults):
+def test_a_disarmed_fault_no_longer_strikes(faults):
     armed = faults.add(Lag(1))
     faults.remove(armed.id)
     assert faults.strike(a_call("1")) == ()
@@ -68,7 +68,7 @@ def test_a_removed_fault_strikes_no_more(faults):
         faults[armed.id]
 
 
-def test_ids_are_never_used_twice(faults):
+def test_ids_of_faults_are_never_reused(faults):
     first = faults.add(Lag(1)).id
     faults.clear()
     assert faults.add(Lag(1)).id != first
@@ -83,13 +83,13 @@ async def test_calls_wait_at_a_hold_until_they_are_released(faults):
     await asyncio.gather(*calls)
 
 
-async def test_whoever_comes_after_a_release_passes(faults):
+async def test_calls_after_a_release_do_not_wait(faults):
     armed = faults.add(Hold())
     armed.release()
     await armed.wait()
 
 
-async def test_calls_are_released_one_by_one_the_oldest_first(faults):
+async def test_calls_are_released_oldest_first(faults):
     armed = faults.add(Hold())
     first, second = waiting_calls(armed, 2)
     await armed.reached(2)
@@ -101,7 +101,7 @@ async def test_calls_are_released_one_by_one_the_oldest_first(faults):
     await second
 
 
-async def test_a_release_of_a_number_leaves_the_hold_shut(faults):
+async def test_releasing_some_calls_leaves_the_hold_armed(faults):
     armed = faults.add(Hold())
     armed.release(1)
     (call,) = waiting_calls(armed, 1)
@@ -121,7 +121,7 @@ async def test_a_cancelled_call_leaves_the_queue(faults):
     await second
 
 
-async def test_a_call_that_was_cancelled_and_not_yet_told_is_passed_over(faults):
+async def test_a_call_that_is_being_cancelled_is_not_released(faults):
     armed = faults.add(Hold())
     (call,) = waiting_calls(armed, 1)
     await armed.reached()
@@ -130,7 +130,7 @@ async def test_a_call_that_was_cancelled_and_not_yet_told_is_passed_over(faults)
     assert isinstance((await asyncio.gather(call, return_exceptions=True))[0], asyncio.CancelledError)
 
 
-async def test_disarming_lets_the_waiting_go(faults):
+async def test_disarming_releases_waiting_calls(faults):
     armed = faults.add(Hold())
     calls = waiting_calls(armed, 2)
     await armed.reached(2)

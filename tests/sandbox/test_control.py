@@ -29,7 +29,7 @@ async def test_the_index_lists_every_route(control, sandbox):
     assert {(method, f"/_sandbox/{path}") for method, path in routes} <= lines
 
 
-async def test_generated_credentials_are_handed_out(control, sandbox):
+async def test_generated_credentials_are_served(control, sandbox):
     answered = await control("GET", "credentials")
     assert answered.document == {
         "base_url": sandbox.url,
@@ -39,7 +39,7 @@ async def test_generated_credentials_are_handed_out(control, sandbox):
     }
 
 
-async def test_given_credentials_are_not_handed_out(http):
+async def test_given_credentials_are_not_served(http):
     async with (
         Sandbox(credentials=Credentials.generate()) as sandbox,
         http.get(f"{sandbox.url}/_sandbox/credentials") as response,
@@ -48,7 +48,7 @@ async def test_given_credentials_are_not_handed_out(http):
         assert "PRIVATE KEY" not in await response.text()
 
 
-async def test_the_developer_token_is_good_for_a_call(control, call):
+async def test_the_developer_token_is_accepted(control, call):
     token = (await control("GET", "developer-token")).body.decode()
     assert (await call("GET", LIKED, headers={"Authorization": f"Bearer {token}"})).status == 200
 
@@ -86,7 +86,7 @@ async def test_a_user_is_added_with_ratings(control, call):
 
 
 @pytest.mark.parametrize("user", [CLEO, "cleo"])
-async def test_a_rating_is_set_and_removed_behind_the_api(control, call, user):
+async def test_a_rating_is_set_and_removed_without_a_call(control, call, user):
     rating = {"user": user, "type": "songs", "id": "5", "value": 1}
     assert (await control("POST", "ratings", json=rating)).status == 200
     assert (await call("GET", "songs?ids=5", user=CLEO)).ids == ["5"]
@@ -94,7 +94,7 @@ async def test_a_rating_is_set_and_removed_behind_the_api(control, call, user):
     assert (await call("GET", "songs?ids=5", user=CLEO)).ids == []
 
 
-async def test_a_pair_is_made(control, call):
+async def test_a_pair_is_added(control, call):
     pair = {"type": "songs", "id": "5", "library_id": "i.5"}
     assert (await control("POST", "pairs", json=pair)).status == 201
     await call("PUT", "songs/5", json={"attributes": {"value": 1}})
@@ -130,7 +130,7 @@ async def test_held_calls_are_released_by_number_and_then_all(control, call, san
     assert {answered.status for answered in await asyncio.gather(*reads)} == {200}
 
 
-async def test_the_journal_is_shown_and_forgotten(control, call):
+async def test_the_journal_is_shown_and_cleared(control, call):
     for id_ in ("1", "2"):
         await call("GET", f"albums?ids={id_}")
     shown = (await control("GET", "calls")).document
@@ -142,7 +142,7 @@ async def test_the_journal_is_shown_and_forgotten(control, call):
     assert (await control("GET", "calls")).document["total"] == 0
 
 
-async def test_a_reset_brings_back_what_was_shipped(control, call, sandbox):
+async def test_a_reset_restores_the_initial_state(control, call, sandbox):
     sandbox.rate(ADA, Kind.ALBUMS, "1138988512", None)
     sandbox.add_user("a-token")
     sandbox.tokens.distrust(sandbox.credentials.key_id)
@@ -167,7 +167,7 @@ async def test_a_reset_brings_back_what_was_shipped(control, call, sandbox):
         ("GET", "calls?limit=x", b"", 400),
     ],
 )
-async def test_what_cannot_be_done_is_said(control, method, path, body, status):
+async def test_invalid_requests_are_refused_with_a_reason(control, method, path, body, status):
     answered = await control(method, path, data=body)
     assert answered.status == status
     assert answered.document["error"]

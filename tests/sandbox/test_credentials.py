@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from gateway.sandbox.credentials import Credentials
 
 
-def test_generated_credentials_have_the_forms_of_apples():
+def test_generated_credentials_have_apples_format():
     credentials = Credentials.generate()
     assert (len(credentials.team_id), len(credentials.key_id)) == (10, 10)
     assert credentials.private_key_pem.startswith("-----BEGIN PRIVATE KEY-----")
@@ -24,7 +24,7 @@ def test_the_private_key_is_not_shown():
     assert "PRIVATE" not in f"{credentials}"
 
 
-def test_the_trusted_half_is_public():
+def test_the_trusted_key_is_the_public_half():
     assert "PRIVATE" not in Credentials.generate().trusted().public_key_pem
 
 
@@ -36,19 +36,19 @@ def test_a_key_of_another_curve_is_refused():
         Credentials("TEAM000001", "KEY0000001", pem.decode()).trusted()
 
 
-def test_a_missing_key_file_is_made_for_its_owner_only(tmp_path):
+def test_a_missing_key_file_is_created_for_its_owner_only(tmp_path):
     path = tmp_path / "key.p8"
     credentials = Credentials.kept_in(path)
     assert path.read_text() == credentials.private_key_pem
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_a_kept_key_stays_the_same(tmp_path):
+def test_a_key_file_is_read_again(tmp_path):
     path = tmp_path / "key.p8"
     assert Credentials.kept_in(path) == Credentials.kept_in(path)
 
 
-def test_a_file_that_holds_no_key_is_refused_and_left_alone(tmp_path):
+def test_a_file_without_a_key_is_refused_and_unchanged(tmp_path):
     path = tmp_path / "key.p8"
     path.write_text("no key")
     with pytest.raises(ValueError):
@@ -56,7 +56,7 @@ def test_a_file_that_holds_no_key_is_refused_and_left_alone(tmp_path):
     assert path.read_text() == "no key"
 
 
-def test_a_developer_token_carries_what_apple_asks_for():
+def test_a_developer_token_has_the_claims_that_apple_requires():
     credentials = Credentials.generate()
     token = credentials.developer_token(now=1000.9, lifetime_seconds=60, origin=["https://a.example"])
     assert jwt.get_unverified_header(token) == {"alg": "ES256", "kid": credentials.key_id, "typ": "JWT"}

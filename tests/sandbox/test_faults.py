@@ -24,7 +24,7 @@ READ = Call(1, "GET", "/v1/me/ratings/songs", Kind.SONGS, "ada", ("1", "2"), Tru
     ],
     ids=str,
 )
-def test_a_call_that_agrees_with_everything_asked_is_struck(where):
+def test_a_call_that_matches_every_condition_is_struck(where):
     assert Fault(Hold(), where).strikes(READ, fired=0, chance=0.0)
 
 
@@ -41,21 +41,21 @@ def test_a_call_that_agrees_with_everything_asked_is_struck(where):
     ],
     ids=str,
 )
-def test_a_call_that_differs_in_one_thing_is_left_alone(where):
+def test_a_call_that_misses_one_condition_is_not_struck(where):
     assert not Fault(Hold(), where).strikes(READ, fired=0, chance=0.0)
 
 
-def test_a_fault_is_used_up_after_so_many_times():
+def test_a_fault_strikes_at_most_so_many_times():
     fault = Fault(Hold(), times=2)
     assert [fault.strikes(READ, fired=fired, chance=0.0) for fired in (0, 1, 2)] == [True, True, False]
 
 
-def test_a_fraction_strikes_below_its_chance_only():
+def test_a_fraction_strikes_only_below_its_probability():
     fault = Fault(Hold(), fraction=0.3)
     assert [fault.strikes(READ, fired=0, chance=chance) for chance in (0.0, 0.29, 0.3)] == [True, True, False]
 
 
-def test_a_bound_on_ids_strikes_above_it_only():
+def test_a_limit_on_ids_strikes_only_above_it():
     assert not Fault(MaxIds(2)).strikes(READ, fired=0, chance=0.0)
     assert Fault(MaxIds(1)).strikes(READ, fired=0, chance=0.0)
 
@@ -67,7 +67,7 @@ def test_a_fault_reads_from_json_with_the_names_of_the_api():
     )
 
 
-def test_a_fault_comes_back_from_its_own_json():
+def test_a_fault_survives_a_round_trip_through_json():
     fault = Fault(Reply(503, body="html", retry_after=2), Where(method="GET"), fraction=0.5)
     assert msgspec.json.decode(msgspec.json.encode(fault), type=Fault) == fault
 

@@ -22,21 +22,21 @@ def begin(
     return journal.begin(method=method, path="/", kind=kind, user=user, ids=ids, many=True, query=query)
 
 
-def test_a_call_is_listed_while_it_runs_and_has_no_end_yet(journal, clock):
+def test_a_running_call_is_listed_without_an_end(journal, clock):
     clock.now = 7.0
     call = begin(journal, "1")
     assert list(journal) == [call]
     assert (call.number, call.started, call.ended, call.status) == (1, 7.0, None, None)
 
 
-def test_an_ended_call_tells_status_and_end(journal, clock):
+def test_an_ended_call_has_a_status_and_an_end(journal, clock):
     call = begin(journal, "1")
     clock.now = 2.0
     journal.end(call, 200)
     assert (call.ended, call.status, journal.in_flight) == (2.0, 200, 0)
 
 
-def test_the_most_calls_in_flight_are_remembered(journal):
+def test_the_highest_number_of_calls_in_flight_is_kept(journal):
     first, second = begin(journal, "1"), begin(journal, "2")
     journal.end(first, 200)
     journal.end(second, 200)
@@ -50,7 +50,7 @@ def test_an_id_read_by_two_calls_at_once_is_a_double(journal):
     assert [(double.id, double.calls) for double in journal.doubles] == [("2", (1, 2))]
 
 
-def test_an_id_read_by_one_call_after_another_is_no_double(journal):
+def test_an_id_read_by_successive_calls_is_not_a_double(journal):
     journal.end(begin(journal, "1"), 200)
     begin(journal, "1")
     assert not journal.doubles
@@ -67,26 +67,26 @@ def test_an_id_that_a_third_call_still_reads_is_a_double_after_the_first_ended(j
 @pytest.mark.parametrize(
     "other", [{"user": "ben"}, {"kind": Kind.ALBUMS}, {"query": "l=de"}, {"method": "PUT"}], ids=str
 )
-def test_users_types_variants_and_writes_are_told_apart(journal, other):
+def test_calls_of_another_user_type_variant_or_method_are_no_doubles(journal, other):
     begin(journal, "1")
     begin(journal, "1", **other)
     assert not journal.doubles
 
 
-def test_the_oldest_calls_go_first(journal):
+def test_the_oldest_calls_are_dropped_first(journal):
     for n in range(5):
         journal.end(begin(journal, str(n)), 200)
     assert [call.ids for call in journal] == [("2",), ("3",), ("4",)]
     assert (journal.total, len(journal), journal.last.number) == (5, 3, 5)
 
 
-def test_calls_with_many_ids_push_out_more(journal):
+def test_a_call_with_many_ids_drops_several(journal):
     begin(journal, "1")
     begin(journal, *map(str, range(10)))
     assert [call.number for call in journal] == [2]
 
 
-def test_one_call_is_kept_whatever_its_size(journal):
+def test_the_latest_call_is_kept_regardless_of_size(journal):
     begin(journal, *map(str, range(100)))
     assert len(journal) == 1
 
@@ -101,7 +101,7 @@ async def test_waiting_ends_with_the_last_call_waited_for(journal):
     await waiting
 
 
-def test_a_cleared_journal_counts_from_nothing(journal):
+def test_a_cleared_journal_counts_from_zero(journal):
     journal.end(begin(journal, "1"), 200)
     running = begin(journal, "1")
     journal.end(begin(journal, "1"), 200)
@@ -110,7 +110,7 @@ def test_a_cleared_journal_counts_from_nothing(journal):
     assert (journal.total, journal.ended, len(journal), len(journal.doubles)) == (0, 0, 0, 0)
 
 
-def test_calls_that_run_on_stay_in_flight_when_the_journal_is_cleared(journal):
+def test_running_calls_stay_in_flight_when_the_journal_is_cleared(journal):
     begin(journal, "1")
     journal.clear()
     assert (journal.in_flight, journal.max_in_flight) == (1, 1)

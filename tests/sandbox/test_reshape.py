@@ -45,11 +45,11 @@ def test_an_error_is_never_reshaped():
     assert reshape(refused, [Prefix(), Valueless()], READ, Random(1)) is refused
 
 
-def test_next_says_that_there_is_more():
+def test_next_adds_a_link_to_a_next_page():
     assert reshaped(Next())["next"] == "/v1/me/ratings/songs?offset=2"
 
 
-def test_strangers_are_rated_and_come_after_the_others():
+def test_strangers_follow_the_other_resources():
     document = reshaped(Strangers(("8", "9")))
     assert ids(document) == ["1", "2", "8", "9"]
     assert document["data"][3] == {
@@ -60,23 +60,23 @@ def test_strangers_are_rated_and_come_after_the_others():
     }
 
 
-def test_a_prefix_stands_before_every_id():
+def test_a_prefix_precedes_every_id():
     assert ids(reshaped(Prefix())) == ["r.1", "r.2"]
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_a_shuffle_keeps_all_resources_and_never_the_order(seed):
+def test_a_shuffle_keeps_all_resources_and_changes_the_order(seed):
     document = msgspec.json.decode(reshape(RATED, [Shuffle()], READ, Random(seed)).body)
     assert ids(document) == ["2", "1"]
 
 
-def test_the_unrated_come_without_a_value():
+def test_unrated_ids_are_resources_without_a_value():
     document = reshaped(Valueless())
     assert ids(document) == ["1", "2", "3"]
     assert document["data"][2]["attributes"] == {}
 
 
-def test_one_unrated_id_comes_without_a_value_instead_of_404():
+def test_one_unrated_id_is_a_resource_without_a_value_instead_of_404():
     call = msgspec.structs.replace(READ, ids=("3",), many=False)
     missing = answers.refusal(answers.RESOURCE_NOT_FOUND, Random(1))
     answer = reshape(missing, [Valueless()], call, Random(1))
@@ -88,16 +88,16 @@ def test_extra_members_are_in_every_resource():
     assert [resource["meta"] for resource in reshaped(Extra({"meta": {"a": 1}}))["data"]] == [{"a": 1}] * 2
 
 
-def test_effects_are_applied_in_turn():
+def test_effects_are_applied_in_the_order_armed():
     assert ids(reshaped(Prefix("x."), Strangers(("9",)))) == ["x.1", "x.2", "9"]
 
 
-def test_a_misshape_comes_last_wherever_it_was_added():
+def test_a_misshape_is_applied_last():
     assert reshaped(Misshape("list"), Prefix())[0]["id"] == "r.1"
 
 
 @pytest.mark.parametrize("shape", get_args(Shape))
-def test_no_misshape_is_a_sound_answer(shape):
+def test_every_misshape_is_an_unsound_answer(shape):
     document = reshaped(Misshape(shape))
     data = document.get("data") if isinstance(document, dict) else None
     sound = (
@@ -140,7 +140,7 @@ def test_a_reset_answers_nothing():
     ],
     ids=str,
 )
-def test_a_reply_has_the_status_and_the_body_asked_for(reply, start):
+def test_a_reply_has_the_given_status_and_body(reply, start):
     answer = substitute(reply, READ, Random(1))
     assert answer is not None
     assert answer.status == reply.status
@@ -148,7 +148,7 @@ def test_a_reply_has_the_status_and_the_body_asked_for(reply, start):
     assert bool(answer.body) == bool(start)
 
 
-def test_a_reply_says_when_to_come_back_only_where_asked_to():
+def test_a_reply_has_retry_after_only_if_given():
     with_hint, without = (substitute(Reply(429, retry_after=after), READ, Random(1)) for after in (7, None))
     assert with_hint is not None
     assert without is not None
@@ -157,7 +157,7 @@ def test_a_reply_says_when_to_come_back_only_where_asked_to():
 
 
 @pytest.mark.parametrize(("status", "names_ids"), [(400, True), (413, False), (504, False)])
-def test_a_bound_on_ids_names_them_only_in_a_400(status, names_ids):
+def test_only_a_400_for_too_many_ids_names_the_parameter(status, names_ids):
     answer = substitute(MaxIds(2, status), READ, Random(1))
     assert answer is not None
     assert answer.status == status

@@ -12,7 +12,7 @@ async def test_it_has_no_address_before_its_first_start():
         _ = Sandbox().url
 
 
-async def test_it_listens_once_only(sandbox):
+async def test_starting_twice_is_an_error(sandbox):
     with pytest.raises(RuntimeError, match="already"):
         await sandbox.start()
 
@@ -25,7 +25,7 @@ async def test_a_taken_port_is_an_error_and_leaves_it_startable(sandbox):
     await other.stop()
 
 
-async def test_it_comes_back_on_the_same_port_with_all_it_knew(sandbox, call, http):
+async def test_it_restarts_on_the_same_port_with_its_state(sandbox, call, http):
     await call("PUT", "albums/9", json={"attributes": {"value": 1}})
     url, port = sandbox.url, int(sandbox.url.rpartition(":")[2])
     await sandbox.stop()
@@ -36,13 +36,13 @@ async def test_it_comes_back_on_the_same_port_with_all_it_knew(sandbox, call, ht
     assert (await call("GET", "albums/9")).ids == ["9"]
 
 
-async def test_stopping_twice_is_no_matter(sandbox):
+async def test_stopping_twice_is_allowed(sandbox):
     await sandbox.stop()
     await sandbox.stop()
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT"])
-async def test_stopping_cuts_off_the_calls_that_wait(sandbox, call, method):
+async def test_stopping_ends_waiting_calls(sandbox, call, method):
     held = sandbox.hold(Where(method=method))
     waiting = asyncio.ensure_future(call(method, "albums/9", json={"attributes": {"value": 1}}))
     await held.reached()
@@ -52,7 +52,7 @@ async def test_stopping_cuts_off_the_calls_that_wait(sandbox, call, method):
     assert (sandbox.calls.in_flight, held.waiting) == (0, 0)
 
 
-async def test_a_wildcard_address_is_told_as_loopback():
+async def test_the_url_of_a_wildcard_address_is_loopback():
     sandbox = Sandbox()
     await sandbox.start("0.0.0.0")
     try:
@@ -67,7 +67,7 @@ async def test_an_unknown_path_is_40400_in_apples_envelope(sandbox, http):
         assert (await response.json())["errors"][0]["code"] == "40400"
 
 
-async def test_by_default_it_lives_by_the_clocks_of_the_machine():
+async def test_by_default_it_uses_the_clocks_of_the_machine():
     async with Sandbox() as sandbox, aiohttp.ClientSession() as http:
         assert isinstance(sandbox.clock, SystemClock)
         headers = {"Authorization": f"Bearer {sandbox.developer_token()}", "Music-User-Token": ADA}

@@ -36,7 +36,7 @@ LIKE = {"type": "rating", "attributes": {"value": 1}}
 LIKED, UNRATED = "albums?ids=1138988512,475655712", "albums/9"
 
 
-async def test_ada_is_answered_as_in_apples_example(call):
+async def test_a_read_is_answered_as_in_apples_example(call):
     answered = await call("GET", LIKED)
     assert answered.status == 200
     assert answered.headers["Content-Type"] == "application/json"

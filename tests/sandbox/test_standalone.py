@@ -13,7 +13,7 @@ from gateway.sandbox import ADA, Credentials, run
 
 
 class Lines(io.StringIO):
-    """Says when something was written."""
+    """Sets an event when something was written."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class Lines(io.StringIO):
 
 
 def credentials_of(environment: dict[str, str]) -> Credentials:
-    """What a gateway with this environment signs with."""
+    """The credentials of a gateway with this environment."""
     return Credentials(
         environment["GATEWAY_APPLE__TEAM_ID"],
         environment["GATEWAY_APPLE__KEY_ID"],
@@ -34,7 +34,7 @@ def credentials_of(environment: dict[str, str]) -> Credentials:
 
 @asynccontextmanager
 async def running(**options: Any) -> AsyncIterator[tuple[dict[str, str], str]]:
-    """The sandbox as a process runs it: its environment lines, and what it says to people."""
+    """The sandbox as a process runs it: its environment lines, and its text for people."""
     stop, out, err = asyncio.Event(), Lines(), Lines()
     process = asyncio.ensure_future(run(stop=stop, out=out, err=err, **options))
     said = asyncio.ensure_future(err.written.wait())
@@ -47,7 +47,7 @@ async def running(**options: Any) -> AsyncIterator[tuple[dict[str, str], str]]:
         await process
 
 
-async def test_a_gateway_finds_all_it_needs_in_the_environment_lines():
+async def test_the_environment_lines_configure_a_gateway():
     async with running() as (environment, _), aiohttp.ClientSession() as http:
         credentials = credentials_of(environment)
         headers = {
@@ -63,7 +63,7 @@ async def test_a_gateway_finds_all_it_needs_in_the_environment_lines():
         credentials_of(environment)
 
 
-async def test_a_named_key_file_stays_and_is_not_handed_out(tmp_path):
+async def test_a_named_key_file_is_kept_and_not_served(tmp_path):
     path = tmp_path / "key.p8"
     for _ in range(2):
         async with running(key_file=path) as (environment, _), aiohttp.ClientSession() as http:
@@ -73,7 +73,7 @@ async def test_a_named_key_file_stays_and_is_not_handed_out(tmp_path):
     assert path.exists()
 
 
-async def test_people_are_told_the_users_and_a_first_call():
+async def test_users_and_a_first_command_are_printed():
     async with running() as (environment, said):
         assert ADA in said
         assert environment["GATEWAY_APPLE__BASE_URL"] in said

@@ -57,14 +57,14 @@ def test_a_newer_write_that_shows_earlier_is_not_undone_by_an_older_one(store):
     assert [shown(store, now) for now in (1, 10)] == [None, None]
 
 
-def test_values_that_can_never_show_again_are_forgotten(store):
+def test_values_that_can_never_show_again_are_dropped(store):
     for now in range(100):
         store.write(TOKEN, Kind.SONGS, "1", 1, now=now, lag=1)
     account = store.account(TOKEN)
     assert max(len(written) for written in account.written.values()) <= 3
 
 
-def test_a_rating_of_one_side_of_a_pair_is_the_rating_of_the_other(store):
+def test_both_sides_of_a_pair_have_one_rating(store):
     store.pair(Kind.SONGS, "1", "i.1")
     store.write(TOKEN, Kind.LIBRARY_SONGS, "i.1", -1, now=0)
     assert shown(store, 0) == -1
@@ -82,7 +82,7 @@ def test_a_user_is_found_by_token_and_by_label(store):
     assert store.account(TOKEN) is store.account("dora")
 
 
-def test_a_label_is_no_token(store):
+def test_a_label_is_not_accepted_as_a_token(store):
     assert store.holder("dora") is None
 
 
@@ -98,14 +98,14 @@ def test_two_users_cannot_have_one_label(store):
         store.add_user("someone-else", label="dora")
 
 
-def test_a_stranger_is_labelled_by_digest_and_never_by_token(store):
-    label = store.label("a-token-nobody-knows")
+def test_an_unknown_user_is_labelled_by_digest(store):
+    label = store.label("an-unknown-token")
     assert label.startswith("unknown-")
-    assert "a-token" not in label
+    assert "token" not in label
     assert store.label("another-token") != label
 
 
-def test_writing_for_nobody_is_an_error(store):
+def test_writing_for_an_unknown_user_is_an_error(store):
     with pytest.raises(KeyError, match="nobody"):
         store.write("nobody", Kind.SONGS, "1", 1, now=0)
 
@@ -115,7 +115,7 @@ def test_all_ratings_of_a_user_are_listed_without_the_unrated(store):
     assert store.ratings(TOKEN, now=0) == {Kind.SONGS: {"1": 1}}
 
 
-def test_a_cleared_store_knows_nobody(store):
+def test_a_cleared_store_has_no_users_and_no_pairs(store):
     store.pair(Kind.SONGS, "1", "i.1")
     store.clear()
     store.add_user(TOKEN, ratings={Kind.SONGS: {"1": 1}})

@@ -36,20 +36,20 @@ def public_pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> str:
     )
 
 
-def test_a_good_token_is_taken(verifier):
+def test_a_valid_token_is_accepted(verifier):
     assert objection(verifier, signed()) is None
 
 
-def test_the_scheme_is_read_without_regard_to_case(verifier):
+def test_the_scheme_is_case_insensitive(verifier):
     assert verifier.objection(f"bearer {signed()}", origin=None, now=NOW) is None
 
 
 @pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer ", "Basic abc", "Bearer no.jwt.here"])
-def test_what_is_no_bearer_token_is_refused(verifier, header):
+def test_a_header_without_a_bearer_token_is_refused(verifier, header):
     assert verifier.objection(header, origin=None, now=NOW) is not None
 
 
-def test_only_es256_is_taken(verifier):
+def test_only_es256_is_accepted(verifier):
     token = jwt.encode(
         {"iss": OURS.team_id, "iat": int(NOW), "exp": int(NOW) + 600},
         "a secret of more than thirty-two bytes",
@@ -86,40 +86,40 @@ def test_the_issuer_must_be_the_team_of_the_key(verifier, iss):
         ({"exp": float("nan")}, "iat or exp"),
     ],
 )
-def test_times_out_of_bounds_are_refused(verifier, claims, why):
+def test_missing_future_or_distant_times_are_refused(verifier, claims, why):
     assert why in (objection(verifier, signed(**claims)) or "")
 
 
-def test_the_longest_lifetime_is_taken(verifier):
+def test_the_longest_lifetime_is_accepted(verifier):
     assert objection(verifier, signed(exp=int(NOW) + MAX_LIFETIME_SECONDS)) is None
 
 
-def test_a_token_that_was_taken_once_expires_all_the_same(verifier):
+def test_a_token_that_was_accepted_before_expires(verifier):
     token = signed()
     assert objection(verifier, token) is None
     assert objection(verifier, token, now=NOW + 600) == "expired"
 
 
 @pytest.mark.parametrize("origin", [None, "https://other.example"])
-def test_a_token_bound_to_an_origin_is_refused_to_others(verifier, origin):
+def test_a_token_bound_to_an_origin_is_refused_from_others(verifier, origin):
     assert "Origin" in (objection(verifier, signed(origin=["https://a.example"]), origin=origin) or "")
 
 
-def test_a_token_bound_to_an_origin_is_taken_from_there(verifier):
+def test_a_token_bound_to_an_origin_is_accepted_from_it(verifier):
     token = signed(origin=["https://a.example", "https://b.example"])
     assert objection(verifier, token, origin="https://b.example") is None
 
 
-def test_an_origin_claim_that_is_no_list_is_refused(verifier):
+def test_an_origin_claim_that_is_not_a_list_is_refused(verifier):
     token = signed(origin="https://a.example")
     assert objection(verifier, token, origin="https://a.example") == "origin is not a list"
 
 
-def test_an_unbound_token_may_come_from_anywhere(verifier):
+def test_a_token_without_an_origin_is_accepted_from_everywhere(verifier):
     assert objection(verifier, signed(), origin="https://a.example") is None
 
 
-def test_a_distrusted_key_is_refused_though_its_token_was_taken_before(verifier):
+def test_a_distrusted_key_is_refused_although_its_token_was_accepted_before(verifier):
     token = signed()
     assert objection(verifier, token) is None
     verifier.distrust(OURS.key_id)
@@ -132,7 +132,7 @@ def test_a_key_can_be_trusted_later(verifier):
     assert objection(verifier, signed(credentials=new, kid=new.key_id)) is None
 
 
-def test_a_reset_knows_the_given_keys_only(verifier):
+def test_after_a_reset_only_the_given_keys_are_trusted(verifier):
     verifier.reset([])
     assert objection(verifier, signed()) is not None
 
@@ -145,7 +145,7 @@ def test_only_p256_keys_can_be_trusted(verifier, key):
         verifier.trust(TrustedKey("TEAM000001", "KEY0000003", public_pem(key)))
 
 
-def test_more_tokens_than_are_remembered_are_still_told_apart(verifier):
+def test_more_tokens_than_are_remembered_are_verified_correctly(verifier):
     tokens = [signed(n=n) for n in range(70)]
     assert [objection(verifier, token) for token in tokens] == [None] * 70
     assert objection(verifier, tokens[0]) is None

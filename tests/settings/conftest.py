@@ -20,7 +20,7 @@ def pem() -> str:
 
 @pytest.fixture
 def required(pem) -> dict[str, str]:
-    """The least environment with which the gateway starts."""
+    """The smallest environment with which the gateway starts."""
     return {
         "GATEWAY_APPLE__TEAM_ID": "TEAM123456",
         "GATEWAY_APPLE__KEY_ID": "KEYID12345",

@@ -1,4 +1,4 @@
-"""Which proxy of the environment is taken for the way to Apple."""
+"""The proxy that is taken from the environment: HTTPS_PROXY and NO_PROXY."""
 
 import pytest
 
@@ -12,12 +12,12 @@ def proxy(required: dict[str, str], **environ: str) -> tuple[str | None, str]:
 
 
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy"])
-def test_the_environments_proxy_is_used(required, variable):
+def test_the_proxy_of_the_environment_is_used(required, variable):
     found = proxy(required, **{variable: "http://proxy:3128"})
     assert found == ("http://proxy:3128", f"environment {variable}")
 
 
-def test_the_setting_goes_first(required):
+def test_the_setting_overrides_the_environment(required):
     set_ = "http://own:1"
     found = proxy(required, HTTPS_PROXY="http://proxy:3128", GATEWAY_APPLE__PROXY_URL=set_, NO_PROXY="*")
     assert found == (set_, "environment GATEWAY_APPLE__PROXY_URL")
@@ -31,7 +31,7 @@ def test_the_setting_goes_first(required):
         ("https://me:word@proxy", "https://me:word@proxy:443"),
     ],
 )
-def test_what_such_variables_leave_out_is_added(required, given, used):
+def test_a_missing_scheme_or_port_is_added(required, given, used):
     assert proxy(required, HTTPS_PROXY=given)[0] == used
 
 
@@ -43,7 +43,7 @@ def test_an_exempt_upstream_is_called_directly(required, exceptions):
 
 
 @pytest.mark.parametrize("exceptions", ["", "pple.com", "example.com", "apple.com:8443", "10.0.0.0/8", ","])
-def test_exceptions_for_others_change_nothing(required, exceptions):
+def test_exceptions_for_other_hosts_are_ignored(required, exceptions):
     assert proxy(required, HTTPS_PROXY="http://proxy:3128", NO_PROXY=exceptions)[0] == "http://proxy:3128"
 
 
@@ -65,7 +65,7 @@ def test_plain_http_on_loopback_needs_no_proxy(required):
 
 
 @pytest.mark.parametrize("broken", ["socks5://me:hunter2@proxy:1080", "http://me:hunter2@[::1", "http://"])
-def test_a_proxy_that_cannot_be_used_is_a_fault_that_names_its_source(required, broken):
+def test_an_invalid_proxy_is_a_fault_that_names_its_source(required, broken):
     with pytest.raises(BadSettings) as caught:
         load(None, {**required, "HTTPS_PROXY": broken})
     (fault,) = caught.value.faults

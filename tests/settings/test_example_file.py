@@ -1,4 +1,4 @@
-"""config/gateway.toml is the model, written out."""
+"""config/gateway.toml: every setting with its default and description."""
 
 import re
 import tomllib
@@ -18,7 +18,7 @@ def flat(text: str) -> dict[str, object]:
     }
 
 
-def test_it_has_every_setting_in_order_secrets_also_as_files():
+def test_it_has_every_setting_in_order_and_the_file_form_of_secrets():
     uncommented = re.sub(r"^# ([a-z_]+ = )", r"\1", TEXT, flags=re.MULTILINE)
     expected = [
         name
@@ -28,7 +28,7 @@ def test_it_has_every_setting_in_order_secrets_also_as_files():
     assert list(flat(uncommented)) == expected
 
 
-def test_what_is_not_commented_out_is_the_default():
+def test_values_that_are_not_commented_out_are_the_defaults():
     assert flat(TEXT) == {
         setting.name: setting.field.default
         for setting in SETTINGS
@@ -36,7 +36,7 @@ def test_what_is_not_commented_out_is_the_default():
     }
 
 
-def test_above_every_setting_stands_its_meaning():
+def test_each_setting_follows_its_description():
     lines = TEXT.splitlines()
     for setting in SETTINGS:
         [at] = [
@@ -47,7 +47,7 @@ def test_above_every_setting_stands_its_meaning():
         assert lines[at - 1] == f"# {setting.field.description}"
 
 
-def test_it_loads_and_changes_nothing(required):
+def test_loading_it_changes_no_setting(required):
     assert load(FILE, required).model_dump() == load(None, required).model_dump()
 
 

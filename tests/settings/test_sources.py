@@ -1,11 +1,11 @@
-"""Names and values as the environment and the file spell them."""
+"""Names, values and secret files in the environment and in the configuration file."""
 
 import pytest
 
 from gateway.settings import BadSettings, load
 
 
-def test_variables_that_kubernetes_injects_are_left_alone(required):
+def test_variables_that_kubernetes_injects_are_ignored(required):
     injected = {
         "GATEWAY_SERVICE_HOST": "10.0.0.1",
         "GATEWAY_SERVICE_PORT": "8080",
@@ -29,7 +29,7 @@ def test_variables_that_kubernetes_injects_are_left_alone(required):
         ("GATEWAY_LOG__LEVEL_FILE", "GATEWAY_LOG__LEVEL"),
     ],
 )
-def test_an_unknown_variable_of_our_form_is_a_fault_that_names_the_nearest(faults, variable, meant):
+def test_an_unknown_gateway_variable_is_a_fault_that_names_the_nearest(faults, variable, meant):
     [fault] = faults({variable: "hunter2"}).values()
     assert fault.source == f"environment {variable}"
     assert f"did you mean {meant}?" in fault.problem
@@ -50,14 +50,14 @@ def test_an_unknown_name_in_the_file_is_a_fault_that_names_the_nearest(faults, t
     assert f"did you mean {meant}?" in faults({}, text)[setting].problem
 
 
-def test_an_unknown_name_hides_no_fault_of_the_setting_that_it_looks_like(required):
+def test_an_unknown_name_hides_no_fault_of_the_setting_it_resembles(required):
     environ = {"GATEWAY_SERVER__Port": "1", "GATEWAY_SERVER__PORT": "70000"}
     with pytest.raises(BadSettings) as caught:
         load(None, {**required, **environ})
     assert [fault.source for fault in caught.value.faults] == [f"environment {name}" for name in environ]
 
 
-def test_a_section_that_is_no_table_is_a_fault(faults):
+def test_a_section_that_is_not_a_table_is_a_fault(faults):
     assert "[log]" in faults({}, "log = 3")["log"].accepted
 
 
@@ -78,12 +78,12 @@ def test_a_list_in_the_file_is_an_array_or_text(required, toml, value):
     assert [token.get_secret_value() for token in settings.server.caller_tokens] == ["one", "two"]
 
 
-def test_a_list_of_something_else_is_one_fault(faults):
+def test_a_list_of_numbers_is_one_fault(faults):
     assert faults({}, "[server]\ncaller_tokens = [1, 2]").keys() == {"server.caller_tokens"}
 
 
 @pytest.mark.parametrize("ending", ["", "\n", "\r\n"])
-def test_a_secret_may_lie_in_a_file_that_a_variable_names(required, tmp_path, ending):
+def test_a_variable_may_name_a_file_that_contains_the_secret(required, tmp_path, ending):
     file = tmp_path / "token"
     file.write_bytes(b"hunter2" + ending.encode())
     settings = load(None, {**required, "GATEWAY_OPS__TOKEN_FILE": str(file)})
@@ -93,7 +93,7 @@ def test_a_secret_may_lie_in_a_file_that_a_variable_names(required, tmp_path, en
     assert settings.secret_files == {"ops.token": file}
 
 
-def test_a_secret_may_lie_in_a_file_that_the_file_names(required, toml, tmp_path):
+def test_the_configuration_file_may_name_a_file_that_contains_the_secret(required, toml, tmp_path):
     secret = tmp_path / "tokens"
     secret.write_text("one\ntwo\n")
     path = toml(f"[server]\ncaller_tokens_file = '{secret}'\n")
@@ -142,7 +142,7 @@ def test_a_secret_file_without_a_secret_is_a_fault(faults, tmp_path, content, sa
     assert faults({"GATEWAY_OPS__TOKEN_FILE": str(file)})["ops.token"].problem == f"{file} {said}"
 
 
-def test_a_secret_where_its_file_belongs_is_not_repeated(faults, pem):
+def test_a_key_in_place_of_its_file_is_not_repeated(faults, pem):
     fault = faults({"GATEWAY_APPLE__PRIVATE_KEY": "", "GATEWAY_APPLE__PRIVATE_KEY_FILE": pem})[
         "apple.private_key"
     ]
@@ -150,12 +150,12 @@ def test_a_secret_where_its_file_belongs_is_not_repeated(faults, pem):
 
 
 @pytest.mark.parametrize("secret", ["hunter2", "hunter2/but=longer"])
-def test_a_token_where_its_file_belongs_is_not_repeated(faults, secret):
+def test_a_token_in_place_of_its_file_is_not_repeated(faults, secret):
     assert "hunter2" not in str(faults({"GATEWAY_OPS__TOKEN_FILE": secret})["ops.token"])
 
 
 @pytest.mark.parametrize("times", [1, 10])
-def test_a_key_where_the_path_of_its_file_belongs_is_not_repeated(faults, pem, times):
+def test_a_tls_key_in_place_of_its_path_is_not_repeated(faults, pem, times):
     long = times * pem.replace("/", "+")
     environ = {"GATEWAY_CACHE__REDIS_KEY_FILE": long, "GATEWAY_CACHE__REDIS_URL": "rediss://redis"}
     found = faults(environ)["cache.redis_key_file"]
@@ -163,11 +163,11 @@ def test_a_key_where_the_path_of_its_file_belongs_is_not_repeated(faults, pem, t
     assert "cannot be read" in found.problem
 
 
-def test_files_for_tls_are_settings_and_not_files_of_secrets(required, tls):
+def test_tls_files_are_settings_and_not_secret_files(required, tls):
     environ = {"GATEWAY_CACHE__REDIS_CA_FILE": tls.ca, "GATEWAY_CACHE__REDIS_URL": "rediss://redis"}
     assert str(load(None, {**required, **environ}).cache.redis_ca_file) == tls.ca
 
 
 @pytest.mark.parametrize("text", ["[ops]\ntoken_file = 3", "[ops]\ntoken = 3"])
-def test_a_number_where_a_secret_belongs_is_a_fault(faults, text):
+def test_a_number_in_place_of_a_secret_is_a_fault(faults, text):
     assert faults({}, text).keys() == {"ops.token"}

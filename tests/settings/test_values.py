@@ -1,4 +1,4 @@
-"""What each kind of value accepts, and how values are shown."""
+"""Values that each setting accepts, and how values are displayed."""
 
 import base64
 
@@ -116,18 +116,18 @@ def variable(name):
 
 
 @pytest.mark.parametrize(("name", "text"), cases(GOOD))
-def test_is_accepted(required, name, text):
+def test_a_valid_value_is_accepted(required, name, text):
     open_to_all = {"GATEWAY_SERVER__ALLOW_UNAUTHENTICATED": "true"}
     settings = load(None, {**required, **open_to_all, variable(name): text})
     assert settings.sources[name] == f"environment {variable(name)}"
 
 
 @pytest.mark.parametrize(("name", "text"), cases(BAD))
-def test_is_refused(faults, name, text):
+def test_an_invalid_value_is_refused(faults, name, text):
     assert faults({variable(name): text}).keys() == {name}
 
 
-def test_empty_text_in_the_file_is_no_value(faults):
+def test_empty_text_in_the_file_is_a_fault(faults):
     empty = [setting.name for setting in SETTINGS if setting.name != "server.caller_tokens"]
     lines = [f"{section}.{key} = ''" for section, key in (name.split(".") for name in empty)]
     assert faults({}, "\n".join(line for line in lines if not line.startswith("apple."))).keys() == {
@@ -135,7 +135,7 @@ def test_empty_text_in_the_file_is_no_value(faults):
     }
 
 
-def test_a_flag_is_no_number_in_the_file(faults):
+def test_a_boolean_in_the_file_is_not_a_number(faults):
     assert faults({}, "[server]\nport = true").keys() == {"server.port"}
 
 
@@ -168,7 +168,7 @@ def pem_of(key, protection=None):
     ],
     ids=["text", "damaged", "P-384", "RSA", "encrypted"],
 )
-def test_the_signing_key_must_be_what_apple_issues(faults, text, said):
+def test_the_signing_key_must_be_an_unencrypted_p256_key(faults, text, said):
     fault = faults({"GATEWAY_APPLE__PRIVATE_KEY": text})["apple.private_key"]
     assert said in fault.problem
     assert "EC P-256" in fault.accepted

@@ -9,7 +9,7 @@ from gateway.telemetry import logs
 
 @pytest.fixture(autouse=True)
 def _restored() -> Iterator[None]:
-    """What a test configures is configured for the process."""
+    """Restore the process-wide configuration of logging."""
     handlers = logging.getLogger().handlers[:]
     outlet = logs._Process.outlet
     yield

@@ -1,4 +1,4 @@
-"""The thread that writes log lines: it blocks for nobody, and drops what does not fit."""
+"""The thread that writes log lines: callers never block, and excess lines are dropped."""
 
 import os
 import threading
@@ -11,7 +11,7 @@ LINE = b"x" * 1023 + b"\n"
 
 
 class Pipe:
-    """Something that takes no bytes until it is opened."""
+    """A file that blocks every write until it is opened."""
 
     def __init__(self) -> None:
         self.reached = threading.Event()
@@ -41,7 +41,7 @@ def test_lines_are_written_in_order(pipe):
     assert pipe.written == b"".join(b"%d\n" % n for n in range(100))
 
 
-def test_a_blocked_pipe_blocks_nobody_and_what_does_not_fit_is_dropped_and_counted(pipe):
+def test_a_blocked_pipe_blocks_no_caller_and_excess_lines_are_dropped_and_counted(pipe):
     writer = LogWriter(pipe.write)
     drops: list[int] = []
     writer.count_drops(drops.append)
@@ -67,7 +67,7 @@ def test_errors_are_dropped_last(pipe):
     assert drops == [1]
 
 
-def test_lines_dropped_before_anybody_counts_are_counted_then(pipe):
+def test_lines_dropped_before_counting_begins_are_counted(pipe):
     writer = LogWriter(pipe.write)
     while writer.offer(LINE):
         pass
@@ -77,7 +77,7 @@ def test_lines_dropped_before_anybody_counts_are_counted_then(pipe):
     assert drops == [1]
 
 
-def test_closing_waits_no_longer_than_it_may(pipe):
+def test_closing_waits_at_most_the_given_time(pipe):
     writer = LogWriter(pipe.write)
     writer.write(LINE)
     pipe.reached.wait()
@@ -85,7 +85,7 @@ def test_closing_waits_no_longer_than_it_may(pipe):
     assert pipe.written == b""
 
 
-def test_a_write_that_takes_a_part_is_continued():
+def test_a_partial_write_is_continued():
     written = bytearray()
 
     def write(data: bytes) -> int:
@@ -98,7 +98,7 @@ def test_a_write_that_takes_a_part_is_continued():
     assert written == LINE
 
 
-def test_a_reader_that_went_away_stops_nothing():
+def test_a_closed_pipe_does_not_stop_the_writer():
     reader, end = os.pipe()
     os.close(reader)
     writer = LogWriter(lambda data: os.write(end, data))

@@ -1,4 +1,4 @@
-"""Where log lines go, and at which level the canonical ones are written."""
+"""The outlet of log lines, and the level of canonical ones."""
 
 import pytest
 
@@ -18,7 +18,7 @@ def test_all_lines_go_to_the_outlet_and_warnings_are_urgent(form):
     assert all(written.endswith(b"\n") for written in [*outlet.ordinary, *outlet.urgent])
 
 
-def test_canonical_lines_go_the_same_way():
+def test_canonical_lines_go_to_the_outlet():
     outlet = Outlet()
     configure(level="info", format_="json", coloured=False, outlet=outlet)
     write = request_log(level="info", format_="json")
@@ -28,7 +28,7 @@ def test_canonical_lines_go_the_same_way():
 
 
 @pytest.mark.parametrize(("level", "statuses"), [("warning", 1), ("info", 2)])
-def test_failures_are_logged_where_the_level_is_warning(level, statuses):
+def test_at_level_warning_only_failures_are_logged(level, statuses):
     outlet = Outlet()
     configure(level=level, format_="json", coloured=False, outlet=outlet)
     write = request_log(level=level, format_="json")

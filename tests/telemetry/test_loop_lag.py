@@ -1,4 +1,4 @@
-"""The delay of the event loop, by a clock that the test moves."""
+"""The delay of the event loop, on a fake clock."""
 
 import asyncio
 import time
@@ -13,7 +13,7 @@ class Hand:
         return self.now
 
 
-def test_the_longest_delay_is_shown_for_at_least_a_window():
+def test_the_longest_delay_is_reported_for_at_least_a_window():
     clock = Hand()
     lag = LoopLag(clock)
     lag.add(0.5)
@@ -27,12 +27,12 @@ def test_the_longest_delay_is_shown_for_at_least_a_window():
     assert lag.highest() == 0.1
 
 
-async def test_a_callback_that_blocks_is_seen():
+async def test_a_callback_that_blocks_the_loop_is_measured():
     lag = LoopLag(time.monotonic)
     measuring = asyncio.create_task(lag.measure())
     await asyncio.sleep(0)
     time.sleep(STEP_SECONDS + 0.2)  # noqa: ASYNC251 - blocking the loop is what is measured
-    # Behind the timer that is overdue by now.
+    # Later than the timer, which is overdue now.
     await asyncio.sleep(0.001)
     await asyncio.sleep(0)
     measuring.cancel()

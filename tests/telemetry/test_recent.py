@@ -15,14 +15,14 @@ def add(recent, error, at=0.0, **more):
     recent.add(error, request_id="r", at=at, method="GET", route="/v1/me/ratings/{type}", **more)
 
 
-def test_the_newest_stands_first():
+def test_errors_are_listed_newest_first():
     recent = RecentErrors()
     for at in (3.0, 1.0, 2.0):
         add(recent, BreakerOpen("Not asked."), at)
     assert [error.at for error in recent.latest()] == [3.0, 2.0, 1.0]
 
 
-def test_a_flood_of_refusals_leaves_failures_in_their_place():
+def test_many_refusals_do_not_push_out_failures():
     recent = RecentErrors()
     add(recent, BreakerOpen("Not asked."))
     for at in range(1_000):
@@ -31,7 +31,7 @@ def test_a_flood_of_refusals_leaves_failures_in_their_place():
     assert recent.latest()[-1].status == 503
 
 
-def test_failures_are_bounded_too():
+def test_the_number_of_failures_is_bounded():
     recent = RecentErrors()
     for at in range(1_000):
         add(recent, GatewayError("The gateway failed: KeyError."), at)
@@ -62,20 +62,20 @@ def test_the_detail_says_what_failed(error, text):
         refused(source=Source(pointer=f"/ids/{TOKEN}")),
     ],
 )
-def test_nothing_that_a_caller_wrote_in_the_wrong_place_is_kept(error):
+def test_no_text_of_the_caller_is_kept(error):
     recent = RecentErrors()
     add(recent, error)
     assert TOKEN not in repr(recent.latest())
 
 
-def test_a_read_of_the_same_ids_is_at_hand():
+def test_an_error_has_a_target_that_reads_the_same_ids():
     recent = RecentErrors()
     again = read_target(Kind.SONGS, [Id("1"), Id("2")])
     add(recent, BreakerOpen("Not asked."), again=again)
     assert recent.latest()[0].again == "/v1/me/ratings/songs?ids=1,2"
 
 
-def test_of_many_ids_a_few_are_read_again():
+def test_the_target_reads_at_most_five_ids():
     assert (
         read_target(Kind.ALBUMS, [Id(str(id_)) for id_ in range(100)])
         == "/v1/me/ratings/albums?ids=0,1,2,3,4"

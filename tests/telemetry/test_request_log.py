@@ -27,7 +27,7 @@ def line(**more: object) -> RequestLine:
 
 
 class Outlet:
-    """Takes what fits into `room` bytes at once."""
+    """Accepts at most `room` bytes at once."""
 
     def __init__(self, room: int = 10_000) -> None:
         self.room = room
@@ -45,7 +45,7 @@ class Outlet:
         return True
 
 
-def test_lines_are_written_together():
+def test_lines_of_a_batch_are_written_together():
     outlet = Outlet()
     JsonRequestLog(outlet)(
         [(1_800_000_000.25, line()), (1_800_000_061.0, line(status=404, error="40400 none"))]
@@ -59,13 +59,13 @@ def test_lines_are_written_together():
     assert second["timestamp"] == "2027-01-15T08:01:01.000000Z"
 
 
-def test_nothing_to_write_writes_nothing():
+def test_an_empty_batch_writes_nothing():
     outlet = Outlet()
     JsonRequestLog(outlet)([])
     assert outlet.offered == []
 
 
-def test_lines_that_do_not_fit_together_are_written_singly_and_failures_as_urgent():
+def test_a_batch_that_does_not_fit_is_written_line_by_line_with_failures_as_urgent():
     outlet = Outlet(room=10)
     JsonRequestLog(outlet)([(0.0, line()), (0.0, line(status=503, error="50300 open"))])
     assert [json.loads(written)["status"] for written in outlet.ordinary] == [200]
@@ -73,7 +73,7 @@ def test_lines_that_do_not_fit_together_are_written_singly_and_failures_as_urgen
     assert (failed["status"], failed["level"]) == (503, "warning")
 
 
-def test_where_only_warnings_are_logged_successes_are_not():
+def test_at_level_warning_successes_are_not_logged():
     outlet = Outlet()
     JsonRequestLog(outlet, warnings_only=True)([(0.0, line()), (0.0, line(status=504))])
     (written,) = outlet.offered
@@ -81,14 +81,14 @@ def test_where_only_warnings_are_logged_successes_are_not():
 
 
 @pytest.mark.parametrize(("warnings_only", "levels"), [(False, ["info", "warning"]), (True, ["warning"])])
-def test_on_a_terminal_a_failure_is_a_warning_too(warnings_only, levels):
+def test_on_a_terminal_a_failure_is_a_warning(warnings_only, levels):
     with structlog.testing.capture_logs() as captured:
         write = ConsoleRequestLog(structlog.get_logger(), warnings_only=warnings_only)
         write([(0.0, line()), (0.0, line(status=502))])
     assert [entry["log_level"] for entry in captured] == levels
 
 
-def test_on_a_terminal_the_line_is_structlogs():
+def test_on_a_terminal_structlog_renders_the_line():
     with structlog.testing.capture_logs() as captured:
         ConsoleRequestLog(structlog.get_logger())([(0.0, line(error="50400 late"))])
     (shown,) = captured

@@ -1,4 +1,4 @@
-"""What a bug's line shows: where it happened, and none of the secrets that stood nearby."""
+"""Logged tracebacks: they show the place of a bug, and no secrets."""
 
 import logging
 
@@ -11,7 +11,7 @@ from gateway.model import User
 from gateway.telemetry.logs import configure, logger
 from tests.telemetry.test_request_log import Outlet
 
-TOKEN = "a-user-token-that-nobody-may-read"
+TOKEN = "a-secret-user-token"
 
 
 def said(outlet: Outlet) -> str:
@@ -37,7 +37,7 @@ def test_a_traceback_names_the_place_and_no_local_variable(form):
 
 
 @pytest.mark.parametrize("coloured", [True, False])
-def test_lines_for_people_are_coloured_where_they_may_be(coloured):
+def test_readable_lines_are_coloured_if_allowed(coloured):
     outlet = Outlet()
     configure(level="info", format_="console", coloured=coloured, outlet=outlet)
     logger().info("stopped")
@@ -45,7 +45,7 @@ def test_lines_for_people_are_coloured_where_they_may_be(coloured):
     assert ("\x1b" in said(outlet)) is coloured
 
 
-def test_a_user_shows_no_token_however_it_is_shown():
+def test_no_representation_of_a_user_contains_the_token():
     user = User.of(TOKEN)
     for shown in (repr(user), str(user), f"{user}", pretty_repr(user), pretty_repr([user])):
         assert user.label in shown
@@ -54,7 +54,7 @@ def test_a_user_shows_no_token_however_it_is_shown():
 
 @pytest.mark.parametrize("form", ["json", "console"])
 @pytest.mark.parametrize("error", [BadHttpMessage, RequestPayloadError])
-def test_what_a_library_could_not_parse_is_not_quoted(form, error):
+def test_text_that_a_library_could_not_parse_is_not_quoted(form, error):
     outlet = Outlet()
     configure(level="info", format_=form, coloured=False, outlet=outlet)
     logging.getLogger("aiohttp.server").error("Error", exc_info=error(f"Music-User-Token: {TOKEN}"))

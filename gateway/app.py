@@ -69,8 +69,6 @@ async def wired(
     """Build a gateway; what it opened is closed in reverse at the end."""
     clock, log, metrics = clock or SystemClock(), logger(), Metrics()
     count_drops(metrics.log_lines_dropped.inc)
-    loop_lag = LoopLag(time.monotonic)
-    metrics.event_loop_lag.set_function(loop_lag.highest)
     tasks = Tasks(lambda name, error: log.error("bug", task=name, error=repr(error)))
     base = _Base(settings, clock, tasks, metrics)
     tokens = factories.token_source(settings, clock, metrics)
@@ -84,12 +82,7 @@ async def wired(
         factories.apple_client(settings, tokens, quarantine, breaker, link, clock, tasks, metrics) as apple,
     ):
         sources = _sources(base, freshness, link, apple, quarantine)
-        visibility = _visibility(base, sources)
-        if link is not None:
-            link.listen(factories.invalidation_handler(sources.cache, apple), visibility.on_announcement)
-        # With Redis, a write is checked when its announcement arrives.
-        on_written = visibility.on_written if link is None else None
-        writer = Writer(cache=sources.cache, apple=apple, tasks=tasks, clock=clock, on_written=on_written)
+        writer = _writer(base, sources, apple, link)
         api = _api(base, Reader(sources, clock), writer, callers, recent, observe)
         observed = Observed(
             settings,
@@ -108,11 +101,19 @@ async def wired(
         )
         tasks.spawn("history", sample(observed.history, metrics, clock))
         tasks.spawn("developer token", tokens.keep())
-        tasks.spawn("event loop lag", loop_lag.measure())
-        yield Gateway(api, ops_of(observed), observed.runtime, tasks, tokens, callers, link, metrics)
-        sources.flights.close()
-        await tasks.cancel()
-        api.settle()
+        _measure_loop_lag(base)
+        try:
+            yield Gateway(api, ops_of(observed), observed.runtime, tasks, tokens, callers, link, metrics)
+        finally:
+            sources.flights.close()
+            await tasks.cancel()
+            api.settle()
+
+
+def _measure_loop_lag(base: _Base) -> None:
+    loop_lag = LoopLag(time.monotonic)
+    base.metrics.event_loop_lag.set_function(loop_lag.highest)
+    base.tasks.spawn("event loop lag", loop_lag.measure())
 
 
 def _sources(
@@ -151,8 +152,9 @@ def _sources(
     return Sources(cache, flights, quarantine, refresher, shadow, ReadMetrics(metrics))
 
 
-def _visibility(base: _Base, sources: Sources) -> Visibility:
-    return Visibility(
+def _writer(base: _Base, sources: Sources, apple: Apple, link: "Link | None") -> Writer:
+    """The writer, and the checks that what was written is served."""
+    visibility = Visibility(
         sources,
         clock=base.clock,
         tasks=base.tasks,
@@ -161,6 +163,11 @@ def _visibility(base: _Base, sources: Sources) -> Visibility:
         hold_seconds=base.settings.cache.write_hold_seconds,
         sampled=factories.drawn(base.settings.cache.visibility_fraction),
     )
+    if link is not None:
+        link.listen(factories.invalidation_handler(sources.cache, apple), visibility.on_announcement)
+    # With Redis, a write is checked when its announcement arrives.
+    on_written = visibility.on_written if link is None else None
+    return Writer(cache=sources.cache, apple=apple, tasks=base.tasks, clock=base.clock, on_written=on_written)
 
 
 def _api(

@@ -1,0 +1,173 @@
+"""Parts are made as the settings say, and report their state in metrics and log lines."""
+
+from math import inf
+from typing import cast
+from unittest.mock import Mock
+
+import pytest
+from structlog.testing import capture_logs
+
+from gateway import factories
+from gateway.apple.client import Apple
+from gateway.breaker import Breaker, State
+from gateway.cache.cache import Cache
+from gateway.cache.entry import Freshness
+from gateway.cache.invalidation import Purge, Throttled
+from gateway.model import Id, Kind, Partition, User
+from gateway.sandbox import Credentials
+from gateway.settings import Settings, load
+from gateway.tasks import Tasks
+from gateway.telemetry.metrics import Metrics
+from tests.cache.redis.certificates import Authority
+from tests.hand_clock import HandClock
+from tests.redis_server import free_port
+
+CREDENTIALS = Credentials.generate()
+USER = User.of("a user's token")
+ALBUMS = Partition(USER, Kind.ALBUMS)
+
+
+def settings(**more: object) -> Settings:
+    """The defaults with credentials; `cache__fresh_seconds=1` sets one more."""
+    required = {
+        "apple__team_id": CREDENTIALS.team_id,
+        "apple__key_id": CREDENTIALS.key_id,
+        "apple__private_key": CREDENTIALS.private_key_pem,
+    }
+    return load(None, {f"GATEWAY_{name.upper()}": str(value) for name, value in (required | more).items()})
+
+
+def sample(metrics: Metrics, name: str, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(name, labels)
+
+
+class TestDeveloperToken:
+    def test_it_is_signed_with_the_key_of_the_settings(self):
+        key = factories.signing_key(settings(apple__token_lifetime_seconds=600), origin=None)
+        assert (key.team_id, key.key_id, key.lifetime_seconds) == (
+            CREDENTIALS.team_id,
+            CREDENTIALS.key_id,
+            600,
+        )
+
+    def test_its_changes_are_logged_and_a_refusal_is_a_warning(self):
+        with capture_logs() as logged:
+            tokens = factories.token_source(settings(), HandClock(), Metrics())
+            tokens.refuse(tokens.current().text)
+        assert [(line["log_level"], line["event"], line["state"]) for line in logged] == [
+            ("info", "developer_token", "minted"),
+            ("warning", "developer_token", "refused"),
+            ("info", "developer_token", "minted"),
+        ]
+
+
+def test_caller_tokens_are_those_of_the_settings():
+    assert factories.caller_tokens(settings(server__caller_tokens="one,two")) == ["one", "two"]
+
+
+class TestMemory:
+    def test_it_is_bounded_by_the_settings_and_evictions_are_counted(self):
+        metrics = Metrics()
+        memory = factories.memory_cache(settings(cache__local_max_entries=1), metrics)
+        entry = factories.freshness_of(settings()).entry(1, 0.0, fresh_seconds=300.0)
+        memory.put(ALBUMS, {Id("1"): entry, Id("2"): entry}, 0.0)
+        assert sample(metrics, "gateway_local_cache_entries") == 1
+        assert sample(metrics, "gateway_local_cache_evictions_total") == 1
+        assert sample(metrics, "gateway_local_cache_bytes") == memory.bytes > 0
+
+    def test_freshness_is_that_of_the_settings(self):
+        made = factories.freshness_of(
+            settings(
+                cache__fresh_seconds=10,
+                cache__stale_while_revalidate_seconds=20,
+                cache__stale_if_error_seconds=30,
+                cache__jitter=0.1,
+            )
+        )
+        assert made == Freshness(
+            fresh_seconds=10.0,
+            stale_while_revalidate_seconds=20.0,
+            stale_if_error_seconds=30.0,
+            jitter=0.1,
+        )
+
+
+class TestRedis:
+    async def link_state(self, metrics: Metrics, **more: object) -> State | None:
+        tasks = Tasks(lambda name, _: pytest.fail(name))
+        made = settings(**more)
+        freshness = factories.freshness_of(made)
+        async with factories.redis_link(made, freshness, HandClock(), tasks, metrics) as link:
+            state = None if link is None else link.state
+        await tasks.cancel()
+        return state
+
+    async def test_without_a_url_there_is_no_link(self):
+        assert await self.link_state(Metrics()) is None
+
+    async def test_a_redis_that_does_not_answer_is_reported_once_in_the_log_and_as_a_metric(self):
+        metrics = Metrics()
+        with capture_logs() as logged:
+            state = await self.link_state(metrics, cache__redis_url=f"redis://127.0.0.1:{free_port()}")
+        assert (state, sample(metrics, "gateway_breaker_state", target="redis")) == (State.OPEN, State.OPEN)
+        assert [(line["event"], line["target"], line["state"]) for line in logged] == [
+            ("breaker", "redis", "open")
+        ]
+
+    def test_files_for_tls_are_those_of_the_settings(self, tmp_path):
+        authority = Authority(tmp_path, "authority")
+        client = authority.issue("client", "127.0.0.1")
+        tls = factories.redis_tls(
+            settings(
+                cache__redis_url="rediss://127.0.0.1",
+                cache__redis_ca_file=authority.file,
+                cache__redis_cert_file=client.certificate,
+                cache__redis_key_file=client.key,
+            )
+        )
+        assert (tls.ca_file, tls.cert_file, tls.key_file) == (
+            str(authority.file),
+            str(client.certificate),
+            str(client.key),
+        )
+
+
+@pytest.mark.parametrize(("fraction", "drawn"), [(0.0, {False}), (1.0, {True}), (0.5, {True, False})])
+def test_a_share_of_the_calls_is_drawn(fraction, drawn):
+    draw = factories.drawn(fraction)
+    assert {draw() for _ in range(200)} == drawn
+
+
+class TestBreaker:
+    def state_after_failure(self, breaker: Breaker) -> State:
+        admission = breaker.admit(0.0)
+        assert admission is not None
+        breaker.record(admission, ok=False, now=0.0)
+        return breaker.state
+
+    def test_it_opens_as_the_settings_say_and_reports_that_in_the_log_and_as_a_metric(self):
+        metrics = Metrics()
+        breaker = factories.apple_breaker(settings(upstream__breaker_min_calls=2), metrics)
+        with capture_logs() as logged:
+            states = [self.state_after_failure(breaker) for _ in range(2)]
+        assert states == [State.CLOSED, State.OPEN]
+        assert sample(metrics, "gateway_breaker_state", target="apple") == State.OPEN
+        assert [(line["log_level"], line["target"], line["state"]) for line in logged] == [
+            ("warning", "apple", "open")
+        ]
+
+
+class TestInvalidationHandler:
+    def test_a_429_elsewhere_slows_the_client_of_apple_and_the_rest_goes_to_the_cache(self):
+        cache, apple = Mock(spec=Cache), Mock(spec=Apple)
+        handle = factories.invalidation_handler(cast(Cache, cache), cast(Apple, apple))
+        handle(Throttled(1.0))
+        assert (apple.throttled_elsewhere.call_count, cache.on_invalidation.call_count) == (1, 0)
+        purge = Purge(USER.key)
+        handle(purge)
+        cache.on_invalidation.assert_called_once_with(purge)
+        assert apple.throttled_elsewhere.call_count == 1
+
+
+def test_without_redis_every_entry_is_trusted():
+    assert factories.always(1000.0) == -inf

@@ -42,9 +42,11 @@ def test_every_setting_that_is_explained_exists():
     assert explained <= known
 
 
-def test_files_that_it_names_exist():
-    named = re.findall(r"`((?:config|deploy|docs|gateway|tests)/[\w./-]*\w)`", OPERATIONS)
-    assert named
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_files_that_it_names_exist(path):
+    named = re.findall(
+        r"[` ]((?:config|deploy|docs|gateway|tests)/[\w./-]*\w)(?=[` ])", path.read_text("utf-8")
+    )
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 

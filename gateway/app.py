@@ -66,7 +66,7 @@ class _Base(NamedTuple):
 async def wired(
     settings: Settings, *, clock: Clock | None = None, observe: Observe | None = None
 ) -> AsyncIterator[Gateway]:
-    """Build a gateway; what it opened is closed in reverse at the end."""
+    """Build a gateway; its resources are closed in reverse order at the end."""
     clock, log, metrics = clock or SystemClock(), logger(), Metrics()
     count_drops(metrics.log_lines_dropped.inc)
     tasks = Tasks(lambda name, error: log.error("bug", task=name, error=repr(error)))

@@ -1,4 +1,4 @@
-"""Time as an argument: what the process reads as now, and what tests move by hand."""
+"""Clocks as an argument: the machine's in the process, fake ones in tests."""
 
 import time
 from collections.abc import Callable
@@ -23,7 +23,7 @@ def counting_suspend(source: ModuleType) -> Callable[[], float]:
     """The clock of `source` (the module `time`) that goes on while the machine is suspended.
 
     With the plain monotonic clock an entry from before a night's suspend would be fresh in the morning. macOS
-    has no such clock, so its plain one is used there. Timers are the event loop's, and stand still meanwhile.
+    has no such clock, so its plain one is used there. Timers are the event loop's, and stop during a suspend.
     """
     if hasattr(source, "CLOCK_BOOTTIME"):
         return partial(source.clock_gettime, source.CLOCK_BOOTTIME)

@@ -7,7 +7,7 @@ GatewayError
     │   └── Quarantined     Apple refused this user token a moment ago: not asked again yet
     ├── Unusable            502  Apple's answer is not one of its API
     ├── Unreachable         502  no answer: refused, reset, timed out
-    ├── BreakerOpen         503  too many failures lately: not tried
+    ├── BreakerOpen         503  too many recent failures: not tried
     ├── NoCapacity          503  every slot is taken and the queue is full
     └── DeadlineExceeded    504  the caller's, or the fetch's, time is up
 
@@ -200,7 +200,7 @@ class Unreachable(UpstreamError):
 
 
 class BreakerOpen(UpstreamError):
-    """Too many calls failed lately: nothing is sent until the breaker lets a probe through."""
+    """Too many calls failed recently: nothing is sent until the breaker admits a probe."""
 
     status = 503
     code = "50300"

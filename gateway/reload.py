@@ -98,7 +98,7 @@ class Reloader:
         return True
 
     async def watch(self, files: Sequence[Path], known: bytes) -> None:
-        """Reload when the content of `files` changes from what `known` stands for, until cancelled."""
+        """Reload when the content of `files` no longer has the digest `known`, until cancelled."""
         async for _ in self._hints({file.parent.resolve() for file in files}):
             current = await asyncio.to_thread(digest, files)
             if current != known:

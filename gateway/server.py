@@ -72,7 +72,7 @@ async def serving(
         reloader = Reloader(reading.again, settings, gateway, logger())
         if reading.files:
             gateway.tasks.spawn("watch files", reloader.watch(reading.files, reading.known))
-        # To aiohttp, 0 seconds are no bound at all.
+        # aiohttp takes 0 seconds as no limit.
         drain_seconds = max(settings.server.drain_seconds, 0.001)
         api = web.ServerRunner(
             ApiServer(gateway.api, gateway.tasks), handle_signals=False, shutdown_timeout=drain_seconds

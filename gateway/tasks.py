@@ -28,7 +28,7 @@ class Tasks:
         return task
 
     async def drain(self, seconds: float) -> None:
-        """Wait up to `seconds` for the running tasks, then cancel what is left and see it end."""
+        """Wait up to `seconds` for the running tasks, then cancel the others and wait for their end."""
         if self._running:
             await asyncio.wait(self._running, timeout=seconds)
         await self.cancel()

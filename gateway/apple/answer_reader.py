@@ -10,7 +10,7 @@ from gateway.apple.response import AppleResponse
 T = TypeVar("T")
 
 LARGE_BODY: Final = 64 * 1024
-"""Bytes beyond which an answer is read in a thread; reading so many takes a few milliseconds."""
+"""Larger answers (bytes) are parsed in a thread; parsing one of this size takes a few milliseconds."""
 
 PER_TURN: Final = 4
 """Smaller answers that are read in one turn of the event loop: those of a large request arrive together."""

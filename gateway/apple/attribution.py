@@ -154,7 +154,7 @@ class Verdict(msgspec.Struct, frozen=True):
     drop_riders: bool = False
     """Whether a rider may be at fault: the call is repeated without riders."""
     done: bool = False
-    """Whether it shows that an earlier try did what was asked."""
+    """Whether it shows that an earlier try succeeded."""
 
 
 def attribute(came: Symptom, asked: Asked, seen: Evidence) -> Verdict:
@@ -215,7 +215,7 @@ def _denied(came: Symptom, asked: Asked, seen: Evidence) -> Verdict:
 
 
 def _refused(came: Symptom, asked: Asked, seen: Evidence) -> Verdict:
-    """Apple refused the call as it stands."""
+    """Apple answered with another 4xx."""
     if came.code == NO_SUBSCRIPTION:
         return Verdict(Cause.USER, stale_allowed=False)
     if came.blamed not in (None, "ids") or not asked.ids:

@@ -1,11 +1,11 @@
-"""How far Apple's clock is ahead of ours, by the `Date` of its answers. Pure, but for what it remembers."""
+"""How far Apple's clock is ahead of ours, by the `Date` of its answers. Does no I/O and reads no clock."""
 
 from collections import deque
 from statistics import median
 from typing import Final
 
 ANSWERS: Final = 5
-"""Of so many latest answers the median counts, so that one odd `Date` changes nothing."""
+"""Latest answers whose median is used, so that one odd `Date` changes nothing."""
 
 TOLERATED: Final = 30.0
 """Seconds below which our own clock is used: `Date` is exact to a second, and answers take a while."""

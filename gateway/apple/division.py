@@ -1,7 +1,7 @@
 """The division of a call that failed: what its parts showed, and whose fault the failures are in the end.
 
-If Apple answered any part, the parts that failed by themselves are their ids' fault. If it answered none, it
-is no id's fault: then it is the request's, the user's or Apple's.
+If Apple answered any part, the parts that failed by themselves are their ids' fault. If it answered none,
+the fault is not an id's: it is the request's, the user's or Apple's.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,7 +29,7 @@ class Job(NamedTuple):
 
 
 class Search:
-    """The division of one call: what was found so far."""
+    """The division of one call, with the findings so far."""
 
     def __init__(self, trial: Trial, whole: Failed, held: AsyncExitStack) -> None:
         self.trial = trial
@@ -60,7 +60,7 @@ class Settlement:
         self._now = now
 
     def settle(self, job: Job, search: Search, found: Found) -> Outcomes:
-        """Attribute what is left of a division for good."""
+        """Attribute the remaining failures of a division for good."""
         failures = {id_: failed for id_, failed in found.items() if isinstance(failed, Failed)}
         if search.trial.answered or any(_failed_elsewhere_answered(failed) for failed in failures.values()):
             self._settle_ids(job, search, failures)

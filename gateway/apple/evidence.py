@@ -1,10 +1,10 @@
-"""What users' calls have shown lately: the memory behind `attribution.Evidence`. Time is an argument."""
+"""Recent outcomes of users' calls: the memory behind `attribution.Evidence`. Time is an argument."""
 
 from collections import OrderedDict
 from typing import Final
 
 MOST_USERS: Final = 10_000
-"""Users remembered at most; who asked longest ago goes first."""
+"""Most users that are remembered; the least recently active is dropped first."""
 
 LATELY: Final = 10.0
 """Seconds for which an answer shows that a user's calls are answered in general."""

@@ -16,10 +16,10 @@ SUSPECTED: Final = 60.0
 """Seconds for which a first failure is remembered: a second one means that the id fails, not Apple."""
 
 MOST_IDS: Final = 10_000
-"""Ids of one user and type; those that failed longest ago go first."""
+"""Most ids of one user and type; those that failed longest ago are dropped first."""
 
 MOST_KEYS: Final = 10_000
-"""Users and types; those without a failure for longest go first."""
+"""Most users and types; those without a failure for longest are dropped first."""
 
 ALIKE: Final = 600.0
 """Seconds for which a variant whose every part was refused alike is not divided."""

@@ -172,7 +172,7 @@ _RAW = msgspec.json.Decoder(_RawAnswer)
 _RAW_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _RATED = msgspec.json.Decoder(_Rated)
 _CODE = re.compile(r"[!-~]{1,64}")
-"""Codes are logged and rendered anew: they must be short, and JSON can escape what UTF-8 cannot say."""
+"""Codes are logged and rendered again, so they must be short and plain: JSON can escape invalid UTF-8."""
 _QUOTES = 16
 """Quotation marks of one plain rating: five names and three texts."""
 
@@ -181,7 +181,7 @@ def _read_plain(kind: Kind, asked: Mapping[Id, object], body: bytes) -> dict[Id,
     """Read a body that holds nothing but plain ratings, each once; None if it needs the full check.
 
     The usual answer by far: 20 µs for 25 ratings, while the full check takes 80. msgspec does not see that a
-    name stands twice in an object, but the number of quotation marks gives it away.
+    name appears twice in an object, but the number of quotation marks reveals it.
     """
     try:
         ratings = _PLAIN.decode(body).data

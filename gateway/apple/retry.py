@@ -68,7 +68,7 @@ class RetryBudget:
 
 
 class _Window:
-    """Counts events of the last so many whole seconds, in a slot for each."""
+    """Counts events of the last seconds, in a slot per second."""
 
     def __init__(self, seconds: int) -> None:
         self._counts = [0] * seconds

@@ -28,7 +28,7 @@ _BLOCK = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOT
 
 
 def read_private_key(text: str) -> ec.EllipticCurvePrivateKey:
-    """The key in `text`. Raises `ValueError` with what is wrong, and nothing of the key."""
+    """The key in `text`. Raises `ValueError` with the reason, and no part of the key."""
     text = _plain(text)
     if "-----BEGIN " in text:
         return _from_pem(text)

@@ -42,7 +42,7 @@ class OnAnnouncement(Protocol):
 
 
 Sampled = Callable[[], bool]
-"""Whether the write at hand is announced."""
+"""Draw whether a write is announced."""
 
 _decoder = msgspec.json.Decoder(Announcement)
 

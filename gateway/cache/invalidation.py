@@ -14,7 +14,7 @@ from gateway.model import Id, Kind
 LATE_SECONDS: Final = 0.2
 """A message that is still missing so long after a later one was missed: nodes of a cluster reorder them."""
 MAX_ORIGINS: Final = 1000
-"""Gateways whose sequence numbers are followed; beyond it, those silent for longest are forgotten."""
+"""Most gateways whose sequence numbers are followed; those silent for longest are dropped."""
 MAX_LATE: Final = 1000
 """Missing messages that are waited for; more count as missed at once."""
 
@@ -93,7 +93,7 @@ class Sequences:
         self._lost = 0
 
     def reset(self) -> None:
-        """Start over: a new subscription stands, and messages missed before it count as its gap."""
+        """Start over: a new subscription is up, and messages missed before it count as its gap."""
         self._latest.clear()
         self._late.clear()
         self._lost = 0
@@ -138,7 +138,7 @@ class Continuity:
         self._distrusted_before = float("-inf")
 
     def subscribed(self, now: float) -> None:
-        """A new subscription stands: anything published before it may have been missed."""
+        """A new subscription is up: anything published before it may have been missed."""
         self._continuous_since = now
         self._last_beat = float("-inf")
 

@@ -44,7 +44,7 @@ class _UserRatings:
 
 
 class MemoryCache:
-    """Entries of this process. Nothing here expires by itself: readers judge what they find by its times.
+    """Entries of this process. Entries do not expire here: readers judge them by their times.
 
     `fresh_seconds` is how long a variant must have been unused before another may take its place. `on_evict`
     receives the number of entries that were dropped to make room.

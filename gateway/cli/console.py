@@ -9,7 +9,7 @@ BAD_CONFIGURATION = 78
 
 
 class WrongUsage(Exception):
-    """The command line makes no sense; the message says what is expected. Exit status 2."""
+    """The command line is invalid; the message says what is expected. Exit status 2."""
 
 
 class CommandFailed(Exception):

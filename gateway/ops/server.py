@@ -35,7 +35,7 @@ class PurgeBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Ops:
-    """The handlers of the ops listener; what they need is handed in as functions."""
+    """The handlers of the ops listener; they reach the gateway through the given functions."""
 
     def __init__(
         self,

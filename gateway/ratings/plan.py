@@ -174,7 +174,7 @@ class ReadPlan:
         else:
             findings.stale += 1
         if usability is not Usability.GONE:
-            # A fresh entry that a directive rejects is no hit: the next tier is asked, or Apple.
+            # A fresh entry that a directive rejects is not a hit: the next tier is asked, or Apple.
             self.overruled |= usability is Usability.FRESH
             self._remember(id_, Candidate(entry, usability, shared, entry.trusted_at >= trusted_since))
         return False

@@ -1,4 +1,4 @@
-"""What a caller asks for, and what it gets: the values between the web and the use cases."""
+"""Queries and answers: the values between the web and the use cases."""
 
 from collections.abc import Sequence
 from enum import StrEnum

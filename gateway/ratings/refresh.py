@@ -22,7 +22,7 @@ class Refresher:
         self._failed = metrics.background_refreshes.labels("error")
 
     def refresh(self, partition: Partition, ids: Sequence[Id], token: FillToken, due: Sequence[Id]) -> None:
-        """Fetch `ids` anew without delaying the answer, and ids that are `due` along with them."""
+        """Refetch `ids` without delaying the answer, and ids that are `due` along with them."""
         idle = [id_ for id_ in ids if not self._flights.in_flight(partition, id_)]
         if idle:
             fetch = self._flights.join(

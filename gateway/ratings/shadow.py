@@ -52,7 +52,7 @@ class Shadow:
         self._running = 0
 
     def drawn(self) -> bool:
-        """Whether the answer at hand is checked."""
+        """Draw whether an answer is checked."""
         return self._chance() < self._fraction and self._running < MAX_CHECKS
 
     def check_entries(self, partition: Partition, served: Mapping[Id, Entry], now: float) -> None:

@@ -27,7 +27,7 @@ AFTER_SECONDS: Final = (0.1, 1.0, 5.0)
 """After the publication. The first is when the write should be visible everywhere (promise 2)."""
 TIERS: Final = ("local", "shared")
 MAX_CHECKED: Final = 10_000
-"""Writes that are checked at once; what is announced beyond is not checked here."""
+"""Most writes that are checked at the same time; further ones are not checked here."""
 MARGIN_SECONDS: Final = 0.2
 """Uncertainty of the end of a hold in seconds: clocks are estimated, and checks are delayed."""
 MICROSECONDS: Final = 1_000_000

@@ -110,7 +110,7 @@ class Writer:
         return await self._finished(self._send_favorites(call, ids, deadline, requester), deadline)
 
     def fits_one_call(self, ids: int) -> bool:
-        """Whether Apple is asked for so many ids in one call."""
+        """Whether Apple is asked for that many ids in one call."""
         return ids <= self._apple.batch_size()
 
     async def bypass(

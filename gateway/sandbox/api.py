@@ -70,7 +70,7 @@ class Api:
         return Answer(204, headers={}) if value is None else Answer(200, answers.ratings(kind, {id_: value}))
 
     def answer_favorites(self, request: Favorites, *, now: float, lag: float = 0.0) -> Answer:
-        """Like what is added, and unrate what is removed; 202 without a body."""
+        """Like added ids, and unrate removed ones; 202 without a body."""
         problem = self._objection_to_user(request.user_token)
         if problem is None and request.method not in ("POST", "DELETE"):
             problem = answers.method_not_allowed("POST, DELETE")

@@ -64,7 +64,7 @@ class Reply(Effect, frozen=True):
     status: Annotated[int, msgspec.Meta(ge=200, le=599)]
     body: Body = "apple"
     retry_after: int | str | None = None
-    """Sent unchanged: seconds, a date, or nonsense."""
+    """Sent unchanged: seconds, a date, or an invalid value."""
     applied: bool = False
 
 

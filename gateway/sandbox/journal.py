@@ -1,6 +1,6 @@
 """Journal of calls: ids and times of each, and which ids were in flight twice.
 
-Bounded: the oldest calls go first. Times are the clock's monotonic seconds.
+Bounded: the oldest calls are dropped first. Times are the clock's monotonic seconds.
 """
 
 import asyncio

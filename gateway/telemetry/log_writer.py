@@ -34,7 +34,7 @@ class Outlet(Protocol):
 
 
 class DirectOutlet:
-    """Writes to what is stdout now, at once: for tests, and for programs that embed the gateway."""
+    """Writes to the current stdout at once: for tests, and for programs that embed the gateway."""
 
     def __init__(self) -> None:
         self._stream = sys.stdout.buffer
@@ -85,7 +85,7 @@ class LogWriter:
             count(dropped)
 
     def close(self, seconds: float = CLOSE_SECONDS) -> None:
-        """Write what waits, for at most `seconds`; what is left then is lost."""
+        """Write the queued lines for at most `seconds`; the rest is lost."""
         until = time.monotonic() + seconds
         with self._changed:
             self._closed = True

@@ -32,5 +32,5 @@ class LoopLag:
         self._highest = max(self._highest, lag)
 
     def highest(self) -> float:
-        """The longest delay lately."""
+        """The longest recent delay in seconds."""
         return max(self._highest, self._before)

@@ -26,7 +26,7 @@ class Relays:
         self._relayed = RelayedPartitions()
 
     def relays(self, accepted: Accepted, query: Query) -> bool:
-        """Whether Apple's answer to such a read was not a list of ratings lately."""
+        """Whether Apple's answer to such a read was recently not a list of ratings."""
         return accepted.target.relayable and any(
             self._relayed.has(query.partition(part), self._now()) for part in query.parts
         )

@@ -18,7 +18,7 @@ RELAYED_SECONDS: Final = 60.0
 
 
 class RelayedPartitions:
-    """Partitions for which Apple's answer was not a list of ratings lately: they are relayed at once.
+    """Partitions for which Apple's answer was recently not a list of ratings: they are relayed at once.
 
     By user and type, because one user's strange answer must not turn the cache off for the others.
     """

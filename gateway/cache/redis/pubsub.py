@@ -2,7 +2,7 @@
 
 A gateway publishes heartbeats through every node, just as invalidations, and receives them on its
 subscription: while they come back, invalidations arrive too. A silent subscription is replaced even if its
-connection stands.
+connection is open.
 """
 
 import asyncio
@@ -117,7 +117,7 @@ class Listener:
     async def move(self, topology: Topology, *, same_server: bool) -> None:
         """Subscribe through `topology` from now on.
 
-        To the same server the new subscription stands before the old one ends, so that no invalidation is
+        On the same server the new subscription is up before the old one ends, so that no invalidation is
         missed. On another server, entries from before are not trusted any more.
         """
         self._topology = topology

@@ -37,7 +37,7 @@ MAX_FAULTS = 100
 class RedisShared:
     """`SharedCache` on Redis. `gateway_id` is the origin of the invalidations that are published.
 
-    `sampled` is whether the write at hand is announced, so that every gateway checks what it serves then.
+    `sampled` draws whether a write is announced, so that every gateway checks what it would serve.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class RedisShared:
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _deliver(self, place: Place, entry: Undelivered | None) -> None:
-        """Deliver what a place has queued, unless that was done, or has become more, meanwhile."""
+        """Deliver the queued writes of a place, unless they were delivered or grew meanwhile."""
         if entry is not None and self._retry_queue.get(place) is entry:
             self._retry_queue.delivered(place, entry, await self._writes.forget(place, entry))
 

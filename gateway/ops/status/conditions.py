@@ -46,7 +46,7 @@ def unauthorized(snapshot: Snapshot, threshold: float) -> str | None:
     if not snapshot.token.refused:
         return None
     refused, calls = snapshot.upstream.by_status.get("401", 0), snapshot.upstream.calls
-    # After a 401 the token is minted anew and the call repeated: of few calls, half may be 401.
+    # After a 401 a new token is minted and the call repeated: of few calls, half may be 401.
     if refused <= (threshold if calls >= FEW else 0.5) * calls:
         return None
     return (

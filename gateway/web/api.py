@@ -184,7 +184,7 @@ class Api:
                 return relayed
         answer = await self._reader.read(query) if query.parts else _NOTHING
         if accepted.target.relayable and is_no_list(answer):
-            relayed = await self._relay.read(accepted, query, answer.tally.calls)
+            relayed = await self._relay.read(accepted, query, answer)
             if relayed is not None:
                 return relayed
             answer = await self._reader.read(query)

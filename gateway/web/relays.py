@@ -31,28 +31,30 @@ class Relays:
             self._relayed.has(query.partition(part), self._now()) for part in query.parts
         )
 
-    async def read(self, accepted: Accepted, query: Query, calls: int = 0) -> Reply | None:
+    async def read(self, accepted: Accepted, query: Query, after: Answer | None = None) -> Reply | None:
         """Relay a read whose parameters seem to make Apple's answer something other than a list of ratings.
 
         None if it is a list after all: then it is to be read like any other, with the holds of writes.
-        `calls` were made for the request before.
+        `after`: the answer that was not one.
         """
         record, target, requester = accepted.record, accepted.target, Requester()
-        requester.calls, record.cache = calls, CacheOutcome.BYPASS
+        record.cache = CacheOutcome.BYPASS
+        (part,) = query.parts
+        partition = query.partition(part)
+        if after is not None:
+            requester.calls = after.tally.calls
+            self._relayed.add(partition, self._now())
         if query.directives.only_if_cached:
             raise not_cached()
         if not self._writer.fits_one_call(record.ids):
             raise _several_calls(record.ids)
-        (part,) = query.parts
         many = (part.kind, part.ids) if target.id is None else None
         relay = await _outcome(
             self._writer.bypass(accepted.user, target.path, target.query, accepted.deadline, requester, many)
         )
-        if isinstance(relay, Relay):
-            if relay.lists_ratings:
-                self._relayed.discard(query.partition(part))
-                return None
-            self._relayed.add(query.partition(part), self._now())
+        if isinstance(relay, Relay) and relay.lists_ratings:
+            self._relayed.discard(partition)
+            return None
         return _rendered(record, requester, relay, CacheOutcome.BYPASS)
 
     async def write(self, accepted: Accepted, value: int | None) -> Reply:

@@ -100,7 +100,8 @@ def relayed_reply(relay: Relay, forward: CacheOutcome) -> Reply:
     """Pass on what Apple answered to a write, or to a read whose answer is not cached."""
     line = forwarded(forward)
     head = _read_head(line, 0.0)
-    if relay.status == _NO_CONTENT:
+    if relay.status == _NO_CONTENT or not relay.body:
+        # Apple's 202 is empty too; clients parse what is called JSON.
         return Reply(relay.status, head.removeprefix(CONTENT_TYPE), b"", line)
     return Reply(relay.status, head, relay.body, line)
 

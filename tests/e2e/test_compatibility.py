@@ -128,7 +128,8 @@ class TestFavorites:
         await gateway.get("albums", [ONE, TWO])
         await gateway.get("songs", [3])
         reply = await gateway.ask(method, f"{FAVORITES}?ids[albums]={ONE}&ids[songs]=3")
-        assert (reply.status, reply.cache) == (202, "fwd=method")
+        assert (reply.status, reply.cache, reply.body) == (202, "fwd=method", b"")
+        assert "Content-Type" not in reply.headers
         assert (await gateway.get("albums", [TWO])).cache == "hit"
         assert (await gateway.get("albums", [ONE])).cache.startswith("fwd=")
         assert (await gateway.get("songs", [3])).cache.startswith("fwd=")
@@ -196,6 +197,20 @@ class TestAnswersThatAreNoList:
         reply = await gateway.ask("GET", f"{ROOT}/albums/{ONE}?format=map")
         assert (reply.status, reply.cache) == (200, "fwd=bypass")
         assert sandbox.calls.last.path == f"{ROOT}/albums/{ONE}"
+
+    async def test_that_of_one_unrated_id_costs_one_call_from_then_on(self, gateway, sandbox):
+        sandbox.faults.add(Misshape("map"), where=Where(many=True))
+        for calls in (2, 3):
+            reply = await gateway.ask("GET", f"{ROOT}/albums/5?format[resources]=map")
+            assert (reply.status, reply.code, sandbox.calls.total) == (404, "40400", calls)
+
+    async def test_the_list_is_tried_again_after_a_minute(self, gateway, sandbox):
+        sandbox.faults.add(Misshape("map"))
+        await gateway.get("albums", [ONE], "&format[resources]=map")
+        for shift, calls in ((59, 3), (2, 5)):
+            gateway.clock.shift += shift
+            await gateway.get("albums", [ONE], "&format[resources]=map")
+            assert sandbox.calls.total == calls
 
     async def test_several_calls_cannot_be_put_together(self, sandbox):
         async with gateway_on(sandbox, upstream__attempts=1) as gateway:

@@ -13,6 +13,7 @@ from gateway.web.relays import Relays, is_no_list
 from gateway.web.response import Reply
 from tests.web.apis import ApiOnFakes
 
+NO_LIST_OF_TWO_CALLS = Answer(b"", TierCounts(calls=2), CacheOutcome.MISS)
 ALBUM = "/v1/me/ratings/albums/1"
 OTHER = "/v1/me/ratings/albums?ids=1,2&new=1"
 
@@ -30,9 +31,11 @@ class RelaysOnFakes:
         accepted = self.gateway.accepted(ALBUM + "?l=de", *more, method="PUT")
         return accepted, await self.relays.write(accepted, value)
 
-    async def read(self, path: str = OTHER, *more: tuple[str, str]) -> tuple[Accepted, Reply | None]:
+    async def read(
+        self, path: str = OTHER, *more: tuple[str, str], after: Answer | None = None
+    ) -> tuple[Accepted, Reply | None]:
         accepted, query = self.accepted_read(path, *more)
-        return accepted, await self.relays.read(accepted, query)
+        return accepted, await self.relays.read(accepted, query, after)
 
     def accepted_read(self, path: str, *more: tuple[str, str]) -> tuple[Accepted, Query]:
         accepted = self.gateway.accepted(path, *more)
@@ -113,8 +116,7 @@ class TestRead:
         assert fakes.apple.sent == []
 
     async def test_calls_made_before_count_for_it(self, fakes):
-        accepted, query = fakes.accepted_read(OTHER)
-        await fakes.relays.read(accepted, query, calls=2)
+        accepted, _ = await fakes.read(after=NO_LIST_OF_TWO_CALLS)
         assert accepted.record.tally.calls == 3
 
     async def test_later_ones_of_its_user_type_and_variant_are_relayed_at_once(self, fakes):
@@ -122,24 +124,25 @@ class TestRead:
             fakes.accepted_read(f"/v1/me/ratings/{path}")
             for path in ("albums?ids=3&new=1", "songs?ids=3&new=1")
         )
-        assert not fakes.relays.relays(*same)
         await fakes.read()
+        assert not fakes.relays.relays(*same)
+        await fakes.read(after=NO_LIST_OF_TWO_CALLS)
         assert fakes.relays.relays(*same)
         assert not fakes.relays.relays(*another)
 
     async def test_after_a_list_of_ratings_later_ones_are_not_relayed(self, fakes):
         same = fakes.accepted_read(OTHER)
-        await fakes.read()
+        await fakes.read(after=NO_LIST_OF_TWO_CALLS)
         fakes.apple.answer = Relay(200, b'{"data":[]}', lists_ratings=True)
         _, reply = await fakes.read()
         assert reply is None
         assert not fakes.relays.relays(*same)
 
-    async def test_after_a_failure_later_ones_are_not_relayed(self, fakes):
+    async def test_a_failure_becomes_the_answer(self, fakes):
         fakes.apple.answer = Relayed(500, b"")
-        _, reply = await fakes.read()
+        accepted, reply = await fakes.read()
         assert (reply.status, reply.cache_status) == (500, "ratings-gateway; fwd=bypass")
-        assert not fakes.relays.relays(*fakes.accepted_read(OTHER))
+        assert accepted.record.error is fakes.apple.answer
 
 
 NO_LIST = Unusable("not a list", received_status=200)

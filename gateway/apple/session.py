@@ -68,6 +68,8 @@ def _session(
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
         headers=headers,
+        # aiohttp would call the missing body of a POST an octet stream.
+        skip_auto_headers=("Content-Type",),
         trace_configs=[_tracing()],
         proxy=proxy_url,
         max_line_size=LARGEST_HEADER,

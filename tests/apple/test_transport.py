@@ -49,6 +49,13 @@ class TestOut:
         assert (seen.method, seen.body) == ("PUT", b'{"type":"rating"}')
         assert seen.headers["content-type"] == "application/json"
 
+    @pytest.mark.parametrize("method", ["POST", "DELETE"])
+    async def test_no_body_has_no_type(self, apple, script, method):
+        script.otherwise = reply(200, "{}")
+        await ask(apple, method)
+        (seen,) = script.seen
+        assert (seen.method, seen.body, seen.headers.get("content-type")) == (method, b"", None)
+
     async def test_the_origin_goes_out_where_one_is_set(self, script, clock):
         script.otherwise = reply(200, "{}")
         origin = "https://example.com"

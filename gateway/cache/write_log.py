@@ -1,7 +1,7 @@
 """The recent writes recorded by this process: write versions, holds, pending writes, writes on paired types.
 
 The log is separate from the entries: storing a fetch asks it for admission, reads ask it for holds. A record
-is kept while it can matter. The version of pruned records lives on in the floor, below which tokens are too old.
+is kept while it can matter. The version of pruned records stays in the floor, below which tokens are too old.
 """
 
 from collections import OrderedDict, deque

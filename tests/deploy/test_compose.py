@@ -70,9 +70,11 @@ def test_what_is_mounted_is_in_the_repository():
 
 def test_prometheus_scrapes_the_ops_port_and_loads_the_rules(settings):
     config = document(COMPOSE / "prometheus.yaml")
-    (job,) = config["scrape_configs"]
+    job, redis = config["scrape_configs"]
     (alias,) = SERVICES["sandbox"]["networks"]["default"]["aliases"]
     assert job["static_configs"] == [{"targets": [f"{alias}:{settings.ops.port}"]}]
+    assert redis["static_configs"] == [{"targets": ["redis-exporter:9121"]}]
+    assert "redis-exporter" in SERVICES
     assert "../prometheus:/etc/prometheus/rules:ro" in SERVICES["prometheus"]["volumes"]
     assert [PROMETHEUS / Path(name).relative_to("/prometheus") for name in config["rule_files"]] == list(
         RULES

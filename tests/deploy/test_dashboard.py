@@ -71,17 +71,21 @@ def test_panels_have_ids_of_their_own_and_do_not_overlap():
         assert beside or above
 
 
-def test_every_query_honours_the_chosen_jobs_and_data_source():
+def test_every_query_honours_the_chosen_jobs_or_redis_and_the_data_source():
     for panel in panels():
         for target in panel.get("targets", ()):
-            assert 'job=~"$job"' in target["expr"], panel["title"]
+            chosen = 'instance=~"$redis"' if "redis_" in target["expr"] else 'job=~"$job"'
+            assert chosen in target["expr"], panel["title"]
             assert target["datasource"]["uid"] == "${datasource}", panel["title"]
 
 
 @pytest.mark.needs("promtool")
 def test_prometheus_understands_every_query(tmp_path):
     expressions = [
-        expression.replace("$__rate_interval", "5m").replace("$job", ".*").replace("$instance", ".*")
+        expression.replace("$__rate_interval", "5m")
+        .replace("$job", ".*")
+        .replace("$instance", ".*")
+        .replace("$redis", ".*")
         for expression in dashboard_expressions()
     ]
     queries = [{"record": f"panel:{number}", "expr": text} for number, text in enumerate(expressions)]

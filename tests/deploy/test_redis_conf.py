@@ -7,14 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from aiohttp import ClientSession
 from redis import AuthenticationError, Redis
 from redis.exceptions import NoPermissionError
 
 from tests.cache.redis.harness import MINIMAL_ACL
-from tests.deploy.files import DEPLOY, RUNBOOK
+from tests.deploy.files import DEPLOY, ROOT, RUNBOOK, dashboard_expressions
+from tests.deploy.programs import running
+from tests.e2e.processes import free_port
 
 CONFIGURATION = DEPLOY / "kustomize" / "example" / "redis.conf"
 USERS = CONFIGURATION.with_name("redis-users.conf")
+GUIDE = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
 SECRET = "/run/secrets/ratings-redis/users.conf"
 COMMANDS = set(
     re.findall(r"redis-cli --user operator ([A-Z][A-Z0-9a-z ]*)", RUNBOOK.read_text(encoding="utf-8"))
@@ -74,6 +78,32 @@ def test_the_gateways_user_has_the_rights_that_are_tested_and_no_others():
 def test_the_operators_user_runs_what_the_runbook_needs(socket, command):
     with connection(socket, "operator") as redis:
         redis.execute_command(*command.split())
+
+
+@pytest.mark.needs("prometheus-redis-exporter")
+async def test_redis_exporter_shows_what_the_dashboard_reads_with_the_rights_of_the_operators_user(
+    socket, tmp_path
+):
+    (options,) = re.findall(r"`redis_exporter (--redis[^`]*)`", GUIDE)
+    port = free_port()
+    command = [
+        "prometheus-redis-exporter",
+        *options.replace("redis://ratings-redis:6379", f"unix://{socket}").split(),
+        "--redis.password=of-the-operator",
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]
+    async with (
+        running(tmp_path, port, *command) as url,
+        ClientSession() as session,
+        session.get(f"{url}/metrics") as answer,
+    ):
+        exposed = set(re.findall(r"^(redis_\w+)", await answer.text(), re.MULTILINE))
+
+    read = {name for expression in dashboard_expressions() for name in re.findall(r"redis_\w+", expression)}
+    assert read
+    assert read <= exposed
+    with connection(socket, "operator") as redis:
+        assert redis.acl_log() == []
 
 
 def test_the_operators_user_reads_no_ratings(socket):

@@ -117,9 +117,9 @@ class Soak:
             round(resident_bytes() / 2**20, 1),
             self.memory.entries,
             self.memory.bytes,
-            len(self.memory._users),
+            len(self.memory),
             len(self.write_log),
-            len(self.flights._table),
+            len(self.flights),
             len(self._tasks),
         )
 

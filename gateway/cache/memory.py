@@ -62,6 +62,10 @@ class MemoryCache:
         self.entries = 0
         self.bytes = 0
 
+    def __len__(self) -> int:
+        """Users and types that have entries."""
+        return len(self._users)
+
     def partition(self, partition: Partition, now: float) -> PartitionRatings:
         """Return what is cached of `partition`, and count this as a use of it at `now`.
 

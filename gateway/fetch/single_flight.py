@@ -130,6 +130,10 @@ class SingleFlight:
         self._coalesced.inc(pending.collapsed)
         return pending
 
+    def __len__(self) -> int:
+        """Users and types with fetches in flight."""
+        return len(self._table)
+
     def in_flight(self, partition: Partition, id_: Id) -> bool:
         """Whether the id is being fetched, in a fetch that may still be joined."""
         return id_ in self._table.get((partition.user.key, partition.kind), {}).get(partition.variant, {})

@@ -121,10 +121,15 @@ class Caller(Client):
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Let everything run until `condition()` holds: for what nothing in the gateway tells from outside."""
+    """Let everything run until `condition()` holds: for what no event reports."""
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - no event of the gateway's says that a request waits in it
+        while not condition():  # noqa: ASYNC110 - no event reports it
             await asyncio.sleep(0)
+
+
+def task_names() -> set[str]:
+    """Names of the tasks of all gateways in this process; tests and libraries do not name theirs."""
+    return {name for task in asyncio.all_tasks() if not (name := task.get_name()).startswith("Task-")}
 
 
 def environment(sandbox: Sandbox, **settings: object) -> dict[str, str]:

@@ -15,7 +15,7 @@ import pytest
 
 from gateway.sandbox import ADA, Lag, Latency, Sandbox, Where
 from tests import faultproxy
-from tests.e2e.harness import Caller, Client, ShiftedClock, gateway_on
+from tests.e2e.harness import Caller, Client, ShiftedClock, gateway_on, task_names
 from tests.e2e.load import IDS, OWN, Load, Truth
 from tests.e2e.processes import client_of_process
 from tests.faultproxy import Direction, FaultProxy, Toxic
@@ -23,6 +23,7 @@ from tests.redis_server import RedisServer
 
 PHASE_SECONDS = float(os.environ.get("RATINGS_GATEWAY_FAULT_SECONDS", "1"))
 RECOVERY_SECONDS = 2.0
+REQUEST_TASKS = {"fetch", "write", "refresh", "fill", "shadow"}
 SHARED_HITS = 'gateway_cache_ids_total{result="hit",tier="shared"}'
 
 pytestmark = pytest.mark.redis_server
@@ -187,16 +188,19 @@ async def recovery(gateway: Client) -> float:
 
 
 async def settled(gateway: Caller) -> None:
-    """Wait until nothing that a request began is under way; a leak makes this time out."""
-    inside = gateway.served.gateway
-    flights = inside.api._reader._sources.flights
-    ours = {"fetch", "write", "refresh", "fill", "shadow"}
+    """Wait until nothing that a request began is in progress; a leak makes this time out."""
     async with asyncio.timeout(10):
-        while True:
-            names = {task.get_name() for task in inside.tasks._running}
-            in_flight = (await gateway.metrics())["gateway_upstream_in_flight"]
-            if not names & ours and not flights._table and not in_flight:
-                return
+        while (await gateway.metrics())["gateway_upstream_in_flight"] or task_names() & REQUEST_TASKS:
+            pass
+        for user in OWN:
+            for id_ in IDS:
+                while await in_flight(gateway, user, id_):
+                    pass
+
+
+async def in_flight(gateway: Caller, user: str, id_: int) -> bool:
+    explained = await gateway.ask("GET", f"/-/explain?type=albums&id={id_}", user=user)
+    return bool(explained.json["in_flight"])
 
 
 @pytest.mark.parametrize("with_redis", [False, True])
@@ -208,7 +212,7 @@ async def test_callers_that_leave_at_any_moment_leave_nothing_behind(sandbox, re
     # A visibility check waits five seconds after its write.
     quiet = {"log__level": "warning", "cache__visibility_fraction": 0}
     async with gateway_on(sandbox, cache__local_max_entries=20, **quiet, **more) as gateway:
-        names = {task.get_name() for task in gateway.served.gateway.tasks._running}
+        names = task_names()
 
         async def leave() -> None:
             user = chance.choice(list(OWN))
@@ -225,7 +229,7 @@ async def test_callers_that_leave_at_any_moment_leave_nothing_behind(sandbox, re
             for _ in range(int(40 * PHASE_SECONDS)):
                 await asyncio.gather(*(leave() for _ in range(20)))
         await settled(gateway)
-        assert {task.get_name() for task in gateway.served.gateway.tasks._running} == names
+        assert task_names() == names
         assert (load.wrong, load.failed) == ([], [])
         assert (await gateway.get("albums", IDS, user=ADA)).status == 200
     assert '"bug"' not in "".join(capfd.readouterr())

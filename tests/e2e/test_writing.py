@@ -6,7 +6,7 @@ import pytest
 
 from gateway.model import Kind
 from gateway.sandbox import ADA, Lag, Reply, Reset, Where
-from tests.e2e.harness import ROOT, gateway_on, until
+from tests.e2e.harness import ROOT, gateway_on, task_names, until
 
 WRITES = Where(method="PUT")
 ONE = "1138988512"
@@ -149,7 +149,7 @@ async def test_a_write_is_finished_though_its_callers_time_is_up(gateway, sandbo
     late = await gateway.rate("albums", ONE, -1, headers={"X-Request-Timeout-Ms": "50"})
     hold.release()
     await sandbox.calls.until_ended(1)
-    await until(lambda: "write" not in {task.get_name() for task in gateway.served.gateway.tasks._running})
+    await until(lambda: "write" not in task_names())
     assert (late.status, late.code) == (504, "50400")
     assert (await gateway.get("albums", [ONE])).values == {ONE: -1}
 

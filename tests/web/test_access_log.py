@@ -1,4 +1,6 @@
-"""Requests are counted and logged together a moment later, and in any case before metrics are read."""
+"""Requests are counted and logged together a moment later, but before metrics are read."""
+
+import weakref
 
 import pytest
 
@@ -8,7 +10,7 @@ from gateway.web.access_log import FLUSH_REQUESTS, AccessLog
 from gateway.web.request_record import RequestRecord
 
 
-class Told:
+class Lines:
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
 
@@ -36,28 +38,30 @@ async def test_all_requests_are_counted_when_metrics_are_read():
 
 
 async def test_sampled_requests_are_logged_together():
-    told = Told()
-    access_log = AccessLog(Metrics(), told)  # type: ignore[arg-type]
+    lines = Lines()
+    access_log = AccessLog(Metrics(), lines)  # type: ignore[arg-type]
     for name, logged in (("a", True), ("b", False), ("c", True)):
         access_log.add(answered(name), 1.0, logged=logged)
-    assert told.batches == []
+    assert lines.batches == []
     access_log.flush()
-    assert told.batches == [["a", "c"]]
+    assert lines.batches == [["a", "c"]]
 
 
 async def test_many_are_logged_at_once():
-    told = Told()
-    access_log = AccessLog(Metrics(), told)  # type: ignore[arg-type]
+    lines = Lines()
+    access_log = AccessLog(Metrics(), lines)  # type: ignore[arg-type]
     for _ in range(FLUSH_REQUESTS):
         access_log.add(answered("a"), 1.0, logged=True)
-    assert [len(batch) for batch in told.batches] == [FLUSH_REQUESTS]
+    assert [len(batch) for batch in lines.batches] == [FLUSH_REQUESTS]
 
 
 async def test_metrics_do_not_keep_a_log_alive():
     metrics = Metrics()
-    AccessLog(metrics, None)
+    access_log = AccessLog(metrics, None)
+    alive = weakref.ref(access_log)
+    del access_log
+    assert alive() is None
     metrics.settle()
-    assert metrics._unsettled == []
 
 
 @pytest.mark.parametrize("cause", sorted(AVAILABILITY_CAUSES))

@@ -7,112 +7,112 @@ ONE, TWO, THREE = Id("1"), Id("2"), Id("3")
 
 
 def test_a_write_is_kept_once_and_its_ends_are_counted() -> None:
-    backlog = RetryQueue()
+    queue = RetryQueue()
     for ended in (0, 1, 1):
-        assert backlog.add(HERE, ONE, ended=ended)
-    assert backlog.entries() == [(HERE, Undelivered({ONE: 2}))]
+        assert queue.add(HERE, ONE, ended=ended)
+    assert queue.entries() == [(HERE, Undelivered({ONE: 2}))]
 
 
-def test_what_was_told_is_gone() -> None:
-    backlog = RetryQueue()
-    backlog.add(HERE, ONE)
-    ((place, entry),) = backlog.entries()
-    backlog.delivered(place, entry, b"7")
-    assert not backlog
-    assert backlog.get(HERE) is None
+def test_what_was_delivered_is_removed() -> None:
+    queue = RetryQueue()
+    queue.add(HERE, ONE)
+    ((place, entry),) = queue.entries()
+    queue.delivered(place, entry, b"7")
+    assert not queue
+    assert queue.get(HERE) is None
 
 
-def test_what_came_while_it_was_being_told_stays() -> None:
-    backlog = RetryQueue()
-    backlog.add(HERE, ONE)
-    ((place, entry),) = backlog.entries()
-    backlog.add(HERE, TWO)
-    backlog.delivered(place, entry, b"7")
-    assert backlog.get(HERE) == Undelivered({ONE: 0, TWO: 0})
+def test_what_was_added_during_a_delivery_stays() -> None:
+    queue = RetryQueue()
+    queue.add(HERE, ONE)
+    ((place, entry),) = queue.entries()
+    queue.add(HERE, TWO)
+    queue.delivered(place, entry, b"7")
+    assert queue.get(HERE) == Undelivered({ONE: 0, TWO: 0})
 
 
-def test_a_later_write_that_was_told_speaks_for_the_earlier() -> None:
-    backlog = RetryQueue()
-    backlog.add(HERE, ONE)
-    backlog.add(HERE, TWO)
-    backlog.drop(HERE, ONE)
-    backlog.drop(HERE, THREE)
-    backlog.drop(THERE, ONE)
-    assert backlog.get(HERE) == Undelivered({TWO: 0})
+def test_a_later_write_that_was_delivered_replaces_the_earlier() -> None:
+    queue = RetryQueue()
+    queue.add(HERE, ONE)
+    queue.add(HERE, TWO)
+    queue.drop(HERE, ONE)
+    queue.drop(HERE, THREE)
+    queue.drop(THERE, ONE)
+    assert queue.get(HERE) == Undelivered({TWO: 0})
 
 
-def test_too_many_ids_become_their_whole_place() -> None:
-    backlog = RetryQueue(max_ids=2)
-    backlog.add(HERE, ONE)
-    backlog.add(HERE, TWO)
-    assert backlog.add(HERE, THREE)
-    assert backlog.get(HERE) == Undelivered(all=True)
-    assert backlog.add(HERE, ONE)
-    assert backlog.get(HERE) == Undelivered(all=True)
-    assert backlog.add(THERE, ONE)
-    assert backlog.get(THERE) == Undelivered({ONE: 0})
+def test_too_many_ids_become_everything_of_their_user_and_type() -> None:
+    queue = RetryQueue(max_ids=2)
+    queue.add(HERE, ONE)
+    queue.add(HERE, TWO)
+    assert queue.add(HERE, THREE)
+    assert queue.get(HERE) == Undelivered(all=True)
+    assert queue.add(HERE, ONE)
+    assert queue.get(HERE) == Undelivered(all=True)
+    assert queue.add(THERE, ONE)
+    assert queue.get(THERE) == Undelivered({ONE: 0})
 
 
-def test_too_many_places_are_lost_and_say_so() -> None:
-    backlog = RetryQueue(max_partitions=1)
-    assert backlog.add(HERE, ONE)
-    assert not backlog.add(THERE, ONE)
-    assert not backlog.add_all(THERE)
-    assert backlog.add(HERE, TWO)
+def test_too_many_users_and_types_are_refused() -> None:
+    queue = RetryQueue(max_partitions=1)
+    assert queue.add(HERE, ONE)
+    assert not queue.add(THERE, ONE)
+    assert not queue.add_all(THERE)
+    assert queue.add(HERE, TWO)
 
 
-def test_what_cannot_be_told_now_lets_others_go_first() -> None:
-    backlog = RetryQueue()
-    backlog.add(HERE, ONE)
-    backlog.add(THERE, ONE)
-    backlog.postpone(HERE)
-    backlog.postpone((b"nobody", Kind.SONGS))
-    assert [place for place, _ in backlog.entries()] == [THERE, HERE]
+def test_what_cannot_be_delivered_now_moves_to_the_end() -> None:
+    queue = RetryQueue()
+    queue.add(HERE, ONE)
+    queue.add(THERE, ONE)
+    queue.postpone(HERE)
+    queue.postpone((b"nobody", Kind.SONGS))
+    assert [place for place, _ in queue.entries()] == [THERE, HERE]
 
 
-def test_the_end_of_a_lone_write_gets_the_stamp_under_which_redis_heard_of_it() -> None:
-    backlog = RetryQueue()
-    backlog.begin_undelivered(HERE, ONE)
-    backlog.add(HERE, ONE)
-    ((place, entry),) = backlog.entries()
-    backlog.delivered(place, entry, b"7")
-    assert backlog.late_stamp(HERE, ONE) == b"7"
-    assert backlog.late_stamp(HERE, ONE) is None
+def test_the_end_of_a_single_write_gets_the_stamp_of_its_replay() -> None:
+    queue = RetryQueue()
+    queue.begin_undelivered(HERE, ONE)
+    queue.add(HERE, ONE)
+    ((place, entry),) = queue.entries()
+    queue.delivered(place, entry, b"7")
+    assert queue.late_stamp(HERE, ONE) == b"7"
+    assert queue.late_stamp(HERE, ONE) is None
 
 
-def test_writes_that_overlapped_untold_get_none() -> None:
-    backlog = RetryQueue()
+def test_undelivered_writes_that_overlapped_get_no_stamp() -> None:
+    queue = RetryQueue()
     for _ in range(2):
-        backlog.begin_undelivered(HERE, ONE)
-        backlog.add(HERE, ONE)
-    ((place, entry),) = backlog.entries()
-    backlog.delivered(place, entry, b"7")
-    assert backlog.late_stamp(HERE, ONE) is None
-    assert backlog.late_stamp(HERE, ONE) is None
+        queue.begin_undelivered(HERE, ONE)
+        queue.add(HERE, ONE)
+    ((place, entry),) = queue.entries()
+    queue.delivered(place, entry, b"7")
+    assert queue.late_stamp(HERE, ONE) is None
+    assert queue.late_stamp(HERE, ONE) is None
 
 
-def test_a_write_that_was_told_does_not_speak_for_the_end_of_another() -> None:
-    backlog = RetryQueue()
-    backlog.add(HERE, ONE, ended=1)
-    backlog.drop(HERE, ONE)
-    assert backlog.get(HERE) == Undelivered({ONE: 1})
+def test_a_delivered_write_gives_no_stamp_to_the_end_of_another() -> None:
+    queue = RetryQueue()
+    queue.add(HERE, ONE, ended=1)
+    queue.drop(HERE, ONE)
+    assert queue.get(HERE) == Undelivered({ONE: 1})
 
 
-def test_a_mark_that_was_told_late_from_here_is_known_until_somebody_writes_again() -> None:
-    backlog = RetryQueue()
-    backlog.add(HERE, ONE)
-    ((place, entry),) = backlog.entries()
-    backlog.delivered(place, entry, b"7")
-    assert backlog.delivered_late(HERE, {ONE: b"7", TWO: b"7"}) == {ONE}
-    assert not backlog.delivered_late(HERE, {ONE: b"8"})
-    assert not backlog.delivered_late(THERE, {ONE: b"7"})
+def test_a_marker_from_our_own_replay_is_recognised_until_the_next_write() -> None:
+    queue = RetryQueue()
+    queue.add(HERE, ONE)
+    ((place, entry),) = queue.entries()
+    queue.delivered(place, entry, b"7")
+    assert queue.delivered_late(HERE, {ONE: b"7", TWO: b"7"}) == {ONE}
+    assert not queue.delivered_late(HERE, {ONE: b"8"})
+    assert not queue.delivered_late(THERE, {ONE: b"7"})
 
 
-def test_late_marks_are_bounded() -> None:
-    backlog = RetryQueue()
+def test_remembered_replays_are_bounded() -> None:
+    queue = RetryQueue()
     for number in range(MAX_DELIVERED + 1):
-        backlog.add(HERE, Id(str(number)))
-        ((place, entry),) = backlog.entries()
-        backlog.delivered(place, entry, b"7")
-    assert not backlog.delivered_late(HERE, {Id("0"): b"7"})
-    assert backlog.delivered_late(HERE, {Id("1"): b"7"})
+        queue.add(HERE, Id(str(number)))
+        ((place, entry),) = queue.entries()
+        queue.delivered(place, entry, b"7")
+    assert not queue.delivered_late(HERE, {Id("0"): b"7"})
+    assert queue.delivered_late(HERE, {Id("1"): b"7"})

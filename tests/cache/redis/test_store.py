@@ -1,4 +1,4 @@
-"""What every Redis must do for the gateways; a fake one where it can."""
+"""The contract of the store, on a real Redis and on a fake one."""
 
 from collections.abc import AsyncIterator
 
@@ -41,7 +41,7 @@ async def two(any_url: str) -> AsyncIterator[Side]:
         yield side
 
 
-async def test_an_empty_redis_knows_nothing_and_gives_a_ticket(one: Side) -> None:
+async def test_an_empty_redis_answers_with_misses_and_a_version(one: Side) -> None:
     lookup = await one.look(ALBUMS, ONE, TWO)
     assert lookup.version == b"0"
     assert not lookup.entries
@@ -51,7 +51,7 @@ async def test_an_empty_redis_knows_nothing_and_gives_a_ticket(one: Side) -> Non
 @pytest.mark.parametrize(
     "rating", [None, LIKED, DISLIKED, JSON], ids=["unrated", "liked", "disliked", "more"]
 )
-async def test_what_one_gateway_fetched_another_finds(one: Side, two: Side, rating: Rating) -> None:
+async def test_what_one_gateway_stored_another_finds(one: Side, two: Side, rating: Rating) -> None:
     assert await one.keep(ALBUMS, {ONE: rating})
     lookup = await two.look(ALBUMS, ONE)
     assert lookup.entries[ONE].rating == rating
@@ -61,13 +61,13 @@ async def test_what_one_gateway_fetched_another_finds(one: Side, two: Side, rati
 
 
 @pytest.mark.parametrize("kind", list(Kind))
-async def test_plain_ratings_of_every_kind_come_back(one: Side, kind: Kind) -> None:
+async def test_plain_ratings_of_every_type_are_found(one: Side, kind: Kind) -> None:
     id_ = Id("x.9")
     assert await one.keep(Partition(USER, kind), {id_: DISLIKED})
     assert await one.seen(Partition(USER, kind), id_) == DISLIKED
 
 
-async def test_users_kinds_and_variants_share_nothing(one: Side) -> None:
+async def test_users_types_and_variants_share_nothing(one: Side) -> None:
     await one.keep(ALBUMS, {ONE: LIKED})
     for partition in (Partition(OTHER, Kind.ALBUMS), Partition(USER, Kind.SONGS), GERMAN):
         assert await one.seen(partition, ONE) == "miss"
@@ -87,7 +87,7 @@ async def test_a_fill_from_before_a_write_is_refused(one: Side, two: Side) -> No
     assert not (await one.look(ALBUMS, ONE, TWO)).entries
 
 
-async def test_a_write_under_way_is_a_miss_with_its_stamp(one: Side, two: Side) -> None:
+async def test_an_id_that_is_being_written_is_a_miss_with_a_stamp(one: Side, two: Side) -> None:
     await one.keep(ALBUMS, {ONE: DISLIKED, TWO: None})
     stamp = await two.tier.begin(USER.key, Kind.ALBUMS, ONE)
     lookup = await one.look(ALBUMS, ONE, TWO)
@@ -95,13 +95,13 @@ async def test_a_write_under_way_is_a_miss_with_its_stamp(one: Side, two: Side) 
     assert list(lookup.entries) == [TWO]
 
 
-async def test_what_is_fetched_while_a_write_is_under_way_is_not_kept(one: Side, two: Side) -> None:
+async def test_an_id_that_is_being_written_is_not_stored(one: Side, two: Side) -> None:
     await two.tier.begin(USER.key, Kind.ALBUMS, ONE)
     assert await one.keep(ALBUMS, {ONE: DISLIKED, TWO: None})
     assert list((await one.look(ALBUMS, ONE, TWO)).entries) == [TWO]
 
 
-async def test_a_written_value_is_held_over_every_variant(one: Side, two: Side) -> None:
+async def test_a_written_value_is_held_in_every_variant(one: Side, two: Side) -> None:
     await one.keep(GERMAN, {ONE: JSON})
     assert await two.write(ALBUMS, ONE, LIKED) is True
     lookup = await one.look(ALBUMS, ONE)
@@ -127,7 +127,7 @@ async def test_a_removed_rating_is_held_like_any_other(one: Side) -> None:
     assert held(await one.look(ALBUMS, ONE)) == {ONE: None}
 
 
-async def test_a_refused_write_leaves_nothing_and_keeps_nobody_out(one: Side) -> None:
+async def test_after_a_refused_write_fills_are_stored_again(one: Side) -> None:
     await one.keep(ALBUMS, {ONE: LIKED})
     assert await one.write(ALBUMS, ONE, UNCHANGED) is False
     assert await one.seen(ALBUMS, ONE) == "miss"
@@ -143,13 +143,13 @@ async def test_a_refused_write_does_not_end_the_hold_of_the_one_before(one: Side
     assert await one.seen(ALBUMS, ONE) == LIKED
 
 
-async def test_after_a_write_of_unknown_end_nothing_is_kept_for_a_while(one: Side) -> None:
+async def test_after_a_write_of_unknown_outcome_nothing_is_stored_for_a_while(one: Side) -> None:
     await one.write(ALBUMS, ONE, UNKNOWN)
     await one.keep(ALBUMS, {ONE: LIKED})
     assert await one.seen(ALBUMS, ONE) == "miss"
 
 
-async def test_writes_that_overlap_end_in_a_drop(one: Side, two: Side) -> None:
+async def test_writes_that_overlap_leave_no_rating(one: Side, two: Side) -> None:
     first = await one.tier.begin(USER.key, Kind.ALBUMS, ONE)
     second = await two.tier.begin(USER.key, Kind.ALBUMS, ONE)
     assert await one.tier.end(USER.key, Kind.ALBUMS, ONE, first, LIKED) is False
@@ -160,7 +160,7 @@ async def test_writes_that_overlap_end_in_a_drop(one: Side, two: Side) -> None:
     assert ONE in lookup.pending
 
 
-async def test_a_write_makes_the_twin_kind_ask_apple(one: Side, two: Side) -> None:
+async def test_a_write_makes_the_paired_type_ask_apple(one: Side, two: Side) -> None:
     await one.keep(LIBRARY, {ONE: LIKED})
     await two.write(ALBUMS, TWO, LIKED)
     lookup = await one.look(LIBRARY, ONE)
@@ -168,7 +168,7 @@ async def test_a_write_makes_the_twin_kind_ask_apple(one: Side, two: Side) -> No
     assert lookup.paired_stamp
 
 
-async def test_what_the_twin_kind_fetches_within_the_hold_is_fresh_no_longer(one: Side) -> None:
+async def test_fills_of_the_paired_type_within_the_hold_are_fresh_no_longer_than_it(one: Side) -> None:
     await one.write(ALBUMS, TWO, LIKED)
     asked_at = SystemClock.monotonic()
     lookup = await one.look(LIBRARY, ONE)
@@ -201,13 +201,13 @@ async def test_a_purge_of_no_ids_changes_nothing(one: Side) -> None:
     assert await one.seen(ALBUMS, ONE) == LIKED
 
 
-async def test_a_purge_does_not_break_the_promise_of_a_write(one: Side) -> None:
+async def test_a_purge_leaves_the_hold_of_a_write(one: Side) -> None:
     await one.write(ALBUMS, ONE, LIKED)
     await one.tier.purge(USER.key, None, None)
     assert await one.seen(ALBUMS, ONE) == LIKED
 
 
-async def test_eight_variants_are_kept_and_a_ninth_is_not(one: Side) -> None:
+async def test_eight_variants_are_stored_and_a_ninth_is_not(one: Side) -> None:
     partitions = [Partition(USER, Kind.ALBUMS, Variant(f"l={number}")) for number in range(9)]
     for partition in partitions[:8]:
         assert (await one.look(partition, ONE)).admitted
@@ -220,6 +220,6 @@ async def test_eight_variants_are_kept_and_a_ninth_is_not(one: Side) -> None:
     assert (await one.look(partitions[0], ONE)).admitted
 
 
-async def test_publishing_harms_nobody_where_no_one_listens(one: Side) -> None:
+async def test_publishing_without_subscribers_is_not_an_error(one: Side) -> None:
     await one.tier.publish(Throttled(1.0))
     assert not one.errors("response")

@@ -18,6 +18,7 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     """One HTTP request to the ratings API."""
 
     method: str
+    """GET for HEAD too."""
     type: str
     """The path segment after `ratings`."""
     kind: Kind | None
@@ -94,7 +95,7 @@ class Api:
     def _objection(self, kind: Kind, request: Request) -> Problem | None:
         allowed = ("GET",) if request.id is None else ("GET", "PUT", "DELETE")
         if request.method not in allowed:
-            return answers.method_not_allowed(", ".join(allowed))
+            return answers.method_not_allowed(", ".join(("GET", "HEAD", *allowed[1:])))
         problem = self._objection_to_user(request.user_token)
         if problem is not None:
             return problem

@@ -13,6 +13,8 @@ _MAX_LINE_BYTES = 1 << 20
 _MAX_BODY_BYTES = 1 << 24
 _REACHABLE = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "::1": "[::1]"}  # noqa: S104 - nothing is bound here
 _RATINGS = "/v1/me/ratings/{type}"
+_SLASH = "{slash:/?}"
+"""Apple ignores one at the end: its web player sends some."""
 
 
 class Sandbox(SandboxState):
@@ -73,9 +75,9 @@ class Sandbox(SandboxState):
 
     def _application(self) -> web.Application:
         application = web.Application(client_max_size=_MAX_BODY_BYTES)
-        application.router.add_route("*", _RATINGS, self.serving.handle)
-        application.router.add_route("*", _RATINGS + "/{id}", self.serving.handle)
-        application.router.add_route("*", "/v1/me/favorites", self.serving.favorite)
+        application.router.add_route("*", _RATINGS + _SLASH, self.serving.handle)
+        application.router.add_route("*", _RATINGS + "/{id}" + _SLASH, self.serving.handle)
+        application.router.add_route("*", "/v1/me/favorites" + _SLASH, self.serving.favorite)
         application.router.add_get("/v1/test", self.serving.test)
         application.add_routes(Control(self).routes())
         application.router.add_route("*", "/{path:.*}", self._not_found)

@@ -29,7 +29,7 @@ def parsed(http: web.Request, body: bytes) -> Request:
     id_ = path.get("id")
     pieces = (id_,) if id_ is not None else (piece.strip() for text in given for piece in text.split(","))
     return Request(
-        method=http.method,
+        method="GET" if http.method == "HEAD" else http.method,
         type=path["type"],
         kind=_KINDS.get(path["type"]),
         id=id_,
@@ -37,9 +37,15 @@ def parsed(http: web.Request, body: bytes) -> Request:
         has_ids=bool(given),
         include=frozenset(name for text in parameters.getall("include", ()) for name in text.split(",")),
         language=parameters.get("l"),
-        user_token=http.headers.get("Music-User-Token"),
+        user_token=user_token(http),
         body=body,
     )
+
+
+def user_token(http: web.Request) -> str | None:
+    """The user token under either of its names; web clients send only the second."""
+    headers = http.headers
+    return headers.get("Music-User-Token") or headers.get("Media-User-Token")
 
 
 def favorites(http: web.Request) -> Favorites:
@@ -53,7 +59,7 @@ def favorites(http: web.Request) -> Favorites:
             for piece in text.split(",")
             if piece.strip()
         ),
-        user_token=http.headers.get("Music-User-Token"),
+        user_token=user_token(http),
     )
 
 

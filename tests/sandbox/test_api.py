@@ -142,7 +142,7 @@ def test_an_unknown_type_is_40008(api):
     assert (refused["code"], refused["detail"]) == ("40008", "Unknown resource type 'artists'")
 
 
-@pytest.mark.parametrize(("many", "allowed"), [(True, "GET"), (False, "GET, PUT, DELETE")])
+@pytest.mark.parametrize(("many", "allowed"), [(True, "GET, HEAD"), (False, "GET, HEAD, PUT, DELETE")])
 def test_another_method_is_405(api, many, allowed):
     refused = ask(api, "POST", "albums", "1", many=many)
     assert (refused.status, refused.headers["Allow"]) == (405, allowed)

@@ -48,6 +48,22 @@ async def test_missing_and_empty_ids_have_different_codes(call, query, code):
     assert (await call("GET", f"albums?{query}")).error["code"] == code
 
 
+@pytest.mark.parametrize("path", ["albums/?ids=1138988512", "albums/1138988512/"])
+async def test_a_slash_at_the_end_changes_nothing(call, path):
+    assert (await call("GET", path)).ids == ["1138988512"]
+
+
+async def test_head_has_the_headers_of_get_and_no_body(call):
+    head, get = [await call(method, "albums?ids=1138988512") for method in ("HEAD", "GET")]
+    assert (head.status, head.body) == (200, b"")
+    assert head.headers["Content-Length"] == get.headers["Content-Length"]
+
+
+async def test_web_clients_name_the_user_token_otherwise(call):
+    reply = await call("GET", "albums?ids=1138988512", user=None, headers={"Media-User-Token": ADA})
+    assert reply.ids == ["1138988512"]
+
+
 async def test_a_refused_developer_token_is_an_empty_401_and_the_journal_says_why(sandbox, call):
     answered = await call("GET", LIKED, headers={"Authorization": "Bearer nonsense"})
     assert (answered.status, answered.body, answered.headers["Content-Length"]) == (401, b"", "0")

@@ -45,6 +45,15 @@ def test_an_id_in_the_path_is_the_only_id():
     assert (request.body, request.user_token) == (b"{}", "ada")
 
 
+def test_the_user_token_has_two_names():
+    assert parsed("/albums?ids=1", Music_User_Token="ada").user_token == "ada"
+    assert parsed("/albums?ids=1", Media_User_Token="ada").user_token == "ada"
+
+
+def test_head_is_read_as_get():
+    assert parsed("/albums?ids=1", method="HEAD").method == "GET"
+
+
 def test_a_type_that_has_no_ratings_is_kept_as_text():
     request = parsed("/artists?ids=1")
     assert (request.type, request.kind) == ("artists", None)

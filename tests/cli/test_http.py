@@ -125,6 +125,11 @@ def test_a_token_in_place_of_its_file_is_not_repeated(monkeypatch):
     assert "hunter2" not in str(caught.value)
 
 
+def test_the_user_token_comes_from_its_variable(monkeypatch):
+    monkeypatch.setenv(VARIABLE, "an-ordinary-token")
+    assert user_token(None) == "an-ordinary-token"
+
+
 def test_a_missing_user_token_is_wrong_usage():
     with pytest.raises(WrongUsage, match="--user-token-file"):
         user_token(None)

@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.model import Kind
-from gateway.sandbox import ADA, CLEO, Credentials, Reply, Standing
+from gateway.sandbox import ADA, CLEO, Credentials, Fault, Hold, Reply, Standing, Where
 from gateway.sandbox.state import SandboxState
 from tests.sandbox.conftest import HandClock
 
@@ -78,6 +78,12 @@ def test_tokens_of_trusted_keys_are_accepted_and_of_others_not(clock):
 )
 def test_only_generated_keys_are_served_by_default(credentials, asked, served):
     assert SandboxState(credentials=credentials, serve_credentials=asked).serve_credentials is served
+
+
+def test_a_hold_is_armed_for_matching_calls(state):
+    held = state.hold(Where(method="GET"), times=1)
+    assert held.fault == Fault(Hold("arrival"), Where(method="GET"), times=1)
+    assert list(state.faults) == [held]
 
 
 def test_reset_restores_users_ratings_pairs_keys_and_faults(state, clock):

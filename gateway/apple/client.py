@@ -14,7 +14,7 @@ from gateway.apple.developer_token import TokenSource
 from gateway.apple.division import Job
 from gateway.apple.quarantine import Quarantine
 from gateway.apple.reactions import Reactions, Trial
-from gateway.apple.response import AppleResponse, check_json, failure_of, lists_ratings
+from gateway.apple.response import AppleResponse, check_json, failure_of, read_many
 from gateway.apple.retry import RetryBudget, RetryPolicy
 from gateway.apple.token_check import TokenCheck, TokenTest
 from gateway.apple.transport import connect
@@ -129,7 +129,15 @@ def _success(answer: AppleResponse, many: tuple[Kind, Sequence[Id]] | None, *, d
     if not 200 <= answer.status < 300:
         raise failure_of(answer, deletes=deletes)
     check_json(answer)
-    return Relay(answer.status, answer.body, many is not None and lists_ratings(*many, answer))
+    return Relay(answer.status, answer.body, many is not None and _lists_ratings(*many, answer))
+
+
+def _lists_ratings(kind: Kind, asked: Sequence[Id], answer: AppleResponse) -> bool:
+    try:
+        read_many(kind, asked, answer)
+    except UpstreamError:
+        return False
+    return True
 
 
 @asynccontextmanager

@@ -50,15 +50,6 @@ def read_many(kind: Kind, asked: Sequence[Id], answer: AppleResponse) -> dict[Id
     return found
 
 
-def lists_ratings(kind: Kind, asked: Sequence[Id], answer: AppleResponse) -> bool:
-    """Whether an answer of the form with many ids is a sound list of ratings."""
-    try:
-        read_many(kind, asked, answer)
-    except UpstreamError:
-        return False
-    return True
-
-
 def written_resource(kind: Kind, id_: Id, value: int, body: bytes) -> Rating:
     """The resource that a PUT of `value`, answered with success and `body`, left behind.
 
@@ -83,7 +74,11 @@ def _says_nothing(body: bytes) -> bool:
         document = strict_json.load(body) if body else {}
     except ValueError:
         return False
-    return not isinstance(document, dict) or not (document.get("data") or document.get("errors"))
+    if not isinstance(document, dict):
+        return True
+    # With `format[resources]=map` the rating is in `resources`, where it is not looked for.
+    listed = document.get("data") and not document.get("resources")
+    return not (listed or document.get("errors"))
 
 
 def failure_of(answer: AppleResponse, *, deletes: bool = False) -> UpstreamError:

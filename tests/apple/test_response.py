@@ -335,6 +335,11 @@ class TestPut:
     def test_a_success_that_names_no_rating_stands_for_what_was_written(self, body):
         assert written_resource(ALBUMS, ONE, -1, body) == -1
 
+    def test_so_does_one_that_maps_the_rating(self):
+        mapped = {"ratings": {"1": rating("1", -1)}}
+        body = answer({"id": "1", "type": "ratings"}, resources=mapped).body
+        assert written_resource(ALBUMS, ONE, -1, body) == -1
+
     @pytest.mark.parametrize(
         "contradiction",
         [

@@ -212,6 +212,15 @@ class TestAnswersThatAreNoList:
             await gateway.get("albums", [ONE], "&format[resources]=map")
             assert sandbox.calls.total == calls
 
+    async def test_a_write_that_is_answered_so_is_held(self, gateway, sandbox):
+        sandbox.faults.add(Misshape("map"), where=Where(method="PUT"))
+        sandbox.faults.add(Lag(60), where=Where(method="PUT"))
+        body = {"attributes": {"value": -1}}
+        path = f"{ROOT}/albums/{ONE}?format[resources]=map"
+        assert "resources" in (await gateway.ask("PUT", path, body=body)).json
+        reply = await gateway.get("albums", [ONE])
+        assert (reply.values, reply.cache) == ({ONE: -1}, "hit")
+
     async def test_several_calls_cannot_be_put_together(self, sandbox):
         async with gateway_on(sandbox, upstream__attempts=1) as gateway:
             sandbox.faults.add(Misshape("no-data"))

@@ -1,6 +1,6 @@
-"""What every test may use; and no silent holes: with RATINGS_GATEWAY_NO_SKIPS=1 a test that is skipped fails.
+"""Markers for programs that tests need; with RATINGS_GATEWAY_NO_SKIPS=1 a skipped test fails.
 
-RATINGS_GATEWAY_MAY_MISS names the programs (with commas) whose absence is put up with even then.
+RATINGS_GATEWAY_MAY_MISS lists programs, with commas, that may be missing even then.
 """
 
 import os

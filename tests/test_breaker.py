@@ -1,4 +1,4 @@
-"""The breaker, moved through its states by hand."""
+"""The states of the breaker, on a time that the tests set."""
 
 from gateway.breaker import Admission, Breaker, Charge, State
 
@@ -58,7 +58,7 @@ def test_errors_that_left_the_window_do_not_count():
     assert state(breaker) is State.CLOSED
 
 
-def test_open_it_refuses_and_says_for_how_long():
+def test_while_open_it_refuses_with_the_seconds_left():
     breaker = opened(now=100.0)
     assert breaker.refuses(104.9)
     assert breaker.admit(104.9) is None
@@ -67,7 +67,7 @@ def test_open_it_refuses_and_says_for_how_long():
     assert breaker.since == 100.0
 
 
-def test_it_says_since_when_it_is_not_closed_however_many_probes_failed():
+def test_failed_probes_do_not_change_since_when_it_is_open():
     breaker = opened(now=100.0)
     end(breaker, False, now=105.0)
     end(breaker, False, now=110.0)
@@ -109,14 +109,14 @@ def test_a_probe_that_fails_opens_it_again_for_the_full_time():
     assert breaker.retry_after(6.0) == 5.0
 
 
-def test_a_probe_that_says_nothing_makes_room_for_another():
+def test_a_probe_without_a_result_lets_another_through():
     breaker = opened()
     breaker.forget(admitted(breaker, 5.0))
     assert state(breaker) is State.HALF_OPEN
     assert breaker.admit(5.0) is not None
 
 
-def test_a_call_from_before_the_opening_is_not_taken_for_the_probe():
+def test_a_call_that_began_before_the_opening_is_not_the_probe():
     breaker = make()
     early = admitted(breaker, 0.0)
     end(breaker, False, False, False, False)
@@ -148,7 +148,7 @@ def test_calls_that_end_while_it_is_open_say_nothing():
     assert breaker.retry_after(1.0) == 4.0
 
 
-def test_every_change_of_state_is_told():
+def test_every_change_of_state_is_reported():
     heard: list[State] = []
     breaker = make(on_change=heard.append)
     end(breaker, False, False, False, False)
@@ -173,13 +173,13 @@ def test_one_user_who_always_fails_opens_nothing_while_others_ask():
     assert state(breaker) is State.CLOSED
 
 
-def test_it_opens_where_the_only_user_fails():
+def test_it_opens_if_the_only_user_fails():
     breaker = make()
     fail(breaker, "ada", *[False] * 4)
     assert state(breaker) is State.OPEN
 
 
-def test_it_opens_where_users_fail_at_the_rate_too():
+def test_it_opens_if_users_fail_at_the_rate_too():
     breaker = make()
     fail(breaker, "cleo", True)
     fail(breaker, "ada", *[False] * 4)
@@ -195,7 +195,7 @@ def test_a_user_most_of_whose_calls_are_answered_does_not_fail():
     assert state(breaker) is State.CLOSED
 
 
-def test_a_failure_that_is_taken_back_counts_neither_way():
+def test_a_retracted_failure_counts_neither_way():
     breaker = make()
     charges = fail(breaker, "ada", False, False, False)
     for charge in charges:
@@ -206,7 +206,7 @@ def test_a_failure_that_is_taken_back_counts_neither_way():
     assert not breaker.others_failing(b"ben", 0.0)
 
 
-def test_a_failure_from_before_an_opening_cannot_be_taken_back():
+def test_a_failure_from_before_an_opening_cannot_be_retracted():
     breaker = make()
     (charge, *_) = fail(breaker, "ada", *[False] * 4)
     assert charge is not None
@@ -226,7 +226,7 @@ def test_whether_others_fail_leaves_out_the_user_who_asks():
     assert not breaker.others_failing(b"ada", 20.0)
 
 
-def test_it_says_what_the_failures_were():
+def test_it_has_the_causes_of_the_failures():
     breaker = make()
     fail(breaker, "ada", False, cause="connection refused")
     assert breaker.causes == {"connection refused": 1}

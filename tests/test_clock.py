@@ -1,4 +1,4 @@
-"""Which of the machine's clocks tells how old something is."""
+"""The clock that ages are measured with counts the time for which the machine is suspended."""
 
 from types import ModuleType
 
@@ -25,5 +25,5 @@ def test_the_time_of_a_suspend_counts():
     assert counting_suspend(FakeTime(has_boottime=True))() == 7_210.0
 
 
-def test_where_no_clock_counts_it_the_plain_one_is_used():
+def test_the_plain_clock_is_used_if_none_counts_suspend():
     assert counting_suspend(FakeTime(has_boottime=False))() == 10.0

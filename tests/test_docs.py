@@ -1,4 +1,4 @@
-"""The documents keep up with the code."""
+"""The documents name settings, metrics and files that exist."""
 
 import re
 from pathlib import Path
@@ -48,6 +48,18 @@ def test_files_that_it_names_exist(path):
         r"[` ]((?:config|deploy|docs|gateway|tests)/[\w./-]*\w)(?=[` ])", path.read_text("utf-8")
     )
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_selections_of_tests_by_keyword_find_some():
+    documents = "\n".join(path.read_text("utf-8") for path in DOCUMENTS)
+    selections = re.findall(r"pytest ((?:tests/\S* )+)-k (?:\"([^\"]+)\"|([\w]+))", documents)
+    assert selections
+    for places, several, one in selections:
+        paths = [ROOT / place for place in places.split()]
+        files = [file for path in paths for file in (path.rglob("*.py") if path.is_dir() else [path])]
+        tests = "\n".join(file.read_text("utf-8") for file in files).lower()
+        for keyword in (several or one).split(" or "):
+            assert keyword.lower() in tests, f"{places}-k {keyword}"
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)

@@ -1,4 +1,4 @@
-"""The proxy spoils what it is told to spoil, and nothing else."""
+"""The proxy applies the faults that a test adds, and no others."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -9,7 +9,7 @@ from gateway.host_header import is_allowed, is_loopback, names_loopback
     "host",
     ["", "a", "a.example:80", "a:", "127.0.0.1:8081", "[::1]", "[::1]:8081", "a_b", "a%20b", "a,b", "xn--d"],
 )
-def test_what_the_grammar_allows_is_allowed(host):
+def test_values_of_the_grammar_are_allowed(host):
     assert is_allowed(host)
 
 
@@ -32,21 +32,21 @@ def test_what_the_grammar_allows_is_allowed(host):
         "a\tb",
     ],
 )
-def test_what_it_does_not_is_not(host):
+def test_values_outside_the_grammar_are_refused(host):
     assert not is_allowed(host)
 
 
 @pytest.mark.parametrize(
     "host", ["localhost", "LOCALHOST:1", "127.0.0.1:8081", "127.8.8.8", "[::1]:1", "[::ffff:127.0.0.1]"]
 )
-def test_these_name_this_machine(host):
+def test_loopback_names_are_this_machine(host):
     assert names_loopback(host)
 
 
 @pytest.mark.parametrize(
     "host", ["", "evil.example", "localhost.evil.example", "10.0.0.1", "[fe80::1]", "127.0.0.1.nip.io"]
 )
-def test_these_do_not(host):
+def test_other_names_are_not_this_machine(host):
     assert not names_loopback(host)
 
 

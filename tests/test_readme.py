@@ -1,4 +1,4 @@
-"""What the README shows is what happens: its commands are run against the demo, its links exist."""
+"""The README: its commands print what it shows, and its links lead somewhere."""
 
 import asyncio
 import os

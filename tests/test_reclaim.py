@@ -1,4 +1,4 @@
-"""When memory is reclaimed: after growth only, the old garbage rarely, and never in the event loop's time."""
+"""When memory is reclaimed: only after growth, old garbage rarely, and freed in a thread."""
 
 import gc
 import threading
@@ -59,7 +59,7 @@ async def test_young_garbage_is_collected_after_growth_and_trimmed_in_a_thread(p
     assert process.resident() == process.live
 
 
-async def test_old_garbage_is_collected_where_that_was_not_enough_but_not_every_second(process):
+async def test_old_garbage_is_collected_if_that_was_not_enough_but_not_every_second(process):
     reclaimer = process.reclaimer()
     process.garbage[ALL] = 50 * MIB
     await reclaimer.step()
@@ -70,7 +70,7 @@ async def test_old_garbage_is_collected_where_that_was_not_enough_but_not_every_
     assert process.resident() == process.live
 
 
-async def test_what_is_in_use_is_the_new_base(process):
+async def test_memory_in_use_is_the_new_base(process):
     reclaimer = process.reclaimer()
     process.live += 50 * MIB
     process.now += FULL_SECONDS
@@ -80,7 +80,7 @@ async def test_what_is_in_use_is_the_new_base(process):
     assert process.collected == []
 
 
-async def test_where_memory_cannot_be_watched_the_watch_ends():
+async def test_the_watch_ends_if_memory_cannot_be_watched():
     reclaimer = Reclaimer(resident=lambda: None, collect=lambda _: None, trim=lambda: None, now=lambda: 0.0)
     await reclaimer.run()
     await reclaimer.step()

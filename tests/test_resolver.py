@@ -1,4 +1,4 @@
-"""Names are resolved in threads of their own: a hung lookup delays no other and is never repeated."""
+"""Names are resolved in threads: a hung lookup does not delay others and is not repeated."""
 
 import asyncio
 import socket
@@ -172,7 +172,7 @@ async def test_a_process_without_free_threads_gets_an_error(
         await resolver.resolve("redis.test", 1, LONG)
 
 
-async def test_only_so_many_names_are_remembered(
+async def test_remembered_names_are_bounded(
     resolver: Resolver, lookup: FakeLookup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.resolver.MAX_NAMES", 1)

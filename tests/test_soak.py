@@ -1,4 +1,4 @@
-"""The soak run on a small scale: every table levels off, and the memory with them."""
+"""The soak run on a small scale: tables and memory stop growing."""
 
 from tests.soak import Soak
 

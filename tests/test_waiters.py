@@ -1,4 +1,4 @@
-"""Who wants a fetch, how urgently, and who hears of it."""
+"""Requests that wait for a fetch: priority, joining, and reports of changes."""
 
 import pytest
 
@@ -16,25 +16,25 @@ def second():
     return Requester()
 
 
-def test_another_party_of_the_same_lane_joins(first, second):
+def test_another_request_of_the_same_priority_joins(first, second):
     waiters = Waiters(Priority.FOREGROUND, first)
     waiters.join(Priority.FOREGROUND, second)
     assert waiters.requesters == [first, second]
 
 
-def test_somebody_who_waits_raises_a_background_fetch(first, second):
+def test_a_waiting_request_raises_a_background_fetch(first, second):
     waiters = Waiters(Priority.BACKGROUND, first)
     waiters.join(Priority.FOREGROUND, second)
     assert (waiters.priority, waiters.requesters) == (Priority.FOREGROUND, [second])
 
 
-def test_a_refresh_does_not_lower_what_somebody_waits_for(first, second):
+def test_a_refresh_does_not_lower_the_priority_of_a_fetch(first, second):
     waiters = Waiters(Priority.FOREGROUND, first)
     waiters.join(Priority.BACKGROUND, second)
     assert (waiters.priority, waiters.requesters) == (Priority.FOREGROUND, [first])
 
 
-def test_only_changes_are_told_and_only_while_watched(first, second):
+def test_only_changes_are_reported_and_only_while_watched(first, second):
     heard: list[str] = []
 
     def hear() -> None:
@@ -52,7 +52,7 @@ def test_only_changes_are_told_and_only_while_watched(first, second):
     assert heard == ["change"]
 
 
-def test_a_call_counts_for_everybody_who_wants_it(first, second):
+def test_a_call_counts_for_each_request_that_waits_for_it(first, second):
     waiters = Waiters(Priority.FOREGROUND, first)
     waiters.count_call()
     waiters.join(Priority.FOREGROUND, second)

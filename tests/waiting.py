@@ -1,4 +1,4 @@
-"""Waiting for what no event tells."""
+"""Waiting for conditions that no event reports."""
 
 import asyncio
 import time
@@ -7,7 +7,7 @@ from typing import Any
 
 
 async def until(condition: Callable[[], Any], seconds: float = 5.0) -> float:
-    """Wait for something that another process has a hand in; how long that took."""
+    """Wait until `condition()`, which another process may bring about; return the seconds it took."""
     began = time.monotonic()
     while not condition():
         if time.monotonic() - began > seconds:

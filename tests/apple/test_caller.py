@@ -310,7 +310,7 @@ class TestBreaker:
         assert shop.breaker.state is State.CLOSED
 
     @pytest.mark.parametrize("ending", ["cancelled", "429"])
-    async def test_a_probe_that_says_nothing_makes_room_for_another(self, transport, clock, ending):
+    async def test_a_probe_without_a_result_lets_another_through(self, transport, clock, ending):
         shop = Workshop(transport, clock, min_calls=1, attempts=1)
         transport.turns = [AppleResponse(500, b""), AppleResponse(429, b"")]
         await failed(shop)

@@ -108,7 +108,7 @@ async def alone() -> AsyncIterator[Tiers]:
 
 class TestLookUpShared:
     @pytest.mark.parametrize(("keep", "kept"), [(True, {ONE: 1}), (False, {})])
-    async def test_what_redis_knows_is_kept_in_memory_if_asked(self, tiers, shared, keep, kept):
+    async def test_entries_of_redis_are_kept_in_memory_if_asked(self, tiers, shared, keep, kept):
         shared.found = Lookup(version=b"1", entries={ONE: FRESHNESS.entry(1, tiers.now, fresh_seconds=300.0)})
         memory = tiers.cache.recall(ALBUMS, tiers.now)
         found = await tiers.cache.look_up_shared(ALBUMS, [ONE], memory, tiers.now, keep=keep)
@@ -179,7 +179,7 @@ class TestStore:
         await tiers.tasks.drain(1.0)
         assert (bool(shared.filled), tiers.ratings()) == (sent, {ONE: 1})
 
-    async def test_what_redis_refuses_is_dropped_from_memory(self, tiers, shared):
+    async def test_a_fill_that_redis_refuses_is_dropped_from_memory(self, tiers, shared):
         shared.stores = False
         tiers.store({ONE: 1})
         await tiers.tasks.drain(1.0)

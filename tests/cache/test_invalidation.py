@@ -132,13 +132,13 @@ class TestSequences:
         self.receive(sequences, 7, 8, 9)
         assert sequences.missed(1.0) == 0
 
-    def test_what_stays_away_is_missed_once_it_is_late(self, sequences: Sequences) -> None:
+    def test_a_missing_message_counts_as_missed_once_it_is_late(self, sequences: Sequences) -> None:
         self.receive(sequences, 1, 4)
         assert sequences.missed(LATE_SECONDS / 2) == 0
         assert sequences.missed(LATE_SECONDS) == 2
         assert sequences.missed(2 * LATE_SECONDS) == 0
 
-    def test_what_arrives_out_of_order_is_not_missed(self, sequences: Sequences) -> None:
+    def test_messages_out_of_order_are_not_missed(self, sequences: Sequences) -> None:
         self.receive(sequences, 1, 4, 2, 3, 5)
         assert sequences.missed(LATE_SECONDS) == 0
 

@@ -95,7 +95,7 @@ def test_bytes_bound_too():
     assert tier.bytes <= ALONE + 3 * (EACH + sys.getsizeof(b"x" * 1000))
 
 
-def test_one_put_over_the_bounds_keeps_what_fits():
+def test_a_put_over_the_bounds_keeps_as_much_as_fits():
     tier = Tier(max_entries=10)
     tier.put(ALBUMS, entries(*range(1000)), NOW)
     assert 0 < tier.entries <= 10
@@ -188,7 +188,7 @@ def test_entries_can_be_replaced_in_place():
         max_size=40,
     )
 )
-def test_the_counts_agree_with_what_is_kept_and_the_bounds_hold(steps):
+def test_the_counts_match_the_entries_and_stay_within_the_bounds(steps):
     tier = Tier(max_entries=25)
     partitions = set()
     for what, user, variant, ids in steps:

@@ -38,7 +38,7 @@ def test_refused_fills_that_are_remembered_are_bounded(write_log):
     assert write_log.fills_refused(ADA, Kind.ALBUMS, 0.0) == MAX_REFUSED
 
 
-def test_a_write_of_one_user_voids_no_fetch_of_another(write_log):
+def test_a_write_does_not_void_fetches_of_other_users(write_log):
     token = write_log.version
     write_log.begin(ADA, Kind.ALBUMS, ONE, 0.0)
     assert write_log.admits(token, BEN, Kind.ALBUMS)
@@ -51,7 +51,7 @@ def test_a_write_voids_fetches_of_the_paired_type(write_log):
     assert not write_log.admits(token, ADA, Kind.LIBRARY_ALBUMS)
 
 
-def test_what_is_fetched_of_the_paired_type_within_the_hold_is_capped(write_log):
+def test_fetches_of_the_paired_type_within_the_hold_are_capped(write_log):
     stamp = write_log.begin(ADA, Kind.ALBUMS, ONE, 0.0)
     assert write_log.cap_until(ADA, Kind.LIBRARY_ALBUMS, 1.0) == 10.0
     write_log.end(ADA, Kind.ALBUMS, ONE, stamp, LIKED, 5.0)
@@ -73,7 +73,7 @@ def test_a_written_value_is_held_and_then_not(write_log):
     assert not write_log.holds(ADA, Kind.ALBUMS, 11.0)
 
 
-def test_a_write_under_way_is_marked(write_log):
+def test_a_write_in_progress_is_pending(write_log):
     stamp = write_log.begin(ADA, Kind.ALBUMS, ONE, 0.0)
     assert write_log.pending(ADA, Kind.ALBUMS, 1.0) == {ONE: stamp}
     assert not write_log.pending(ADA, Kind.ALBUMS, WRITE_SECONDS)

@@ -93,14 +93,14 @@ def test_a_contested_write_with_a_value_ends_the_hold_that_stood() -> None:
     ("cell", "fillable"),
     [(None, True), (OLD, True), (LAPSED, True), (OVER, True), (HELD, False), (MINE, False), (OPEN, False)],
 )
-def test_a_fill_may_replace_what_no_write_stands_in(cell: Record, fillable: bool) -> None:
+def test_a_fill_may_replace_an_entry_without_pending_or_held_write(cell: Record, fillable: bool) -> None:
     assert write_rule.fillable(cell, NOW) is fillable
 
 
 @pytest.mark.parametrize(
     ("cell", "after"), [(None, None), (OLD, None), (OVER, None), (HELD, HELD), (MINE, MINE)]
 )
-def test_a_purge_leaves_what_writes_are_promised(cell: Record, after: Record) -> None:
+def test_a_purge_leaves_pending_and_held_writes(cell: Record, after: Record) -> None:
     assert write_rule.purged(cell, NOW) == after
 
 
@@ -115,7 +115,7 @@ def test_a_purge_leaves_what_writes_are_promised(cell: Record, after: Record) ->
         (OVER, 0, PendingWrite(9, 0, False, 1010.0)),
     ],
 )
-def test_a_write_heard_of_late_leaves_the_rating_open(cell: Record, ended: int, after: Record) -> None:
+def test_a_write_delivered_late_leaves_the_rating_unknown(cell: Record, ended: int, after: Record) -> None:
     assert write_rule.forgotten(cell, ended, version=9, now=NOW, hold=HOLD) == after
 
 
@@ -131,17 +131,17 @@ def test_a_write_heard_of_late_leaves_the_rating_open(cell: Record, ended: int, 
         (StoredRating(None, 990.0, 999.0), 0.0),
     ],
 )
-def test_a_mark_caps_what_was_fetched_before_its_end(rated: StoredRating, cap: float | None) -> None:
+def test_a_paired_write_caps_ratings_fetched_before_its_end(rated: StoredRating, cap: float | None) -> None:
     mark = PairedWrite(7, 995.0, 1005.0)
     assert write_rule.cap(mark, rated, NOW) == cap
 
 
-def test_without_a_mark_nothing_is_capped() -> None:
+def test_without_a_paired_write_nothing_is_capped() -> None:
     assert write_rule.cap(None, OLD, NOW) is None
 
 
 @pytest.mark.parametrize("mark", [None, PairedWrite(7, 994.0, 1004.0)])
-def test_what_a_later_write_may_have_replaced_is_served_no_longer_than_its_hold(
+def test_a_rating_that_a_later_write_may_have_replaced_ends_with_its_hold(
     mark: PairedWrite | None,
 ) -> None:
     later = write_rule.end(write_rule.begin(HELD, 9, NOW, TERM), 9, UNKNOWN, version=10, now=NOW, hold=HOLD)
@@ -149,7 +149,7 @@ def test_what_a_later_write_may_have_replaced_is_served_no_longer_than_its_hold(
     assert write_rule.cap(mark, later, NOW) == 5.0
 
 
-def test_what_was_fetched_within_a_mark_that_has_ended_asks_at_once() -> None:
+def test_a_rating_fetched_within_an_ended_paired_write_is_not_served_without_asking() -> None:
     cap = write_rule.cap(PairedWrite(7, 985.0, 995.0), StoredRating(None, 990.0), NOW)
     assert cap is not None
     assert cap <= 0

@@ -264,7 +264,7 @@ WRITES = {
 
 
 @pytest.mark.parametrize("row", WRITES.values(), ids=WRITES)
-def test_a_write_is_repeated_where_that_does_no_harm(row):
+def test_a_write_is_repeated_if_that_is_safe(row):
     async def story():
         async with scene() as (caller, sandbox):
             await caller.get("albums", [ONE])

@@ -34,7 +34,7 @@ async def test_how_long_apple_asks_to_wait_is_passed_on(sandbox, status, named, 
         assert (await caller.get("albums", [ONE])).headers["Retry-After"] == told
 
 
-async def test_a_stale_entry_is_no_answer_to_what_is_missing_beside_it(sandbox):
+async def test_a_stale_entry_does_not_answer_for_a_missing_id(sandbox):
     async with gateway_on(sandbox, upstream__attempts=1, cache__stale_while_revalidate_seconds=0) as caller:
         await caller.get("albums", [ONE])
         caller.clock.shift += FRESH + 1
@@ -47,7 +47,7 @@ async def test_a_stale_entry_is_no_answer_to_what_is_missing_beside_it(sandbox):
         assert lenient.counts == {"local": 1, "shared": 0, "upstream": 0, "stale": 1}
 
 
-async def test_only_what_apple_failed_to_answer_is_stale(sandbox):
+async def test_only_ids_that_apple_failed_for_are_stale(sandbox):
     async with gateway_on(
         sandbox, upstream__attempts=1, upstream__max_ids_per_call=1, cache__stale_while_revalidate_seconds=0
     ) as caller:
@@ -222,7 +222,7 @@ async def test_a_probe_that_fails_leaves_the_breaker_open(sandbox):
         assert caller.sample("gateway_breaker_state", target="apple") == 2
 
 
-def test_silence_opens_the_breaker_where_callers_wait_less_than_a_call():
+def test_silence_opens_the_breaker_though_callers_wait_less_than_a_call():
     async def story():
         async with scene(server__request_timeout_seconds=0.5, upstream__breaker_min_calls=5) as scenery:
             caller, sandbox = scenery

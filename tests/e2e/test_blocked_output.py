@@ -1,4 +1,4 @@
-"""A gateway whose stdout nobody reads: it answers, it ends in time, and it counts what it could not log."""
+"""A gateway whose stdout is not read: it answers, stops in time, and counts the lines it dropped."""
 
 import asyncio
 import os
@@ -57,7 +57,7 @@ async def _listening(session: ClientSession, url: str) -> None:
                 await asyncio.sleep(0.01)
 
 
-async def test_everything_is_answered_while_stdout_is_blocked_and_what_is_lost_is_counted(sandbox):
+async def test_requests_are_answered_while_stdout_is_blocked_and_dropped_lines_are_counted(sandbox):
     async with unread(sandbox) as blocked, asyncio.timeout(60):
         dropped = 0.0
         while not dropped:

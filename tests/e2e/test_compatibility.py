@@ -1,4 +1,4 @@
-"""What clients of Apple's API send besides plain reads: other headers, parameters, paths and methods."""
+"""Headers, parameters, paths and methods that clients of Apple's API use besides plain reads."""
 
 import pytest
 
@@ -104,13 +104,13 @@ class TestLenientIds:
         assert error["detail"] == "Invalid album id: 'abc'. Album ids are up to 20 digits."
         assert reply.headers["Preference-Applied"] == "handling=lenient"
 
-    async def test_so_they_are_in_a_body(self, gateway):
+    async def test_invalid_ids_in_a_body_are_errors_of_their_own(self, gateway):
         body = {"ids": {"albums": [ONE, "x"], "songs": ["y"]}}
         reply = await gateway.ask("POST", ROOT, body=body, headers={"Prefer": "handling=lenient"})
         assert (reply.status, reply.values) == (200, {ONE: 1})
         assert [error["meta"]["id"] for error in reply.json["errors"]] == ["x", "y"]
 
-    async def test_none_of_the_type_is_200_without_a_call(self, gateway, sandbox):
+    async def test_a_lenient_request_without_a_valid_id_is_200_without_a_call(self, gateway, sandbox):
         reply = await gateway.get("albums", ["abc"], headers={"Prefer": "handling=lenient"})
         assert (reply.status, reply.json["data"], sandbox.calls.total) == (200, [], 0)
 
@@ -192,7 +192,7 @@ class TestAnswersThatAreNoList:
         reply = await gateway.get("albums", [ONE], "&x=" + "a" * 2100)
         assert (reply.status, reply.cache, reply.json) == (200, "fwd=bypass", {})
 
-    async def test_so_is_that_of_one_id_from_its_own_path(self, gateway, sandbox):
+    async def test_the_answer_for_one_id_is_relayed_from_its_own_path(self, gateway, sandbox):
         sandbox.faults.add(Misshape("no-data"))
         reply = await gateway.ask("GET", f"{ROOT}/albums/{ONE}?format=map")
         assert (reply.status, reply.cache) == (200, "fwd=bypass")

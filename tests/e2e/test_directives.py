@@ -1,4 +1,4 @@
-"""What a request may ask of the cache, per id: Cache-Control, Prefer, X-Request-Timeout-Ms."""
+"""Cache-Control, Prefer and X-Request-Timeout-Ms, applied to each id."""
 
 import asyncio
 import gc
@@ -35,7 +35,7 @@ async def warmed(gateway, *ids, age=0.0):
     gateway.clock.shift += age
 
 
-async def test_no_cache_asks_apple_and_keeps_what_it_says(gateway, sandbox):
+async def test_no_cache_asks_apple_and_stores_the_answer(gateway, sandbox):
     await warmed(gateway)
     sandbox.rate(ADA, Kind.ALBUMS, ONE, -1)
     reply = await gateway.get("albums", [ONE], headers=NO_CACHE)
@@ -68,7 +68,7 @@ async def test_no_cache_does_not_outrank_a_hold(gateway, sandbox):
     assert asked(sandbox)[1:] == [[TWO]]
 
 
-async def test_max_age_refetches_what_is_older_and_only_that(gateway, sandbox):
+async def test_max_age_refetches_only_older_entries(gateway, sandbox):
     await warmed(gateway, age=20)
     await warmed(gateway, TWO, age=20)
     reply = await gateway.get("albums", [ONE, TWO, THREE], headers=control("max-age=30"))
@@ -88,14 +88,14 @@ async def test_a_miss_under_max_age_is_just_a_miss(gateway):
     assert (await gateway.get("albums", [ONE], headers=control("max-age=30"))).cache == "fwd=miss; stored"
 
 
-async def test_max_age_wants_no_revalidation_behind_the_answer(gateway, sandbox):
+async def test_max_age_excludes_stale_while_revalidate(gateway, sandbox):
     await warmed(gateway, age=FRESH + 1)
     sandbox.rate(ADA, Kind.ALBUMS, ONE, -1)
     reply = await gateway.get("albums", [ONE], headers=control("max-age=3600"))
     assert (reply.values, reply.cache) == ({ONE: -1}, "fwd=request; stored")
 
 
-async def test_max_age_still_takes_a_stale_answer_where_apple_fails(sandbox):
+async def test_under_max_age_a_stale_entry_is_served_if_apple_fails(sandbox):
     async with gateway_on(sandbox, upstream__attempts=1) as caller:
         await warmed(caller, age=FRESH + 1)
         sandbox.faults.add(Reply(500))
@@ -138,7 +138,7 @@ async def test_no_store_is_answered_from_the_cache_and_stores_nothing(gateway, s
     assert sandbox.calls.total == 3
 
 
-async def test_what_somebody_else_wants_stored_is_stored_though_a_no_store_began_its_fetch(gateway, sandbox):
+async def test_a_fetch_begun_by_no_store_is_stored_for_another_request_that_joined(gateway, sandbox):
     hold = sandbox.hold()
     first = asyncio.ensure_future(gateway.get("albums", [ONE], headers=control("no-store")))
     await hold.reached()
@@ -150,7 +150,7 @@ async def test_what_somebody_else_wants_stored_is_stored_though_a_no_store_began
     assert asked(sandbox) == [[ONE], [TWO]]
 
 
-async def test_only_if_cached_answers_what_is_cached_and_504_where_something_is_missing(gateway, sandbox):
+async def test_only_if_cached_is_504_if_an_id_is_missing(gateway, sandbox):
     await warmed(gateway)
     known = await gateway.get("albums", [ONE], headers=ONLY_IF_CACHED)
     missing = await gateway.get("albums", [ONE, TWO], headers=ONLY_IF_CACHED)
@@ -161,7 +161,7 @@ async def test_only_if_cached_answers_what_is_cached_and_504_where_something_is_
     assert sandbox.calls.total == 1
 
 
-async def test_only_if_cached_takes_what_may_be_revalidated_and_asks_nobody(gateway, sandbox):
+async def test_only_if_cached_serves_stale_entries_without_a_refresh(gateway, sandbox):
     await warmed(gateway, age=FRESH + 1)
     assert (await gateway.get("albums", [ONE], headers=ONLY_IF_CACHED)).cache == "hit"
     gateway.clock.shift += REVALIDATED
@@ -169,7 +169,7 @@ async def test_only_if_cached_takes_what_may_be_revalidated_and_asks_nobody(gate
     assert sandbox.calls.total == 1
 
 
-async def test_only_if_cached_with_leniency_names_what_is_missing(gateway, sandbox):
+async def test_only_if_cached_with_leniency_names_the_missing_ids(gateway, sandbox):
     await warmed(gateway)
     reply = await gateway.get("albums", [ONE, TWO], headers=ONLY_IF_CACHED | LENIENT)
     assert (reply.status, reply.values) == (200, {ONE: 1})
@@ -183,7 +183,7 @@ async def test_only_if_cached_keeps_a_bypass_from_apple_too(gateway, sandbox):
 
 
 @pytest.mark.parametrize("given", ["", "max-age=soon", "max-age=-1", "max-age", "immutable", "max-stale=x"])
-async def test_a_directive_that_makes_no_sense_says_nothing(gateway, sandbox, given):
+async def test_a_malformed_directive_is_ignored(gateway, sandbox, given):
     await warmed(gateway, age=20)
     assert (await gateway.get("albums", [ONE], headers=control(given))).cache == "hit"
     assert sandbox.calls.total == 1
@@ -195,7 +195,7 @@ async def test_directives_are_read_as_http_writes_them(gateway, sandbox, given):
     assert (await gateway.get("albums", [ONE], headers=control(given))).cache == "fwd=request; stored"
 
 
-async def test_a_lenient_request_gets_what_is_known_and_an_error_for_each_other_id(sandbox):
+async def test_a_lenient_request_gets_the_known_ratings_and_an_error_for_each_other_id(sandbox):
     async with gateway_on(sandbox, upstream__attempts=1) as caller:
         await warmed(caller, ONE)
         sandbox.faults.add(Reply(503))
@@ -213,7 +213,7 @@ async def test_a_lenient_request_gets_what_is_known_and_an_error_for_each_other_
             assert error["title"]
 
 
-async def test_a_lenient_answer_tells_what_had_to_be_fetched_in_vain(sandbox):
+async def test_a_lenient_answer_with_failed_ids_has_the_cache_status_of_a_fetch(sandbox):
     async with gateway_on(sandbox, upstream__attempts=1) as caller:
         await warmed(caller, ONE)
         sandbox.faults.add(Reply(503))
@@ -223,7 +223,7 @@ async def test_a_lenient_answer_tells_what_had_to_be_fetched_in_vain(sandbox):
         assert (none.cache, none.json["data"]) == ("fwd=miss", [])
 
 
-async def test_a_lenient_answer_stores_what_came(sandbox):
+async def test_a_lenient_answer_stores_the_ratings_that_arrived(sandbox):
     async with gateway_on(sandbox, upstream__attempts=1, upstream__max_ids_per_call=1) as caller:
         sandbox.faults.poison(TWO)
         reply = await caller.get("albums", [ONE, TWO], headers=LENIENT)
@@ -242,7 +242,7 @@ async def test_leniency_reaches_over_the_types_of_one_body(sandbox):
         assert [error["meta"] for error in lenient.json["errors"]] == [{"type": "songs", "id": "900000001"}]
 
 
-async def test_without_leniency_the_first_failed_id_in_the_order_asked_speaks_for_all(sandbox):
+async def test_without_leniency_the_answer_is_the_error_of_the_first_failed_id(sandbox):
     async with gateway_on(sandbox, upstream__attempts=1, upstream__max_ids_per_call=1) as caller:
         sandbox.faults.add(Reply(502), where=Where(id=TWO))
         sandbox.faults.add(Reply(503), where=Where(id=THREE))
@@ -324,7 +324,7 @@ def test_a_callers_time_covers_the_tries_and_the_waits_between_them():
     assert play(story()) == (504, pytest.approx(0.7, abs=0.01))
 
 
-def test_where_the_request_names_no_time_the_setting_does():
+def test_without_a_timeout_in_the_request_the_setting_applies():
     async def story():
         async with scene(server__request_timeout_seconds=2) as scenery:
             caller, sandbox = scenery
@@ -336,7 +336,7 @@ def test_where_the_request_names_no_time_the_setting_does():
     assert play(story()) == (504, pytest.approx(2, abs=0.01))
 
 
-def test_what_landed_in_time_is_served_beside_a_504_for_the_rest():
+def test_ratings_that_arrived_in_time_are_served_beside_a_504_for_the_rest():
     async def story():
         async with scene(upstream__max_ids_per_call=1) as (caller, sandbox):
             sandbox.faults.add(Latency(60), where=Where(id=TWO))
@@ -356,7 +356,7 @@ async def test_a_fetch_outlives_the_caller_whose_time_is_up_and_fills_the_cache(
     assert (reply.status, after.values, sandbox.calls.total) == (504, {ONE: 1}, 1)
 
 
-def test_a_call_has_its_own_time_where_every_caller_has_less():
+def test_a_call_has_its_own_timeout_if_every_caller_has_less_time():
     async def story():
         async with scene(server__request_timeout_seconds=0.5) as (caller, sandbox):
             sandbox.faults.add(Latency(1))
@@ -368,7 +368,7 @@ def test_a_call_has_its_own_time_where_every_caller_has_less():
     assert (late, after.values, after.cache, calls) == (504, {ONE: 1}, "hit", 1)
 
 
-async def test_one_callers_short_time_shortens_nobody_elses(gateway, sandbox):
+async def test_a_short_timeout_of_one_caller_does_not_shorten_others(gateway, sandbox):
     hold = sandbox.hold()
     short = asyncio.ensure_future(gateway.get("albums", [ONE], headers={"X-Request-Timeout-Ms": "50"}))
     await hold.reached()

@@ -1,4 +1,4 @@
-"""Raw bytes against the live API listener: nothing is answered 500, logged as a bug, or holds anybody up."""
+"""Raw bytes against the API listener: no 500, no logged bug, and other callers are served."""
 
 import asyncio
 import gzip
@@ -146,7 +146,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-async def test_what_makes_no_sense_is_refused_in_the_envelope(gateway, sandbox, capfd, name):
+async def test_malformed_requests_are_refused_in_the_envelope(gateway, sandbox, capfd, name):
     data, status = REFUSED[name]
     async with line(gateway) as caller:
         await caller.say(data)
@@ -183,7 +183,9 @@ ACCEPTED = {
 
 @pytest.mark.parametrize("name", ACCEPTED)
 @pytest.mark.parametrize("pieces", [1, 7])
-async def test_what_is_odd_but_sound_is_answered_and_the_connection_goes_on(gateway, capfd, name, pieces):
+async def test_unusual_but_valid_requests_are_answered_and_the_connection_is_kept(
+    gateway, capfd, name, pieces
+):
     data = ACCEPTED[name]
     step = len(data) // pieces + 1
     async with line(gateway) as caller:
@@ -205,7 +207,7 @@ async def test_a_request_that_comes_byte_by_byte_is_answered_hit_or_not(gateway)
 
 @pytest.mark.parametrize("version", [b"1.0", b"1.1"])
 @pytest.mark.parametrize("wanted", [b"close", b"keep-alive"])
-async def test_a_connection_ends_where_the_caller_cannot_or_will_not_keep_it(gateway, version, wanted):
+async def test_a_connection_is_closed_for_http_1_0_and_on_request(gateway, version, wanted):
     kept = version == b"1.1" and wanted == b"keep-alive"
     for _ in range(2):
         async with line(gateway) as caller:
@@ -274,7 +276,7 @@ async def test_a_half_closed_connection_still_gets_its_answers(gateway, target):
         assert await caller.ended() == b""
 
 
-async def test_a_caller_that_leaves_in_the_middle_of_its_body_is_nobodys_bug(gateway, sandbox, capfd):
+async def test_a_caller_that_leaves_in_the_middle_of_its_body_is_not_logged_as_a_bug(gateway, sandbox, capfd):
     for _ in range(3):
         async with line(gateway) as caller:
             await caller.say(put(b"Content-Length: 42", body=b"{"))

@@ -1,4 +1,4 @@
-"""Under a steady mixed load a cluster and a Sentinel fail over, and a Redis that is not ours is refused.
+"""A cluster and a Sentinel fail over under a steady load, and a Redis that is not ours is refused.
 
 RATINGS_GATEWAY_FAULT_SECONDS lengthens the phases between, which last a second else.
 
@@ -111,7 +111,7 @@ async def test_a_sentinel_whose_master_is_killed(sandbox):
         tell("sentinel", load, f"back in {recovered:.1f} s")
 
 
-async def test_a_redis_that_another_authority_vouches_for_is_told_nothing(sandbox, tmp_path: Path):
+async def test_nothing_is_sent_to_a_redis_with_a_certificate_of_another_authority(sandbox, tmp_path: Path):
     trusted, other = Authority(tmp_path, "trusted"), Authority(tmp_path, "other")
     with tls_server(other, other.issue("server", "127.0.0.1"), asks_client=False) as server:
         before = commands(server)

@@ -1,4 +1,4 @@
-"""The canonical log lines, as an operator finds them once the gateway has stopped."""
+"""The canonical log lines of a running gateway."""
 
 import json
 
@@ -16,7 +16,7 @@ def lines(capfd: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
     return [line for line in said if line["event"] == "request"]
 
 
-async def test_a_failed_read_tells_what_was_found_and_how_often_apple_was_called(sandbox, capfd):
+async def test_the_line_of_a_failed_read_has_hits_and_calls(sandbox, capfd):
     async with gateway_on(sandbox, upstream__attempts=2) as caller:
         await caller.get("albums", [ONE])
         sandbox.faults.add(Reply(503))
@@ -27,7 +27,7 @@ async def test_a_failed_read_tells_what_was_found_and_how_often_apple_was_called
     assert (one["status"], one["local"], one["upstream_calls"]) == (503, 0, 2)
 
 
-async def test_what_is_relayed_tells_how_often_apple_was_called(sandbox, capfd):
+async def test_the_line_of_a_relayed_request_has_its_calls(sandbox, capfd):
     async with gateway_on(sandbox, upstream__attempts=2) as caller:
         await caller.rate("albums", ONE, 1)
         await caller.unrate("albums", ONE)

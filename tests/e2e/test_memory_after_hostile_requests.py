@@ -1,4 +1,4 @@
-"""Memory after hostile traffic: what malformed and long requests leave behind goes back to the system."""
+"""Memory taken by malformed and long requests returns to the system."""
 
 import asyncio
 import random
@@ -54,7 +54,7 @@ async def send(api: str, data: bytes) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
-async def test_what_hostile_requests_leave_behind_goes_back_to_the_system(sandbox):
+async def test_memory_of_hostile_requests_returns_to_the_system(sandbox):
     chance = random.Random(1)
     async with process(sandbox, log__level="info") as served, ClientSession() as session:
         client = Client(session, served.api, served.ops)

@@ -1,4 +1,4 @@
-"""The road of a read, from a caller's request to the sandbox's journal."""
+"""Reads through one gateway, from a caller's request to the calls that the sandbox receives."""
 
 import asyncio
 import json
@@ -211,7 +211,7 @@ async def test_unknown_fields_of_a_resource_come_back_also_from_the_cache(gatewa
 
 
 @pytest.mark.parametrize("effect", [Prefix("r."), Shuffle(), Valueless()])
-async def test_what_apple_may_do_to_a_sound_answer_changes_nothing(gateway, sandbox, effect):
+async def test_variations_of_a_sound_answer_change_nothing(gateway, sandbox, effect):
     sandbox.faults.add(effect)
     reply = await gateway.get("albums", [475655712, 3, 1138988512, 700000001])
     assert list(reply.values.items()) == [("475655712", 1), ("1138988512", 1), ("700000001", -1)]
@@ -278,7 +278,7 @@ async def test_apples_own_refusals_are_relayed(gateway, user, status, code):
     assert reply.headers["Proxy-Status"] == f"ratings-gateway; received-status={status}"
 
 
-async def test_callers_must_present_a_token_where_some_are_set(sandbox):
+async def test_callers_must_present_a_token_if_any_is_set(sandbox):
     async with gateway_on(sandbox, server__caller_tokens="one,two") as caller:
         assert (await caller.get("albums", [1])).status == 401
         assert (await caller.get("albums", [1], headers={"X-Gateway-Token": "two"})).status == 200

@@ -1,4 +1,4 @@
-"""The previous release and this one on one Redis: what is written through either is read through both."""
+"""The previous release and this one on one Redis: a rating written through either is read through both."""
 
 import asyncio
 import subprocess
@@ -72,7 +72,9 @@ async def test_the_old_gateway_runs_the_code_of_the_previous_release(fleet):
 
 @DIRECTIONS
 @pytest.mark.parametrize("query", QUERIES)
-async def test_what_one_fetched_the_other_answers_without_a_call(fleet, sandbox, writing, reading, query):
+async def test_ratings_that_one_fetched_the_other_serves_without_a_call(
+    fleet, sandbox, writing, reading, query
+):
     first = await fleet[writing].get("albums", OTHERS, query)
 
     async def answered_by_redis() -> bool:
@@ -123,7 +125,7 @@ async def test_a_fetch_held_up_across_a_write_through_the_other_does_not_undo_it
 
 
 @DIRECTIONS
-async def test_a_rating_taken_away_is_gone_through_both(fleet, writing, reading):
+async def test_a_removed_rating_is_gone_through_both(fleet, writing, reading):
     for client in fleet.values():
         assert (await client.get("albums", [ID])).values == {ID: 1}
     assert (await fleet[writing].unrate("albums", ID)).status == 204

@@ -1,4 +1,4 @@
-"""A name server that does not answer for Redis' name: nothing else waits for it."""
+"""A name server that does not answer for the name of Redis delays nothing else."""
 
 import asyncio
 import signal

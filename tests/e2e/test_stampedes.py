@@ -71,7 +71,7 @@ async def test_200_callers_with_overlapping_ids_cost_the_fewest_calls_possible(s
     assert not sandbox.calls.doubles
 
 
-async def test_what_is_in_flight_is_waited_for_and_only_the_rest_is_fetched(gateway, sandbox):
+async def test_ids_in_flight_are_waited_for_and_only_the_rest_is_fetched(gateway, sandbox):
     hold = sandbox.hold()
     first = asyncio.ensure_future(gateway.get("albums", [ONE, TWO, THREE]))
     await hold.reached()
@@ -87,7 +87,7 @@ async def test_what_is_in_flight_is_waited_for_and_only_the_rest_is_fetched(gate
 
 
 @pytest.mark.parametrize("form", ["one", "many", "several", "no-cache", "lenient"])
-async def test_every_form_of_a_read_joins_what_is_in_flight(gateway, sandbox, form):
+async def test_every_form_of_a_read_joins_fetches_in_flight(gateway, sandbox, form):
     hold = sandbox.hold()
     first = asyncio.ensure_future(gateway.get("albums", [ONE, TWO]))
     await hold.reached()
@@ -141,7 +141,7 @@ async def test_a_caller_that_disconnects_while_its_ids_are_in_flight_does_not_af
     assert sandbox.calls.total == 1
 
 
-async def test_when_everybody_has_left_the_fetch_still_fills_the_cache(gateway, sandbox):
+async def test_a_fetch_fills_the_cache_after_all_callers_have_left(gateway, sandbox):
     hold = sandbox.hold()
     async with ClientSession() as doomed:
         caller = Caller(doomed, gateway.served, gateway.clock)
@@ -161,7 +161,7 @@ async def test_when_everybody_has_left_the_fetch_still_fills_the_cache(gateway, 
     ("effect", "calls"),
     [(Reply(500), 3), (Reply(400), 3), (Reply(200, "html"), 1), (Truncate(), 1), (Reset(), 1)],
 )
-async def test_everybody_who_waits_is_told_of_a_failure(sandbox, effect, calls):
+async def test_a_failure_reaches_every_waiting_request(sandbox, effect, calls):
     async with gateway_on(sandbox, upstream__attempts=1) as caller:
         hold = sandbox.hold()
         sandbox.faults.add(effect)
@@ -178,7 +178,7 @@ async def test_everybody_who_waits_is_told_of_a_failure(sandbox, effect, calls):
 
 
 @pytest.mark.parametrize("drain_seconds", [0, 0.05])
-async def test_a_gateway_that_ends_leaves_nobody_waiting(sandbox, drain_seconds):
+async def test_a_gateway_that_stops_leaves_no_request_waiting(sandbox, drain_seconds):
     hold = sandbox.hold()
     async with asyncio.timeout(5), ClientSession() as session:
         async with gateway_on(sandbox, server__drain_seconds=drain_seconds) as caller:
@@ -368,7 +368,7 @@ async def test_10000_ids_never_starve_the_others(sandbox):
         assert sandbox.calls.max_in_flight == 8
 
 
-async def test_somebody_who_waits_goes_before_refreshes_that_nobody_waits_for(sandbox):
+async def test_waiting_requests_go_before_refreshes(sandbox):
     async with gateway_on(sandbox, upstream__max_concurrency=1, upstream__max_ids_per_call=1) as caller:
         await caller.get("albums", [ONE, TWO])
         caller.clock.shift += FRESH + 1
@@ -404,7 +404,7 @@ async def test_the_limit_falls_on_a_429_and_rises_slowly(sandbox):
 # -- refreshes behind the answer
 
 
-async def test_a_stale_entry_is_served_at_once_and_refreshed_once_whoever_asks(gateway, sandbox):
+async def test_a_stale_entry_is_served_at_once_and_refreshed_once_for_all_callers(gateway, sandbox):
     await gateway.get("albums", [ONE, TWO])
     gateway.clock.shift += FRESH + 10
     sandbox.rate(ADA, Kind.ALBUMS, ONE, -1)
@@ -429,7 +429,7 @@ async def test_a_stale_entry_is_served_at_once_and_refreshed_once_whoever_asks(g
     assert sandbox.calls.total == 2
 
 
-async def test_only_what_is_stale_is_refreshed(sandbox):
+async def test_only_stale_ids_are_refreshed(sandbox):
     async with gateway_on(sandbox, upstream__top_up="false") as gateway:
         await gateway.get("albums", [ONE])
         gateway.clock.shift += FRESH - 10
@@ -441,7 +441,7 @@ async def test_only_what_is_stale_is_refreshed(sandbox):
         assert asked(sandbox)[2:] == [[ONE]]
 
 
-async def test_a_refresh_that_fails_is_counted_and_costs_nobody_an_answer(sandbox):
+async def test_a_refresh_that_fails_is_counted_and_fails_no_answer(sandbox):
     async with gateway_on(sandbox, upstream__attempts=1) as caller:
         await caller.get("albums", [ONE])
         caller.clock.shift += FRESH + 1
@@ -465,7 +465,7 @@ async def test_a_refresh_and_a_miss_of_one_request_are_one_call(gateway, sandbox
     assert (await gateway.get("albums", [ONE])).values == {ONE: -1}
 
 
-async def test_whoever_must_have_it_new_joins_the_refresh(gateway, sandbox):
+async def test_a_request_that_needs_a_new_answer_joins_the_refresh(gateway, sandbox):
     await gateway.get("albums", [ONE])
     gateway.clock.shift += FRESH + 1
     hold = sandbox.hold()

@@ -1,4 +1,4 @@
-"""A gateway on a machine that was suspended: what is old is old, though nothing ran meanwhile."""
+"""Ages count the time for which the machine was suspended."""
 
 from pathlib import Path
 

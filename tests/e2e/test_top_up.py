@@ -37,7 +37,7 @@ async def test_a_call_with_free_seats_refreshes_cached_ids_that_are_due(gateway,
     assert sandbox.calls.total == 2
 
 
-async def test_rides_are_counted_and_so_is_their_use(gateway, sandbox):
+async def test_rides_and_their_use_are_counted(gateway, sandbox):
     await warmed(gateway)
     await gateway.get("albums", [OTHER])
     for _ in range(2):
@@ -46,7 +46,7 @@ async def test_rides_are_counted_and_so_is_their_use(gateway, sandbox):
     assert gateway.sample("gateway_upstream_top_up_used_total") == 2
 
 
-async def test_explain_says_so_until_the_id_is_asked_for(gateway):
+async def test_explain_shows_rides_until_the_id_is_asked_for(gateway):
     await warmed(gateway)
     await gateway.get("albums", [OTHER])
 
@@ -59,7 +59,7 @@ async def test_explain_says_so_until_the_id_is_asked_for(gateway):
     assert not await rode(LIKED)
 
 
-async def test_ids_that_are_not_due_stay_where_they_are(gateway, sandbox):
+async def test_ids_that_are_not_due_do_not_ride(gateway, sandbox):
     await warmed(gateway, 200)
     await gateway.get("albums", [OTHER])
     assert asked(sandbox)[1:] == [[OTHER]]
@@ -99,7 +99,7 @@ async def test_a_background_refresh_takes_all_that_is_due_along(gateway, sandbox
     assert asked(sandbox)[1:] == [sorted(DUE)]
 
 
-async def test_a_rating_within_its_hold_is_not_taken_along(sandbox):
+async def test_a_rating_within_its_hold_does_not_ride(sandbox):
     async with gateway_on(sandbox, cache__fresh_seconds=4, cache__write_hold_seconds=60) as gateway:
         await gateway.get("albums", DUE)
         await gateway.rate("albums", LIKED, -1)
@@ -184,7 +184,7 @@ async def test_a_call_that_is_throttled_is_repeated_without_them_and_holds_nothi
 
 
 @pytest.mark.redis_server
-async def test_what_another_gateway_has_refreshed_stays_where_it_is(sandbox):
+async def test_ids_that_another_gateway_refreshed_do_not_ride(sandbox):
     with RedisServer() as redis:
         settings = {
             "cache__redis_url": redis.url,

@@ -1,4 +1,4 @@
-"""Two gateways on one Redis, as their callers see them: one truth, whoever fetched or wrote it."""
+"""Two gateways on one Redis: a rating fetched or written through one is served by both."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -49,7 +49,7 @@ async def stored() -> None:
     await until(lambda: "fill" not in task_names())
 
 
-async def test_what_one_fetched_the_other_answers_without_a_call(pair, sandbox):
+async def test_ratings_that_one_fetched_the_other_serves_without_a_call(pair, sandbox):
     first = await pair.one.get("albums", MANY)
     await stored()
     calls = sandbox.calls.total
@@ -106,7 +106,7 @@ async def test_a_purge_reaches_the_other(pair, sandbox):
             pass
 
 
-async def test_a_429_heard_by_one_slows_the_other(pair, sandbox):
+async def test_a_429_at_one_gateway_slows_the_other(pair, sandbox):
     limit = "gateway_upstream_concurrency_limit"
     before = pair.two.sample(limit)
     sandbox.faults.add(Reply(429), times=1)
@@ -114,7 +114,7 @@ async def test_a_429_heard_by_one_slows_the_other(pair, sandbox):
     await until(lambda: pair.two.sample(limit) < before)
 
 
-async def test_what_was_written_outlives_the_gateway_that_wrote_it(sandbox, redis):
+async def test_a_written_rating_outlives_the_gateway_that_wrote_it(sandbox, redis):
     sandbox.faults.add(Lag(60), where=WRITES)
     body = {"type": "rating", "attributes": {"value": -1}}
     async with process(sandbox, cache__redis_url=redis.url) as writer, ClientSession() as session:

@@ -1,4 +1,4 @@
-"""Two gateways on one Redis check that what was written is served; planted bugs show as stale."""
+"""Two gateways on one Redis check that written ratings are served; planted bugs show as stale."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator

@@ -54,7 +54,7 @@ async def test_a_bad_body_is_refused_and_pointed_into(gateway, sandbox, body, po
 @pytest.mark.parametrize(
     "body", [{"type": "ratings", "attributes": {"value": 1}}, {"attributes": {"value": 1}}]
 )
-async def test_the_other_spellings_of_a_rating_are_taken(gateway, body):
+async def test_the_other_spellings_of_a_rating_are_accepted(gateway, body):
     assert (await gateway.ask("PUT", f"{ROOT}/albums/1", body=body)).status == 200
 
 
@@ -154,7 +154,7 @@ async def test_a_write_is_finished_though_its_callers_time_is_up(gateway, sandbo
     assert (await gateway.get("albums", [ONE])).values == {ONE: -1}
 
 
-async def test_writes_that_overlap_leave_what_apple_says(gateway, sandbox):
+async def test_after_writes_that_overlap_apple_is_asked(gateway, sandbox):
     hold = sandbox.hold(WRITES, at="answer", times=1)
     first = asyncio.ensure_future(gateway.rate("albums", ONE, -1))
     await hold.reached()
@@ -172,7 +172,7 @@ async def test_a_write_on_a_catalog_id_makes_the_library_ask_again(gateway, sand
     assert (reply.values, reply.cache) == ({"l.sandbox1": -1, "l.sandboxown": 1}, "fwd=miss; stored")
 
 
-async def test_what_the_library_says_within_the_hold_is_fresh_no_longer_than_it(gateway, sandbox):
+async def test_library_ratings_fetched_within_the_hold_are_fresh_no_longer_than_it(gateway, sandbox):
     sandbox.faults.add(Lag(9), where=WRITES)
     await gateway.rate("albums", ONE, -1)
     early = await gateway.get("library-albums", ["l.sandbox1"])
@@ -182,7 +182,7 @@ async def test_what_the_library_says_within_the_hold_is_fresh_no_longer_than_it(
     assert (early.values, late.values) == ({"l.sandbox1": 1}, {"l.sandbox1": -1})
 
 
-async def test_where_apple_fails_the_library_is_served_stale(gateway, sandbox):
+async def test_if_apple_fails_the_library_is_served_stale(gateway, sandbox):
     await gateway.get("library-albums", ["l.sandbox1"])
     await gateway.rate("albums", ONE, -1)
     sandbox.faults.add(Reply(500))
@@ -190,7 +190,7 @@ async def test_where_apple_fails_the_library_is_served_stale(gateway, sandbox):
     assert (reply.status, reply.cache) == (200, "fwd=stale; fwd-status=500")
 
 
-async def test_a_purge_drops_what_is_cached(gateway, sandbox):
+async def test_a_purge_drops_cached_ratings(gateway, sandbox):
     await gateway.get("albums", [ONE, 5])
     await gateway.get("songs", [900000001])
     purged = await gateway.ask("POST", "/-/purge", body={"type": "albums", "ids": [ONE]})
@@ -200,7 +200,7 @@ async def test_a_purge_drops_what_is_cached(gateway, sandbox):
     assert (await gateway.get("songs", [900000001])).cache == "fwd=miss; stored"
 
 
-async def test_explain_tells_where_an_answer_would_come_from(gateway):
+async def test_explain_names_the_source_of_an_answer(gateway):
     path = f"/-/explain?type=albums&id={ONE}"
     before = (await gateway.ask("GET", path)).json
     await gateway.get("albums", [ONE])

@@ -102,7 +102,7 @@ class TestTake:
 
 
 class TestHold:
-    def test_a_held_rating_is_served_whatever_the_directives_say(self):
+    def test_a_held_rating_is_served_under_any_directive(self):
         made = plan(Directives(no_cache=True))
         findings = made.hold({ONE: entry(FRESH)}, shared=False)
         assert (list(made.served), list(made.missing)) == ([ONE], [])

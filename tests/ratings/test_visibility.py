@@ -109,7 +109,7 @@ class TestSuperseded:
             "Redis does not answer",
         ],
     )
-    def test_a_later_write_is_told_by_hold_version_and_pending_marker(self, shared, later):
+    def test_a_later_write_shows_in_hold_version_or_pending_marker(self, shared, later):
         assert superseded(WRITTEN, shared) is later
 
 

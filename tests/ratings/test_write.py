@@ -179,7 +179,7 @@ class TestOutcome:
 
 
 class TestWaiting:
-    async def test_while_a_write_is_under_way_the_old_rating_is_not_served(self, writes):
+    async def test_during_a_write_the_old_rating_is_not_served(self, writes):
         writes.reads.store({ONE: 1})
         writes.apple.released.clear()
         writing = asyncio.ensure_future(writes.rate(-1))

@@ -17,7 +17,7 @@ class TestCallbackBatch:
         await asyncio.sleep(0)
         assert done == [1, 2]
 
-    async def test_what_is_added_meanwhile_has_the_next_turn(self):
+    async def test_callbacks_added_meanwhile_run_in_the_next_turn(self):
         done: list[int] = []
 
         def do(item: int) -> None:
@@ -43,7 +43,7 @@ class TestCallbackBatch:
             await asyncio.sleep(0)
             assert len(done) == most
 
-    async def test_a_bug_costs_nobody_else_a_turn(self):
+    async def test_an_exception_in_one_callback_does_not_skip_the_others(self):
         told: list[object] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["exception"]))
         done: list[float] = []

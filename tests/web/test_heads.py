@@ -11,7 +11,7 @@ def request(method: bytes, *headers: bytes, version: bytes = b"1.1") -> bytes:
 
 
 class TestInput:
-    def test_a_head_is_taken_once_it_is_complete(self):
+    def test_a_head_is_returned_once_it_is_complete(self):
         received = Input()
         for byte in GET[:-1]:
             received.add(bytes([byte]))
@@ -33,13 +33,13 @@ class TestInput:
             b"GET /" + b"x" * MAX_HEAD_BYTES,
         ],
     )
-    def test_what_cannot_become_one_is_recognised(self, data):
+    def test_input_that_cannot_become_a_head_is_recognised(self, data):
         received = Input()
         received.add(data)
         assert not received.may_become_head()
 
     @pytest.mark.parametrize("later", [b"\n", b"x\rx"])
-    def test_so_is_what_comes_later(self, later):
+    def test_a_later_malformed_head_is_recognised(self, later):
         received = Input()
         received.add(b"GET / HTTP/1.1\r\nHost: x")
         assert received.may_become_head()

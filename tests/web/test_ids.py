@@ -22,7 +22,7 @@ def test_ids_come_once_in_order_without_blanks_and_empty_pieces():
         ),
     ],
 )
-def test_an_error_names_the_ids_and_says_what_is_expected(kind, ids, detail):
+def test_an_error_names_the_ids_and_the_expected_form(kind, ids, detail):
     assert invalid_ids(kind, ids).detail == detail
 
 

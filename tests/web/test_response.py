@@ -70,7 +70,7 @@ def answer(forward: CacheOutcome = CacheOutcome.HIT, **more: object) -> Answer:
     return Answer(b'{"id":"1"}', TierCounts(local=1), forward, **more)  # type: ignore[arg-type]
 
 
-def test_the_table_knows_every_error():
+def test_the_table_has_every_error():
     assert {error.__name__ for error in tree(GatewayError)} == set(TABLE)
 
 
@@ -148,7 +148,7 @@ def test_a_refusal_names_its_source(source, shown):
         (answer(CacheOutcome.BYPASS), "fwd=bypass"),
     ],
 )
-def test_cache_status_says_what_happened(given, line):
+def test_cache_status_has_outcome_and_counts(given, line):
     assert cache_status(given) == f"ratings-gateway; {line}"
 
 
@@ -161,11 +161,11 @@ def test_cache_status_says_what_happened(given, line):
         (CacheOutcome.STALE, TierCounts(local=1, stale=1), "stale"),
     ],
 )
-def test_the_label_of_the_histogram_is_one_of_its_own(forward, tally, label):
+def test_the_label_of_the_histogram_is_never_request(forward, tally, label):
     assert answer_label(Answer(b"", tally, forward)) == label
 
 
-def test_an_answer_with_failures_tells_each():
+def test_an_answer_has_an_error_for_each_failure():
     failure = Failure(Kind.ALBUMS, Id("2"), DeadlineExceeded("late"))
     reply = answer_reply(answer(CacheOutcome.PARTIAL, failures=(failure,)), lenient=True)
     document = json.loads(reply.body)
@@ -193,7 +193,7 @@ def test_one_unrated_id_is_404_with_the_headers_of_a_read():
         (CacheOutcome.HIT, None),
     ],
 )
-def test_a_read_that_failed_says_how_far_it_came(forward, line):
+def test_a_failed_read_has_its_cache_status(forward, line):
     failures = tuple(Failure(Kind.ALBUMS, Id(id_), DeadlineExceeded(f"late {id_}")) for id_ in "23")
     reply = failed_reply(answer(forward, failures=failures))
     assert (reply.status, json.loads(reply.body)["errors"][0]["detail"]) == (504, "late 2")

@@ -65,7 +65,7 @@ def test_every_form_of_ids_names_the_same_ids(parser, query):
         (f"{ROOT}/albums/abc", 400, "40005", "ids"),
     ],
 )
-def test_a_target_that_is_wrong_names_what_is(parser, target, status, code, parameter):
+def test_a_malformed_target_is_refused_with_its_source(parser, target, status, code, parameter):
     wrong = refusal(parser.parse("GET", target))
     assert wrong.source is not None
     assert (wrong.status, wrong.code, wrong.source.parameter) == (status, code, parameter)
@@ -95,7 +95,7 @@ def test_an_unknown_path_is_404(parser, path):
 
 
 @pytest.mark.parametrize("path", ["/v1/", "/v1/catalog/us/songs/1", "/v1/me", "/v1/me/ratingsx", "/v1/test"])
-def test_a_path_of_apples_that_is_not_served_is_421(parser, path):
+def test_a_path_of_apples_api_that_is_not_served_is_421(parser, path):
     target = parser.parse("GET", path)
     assert (target.route, refusal(target).status, refusal(target).code) == (UNMATCHED, 421, "42100")
 
@@ -127,7 +127,7 @@ def test_head_is_parsed_as_get(parser, method):
         ("GET", ROOT, "POST"),
     ],
 )
-def test_an_unknown_method_is_405_and_tells_the_allowed_ones(parser, method, path, allowed):
+def test_an_unknown_method_is_405_with_the_allowed_ones(parser, method, path, allowed):
     wrong = refusal(parser.parse(method, path))
     assert (wrong.status, wrong.code, wrong.headers["Allow"]) == (405, "40500", allowed)
 

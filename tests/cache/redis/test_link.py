@@ -158,7 +158,7 @@ async def test_another_server_gets_every_later_request(
         await until(lambda: side.received == [Throttled(1.0)])
 
 
-async def test_requests_under_way_are_answered_by_the_old_server(
+async def test_requests_in_flight_are_answered_by_the_old_server(
     side: Side, first: RedisServer, second: RedisServer
 ) -> None:
     await side.keep(ALBUMS, {ONE: LIKED})

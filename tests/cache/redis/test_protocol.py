@@ -44,7 +44,7 @@ def test_commands_are_answered_in_order(run: Run) -> None:
     run(scenario())
 
 
-def test_a_cancelled_command_leaves_its_reply_to_nobody(run: Run) -> None:
+def test_the_reply_to_a_cancelled_command_is_dropped(run: Run) -> None:
     async def scenario() -> None:
         async with ScriptedRedis() as redis:
             connection = await connected(redis.port)
@@ -106,7 +106,7 @@ def test_a_reply_that_concerns_the_connection_closes_it(
     run(scenario())
 
 
-def test_a_reply_that_nobody_waits_for_closes_the_connection(run: Run) -> None:
+def test_an_unexpected_reply_closes_the_connection(run: Run) -> None:
     async def scenario() -> None:
         async with ScriptedRedis() as redis:
             connection = await connected(redis.port)

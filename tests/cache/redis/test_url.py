@@ -100,7 +100,7 @@ def test_no_secret_is_repeated() -> None:
     "text",
     ["redis://u:99#s3cret@h", "redis+sentinel://u:99/s3cret@h", "unix:///run/r.sock#", "redis://u:9/1@h"],
 )
-def test_a_piece_of_a_password_is_not_taken_for_a_port(text: str) -> None:
+def test_a_part_of_a_password_is_not_read_as_a_port(text: str) -> None:
     with pytest.raises(ValueError, match="# as %23") as caught:
         parse_url(text)
     assert "s3cret" not in str(caught.value)

@@ -368,7 +368,7 @@ def is_refused_within_the_hold_of_another(history: Histories) -> None:
         is_refused_within_the_hold_of_another,
     ],
 )
-def test_redis_and_the_rule_agree_where_chance_rarely_leads(
+def test_redis_and_the_rule_agree_on_rare_histories(
     hand_moved: HandMovedRedis, happens: Callable[[Histories], None], lifetime: float
 ) -> None:
     history = Histories(hand_moved, lifetime)

@@ -1,8 +1,6 @@
 """The example's Redis, started for real with the example's configuration."""
 
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,14 +10,13 @@ from redis import AuthenticationError, Redis
 from redis.exceptions import NoPermissionError
 
 from tests.cache.redis.harness import MINIMAL_ACL
-from tests.deploy.files import DEPLOY, ROOT, RUNBOOK, dashboard_expressions
+from tests.deploy.example_redis import EXAMPLE, example_redis
+from tests.deploy.files import ROOT, RUNBOOK, dashboard_expressions
 from tests.deploy.programs import running
 from tests.e2e.processes import free_port
 
-CONFIGURATION = DEPLOY / "kustomize" / "example" / "redis.conf"
-USERS = CONFIGURATION.with_name("redis-users.conf")
+USERS = EXAMPLE / "redis-users.conf"
 GUIDE = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
-SECRET = "/run/secrets/ratings-redis/users.conf"
 COMMANDS = set(
     re.findall(r"redis-cli --user operator ([A-Z][A-Z0-9a-z ]*)", RUNBOOK.read_text(encoding="utf-8"))
 )
@@ -29,27 +26,8 @@ pytestmark = pytest.mark.redis_server
 
 @pytest.fixture
 def socket(tmp_path: Path) -> Iterator[Path]:
-    users = USERS.read_text().replace("PASSWORD", "of-the-gateway").replace("OPERATOR", "of-the-operator")
-    (tmp_path / "users.conf").write_text(users)
-    text = CONFIGURATION.read_text()
-    assert text.count(SECRET) == 1
-    (tmp_path / "redis.conf").write_text(text.replace(SECRET, str(tmp_path / "users.conf")))
-    server = shutil.which("redis-server")
-    assert server is not None
-    path = tmp_path / "redis.sock"
-    command = [server, "redis.conf", "--port", "0", "--unixsocket", str(path)]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            for line in process.stdout:
-                if "ready to accept connections" in line:
-                    break
-            else:
-                raise AssertionError("redis-server ended")
-            yield path
-        finally:
-            process.terminate()
-            process.communicate()
+    with example_redis(tmp_path) as path:
+        yield path
 
 
 def connection(socket: Path, user: str) -> Redis:

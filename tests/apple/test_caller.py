@@ -115,6 +115,13 @@ class TestRetries:
         assert transport.calls == 2
         assert shop.sample("upstream_retries_total", reason=reason) == 1.0
 
+    async def test_while_another_try_is_due_those_who_wait_can_see_what_apple_answered(self, shop, transport):
+        transport.turns = [AppleResponse(503, b"")]
+        seen, what = [], call()
+        shop.during_wait = lambda: seen.append(what.waiters.received_status)
+        await run(shop, what)
+        assert (seen, what.waiters.received_status) == ([503], None)
+
     @pytest.mark.parametrize(
         "answer", [AppleResponse(400, b"{}"), AppleResponse(403, b"{}"), AppleResponse(501, b"")]
     )

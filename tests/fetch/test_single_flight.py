@@ -67,6 +67,16 @@ class TestSharing:
         assert (first.collapsed, second.collapsed) == (0, 2)
         assert fake.metrics.registry.get_sample_value("gateway_coalesced_ids_total") == 2.0
 
+    @pytest.mark.parametrize("failing", [0, 1])
+    async def test_a_request_sees_the_failed_try_of_every_call_that_fetches_for_it(self, fake, failing):
+        join(fake, 1)
+        await fake.begun(1)
+        pending = join(fake, 1, 2)
+        loads = await fake.begun(2)
+        assert pending.received_status is None
+        loads[failing].waiters.received_status = 503
+        assert pending.received_status == 503
+
     async def test_concurrent_requests_share_one_call(self, fake):
         requests = [join(fake, number) for number in range(50)]
         (load,) = await fake.begun(1)

@@ -1,4 +1,4 @@
-"""A TCP proxy that spoils what passes through it, in toxiproxy's words; its toxics may change at any time.
+"""A TCP proxy that injects faults, with toxiproxy's names; toxics may change at any time.
 
     async with FaultProxy("127.0.0.1", 6379) as proxy:
         slow = proxy.add(Latency(0.2, jitter=0.1))
@@ -21,7 +21,7 @@ from typing import NamedTuple, Self
 
 CHUNK_BYTES = 64 * 1024
 QUEUED_CHUNKS = 64
-"""Per direction and connection; a sender that is further ahead is made to wait, as by a full socket."""
+"""Bytes per direction and connection; a sender that is further ahead waits, as for a full socket."""
 
 _RESET = struct.pack("ii", 1, 0)
 
@@ -41,7 +41,7 @@ Chunks = AsyncIterator[Chunk]
 
 
 class Toxic:
-    """Passes everything as it is. `closes_after`: seconds after which a connection that has it is ended."""
+    """Passes data unchanged. `closes_after`: seconds after which a connection with this toxic is ended."""
 
     closes_after: float | None = None
     resets = False
@@ -51,7 +51,7 @@ class Toxic:
 
 
 class Latency(Toxic):
-    """Delays every chunk by `seconds`, give or take `jitter`; what follows is not delayed twice."""
+    """Delays every chunk by `seconds`, give or take `jitter`; delays do not add up."""
 
     def __init__(self, seconds: float, *, jitter: float = 0.0) -> None:
         self._seconds = seconds
@@ -96,7 +96,7 @@ class Slicer(Toxic):
 
 
 class Timeout(Toxic):
-    """Swallows everything, and closes the connection after `seconds`; 0: it stays, silent."""
+    """Drops all data, and closes the connection after `seconds`; 0: it stays open."""
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.closes_after = seconds or None
@@ -107,7 +107,7 @@ class Timeout(Toxic):
 
 
 class ResetPeer(Timeout):
-    """Swallows everything, and resets the connection after `seconds`; 0: at once."""
+    """Drops all data, and resets the connection after `seconds`; 0: at once."""
 
     resets = True
 
@@ -132,7 +132,7 @@ class LimitData(Toxic):
 
 
 class Garbage(Toxic):
-    """Puts random bytes in the place of those that come; with `text`, as many times that as needed."""
+    """Replaces data by random bytes of the same length, or by repetitions of `text`."""
 
     def __init__(self, text: bytes = b"") -> None:
         self._text = text
@@ -155,7 +155,7 @@ class Connection:
         self.passed: dict[Toxic, int] = {}
 
     async def pump(self, reader: asyncio.StreamReader, direction: Direction) -> None:
-        """Carry one direction until its end, which is passed on as the end of that direction alone."""
+        """Forward one direction until its end, which ends only that direction."""
         queue: asyncio.Queue[Chunk | None] = asyncio.Queue(QUEUED_CHUNKS)
         filling = asyncio.create_task(_fill(reader, queue))
         try:
@@ -183,7 +183,7 @@ class Connection:
         self._ending = True
 
     def meet(self, toxic: Toxic) -> None:
-        """Be ended by `toxic` when its time comes, if it ends connections and is still there by then."""
+        """Be ended by `toxic` at its time, if it ends connections and was not removed."""
         if toxic.closes_after is not None:
             asyncio.get_running_loop().call_later(toxic.closes_after, self._end_by, toxic)
 
@@ -226,7 +226,7 @@ class FaultProxy:
         return len(self._connections)
 
     def add(self, toxic: Toxic, direction: Direction = Direction.DOWNSTREAM) -> Toxic:
-        """Spoil `direction` with `toxic`, on connections that are open too."""
+        """Add `toxic` to `direction`, also of open connections."""
         self._toxics[direction].append(toxic)
         for connection in self._connections:
             connection.meet(toxic)

@@ -1,4 +1,4 @@
-"""A real cluster of three masters on loopback, with a replica of each where that is wanted."""
+"""A real cluster of three masters on loopback, with a replica of each if requested."""
 
 from contextlib import ExitStack
 from typing import Self
@@ -16,7 +16,7 @@ BOUNDS = [SLOTS * number // MASTERS for number in range(MASTERS + 1)]
 
 
 class RedisCluster:
-    """A context manager; `agrees` tells when it is whole, and before it `follows` with replicas."""
+    """A context manager; `agrees` is true once it is complete; with replicas, check `follows` first."""
 
     def __init__(self, *, node_timeout_ms: int, replicas: bool = False) -> None:
         options = (
@@ -25,7 +25,7 @@ class RedisCluster:
             *("--repl-diskless-sync-delay", "0"),
         )
         self.nodes = [RedisServer(*options) for _ in range(MASTERS)]
-        """Those that the slots are shared out to."""
+        """The nodes that serve slots."""
         self.replicas = [RedisServer(*options) for _ in self.nodes if replicas]
         """One of each, in the same order."""
         self._running = ExitStack()
@@ -44,7 +44,7 @@ class RedisCluster:
         self._running.close()
 
     def _join(self) -> None:
-        """Make the nodes known to each other, and share out the slots."""
+        """Introduce the nodes to each other, and assign the slots."""
         first = self.nodes[0]
         for number, node in enumerate((*self.nodes, *self.replicas)):
             with node.client() as client:
@@ -55,11 +55,11 @@ class RedisCluster:
                     client.execute_command("CLUSTER", "MEET", "127.0.0.1", first.port)
 
     def follows(self) -> bool:
-        """Have each replica follow its master; False while one has not heard of it, or not copied it."""
+        """Have each replica follow its master; False while one has not found or copied it."""
         return all(map(_follows, self.replicas, self.nodes))
 
     def agrees(self) -> bool:
-        """Whether each node knows all, and has its links to them."""
+        """Whether each node is linked to all others."""
         nodes = (*self.nodes, *self.replicas)
         for node in nodes:
             with node.client() as client:
@@ -71,7 +71,7 @@ class RedisCluster:
         return True
 
     def owner(self, partition: Partition) -> RedisServer:
-        """The node that the slots were shared out to."""
+        """The node that serves the slots."""
         slot = slot_of(partition)
         return next(node for number, node in enumerate(self.nodes) if slot < BOUNDS[number + 1])
 

@@ -1,4 +1,4 @@
-"""Real redis-server processes on free loopback ports, for tests that nothing less can answer."""
+"""Real redis-server processes on free loopback ports."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ READY = ("Ready to accept connections", "+monitor", "Sentinel ID is")
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on now, and low enough for a cluster's bus to have one too."""
+    """A free loopback port, low enough for the port of a cluster's bus."""
     while True:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -31,7 +31,7 @@ def free_port() -> int:
 
 
 class RedisServer:
-    """One redis-server; a context manager that starts it and takes it down with all that it kept."""
+    """One redis-server; a context manager that starts it, and kills it and deletes its data."""
 
     def __init__(self, *options: str, port: int | None = None, sentinel: Sequence[str] | None = None) -> None:
         self.port = port or free_port()
@@ -54,7 +54,7 @@ class RedisServer:
         return redis.Redis(host="127.0.0.1", port=self.port, **options)  # type: ignore[arg-type]
 
     def start(self) -> Self:
-        """Start, with nothing kept from before; returns when it accepts connections."""
+        """Start without data from before; returns when it accepts connections."""
         command = ["redis-server"]
         if self._sentinel is not None:
             config = self._folder / "sentinel.conf"
@@ -73,7 +73,7 @@ class RedisServer:
         raise RuntimeError(f"redis-server did not start:\n{''.join(said)}")
 
     def kill(self) -> None:
-        """Take it down at once, as a crash would."""
+        """Kill it, as in a crash."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -82,7 +82,7 @@ class RedisServer:
             self._process = None
 
     def pause(self) -> None:
-        """Stop it from doing anything; its connections stay."""
+        """Suspend it; its connections stay open."""
         assert self._process is not None
         os.kill(self._process.pid, signal.SIGSTOP)
 

@@ -37,7 +37,7 @@ PAGE_BYTES = 4096
 
 
 class Apple:
-    """Every id is liked; every write is taken."""
+    """An Apple that rates every id 1 and accepts every write."""
 
     async def fetch(
         self, partition: Partition, ids: list[Id], *, riders: Riders, waiters: Waiters, deadline: float
@@ -49,7 +49,7 @@ class Apple:
 
 
 class Sizes(NamedTuple):
-    """After so many requests."""
+    """Sizes after a number of requests."""
 
     requests: int
     resident_mib: float
@@ -135,7 +135,7 @@ class Soak:
 
 
 def resident_bytes() -> int:
-    """Of this process, by Linux."""
+    """Resident memory of this process, from Linux."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_BYTES
 
 

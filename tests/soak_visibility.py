@@ -1,4 +1,4 @@
-"""How often is a read after a write old: `python -m tests.soak_visibility [--seconds 600] [--gateways 3]`.
+"""Counts old reads after writes: `python -m tests.soak_visibility [--seconds 600] [--gateways 3]`.
 
 Several gateways on one Redis behind Sentinel, every write checked (`cache.visibility_fraction = 1`), an Apple
 that reports a write only after a second, and users who read and write side by side through any gateway. The
@@ -53,7 +53,7 @@ class Failover(NamedTuple):
 
 
 class Soak:
-    """The load, and what came of it."""
+    """The load and its results."""
 
     def __init__(self, gateways: list[Client], users: list[str], seed: int = 1) -> None:
         self._gateways = gateways

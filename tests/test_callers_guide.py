@@ -67,7 +67,7 @@ async def test_curl_reads_both_albums(gateway, tmp_path):
     assert [item["id"] for item in answer["data"]] == ["1138988512", "475655712"]
 
 
-async def test_python_tells_unrated_ids_from_rated_ones(gateway, tmp_path):
+async def test_python_distinguishes_rated_from_unrated_ids(gateway, tmp_path):
     printed = await output("python", gateway, tmp_path / "read.py", sys.executable)
     assert printed == "{'1138988512': 1, '475655712': 1, '111': None}\n"
 

@@ -15,7 +15,7 @@ DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 
 
-def test_every_metric_is_explained_and_every_explained_metric_exists():
+def test_operations_explains_every_metric_and_no_other():
     families = {
         family.name + ("_total" if family.type == "counter" else "")
         for family in Metrics().registry.collect()
@@ -30,7 +30,7 @@ def test_every_metric_is_explained_and_every_explained_metric_exists():
     assert explained == families
 
 
-def test_every_setting_that_is_explained_exists():
+def test_every_explained_setting_exists():
     known = {setting.name for setting in SETTINGS}
     table = OPERATIONS.partition("## Settings")[2].partition("## Metrics")[0]
     explained = {
@@ -43,7 +43,7 @@ def test_every_setting_that_is_explained_exists():
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
-def test_files_that_it_names_exist(path):
+def test_files_named_in_operations_exist(path):
     named = re.findall(
         r"[` ]((?:config|deploy|docs|gateway|tests)/[\w./-]*\w)(?=[` ])", path.read_text("utf-8")
     )
@@ -63,13 +63,13 @@ def test_selections_of_tests_by_keyword_find_some():
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
-def test_links_to_files_lead_somewhere(path):
+def test_links_to_files_resolve(path):
     links = re.findall(r"\]\((?!https?:)([^)#\s]+)[^)]*\)", path.read_text(encoding="utf-8"))
     assert [link for link in links if not (path.parent / link).exists()] == []
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
-def test_links_to_sections_lead_somewhere(path):
+def test_links_to_sections_resolve(path):
     for link, section in re.findall(
         r"\]\((?!https?:)([^)#\s]*)#([^)\s]+)\)", path.read_text(encoding="utf-8")
     ):
@@ -79,7 +79,7 @@ def test_links_to_sections_lead_somewhere(path):
 
 
 @pytest.mark.parametrize("path", DECISIONS, ids=lambda path: path.stem)
-def test_a_decision_has_number_title_status_date_context_decision_and_consequences(path):
+def test_a_decision_has_all_its_parts(path):
     text = path.read_text(encoding="utf-8")
     assert re.match(rf"# {path.name[:3]}\. \S", text)
     assert re.search(r"^Status: (accepted(, supersedes \d{3})?|superseded by \d{3})$", text, re.MULTILINE)
@@ -87,7 +87,7 @@ def test_a_decision_has_number_title_status_date_context_decision_and_consequenc
     assert re.findall(r"^## (.+)$", text, re.MULTILINE) == ["Context", "Decision", "Consequences"]
 
 
-def test_a_superseded_decision_names_its_successor_and_the_other_way_round():
+def test_superseded_and_superseding_decisions_name_each_other():
     texts = {path.name[:3]: path.read_text(encoding="utf-8") for path in DECISIONS}
     assert len(texts) == len(DECISIONS)
     superseded = {

@@ -59,7 +59,7 @@ async def test_settings_that_wait_for_a_restart_are_named():
         assert status["findings"][0]["what"] == "Changed settings wait for a restart: server.port."
 
 
-async def test_figures_are_shown_against_their_bounds():
+async def test_figures_are_shown_with_their_bounds():
     async with Sandbox() as sandbox, gateway_on(sandbox, cache__local_max_entries=300) as caller:
         status = await status_of(caller)
         assert status["local"]["max_entries"] == 300
@@ -74,7 +74,7 @@ async def test_figures_are_shown_against_their_bounds():
 
 
 @pytest.mark.redis_server
-async def test_a_redis_that_dies_is_a_finding_with_its_cause(redis: RedisServer):
+async def test_a_dead_redis_is_a_finding_with_its_cause(redis: RedisServer):
     async with Sandbox() as sandbox, gateway_on(sandbox, cache__redis_url=redis.url) as caller:
         link = caller.served.gateway.link
         assert link is not None

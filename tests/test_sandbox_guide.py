@@ -41,11 +41,11 @@ def test_the_fixtures_and_the_tests_that_use_them_pass(tmp_path):
 
 
 @pytest.mark.parametrize(("route", "body"), re.findall(r"/_sandbox/(\w+) -d '(.*)'", GUIDE))
-def test_bodies_are_what_the_sandbox_takes(route, body):
+def test_example_bodies_are_accepted_by_the_sandbox(route, body):
     msgspec.json.decode(body, type=BODIES[route])
 
 
-def test_effects_exist():
+def test_named_effects_exist():
     named = set(re.findall(r'"name": "([\w-]+)"', GUIDE))
     known = {msgspec.json.decode(msgspec.json.encode(effect))["name"] for effect in EFFECTS}
     assert all(isinstance(effect, Effect) for effect in EFFECTS)
@@ -53,7 +53,7 @@ def test_effects_exist():
     assert named <= known
 
 
-def test_every_user_is_listed():
+def test_the_guide_lists_every_user():
     assert re.findall(r"^\| `(sandbox-user-\w+)`", GUIDE, re.MULTILINE) == [
         ADA,
         BEN,

@@ -3,7 +3,7 @@
 from tests.soak import Soak
 
 
-async def test_every_table_levels_off_under_traffic_that_seldom_repeats():
+async def test_memory_levels_off_under_traffic_that_rarely_repeats():
     soak = Soak(users=500, max_entries=1000)
     found = [sizes async for sizes in soak.run(8_000)]
     half, last = found[4], found[-1]

@@ -101,13 +101,16 @@ class Cache:
         pending = self._write_log.pending(partition.user.key, partition.kind, now)
         return fill_token(msgspec.structs.replace(memory, pending=pending), shared, holds, asked, now)
 
-    def due(self, partition: Partition, asked: Collection[Id], now: float) -> list[Id]:
-        """Return cached ids to refresh along with `asked`, the first to expire first: see `top_up`."""
-        if not self._top_up:
-            return []
+    def due(self, partition: Partition, memory: Lookup, asked: Sequence[Id], now: float) -> Sequence[Id]:
+        """Return cached ids to refresh along with `asked`, the first to expire first: see `top_up`.
+
+        `memory` is what `recall` has just returned.
+        """
+        if not self._top_up or not memory.entries:
+            return ()
         return due(
-            self.memory.partition(partition, now),
-            asked,
+            memory,
+            set(asked),
             now,
             freshness=self.freshness,
             fresh_seconds=self.freshness.fresh_seconds_of(partition.user.key, partition.kind),
@@ -115,6 +118,9 @@ class Cache:
 
     def still_due(self, partition: Partition, ids: Sequence[Id], shared: Lookup, now: float) -> Sequence[Id]:
         """Return those of `ids` that Redis has no fresher rating of: another gateway may have fetched one."""
+        if not ids or shared.version is None:
+            # If Redis did not answer, nothing of them could be stored.
+            return ()
         fresh_seconds = self.freshness.fresh_seconds_of(partition.user.key, partition.kind)
         entries = shared.entries
         return [

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from typing import Final
 
 from gateway.cache.entry import Entry, Freshness
-from gateway.cache.memory import PartitionRatings
+from gateway.cache.lookup import Lookup
 from gateway.model import Id
 
 DUE_SHARE: Final = 0.25
@@ -24,7 +24,7 @@ def is_due(entry: Entry, now: float, fresh_seconds: float) -> bool:
 
 
 def due(
-    ratings: PartitionRatings,
+    memory: Lookup,
     asked: Collection[Id],
     now: float,
     *,
@@ -40,14 +40,14 @@ def due(
     # Ids share entries: their few distinct ones are judged first.
     ends = {
         entry: entry.fresh_until
-        for entry in set(ratings.entries.values())
+        for entry in set(memory.entries.values())
         if earliest < entry.fresh_until and is_due(entry, now, fresh_seconds)
     }
     if not ends:
         return []
     ids = [
         id_
-        for id_, entry in ratings.entries.items()
-        if entry in ends and id_ not in asked and ratings.rides.may_ride(id_, now)
+        for id_, entry in memory.entries.items()
+        if entry in ends and id_ not in asked and memory.rides.may_ride(id_, now)
     ]
-    return heapq.nsmallest(MAX_IDS, ids, key=lambda id_: ends[ratings.entries[id_]])
+    return heapq.nsmallest(MAX_IDS, ids, key=lambda id_: ends[memory.entries[id_]])

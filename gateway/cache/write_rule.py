@@ -168,10 +168,15 @@ def cap(paired: PairedWrite | None, record: StoredRating | PendingWrite, now: fl
 
     Within its hold a written rating is served in any case; past it, not if a later write is pending.
     """
-    promised = held(record, now)
-    hold = (promised.held_until or now) - now if promised is not None else 0.0
-    if isinstance(record, PendingWrite):
-        return hold
-    if paired is None or record.fetched_at >= paired.until:
+    limit = 0.0 if isinstance(record, PendingWrite) else fetched_cap(paired, record.fetched_at, now)
+    if limit is None:
         return None
-    return max(hold, 0.0 if record.fetched_at <= paired.at else paired.until - now)
+    promised = held(record, now)
+    return limit if promised is None else max((promised.held_until or now) - now, limit)
+
+
+def fetched_cap(paired: PairedWrite | None, fetched_at: float, now: float) -> float | None:
+    """Return the same for a rating that has no hold."""
+    if paired is None or fetched_at >= paired.until:
+        return None
+    return 0.0 if fetched_at <= paired.at else paired.until - now

@@ -74,7 +74,7 @@ class PartitionRead:
         """Answer what memory could not."""
         cache, plan = self._sources.cache, self.plan
         if plan.missing and not self._query.directives.no_store:
-            self._due = cache.due(self.partition, set(plan.missing), self._now)
+            self._due = cache.due(self.partition, self._memory, plan.missing, self._now)
         shared = await self._take_shared() if plan.missing and cache.has_shared else None
         self.admitted = cache.memory.admits(self.partition, self._now) and (shared is None or shared.admitted)
         quarantined = self._sources.quarantine.active(self.partition.user.key, self._now)
@@ -144,10 +144,8 @@ class PartitionRead:
             self._holds = local_holds(self._memory, shared)
             self._hold(self._holds, shared=False)
         self._sources.metrics.shared.add(self._take_answer(shared))
-        # Another gateway may have refreshed them. If Redis did not answer, nothing of them could be stored.
-        self._due = (
-            [] if shared.version is None else cache.still_due(self.partition, self._due, shared, self._now)
-        )
+        # Another gateway may have refreshed them.
+        self._due = cache.still_due(self.partition, self._due, shared, self._now)
         if plan.missing:
             # A fetch may have completed while Redis was asked.
             plan.take(cache.recall(self.partition, self._now), shared=False)

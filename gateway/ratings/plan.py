@@ -12,6 +12,7 @@ import msgspec
 from gateway.cache.entry import Entry, Freshness, Usability
 from gateway.cache.lookup import Lookup
 from gateway.model import Id
+from gateway.ratings.complete import Complete, complete
 from gateway.ratings.query import NO_DIRECTIVES, Directives, TierCounts
 
 
@@ -84,13 +85,13 @@ class ReadPlan:
         entries = lookup.entries
         if not entries:
             return Findings(miss=len(self.missing))
-        found = [*map(entries.get, self.missing)]
-        distinct = set(found)
-        if self._directives is NO_DIRECTIVES and self._all_fresh(distinct, lookup.trusted_since):
-            return self._serve_all(found, distinct, shared=shared)  # type: ignore[arg-type]
+        if self._directives is NO_DIRECTIVES:
+            found = complete(self.missing, entries, self.now, lookup.trusted_since)
+            if found is not None:
+                return self._serve_all(found, shared=shared)
         findings, missing = Findings(), []
-        for id_, entry in zip(self.missing, found, strict=True):
-            if entry is None:
+        for id_ in self.missing:
+            if (entry := entries.get(id_)) is None:
                 findings.miss += 1
                 missing.append(id_)
             elif not self._take_one(id_, entry, findings, shared=shared, trusted_since=lookup.trusted_since):
@@ -140,26 +141,15 @@ class ReadPlan:
         self.counts.stale += 1
         return True
 
-    def _all_fresh(self, distinct: set[Entry | None], trusted_since: float) -> bool:
-        now = self.now
-        for entry in distinct:
-            if entry is None or entry.fresh_until <= now or entry.trusted_at < trusted_since:
-                return False
-        return True
-
-    def _serve_all(self, found: Sequence[Entry], distinct: set[Entry], *, shared: bool) -> Findings:
+    def _serve_all(self, found: Complete, *, shared: bool) -> Findings:
         if self._served:
-            self._served.update(zip(self.missing, found, strict=True))
+            self._served.update(zip(self.missing, found.entries, strict=True))
         else:
-            self._complete = found
+            self._complete = found.entries
+        self._count(len(found.entries), shared=shared)
+        self._note_times(found.oldest, found.soonest)
         self.missing = ()
-        self._count(len(found), shared=shared)
-        negative = 0
-        for entry in distinct:
-            self._note_times(entry)
-            if entry.rating is None:
-                negative += found.count(entry)
-        return Findings(hit=len(found) - negative, negative=negative)
+        return Findings(hit=len(found.entries) - found.negative, negative=found.negative)
 
     def _take_one(
         self, id_: Id, entry: Entry, findings: Findings, *, shared: bool, trusted_since: float
@@ -201,11 +191,11 @@ class ReadPlan:
     def _serve(self, id_: Id, entry: Entry, *, shared: bool) -> None:
         self._served[id_] = entry
         self._count(1, shared=shared)
-        self._note_times(entry)
+        self._note_times(entry.fetched_at, entry.fresh_until)
 
-    def _note_times(self, entry: Entry) -> None:
-        self.oldest = min(self.oldest, entry.fetched_at)
-        self.soonest = min(self.soonest, entry.fresh_until)
+    def _note_times(self, fetched_at: float, fresh_until: float) -> None:
+        self.oldest = min(self.oldest, fetched_at)
+        self.soonest = min(self.soonest, fresh_until)
 
     def _count(self, ids: int, *, shared: bool) -> None:
         if shared:

@@ -15,8 +15,17 @@ from math import inf
 from typing import Final
 
 from gateway.clock import Clock
+from gateway.ratings.memory_hit import MemoryHit, recall_all
 from gateway.ratings.partition_read import PartitionRead, Sources
-from gateway.ratings.query import Answer, CacheOutcome, Failure, Part, Query, TierCounts
+from gateway.ratings.query import (
+    NO_DIRECTIVES,
+    Answer,
+    CacheOutcome,
+    Failure,
+    Part,
+    Query,
+    TierCounts,
+)
 from gateway.waiters import Requester
 
 PIECE_IDS: Final = 1000
@@ -32,24 +41,20 @@ class Reader:
         self._piece_ids = piece_ids
 
     def at_once(self, query: Query) -> Answer | None:
-        """Answer from memory alone; None if an id is missing, stale, or rejected by a directive.
+        """Answer from memory alone; None if it lacks an id, or if a directive or a recent write applies.
 
         None also for a large query, which `read` answers in pieces.
         """
-        if not self._sources.cache.memory.max_entries:
+        if query.directives is not NO_DIRECTIVES or not self._sources.cache.memory.max_entries:
             return None
         now = self._clock.monotonic()
-        reads = []
+        hits = []
         for part in query.parts:
-            if len(part.ids) > self._piece_ids:
+            hit = None if len(part.ids) > self._piece_ids else recall_all(self._sources, query, part, now)
+            if hit is None:
                 return None
-            read = PartitionRead(self._sources, query, part, now)
-            if read.plan.missing:
-                return None
-            reads.append(read)
-        for read in reads:
-            read.finish()
-        return merge(reads, 0, now)
+            hits.append(hit)
+        return self._hit(hits, now)
 
     async def read(self, query: Query) -> Answer:
         """Answer `query`; ids that failed are the answer's `failures`, in the order asked."""
@@ -77,8 +82,24 @@ class Reader:
             await asyncio.sleep(0)
         return reads
 
+    def _hit(self, hits: Sequence[MemoryHit], now: float) -> Answer:
+        counts = TierCounts()
+        listed = []
+        oldest = soonest = inf
+        for hit in hits:
+            hit.record(self._sources, now)
+            counts.local += len(hit.part.ids)
+            oldest = min(oldest, hit.found.oldest)
+            soonest = min(soonest, hit.found.soonest)
+            if resources := hit.render():
+                listed.append(resources)
+        return Answer(b",".join(listed), counts, CacheOutcome.HIT, now - oldest, soonest - now)
+
     def _pieces(self, query: Query) -> Iterator[Part]:
         for part in query.parts:
+            if len(part.ids) <= self._piece_ids:
+                yield part
+                continue
             for start in range(0, len(part.ids), self._piece_ids):
                 yield Part(part.kind, part.ids[start : start + self._piece_ids])
 

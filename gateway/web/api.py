@@ -176,8 +176,7 @@ class Api:
     ) -> Reply:
         record = accepted.record
         record.ids = sum(len(part.ids) for part in query.parts)
-        if query.parts:
-            record.again = read_target(query.parts[0].kind, query.parts[0].ids)
+        record.parts = query.parts
         if self._relay.relays(accepted, query):
             relayed = await self._relay.read(accepted, query)
             if relayed is not None:
@@ -226,7 +225,7 @@ class Api:
             at=self._clock.time(),
             method=record.method,
             route=record.route,
-            again=record.again,
+            again=read_target(record.parts[0].kind, record.parts[0].ids) if record.parts else None,
         )
 
     def _sampled(self) -> bool:

@@ -6,9 +6,8 @@ from gateway.apple.client import Relay
 from gateway.clock import Clock
 from gateway.errors import Cause, GatewayError, Unusable
 from gateway.ratings.partition_read import not_cached
-from gateway.ratings.query import Answer, CacheOutcome, Query, TierCounts
+from gateway.ratings.query import Answer, CacheOutcome, Part, Query, TierCounts
 from gateway.ratings.write import Writer
-from gateway.telemetry.recent import read_target
 from gateway.waiters import Requester
 from gateway.web.accepted import Accepted
 from gateway.web.headers import preconditions
@@ -63,7 +62,7 @@ class Relays:
         assert target.kind is not None
         assert target.id is not None
         record.ids = 1
-        record.again = read_target(target.kind, (target.id,))
+        record.parts = (Part(target.kind, (target.id,)),)
         requester = Requester()
         sending = self._writer.write(
             accepted.user,

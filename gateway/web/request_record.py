@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 from gateway.errors import GatewayError
-from gateway.ratings.query import TierCounts
+from gateway.ratings.query import Part, TierCounts
 from gateway.telemetry.recent import shown
 from gateway.telemetry.request_log import RequestLine
 
@@ -24,7 +24,7 @@ class RequestRecord:
     """Filled in as a request is processed; never holds a user token."""
 
     __slots__ = (
-        "again", "cache", "error", "ids", "kind", "method", "request_id", "route", "started", "status",
+        "cache", "error", "ids", "kind", "method", "parts", "request_id", "route", "started", "status",
         "tally", "trace_id", "user",
     )  # fmt: skip
 
@@ -41,8 +41,8 @@ class RequestRecord:
         self.cache = "none"
         self.status = 0
         self.error: GatewayError | None = None
-        self.again: str | None = None
-        """Path and query of a read that shows whether the error persists."""
+        self.parts: tuple[Part, ...] = ()
+        """What was asked for, if not all of it was a hit."""
 
     def fail(self, error: GatewayError) -> None:
         """Record why it failed, without the traceback: its frames hold this record and the request's body.

@@ -194,18 +194,23 @@ class TestStore:
         assert tiers.ratings() == {ONE: -1}
 
 
+def due_beside_one(tiers: Tiers) -> list[Id]:
+    memory = tiers.cache.recall(ALBUMS, tiers.now)
+    return list(tiers.cache.due(ALBUMS, memory, [ONE], tiers.now))
+
+
 class TestTopUp:
     async def test_ids_near_the_end_of_their_freshness_are_due_beside_those_asked_for(self, alone):
         alone.store({ONE: 1, TWO: 1})
-        assert alone.cache.due(ALBUMS, [ONE], alone.now) == []
+        assert due_beside_one(alone) == []
         alone.clock.move(290.0)
-        assert alone.cache.due(ALBUMS, [ONE], alone.now) == [TWO]
+        assert due_beside_one(alone) == [TWO]
 
     async def test_nothing_is_due_if_it_is_turned_off(self):
         off = Tiers(None, top_up=False)
         off.store({ONE: 1, TWO: 1})
         off.clock.move(290.0)
-        assert off.cache.due(ALBUMS, [ONE], off.now) == []
+        assert due_beside_one(off) == []
 
     async def test_ids_that_another_gateway_has_refreshed_are_not_due(self, tiers):
         refreshed = FRESHNESS.entry(1, tiers.now, fresh_seconds=300.0)
@@ -222,7 +227,7 @@ class TestTopUp:
         alone.store({ONE: 1, TWO: 1})
         alone.clock.move(290.0)
         alone.cache.riders_failed(ALBUMS, [TWO])
-        assert alone.cache.due(ALBUMS, [ONE], alone.now) == []
+        assert due_beside_one(alone) == []
 
 
 class TestWrite:

@@ -1,5 +1,6 @@
 from gateway.cache.entry import Entry, Freshness
-from gateway.cache.memory import PartitionRatings
+from gateway.cache.lookup import Lookup
+from gateway.cache.rides import Rides
 from gateway.cache.top_up import MAX_IDS, due, is_due
 from gateway.model import Id
 
@@ -9,14 +10,13 @@ FRESHNESS = Freshness(
 )
 
 
-def ratings(**fresh_for: float) -> PartitionRatings:
+def ratings(**fresh_for: float) -> Lookup:
     """Entries by name that are fresh for so many seconds yet."""
-    made = PartitionRatings(NOW)
-    made.entries = {Id(name): Entry(1, NOW, NOW, NOW + left) for name, left in fresh_for.items()}
-    return made
+    entries = {Id(name): Entry(1, NOW, NOW, NOW + left) for name, left in fresh_for.items()}
+    return Lookup(entries=entries, rides=Rides())
 
 
-def found(cached: PartitionRatings, *asked: str) -> list[Id]:
+def found(cached: Lookup, *asked: str) -> list[Id]:
     return due(cached, {Id(id_) for id_ in asked}, NOW, freshness=FRESHNESS, fresh_seconds=100)
 
 
@@ -48,7 +48,7 @@ def test_no_more_than_a_call_can_carry_are_offered():
 
 
 def test_nothing_is_due_of_an_empty_partition():
-    assert found(PartitionRatings(NOW)) == []
+    assert found(ratings()) == []
 
 
 def test_a_fresher_entry_of_redis_is_not_due():

@@ -67,6 +67,12 @@ class TestAtOnce:
         answer = reads.reader.at_once(query((ALBUMS, [ONE]), (SONGS, [ONE])))
         assert listed(answer) == [("albums/1", 1), ("songs/1", -1)]
 
+    async def test_an_id_that_was_written_lately_leaves_the_query_to_read(self, reads):
+        reads.store({ONE: 1})
+        write = await reads.cache.begin_write(USER, ALBUMS, TWO)
+        await reads.cache.end_write(write, 1)
+        assert reads.reader.at_once(query((ALBUMS, [ONE]))) is None
+
     async def test_an_answer_counts_its_hits(self, reads):
         reads.store({ONE: 1, TWO: None})
         reads.reader.at_once(query((ALBUMS, [ONE, TWO])))

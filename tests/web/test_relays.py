@@ -7,7 +7,7 @@ import pytest
 from gateway.apple.client import Relay
 from gateway.errors import BreakerOpen, Refused, Relayed, Unusable
 from gateway.model import Id, Kind
-from gateway.ratings.query import Answer, CacheOutcome, Failure, Query, TierCounts
+from gateway.ratings.query import Answer, CacheOutcome, Failure, Part, Query, TierCounts
 from gateway.web.accepted import Accepted
 from gateway.web.relays import Relays, is_no_list
 from gateway.web.response import Reply
@@ -74,7 +74,7 @@ class TestWrite:
     async def test_the_record_has_the_id_the_call_and_a_read_of_the_id(self, fakes):
         accepted, _ = await fakes.write(1)
         record = accepted.record
-        assert (record.ids, record.tally.calls, record.again) == (1, 1, "/v1/me/ratings/albums?ids=1")
+        assert (record.ids, record.tally.calls, record.parts) == (1, 1, (Part(Kind.ALBUMS, (Id("1"),)),))
 
     async def test_a_failure_becomes_the_answer_and_is_recorded_with_its_calls(self, fakes):
         fakes.apple.answer = BreakerOpen("The breaker is open.")

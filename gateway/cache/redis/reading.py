@@ -17,7 +17,7 @@ from gateway.cache.redis.codec import FORMAT, PLAIN_BYTES, PLAIN_RATINGS, decode
 from gateway.cache.redis.errors import FailureKind, RedisFailed
 from gateway.cache.redis.keys import NOTHING, TAG_BYTES, TICKS, Meta, read_meta
 from gateway.cache.write_rule import PendingWrite, StoredRating
-from gateway.model import MAX_VARIANTS, Id
+from gateway.model import MAX_VARIANTS, Id, Rating
 
 CHUNK_IDS: Final = 1000
 """Ids asked for by one HMGET."""
@@ -105,21 +105,20 @@ class Reading(msgspec.Struct):
                 self.expired.append(id_)
 
     def _plain_entry(self, field: bytes, sharers: int) -> Entry | object:
-        fetched_at = int.from_bytes(field[2:]) / TICKS
-        return self._entry(StoredRating(PLAIN_RATINGS[field[1]], fetched_at), sharers)
+        return self._entry(PLAIN_RATINGS[field[1]], int.from_bytes(field[2:]) / TICKS, sharers)
 
-    def _entry(self, stored: StoredRating, sharers: int = 1) -> Entry | object:
-        age = self.now - stored.fetched_at
+    def _entry(self, rating: Rating, fetched_at: float, sharers: int = 1) -> Entry | object:
+        age = self.now - fetched_at
         if age >= self.freshness.lifetime_seconds:
             return _EXPIRED
         if age < -_TOLERANCE_SECONDS:
             return _IN_THE_FUTURE
         return self.freshness.entry(
-            stored.rating,
+            rating,
             self.asked_at,
             fresh_seconds=self.fresh_seconds,
             age=max(age, 0.0),
-            cap=write_rule.cap(self.meta.paired, stored, self.now),
+            cap=write_rule.fetched_cap(self.meta.paired, fetched_at, self.now),
             sharers=sharers,
         )
 
@@ -138,7 +137,7 @@ class Reading(msgspec.Struct):
         elif isinstance(record, PendingWrite):
             self.pending[id_] = b"%d" % record.stamp
         else:
-            entry = self._entry(record)
+            entry = self._entry(record.rating, record.fetched_at)
             if isinstance(entry, Entry):
                 self.entries[id_] = entry
             elif entry is _EXPIRED:

@@ -1,4 +1,4 @@
-"""Apple as the model knows it: a dictionary of what was rated and when, and calls that wait when told to."""
+"""A model of Apple: ratings with the time from which each shows, and calls that take a given time."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from gateway.waiters import Riders, Waiters
 
 Value = int | None
 Ending = Literal["done", "refused", "lost", "failed after all"]
-"""How a write ends: rated; 400; 500 and not rated; no answer, though it is rated."""
+"""How a write ends: rated; 400; 500 and not rated; rated, but without an answer."""
 
 PAIRS = {(Kind.LIBRARY_ALBUMS, Id("l.1")): (Kind.ALBUMS, Id("1"))}
 """The same content in the library and in the catalog."""
@@ -26,7 +26,7 @@ class StoredRating(NamedTuple):
 
 
 class Truth:
-    """Who rated what, and from when on Apple shows it."""
+    """All ratings, and the time from which Apple shows each."""
 
     def __init__(self) -> None:
         self._rated: dict[tuple[str, Kind, Id], list[StoredRating]] = {}
@@ -35,12 +35,12 @@ class Truth:
         self._of(user, kind, id_).append(StoredRating(value, shows_at))
 
     def shown(self, user: str, kind: Kind, id_: Id, at: float) -> Value:
-        """What Apple reports at that moment: the newest rating that shows by then."""
+        """The rating that Apple reports at that moment: the newest that shows by then."""
         shown = [rated.value for rated in self._of(user, kind, id_) if rated.shows_at <= at]
         return shown[-1] if shown else None
 
     def shown_between(self, user: str, kind: Kind, id_: Id, first: float, last: float) -> set[Value]:
-        """Everything that Apple reports from the one moment to the other."""
+        """Every rating that Apple reports between two moments."""
         changes = [rated.shows_at for rated in self._of(user, kind, id_) if first < rated.shows_at <= last]
         return {self.shown(user, kind, id_, at) for at in (first, *changes)}
 
@@ -49,7 +49,7 @@ class Truth:
 
 
 class WritePlan(NamedTuple):
-    """What becomes of one write at Apple's: rated at once, shown after `lag`, answered after `seconds`."""
+    """How Apple handles one write: it shows after `lag` and is answered after `seconds`."""
 
     ending: Ending
     lag: float
@@ -66,22 +66,22 @@ class Call(NamedTuple):
 
 
 class Apple:
-    """One Apple for all gateways. `failing` says that reads fail."""
+    """One Apple for all gateways. While `failing`, reads fail."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.truth = Truth()
         self.loop = loop
         self.failing = False
         self.plans: dict[str, WritePlan] = {}
-        """By the query that tells a write from others."""
+        """By the query, which is different for each write."""
         self.calls: list[Call] = []
-        """Those under way."""
+        """Fetches in flight."""
         self.troubled_at = float("-inf")
-        """When a call last failed or came too late."""
+        """When a call last failed or timed out."""
 
 
 READ_SECONDS: ContextVar[float] = ContextVar("read_seconds", default=0.0)
-"""How long Apple takes to hand over what it reported to the fetch that a read begins."""
+"""Seconds between the report that Apple makes and its arrival, for fetches that a read begins."""
 
 
 class Client:
@@ -91,8 +91,8 @@ class Client:
         self._gateway = gateway
         self._apple = apple
         self.doubled: list[str] = []
-        """Ids that were fetched twice at once, without a reason that the test knows."""
-        self.excused: Callable[[Partition, float], bool] = lambda _shelf, _since: False
+        """Ids that were fetched twice at once without an excuse."""
+        self.excused: Callable[[Partition, float], bool] = lambda _partition, _since: False
 
     def batch_size(self) -> int:
         return 3
@@ -159,7 +159,7 @@ class Client:
 
 
 def rendered(partition: Partition, id_: Id, value: Value) -> bytes | None:
-    """A resource that says whose it is and in which form: nobody else may get it."""
+    """A resource that names its user and variant, so that mix-ups are detected."""
     if value is None:
         return None
     return msgspec.json.encode(

@@ -1,4 +1,4 @@
-"""The rule with one piece broken at a time: what each takes away is what the promises rest on."""
+"""Breaks of the write rule, one at a time: each must be found by a broken promise."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -42,7 +42,7 @@ def nothing_is_held(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(write_rule, "held", lambda *_: None)
 
 
-def what_is_fetched_in_the_hold_is_kept(patch: pytest.MonkeyPatch) -> None:
+def ratings_fetched_in_the_hold_are_kept(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(write_rule, "fillable", lambda *_: True)
 
 
@@ -50,34 +50,34 @@ def nothing_is_dropped_when_a_write_begins(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Cache, "_drop_written", lambda *_, **__: None)
 
 
-def a_hold_is_not_laid_over_variants(patch: pytest.MonkeyPatch) -> None:
+def a_hold_does_not_apply_to_variants(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(partition_read, "overlay", lambda _, reported: reported)
 
 
-def local_entries_are_believed_though_news_is_lost(patch: pytest.MonkeyPatch) -> None:
+def local_entries_are_trusted_while_invalidations_are_lost(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Continuity, "trusted_since", lambda *_: float("-inf"))
 
 
-def news_is_not_acted_on(patch: pytest.MonkeyPatch) -> None:
+def invalidations_are_ignored(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Cache, "on_invalidation", lambda *_: None)
 
 
-def a_write_of_unknown_end_brings_back_what_was_before(patch: pytest.MonkeyPatch) -> None:
+def a_write_of_unknown_outcome_restores_the_earlier_hold(patch: pytest.MonkeyPatch) -> None:
     def standing(cell: Record, now: float) -> Record:
         return cell.held if isinstance(cell, PendingWrite) and now >= cell.until else cell
 
     patch.setattr(write_rule, "standing", standing)
 
 
-def a_write_on_the_twin_is_nothing_here(patch: pytest.MonkeyPatch) -> None:
+def writes_on_the_paired_type_do_not_expire_memory(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Cache, "_expire", lambda *_: None)
 
 
-def a_write_on_the_twin_is_nothing_in_redis(patch: pytest.MonkeyPatch) -> None:
+def writes_on_the_paired_type_do_not_cap_freshness(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(write_rule, "cap", lambda *_: None)
 
 
-def redis_keeps_what_came_after_the_hold_on_the_twin(patch: pytest.MonkeyPatch) -> None:
+def redis_keeps_fills_from_the_paired_hold(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(tiers, "FILL_SECONDS", float("-inf"))
 
 
@@ -95,7 +95,7 @@ def fetches_from_before_an_open_write_are_joined(patch: pytest.MonkeyPatch) -> N
     patch.setattr(SingleFlight, "detach", lambda *_: None)
 
 
-def everybody_fetches_alone(patch: pytest.MonkeyPatch) -> None:
+def fetches_are_not_shared(patch: pytest.MonkeyPatch) -> None:
     join = SingleFlight.join
 
     def alone(self: SingleFlight, *args: Any, **named: Any) -> PendingFetch:
@@ -105,7 +105,7 @@ def everybody_fetches_alone(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(SingleFlight, "join", alone)
 
 
-def a_caller_that_leaves_takes_the_fetch_along(patch: pytest.MonkeyPatch) -> None:
+def a_caller_that_leaves_ends_the_fetch(patch: pytest.MonkeyPatch) -> None:
     wait = PendingFetch.wait
 
     async def all_leave(self: PendingFetch, until: float) -> None:
@@ -144,11 +144,11 @@ def users_share_fetches(patch: pytest.MonkeyPatch) -> None:
     )
 
 
-def what_redis_missed_is_forgotten(patch: pytest.MonkeyPatch) -> None:
+def writes_that_redis_missed_are_dropped(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(RedisShared, "_keep", lambda *_, **__: None)
 
 
-def redis_is_believed_before_it_was_told(patch: pytest.MonkeyPatch) -> None:
+def lookups_ignore_undelivered_writes(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(RedisShared, "_trustworthy", lambda _self, lookup, *_: lookup)
 
 
@@ -156,12 +156,12 @@ def a_hold_ends_when_redis_is_back(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(lookups, "undisputed", lambda *_: {})
 
 
-def what_redis_was_not_asked_about_is_trusted(patch: pytest.MonkeyPatch) -> None:
+def fetches_without_redis_are_trusted_for_ever(patch: pytest.MonkeyPatch) -> None:
     init = Cache.__init__
     patch.setattr(Cache, "__init__", lambda self, **named: init(self, **named | {"trust_seconds": 1e9}))
 
 
-def marks_that_were_told_late_are_anothers(patch: pytest.MonkeyPatch) -> None:
+def markers_of_own_retries_count_as_anothers(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(RetryQueue, "delivered_late", lambda *_: frozenset())
 
 
@@ -172,42 +172,42 @@ def held_values_are_kept_past_a_later_write(patch: pytest.MonkeyPatch) -> None:
     )
 
 
-def redis_is_believed_where_it_forgot(patch: pytest.MonkeyPatch) -> None:
+def own_holds_that_redis_lost_are_ignored(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(tiers, "local_holds", lambda *_: {})
 
 
-def no_cache_is_not_heard(patch: pytest.MonkeyPatch) -> None:
+def no_cache_is_ignored(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("gateway.ratings.plan.ReadPlan._admissible", lambda *_: True)
 
 
 BY_CHANCE: Sequence[Break] = (
     nothing_is_held,
     nothing_is_dropped_when_a_write_begins,
-    a_hold_is_not_laid_over_variants,
-    news_is_not_acted_on,
-    a_write_on_the_twin_is_nothing_here,
-    a_write_on_the_twin_is_nothing_in_redis,
-    everybody_fetches_alone,
+    a_hold_does_not_apply_to_variants,
+    invalidations_are_ignored,
+    writes_on_the_paired_type_do_not_expire_memory,
+    writes_on_the_paired_type_do_not_cap_freshness,
+    fetches_are_not_shared,
     users_share_a_local_tier,
     users_share_fetches,
 )
-"""What a few hundred stories find."""
+"""Breaks that a few hundred random runs find."""
 
 BY_STORY: Mapping[Break, Story] = {
     a_fetch_from_before_a_write_is_kept: stories.a_fetch_ends_after_a_write,
-    what_is_fetched_in_the_hold_is_kept: stories.a_variant_is_read_in_the_hold_while_redis_is_slow,
-    local_entries_are_believed_though_news_is_lost: stories.the_other_writes_while_news_is_lost,
-    a_write_of_unknown_end_brings_back_what_was_before: stories.a_write_fails_after_one_that_is_held,
-    redis_is_believed_before_it_was_told: stories.a_write_fails_that_redis_was_not_told_of_yet,
-    what_redis_missed_is_forgotten: stories.a_write_fails_that_redis_hears_of_late,
-    marks_that_were_told_late_are_anothers: stories.a_begin_reaches_redis_after_its_time,
-    a_hold_ends_when_redis_is_back: stories.redis_hears_late_of_a_hold,
-    what_redis_was_not_asked_about_is_trusted: stories.the_other_writes_while_redis_is_slow,
-    no_cache_is_not_heard: stories.apple_is_asked_though_something_is_cached,
-    fetches_from_before_a_purge_are_joined: stories.a_read_after_a_purge_meets_a_fetch_from_before,
-    fetches_from_before_an_open_write_are_joined: stories.a_read_after_a_failed_write_meets_a_fetch,
-    redis_keeps_what_came_after_the_hold_on_the_twin: stories.a_fill_reaches_redis_after_the_hold_on_the_twin,
-    held_values_are_kept_past_a_later_write: stories.a_purge_follows_a_lost_write_upon_a_held_one,
-    redis_is_believed_where_it_forgot: stories.redis_forgets_a_hold_and_is_filled_by_the_other,
+    ratings_fetched_in_the_hold_are_kept: stories.a_variant_is_read_in_the_hold_while_redis_is_slow,
+    local_entries_are_trusted_while_invalidations_are_lost: stories.another_gateway_writes_unnoticed,
+    a_write_of_unknown_outcome_restores_the_earlier_hold: stories.a_write_fails_after_one_that_is_held,
+    lookups_ignore_undelivered_writes: stories.a_write_fails_before_redis_receives_it,
+    writes_that_redis_missed_are_dropped: stories.a_write_fails_that_redis_receives_late,
+    markers_of_own_retries_count_as_anothers: stories.a_begin_reaches_redis_after_its_time,
+    a_hold_ends_when_redis_is_back: stories.redis_receives_a_hold_late,
+    fetches_without_redis_are_trusted_for_ever: stories.the_other_writes_while_redis_is_slow,
+    no_cache_is_ignored: stories.a_cached_id_is_read_with_no_cache,
+    fetches_from_before_a_purge_are_joined: stories.a_read_after_a_purge_finds_an_old_fetch,
+    fetches_from_before_an_open_write_are_joined: stories.a_read_after_a_failed_write_finds_an_old_fetch,
+    redis_keeps_fills_from_the_paired_hold: stories.a_fill_reaches_redis_after_the_paired_hold,
+    held_values_are_kept_past_a_later_write: stories.a_write_is_lost_after_one_that_is_held,
+    own_holds_that_redis_lost_are_ignored: stories.redis_loses_a_hold_and_is_filled_by_the_other,
 }
-"""What chance seldom leads to."""
+"""Breaks that random runs rarely find, each with the story that reveals it."""

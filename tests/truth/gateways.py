@@ -1,4 +1,4 @@
-"""A gateway below HTTP: its own tiers, flights, reader and writer, before a model of Redis and of Apple."""
+"""A gateway without HTTP: real tiers, single flight, reader and writer, on models of Redis and Apple."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -50,7 +50,7 @@ METRICS = Metrics()
 
 
 class Written:
-    """A write as its caller sees it; `told`: Redis heard of its begin and of its end in their time."""
+    """A write as its caller sees it; `delivered`: Redis received its begin and its end in time."""
 
     def __init__(
         self, gateway: str, user: User, kind: Kind, id_: Id, value: Value, begun: float, refused: bool
@@ -64,30 +64,30 @@ class Written:
         self.refused = refused
         self.answered: float | None = None
         self.confirmed = False
-        self.told = True
+        self.delivered = True
 
 
 WRITING: ContextVar[Written] = ContextVar("writing")
 
 
 class Watched(RedisShared):
-    """The gateway's own shared tier, which lets the test see what Redis heard of."""
+    """The real shared tier; also records whether Redis received each write in time."""
 
     async def begin(self, user_key: bytes, kind: Kind, id_: Id) -> bytes | None:
         stamp = await super().begin(user_key, kind, id_)
-        WRITING.get().told &= stamp is not None
+        WRITING.get().delivered &= stamp is not None
         return stamp
 
     async def end(
         self, user_key: bytes, kind: Kind, id_: Id, stamp: bytes | None, outcome: Outcome
     ) -> bool | None:
         alone = await super().end(user_key, kind, id_, stamp, outcome)
-        WRITING.get().told &= alone is not None
+        WRITING.get().delivered &= alone is not None
         return alone
 
 
 class Commands:
-    """In the place of the tier's lookups and writes, and of whoever asks for them."""
+    """Replaces the lookups and writes of the shared tier by those of the model."""
 
     def __init__(self, name: str, redis: RuleRedis, wire: Wire, on_forget: Any) -> None:
         self._name = name
@@ -116,17 +116,17 @@ class Commands:
     async def purge(self, kinds: Sequence[Kind], purge: Purge) -> None:
         await self._wire.carry(lambda: self._redis.purge(kinds, purge, self._name), WRITE_SECONDS)
 
-    async def forget(self, place: Place, untold: Undelivered) -> bytes:
+    async def forget(self, place: Place, undelivered: Undelivered) -> bytes:
         def forget() -> bytes:
-            stamp = self._redis.forget(place, untold, self._name)
-            self._on_forget(self._name, place, None if untold.all else set(untold.ids))
+            stamp = self._redis.forget(place, undelivered, self._name)
+            self._on_forget(self._name, place, None if undelivered.all else set(undelivered.ids))
             return stamp
 
         return await self._wire.carry(forget, WRITE_SECONDS)
 
 
 class Gateway:
-    """One of two. `faults` are the failures of its tasks."""
+    """One of the two gateways. `faults` are the failures of its tasks."""
 
     def __init__(
         self, name: str, loop: SimulatedLoop, redis: RuleRedis, apple: Apple, on_forget: Any
@@ -136,7 +136,7 @@ class Gateway:
         clock = LoopClock(loop)
         self.faults: list[tuple[str, BaseException]] = []
         self.wire = Wire(loop)
-        self.news = Subscription(loop, self.wire, TRUST_SECONDS)
+        self.subscription = Subscription(loop, self.wire, TRUST_SECONDS)
         self.client = Client(name, apple)
         self.tasks = Tasks(lambda task, error: self.faults.append((task, error)))
         commands: Any = Commands(name, redis, self.wire, on_forget)
@@ -149,7 +149,7 @@ class Gateway:
             write_log=WriteLog(hold_seconds=HOLD_SECONDS),
             shared=self.shared,
             freshness=FRESHNESS,
-            trusted_since=self.news.trusted_since,
+            trusted_since=self.subscription.trusted_since,
             on_drop=lambda *dropped: self.flights.detach(*dropped),  # noqa: PLW0108 - they are made below
             clock=clock,
             tasks=self.tasks,
@@ -167,7 +167,7 @@ class Gateway:
             clock=clock,
             metrics=METRICS,
         )
-        self.news.on_invalidation = self.cache.on_invalidation
+        self.subscription.on_invalidation = self.cache.on_invalidation
         sources = Sources(
             self.cache,
             self.flights,
@@ -176,19 +176,19 @@ class Gateway:
             None,
             ReadMetrics(METRICS),
         )
-        # One of them reads each id in a piece of its own.
+        # One gateway reads every id in a separate piece.
         self.reader = Reader(sources, clock, piece_ids=1 if name == "one" else 1000)
         apple_client: Any = self.client
         self.writer = Writer(cache=self.cache, apple=apple_client, tasks=self.tasks, clock=clock)
         self.tasks.spawn("backlog", self.shared.deliver_retries())
 
     @property
-    def untold(self) -> int:
-        """What Redis has not heard of yet."""
+    def undelivered(self) -> int:
+        """Number of users and types with writes that Redis has not received."""
         return self.shared.undelivered
 
     def keeps(self, partition: Partition, id_: Id) -> bool:
-        """Whether the local tier holds the id, or a write of it that was made here."""
+        """Whether memory has the id, or a hold of a write through this gateway."""
         held = self.cache._write_log.holds(partition.user.key, partition.kind, self.loop.time())
         return id_ in self.cache.memory.partition(partition, self.loop.time()).entries or id_ in held
 
@@ -196,7 +196,7 @@ class Gateway:
         return asyncio.get_running_loop().create_task(self._read(query))
 
     async def _read(self, query: Query) -> Answer:
-        """As the API reads: without a task if memory has it all, else in one."""
+        """Read like the API: at once if memory has every id, else with awaits."""
         if (answer := self.reader.at_once(query)) is not None:
             return answer
         await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Two gateways, one Redis, Apple, and everything that can happen to them, in any order and at any time."""
+"""A state machine of two gateways, Redis and Apple: callers, failures and time in any order."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -39,9 +39,9 @@ write_seconds = st.sampled_from([0.0, 0.0, 1.0, 3.0])
 faults = st.sampled_from(
     [
         "Apple",
-        "news is lost",
-        "news is lost",
-        "news is late",
+        "invalidations are lost",
+        "invalidations are lost",
+        "invalidations are late",
         "lookups",
         "requests",
         "replies",
@@ -53,11 +53,11 @@ faults = st.sampled_from(
 troubles = st.sampled_from([0.3, 1.3, 3.0, 8.0])
 pauses = st.sampled_from([0.0, 0.0, 0.0, 0.2, 0.5, 1.5, 3.0, 8.0, HOLD_SECONDS + 0.5, 70.0, 320.0])
 probes = st.sampled_from(["", "", "one", "two", "one two", "two one"])
-"""Which gateways are asked for everything that Ada has, when a step is done."""
+"""The gateways from which all of Ada's ratings are read after a step."""
 
 
 class Truths(RuleBasedStateMachine):
-    """Whatever is read is judged by `History` when it is answered."""
+    """Every answer to a read is judged by `History`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -75,26 +75,27 @@ class Truths(RuleBasedStateMachine):
         self.history = History(self.apple.truth)
         self.redis = self.redis_of()
         self.gateways = {
-            name: Gateway(name, self.loop, self.redis, self.apple, self._told_late) for name in ("one", "two")
+            name: Gateway(name, self.loop, self.redis, self.apple, self._delivered_late)
+            for name in ("one", "two")
         }
         for gateway in self.gateways.values():
             gateway.client.excused = self._excused
 
     @initialize(seconds=st.sampled_from([0.01, 0.06]))
     def begins(self, seconds: float) -> None:
-        """How close upon each other steps follow: batches gather for two to fifty milliseconds."""
+        """Set the time between steps: below or above the window of a batch."""
         self.step_seconds = seconds
 
     def redis_of(self) -> Any:
         return RuleRedis(self.loop, hold=HOLD_SECONDS, freshness=FRESHNESS, publish=self.publish)
 
-    def publish(self, origin: str, news: Any) -> None:
+    def publish(self, origin: str, invalidation: Any) -> None:
         for name, gateway in self.gateways.items():
             if name != origin:
-                self.loop.call_soon(gateway.news.take, news)
+                self.loop.call_soon(gateway.subscription.take, invalidation)
 
     def does(self, work: Coroutine[Any, Any, None] | None = None, *, seconds: float | None = None) -> None:
-        """Do `work`, and what follows from it in a moment; then nothing may have gone wrong."""
+        """Do `work`, let its effects happen, and check that nothing is wrong."""
 
         async def all_of_it() -> None:
             if work is not None:
@@ -109,7 +110,7 @@ class Truths(RuleBasedStateMachine):
         assert not doubled, f"fetched twice at once: {doubled}"
         assert not self.complaints, "\n".join(self.complaints)
 
-    # What callers do.
+    # Callers
 
     @rule(
         name=names,
@@ -132,7 +133,7 @@ class Truths(RuleBasedStateMachine):
         seconds: float,
         pause: float,
     ) -> None:
-        """Of one thing or of everything; Apple takes `seconds` over it."""
+        """Read one id or all of them; Apple answers after `seconds`."""
         READ_SECONDS.set(seconds)
         self.does(self._read(name, user, EVERYTHING if thing is None else [thing], form, how, callers))
         self.does(seconds=pause)
@@ -181,7 +182,7 @@ class Truths(RuleBasedStateMachine):
             task.cancel()
         self.does()
 
-    # What happens to them.
+    # Failures, and changes at Apple
 
     @rule(user=users, thing=things, value=values, pause=pauses)
     def rates_at_apple(self, user: User, thing: Thing, value: Value, pause: float) -> None:
@@ -195,10 +196,11 @@ class Truths(RuleBasedStateMachine):
             case "Apple":
                 self.apple.failing = True
                 self.loop.call_later(seconds, self._apple_recovers)
-            case "news is lost" | "news is late":
-                if gateway.news.state == "flowing":
-                    gateway.news.lose() if what == "news is lost" else gateway.news.stall()
-                    self.loop.call_later(seconds, self._news_recover, gateway)
+            case "invalidations are lost" | "invalidations are late":
+                subscription = gateway.subscription
+                if subscription.state == "flowing":
+                    subscription.lose() if what == "invalidations are lost" else subscription.stall()
+                    self.loop.call_later(seconds, self._subscription_recovers, gateway)
             case "Redis forgets":
                 self._redis_restarts_empty()
             case _:
@@ -224,7 +226,7 @@ class Truths(RuleBasedStateMachine):
                 gateway.wire.stick("replies")
             case _:
                 gateway.wire.cut(reached=how == "Redis, late")
-                gateway.news.lose()
+                gateway.subscription.lose()
 
     def _redis_restarts_empty(self) -> None:
         self.redis.restart_empty()
@@ -233,23 +235,23 @@ class Truths(RuleBasedStateMachine):
             if gateway.wire.sound:
                 gateway.wire.cut(reached=False)
                 gateway.wire.flow()
-                gateway.news.lose()
-                gateway.news.resume()
+                gateway.subscription.lose()
+                gateway.subscription.resume()
 
     def _apple_recovers(self) -> None:
         self.apple.failing = False
 
     def _redis_recovers(self, gateway: Gateway) -> None:
         gateway.wire.flow()
-        if gateway.news.state == "lost":
-            gateway.news.resume()
+        if gateway.subscription.state == "lost":
+            gateway.subscription.resume()
 
-    def _news_recover(self, gateway: Gateway) -> None:
+    def _subscription_recovers(self, gateway: Gateway) -> None:
         if not gateway.wire.away:
-            gateway.news.resume()
+            gateway.subscription.resume()
 
     def teardown(self) -> None:
-        """When everything is well again, everything is right again."""
+        """Check that after recovery every read is correct."""
         try:
             if not self.failed:
                 self._recover()
@@ -267,7 +269,7 @@ class Truths(RuleBasedStateMachine):
                     self.does(self._read(name, user, EVERYTHING, form))
         self.does(seconds=1)
         assert all(task.done() for task in self.reading)
-        assert not any(gateway.untold for gateway in self.gateways.values())
+        assert not any(gateway.undelivered for gateway in self.gateways.values())
 
     async def _close(self) -> None:
         left = asyncio.all_tasks() - {asyncio.current_task()}
@@ -275,7 +277,7 @@ class Truths(RuleBasedStateMachine):
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
 
-    # How it is done.
+    # Steps
 
     async def _read(
         self,
@@ -290,7 +292,7 @@ class Truths(RuleBasedStateMachine):
         kinds = {kind: tuple(id_ for each, id_ in things if each is kind) for kind, _ in things}
         parts = tuple(Part(kind, ids) for kind, ids in kinds.items())
         query = Query(user, parts, form, how, deadline=now + DEADLINE_SECONDS)
-        wire, news = gateway.wire, gateway.news
+        wire, subscription = gateway.wire, gateway.subscription
         began = [
             Read(
                 gateway=name,
@@ -299,9 +301,11 @@ class Truths(RuleBasedStateMachine):
                 began=now,
                 ended=now,
                 kept=gateway.keeps(Partition(user, kind, form), id_),
-                aloft_since=self._aloft_since(name, Partition(user, kind, form), id_),
-                sound_since=wire.fault_at if wire.sound and not gateway.untold else float("inf"),
-                news_since=news.sound_since if news.state == "flowing" else float("inf"),
+                in_flight_since=self._in_flight_since(name, Partition(user, kind, form), id_),
+                sound_since=wire.fault_at if wire.sound and not gateway.undelivered else float("inf"),
+                subscribed_since=subscription.sound_since
+                if subscription.state == "flowing"
+                else float("inf"),
                 no_cache=how.no_cache,
                 stale=False,
             )
@@ -312,13 +316,13 @@ class Truths(RuleBasedStateMachine):
             self.reading.append(task)
             task.add_done_callback(lambda task: self._answered(began, task))
 
-    def _aloft_since(self, name: str, partition: Partition, id_: Id) -> float:
-        flying = [
+    def _in_flight_since(self, name: str, partition: Partition, id_: Id) -> float:
+        in_flight = [
             call.started
             for call in self.apple.calls
             if (call.gateway, call.partition) == (name, partition) and id_ in call.ids
         ]
-        return min(flying, default=self.loop.time())
+        return min(in_flight, default=self.loop.time())
 
     def _answered(self, began: list[Read], task: "asyncio.Task[Answer]") -> None:
         if task.cancelled():
@@ -345,7 +349,7 @@ class Truths(RuleBasedStateMachine):
         value = None if resource is None else resource["attributes"]["value"]
         complaint = self.history.complaint(read, value)
         if resource is not None and resource["of"] != read.partition.user.token:
-            complaint = "it is somebody else's"
+            complaint = "it is another user's"
         elif resource is not None and resource["form"] not in (read.partition.variant, PLAIN):
             complaint = "it is of another variant"
         if complaint is not None:
@@ -364,7 +368,7 @@ class Truths(RuleBasedStateMachine):
                 return
             written.answered = self.loop.time()
             written.confirmed = task.exception() is None
-            # A write whose time was up is not a refused one.
+            # A write that ran out of time counts as unconfirmed, not as refused.
             written.refused &= task.exception() is not None and getattr(task.exception(), "status", 0) == 400
 
         task.add_done_callback(answered)
@@ -377,12 +381,12 @@ class Truths(RuleBasedStateMachine):
             lambda task: self.history.purged(user, kind, ids, begun, self.loop.time(), name, task.result())
         )
 
-    def _told_late(self, origin: str, place: Any, ids: set[Id] | None) -> None:
-        self.history.told_late(origin, place, ids, self.loop.time())
+    def _delivered_late(self, origin: str, place: Any, ids: set[Id] | None) -> None:
+        self.history.delivered_late(origin, place, ids, self.loop.time())
 
     def _excused(self, partition: Partition, since: float) -> bool:
-        """Whether a write, a purge or trouble with Redis made two fetches of one id necessary."""
-        since -= WINDOW_SECONDS  # what happened while its batch gathered counts, too
+        """Whether a write, a purge or a failure of Redis made a second fetch of the same ids necessary."""
+        since -= WINDOW_SECONDS  # events while its batch gathered count, too
         return self.history.disturbed(partition.user, partition.kind, since, self.loop.time()) or any(
             not gateway.wire.sound or gateway.wire.fault_at >= since for gateway in self.gateways.values()
         )

@@ -1,8 +1,8 @@
-"""What a read may return, by contract section 6, whatever the gateways did to come by it.
+"""The ratings that a read may return, by section 6 of the contract, independent of the implementation.
 
-A read may always return what Apple reports while it lasts. Of what Apple reported before, everything is
-barred that is older than an event (a write, a purge) of which the gateway must know by then: at once where
-the event went through it or where it does not hold the id, else after 100 ms, at worst after the trust.
+A read may always return what Apple reports between its begin and its end. Earlier reports are forbidden if
+they are older than an event (a write, a purge) that the gateway must have applied: at once if the event went
+through it or if its memory does not hold the id, else after 100 ms, at worst after `local_trust_seconds`.
 """
 
 from typing import NamedTuple
@@ -12,28 +12,28 @@ from gateway.model import Id, Kind, Partition, User
 from tests.truth.apple import Truth, Value
 from tests.truth.gateways import FETCH_SECONDS, FRESHNESS, HOLD_SECONDS, TRUST_SECONDS, Written
 
-NEWS_SECONDS = 0.1
+INVALIDATION_SECONDS = 0.1
 LONGEST_LAG = HOLD_SECONDS - TRUST_SECONDS
-"""Apple's, of writes through the gateway: promised is the hold, and trust may add to what is believed."""
+"""Apple's longest delay for writes through the gateway: shorter than the hold by the time of trust."""
 OLDEST = FRESHNESS.fresh_seconds + FRESHNESS.stale_while_revalidate_seconds + FETCH_SECONDS + 1
 
 
 class Event(NamedTuple):
-    """After it, who knows of it uses nothing from before it."""
+    """A gateway that has applied an event serves nothing from before it."""
 
     at: float
     begun: float
     origin: str
-    told: bool
-    """Whether Redis heard of it in its time."""
+    delivered: bool
+    """Whether Redis received it in time."""
     settles: bool
-    """Whether what is fetched in the hold after it is not kept beyond the hold."""
+    """Whether ratings fetched in the hold after it are not kept beyond the hold."""
     late: bool = False
-    """Whether it is that Redis heard at last; where it came from, it was known long ago."""
+    """Whether it is the late delivery of an event to Redis; its own gateway applied it before."""
 
 
 class Read(NamedTuple):
-    """One id of one read, and what could be known when it began and ended."""
+    """One id of one read, and the state of its gateway when it began and ended."""
 
     gateway: str
     partition: Partition
@@ -42,15 +42,15 @@ class Read(NamedTuple):
     ended: float
     kept: bool
     """Whether the gateway's local tier held it."""
-    aloft_since: float
-    """Since when a fetch of it was under way that it may have joined; else when it began."""
+    in_flight_since: float
+    """Begin of the earliest fetch in flight that it may have joined; without one, its own begin."""
     sound_since: float
-    """Since when this gateway's Redis was all right, to the end of the read; infinite: it was not."""
-    news_since: float
-    """Since when the gateway had all news; infinite: it did not have it."""
+    """Since when Redis worked for this gateway, until the end of the read; infinite: it did not."""
+    subscribed_since: float
+    """Since when the gateway received every invalidation; infinite: it did not."""
     no_cache: bool
     stale: bool
-    """Whether it says that stale ratings stand in because Apple failed."""
+    """Whether the answer is marked as stale because Apple failed."""
 
     @property
     def sound(self) -> bool:
@@ -58,15 +58,15 @@ class Read(NamedTuple):
 
 
 class History:
-    """Everything that happened, and so what was promised."""
+    """All events, and the answers that they allow."""
 
     def __init__(self, truth: Truth) -> None:
         self.truth = truth
         self.writes: list[Written] = []
         self.emptied_at = float("-inf")
-        """When Redis last lost everything."""
+        """When Redis last lost its data."""
         self._events: list[tuple[bytes, Kind | None, set[Id] | None, Event]] = []
-        self._told_late: list[tuple[Place, set[Id] | None, str, float]] = []
+        self._delivered_late: list[tuple[Place, set[Id] | None, str, float]] = []
 
     def purged(
         self,
@@ -76,19 +76,19 @@ class History:
         begun: float,
         at: float,
         origin: str,
-        told: bool,
+        delivered: bool,
     ) -> None:
-        self._events.append((user.key, kind, ids, Event(at, begun, origin, told, settles=False)))
+        self._events.append((user.key, kind, ids, Event(at, begun, origin, delivered, settles=False)))
 
-    def told_late(self, origin: str, place: Place, ids: set[Id] | None, at: float) -> None:
-        self._told_late.append((place, ids, origin, at))
+    def delivered_late(self, origin: str, place: Place, ids: set[Id] | None, at: float) -> None:
+        self._delivered_late.append((place, ids, origin, at))
         user_key, kind = place
         self._events.append(
-            (user_key, kind, ids, Event(at, at, origin, told=True, settles=ids is not None, late=True))
+            (user_key, kind, ids, Event(at, at, origin, delivered=True, settles=ids is not None, late=True))
         )
 
     def disturbed(self, user: User, kind: Kind, since: float, now: float) -> bool:
-        """Whether anything happened to a user's ratings of a kind that voids fetches under way."""
+        """Whether an event since then voids fetches of a user's ratings of this kind."""
         writes = [
             moment
             for w in self.writes
@@ -104,13 +104,17 @@ class History:
         return any(since <= moment <= now for moment in (*writes, *events, self.emptied_at))
 
     def complaint(self, read: Read, value: Value) -> str | None:
-        """What is wrong with the answer; None: nothing."""
+        """Why the answer breaks a promise; None if it does not."""
         partition, id_ = read.partition, read.id
         extras = {
             w.value for w in self._of(partition.user, partition.kind, id_) if self._may_be_held(w, read)
         }
         promised = self._promised(read)
-        if promised is not None and value != promised.value and not self._twin_written(read, promised.begun):
+        if (
+            promised is not None
+            and value != promised.value
+            and not self._paired_written(read, promised.begun)
+        ):
             return f"promised was {promised.value}, written through {promised.gateway} at {promised.answered}"
         since = self._since(read)
         extras |= {
@@ -124,32 +128,34 @@ class History:
         return None if value in allowed else f"{sorted(map(str, allowed))} may be returned (since {since})"
 
     def _since(self, read: Read) -> float:
-        """What Apple reported before that moment may not be returned."""
+        """Reports of Apple from before this moment may not be returned."""
         since = float("-inf") if read.stale else read.began - OLDEST
-        # What was fetched while Redis could not be asked is believed for the seconds of trust.
-        asked = read.aloft_since - (0.0 if read.sound_since <= read.began - TRUST_SECONDS else TRUST_SECONDS)
+        # A rating fetched while Redis did not answer is trusted for TRUST_SECONDS.
+        asked = read.in_flight_since - (
+            0.0 if read.sound_since <= read.began - TRUST_SECONDS else TRUST_SECONDS
+        )
         own, paired = self._floors(read)
-        for event in filter(lambda event: self._knows(read, event), own):
+        for event in filter(lambda event: self._must_have_applied(read, event), own):
             if not event.settles:
                 since = max(since, event.begun)
             elif read.began < event.at + HOLD_SECONDS:
-                # What came while Redis was away may stand in for Apple later, too.
+                # A rating fetched while Redis was down may also be served stale later.
                 unasked = read.stale and event.at <= read.sound_since
                 since = max(since, event.at, float("-inf") if unasked else asked)
             else:
                 since = max(since, event.at + LONGEST_LAG)
-        # What was fetched in the hold of a later write on the twin may be fresh as long as that hold.
-        settled = self._twin_settled(read)
-        for event in filter(lambda event: self._knows(read, event) and not read.stale, paired):
+        # A rating fetched in the hold of a later write on the paired type may be fresh as long as that hold.
+        settled = self._paired_settled(read)
+        for event in filter(lambda event: self._must_have_applied(read, event) and not read.stale, paired):
             since = max(since, event.at + (LONGEST_LAG if settled else 0.0))
-        return max(since, read.aloft_since) if read.no_cache else since
+        return max(since, read.in_flight_since) if read.no_cache else since
 
-    def _twin_settled(self, read: Read) -> bool:
-        """Whether every hold that a write on the twin kind began is over."""
+    def _paired_settled(self, read: Read) -> bool:
+        """Whether every hold on the paired type is over."""
         user, paired = read.partition.user, read.partition.kind.paired
         written = [w for w in self.writes if w.user == user and w.kind == paired and w.begun <= read.began]
         holds = [w.begun for w in written] + [w.answered or read.began for w in written]
-        holds += [at for place, _, _, at in self._told_late if place == (user.key, paired)]
+        holds += [at for place, _, _, at in self._delivered_late if place == (user.key, paired)]
         return all(read.began >= begun + HOLD_SECONDS for begun in holds)
 
     def _floors(self, read: Read) -> tuple[list[Event], list[Event]]:
@@ -164,7 +170,7 @@ class History:
         ]
         writes = [w for w in self._of(partition.user, partition.kind, read.id) if _ended(w, read.began)]
         for written in writes:
-            # A refused write leaves nothing in its place, not even that the end of another is unknown.
+            # A refused write leaves no record, not even of an earlier write with an unknown outcome.
             over = any(w.refused and w.begun >= written.begun for w in writes) and not written.confirmed
             own.append(_event(written)._replace(settles=not over))
         paired = [
@@ -177,14 +183,14 @@ class History:
         ]
         return own, paired
 
-    def _knows(self, read: Read, event: Event) -> bool:
-        """Whether the gateway must have known of the event when it was asked."""
+    def _must_have_applied(self, read: Read, event: Event) -> bool:
+        """Whether the gateway must have applied the event when the read began."""
         if event.origin == read.gateway:
             return event.begun > self.emptied_at and not event.late
-        if not event.told or event.begun <= self.emptied_at:
+        if not event.delivered or event.begun <= self.emptied_at:
             return False
-        heard = read.began >= event.at + NEWS_SECONDS and read.news_since < event.begun
-        if heard:
+        arrived = read.began >= event.at + INVALIDATION_SECONDS and read.subscribed_since < event.begun
+        if arrived:
             return True
         if not read.sound or read.stale:
             return False
@@ -204,31 +210,36 @@ class History:
         answered = last.answered or 0.0
         if not last.confirmed or read.began >= answered + HOLD_SECONDS:
             return None
-        if read.gateway != last.gateway and not self._knows(read, _event(last)):
+        if read.gateway != last.gateway and not self._must_have_applied(read, _event(last)):
             return None
         others = [w for w in writes if w is not last and (w.answered or 0.0) >= last.begun]
         if any(w.begun <= answered for w in others):
             return None
         foreign = [w for w in writes if w.gateway != last.gateway]
-        if any(not w.told for w in foreign) or self._was_told_late(
+        if any(not w.delivered for w in foreign) or self._was_delivered_late(
             read, last, own=read.gateway == last.gateway
         ):
             return None
         if read.gateway == last.gateway:
             return last if read.sound or not any(w.gateway != last.gateway for w in others) else None
-        sound = read.sound and last.told and all(w.told for w in others) and last.begun > self.emptied_at
+        sound = (
+            read.sound
+            and last.delivered
+            and all(w.delivered for w in others)
+            and last.begun > self.emptied_at
+        )
         return last if sound else None
 
-    def _was_told_late(self, read: Read, last: Written, *, own: bool) -> bool:
+    def _was_delivered_late(self, read: Read, last: Written, *, own: bool) -> bool:
         return any(
             place == (read.partition.user.key, read.partition.kind)
             and (ids is None or read.id in ids)
             and last.begun <= at <= read.ended
             and not (own and origin == last.gateway)
-            for place, ids, origin, at in self._told_late
+            for place, ids, origin, at in self._delivered_late
         )
 
-    def _twin_written(self, read: Read, since: float) -> bool:
+    def _paired_written(self, read: Read, since: float) -> bool:
         return any(
             w.user == read.partition.user
             and w.kind == read.partition.kind.paired
@@ -245,7 +256,7 @@ class History:
 
 def _event(written: Written) -> Event:
     at = written.answered or 0.0
-    return Event(at, written.begun, written.gateway, written.told, settles=not written.refused)
+    return Event(at, written.begun, written.gateway, written.delivered, settles=not written.refused)
 
 
 def _ended(written: Written, by: float) -> bool:

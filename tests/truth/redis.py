@@ -1,4 +1,4 @@
-"""Redis as the rule has it: the same words as the scripts', in the time of the model, without a server."""
+"""A model of Redis that applies `write_rule` as the Lua scripts do, in the time of the model."""
 
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Mapping, Sequence
@@ -12,12 +12,12 @@ from gateway.cache.write_rule import Outcome, PairedWrite, PendingWrite, Record,
 from gateway.model import PLAIN, Id, Kind, Partition, Rating, Variant
 
 EPOCH = 1_000_000.0
-"""Redis' own time is not a gateway's."""
+"""Offset of Redis' clock: it is not a gateway's."""
 TERM = 60.0
 
 
 class Kept:
-    """What a main hash and those of its variants hold."""
+    """The contents of a main hash and of the hashes of its variants."""
 
     def __init__(self) -> None:
         self.version = 0
@@ -32,7 +32,7 @@ class Kept:
 
 
 class RuleRedis:
-    """Does at once what a script does; `publish` tells everybody, with the origin."""
+    """Each method is one script, executed at once; `publish` sends to all gateways, with the origin."""
 
     def __init__(
         self,
@@ -113,8 +113,8 @@ class RuleRedis:
         stamp = self._raise(kept)
         kept.cells[id_] = write_rule.begin(kept.cells.get(id_), stamp, self.now, TERM)
         kept.drop_in_variants([id_])
-        self._mark_twin(place)
-        self._tell(origin, Drop(*place, (id_,)), *_twin_news(place))
+        self._mark_paired(place)
+        self._publish_each(origin, Drop(*place, (id_,)), *_paired_invalidations(place))
         return b"%d" % stamp
 
     def end(self, place: Place, id_: Id, stamp: bytes | None, outcome: Outcome, origin: str) -> bool:
@@ -131,8 +131,8 @@ class RuleRedis:
         kept.cells[id_] = cell
         kept.drop_in_variants([id_])
         if outcome is not write_rule.UNCHANGED:
-            self._mark_twin(place)
-        self._tell(origin, Drop(*place, (id_,)), *_twin_news(place))
+            self._mark_paired(place)
+        self._publish_each(origin, Drop(*place, (id_,)), *_paired_invalidations(place))
         return isinstance(cell, StoredRating) and not isinstance(outcome, write_rule.Unwritten)
 
     def purge(self, kinds: Sequence[Kind], purge: Purge, origin: str) -> None:
@@ -146,24 +146,24 @@ class RuleRedis:
                 kept.variants.clear()
             else:
                 kept.drop_in_variants(ids)
-        self._tell(origin, purge)
+        self._publish_each(origin, purge)
 
-    def forget(self, place: Place, untold: Undelivered, origin: str) -> bytes:
+    def forget(self, place: Place, undelivered: Undelivered, origin: str) -> bytes:
         kept = self._of(place)
         version = self._raise(kept)
-        if untold.all:
+        if undelivered.all:
             for id_, cell in kept.cells.items():
                 kept.cells[id_] = (
                     None if write_rule.fillable(cell, self.now) else self._forgotten(cell, 0, version)
                 )
             kept.variants.clear()
             kept.mark = PairedWrite(version, self.now, self.now + self._hold)
-        for id_, ended in untold.ids.items():
+        for id_, ended in undelivered.ids.items():
             kept.cells[id_] = self._forgotten(kept.cells.get(id_), ended, version)
-        kept.drop_in_variants(list(untold.ids))
-        self._mark_twin(place)
-        dropped = Purge(*place) if untold.all else Drop(*place, tuple(untold.ids))
-        self._tell(origin, dropped, *_twin_news(place))
+        kept.drop_in_variants(list(undelivered.ids))
+        self._mark_paired(place)
+        dropped = Purge(*place) if undelivered.all else Drop(*place, tuple(undelivered.ids))
+        self._publish_each(origin, dropped, *_paired_invalidations(place))
         return b"%d" % version
 
     def _forgotten(self, cell: Record, ended: int, version: int) -> Record:
@@ -176,17 +176,17 @@ class RuleRedis:
         kept.version = write_rule.raised(kept.version, self.now)
         return kept.version
 
-    def _mark_twin(self, place: Place) -> None:
+    def _mark_paired(self, place: Place) -> None:
         user_key, kind = place
         if kind.paired is not None:
             paired = self._of((user_key, kind.paired))
             paired.mark = write_rule.paired_write(self._raise(paired), self.now, self._hold)
 
-    def _tell(self, origin: str, *news: Invalidation) -> None:
-        for each in news:
+    def _publish_each(self, origin: str, *invalidations: Invalidation) -> None:
+        for each in invalidations:
             self._publish(origin, each)
 
 
-def _twin_news(place: Place) -> tuple[Invalidation, ...]:
+def _paired_invalidations(place: Place) -> tuple[Invalidation, ...]:
     user_key, kind = place
     return () if kind.paired is None else (DropPaired(user_key, kind.paired),)

@@ -1,4 +1,4 @@
-"""Orders of events that chance seldom leads to, each with a break of the rule that it shows."""
+"""Sequences of events that random runs rarely reach, each of which reveals a broken rule."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ from tests.truth.promises import LONGEST_LAG
 Story = Callable[[Truths], None]
 
 ALBUM: Thing = (ALBUMS, Id("1"))
-TWIN: Thing = (LIBRARY, Id("l.1"))
+PAIRED: Thing = (LIBRARY, Id("l.1"))
 
 
 def a_fetch_ends_after_a_write(truths: Truths) -> None:
@@ -20,35 +20,35 @@ def a_fetch_ends_after_a_write(truths: Truths) -> None:
     writes(truths, "one", 1, pause=3.5, probe="one")
 
 
-def a_read_after_a_purge_meets_a_fetch_from_before(truths: Truths) -> None:
+def a_read_after_a_purge_finds_an_old_fetch(truths: Truths) -> None:
     reads(truths, "one", seconds=3.0)
     truths.rates_at_apple(ADA, ALBUM, 1, pause=0.0)
     truths.purges("one", ADA, None, whole=False, pause=0.0, probe="one")
     truths.does(seconds=5.0)
 
 
-def a_read_after_a_failed_write_meets_a_fetch(truths: Truths) -> None:
+def a_read_after_a_failed_write_finds_an_old_fetch(truths: Truths) -> None:
     reads(truths, "two", seconds=3.0)
     writes(truths, "one", 1, "failed after all", lag=0.0, probe="two")
     truths.does(seconds=5.0)
 
 
-def a_fill_reaches_redis_after_the_hold_on_the_twin(truths: Truths) -> None:
+def a_fill_reaches_redis_after_the_paired_hold(truths: Truths) -> None:
     writes(truths, "one", 1, pause=8.8)
-    reads(truths, "two", TWIN, seconds=0.5)
+    reads(truths, "two", PAIRED, seconds=0.5)
     truths.something_fails("two", "requests", 1.3, pause=1.5, probe="one")
 
 
-def a_purge_follows_a_lost_write_upon_a_held_one(truths: Truths) -> None:
+def a_write_is_lost_after_one_that_is_held(truths: Truths) -> None:
     writes(truths, "one", -1, pause=1.5)
     truths.rates_at_apple(ADA, ALBUM, 1, pause=0.0)
     writes(truths, "one", 1, "lost", probe="two")
 
 
-def redis_forgets_a_hold_and_is_filled_by_the_other(truths: Truths) -> None:
+def redis_loses_a_hold_and_is_filled_by_the_other(truths: Truths) -> None:
     writes(truths, "two", 1, pause=1.5)
     truths.something_fails("one", "Redis forgets", 0.3, pause=0.0, probe="one two")
-    truths.something_fails("one", "news is lost", 0.3, pause=0.0, probe="two")
+    truths.something_fails("one", "invalidations are lost", 0.3, pause=0.0, probe="two")
 
 
 def a_variant_is_read_in_the_hold_while_redis_is_slow(truths: Truths) -> None:
@@ -57,9 +57,9 @@ def a_variant_is_read_in_the_hold_while_redis_is_slow(truths: Truths) -> None:
     reads(truths, "one", form=GERMAN)
 
 
-def the_other_writes_while_news_is_lost(truths: Truths) -> None:
+def another_gateway_writes_unnoticed(truths: Truths) -> None:
     reads(truths, "two")
-    truths.something_fails("two", "news is lost", 8.0, pause=0.0, probe="")
+    truths.something_fails("two", "invalidations are lost", 8.0, pause=0.0, probe="")
     writes(truths, "one", 1, pause=1.5, probe="two")
 
 
@@ -68,19 +68,19 @@ def a_write_fails_after_one_that_is_held(truths: Truths) -> None:
     writes(truths, "one", -1, "failed after all", lag=0.0, pause=HOLD_SECONDS + 0.5, probe="two")
 
 
-def a_write_fails_that_redis_was_not_told_of_yet(truths: Truths) -> None:
+def a_write_fails_before_redis_receives_it(truths: Truths) -> None:
     reads(truths, "two")
     truths.something_fails("one", "Redis", 0.3, pause=0.0, probe="")
     writes(truths, "one", 1, "failed after all", lag=0.0, pause=0.35, probe="one")
 
 
-def a_write_fails_that_redis_hears_of_late(truths: Truths) -> None:
+def a_write_fails_that_redis_receives_late(truths: Truths) -> None:
     reads(truths, "two")
     truths.something_fails("one", "Redis", 0.3, pause=0.0, probe="")
     writes(truths, "one", 1, "failed after all", lag=0.0, pause=3.0, probe="two")
 
 
-def redis_hears_late_of_a_hold(truths: Truths) -> None:
+def redis_receives_a_hold_late(truths: Truths) -> None:
     truths.something_fails("one", "Redis", 0.3, pause=0.0, probe="")
     writes(truths, "one", 1, pause=2.0, probe="one")
 
@@ -88,7 +88,7 @@ def redis_hears_late_of_a_hold(truths: Truths) -> None:
 def a_begin_reaches_redis_after_its_time(truths: Truths) -> None:
     truths.something_fails("one", "requests", 1.3, pause=0.0, probe="")
     writes(truths, "one", 1, pause=1.5)
-    truths.something_fails("one", "news is lost", 0.3, pause=1.5, probe="one")
+    truths.something_fails("one", "invalidations are lost", 0.3, pause=1.5, probe="one")
 
 
 def the_other_writes_while_redis_is_slow(truths: Truths) -> None:
@@ -98,7 +98,7 @@ def the_other_writes_while_redis_is_slow(truths: Truths) -> None:
     reads(truths, "two")
 
 
-def apple_is_asked_though_something_is_cached(truths: Truths) -> None:
+def a_cached_id_is_read_with_no_cache(truths: Truths) -> None:
     reads(truths, "one")
     truths.rates_at_apple(ADA, ALBUM, 1, pause=0.0)
     reads(truths, "one", how=Directives(no_cache=True))

@@ -1,6 +1,6 @@
-"""What is read is what was rated, whatever happens in between; and each promise, once broken, is missed.
+"""Reads keep the promises of the contract in random histories, and every break of the write rule is found.
 
-RATINGS_GATEWAY_EXAMPLES says how many stories are tried: `python -m pytest tests/truth -k no_read`.
+RATINGS_GATEWAY_EXAMPLES is the number of histories: `python -m pytest tests/truth -k no_read`.
 """
 
 import os
@@ -16,7 +16,7 @@ from tests.truth.stories import Story
 
 EXAMPLES = int(os.environ.get("RATINGS_GATEWAY_EXAMPLES", "300"))
 ENOUGH = 500
-"""Stories within which every broken piece is found."""
+"""Histories within which every break is found."""
 
 
 def try_stories(examples: int, phases: Sequence[Phase] = (Phase.generate, Phase.shrink)) -> None:
@@ -33,7 +33,7 @@ def try_stories(examples: int, phases: Sequence[Phase] = (Phase.generate, Phase.
     )
 
 
-def tell(story: Story) -> None:
+def play(story: Story) -> None:
     truths = Truths()
     try:
         story(truths)
@@ -58,11 +58,11 @@ def test_a_broken_rule_is_found(way: Break, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("story", BY_STORY.values(), ids=named)
 def test_a_story_ends_well(story: Story) -> None:
-    tell(story)
+    play(story)
 
 
 @pytest.mark.parametrize(("way", "story"), BY_STORY.items(), ids=named)
 def test_a_story_shows_what_is_broken(way: Break, story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
     way(monkeypatch)
     with pytest.raises(AssertionError):
-        tell(story)
+        play(story)

@@ -1,4 +1,4 @@
-"""What lies between a gateway and its Redis: a way that can be slow, stuck or cut, and news that is lost."""
+"""The connection of a gateway to Redis, which can be slow, stuck or cut, and its lossy subscription."""
 
 import asyncio
 from collections import deque
@@ -13,32 +13,32 @@ T = TypeVar("T")
 LOOKUP_SECONDS = 0.05
 WRITE_SECONDS = 1.0
 LOST_SECONDS = 5.0
-"""What is stuck is lost with its connection, which is given up after a second."""
+"""Seconds after which a stuck request is lost with its connection."""
 BEAT_SECONDS = 0.25
 
 Stuck = Literal["requests", "replies"]
 
 
 class Crossing:
-    """A request on a way that is stuck."""
+    """A request on a stuck connection."""
 
     def __init__(self, work: Callable[[], Any], loop: asyncio.AbstractEventLoop) -> None:
         self._work: Callable[[], Any] | None = work
         self._loop = loop
         self._sent_at = loop.time()
-        self._said: Any = None
+        self._reply: Any = None
         self.answer: asyncio.Future[Any] = loop.create_future()
 
     def reach(self) -> None:
-        """Redis carries it out, whether or not anybody waits for the reply; not what is long given up."""
+        """Let Redis execute it, even if its caller has left, unless it was lost with its connection."""
         work, self._work = self._work, None
         if work is not None and self._loop.time() < self._sent_at + LOST_SECONDS:
-            self._said = work()
+            self._reply = work()
 
     def arrive(self) -> None:
         self.reach()
         if not self.answer.done():
-            self.answer.set_result(self._said)
+            self.answer.set_result(self._reply)
 
     def fail(self) -> None:
         if not self.answer.done():
@@ -46,14 +46,14 @@ class Crossing:
 
 
 class Wire:
-    """Requests and replies, in order. `fault_at` is when somebody last waited for Redis in vain."""
+    """Requests and replies, in order. `fault_at` is when a request last failed."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._crossings: deque[Crossing] = deque()
         self.away = False
         self.slow = False
-        """Too slow for a lookup, and fast enough for a write."""
+        """Too slow for a lookup, but fast enough for a write."""
         self.stuck: Stuck | None = None
         self.fault_at = float("-inf")
 
@@ -62,7 +62,7 @@ class Wire:
         return not (self.away or self.slow or self.stuck)
 
     async def carry(self, work: Callable[[], T], seconds: float) -> T:
-        """Have Redis do `work`. Raises Failed; what timed out may be done all the same."""
+        """Have Redis do `work`. Raises RedisFailed; work that timed out may still be done."""
         await asyncio.sleep(0)
         try:
             return await self._carry(work, seconds)
@@ -83,26 +83,26 @@ class Wire:
         self._crossings.append(crossing)
         try:
             async with asyncio.timeout(seconds):
-                said: T = await crossing.answer
-                return said
+                reply: T = await crossing.answer
+                return reply
         except TimeoutError:
             raise RedisFailed(FailureKind.TIMEOUT) from None
 
     def stick(self, what: Stuck) -> None:
-        """From now on requests, or replies alone, do not get through; what gets through keeps its order."""
+        """Hold back requests, or only replies, from now on; the order is kept."""
         self.stuck = what
         for crossing in self._crossings if what == "replies" else ():
             crossing.reach()
 
     def flow(self) -> None:
-        """The way is free again, and everything on it arrives."""
+        """Repair the connection; everything that was held back arrives."""
         self.away = self.slow = False
         self.stuck = None
         while self._crossings:
             self._crossings.popleft().arrive()
 
     def cut(self, *, reached: bool) -> None:
-        """Redis is away for this gateway; what is on the way has `reached` it or not."""
+        """Cut the connection; pending requests have `reached` Redis or not."""
         self.stuck, self.slow, self.away = None, False, True
         while self._crossings:
             crossing = self._crossings.popleft()
@@ -112,7 +112,7 @@ class Wire:
 
 
 class Subscription:
-    """The news that reaches one gateway; `sound_since` is since when none was lost or late."""
+    """The invalidations that reach one gateway; since `sound_since` none was lost or late."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, wire: Wire, trust_seconds: float) -> None:
         self._loop = loop
@@ -132,11 +132,11 @@ class Subscription:
         self._beat(now)
         return self._continuity.trusted_since(now)
 
-    def take(self, news: Invalidation) -> None:
+    def take(self, invalidation: Invalidation) -> None:
         if self.state == "flowing":
-            self.on_invalidation(news)
+            self.on_invalidation(invalidation)
         elif self.state == "stalled":
-            self._late.append(news)
+            self._late.append(invalidation)
 
     def stall(self) -> None:
         self._beat(self._loop.time())
@@ -149,14 +149,14 @@ class Subscription:
         self._late.clear()
 
     def resume(self) -> None:
-        """Late news comes in, or a new subscription stands that knows nothing of it."""
+        """Deliver late invalidations; after a long stall or a loss, subscribe anew without them."""
         if self.state == "flowing":
             return
         now = self._loop.time()
         if self.state == "stalled" and now - self._stalled_at < self._trust:
             self.state = "flowing"
-            for news in self._late:
-                self.on_invalidation(news)
+            for invalidation in self._late:
+                self.on_invalidation(invalidation)
         else:
             self.state = "flowing"
             self._continuity.subscribed(now)

@@ -62,9 +62,12 @@ async def haproxy(folder: Path, example: str) -> AsyncIterator[str]:
 
 
 def health_checks(control: Path) -> list[str]:
-    """Result and status code of the last check of each of HAProxy's servers."""
+    """Result and status code of the last check of each of HAProxy's servers; none while it is starting."""
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.connect(str(control))
+        try:
+            connection.connect(str(control))
+        except (FileNotFoundError, ConnectionRefusedError):  # its port is open before this socket is
+            return []
         connection.sendall(b"show stat\n")
         with connection.makefile() as answer:
             names, *rows = (line.rstrip("\n").split(",") for line in answer if line.strip())

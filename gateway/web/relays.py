@@ -37,7 +37,6 @@ class Relays:
         `after`: the answer that was not one.
         """
         record, target, requester = accepted.record, accepted.target, Requester()
-        record.cache = CacheOutcome.BYPASS
         (part,) = query.parts
         partition = query.partition(part)
         if after is not None:
@@ -54,6 +53,7 @@ class Relays:
         if isinstance(relay, Relay) and relay.lists_ratings:
             self._relayed.discard(partition)
             return None
+        record.cache = CacheOutcome.BYPASS
         return _rendered(record, requester, relay, CacheOutcome.BYPASS)
 
     async def write(self, accepted: Accepted, value: int | None) -> Reply:

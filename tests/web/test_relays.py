@@ -134,8 +134,8 @@ class TestRead:
         same = fakes.accepted_read(OTHER)
         await fakes.read(after=NO_LIST_OF_TWO_CALLS)
         fakes.apple.answer = Relay(200, b'{"data":[]}', lists_ratings=True)
-        _, reply = await fakes.read()
-        assert reply is None
+        accepted, reply = await fakes.read()
+        assert (reply, accepted.record.cache) == (None, "none")
         assert not fakes.relays.relays(*same)
 
     async def test_a_failure_becomes_the_answer(self, fakes):

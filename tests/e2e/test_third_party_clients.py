@@ -52,10 +52,10 @@ async def main():
 asyncio.run(main())
 """
 
-WITHOUT_A_MODEL = (
+FASTMCP = (
     "class FastMCP:\n    def __init__(self, *_, **__): ...\n    def tool(self): return lambda tool: tool\n"
 )
-"""Stands in for the package `mcp`, which only carries a model's requests to the tools."""
+"""Stands in for the package `mcp`, whose transport is not needed to call the client's functions."""
 
 USES_NODE_CLIENT = """
 import { CapacitorMusicKitWeb } from "./web.mjs";
@@ -134,7 +134,7 @@ def python_clients(tmp_path_factory: pytest.TempPathFactory) -> Path:
     install([*pip, "--requirement", str(PYTHON_CLIENTS)], folder)
     fastmcp = folder / "mcp" / "server" / "fastmcp.py"
     fastmcp.parent.mkdir(parents=True)
-    fastmcp.write_text(WITHOUT_A_MODEL)
+    fastmcp.write_text(FASTMCP)
     return folder
 
 

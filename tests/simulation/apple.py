@@ -1,4 +1,4 @@
-"""Apple in virtual time: every state of an id has a number, reads lag behind writes, calls fail at chance."""
+"""Apple in virtual time: every state of an id is numbered, reads lag behind writes, calls fail at random."""
 
 import asyncio
 import random
@@ -14,9 +14,9 @@ from gateway.model import Id, Kind, Partition, Rating
 from gateway.waiters import Riders, Waiters
 
 LONGEST_DELAY = 0.3
-"""Of each half of a call, in seconds."""
+"""Longest duration of each half of a call, in seconds."""
 LAG = 0.5
-"""Seconds for which a read may still show what was before a write."""
+"""Seconds for which a read may still show the state before a write."""
 
 Place = tuple[bytes, Kind, Id]
 """A user key, a kind and an id."""
@@ -28,12 +28,12 @@ class State(NamedTuple):
 
 
 class SimulatedApple:
-    """Keeps every state that an id was in: its number is its place in the history."""
+    """Keeps every state of each id; a state's number is its index in the history."""
 
     def __init__(
         self, chance: random.Random, *, failing: float, epoch_of: Callable[[Place], Hashable]
     ) -> None:
-        """`epoch_of` changes where a fetch under way may no longer be joined; `failing` is a fraction."""
+        """`epoch_of` changes when fetches in flight may no longer be joined; `failing` is a fraction."""
         self._chance = chance
         self._failing = failing
         self.lag = chance.choice((0.0, LAG))
@@ -41,9 +41,9 @@ class SimulatedApple:
         self._fetching: dict[Place, list[Hashable]] = {}
         self._epoch_of = epoch_of
         self.written: dict[Place, list[int]] = {}
-        """The numbers of the states that writes on the id itself made."""
+        """Numbers of the states that writes on the id itself made."""
         self.doubled: list[Place] = []
-        """Ids fetched twice at a time, with nothing between the two beginnings that voids the first."""
+        """Ids fetched twice at the same time, without an event between that voids the first fetch."""
 
     def history(self, place: Place) -> list[State]:
         return self._history.setdefault(place, [State(0.0, 1)])
@@ -99,9 +99,9 @@ class SimulatedApple:
         return Relay(200 if value is not None else 204, body)
 
     def rate(self, place: Place, value: int | None) -> None:
-        """A rating changes, and its twin with it."""
+        """Change a rating, and that of the paired id."""
         now = asyncio.get_running_loop().time()
-        for each in (place, twin_of(place)):
+        for each in (place, paired_place(place)):
             if each is not None:
                 self.history(each).append(State(now, value))
 
@@ -122,8 +122,8 @@ class SimulatedApple:
         )
 
 
-def twin_of(place: Place) -> Place | None:
-    """The library's place for a catalog's, and the reverse."""
+def paired_place(place: Place) -> Place | None:
+    """The paired id: the library's for the catalog's, and the reverse."""
     user_key, kind, id_ = place
     if kind.paired is None:
         return None
@@ -131,7 +131,7 @@ def twin_of(place: Place) -> Place | None:
 
 
 def rendered(place: Place, number: int, value: int | None) -> bytes | None:
-    """A resource that names its user and its state; unrated tells neither."""
+    """A resource that names its user and state; an unrated id has no resource."""
     if value is None:
         return None
     user_key, kind, id_ = place

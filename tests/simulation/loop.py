@@ -1,6 +1,6 @@
-"""An event loop in virtual time: nothing waits, and a seed decides every delay, so a run can be had again.
+"""An event loop in virtual time: it never sleeps, and a seed decides every delay, so runs can be repeated.
 
-Callbacks keep asyncio's order; what varies from seed to seed is when things that take time are done.
+Callbacks keep asyncio's order; only the durations of delays vary from seed to seed.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ START = 1000.0
 
 
 class Stuck(AssertionError):
-    """Somebody waits for what will never happen."""
+    """A task waits for an event that can never happen."""
 
 
 class SimulatedLoop(asyncio.BaseEventLoop):
@@ -27,7 +27,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         super().__init__()
         self._now = START
         self.faults: list[dict[str, Any]] = []
-        """What asyncio would have logged: exceptions that nobody saw."""
+        """Contexts that asyncio would have logged: exceptions that were never retrieved."""
         self.set_exception_handler(lambda _, context: self.faults.append(context))
 
     def time(self) -> float:
@@ -67,7 +67,7 @@ class LoopClock:
 
 
 def run(loop: SimulatedLoop, work: Coroutine[Any, Any, T]) -> T:
-    """Run `work` to its end. Raises what it raises, and `Stuck`."""
+    """Run `work` to its end. Raises its exceptions, and `Stuck`."""
     try:
         return loop.run_until_complete(work)
     finally:

@@ -1,6 +1,6 @@
-"""Cache, flights and writes under thousands of schedules, each of which its seed gives again.
+"""Cache, fetches and writes under thousands of schedules, each repeatable by its seed.
 
-RATINGS_GATEWAY_SEEDS says how many; `python -m pytest tests/simulation -k no_seed` then runs that many.
+RATINGS_GATEWAY_SEEDS is the number of seeds for `python -m pytest tests/simulation -k no_seed`.
 """
 
 import os
@@ -29,7 +29,7 @@ def test_no_seed_finds_a_wrong_answer_a_lost_caller_or_a_leak(first):
     assert found == {}
 
 
-def test_a_seed_gives_the_same_run_again():
+def test_a_seed_repeats_its_run():
     def trace(seed: int) -> tuple[float, int]:
         world = World(seed)
         world.run()
@@ -40,7 +40,7 @@ def test_a_seed_gives_the_same_run_again():
 
 
 def never(*_: object, **__: object) -> None:
-    """In the place of something that must be done."""
+    """Replace a necessary step by nothing."""
 
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -65,20 +65,20 @@ def overlapping_writes_keep_their_value(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(write_rule, "end", end)
 
 
-def writes_hold_nothing(patch: pytest.MonkeyPatch) -> None:
+def writes_are_not_held(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(write_rule, "held", lambda *_: None)
 
 
-def purges_void_no_fetch(patch: pytest.MonkeyPatch) -> None:
+def purges_do_not_void_fetches(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(WriteLog, "purged", never)
 
 
-def twins_are_believed(patch: pytest.MonkeyPatch) -> None:
+def writes_on_paired_types_are_ignored(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(tiers.Cache, "_expire", never)
     patch.setattr(WriteLog, "paired_written", never)
 
 
-def users_share_a_shelf(patch: pytest.MonkeyPatch) -> None:
+def users_share_a_partition(patch: pytest.MonkeyPatch) -> None:
     partition, put = MemoryCache.partition, MemoryCache.put
 
     def merged(which: Partition) -> Partition:
@@ -90,11 +90,11 @@ def users_share_a_shelf(patch: pytest.MonkeyPatch) -> None:
     )
 
 
-def landed_flights_stay(patch: pytest.MonkeyPatch) -> None:
+def completed_fetches_stay_in_flight(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(SingleFlight, "_leave_table", never)
 
 
-def every_asker_fetches(patch: pytest.MonkeyPatch) -> None:
+def fetches_are_not_shared(patch: pytest.MonkeyPatch) -> None:
     join = SingleFlight.join
 
     def alone(self, partition, ids, **more):
@@ -108,12 +108,12 @@ PLANTED: list[Plant] = [
     fills_are_never_refused,
     fetches_from_before_a_write_are_joined,
     overlapping_writes_keep_their_value,
-    writes_hold_nothing,
-    purges_void_no_fetch,
-    twins_are_believed,
-    users_share_a_shelf,
-    landed_flights_stay,
-    every_asker_fetches,
+    writes_are_not_held,
+    purges_do_not_void_fetches,
+    writes_on_paired_types_are_ignored,
+    users_share_a_partition,
+    completed_fetches_stay_in_flight,
+    fetches_are_not_shared,
 ]
 
 

@@ -1,4 +1,4 @@
-"""A gateway's cache, flights, reader and writer over simulated Apple, callers at chance, and a judge."""
+"""A gateway's cache, single flight, reader and writer on a simulated Apple; random callers; a judge."""
 
 import asyncio
 import random
@@ -26,7 +26,7 @@ from gateway.ratings.write import Writer
 from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
 from gateway.waiters import Requester, Riders, Waiters
-from tests.simulation.apple import LONGEST_DELAY, Place, SimulatedApple, twin_of
+from tests.simulation.apple import LONGEST_DELAY, Place, SimulatedApple, paired_place
 from tests.simulation.loop import LoopClock, SimulatedLoop, Stuck, run
 
 HOLD = 1.0
@@ -35,31 +35,31 @@ USERS = [User.of("ada"), User.of("ben")]
 IDS = {Kind.ALBUMS: ["1", "2"], Kind.LIBRARY_ALBUMS: ["l.1", "l.2"]}
 METRICS = Metrics()
 TIE = 1e-6
-"""What happened in the very same moment may have happened after."""
+"""Events at the same moment may have happened in either order."""
 CALLERS = 5
 CALLS = 12
 
 
-class Wrote(NamedTuple):
+class WriteRecord(NamedTuple):
     began: float
     ended: float
     number: int | None
-    """The state that it made; None where nobody knows."""
+    """Number of the state that it made; None if undetermined."""
 
 
-class Departing(SingleFlight):
-    """Tells which stamps the ids of a batch have when it is dispatched."""
+class ReportingSingleFlight(SingleFlight):
+    """Reports the stamps of a batch's ids when it is dispatched."""
 
-    on_departure: Callable[[Mapping[Id, Hashable]], None]
+    on_dispatch: Callable[[Mapping[Id, Hashable]], None]
 
     def _dispatch(self, batch: Batch) -> None:
         super()._dispatch(batch)
         fetches = batch.fetches | batch.riders.fetches
-        self.on_departure({id_: fetch.stamp for id_, fetch in fetches.items()})
+        self.on_dispatch({id_: fetch.stamp for id_, fetch in fetches.items()})
 
 
 class World:
-    """One run; `faults` holds what should not have been."""
+    """One run; `faults` lists every broken expectation."""
 
     def __init__(self, seed: int) -> None:
         self.loop = SimulatedLoop()
@@ -68,8 +68,8 @@ class World:
         self.faults: list[str] = []
         self._failing = chance.choice((0.0, 0.0, 0.2))
         self._apple = SimulatedApple(chance, failing=self._failing, epoch_of=self._epoch)
-        self._departed: deque[tuple[Mapping[tuple[bytes, Kind], int], Mapping[Id, Hashable]]] = deque()
-        self._forgotten: dict[tuple[bytes, Kind], int] = {}
+        self._dispatched: deque[tuple[Mapping[tuple[bytes, Kind], int], Mapping[Id, Hashable]]] = deque()
+        self._drops: dict[tuple[bytes, Kind], int] = {}
         self._tasks = tasks = Tasks(lambda name, error: self.faults.append(f"{name}: {error!r}"))
         self._cache = Cache(
             memory=MemoryCache(
@@ -82,11 +82,11 @@ class World:
             shared=None,
             freshness=Freshness(FRESH, REVALIDATE, IF_ERROR, 0.0),
             trusted_since=lambda _: float("-inf"),
-            on_drop=self._forget,
+            on_drop=self._record_drop,
             clock=clock,
             tasks=tasks,
         )
-        self._flights = Departing(
+        self._flights = ReportingSingleFlight(
             self._fetch,
             self._cache.store,
             self._cache.riders_failed,
@@ -98,7 +98,7 @@ class World:
             clock=clock,
             metrics=METRICS,
         )
-        self._flights.on_departure = self._depart
+        self._flights.on_dispatch = self._record_dispatch
         refresher = Refresher(self._flights, tasks, METRICS)
         quarantine = Quarantine(seconds=10.0, metrics=METRICS)
         sources = Sources(self._cache, self._flights, quarantine, refresher, None, ReadMetrics(METRICS))
@@ -109,11 +109,11 @@ class World:
             tasks=tasks,
             clock=clock,
         )
-        self._wrote: dict[Place, list[Wrote]] = {}
+        self._wrote: dict[Place, list[WriteRecord]] = {}
         self._purged: dict[tuple[bytes, Kind], list[float]] = {}
 
     def run(self) -> list[str]:
-        """What went wrong; the same for the same seed."""
+        """Run, and return the faults; equal for equal seeds."""
         try:
             run(self.loop, self._run())
         except Stuck as stuck:
@@ -127,7 +127,7 @@ class World:
         if self._chance.random() < 0.3:
             self._flights.close()
             await self._tasks.drain(self._chance.uniform(0, 1))
-        await asyncio.sleep(1)  # what only gathers departs
+        await asyncio.sleep(1)  # batches that still gather are dispatched
         while self._tasks._running:
             await asyncio.wait(self._tasks._running)
         if self._flights._table:
@@ -140,12 +140,12 @@ class World:
             (call,) = self._chance.choices(list(calls), list(calls.values()))
             user = self._chance.choice(USERS)
             kind = self._chance.choice(list(IDS))
-            await self._left_at_chance(call, user, kind)
+            await self._left_at_random(call, user, kind)
 
-    async def _left_at_chance(
+    async def _left_at_random(
         self, call: Callable[[User, Kind], Awaitable[None]], user: User, kind: Kind
     ) -> None:
-        """Every fourth caller goes away after a while, whatever it is waiting for."""
+        """Make the call; a quarter of the callers are cancelled after a while."""
         calling = asyncio.ensure_future(call(user, kind))
         if self._chance.random() < 0.25:
             await asyncio.wait([calling], timeout=self._chance.choice((0.0, 0.001, 0.01, 0.1)))
@@ -182,27 +182,29 @@ class World:
             if (meta["user"], meta["kind"]) != (user.key.hex(), kind):
                 self.faults.append(f"{place}: another's rating, {meta}")
             elif meta["number"] not in self._held(place, began) | set(range(least, len(history))):
-                self.faults.append(f"{place} at {began:.3f}: state {meta['number']}, wanted {least} or later")
+                self.faults.append(
+                    f"{place} at {began:.3f}: state {meta['number']}, expected {least} or later"
+                )
 
     def _least(self, place: Place, began: float, *, asked: bool) -> int:
-        """The oldest state that a read which began then may show."""
+        """The oldest state that a read may return that began then."""
         user_key, kind, _ = place
         lag = self._apple.lag
         oldest = FRESH + max(REVALIDATE, IF_ERROR if self._failing else 0)
-        # An answer that is shared, or kept, was given up to half a call before it came.
+        # A shared or cached answer was read up to half a call before it arrived.
         moments = [began - (0 if asked and not self._failing else oldest) - LONGEST_DELAY - lag]
         for purged in self._purged.get((user_key, kind), ()):
             if purged < began:
-                # What is being written outlives a purge, as old as its call.
+                # A pending write outlives a purge, and may be as old as its call.
                 writing = any(w.began <= purged <= w.ended for w in self._wrote.get(place, ()))
                 moments.append(purged - lag - (LONGEST_DELAY if writing else 0))
-        if not self._failing:  # else what is stale may stand in for Apple's answer
+        if not self._failing:  # else stale entries may be served
             moments += [
                 wrote.ended - lag
-                for wrote in self._twins(place)
+                for wrote in self._paired_writes(place)
                 if wrote.ended + (HOLD + lag if lag else 0) < began
             ]
-            # A write's answer, too, was given up to half a call before it came.
+            # A write took effect up to half a call before its answer arrived.
             ended = [wrote.ended - LONGEST_DELAY for wrote in self._wrote.get(place, ())]
             moments += [moment for moment in ended if moment + LONGEST_DELAY + lag < began]
         least = max(self._apple.number_at(place, moment - TIE) for moment in moments)
@@ -211,24 +213,24 @@ class World:
         return least
 
     def _held(self, place: Place, began: float) -> set[int]:
-        """States that were written and may outrank what a write on the twin has made of them since."""
+        """Written states that may outrank a later write on the paired type."""
         history = self._apple.history(place)
         since = began - HOLD - LONGEST_DELAY
         written = [n for n in self._apple.written.get(place, ()) if history[n].since < began]
         if not self._failing:
-            # A later write that ended takes the promise from an earlier one, whether it keeps it or not.
+            # A later write that ended voids the hold of an earlier one, whether it is held itself or not.
             settled = [n for n in written if history[n].since + LONGEST_DELAY + self._apple.lag < began]
             written = [n for n in written if n >= max(settled, default=0)]
         return {number for number in written if history[number].since >= since}
 
-    def _alone(self, writes: list[Wrote], began: float) -> bool:
-        """Whether the last write had ended by then, well, and overlapped with none before it."""
+    def _alone(self, writes: list[WriteRecord], began: float) -> bool:
+        """Whether the last write had succeeded by then without overlapping with an earlier one."""
         if not writes or writes[-1].number is None or writes[-1].ended >= began:
             return False
         return all(before.ended < writes[-1].began for before in writes[:-1])
 
-    def _twins(self, place: Place) -> list[Wrote]:
-        paired = twin_of(place)
+    def _paired_writes(self, place: Place) -> list[WriteRecord]:
+        paired = paired_place(place)
         return [] if paired is None else self._wrote.get(paired, [])
 
     async def _write(self, user: User, kind: Kind) -> None:
@@ -238,7 +240,7 @@ class World:
         writes = self._wrote.setdefault(place, [])
         began = self.loop.time()
         mine = len(writes)
-        writes.append(Wrote(began, float("inf"), None))
+        writes.append(WriteRecord(began, float("inf"), None))
         number = None
         try:
             relay = await self._writer.write(user, kind, id_, value, "", began + 10, Requester())
@@ -248,7 +250,7 @@ class World:
                 self.faults.append(f"write: {error!r}")
         finally:
             if not asyncio.current_task().cancelling():  # type: ignore[union-attr]
-                writes[mine] = Wrote(began, self.loop.time(), number)
+                writes[mine] = WriteRecord(began, self.loop.time(), number)
 
     def _number(self, place: Place, body: bytes, began: float) -> int | None:
         if body:
@@ -262,8 +264,8 @@ class World:
         ]
         return own[0] if own else None
 
-    def _depart(self, marks: Mapping[Id, Hashable]) -> None:
-        self._departed.append((dict(self._forgotten), marks))
+    def _record_dispatch(self, stamps: Mapping[Id, Hashable]) -> None:
+        self._dispatched.append((dict(self._drops), stamps))
 
     async def _fetch(
         self,
@@ -274,16 +276,16 @@ class World:
         waiters: Waiters,
         deadline: float,
     ) -> Mapping[Id, Rating | GatewayError]:
-        # A batch's call begins a moment after it departed; what came between voids it all the same.
-        self._at_departure, self._marks = self._departed.popleft()
+        # A call begins a moment after its batch was dispatched; an event in between voids it, too.
+        self._at_dispatch, self._stamps = self._dispatched.popleft()
         return await self._apple.fetch(partition, ids, riders=riders, waiters=waiters, deadline=deadline)
 
     def _epoch(self, place: Place) -> Hashable:
         user_key, kind, id_ = place
-        return self._at_departure.get((user_key, kind), 0), self._marks[id_]
+        return self._at_dispatch.get((user_key, kind), 0), self._stamps[id_]
 
-    def _forget(self, user_key: bytes, kind: Kind, ids: Collection[Id] | None) -> None:
-        self._forgotten[user_key, kind] = self._forgotten.get((user_key, kind), 0) + 1
+    def _record_drop(self, user_key: bytes, kind: Kind, ids: Collection[Id] | None) -> None:
+        self._drops[user_key, kind] = self._drops.get((user_key, kind), 0) + 1
         self._flights.detach(user_key, kind, ids)
 
     async def _purge(self, user: User, kind: Kind) -> None:
@@ -291,6 +293,6 @@ class World:
         self._purged.setdefault((user.key, kind), []).append(self.loop.time())
 
     async def _rate_elsewhere(self, user: User, kind: Kind) -> None:
-        """In Apple's own app, of which the gateway hears nothing."""
+        """Rate in Apple's own app, without the gateway."""
         place = (user.key, kind, Id(self._chance.choice(IDS[kind])))
         self._apple.rate(place, self._chance.choice((1, -1, None)))

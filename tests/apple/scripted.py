@@ -1,4 +1,4 @@
-"""A server that plays a script on bare sockets: it knows just enough HTTP to answer as told, or to break."""
+"""A server that plays a script on bare sockets, with just enough HTTP to answer or to break off."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Many ids in as many calls as it takes: batches, halves, ids known to fail, and ids that ride along."""
+"""Many ids in as many calls as it takes: batches, halves, remembered ids, and riders."""
 
 import asyncio
 from collections.abc import Sequence
@@ -160,7 +160,7 @@ class TestTooLarge:
         songs = Partition(USER, Kind.SONGS)
         assert not errors(await bench.fetch(ids(100), partition=songs))
 
-    async def test_a_call_goes_on_while_anybody_who_wants_it_has_calls_left(self, bench):
+    async def test_a_division_continues_while_any_of_its_requests_has_calls_left(self, bench):
         waiters = Waiters(Priority.FOREGROUND, Requester())
         assert waiters.take_extra(32)
         waiters.join(Priority.FOREGROUND, Requester())
@@ -330,7 +330,7 @@ class TestRiders:
         assert [len(asked) for asked in bench.script.asked] == [100]
 
     @pytest.mark.parametrize("wanted", [ids(1), [Id("42")]])
-    async def test_they_stay_behind_where_an_id_of_the_call_is_known_to_fail(self, bench, wanted):
+    async def test_riders_stay_behind_if_an_id_of_the_call_is_remembered_as_failing(self, bench, wanted):
         bench.script.choose = at_most(100, BAD_IDS, "42")
         await bench.fetch([*ids(2), Id("42")])
         outcomes = await bench.fetch(wanted, riders=FakeRiders("42", "7"))

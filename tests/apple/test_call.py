@@ -48,10 +48,10 @@ def test_its_size_and_its_company_are_facts_for_the_attribution(field, fact):
     assert asked == msgspec.structs.replace(plain, **fact)
 
 
-def test_how_far_it_has_come_is_told_by_the_caller():
+def test_the_caller_says_how_far_it_has_come():
     asked = call().asked(reconnected=True, last=True)
     assert asked == Asked(read=True, idempotent=True, reconnected=True, last=True)
 
 
-def test_it_fits_unless_somebody_says_otherwise():
+def test_it_fits_by_default():
     assert call().fits()

@@ -1,4 +1,4 @@
-"""One call with its attempts: who is asked before it, who hears of its end, and when it is made again."""
+"""One call with its attempts: the checks before it, the reactions to its end, and its repetitions."""
 
 import asyncio
 
@@ -163,7 +163,7 @@ class TestRetries:
         await failed(shop)
         assert transport.calls == 4
 
-    async def test_what_apple_said_tells_more_than_why_there_was_no_other_attempt(self, transport, clock):
+    async def test_apples_answer_outranks_the_reason_for_no_further_attempt(self, transport, clock):
         shop = Workshop(transport, clock, min_calls=2)
         transport.otherwise = AppleResponse(500, b"")
         failure = await failed(shop)
@@ -215,7 +215,7 @@ class TestDeveloperToken:
         assert transport.calls == 8
         assert shop.sample("developer_token_mints_total", reason="refused") == 1.0
 
-    async def test_a_key_that_apple_does_not_know_does_not_double_the_calls(self, shop, transport):
+    async def test_a_key_unknown_to_apple_does_not_double_the_calls(self, shop, transport):
         transport.otherwise = AppleResponse(401, b"")
         await failed(shop)
         await failed(shop)
@@ -279,7 +279,7 @@ class TestBreaker:
         assert isinstance(failure, BreakerOpen)
         assert (failure.retry_after, transport.calls) == (3.0, 1)
 
-    async def test_open_nobody_waits_for_a_slot_first(self, transport, clock):
+    async def test_while_the_breaker_is_open_no_call_waits_for_a_slot(self, transport, clock):
         shop = Workshop(transport, clock, min_calls=1, attempts=1, max_concurrency=1)
         transport.hold = asyncio.Event()
         slow = asyncio.create_task(run(shop))

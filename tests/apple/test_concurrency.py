@@ -201,7 +201,7 @@ class TestFairness:
 
 
 class TestShared:
-    def test_a_background_call_that_somebody_waits_for_is_promoted(self):
+    def test_a_background_call_that_a_request_joins_is_promoted(self):
         queue = Queue(1)
         first = queue.ask("a")
         queue.ask("refresh", priority=BACKGROUND)
@@ -212,7 +212,7 @@ class TestShared:
         queue.slots.give_back(promoted)
         assert queue.granted == ["a", "promoted", "refresh"]
 
-    def test_a_call_of_a_large_request_that_a_small_one_wants_too_goes_on_its_account(self):
+    def test_a_call_that_a_small_request_shares_with_a_large_one_counts_for_the_small_one(self):
         queue = Queue(4)
         large = Requester()
         turns = [queue.ask(f"large{n}", large) for n in range(10)]
@@ -429,7 +429,7 @@ class TestLimiter:
                 raise KeyError
         assert sample("upstream_in_flight") == 0.0
 
-    async def test_demand_that_rises_in_the_queue_is_heard(self, limiter, clock):
+    async def test_a_priority_raised_in_the_queue_applies(self, limiter, clock):
         order = []
 
         async def call(name, waiters):
@@ -458,7 +458,9 @@ class TestLimiter:
         limiter.throttled(None)
         assert news == [3.0, 0.0]
 
-    def test_a_429_heard_elsewhere_lowers_the_limit_and_is_not_told_again(self, limiter, sample, news):
+    def test_a_429_of_another_gateway_lowers_the_limit_and_is_not_published_again(
+        self, limiter, sample, news
+    ):
         limiter.throttled_elsewhere()
         assert sample("upstream_concurrency_limit") == 1.0
         assert sample("upstream_throttled_total") == 0.0

@@ -119,7 +119,7 @@ class TestSource:
         assert sample(metrics, "developer_token_mints_total", reason="renewal") == 1.0
         assert sample(metrics, "developer_token_expiry_timestamp_seconds") == second.expires_at
 
-    async def test_it_is_renewed_though_nobody_asks_for_it(self, source, clock, metrics, monkeypatch):
+    async def test_it_is_renewed_although_no_call_needs_it(self, source, clock, metrics, monkeypatch):
         monkeypatch.setattr("gateway.apple.developer_token.LOOK_SECONDS", 0.0)
         keeping = asyncio.ensure_future(source.keep())
         clock.move(801.0)
@@ -170,7 +170,7 @@ class TestSource:
         source.replace(key())
         assert source.current() is first
 
-    def test_refusal_and_acceptance_are_told_once_each(self, clock, metrics):
+    def test_refusal_and_acceptance_are_reported_once_each(self, clock, metrics):
         told = []
         source = TokenSource(key(), clock, metrics, lambda what, why: told.append((what, why)))
         first = source.current().text

@@ -13,7 +13,7 @@ def users():
     return UserRecords()
 
 
-def test_nothing_is_known_of_a_user_who_never_asked(users):
+def test_a_user_who_never_asked_has_no_evidence(users):
     assert not users.own_answered(ADA, 0.0)
     assert not users.own_answered_lately(ADA, 0.0)
     assert not users.others_answered(ADA)

@@ -95,7 +95,7 @@ def test_a_second_refusal_renews_it(quarantine):
     assert quarantine.active(ALICE, 114.0)
 
 
-def test_beyond_its_bound_the_longest_known_goes(quarantine, monkeypatch):
+def test_beyond_the_bound_the_oldest_user_is_dropped(quarantine, monkeypatch):
     monkeypatch.setattr(module, "MOST_USERS", 2)
     quarantine.refuse(ALICE, REFUSAL, 100.0)
     quarantine.refuse(BOB, REFUSAL, 100.0)

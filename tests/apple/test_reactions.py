@@ -85,7 +85,7 @@ class TestAnswered:
         assert not shop.tokens.refused
         assert shop.token_changes[-1] == "accepted"
 
-    def test_the_trial_knows_that_a_part_was_answered(self, shop):
+    def test_the_trial_records_that_a_part_was_answered(self, shop):
         made = sent(shop)
         shop.reactions.answered(made)
         assert made.trial.answered
@@ -155,7 +155,7 @@ class TestFailed:
         assert shop.reactions.failed(sent(shop), error).retry is Retry.AT_ONCE
         assert shop.sample("upstream_isolated_total", what="connection") == 1.0
 
-    def test_what_is_divided_is_attributed_only_when_its_parts_are_known(self, shop):
+    def test_a_divided_call_is_attributed_only_after_its_parts(self, shop):
         error = relayed(400)
         assert shop.reactions.failed(sent(shop, FEW), error).divide
         assert error.cause is Cause.APPLE
@@ -187,7 +187,7 @@ class TestCheckToken:
         assert shop.tokens.current().text == before
         assert shop.quarantine.active(USER.key, clock.monotonic())
 
-    async def test_where_nothing_tells_it_is_the_tokens(self, shop, transport):
+    async def test_a_401_without_a_verdict_is_the_developer_tokens(self, shop, transport):
         transport.test_status = 503
         assert (await self.check(shop)).cause is Cause.DEVELOPER_TOKEN
 

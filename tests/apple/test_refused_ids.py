@@ -23,7 +23,7 @@ def sort(refused, now, *, partition=ALBUMS, most_due=4, ids=(BAD, GOOD)):
     return list(found.known), found.due, found.rest
 
 
-def test_a_remembered_id_is_known_for_ten_seconds_then_due(refused):
+def test_a_remembered_id_is_answered_from_memory_for_ten_seconds_and_then_due(refused):
     refused.remember(ALBUMS, BAD, REFUSAL, 0.0, 1.0)
     assert sort(refused, 10.9) == ([BAD], [], [GOOD])
     assert sort(refused, 11.0) == ([], [BAD], [GOOD])

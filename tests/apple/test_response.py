@@ -1,4 +1,4 @@
-"""What Apple's answers mean, and above all: what is no sound answer is never taken for "unrated"."""
+"""The meaning of Apple's answers; above all, an unsound answer never means "unrated"."""
 
 import json
 
@@ -314,7 +314,7 @@ class TestBlamed:
             ("ids", None),
         ],
     )
-    def test_the_source_tells(self, source, blamed):
+    def test_the_source_of_an_error_is_read_from_parameter_or_pointer(self, source, blamed):
         failure = failure_of(errors(400, "40005", source=source))
         assert isinstance(failure, Relayed)
         assert failure.blamed == blamed

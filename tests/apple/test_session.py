@@ -17,7 +17,7 @@ from tests.apple.scripted import reply
 
 
 class Proxy:
-    """A forward proxy that keeps the head of each request, and answers or tunnels as told."""
+    """A forward proxy that keeps the head of each request, and answers or tunnels by its script."""
 
     def __init__(self) -> None:
         self.heads: list[bytes] = []

@@ -36,7 +36,7 @@ def test_other_bytes_are_not(body):
 
 
 @pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}"), (b'[{"a":', b"}]")])
-def test_depth_is_bounded_whatever_python_would_take(opening, closing):
+def test_depth_is_bounded_independently_of_python(opening, closing):
     def nested(depth: int) -> Any:
         return opening * depth + b"1" + closing * depth
 

@@ -11,7 +11,7 @@ from tests.apple.scripted import reply, reset
 
 
 class FakeTest:
-    """Answers tests as told, and counts them."""
+    """Answers tests with the given verdict, and counts them."""
 
     def __init__(self, accepted: bool | None) -> None:
         self.accepted = accepted

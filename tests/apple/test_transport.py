@@ -177,7 +177,7 @@ class TestFaults:
         script.otherwise = reply(200, b"not gzip", Content_Encoding="gzip")
         assert (await failed(apple)).proxy_error == "http_response_incomplete"
 
-    async def test_an_answer_that_is_no_http(self, apple, script):
+    async def test_an_answer_that_is_not_http_is_unreachable(self, apple, script):
         script.otherwise = raw(b"220 mail.example.com ESMTP\r\n\r\n")
         assert (await failed(apple)).proxy_error == "http_protocol_error"
 

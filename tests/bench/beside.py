@@ -1,4 +1,4 @@
-"""How long small requests wait beside large ones: 25-id hits while somebody asks for 10,000 ids at a time."""
+"""Measures how long small requests wait beside large ones: 25-id hits during reads of 10,000 ids."""
 
 import asyncio
 

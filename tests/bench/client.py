@@ -162,7 +162,7 @@ async def client(port: int, headers: Mapping[str, str], channels: int = 8) -> As
 
 
 async def replay(made: Client, moments: Iterable[tuple[float, Ask]]) -> list[Timed]:
-    """Send each request at its moment (seconds from now, ascending), whatever has been answered by then."""
+    """Send each request at its moment (seconds from now, ascending), without waiting for answers."""
     began = perf_counter()
     tasks = []
     for moment, ask in moments:

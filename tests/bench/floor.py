@@ -1,9 +1,9 @@
 """The read calls that two ideal caches per user need for a trace. Pure.
 
 Both
-- know nothing of the future: they fetch an id only if it was asked for and is unknown, or older than the
-  freshness (a stale answer that is refreshed behind costs the same call);
-- never forget, shorten no freshness by jitter, and may have any number of calls under way;
+- cannot see the future: they fetch an id only if it was asked for and is not cached, or older than the
+  freshness (a stale answer that is refreshed in the background costs the same call);
+- evict nothing, shorten no freshness by jitter, and may have any number of calls in flight;
 - keep no miss waiting for company longer than `patience`: all that one user misses of one type within that
   time of the first miss goes out together, in ceil(n / 100) calls, and is fresh from the end of that time on;
 - hold what a write rated from then on.

@@ -63,7 +63,7 @@ class Trace(msgspec.Struct, frozen=True):
     replayed: Sequence[Replayed]
 
     busy: bool = False
-    """Whether going straight took so long that latencies say nothing about anybody."""
+    """Whether direct calls took so long that the latencies are meaningless."""
 
     def by(self, name: str) -> Replayed | None:
         return next((one for one in self.replayed if one.name == name), None)

@@ -6,7 +6,7 @@ from tests.bench.client import Ask, body_length, client, each, encode, hammer, r
 
 
 class Server:
-    """Answers every request with its own target; pauses where it is told to."""
+    """Answers every request with its own target; pauses on request."""
 
     def __init__(self) -> None:
         self.port = 0
@@ -61,7 +61,7 @@ def test_a_204_has_no_body():
     assert body_length(b"HTTP/1.1 204 No Content") == 0
 
 
-def test_the_length_of_a_body_is_read_whatever_the_case():
+def test_the_length_header_is_case_insensitive():
     assert body_length(b"HTTP/1.1 200 OK\r\ncontent-LENGTH:  12\r\nX: 1") == 12
 
 

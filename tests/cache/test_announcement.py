@@ -37,7 +37,7 @@ def test_the_digest_depends_on_the_value_alone_not_on_other_fields():
     assert len(others) == 2
 
 
-def test_the_digest_of_one_id_tells_nothing_about_another():
+def test_digests_of_equal_values_differ_between_ids():
     digests = {
         value_digest(KEY, Kind.ALBUMS, ONE, 1),
         value_digest(KEY, Kind.ALBUMS, Id("2"), 1),

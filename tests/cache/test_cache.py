@@ -157,7 +157,7 @@ class TestStore:
         assert tiers.ratings() == {TWO: 1}
         assert shared.filled == [(b"1", {TWO: 1})]
 
-    async def test_a_fetch_that_redis_does_not_know_of_is_fresh_for_the_trust_time_only(self, tiers, shared):
+    async def test_a_fetch_that_redis_did_not_see_is_fresh_for_the_trust_time_only(self, tiers, shared):
         tiers.cache.store(ALBUMS, tiers.token(), {ONE: 1})
         await tiers.tasks.drain(1.0)
         assert shared.filled == []
@@ -217,7 +217,7 @@ class TestTopUp:
         shared = Lookup(version=b"1", entries={ONE: refreshed})
         assert tiers.cache.still_due(ALBUMS, [ONE, TWO], shared, tiers.now) == [TWO]
 
-    async def test_ids_that_were_refreshed_along_are_known_until_they_are_fetched(self, alone):
+    async def test_ids_refreshed_along_are_marked_until_they_are_requested(self, alone):
         alone.store({ONE: 1}, ridden=True)
         assert ONE in alone.cache.recall(ALBUMS, alone.now).rides
         alone.store({ONE: 1})
@@ -264,7 +264,7 @@ class TestWrite:
         assert await tiers.write(UNCHANGED) is False
         assert (tiers.held(), tiers.ratings()) == ({ONE: -1}, {ONE: -1})
 
-    async def test_a_write_is_not_held_if_redis_knows_of_another(self, tiers, shared):
+    async def test_a_write_is_not_held_if_redis_has_another(self, tiers, shared):
         shared.alone = False
         assert await tiers.write(-1) is False
         assert (tiers.held(), tiers.ratings()) == ({}, {})
@@ -313,7 +313,7 @@ class TestPurge:
         await tiers.cache.purge(USER.key, None, None)
         assert tiers.held() == {ONE: -1}
 
-    async def test_it_tells_if_redis_gets_it_later(self, tiers, shared):
+    async def test_a_purge_reports_whether_redis_receives_it_later(self, tiers, shared):
         shared.delivers = False
         assert await tiers.cache.purge(USER.key, None, None) is False
 

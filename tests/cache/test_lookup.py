@@ -31,7 +31,7 @@ class TestUndisputed:
             "another id is being written",
         ],
     )
-    def test_a_hold_stands_unless_redis_knows_of_a_later_write(self, shared, stands):
+    def test_a_hold_stands_unless_redis_has_a_later_write(self, shared, stands):
         assert undisputed(HOLDS, shared) == (HOLDS if stands else {})
 
 
@@ -45,7 +45,7 @@ class TestLocalHolds:
         assert local_holds(memory, Lookup(version=b"1")) == HOLDS
         assert local_holds(memory, Lookup(version=b"1", pending={ONE: b"7"})) == {}
 
-    def test_a_trusted_hold_stands_although_redis_knows_of_a_write(self):
+    def test_a_trusted_hold_stands_although_redis_has_a_write(self):
         memory = Lookup(holds=HOLDS, trusted_since=100.0)
         assert local_holds(memory, Lookup(version=b"1", pending={ONE: b"7"})) == HOLDS
 
@@ -84,7 +84,7 @@ class TestFillToken:
         assert all(before.pending[id_] != after.pending[id_] for id_ in (ONE, TWO))
         assert after.unsettled == frozenset()
 
-    def test_beside_a_write_on_the_paired_type_the_id_s_own_writes_still_tell_fetches_apart(self):
+    def test_an_ids_own_writes_separate_fetches_beside_a_write_on_the_paired_type(self):
         shared = Lookup(version=b"v", paired_stamp=b"1")
         before, after = (
             fill_token(Lookup(version=3, pending={ONE: stamp}), shared, [], [ONE], NOW) for stamp in (7, 8)

@@ -24,7 +24,7 @@ TARGET_LABELS = {"job", "instance"}
 
 
 class Series(NamedTuple):
-    """A series that a gateway exposes, and the labels that tell its children apart."""
+    """A series that a gateway exposes, and the labels that distinguish its children."""
 
     name: str
     labels: frozenset[str]

@@ -28,7 +28,7 @@ def test_ports_are_published_on_loopback_only():
     assert all(port.startswith("127.0.0.1:") for port in published)
 
 
-def test_the_gateway_starts_with_these_settings_and_knows_the_sandbox(settings):
+def test_the_gateway_uses_the_credentials_of_the_sandbox(settings):
     assert (settings.apple.team_id, settings.apple.key_id) == (TEAM_ID, KEY_ID)
     assert settings.cache.redis_url is not None
     assert settings.cache.redis_url.get_secret_value() == "redis://redis:6379/0"

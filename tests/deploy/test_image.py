@@ -50,7 +50,7 @@ def test_bases_are_arguments():
     assert {argument.split("=")[0] for argument in of("ARG")} >= {"BUILD_IMAGE", "PYTHON_IMAGE"}
 
 
-def test_it_runs_as_nobody_in_particular_and_serves():
+def test_it_serves_as_an_unprivileged_user():
     assert of("USER") == ["65532:65532"]
     assert of("ENTRYPOINT") == ['["ratings-gateway"]']
     assert of("CMD") == ['["serve"]']

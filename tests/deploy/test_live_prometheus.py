@@ -138,7 +138,7 @@ async def traffic(caller: Caller) -> AsyncIterator[None]:
         reading.cancel()
 
 
-async def test_an_outage_of_apple_pages_ends_and_is_told_from_a_gateway_that_is_gone(tmp_path):
+async def test_an_outage_of_apple_pages_ends_and_differs_from_a_missing_gateway(tmp_path):
     async with Sandbox() as sandbox, AsyncExitStack() as monitoring:
         async with gateway_on(sandbox, **HASTY) as gateway:
             target = URL(gateway.served.ops_url).authority

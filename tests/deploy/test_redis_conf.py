@@ -43,7 +43,7 @@ def test_it_keeps_nothing_on_disk_and_evicts_what_was_not_used_for_longest(socke
         assert persistence["aof_enabled"] == 0
 
 
-def test_nobody_enters_without_a_user(socket):
+def test_a_connection_without_a_user_is_refused(socket):
     with Redis(unix_socket_path=str(socket)) as redis, pytest.raises(AuthenticationError):
         redis.ping()
 

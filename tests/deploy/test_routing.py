@@ -143,7 +143,7 @@ async def test_ten_thousand_ids_pass_in_one_request_line(proxy, apple, tmp_path)
 
 
 @pytest.mark.parametrize("proxy", BALANCERS)
-async def test_each_user_meets_one_gateway_whichever_token_header_is_sent(proxy, tmp_path):
+async def test_each_user_is_routed_to_one_gateway_with_either_token_header(proxy, tmp_path):
     async with (
         sandbox_with_users() as sandbox,
         gateway_on(sandbox) as one,

@@ -89,7 +89,7 @@ def test_the_objective_for_hits_is_a_bound_of_the_histogram():
     assert bounds <= set(buckets.split(", "))
 
 
-def test_burn_rates_are_believed_only_above_a_floor_of_traffic():
+def test_burn_rates_alert_only_above_a_floor_of_traffic():
     burning = [alert for alert in alerts() if "Burn" in alert["alert"]]
     assert len(burning) == 4
     for alert in burning:

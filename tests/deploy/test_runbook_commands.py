@@ -51,7 +51,7 @@ pytestmark = [pytest.mark.redis_server, pytest.mark.needs("curl", "redis-cli")]
 
 
 class OnCall:
-    """Somebody's shell, with `kubectl` and the variables that the runbook sets first."""
+    """An operator's shell, with `kubectl` and the variables that the runbook sets first."""
 
     def __init__(self, environment: Mapping[str, str], ops: str) -> None:
         self._environment = environment

@@ -123,7 +123,7 @@ def test_prometheus_finds_the_sidecar():
     assert endpoint["path"] == "/metrics"
 
 
-def test_redis_is_reached_by_gateways_and_reaches_nobody():
+def test_redis_accepts_only_gateways_and_connects_to_nothing():
     policy = EXAMPLES["NetworkPolicy", "ratings-redis"]["spec"]
     redis = EXAMPLES["Deployment", "ratings-redis"]["spec"]["template"]["metadata"]["labels"]
     assert policy["podSelector"]["matchLabels"].items() <= redis.items()
@@ -135,7 +135,7 @@ def test_redis_is_reached_by_gateways_and_reaches_nobody():
     assert "egress" not in policy
 
 
-def test_nobody_reaches_the_api_from_outside_its_pod():
+def test_the_api_is_not_reachable_from_outside_its_pod():
     policy = EXAMPLES["NetworkPolicy", "storefront"]["spec"]
     assert "Ingress" in policy["policyTypes"]
     assert {port["port"] for rule in policy["ingress"] for port in rule["ports"]} == {3000, 8081}

@@ -1,6 +1,6 @@
-"""A loop whose time jumps to the next timer whenever nothing is left to do: a minute passes in a second.
+"""An event loop whose time jumps to the next timer when nothing is left to do: a minute passes in a second.
 
-Sockets stay real; time stands still while bytes are on their way between them.
+Sockets are real; time stops while bytes are in transit between them.
 """
 
 import asyncio
@@ -16,8 +16,8 @@ from tests.e2e.harness import Caller, ShiftedClock, gateway_on
 T = TypeVar("T")
 
 FAR = 0.5
-"""Loopback delivers at once, but for what the kernel still has in its hands. That must not be taken for
-silence before a jump so far that somebody's patience may end on the way."""
+"""Seconds of a jump before which the sockets are checked several times: bytes may still be in the kernel, and
+a timeout must not end before they arrive."""
 LOOKS = 10
 LOOK_SECONDS = 0.0002
 
@@ -25,7 +25,7 @@ EPOCH = 1_800_000_000.0
 
 
 class _Jumping(selectors.DefaultSelector):
-    """Where it would wait for a timer, it tells the loop to jump there."""
+    """Instead of waiting for a timer, advances the loop's time to it."""
 
     jumped = 0.0
 

@@ -19,7 +19,7 @@ ROOT = "/v1/me/ratings"
 
 
 class ShiftedClock:
-    """This machine's clocks, and whatever a test adds to them."""
+    """This machine's clocks plus a shift that a test sets."""
 
     def __init__(self) -> None:
         self.shift = 0.0

@@ -28,7 +28,7 @@ class Write(NamedTuple):
 
 
 class Truth:
-    """What Apple was told, and so what may be answered at any moment."""
+    """The writes that were sent to Apple, and so the answers that are allowed at any moment."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._writes: dict[tuple[str, int], list[Write]] = {}

@@ -1,9 +1,9 @@
-"""What Apple does, and what follows: a row of the table for each way in which a call can fail.
+"""The effects of each failure of Apple: one row of the table for each way in which a call can fail.
 
-A row says what a caller gets who has nothing cached, and how many calls that costs; whether a stale rating
-stands in; what is kept from others (`upstream_isolated_total`); and whether such failures open the breaker.
-What takes more than a row to tell is in `test_failure_isolation` (who is at fault), `test_apple_protections`
-and `test_load_while_apple_fails`; writes have a table of their own below.
+A row says what a caller gets who has nothing cached, and how many calls that costs; whether a stale rating is
+served; what is kept from others (`upstream_isolated_total`); and whether such failures open the breaker.
+Longer scenarios are in `test_failure_isolation` (attribution), `test_apple_protections` and
+`test_load_while_apple_fails`; writes have a table of their own below.
 """
 
 from collections.abc import Mapping
@@ -122,7 +122,7 @@ async def warm_up(caller: Caller, sandbox: Sandbox, row: Row, *, cached: bool) -
 
 
 @every_row
-def test_with_nothing_cached_a_failure_is_told_and_never_taken_for_unrated(row):
+def test_with_nothing_cached_a_failure_is_an_error_and_never_unrated(row):
     async def story():
         async with scene() as (caller, sandbox):
             await warm_up(caller, sandbox, row, cached=False)

@@ -20,7 +20,7 @@ STALE_IF_ERROR = 86_400
 
 
 @pytest.mark.parametrize("effect", [Reply(404), Reply(200)])
-async def test_a_sound_answer_that_nothing_is_rated_is_believed(gateway, sandbox, effect):
+async def test_a_sound_answer_without_ratings_means_unrated(gateway, sandbox, effect):
     sandbox.faults.add(effect, times=1)
     assert (await gateway.get("albums", [5, 6])).json == {"data": []}
     again = await gateway.get("albums", [5, 6])
@@ -194,7 +194,7 @@ async def test_after_too_many_errors_apple_is_left_alone(sandbox):
         assert sandbox.calls.total == 0
 
 
-async def test_a_single_probe_finds_out_whether_apple_is_back(sandbox):
+async def test_a_single_probe_decides_whether_the_breaker_closes(sandbox):
     async with gateway_on(sandbox, **GUARDED) as caller:
         await break_off(caller, sandbox)
         sandbox.faults.clear()
@@ -304,7 +304,7 @@ async def test_a_refused_developer_token_is_minted_anew_and_the_call_repeated_on
     assert sandbox.calls.total == 3
 
 
-async def test_a_developer_token_refused_for_good_is_told_in_our_envelope(gateway, sandbox):
+async def test_a_developer_token_refused_for_good_is_401_in_the_gateways_envelope(gateway, sandbox):
     sandbox.faults.add(Reply(401))
     for calls in (3, 4):
         reply = await gateway.get("albums", [ONE])

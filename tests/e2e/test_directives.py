@@ -195,7 +195,7 @@ async def test_directives_are_read_as_http_writes_them(gateway, sandbox, given):
     assert (await gateway.get("albums", [ONE], headers=control(given))).cache == "fwd=request; stored"
 
 
-async def test_a_lenient_request_gets_the_known_ratings_and_an_error_for_each_other_id(sandbox):
+async def test_a_lenient_request_gets_the_ratings_found_and_an_error_for_each_other_id(sandbox):
     async with gateway_on(sandbox, upstream__attempts=1) as caller:
         await warmed(caller, ONE)
         sandbox.faults.add(Reply(503))

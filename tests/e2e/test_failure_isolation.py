@@ -1,6 +1,6 @@
-"""One bad id, refused account or recycled connection degrades nobody else; an outage is told apart.
+"""One bad id, refused account or recycled connection affects no other caller; an outage is recognised.
 
-Stories of several calls and users; what follows from each kind of failure is a row in `test_apple_failures`.
+Scenarios of several calls and users; the effects of each kind of failure are a row in `test_apple_failures`.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""An upstream that answers nonsense: refused with 502, never believed, never kept, never a bug."""
+"""An upstream that sends invalid answers: 502, nothing of them cached, no bug logged."""
 
 import asyncio
 import gzip
@@ -27,7 +27,7 @@ def answer(body: bytes, *headers: bytes, status: bytes = b"200 OK") -> bytes:
 
 
 def rated(**members: str) -> bytes:
-    """The sound answer with these members in the place of its own, as raw JSON."""
+    """The valid answer with these members replaced, as raw JSON."""
     shown = {"id": f'"{ID}"', "type": '"ratings"', "attributes": '{"value":1}'} | members
     return ('{"data":[{' + ",".join(f'"{name}":{raw}' for name, raw in shown.items()) + "}]}").encode()
 
@@ -75,7 +75,7 @@ UNSOUND = {
 
 
 class Upstream:
-    """Says `said` to whoever asks, whatever is asked, and closes."""
+    """Answers every request with the same bytes, and closes."""
 
     said = b""
 
@@ -104,7 +104,7 @@ async def behind() -> AsyncIterator[tuple[Caller, Upstream]]:
 
 
 class Stand:
-    """What the harness needs to know of an upstream."""
+    """The properties of an upstream that the harness uses."""
 
     def __init__(self, url: str) -> None:
         self.url = url

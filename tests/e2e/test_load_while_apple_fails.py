@@ -53,7 +53,7 @@ FAULTS = {
 
 @asynccontextmanager
 async def staged(sandbox: Sandbox) -> AsyncIterator[tuple[FaultProxy, Client]]:
-    """A gateway that has to ask Apple all the time: it keeps too little, and believes it for too short."""
+    """A gateway that calls Apple all the time: its cache is small, and trust and freshness are short."""
     port = int(sandbox.url.rpartition(":")[2])
     async with (
         FaultProxy("127.0.0.1", port) as proxy,
@@ -118,7 +118,7 @@ async def test_no_fault_of_apple_makes_an_answer_wrong_and_what_is_cached_is_ser
 
 
 async def kept(gateway: Client) -> Reply:
-    """Ask for what is cached; it is served, whatever Apple does."""
+    """Read cached ids: they are served regardless of Apple."""
     reply = await gateway.get("songs", KEPT)
     assert (reply.status, reply.values) == (200, KEPT)
     return reply

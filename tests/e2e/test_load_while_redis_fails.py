@@ -141,8 +141,8 @@ FAULTS: dict[str, tuple[Strike, Strike]] = {
 
 
 CONNECTED = {"emptied", "full", "slow", "answering in slices"}
-"""Here Apple also lags behind writes. What Redis could not be told for more than `local_trust_seconds` is not
-held against Apple's report once Redis is back, because another gateway may have written in between."""
+"""With these faults Apple also lags behind writes. A write that did not reach Redis for more than
+`local_trust_seconds` is not held once Redis is back, because another gateway may have written in between."""
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -236,7 +236,7 @@ async def test_callers_that_leave_at_any_moment_leave_nothing_behind(sandbox, re
 
 
 class Held(Toxic):
-    """Keeps what Redis says until it is let go."""
+    """Holds back the replies of Redis until released."""
 
     def __init__(self) -> None:
         self.came = asyncio.Event()

@@ -2,10 +2,10 @@
 
 RATINGS_GATEWAY_FAULT_SECONDS lengthens the phases between, which last a second else.
 
-A failover loses what the replica had not got yet; writes among it are beyond what is promised. So the writers
-hold still until the replica has all of theirs, then the master goes, and the judge is as strict as ever: with
-the writes before, with those while there is no master, which Redis is told later, and with those after.
-Apple does not lag here: while Redis cannot be told, Apple's word counts.
+A failover loses what the replica has not received yet; such writes are not promised. So the writers pause
+until the replica has all of their writes, then the master is killed, and every answer is judged strictly: for
+writes before, for those without a master, which Redis receives later, and for those after. Apple does not lag
+here: while Redis is down, Apple's report counts.
 """
 
 import asyncio

@@ -48,7 +48,7 @@ def running(name):
 
 
 async def joined(gateway, ids):
-    """Wait until so many ids have joined somebody else's fetch."""
+    """Wait until that many ids have joined another request's fetch."""
     await until(lambda: gateway.sample("gateway_coalesced_ids_total") >= ids)
 
 

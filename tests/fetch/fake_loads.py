@@ -23,7 +23,7 @@ def ids(*names: object) -> list[Id]:
 
 
 class FakeToken(NamedTuple):
-    """A token with a name, so that a test can tell which one a result was stored with."""
+    """A token with a name, so that a test sees which one a result was stored with."""
 
     name: object = "token"
     pending: Mapping[Id, Hashable] = {}
@@ -91,7 +91,7 @@ class FakeLoads:
         self.stored: list[tuple[Partition, Any, dict[Id, Rating]]] = []
         """Each call of the store: partition, name of the token, ratings of ids that were asked for."""
         self.ridden: list[dict[Id, Rating]] = []
-        """Each call of the store for ids that nobody asked for."""
+        """Each call of the store for ids that no request asked for."""
         self.failed_riders: list[list[Id]] = []
         self._storage = storage
         self.before_store: Callable[[], None] = lambda: None

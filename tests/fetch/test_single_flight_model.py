@@ -1,7 +1,7 @@
 """Single flight against a model: any order of joins, writes, results, failures, leaving and cancellations.
 
-The model records when each load was dispatched and whether it is in flight, and for each join the writes
-that were known by then.
+The model records when each load was dispatched and whether it is in flight, and for each join the earlier
+writes that it had seen.
 """
 
 import asyncio
@@ -64,7 +64,7 @@ class SingleFlightMachine(RuleBasedStateMachine):
         self.dispatched: list[int] = []
         """When each load was dispatched."""
         self.known: list[dict[tuple[Partition, Id], int]] = []
-        """For each load: the latest writes that its requesters knew of when it was dispatched."""
+        """For each load: the latest writes that its requesters had seen when it was dispatched."""
         self.last_known: dict[tuple[Partition, Id], int] = {}
 
     def run(self, work: Any) -> Any:

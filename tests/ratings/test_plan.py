@@ -95,7 +95,7 @@ class TestTake:
         assert not made.missing
 
     @pytest.mark.parametrize("others", [(), (TWO,)], ids=["all found", "one missing"])
-    def test_the_oldest_and_the_soonest_stale_entry_served_are_known(self, others):
+    def test_the_plan_has_the_oldest_and_the_soonest_stale_entry_served(self, others):
         made = plan(NO_DIRECTIVES, ONE, THREE, *others)
         take(made, {ONE: entry(20), THREE: entry(FRESH, cap=15)})
         assert (made.oldest, made.soonest) == (NOW - 20, NOW + 5)

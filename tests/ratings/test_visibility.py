@@ -45,7 +45,7 @@ WRITTEN = Announcement(
 def known(
     held: Rating | str = "nothing", *, version: int | None = VERSION, pending: bool = False, now: float = 0.0
 ) -> Lookup:
-    """What Redis knows: a rating that is held, or none."""
+    """The lookup in Redis: a rating that is held, or none."""
     return Lookup(
         version=None if version is None else b"%d" % version,
         holds={} if isinstance(held, str) else {ONE: StoredRating(held, now, now + 10.0)},
@@ -70,7 +70,7 @@ class TestJudge:
     def test_one_variant_that_serves_another_value_is_stale(self):
         assert self.verdict(-1, 1) is Result.STALE
 
-    def test_another_value_is_newer_if_a_later_write_is_known(self):
+    def test_another_value_is_newer_if_there_was_a_later_write(self):
         assert self.verdict(1, superseded=True) is Result.NEWER
 
     def test_another_value_proves_nothing_without_redis(self):

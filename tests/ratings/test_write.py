@@ -1,4 +1,4 @@
-"""Writes: what is sent, what the cache is told of the outcome, and who waits for how long."""
+"""Writes: the call that is sent, the outcome that the cache records, and how long callers wait."""
 
 import asyncio
 from math import inf
@@ -54,7 +54,7 @@ class Writes:
         return {id_: hold.rating for id_, hold in recalled.holds.items()}
 
     def state(self) -> str:
-        """What the cache knows of the id."""
+        """The id's cached rating."""
         if held := self.held():
             return f"held as {held[ONE]!r}"
         if self.reads.cache.write_pending(USER.key, ALBUMS, ONE, self.reads.clock.monotonic()):

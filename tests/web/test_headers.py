@@ -144,7 +144,7 @@ def test_leniency_is_a_preference(line, lenient):
         ("authorization", "bearer  two"),
     ],
 )
-def test_a_known_caller_is_admitted(pair):
+def test_a_caller_with_a_valid_token_is_admitted(pair):
     CallerCheck(["one", "two"])(headers(pair))
 
 

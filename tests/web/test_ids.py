@@ -30,7 +30,7 @@ def test_an_error_that_names_many_long_ids_is_short():
     assert len(invalid_ids(Kind.ALBUMS, ["x" * 5000] * 5000).detail) < 1000
 
 
-def test_an_unknown_type_is_refused_with_the_known_ones():
+def test_an_unknown_type_is_refused_with_a_list_of_types():
     with pytest.raises(Refused, match="library-music-videos") as refused:
         read_kind("artists")
     assert (refused.value.status, refused.value.code) == (400, "40008")

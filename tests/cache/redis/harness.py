@@ -44,7 +44,7 @@ FRESHNESS = Freshness(
 )
 
 
-# What the README tells operators to put into the ACL.
+# The ACL that the README recommends.
 MINIMAL_ACL = (
     "user gateway on >secret ~ratings:* &ratings:* -@all "
     "+time +hmget +evalsha +eval +hget +hset +hdel +hgetall +hlen +exists +del +pexpire +publish +subscribe"

@@ -51,7 +51,7 @@ class ScriptedRedis:
             writer.close()
 
     def say(self, text: bytes) -> None:
-        """Send what nobody asked for."""
+        """Send an unrequested reply."""
         for writer in self._open:
             writer.write(text)
 

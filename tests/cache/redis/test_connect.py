@@ -73,7 +73,7 @@ async def test_a_database_other_than_0_also_needs_the_right_to_select(locked: Re
 
 
 async def counted_as_denied(side: Side) -> None:
-    """Repeat a lookup until it fails as denied: the reason is known once an attempt to connect has ended."""
+    """Repeat a lookup until it fails as denied: the reason is available after an attempt to connect."""
     async with asyncio.timeout(5):
         while not side.errors("denied"):
             await side.look(ALBUMS, ONE)

@@ -1,4 +1,4 @@
-"""Requests share one connection: each gets its own reply or a failure in time, whatever the server does."""
+"""Requests share one connection: each gets its own reply or a failure in time, however the server behaves."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""The connection on the wire, on both event loops: replies in order, and an end that waits for nobody."""
+"""The connection on the wire, on both event loops: replies in order, and an immediate end."""
 
 import asyncio
 from collections.abc import Callable, Coroutine

@@ -220,14 +220,14 @@ class TestSentinel:
             with watched.master.client() as client:
                 assert client.info("replication")["role"] == "master"
 
-    async def test_a_service_that_no_sentinel_knows_is_a_miss(self, watched: Watched) -> None:
+    async def test_a_service_unknown_to_every_sentinel_is_a_miss(self, watched: Watched) -> None:
         async with side_of(f"redis+sentinel://127.0.0.1:{watched.sentinel.port}/other") as side:
             assert side.link.state is State.OPEN
             assert (await side.look(ALBUMS, ONE)).version is None
 
 
 def begins_failover(sentinel: RedisServer) -> bool:
-    """Whether the Sentinel begins a failover: it refuses until it knows enough of the replica."""
+    """Whether the Sentinel begins a failover: it refuses until it has seen enough of the replica."""
     with sentinel.client() as client:
         try:
             client.execute_command("SENTINEL", "FAILOVER", NAME)

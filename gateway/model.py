@@ -25,11 +25,11 @@ LONGEST_VARIANT: Final = 2048
 """Characters of a variant that is cached."""
 
 NORMALISED: Final = ("extend", "include", "l")
-"""Query parameters whose meaning is known, so that all their spellings are one variant."""
+"""Query parameters with a documented meaning, so that all their spellings are one variant."""
 
 
 def has_other_parameters(variant: Variant) -> bool:
-    """Whether `variant` has parameters whose meaning only Apple knows; a repeated `l` is one of them."""
+    """Whether `variant` has parameters whose meaning only Apple defines; a repeated `l` is one of them."""
     if variant == PLAIN:
         return False
     names = [parameter.partition("=")[0] for parameter in variant.split("&")]

@@ -102,7 +102,7 @@ class Soak:
                 _, port = sentinel.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME)
                 return int(port) == replica.port and client.info("replication")["role"] == "master"
 
-        while not promoted():  # noqa: ASYNC110 - nothing outside tells when it has happened
+        while not promoted():  # noqa: ASYNC110 - no event outside announces it
             await asyncio.sleep(0.1)
 
     async def _subscribed(self) -> None:

@@ -1,4 +1,4 @@
-"""The composition root: a gateway is built without listeners, and closed whatever happens meanwhile."""
+"""The composition root: a gateway is built without listeners, and closed in every case."""
 
 from collections.abc import AsyncIterator
 

@@ -22,7 +22,7 @@ Peer = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 @pytest.fixture
 async def echo() -> AsyncIterator[asyncio.Server]:
-    """A server that says what it hears, and closes when the client has ended."""
+    """A server that echoes what it receives, and closes when the client has ended."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

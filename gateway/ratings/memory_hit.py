@@ -35,7 +35,7 @@ class MemoryHit(NamedTuple):
 
 
 def recall_all(sources: Sources, query: Query, part: Part, now: float) -> MemoryHit | None:
-    """Return what memory knows of `part`; None if an id is missing or stale, or was written lately."""
+    """Look `part` up in memory; None if an id is missing or stale, or was written recently."""
     partition = query.partition(part)
     memory = sources.cache.recall(partition, now)
     if memory.holds:

@@ -5,7 +5,7 @@ cost. A request that arrives while nothing else is in progress, and that is a GE
 therefore parsed by a parser of our own and answered from `Api.begin`, or by one task. Requests of all
 connections are looked up together, and answered together, once per turn of the event loop.
 
-Anything else goes to aiohttp byte for byte. A request whose end is known (it has no body, or a
+Anything else goes to aiohttp byte for byte. A request with a determined end (it has no body, or a
 `Content-Length`) is handed over, and the connection is ours again after its answer. In any doubt (pipelining
 behind such a request, chunked bodies, upgrades, HTTP/1.0, errors) aiohttp keeps the connection for good.
 """

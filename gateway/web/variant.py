@@ -1,7 +1,7 @@
 """Query parameters to the variant that is cached and sent to Apple.
 
 `include`, `extend` and `l` have a normal form. Any other parameter is kept byte for byte, because only Apple
-knows what it means; a repeated `l` counts as one of them.
+defines its meaning; a repeated `l` counts as one of them.
 """
 
 from collections.abc import Iterable

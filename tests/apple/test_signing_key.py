@@ -60,7 +60,7 @@ BROKEN = {
     "some base64": ("MIGTAgEAMBMGByqGSM49AgEGCCqG", "not a private key as PEM"),
     "base64 of text": (base64.b64encode(b"hunter2").decode(), "not a private key as PEM"),
     "a short body": ("-----BEGIN PRIVATE KEY-----\nMIGT\n-----END PRIVATE KEY-----", "damaged"),
-    "a body that is no base64": ("-----BEGIN PRIVATE KEY-----\n!\n-----END PRIVATE KEY-----", "damaged"),
+    "a body that is not base64": ("-----BEGIN PRIVATE KEY-----\n!\n-----END PRIVATE KEY-----", "damaged"),
     "half a file": (PEM[:100], "damaged"),
     "a public key": (PUBLIC, "public key"),
     "P-384": (

@@ -24,7 +24,7 @@ class TestUndisputed:
         ],
         ids=[
             "Redis did not answer",
-            "Redis knows no write",
+            "no write in Redis",
             "written again",
             "being written again",
             "written here, and delivered late",

@@ -150,7 +150,7 @@ class Dispatcher:
         self._served = False
         try:
             connection = await self._open()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the next attempt may succeed
+        except Exception as error:  # noqa: BLE001 - after any failure the next attempt may succeed
             return kind_of(error)
         finally:
             self._tried.set()

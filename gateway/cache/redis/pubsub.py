@@ -93,7 +93,7 @@ class Listener:
         while True:
             try:
                 self._subscription = self._successor or await self._subscribe(self._topology)
-            except Exception:  # noqa: BLE001 - whatever it is, the next attempt may succeed
+            except Exception:  # noqa: BLE001 - after any failure the next attempt may succeed
                 failures = min(failures + 1, len(BACKOFF_SECONDS) - 1)
             else:
                 failures = 1

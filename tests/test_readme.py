@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -63,22 +64,35 @@ def test_every_link_leads_somewhere(path):
     assert (ROOT / path).exists()
 
 
-def test_it_runs_without_a_key_against_the_sandbox(tmp_path):
+def run_against_the_sandbox(folder: Path, port: str) -> subprocess.CompletedProcess[str]:
+    """Run README's commands for it, without `serve`, in an empty folder."""
     (block,) = (one for one in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) if "sandbox.env" in one)
-    program = tmp_path / "ratings-gateway"
+    program = folder / "ratings-gateway"
     program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m gateway "$@"\n', encoding="utf-8")
     program.chmod(0o755)
-    script = block.replace("--port 8090", "--port 0").replace("&& ratings-gateway serve", "&& echo good")
-    done = subprocess.run(
+    script = block.replace("--port 8090", f"--port {port}").replace("ratings-gateway serve", "echo good")
+    return subprocess.run(
         ["bash", "-uc", f"trap 'kill $(jobs -p)' EXIT\n{script}"],
-        cwd=tmp_path,
-        env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)},
+        cwd=folder,
+        env=os.environ | {"PATH": f"{folder}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,
+        timeout=30,
     )
+
+
+def test_it_runs_without_a_key_against_the_sandbox(tmp_path):
+    done = run_against_the_sandbox(tmp_path, "0")
     assert done.stdout.endswith("good\n"), done.stdout + done.stderr
     assert "accepts the developer token" in done.stdout
+
+
+def test_a_sandbox_that_cannot_start_is_not_waited_for(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = run_against_the_sandbox(tmp_path, str(taken.getsockname()[1]))
+    assert "good" not in done.stdout
+    assert "in use" in done.stderr
 
 
 def test_every_command_is_listed():

@@ -79,7 +79,14 @@ class TokenTest:
         status: int | None = None
         try:
             answer = await self._transport.exchange(
-                "GET", "/v1/test", developer_token=token, user_token=None, body=None, timeout=self._timeout
+                "GET",
+                "/v1/test",
+                developer_token=token,
+                user_token=None,
+                body=None,
+                timeout=self._timeout,
+                # A kept connection may break, and then the verdict would be open for half a minute.
+                fresh=True,
             )
             status = answer.status
         except (Unreachable, Unusable) as error:

@@ -7,6 +7,7 @@ import pytest
 from gateway.apple.token_check import TokenCheck, TokenTest
 from gateway.apple.transport import connect
 from gateway.telemetry.metrics import Metrics
+from tests.apple.exchanges import ask
 from tests.apple.scripted import reply, reset
 
 
@@ -96,3 +97,12 @@ async def test_any_answer_but_401_429_and_5xx_accepts_the_token(script, clock, a
     assert "music-user-token" not in seen.headers
     labels = {"operation": "test", "status": label}
     assert metrics.registry.get_sample_value("gateway_upstream_requests_total", labels) == 1.0
+
+
+async def test_the_test_is_made_on_a_new_connection_because_a_kept_one_may_break(script, clock):
+    script.plays = [reply(200, "{}")]
+    script.otherwise = reply(200)
+    async with connect(base_url=script.url, origin=None, max_concurrency=1, clock=clock) as transport:
+        await ask(transport)
+        assert await TokenTest(transport, 3.0, clock.monotonic, Metrics())("developer") is True
+    assert [seen.connection for seen in script.seen] == [1, 2]

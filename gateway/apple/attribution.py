@@ -120,7 +120,7 @@ class Evidence(msgspec.Struct, frozen=True):
     others_failing: bool = False
     """Most of the other users fail."""
     failed_calls: int = 0
-    """Calls of the user that failed in a row, this one included."""
+    """Calls of the user that failed in a row, this one included; several for the same id count once."""
 
 
 class Retry(Enum):

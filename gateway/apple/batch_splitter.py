@@ -93,7 +93,8 @@ class BatchSplitter:
     async def _ask_again(self, job: Job, id_: Id) -> Outcomes:
         """Ask for an id that failed before."""
         now = self._now()
-        trial = Trial(job.partition.user.key, self._refused.since(job.partition, id_, now), remembered=True)
+        began = self._refused.since(job.partition, id_, now)
+        trial = Trial(job.partition.user.key, began, remembered=True)
         answer = await self._call(job, [id_], trial, single=True)
         if isinstance(answer, Failed) and answer.verdict.cause is Cause.ID:
             self._refused.remember(job.partition, id_, answer.error, trial.began, self._now())
@@ -133,7 +134,12 @@ class BatchSplitter:
     def _trial(self, partition: Partition, ids: Sequence[Id]) -> Trial:
         now = self._now()
         began = min(self._refused.since(partition, id_, now) for id_ in ids)
-        return Trial(partition.user.key, began, refused_alike=self._refused.refused_alike(partition, now))
+        return Trial(
+            partition.user.key,
+            began,
+            subject=f"/v1/me/ratings/{partition.kind}/{ids[0]}" if len(ids) == 1 else None,
+            refused_alike=self._refused.refused_alike(partition, now),
+        )
 
     def _learn_of_one(
         self, partition: Partition, ids: Sequence[Id], answer: dict[Id, Rating] | Failed, trial: Trial
@@ -169,8 +175,9 @@ class BatchSplitter:
         for part, answer in zip(parts, answers, strict=True):
             if not isinstance(answer, Failed):
                 found |= answer
-            elif answer.untried and not answer.error.recalled:
-                # Apple's answer to the whole is more useful than the reason why the part was not asked for.
+            elif answer.untried and not answer.error.recalled and failed.verdict.stale_allowed:
+                # Apple's failure of the whole is more useful than the reason why the part was not asked for.
+                # A refusal of the whole is not: it may be due to an id of another part.
                 found |= dict.fromkeys(part, failed)
             elif len(part) > 1 and answer.verdict.divide and not search.hopeless(answer):
                 found |= await self._split(job, search, part, answer)

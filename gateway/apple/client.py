@@ -104,6 +104,7 @@ class Apple:
         broke before an answer. Raises `UpstreamError`, also for every answer but a success.
         """
         deletes = call.method == "DELETE"
+        subject = call.path if call.operation in ("write", "delete") else None
         answer: Relay | Failed = await self._caller.run(
             Call(
                 operation=call.operation,
@@ -111,7 +112,7 @@ class Apple:
                 target=f"{call.path}?{call.query}" if call.query else call.path,
                 user=call.user,
                 waiters=waiters or Waiters(Priority.FOREGROUND, Requester()),
-                trial=Trial(call.user.key, self._now()),
+                trial=Trial(call.user.key, self._now(), subject=subject),
                 body=call.body,
                 headers=call.headers,
             ),

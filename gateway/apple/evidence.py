@@ -13,7 +13,7 @@ LATELY: Final = 10.0
 class _Record:
     """One user's calls."""
 
-    __slots__ = ("answered_at", "answered_began", "failed", "failed_began", "isolated")
+    __slots__ = ("answered_at", "answered_began", "failed", "failed_began", "failed_subject", "isolated")
 
     def __init__(self) -> None:
         self.answered_at = self.answered_began = float("-inf")
@@ -21,6 +21,8 @@ class _Record:
         """Calls that failed in a row."""
         self.failed_began = 0.0
         """When the first of those began."""
+        self.failed_subject: str | None = None
+        """The one id that the last of those was for."""
         self.isolated = False
 
 
@@ -47,11 +49,18 @@ class UserRecords:
         elif self._latest[0] != user:
             self._second = max(self._second, began)
 
-    def failed(self, user: bytes, began: float) -> None:
-        """A call of `user` that began at `began` failed for good."""
+    def failed(self, user: bytes, began: float, subject: str | None = None) -> None:
+        """A call of `user` that began at `began` failed for good.
+
+        `subject` is the one id that it was for. Failures in a row for the same id count once: they may be due
+        to the id.
+        """
         record = self._of(user)
         if not record.failed:
             record.failed_began = began
+        elif subject is not None and subject == record.failed_subject:
+            return
+        record.failed_subject = subject
         record.failed += 1
 
     def failed_calls(self, user: bytes) -> int:

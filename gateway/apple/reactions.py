@@ -22,14 +22,31 @@ from gateway.telemetry.metrics import Metrics
 class Trial:
     """One question to Apple, with all the tries and parts that its call becomes."""
 
-    __slots__ = ("answered", "began", "charges", "failed", "refused_alike", "remembered", "user_key")
+    __slots__ = (
+        "answered",
+        "began",
+        "charges",
+        "failed",
+        "refused_alike",
+        "remembered",
+        "subject",
+        "user_key",
+    )
 
     def __init__(
-        self, user_key: bytes, began: float, *, remembered: bool = False, refused_alike: bool = False
+        self,
+        user_key: bytes,
+        began: float,
+        *,
+        subject: str | None = None,
+        remembered: bool = False,
+        refused_alike: bool = False,
     ) -> None:
         self.user_key = user_key
         self.began = began
         """When its first try began, or that of an earlier question for the same id that failed."""
+        self.subject = subject
+        """The path of the one id that is read or written; None for several."""
         self.remembered = remembered
         """Whether the id failed before."""
         self.refused_alike = refused_alike
@@ -125,12 +142,11 @@ class Reactions:
         if not verdict.counts and verdict.cause not in (Cause.ID, Cause.REQUEST):
             return verdict
         came = symptom(error)
-        if verdict.counts and came.status is not None and not trial.failed:
-            trial.failed = True
-            self._users.failed(trial.user_key, trial.began)
         final = attribute(came, asked, self._evidence(trial))
         if final.divide:
             return final
+        if verdict.counts and came.status is not None and self._count_failed(trial):
+            final = attribute(came, asked, self._evidence(trial))
         if final.cause in (Cause.ID, Cause.USER):
             for charge in trial.charges:
                 self._breaker.retract(charge)
@@ -138,6 +154,14 @@ class Reactions:
         if final != verdict:
             self._carry_out(trial, error, final)
         return final
+
+    def _count_failed(self, trial: Trial) -> bool:
+        """Count a call among those of its user that failed, once; not where Apple answers the user."""
+        if trial.failed or trial.answered or self._users.own_answered(trial.user_key, trial.began):
+            return False
+        trial.failed = True
+        self._users.failed(trial.user_key, trial.began, trial.subject)
+        return True
 
     def _evidence(self, trial: Trial) -> Evidence:
         user, now = trial.user_key, self._now()

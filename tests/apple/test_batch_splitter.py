@@ -1,13 +1,13 @@
 """Many ids in as many calls as it takes: batches, halves, remembered ids, and riders."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from gateway.apple.transport import connect
 from gateway.breaker import State
-from gateway.errors import Quarantined, Relayed
+from gateway.errors import BreakerOpen, Quarantined, Relayed
 from gateway.model import Id, Kind, Partition, Priority, User
 from gateway.waiters import Requester, Waiters
 from tests.apple.builders import USER, Workshop
@@ -287,6 +287,39 @@ class TestKnownIds:
         assert (known.status, known.recalled) == (400, True)
         assert isinstance(quarantined, Quarantined)
         assert bench.splitter.refusal(ALBUMS, Id("1"), clock.monotonic()) is None
+
+
+class TestCutShort:
+    """The breaker opens while a refused call is divided."""
+
+    def refuse_and_break(self, bench: Bench, calls: int) -> Callable[[Seen], Reply]:
+        """Refuse everything; with the answer to that call the breaker opens."""
+
+        def choose(_: Seen) -> Reply:
+            if len(bench.script.seen) == calls:
+                breaker, now = bench.shop.breaker, bench.shop.clock.monotonic()
+                while not breaker.refuses(now):
+                    admission = breaker.admit(now)
+                    assert admission is not None
+                    breaker.record(admission, ok=False, now=now)
+            return BAD_IDS
+
+        return choose
+
+    async def test_parts_that_were_not_asked_for_do_not_pass_for_refused(self, bench, clock):
+        bench.script.choose = self.refuse_and_break(bench, 3)
+        outcomes = await bench.fetch(ids(4))
+        assert all(
+            isinstance(outcome, BreakerOpen) and outcome.stale_allowed for outcome in outcomes.values()
+        )
+
+    async def test_the_next_call_is_divided_again(self, bench, clock):
+        bench.script.choose = self.refuse_and_break(bench, 3)
+        await bench.fetch(ids(4))
+        clock.move(5.0)
+        bench.script.choose = at_most(100, BAD_IDS, "1")
+        await bench.fetch(ids(1))
+        assert list(errors(await bench.fetch(ids(4)))) == ["1"]
 
 
 class FakeRiders:

@@ -65,6 +65,29 @@ def test_an_answer_ends_a_row_of_failures_and_an_isolation(users):
     assert (users.failed_calls(ADA), users.is_isolated(ADA)) == (0, False)
 
 
+@pytest.mark.parametrize(
+    ("subjects", "failed"),
+    [
+        (["albums/1", "albums/1"], 1),
+        (["albums/1", "albums/2"], 2),
+        (["albums/1", "albums/2", "albums/1"], 3),
+        (["albums/1", None], 2),
+        ([None, None], 2),
+    ],
+)
+def test_failures_in_a_row_for_the_same_id_are_one_because_they_may_be_due_to_the_id(users, subjects, failed):
+    for moment, subject in enumerate(subjects):
+        users.failed(ADA, float(moment), subject)
+    assert users.failed_calls(ADA) == failed
+
+
+def test_after_an_answer_the_same_id_counts_again(users):
+    users.failed(ADA, 1.0, "albums/1")
+    users.answered(ADA, 2.0, 2.0)
+    users.failed(ADA, 3.0, "albums/1")
+    assert users.failed_calls(ADA) == 1
+
+
 def test_users_are_bounded(users, monkeypatch):
     monkeypatch.setattr(module, "MOST_USERS", 1)
     users.failed(ADA, 1.0)

@@ -1,5 +1,6 @@
 """What follows from how a call ended: for the breaker, the limit, the quarantine and the developer token."""
 
+import msgspec
 import pytest
 
 from gateway.apple.attribution import Asked, Retry, Verdict
@@ -31,8 +32,8 @@ def shop(transport, clock):
     return Workshop(transport, clock, min_calls=FAILURES)
 
 
-def trial(shop: Workshop, user: User = USER) -> Trial:
-    return Trial(user.key, shop.clock.monotonic())
+def trial(shop: Workshop, user: User = USER, subject: str | None = None) -> Trial:
+    return Trial(user.key, shop.clock.monotonic(), subject=subject)
 
 
 def sent(shop: Workshop, asked: Asked = READ, of: Trial | None = None) -> Sent:
@@ -58,9 +59,9 @@ def open_breaker(shop: Workshop) -> None:
     assert shop.breaker.state is State.OPEN
 
 
-def fail_for_good(shop: Workshop, user: User = USER) -> Verdict:
+def fail_for_good(shop: Workshop, user: User = USER, subject: str | None = None) -> Verdict:
     """One call of one try that Apple answers 500."""
-    made, error = sent(shop, READ, trial(shop, user)), relayed(FAULT)
+    made, error = sent(shop, READ, trial(shop, user, subject)), relayed(FAULT)
     return shop.reactions.conclude(made.trial, error, LAST, shop.reactions.failed(made, error))
 
 
@@ -237,6 +238,29 @@ class TestConclude:
             shop.reactions.conclude(one, error, LAST, shop.reactions.failed(made, error))
         answered(shop, BEN)
         assert fail_for_good(shop).cause is Cause.USER
+
+    def test_failures_for_the_same_id_isolate_no_user(self, shop):
+        fail_for_good(shop, subject="/v1/me/ratings/albums/1")
+        answered(shop, BEN)
+        assert fail_for_good(shop, subject="/v1/me/ratings/albums/1").cause is Cause.ID
+        assert fail_for_good(shop, subject="/v1/me/ratings/albums/2").cause is Cause.USER
+
+    def test_a_call_that_is_divided_is_no_failure_of_the_user_before_its_parts_are_known(self, shop):
+        divided, error = sent(shop, FEW), relayed(FAULT)
+        verdict = shop.reactions.failed(divided, error)
+        last = msgspec.structs.replace(FEW, last=True)
+        assert shop.reactions.conclude(divided.trial, error, last, verdict).divide
+        answered(shop, BEN)
+        assert fail_for_good(shop, subject="/v1/me/ratings/albums/1").cause is not Cause.USER
+
+    def test_a_user_who_is_answered_in_the_meantime_has_not_failed(self, shop):
+        fail_for_good(shop)
+        answered(shop, BEN)
+        slow = sent(shop)
+        answered(shop)
+        error = relayed(FAULT)
+        shop.reactions.conclude(slow.trial, error, LAST, shop.reactions.failed(slow, error))
+        assert fail_for_good(shop).cause is not Cause.USER
 
     @pytest.mark.parametrize(
         "verdict", [Verdict(Cause.THROTTLED, retry=Retry.PACED), Verdict(Cause.DEADLINE)]

@@ -5,7 +5,7 @@ import random
 from contextlib import AsyncExitStack
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.apple.concurrency import (
@@ -256,6 +256,7 @@ class TestShared:
         assert queue.slots.in_flight == 0
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from(Priority), st.integers(0, 30))))
 def test_no_slot_is_ever_lost_or_given_twice(steps):
     """Any order of asking, sharing, promoting and giving back."""

@@ -4,38 +4,33 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping, Sequence
+from itertools import product
 from typing import NamedTuple
 
 import msgspec
 
 from gateway.apple.quarantine import Quarantine
-from gateway.cache.cache import Cache
 from gateway.cache.entry import Freshness
-from gateway.cache.memory import MemoryCache
-from gateway.cache.write_log import WriteLog
 from gateway.errors import GatewayError
 from gateway.fetch.batcher import Batch
 from gateway.fetch.single_flight import SingleFlight
 from gateway.model import Id, Kind, Partition, Rating, User
-from gateway.ratings.partition_read import Sources
 from gateway.ratings.query import NO_DIRECTIVES, Answer, Directives, Part, Query
-from gateway.ratings.read import Reader
-from gateway.ratings.read_metrics import ReadMetrics
-from gateway.ratings.refresh import Refresher
-from gateway.ratings.write import Writer
 from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
 from gateway.waiters import Requester, Riders, Waiters
 from tests.simulation.apple import LONGEST_DELAY, Place, SimulatedApple, paired_place
+from tests.simulation.gateway import HOLD, assemble
 from tests.simulation.loop import LoopClock, SimulatedLoop, Stuck, run
 
-HOLD = 1.0
 FRESH, REVALIDATE, IF_ERROR = 2.0, 1.0, 3.0
 USERS = [User.of("ada"), User.of("ben")]
 IDS = {Kind.ALBUMS: ["1", "2"], Kind.LIBRARY_ALBUMS: ["l.1", "l.2"]}
 METRICS = Metrics()
 TIE = 1e-6
 """Events at the same moment may have happened in either order."""
+LONGEST_END = 60.0
+"""Seconds within which everything that was begun ends."""
 CALLERS = 5
 CALLS = 12
 
@@ -71,44 +66,22 @@ class World:
         self._dispatched: deque[tuple[Mapping[tuple[bytes, Kind], int], Mapping[Id, Hashable]]] = deque()
         self._drops: dict[tuple[bytes, Kind], int] = {}
         self._tasks = tasks = Tasks(lambda name, error: self.faults.append(f"{name}: {error!r}"))
-        self._cache = Cache(
-            memory=MemoryCache(
-                max_entries=chance.choice((3, 1000)),
-                max_bytes=1 << 20,
-                fresh_seconds=FRESH,
-                on_evict=lambda _: None,
-            ),
-            write_log=WriteLog(hold_seconds=HOLD),
-            shared=None,
-            freshness=Freshness(FRESH, REVALIDATE, IF_ERROR, 0.0),
-            trusted_since=lambda _: float("-inf"),
-            on_drop=self._record_drop,
-            clock=clock,
-            tasks=tasks,
-        )
-        self._flights = ReportingSingleFlight(
+        parts = assemble(
             self._fetch,
-            self._cache.store,
-            self._cache.riders_failed,
-            size=lambda: 3,
-            window_seconds=0.002,
-            fetch_seconds=10.0,
-            call_seconds=3.0,
-            tasks=tasks,
+            self._apple,  # type: ignore[arg-type]
+            freshness=Freshness(FRESH, REVALIDATE, IF_ERROR, 0.0),
+            size=3,
+            chance=chance,
+            on_drop=self._record_drop,
+            quarantine=Quarantine(seconds=10.0, metrics=METRICS),
             clock=clock,
+            tasks=tasks,
             metrics=METRICS,
+            flights_of=ReportingSingleFlight,
         )
-        self._flights.on_dispatch = self._record_dispatch
-        refresher = Refresher(self._flights, tasks, METRICS)
-        quarantine = Quarantine(seconds=10.0, metrics=METRICS)
-        sources = Sources(self._cache, self._flights, quarantine, refresher, None, ReadMetrics(METRICS))
-        self._reader = Reader(sources, clock)
-        self._writer = Writer(
-            cache=self._cache,
-            apple=self._apple,  # type: ignore[arg-type]
-            tasks=tasks,
-            clock=clock,
-        )
+        self._cache, self._flights, self._reader, self._writer = parts
+        assert isinstance(parts.flights, ReportingSingleFlight)
+        parts.flights.on_dispatch = self._record_dispatch
         self._wrote: dict[Place, list[WriteRecord]] = {}
         self._purged: dict[tuple[bytes, Kind], list[float]] = {}
 
@@ -116,11 +89,16 @@ class World:
         """Run, and return the faults; equal for equal seeds."""
         try:
             run(self.loop, self._run())
-        except Stuck as stuck:
-            self.faults.append(f"stuck: {stuck}")
+        except (Stuck, TimeoutError) as error:
+            self.faults.append(f"stuck: {error!r}")
         self.faults += [f"unseen: {context}" for context in self.loop.faults]
         self.faults += [f"fetched twice at a time: {place}" for place in self._apple.doubled]
         return self.faults
+
+    @property
+    def states(self) -> int:
+        """How many states Apple's ratings went through."""
+        return self._apple.states
 
     async def _run(self) -> None:
         await asyncio.gather(*(self._call() for _ in range(CALLERS)))
@@ -128,10 +106,12 @@ class World:
             self._flights.close()
             await self._tasks.drain(self._chance.uniform(0, 1))
         await asyncio.sleep(1)  # batches that still gather are dispatched
-        while self._tasks._running:
-            await asyncio.wait(self._tasks._running)
-        if self._flights._table:
-            self.faults.append(f"left in flight: {self._flights._table}")
+        async with asyncio.timeout(LONGEST_END):
+            while len(self._tasks):  # noqa: ASYNC110 - no event announces the end of the last task
+                await asyncio.sleep(0.1)
+        for user, (kind, ids) in product(USERS, IDS.items()):
+            left = [id_ for id_ in ids if self._flights.in_flight(Partition(user, kind), Id(id_))]
+            self.faults += [f"left in flight: {user.key.hex()} {kind} {left}"] if left else []
 
     async def _call(self) -> None:
         calls = {self._read: 8, self._write: 3, self._purge: 2, self._rate_elsewhere: 3}

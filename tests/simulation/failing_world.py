@@ -1,0 +1,182 @@
+"""A gateway over a failing Apple, in virtual time, and callers at chance.
+
+Everything between reader and wire is the gateway's own: cache, single flight, batch splitter, retries,
+attribution, breaker, quarantine.
+"""
+
+import asyncio
+import random
+from collections.abc import Collection
+from itertools import product
+
+import msgspec
+
+from gateway.apple.batch_splitter import BatchSplitter
+from gateway.apple.caller import Caller
+from gateway.apple.client import Apple
+from gateway.apple.concurrency import ConcurrencyLimiter
+from gateway.apple.developer_token import TokenSource
+from gateway.apple.quarantine import Quarantine
+from gateway.apple.reactions import Reactions
+from gateway.apple.retry import RetryBudget, RetryPolicy
+from gateway.apple.token_check import TokenCheck, TokenTest
+from gateway.breaker import Breaker
+from gateway.cache.entry import Freshness
+from gateway.errors import GatewayError
+from gateway.model import Id, Kind, User
+from gateway.ratings.query import NO_DIRECTIVES, Directives, Part, Query
+from gateway.tasks import Tasks
+from gateway.telemetry.metrics import Metrics
+from gateway.waiters import Requester
+from tests.apple.builders import KEY
+from tests.simulation.apple import Ratings
+from tests.simulation.failure_judge import (
+    CALL_SECONDS,
+    FETCH_SECONDS,
+    FRESH,
+    IF_ERROR,
+    QUARANTINE,
+    REVALIDATE,
+    WINDOW,
+    Judge,
+    Wrote,
+)
+from tests.simulation.gateway import Parts, assemble
+from tests.simulation.loop import START, LoopClock, SimulatedLoop, Stuck, run
+from tests.simulation.transport import SimulatedWire
+from tests.simulation.troubles import HEALTHY, IDS, RUN_SECONDS, USERS, Troubles
+
+CALLERS = 6
+
+
+class FailingWorld:
+    """One run; `run` returns what should not have been."""
+
+    def __init__(self, seed: int) -> None:
+        self.loop = SimulatedLoop()
+        self._chance = chance = random.Random(seed)
+        self._troubles = troubles = Troubles(chance, START)
+        self._metrics = Metrics()
+        ratings = Ratings(chance)
+        self._wire = SimulatedWire(chance, ratings, troubles)
+        self._judge = Judge(troubles, ratings, self._wire.exchanges, self.loop.time)
+        self._tasks = Tasks(lambda name, error: self._judge.faults.append(f"{name}: {error!r}"))
+        self._gateway = self._build(LoopClock(self.loop))
+
+    def run(self) -> list[str]:
+        """What went wrong; the same for the same seed."""
+        faults = self._judge.faults
+        try:
+            run(self.loop, self._run())
+        except (Stuck, TimeoutError) as error:
+            faults.append(f"stuck: {error!r}")
+        return faults + [f"unseen: {context}" for context in self.loop.faults]
+
+    def _build(self, clock: LoopClock) -> Parts:
+        now, metrics, chance = clock.monotonic, self._metrics, self._chance
+        tokens = TokenSource(KEY, clock, metrics)
+        quarantine = Quarantine(seconds=QUARANTINE, metrics=metrics)
+        breaker = Breaker(
+            error_rate=0.5,
+            window_seconds=WINDOW,
+            min_calls=20,
+            open_seconds=5.0,
+            on_change=self._judge.breaker,
+        )
+        limiter = ConcurrencyLimiter(
+            max_concurrency=64,
+            clock=clock,
+            metrics=metrics,
+            on_throttled=lambda _: None,
+            chance=chance.random,
+        )
+        reactions = Reactions(
+            tokens=tokens,
+            token_check=TokenCheck(TokenTest(self._wire, CALL_SECONDS, now, metrics)),
+            limiter=limiter,
+            breaker=breaker,
+            quarantine=quarantine,
+            now=now,
+            metrics=metrics,
+        )
+        caller = Caller(
+            self._wire,
+            tokens=tokens,
+            limiter=limiter,
+            breaker=breaker,
+            quarantine=quarantine,
+            reactions=reactions,
+            policy=RetryPolicy(5),
+            budget=RetryBudget(),
+            call_timeout_seconds=CALL_SECONDS,
+            clock=clock,
+            metrics=metrics,
+            chance=chance.random,
+        )
+        splitter = BatchSplitter(caller, max_ids_per_call=100, now=now, metrics=metrics)
+        apple = Apple(caller, splitter, limiter, now)
+        return assemble(
+            apple.fetch,
+            apple,
+            freshness=Freshness(FRESH, REVALIDATE, IF_ERROR, 0.0),
+            size=100,
+            chance=chance,
+            on_drop=self._forget,
+            quarantine=quarantine,
+            clock=clock,
+            tasks=self._tasks,
+            metrics=metrics,
+        )
+
+    def _forget(self, user_key: bytes, kind: Kind, ids: Collection[Id] | None) -> None:
+        self._gateway.flights.detach(user_key, kind, ids)
+
+    async def _run(self) -> None:
+        await self._read_healthy()
+        await asyncio.gather(*(self._call() for _ in range(CALLERS)))
+        await self._read_healthy()
+        self._judge.end(self._metrics)
+        await self._tasks.drain(FETCH_SECONDS)
+
+    async def _read_healthy(self) -> None:
+        """First, so that no failing user is ever the only one; at last, when all must be well again."""
+        for user, (kind, ids) in product(HEALTHY, IDS.items()):
+            await self._read(user, kind, [*map(Id, ids)], Directives(no_cache=True))
+
+    async def _call(self) -> None:
+        chance = self._chance
+        while self.loop.time() < START + RUN_SECONDS:
+            await asyncio.sleep(chance.uniform(0.0, 2.0))
+            user, kind = chance.choice(USERS), chance.choice(list(IDS))
+            if chance.random() < 0.2:
+                await self._write(user, kind)
+                continue
+            ids = chance.sample(IDS[kind], chance.randint(1, len(IDS[kind])))
+            directives = chance.choice((NO_DIRECTIVES, NO_DIRECTIVES, Directives(no_cache=True)))
+            await self._read(user, kind, [*map(Id, ids)], directives)
+
+    async def _write(self, user: User, kind: Kind) -> None:
+        bad = [place[2] for place, *_ in self._troubles.ids if place[:2] == (user.key, kind)]
+        id_ = Id(self._chance.choice([*IDS[kind], *bad, *bad, *bad]))
+        place = (user.key, kind, id_)
+        writes = self._judge.wrote.setdefault(place, [])
+        began, mine = self.loop.time(), len(writes)
+        writes.append(Wrote(began, float("inf"), None))
+        number = None
+        try:
+            value = self._chance.choice((1, -1))
+            relay = await self._gateway.writer.write(user, kind, id_, value, "", began + 10.0, Requester())
+            number = int(msgspec.json.decode(relay.body)["data"][0]["meta"]["number"])
+        except GatewayError as error:
+            self._judge.failure(place, error, began)
+        writes[mine] = Wrote(began, self.loop.time(), number)
+
+    async def _read(self, user: User, kind: Kind, ids: list[Id], directives: Directives) -> None:
+        reader, began = self._gateway.reader, self.loop.time()
+        query = Query(user, (Part(kind, ids),), directives=directives, deadline=began + 30.0)
+        answer = reader.at_once(query) or await reader.read(query)
+        for failure in answer.failures:
+            self._judge.failure((user.key, kind, failure.id), failure.error, began)
+        failed = {failure.id for failure in answer.failures}
+        self._judge.stale(user, kind, ids, answer, began)
+        self._judge.ratings(user, kind, [id_ for id_ in ids if id_ not in failed], answer, began)

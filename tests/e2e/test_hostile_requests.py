@@ -138,6 +138,7 @@ REFUSED = {
         put(b"Content-Encoding: gzip", sized(gzip.compress(RATING)), body=gzip.compress(RATING)),
         415,
     ),
+    "a body that is not gzip": (put(b"Content-Encoding: gzip", b"Content-Length: 3", body=b"abc"), 415),
     "a bomb": (
         put(b"Content-Encoding: gzip", b"Content-Length: 9999", body=gzip.compress(bytes(9_000_000))[:9999]),
         415,
@@ -146,7 +147,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-async def test_malformed_requests_are_refused_in_the_envelope(gateway, sandbox, capfd, name):
+async def test_malformed_requests_are_refused_in_the_envelope(gateway, sandbox, capfd, caplog, name):
     data, status = REFUSED[name]
     async with line(gateway) as caller:
         await caller.say(data)
@@ -157,15 +158,16 @@ async def test_malformed_requests_are_refused_in_the_envelope(gateway, sandbox, 
     assert ADA not in reply.body.decode()
     assert sandbox.calls.total == 0
     assert (await gateway.get("albums", [1138988512])).status == 200
-    unlogged(capfd)
+    unlogged(capfd, caplog)
 
 
-def unlogged(capfd: pytest.CaptureFixture[str]) -> None:
-    """Neither a bug nor a traceback was logged, nor the user's token."""
-    said = "".join(capfd.readouterr())
-    assert "Traceback" not in said
-    assert '"bug"' not in said
-    assert ADA not in said
+def unlogged(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
+    """Neither a bug nor a traceback was logged, nor the user's token, and nothing by aiohttp."""
+    written = "".join(capfd.readouterr())
+    assert "Traceback" not in written
+    assert '"bug"' not in written
+    assert ADA not in written
+    assert [record for record in caplog.records if record.name.startswith("aiohttp")] == []
 
 
 ACCEPTED = {
@@ -184,7 +186,7 @@ ACCEPTED = {
 @pytest.mark.parametrize("name", ACCEPTED)
 @pytest.mark.parametrize("pieces", [1, 7])
 async def test_unusual_but_valid_requests_are_answered_and_the_connection_is_kept(
-    gateway, capfd, name, pieces
+    gateway, capfd, caplog, name, pieces
 ):
     data = ACCEPTED[name]
     step = len(data) // pieces + 1
@@ -194,7 +196,7 @@ async def test_unusual_but_valid_requests_are_answered_and_the_connection_is_kep
         assert (await caller.hear()).status == 200
         await caller.say(GET)
         assert (await caller.hear()).status == 200
-    unlogged(capfd)
+    unlogged(capfd, caplog)
 
 
 async def test_a_request_that_comes_byte_by_byte_is_answered_hit_or_not(gateway):
@@ -276,14 +278,16 @@ async def test_a_half_closed_connection_still_gets_its_answers(gateway, target):
         assert await caller.ended() == b""
 
 
-async def test_a_caller_that_leaves_in_the_middle_of_its_body_is_not_logged_as_a_bug(gateway, sandbox, capfd):
+async def test_a_caller_that_leaves_in_the_middle_of_its_body_is_not_logged_as_a_bug(
+    gateway, sandbox, capfd, caplog
+):
     for _ in range(3):
         async with line(gateway) as caller:
             await caller.say(put(b"Content-Length: 42", body=b"{"))
             await turns()
     assert (await gateway.get("albums", [1])).status == 200
     assert sandbox.calls.total == 1
-    unlogged(capfd)
+    unlogged(capfd, caplog)
 
 
 async def turns() -> None:
@@ -303,7 +307,7 @@ async def test_a_body_that_is_slow_to_come_is_given_up_at_the_requests_deadline(
 @pytest.mark.parametrize(
     "later", [b"zz\r\n", b"1\r\nabc", b"0\r\nX\0: a\r\n\r\n"], ids=["size", "end", "trailer"]
 )
-async def test_a_body_that_turns_out_broken_is_refused_at_once(gateway, sandbox, capfd, later):
+async def test_a_body_that_turns_out_broken_is_refused_at_once(gateway, sandbox, capfd, caplog, later):
     async with line(gateway) as caller:
         await caller.say(put(CHUNKED, body=b"1\r\n{\r\n"))
         await turns()
@@ -312,7 +316,7 @@ async def test_a_body_that_turns_out_broken_is_refused_at_once(gateway, sandbox,
         assert (reply.status, json.loads(reply.body)["errors"][0]["code"]) == (400, "40006")
         assert await caller.ended() == b""
     assert sandbox.calls.total == 0
-    unlogged(capfd)
+    unlogged(capfd, caplog)
 
 
 @pytest.mark.parametrize("said", [b"", GET], ids=["first", "later"])

@@ -1,13 +1,13 @@
 # syntax=docker/dockerfile:1
-# Pin these by digest where you build for production. Both need Python 3.11 or newer at the same path.
-# 3.13 is the newest that the test suite has passed on; every locked package has wheels for it, and for 3.14.
-ARG BUILD_IMAGE=python:3.13-slim-bookworm
-ARG PYTHON_IMAGE=python:3.13-slim-bookworm
+# Pin it by digest where you build for production; `--build-context base=docker-image://IMAGE` takes another, which needs
+# Python 3.11 or newer with venv. No argument, because update bots read no variables in FROM. 3.13 is the newest that the
+# test suite has passed on; every locked package has wheels for it, and for 3.14.
+FROM python:3.13-slim-bookworm AS base
 
 # Named build context: `--build-context wheels=DIR` replaces this empty stage, for builds without a package index.
 FROM scratch AS wheels
 
-FROM ${BUILD_IMAGE} AS build
+FROM base AS build
 ARG PIP_NO_INDEX
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_COMPILE=1 PIP_FIND_LINKS=/wheels
 
@@ -34,7 +34,7 @@ RUN /build/bin/hatchling build --target wheel --directory /dist \
     && /build/bin/pip --python /opt/ratings-gateway/bin/python install --no-deps --no-index /dist/*.whl \
     && /opt/ratings-gateway/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/ratings-gateway
 
-FROM ${PYTHON_IMAGE}
+FROM base
 # Base images come without the bytecode of the standard library, which would be compiled at every start.
 RUN python3 -m compileall -q --invalidation-mode unchecked-hash \
         -x '/(test|tests|idlelib|lib2to3|turtledemo|site-packages|dist-packages)/' \

@@ -33,6 +33,6 @@ def test_the_guide_builds_it():
 def test_the_workflow_runs_only_what_can_be_run_anywhere():
     workflow = msgspec.yaml.decode((ROOT / ".github/workflows/ci.yaml").read_bytes())
     (job,) = workflow["jobs"].values()
-    commands = [step["run"] for step in job["steps"] if "run" in step]
-    assert len(commands) == 1
-    assert commands[0].startswith("sudo -E .ci/run")
+    trust, command = [step["run"] for step in job["steps"] if "run" in step]
+    assert trust == 'git config --global --add safe.directory "$GITHUB_WORKSPACE"'
+    assert command.startswith(".ci/run ")

@@ -166,6 +166,7 @@ class TestStore:
         assert tiers.usability() is Usability.IF_ERROR
 
     async def test_without_a_shared_tier_it_is_fresh_for_its_whole_time(self, alone):
+        assert not alone.cache.has_shared
         alone.cache.store(ALBUMS, alone.token(), {ONE: 1})
         alone.clock.move(299.0)
         assert alone.usability() is Usability.FRESH
@@ -274,6 +275,21 @@ class TestWrite:
         assert await tiers.write(-1) is True
         assert tiers.held() == {ONE: -1}
 
+    @pytest.mark.parametrize(
+        ("outcome", "usability"), [(-1, Usability.IF_ERROR), (UNCHANGED, Usability.FRESH)]
+    )
+    async def test_its_end_makes_the_paired_type_ask_apple_again_unless_nothing_changed(
+        self, tiers, outcome, usability
+    ):
+        write = await tiers.cache.begin_write(USER, Kind.ALBUMS, ONE)
+        tiers.store({ONE: 1}, LIBRARY)
+        await tiers.cache.end_write(write, outcome)
+        assert tiers.usability(LIBRARY) is usability
+
+    async def test_a_type_without_a_pair_is_written_alone(self, tiers):
+        await tiers.cache.begin_write(USER, Kind.STATIONS, Id("ra.1"))
+        assert tiers.dropped == [(USER.key, Kind.STATIONS, ["ra.1"])]
+
     async def test_a_write_on_the_paired_type_ends_the_freshness_with_the_hold(self, tiers):
         await tiers.write(1, Id("l.1"), Kind.LIBRARY_ALBUMS)
         await tiers.write(-1)
@@ -296,6 +312,7 @@ class TestPurge:
         assert await tiers.cache.purge(USER.key, None, None) is True
         assert (tiers.ratings(), tiers.ratings(LIBRARY)) == ({}, {})
         assert shared.purged == [(USER.key, None, None)]
+        assert tiers.dropped == [(USER.key, kind, None) for kind in Kind]
 
     async def test_of_some_ids_it_leaves_the_others(self, tiers):
         tiers.store({ONE: 1, TWO: 1})
@@ -330,8 +347,10 @@ class TestOnInvalidation:
 
     async def test_a_write_on_the_paired_type_elsewhere_makes_entries_ask_apple(self, tiers):
         tiers.store({ONE: 1})
+        token = tiers.token()
         tiers.cache.on_invalidation(DropPaired(USER.key, Kind.ALBUMS))
         assert tiers.usability() is Usability.IF_ERROR
+        assert not tiers.cache.undisturbed(ALBUMS, token)
 
     async def test_a_purge_elsewhere_drops_the_ids(self, tiers):
         tiers.store({ONE: 1, TWO: 1})

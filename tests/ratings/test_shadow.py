@@ -71,6 +71,17 @@ async def test_a_check_changes_nothing_in_the_cache(checks):
     assert recalled.entries[ONE].rating == 1
 
 
+async def test_a_check_keeps_nothing_that_redis_has(checks):
+    now = checks.reads.clock.monotonic()
+    entries = {ONE: checks.reads.cache.freshness.entry(1, now, fresh_seconds=FRESH_SECONDS)}
+    checks.shared.found = Lookup(version=b"1", entries=entries)
+    checks.shadow.check_entries(ALBUMS, entries, now)
+    (load,) = await checks.reads.fake.begun(1)
+    load.answer({ONE: 1})
+    assert await checks.counted() == {"agree": 1}
+    assert checks.reads.cache.memory.entries == 0
+
+
 async def test_a_check_has_background_priority(checks):
     checks.reads.store({ONE: 1})
     checks.serve()

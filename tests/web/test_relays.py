@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from gateway.apple.client import Relay
-from gateway.errors import BreakerOpen, Refused, Relayed, Unusable
+from gateway.errors import BreakerOpen, Cause, Refused, Relayed, Unusable
 from gateway.model import Id, Kind
 from gateway.ratings.query import Answer, CacheOutcome, Failure, Part, Query, TierCounts
 from gateway.web.accepted import Accepted
@@ -101,8 +101,14 @@ class TestRead:
         accepted, reply = await fakes.read()
         (call,) = fakes.apple.sent
         assert (call.operation, call.path, call.query) == ("bypass", "/v1/me/ratings/albums", "ids=1,2&new=1")
+        assert call.many == (Kind.ALBUMS, ("1", "2"))
         assert (reply.body, reply.cache_status) == (b'{"results":{}}', "ratings-gateway; fwd=bypass")
         assert accepted.record.cache == CacheOutcome.BYPASS
+
+    async def test_one_for_one_id_is_sent_to_its_path(self, fakes):
+        await fakes.read("/v1/me/ratings/albums/1?new=1")
+        (call,) = fakes.apple.sent
+        assert (call.path, call.query, call.many) == (ALBUM, "new=1", None)
 
     async def test_only_if_cached_is_504_without_a_call(self, fakes):
         with pytest.raises(Refused) as refused:
@@ -111,8 +117,9 @@ class TestRead:
 
     async def test_one_that_takes_several_calls_is_unusable(self, fakes):
         fakes.apple.size = 1
-        with pytest.raises(Unusable, match="2 ids take several calls"):
+        with pytest.raises(Unusable, match="2 ids take several calls") as failed:
             await fakes.read()
+        assert (failed.value.cause, failed.value.stale_allowed) == (Cause.REQUEST, False)
         assert fakes.apple.sent == []
 
     async def test_calls_made_before_count_for_it(self, fakes):

@@ -66,6 +66,23 @@ def unpack(data: dict[str, str], directory: Path) -> Path:
     return volume
 
 
+def test_a_shared_gateway_is_reached_by_callers_and_health_checks_and_asks_for_tokens(secrets):
+    (written,) = re.findall(r"```toml\n(.*?)```", GUIDE, re.DOTALL)
+    for name in ("caller-tokens", "ops-token"):
+        (secrets / name).write_text("a-secret-of-the-deployment")
+    (secrets / "gateway.toml").write_text(written.replace("/run/secrets", str(secrets)))
+    apple = {"team_id": "ABCDE12345", "key_id": "FGHIJ67890", "private_key_file": secrets / "private-key.p8"}
+
+    settings = load(
+        secrets / "gateway.toml",
+        {f"GATEWAY_APPLE__{name.upper()}": str(value) for name, value in apple.items()},
+    )
+
+    assert settings.server.host == settings.ops.host == "0.0.0.0"
+    assert settings.ops.token is not None
+    assert len(settings.server.caller_tokens) == 1
+
+
 def test_the_user_that_it_asks_for_lives_in_the_sandbox():
     assert f"Music-User-Token: {ADA}'" in commands("docker compose")
 

@@ -76,3 +76,9 @@ async def test_python_distinguishes_rated_from_unrated_ids(gateway, tmp_path):
 async def test_java_returns_the_answer(gateway, tmp_path):
     answer = json.loads(await output("java", gateway, tmp_path / "Ratings.java", "java"))
     assert [item["attributes"]["value"] for item in answer["data"]] == [1, 1]
+
+
+@pytest.mark.needs("go")
+async def test_go_returns_the_ratings_and_what_failed(gateway, tmp_path):
+    printed = await output("go", gateway, tmp_path / "read.go", "go", "run")
+    assert printed == "map[1138988512:1 475655712:1] [] <nil>\n"

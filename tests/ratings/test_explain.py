@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.cache.lookup import Lookup
+from gateway.cache.lookup import FillToken, Lookup
 from gateway.cache.write_rule import StoredRating
 from gateway.errors import BreakerOpen, Cause, Quarantined, Relayed, UpstreamError
 from gateway.model import Id, Priority, Rating
@@ -102,8 +102,24 @@ async def test_a_held_rating_is_shown_with_the_time_left(explained):
     now = explained.reads.clock.monotonic()
     explained.shared.found = Lookup(version=b"1", holds={ONE: StoredRating(-1, now, now + 10.0)})
     answer = await explained.explain()
-    assert answer["hold"] == {"rating": -1, "for_seconds": 10.0}
+    assert (answer["source"], answer["hold"]) == ("shared", {"rating": -1, "for_seconds": 10.0})
     assert "outranks what Apple reports" in answer["why"]
+
+
+async def test_a_rating_written_through_this_gateway_is_held_in_this_process(explained):
+    cache = explained.reads.cache
+    await cache.end_write(await cache.begin_write(USER, ALBUMS.kind, ONE), -1)
+    answer = await explained.explain()
+    assert (answer["source"], answer["hold"]["rating"]) == ("local", -1)
+    assert "outranks what Apple reports" in answer["why"]
+
+
+async def test_an_id_that_was_refreshed_along_with_others_is_shown_as_such(explained):
+    explained.store()
+    assert not (await explained.explain())["top_up"]
+    now = explained.reads.clock.monotonic()
+    explained.reads.cache.store(ALBUMS, FillToken(0, now, b"1"), {ONE: 1}, ridden=True)
+    assert (await explained.explain())["top_up"]
 
 
 async def test_a_write_under_way_keeps_the_answer_from_being_stored(explained):

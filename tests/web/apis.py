@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 from unittest.mock import Mock
 
-from aiohttp import StreamReader, web
+from aiohttp import HttpVersion, HttpVersion11, StreamReader, web
 from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict, CIMultiDictProxy
 from structlog.testing import CapturingLogger
@@ -88,9 +88,9 @@ class ApiOnFakes:
         assert isinstance(accepted, Accepted)
         return accepted
 
-    async def send(self, method: str, path: str, body: bytes = b"") -> Answer:
+    async def send(self, method: str, path: str, body: bytes = b"", *more: tuple[str, str]) -> Answer:
         """Answer a request as if aiohttp had parsed it."""
-        return Answer(await self.api.handle(request(method, path, body)))
+        return Answer(await self.api.handle(request(method, path, body, *more)))
 
     async def close(self) -> None:
         await self.reads.close()
@@ -105,9 +105,15 @@ def headers(*more: tuple[str, str], user: str | None = USER.token) -> Headers:
     return CIMultiDictProxy(given)
 
 
-def request(method: str, path: str, body: bytes = b"") -> web.BaseRequest:
+def request(
+    method: str,
+    path: str,
+    body: bytes = b"",
+    *more: tuple[str, str],
+    version: HttpVersion = HttpVersion11,
+) -> web.BaseRequest:
     """A request whose body has arrived."""
     payload = StreamReader(Mock(_reading_paused=False), 2**16)
     payload.feed_data(body)
     payload.feed_eof()
-    return make_mocked_request(method, path, headers(), payload=payload)
+    return make_mocked_request(method, path, headers(*more), payload=payload, version=version)

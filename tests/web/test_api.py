@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from aiohttp import HttpVersion10
 
 from gateway.apple.client import Relay
-from gateway.errors import Refused, Relayed
+from gateway.errors import Refused, Relayed, Unusable
 from gateway.model import Id
 from tests.fetch.fake_loads import USER
 from tests.web.apis import TIMEOUT_SECONDS, Answer, ApiOnFakes, headers, request
@@ -122,6 +123,15 @@ class TestRun:
         answer = await gateway.send("POST", SEVERAL, b'{"ids":{"albums":["1"]}}')
         assert (answer.status, [item["id"] for item in answer.json["data"]]) == (200, ["1"])
 
+    @pytest.mark.parametrize(("more", "status"), [([], 400), ([("Prefer", "handling=lenient")], 200)])
+    async def test_an_invalid_id_in_a_body_fails_the_request_unless_it_is_lenient(
+        self, gateway, more, status
+    ):
+        gateway.reads.store({ONE: 1})
+        answer = await gateway.send("POST", SEVERAL, b'{"ids":{"albums":["1","x"]}}', *more)
+        assert (answer.status, answer.code) == (status, "40005")
+        assert len(answer.json.get("data", [])) == (status == 200)
+
     async def test_a_malformed_body_is_refused(self, gateway):
         answer = await gateway.send("PUT", "/v1/me/ratings/albums/1", b"{")
         assert (answer.status, answer.code, gateway.apple.sent) == (400, "40006", [])
@@ -142,6 +152,38 @@ class TestRun:
         gateway.apple.answer = Relay(202, b"")
         answer = await gateway.send("POST", "/v1/me/favorites?ids[albums]=1")
         assert (answer.status, [call.operation for call in gateway.apple.sent]) == (202, ["favorites"])
+
+
+OTHER = MANY + "1&new=1"
+NO_LIST = Unusable("not a list", received_status=200)
+
+
+class TestAnswersThatAreNoList:
+    async def relayed(self, gateway: ApiOnFakes) -> Answer:
+        """Read with parameters that make Apple's answer something other than a list of ratings."""
+        reading = await read(gateway, OTHER)
+        (load,) = gateway.reads.fake.loads
+        load.answer({ONE: NO_LIST})
+        return await reading
+
+    async def test_they_are_relayed_and_later_ones_without_a_fetch(self, gateway):
+        gateway.apple.answer = Relay(200, b'{"results":{}}')
+        first = await self.relayed(gateway)
+        second = Answer(await gateway.api.run(gateway.accepted(OTHER), None))
+        assert [(answer.status, answer.body) for answer in (first, second)] == [(200, b'{"results":{}}')] * 2
+        assert (len(gateway.reads.fake.loads), len(gateway.apple.sent)) == (1, 2)
+
+    async def test_without_such_parameters_they_are_failures(self, gateway):
+        reading = await read(gateway, MANY + "1")
+        (load,) = gateway.reads.fake.loads
+        load.answer({ONE: NO_LIST})
+        assert ((await reading).status, gateway.apple.sent) == (502, [])
+
+    async def test_other_failures_are_not_relayed(self, gateway):
+        reading = await read(gateway, OTHER)
+        (load,) = gateway.reads.fake.loads
+        load.answer({ONE: Relayed(500, b"")})
+        assert ((await reading).status, gateway.apple.sent) == (500, [])
 
 
 RATING = b'{"attributes":{"value":1}}'
@@ -165,6 +207,11 @@ class TestConnections:
         )
         assert "Connection" not in kept.headers
         assert closed.headers["Connection"] == "close"
+
+    async def test_an_answer_to_http_1_0_closes_the_connection(self, gateway):
+        gateway.reads.store({ONE: 1})
+        old = request("GET", MANY + "1", b"", ("Connection", "keep-alive"), version=HttpVersion10)
+        assert Answer(await gateway.api.handle(old)).headers["Connection"] == "close"
 
     async def test_while_draining_every_answer_closes_its_connection(self, gateway):
         gateway.reads.store({ONE: 1})
@@ -191,6 +238,11 @@ class TestRecords:
         await gateway.send("PUT", "/v1/me/ratings/albums/1", RATING)
         (remembered,) = gateway.recent.latest()
         assert (remembered.method, remembered.again) == ("PUT", MANY + "1")
+
+    async def test_a_refusal_is_remembered(self, gateway):
+        gateway.begin("/other")
+        (remembered,) = gateway.recent.latest()
+        assert (remembered.status, remembered.code, remembered.again) == (404, "40401", None)
 
     async def test_every_request_is_observed_with_its_answer(self, gateway):
         gateway.reads.store({ONE: 1})

@@ -1,18 +1,23 @@
 """Parts are made as the settings say, and report their state in metrics and log lines."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from math import inf
 from typing import cast
-from unittest.mock import Mock
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 from structlog.testing import capture_logs
 
 from gateway import factories
 from gateway.apple.client import Apple
+from gateway.apple.quarantine import Quarantine
 from gateway.breaker import Breaker, State
 from gateway.cache.cache import Cache
 from gateway.cache.entry import Freshness
 from gateway.cache.invalidation import Purge, Throttled
+from gateway.cache.redis.connect import Tls
+from gateway.cache.redis.limits import Limits
 from gateway.model import Id, Kind, Partition, User
 from gateway.sandbox import Credentials
 from gateway.settings import Settings, load
@@ -114,6 +119,28 @@ class TestRedis:
             ("breaker", "redis", "open")
         ]
 
+    async def test_its_limits_follow_from_the_settings(self, monkeypatch):
+        given: list[Limits] = []
+
+        @asynccontextmanager
+        async def linked(_url: str, _tls: Tls, limits: Limits, **_: object) -> AsyncIterator[None]:
+            given.append(limits)
+            yield
+
+        monkeypatch.setattr("gateway.cache.redis.link.linked", linked)
+        made = settings(
+            cache__redis_url="redis://127.0.0.1",
+            cache__redis_timeout_ms=50,
+            cache__write_hold_seconds=7,
+            server__request_timeout_seconds=10,
+            upstream__call_timeout_seconds=3,
+        )
+        tasks = Tasks(lambda name, _: pytest.fail(name))
+        async with factories.redis_link(made, factories.freshness_of(made), HandClock(), tasks, Metrics()):
+            (limits,) = given
+        # A write takes the caller's time, a call sent at its end, and two seconds for Redis.
+        assert (limits.write_seconds, limits.hold_seconds, limits.lookup_seconds) == (15.0, 7.0, 0.05)
+
     def test_files_for_tls_are_those_of_the_settings(self, tmp_path):
         authority = Authority(tmp_path, "authority")
         client = authority.issue("client", "127.0.0.1")
@@ -155,6 +182,48 @@ class TestBreaker:
         assert [(line["log_level"], line["target"], line["state"]) for line in logged] == [
             ("warning", "apple", "open")
         ]
+
+
+class TestAppleClient:
+    @pytest.fixture
+    def opened(self, monkeypatch: pytest.MonkeyPatch) -> Mock:
+        """Stands in for the function that opens the client, and records what it is given."""
+        opened = Mock()
+        monkeypatch.setattr(factories, "open_apple", opened)
+        return opened
+
+    async def open(self, link: Mock | None = None, **more: object) -> Tasks:
+        tasks, clock, metrics = Tasks(lambda name, _: pytest.fail(name)), HandClock(), Metrics()
+        made = settings(**more)
+        factories.apple_client(
+            made,
+            factories.token_source(made, clock, metrics),
+            Quarantine(seconds=1.0, metrics=metrics),
+            factories.apple_breaker(made, metrics),
+            link,
+            clock,
+            tasks,
+            metrics,
+        )
+        return tasks
+
+    @pytest.mark.parametrize("url", [None, "http://user:password@proxy.test:3128"])
+    async def test_it_uses_the_proxy_of_the_settings(self, opened, url):
+        await self.open(**({} if url is None else {"apple__proxy_url": url}))
+        assert opened.call_args.kwargs["proxy_url"] == url
+
+    async def test_a_429_is_published_to_the_other_gateways(self, opened):
+        link = Mock()
+        link.tier.publish = AsyncMock()
+        tasks = await self.open(link)
+        opened.call_args.kwargs["on_throttled"](2.0)
+        await tasks.drain(1.0)
+        link.tier.publish.assert_awaited_once_with(Throttled(2.0))
+
+    async def test_without_redis_a_429_is_not_published(self, opened):
+        tasks = await self.open()
+        opened.call_args.kwargs["on_throttled"](2.0)
+        assert len(tasks) == 0
 
 
 class TestInvalidationHandler:

@@ -31,6 +31,7 @@ no answer                                                              Apple    
 JSON of another shape      with parameters that only Apple knows       request
 no sound answer                                                        Apple            counted, repeat
 5xx                        id remembered                               id               not counted
+5xx                        user isolated; several ids                  user             not counted, divide
 5xx                        user isolated, not answered since           user             isolate, not counted
 5xx                        a part of a failed call, others answered    id               not counted, divide
 5xx                        a part of a failed call                     Apple            counted, divide
@@ -232,7 +233,8 @@ def _failed(came: Symptom, asked: Asked, seen: Evidence) -> Verdict:
     if seen.remembered:
         return _UNCOUNTED_ID
     if seen.isolated:
-        return Verdict(Cause.USER, isolate=True)
+        # A bad id in each call of the user must not keep the user isolated.
+        return Verdict(Cause.USER, isolate=asked.ids <= 1, divide=asked.ids > 1)
     if asked.last:
         return _failed_for_good(asked, seen)
     if asked.part and seen.own_answered:

@@ -43,7 +43,9 @@ class Search:
 
     def hopeless(self, failed: Failed) -> bool:
         """Whether Apple seems to fail for all that is asked, so that more parts would only be more calls."""
-        return failed.verdict.cause is Cause.APPLE and self.bottomed and not self.trial.answered
+        cause = failed.verdict.cause
+        fails = (cause is Cause.APPLE and self.bottomed) or cause is Cause.USER
+        return fails and not self.trial.answered
 
 
 class Settlement:

@@ -63,6 +63,12 @@ class UserRecords:
         record.failed_subject = subject
         record.failed += 1
 
+    def forget_failures(self) -> None:
+        """Nothing that failed until now says anything about its user."""
+        for record in self._users.values():
+            record.failed = 0
+            record.isolated = False
+
     def failed_calls(self, user: bytes) -> int:
         """Calls of `user` that failed in a row."""
         record = self._users.get(user)

@@ -64,6 +64,12 @@ class Quarantine:
             raise failure
         self._users.pop(user_key, None)
 
+    def lift_isolation(self, user_key: bytes) -> None:
+        """Apple answered a call of this user."""
+        entry = self._users.get(user_key)
+        if entry is not None and not entry.refused:
+            del self._users[user_key]
+
     def lift_unauthorized(self) -> None:
         """The developer token proved refused: a 401 says nothing about its user."""
         for user_key, entry in tuple(self._users.items()):

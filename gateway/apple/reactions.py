@@ -14,7 +14,7 @@ from gateway.apple.developer_token import TokenSource
 from gateway.apple.evidence import UserRecords
 from gateway.apple.quarantine import Quarantine
 from gateway.apple.token_check import TokenCheck
-from gateway.breaker import Admission, Breaker, Charge
+from gateway.breaker import Admission, Breaker, Charge, State
 from gateway.errors import Cause, Relayed, UpstreamError
 from gateway.telemetry.metrics import Metrics
 
@@ -102,6 +102,7 @@ class Reactions:
         now, trial = self._now(), sent.trial
         trial.answered = True
         self._users.answered(trial.user_key, sent.began, now)
+        self._quarantine.lift_isolation(trial.user_key)
         self._breaker.record(sent.admission, ok=True, now=now, user=trial.user_key)
         self._limiter.succeeded()
         self._accept_token(sent)
@@ -139,7 +140,7 @@ class Reactions:
 
     def conclude(self, trial: Trial, error: UpstreamError, asked: Asked, verdict: Verdict) -> Verdict:
         """Attribute a failure after which there is no further try; `verdict` is that of the last one."""
-        if not verdict.counts and verdict.cause not in (Cause.ID, Cause.REQUEST):
+        if not (verdict.counts or verdict.divide or verdict.cause in (Cause.ID, Cause.REQUEST)):
             return verdict
         came = symptom(error)
         final = attribute(came, asked, self._evidence(trial))
@@ -156,11 +157,17 @@ class Reactions:
         return final
 
     def _count_failed(self, trial: Trial) -> bool:
-        """Count a call among those of its user that failed, once; not where Apple answers the user."""
-        if trial.failed or trial.answered or self._users.own_answered(trial.user_key, trial.began):
+        """Count a call among those of its user that failed, once.
+
+        It says nothing about the user if Apple answers them meanwhile, or fails for most others as well.
+        """
+        user, breaker = trial.user_key, self._breaker
+        if trial.failed or trial.answered or self._users.own_answered(user, trial.began):
+            return False
+        if breaker.state is not State.CLOSED or breaker.others_failing(user, self._now()):
             return False
         trial.failed = True
-        self._users.failed(trial.user_key, trial.began, trial.subject)
+        self._users.failed(user, trial.began, trial.subject)
         return True
 
     def _evidence(self, trial: Trial) -> Evidence:
@@ -185,6 +192,9 @@ class Reactions:
         )
         if charge is not None:
             sent.trial.charges.append(charge)
+        if self._breaker.state is State.OPEN:
+            # An outage explains what failed before it was recognised.
+            self._users.forget_failures()
 
     def _carry_out(self, trial: Trial, error: UpstreamError, verdict: Verdict) -> None:
         error.attribute(verdict.cause, stale_allowed=verdict.stale_allowed)

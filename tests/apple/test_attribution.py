@@ -23,6 +23,8 @@ REFUSED_USER = Verdict(Cause.USER, stale_allowed=False, quarantine=True)
 REQUEST = Verdict(Cause.REQUEST, stale_allowed=False)
 REFUSED_ID = Verdict(Cause.ID, stale_allowed=False)
 DIVIDED_REFUSAL = Verdict(Cause.ID, stale_allowed=False, divide=True)
+ISOLATED = Verdict(Cause.USER, isolate=True)
+ISOLATED_TOGETHER = Verdict(Cause.USER, divide=True)
 RECONNECTED = Verdict(Cause.CONNECTION, retry=Retry.AT_ONCE)
 AGAINST_APPLE = Verdict(counts=True)
 BACKED_OFF = Verdict(counts=True, retry=Retry.BACKED_OFF)
@@ -139,8 +141,13 @@ ROWS: dict[tuple[str, str], list[Any]] = {
     ("5xx", "id remembered"): [
         ("one id", FAULT, ONE, Evidence(remembered=True), Verdict(Cause.ID)),
     ],
+    ("5xx", "user isolated; several ids"): [
+        ("several ids", FAULT, SEVERAL, Evidence(isolated=True), ISOLATED_TOGETHER),
+        ("a part", FAULT, again(SEVERAL, part=True), Evidence(isolated=True), ISOLATED_TOGETHER),
+    ],
     ("5xx", "user isolated, not answered since"): [
-        ("several ids", FAULT, SEVERAL, Evidence(isolated=True), Verdict(Cause.USER, isolate=True)),
+        ("one id", FAULT, ONE, Evidence(isolated=True), ISOLATED),
+        ("a part", FAULT, again(ONE, part=True), Evidence(isolated=True), ISOLATED),
     ],
     ("5xx", "a part of a failed call, others answered"): [
         ("several ids", FAULT, again(SEVERAL, part=True), Evidence(own_answered=True),

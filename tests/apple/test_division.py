@@ -20,6 +20,7 @@ NOW = 100.0
 BEGAN = 90.0
 OF_IDS = Verdict(Cause.ID, stale_allowed=False)
 UNCOUNTED = Verdict(Cause.ID, divide=True)
+OF_USER = Verdict(Cause.USER, divide=True)
 OF_APPLE = Verdict(counts=True)
 WHOLE = Failed(Relayed(500, b"{}"), Verdict(Cause.ID, counts=True, divide=True))
 
@@ -128,9 +129,11 @@ class TestHopeless:
             (OF_APPLE, False, False, False),
             (OF_APPLE, True, True, False),
             (OF_IDS, True, False, False),
+            (OF_USER, False, False, True),
+            (OF_USER, False, True, False),
         ],
     )
-    def test_a_search_ends_where_apple_fails_down_to_the_last_id_and_answers_nothing(
+    def test_a_search_ends_where_nothing_is_answered_by_apple_or_for_an_isolated_user(
         self, verdict, bottomed, answered, hopeless
     ):
         made = search(answered=answered)

@@ -88,6 +88,15 @@ def test_after_an_answer_the_same_id_counts_again(users):
     assert users.failed_calls(ADA) == 1
 
 
+def test_forgotten_failures_count_no_more(users):
+    users.failed(ADA, 1.0, "albums/1")
+    users.isolate(ADA)
+    users.forget_failures()
+    assert (users.failed_calls(ADA), users.is_isolated(ADA)) == (0, False)
+    users.failed(ADA, 2.0, "albums/1")
+    assert users.failed_calls(ADA) == 1
+
+
 def test_users_are_bounded(users, monkeypatch):
     monkeypatch.setattr(module, "MOST_USERS", 1)
     users.failed(ADA, 1.0)

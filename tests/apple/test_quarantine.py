@@ -56,6 +56,15 @@ def test_an_isolated_user_gets_apples_last_error_and_may_get_stale_ratings(quara
     assert (answer.retry_after, answer.received_status, answer.stale_allowed) == (6.0, None, True)
 
 
+def test_an_answer_ends_an_isolation_and_no_refusal(quarantine):
+    quarantine.isolate(ALICE, FAULT, 100.0)
+    quarantine.refuse(BOB, REFUSAL, 100.0)
+    quarantine.lift_isolation(ALICE)
+    quarantine.lift_isolation(BOB)
+    assert quarantine.answer(ALICE, 101.0) is None
+    assert quarantine.active(BOB, 101.0)
+
+
 def test_each_answer_is_an_exception_of_its_own(quarantine):
     quarantine.isolate(ALICE, FAULT, 100.0)
     assert answer_from(quarantine, 104.0) is not answer_from(quarantine, 104.0)

@@ -54,9 +54,8 @@ def answered(shop: Workshop, user: User = USER) -> None:
 
 
 def open_breaker(shop: Workshop) -> None:
-    for _ in range(FAILURES):
+    while shop.breaker.state is State.CLOSED:
         shop.reactions.failed(sent(shop), relayed(FAULT))
-    assert shop.breaker.state is State.OPEN
 
 
 def fail_for_good(shop: Workshop, user: User = USER, subject: str | None = None) -> Verdict:
@@ -230,6 +229,20 @@ class TestConclude:
     def test_a_user_who_fails_twice_while_all_fail_is_not(self, shop):
         verdicts = [fail_for_good(shop, user) for user in (USER, BEN) * 3]
         assert {verdict.cause for verdict in verdicts} == {Cause.APPLE}
+
+    def test_a_failure_in_an_outage_is_not_held_against_the_user_later(self, shop, clock):
+        for user in (BEN, USER) * 2:
+            fail_for_good(shop, user)
+        clock.move(11.0)
+        answered(shop, BEN)
+        assert fail_for_good(shop).cause is not Cause.USER
+
+    def test_what_failed_before_the_breaker_opened_is_not_held_against_the_user_later(self, shop, clock):
+        fail_for_good(shop)
+        open_breaker(shop)
+        clock.move(5.0)
+        answered(shop, BEN)
+        assert fail_for_good(shop).cause is not Cause.USER
 
     def test_all_tries_of_a_call_are_one_failure_of_the_user(self, shop):
         one, error = trial(shop), relayed(FAULT)

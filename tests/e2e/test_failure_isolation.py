@@ -127,6 +127,23 @@ def test_an_account_that_always_fails_leaves_others_alone_and_costs_apple_little
     assert total < 30 + 30
 
 
+def test_a_user_isolated_for_two_bad_ids_is_answered_again_though_one_is_in_every_read():
+    async def story():
+        async with scene() as (caller, sandbox):
+            for bad in (BAD, "667"):
+                sandbox.faults.poison(bad)
+                await caller.rate("albums", bad, 1)
+                await caller.get("albums", unrated(1, int(bad)), user=BEN)
+            isolated_for = await caller.get("albums", [ONE])
+            caller.clock.shift += 10
+            first = await caller.get("albums", [ONE, BAD, *unrated(3)], headers=LENIENT)
+            return isolated_for, first, isolated(caller, "user"), await caller.get("albums", [ONE])
+
+    isolated_for, first, counted, healed = play(story())
+    assert (isolated_for.status, counted >= 1) == (500, True)
+    assert (first.status, first.values, healed.cache) == (200, {ONE: 1}, "hit")
+
+
 def test_a_user_who_gets_401_is_refused_alone_and_the_developer_token_stays():
     async def story():
         async with scene(cache__stale_while_revalidate_seconds=0) as (caller, sandbox):

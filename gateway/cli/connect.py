@@ -174,13 +174,19 @@ def _safe(error: Exception, url: RedisUrl) -> str:
     text = str(error) or type(error).__name__
     for part in (url.password, url.username, url.sentinel_password, url.sentinel_username):
         text = text.replace(part, MASK) if part else text
-    return text.rstrip(".")
+    # In protected mode Redis answers with a page of advice.
+    return text.partition(". ")[0].rstrip(".")
 
 
 def _advice(error: Exception) -> str:
     text = str(error)
     if isinstance(error, AuthenticationError) or "NOAUTH" in text or "WRONGPASS" in text:
         return "Compare user and password in cache.redis_url: redis://user:password@host."
+    if text.startswith("DENIED"):
+        return (
+            "Give its users passwords (README has the rights), or set `protected-mode no` where only "
+            "gateways reach it."
+        )
     if "CERTIFICATE" in text or "SSL" in text:
         return "Does cache.redis_ca_file contain the CA of its certificate, and does that name this address?"
     return "Is the server running at that address, and can this machine reach it?"

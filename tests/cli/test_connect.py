@@ -1,5 +1,6 @@
 """`check --connect` against real servers: every kind of address, and the advice after a failure."""
 
+import asyncio
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ from gateway.cli import connect
 from gateway.cli.console import CommandFailed
 from gateway.settings import load
 from tests.cache.redis.harness import MINIMAL_ACL
+from tests.cache.redis.scripted import Command, ScriptedRedis
 from tests.redis_server import RedisServer, free_port
 
 pytestmark = pytest.mark.redis_server
@@ -60,6 +62,17 @@ def test_a_wrong_login_is_named_and_not_repeated(start, reach, login):
     with pytest.raises(CommandFailed, match="Compare user and password") as caught:
         reach(f"redis://{login}127.0.0.1:{port}")
     assert "hunter3" not in str(caught.value)
+
+
+async def test_a_server_in_protected_mode_is_named_in_one_sentence_with_a_cure(reach):
+    async def deny(command: Command) -> bytes:
+        return b"-DENIED Redis is running in protected mode. You may adopt one of the following: 1) 2) 3)\r\n"
+
+    async with ScriptedRedis() as server:
+        server.respond = deny
+        with pytest.raises(CommandFailed, match=r"protected mode\. Give its users passwords") as caught:
+            await asyncio.to_thread(reach, f"redis://127.0.0.1:{server.port}")
+    assert "adopt" not in str(caught.value)
 
 
 RIGHTS = [word for word in MINIMAL_ACL.split() if word.startswith("+")]

@@ -114,7 +114,8 @@ class MemoryCache:
             self.bytes += USER_BYTES
         self._users.move_to_end(key)
         kept = self._variant(user, partition.variant, now).entries
-        self._remove(user, kept, entries)
+        if not kept.keys().isdisjoint(entries):
+            self._remove(user, kept, entries)
         kept.update(entries)
         self._count(user, len(entries), sum([entry.bytes_per_id for entry in entries.values()]))
         self._make_room()

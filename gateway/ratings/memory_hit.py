@@ -1,6 +1,6 @@
 """The shortest read: memory has a fresh entry of every id of a part, and nothing overrules it."""
 
-from typing import NamedTuple
+import msgspec
 
 from gateway.cache.lookup import Lookup
 from gateway.model import Partition
@@ -11,7 +11,7 @@ from gateway.ratings.query import Part, Query
 from gateway.ratings.resources import render
 
 
-class MemoryHit(NamedTuple):
+class MemoryHit(msgspec.Struct, frozen=True):
     """A part that memory answers as a whole."""
 
     part: Part

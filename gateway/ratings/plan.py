@@ -83,7 +83,7 @@ class ReadPlan:
     def take(self, lookup: Lookup, *, shared: bool) -> Findings:
         """Serve what is fresh and admissible; remember the rest for `resolve`."""
         entries = lookup.entries
-        if not entries:
+        if entries.keys().isdisjoint(self.missing):
             return Findings(miss=len(self.missing))
         if self._directives is NO_DIRECTIVES:
             found = complete(self.missing, entries, self.now, lookup.trusted_since)

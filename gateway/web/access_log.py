@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+import msgspec
+
 from gateway.errors import AVAILABILITY_CAUSES, UpstreamError
 from gateway.telemetry.logs import RequestLog
 from gateway.telemetry.metrics import Metrics
@@ -22,7 +24,7 @@ _Labels = tuple[str, str, int, str]
 """Route, method, status, and cache outcome."""
 
 
-class Answered(NamedTuple):
+class Answered(msgspec.Struct, frozen=True):
     """A request with the moment of its answer."""
 
     record: RequestRecord
@@ -70,14 +72,15 @@ class RequestCounts:
 
     def count(self, answered: list[Answered]) -> None:
         totals: Counter[_Labels] = Counter()
-        for record, now, _, _ in answered:
+        for each in answered:
+            record = each.record
             method = record.method if record.method in KNOWN_METHODS else "other"
             labels = (record.route, method, record.status, record.cache)
             totals[labels] += 1
             bound = self._bound.get(labels)
             if bound is None:
                 bound = self._bound[labels] = self._bind(*labels)
-            bound.observe(now - record.started)
+            bound.observe(each.now - record.started)
             error = record.error
             if isinstance(error, UpstreamError) and error.cause in self._failed:
                 self._failed[error.cause]()

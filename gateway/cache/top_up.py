@@ -14,8 +14,8 @@ from gateway.model import Id
 
 DUE_SHARE: Final = 0.25
 """An id is due when this share of its freshness is left, or less."""
-MAX_IDS: Final = 99
-"""Ids that one read offers: a full call less the one that it must be made for."""
+MAX_IDS: Final = 63
+"""Ids that one read offers: what a call is topped up to, less the one that it must be made for."""
 
 
 def is_due(entry: Entry, now: float, fresh_seconds: float) -> bool:

@@ -27,6 +27,9 @@ from gateway.waiters import Requester, Riders, Waiters
 GRACE_SECONDS: Final = 1.0
 """After its longest time, a load that does not end is cancelled: no id may be in flight for ever."""
 
+TOPPED_UP_IDS: Final = 64
+"""Top-up fills a call up to so many ids: fuller calls take longer, and save hardly any more."""
+
 
 class Load(Protocol):
     """Fetches ids of one partition: returns for each its rating or a failure.
@@ -88,6 +91,7 @@ class SingleFlight:
         self._top_up = metrics.upstream_top_up_ids
         self._batcher = Batcher(self._dispatch, window_seconds=window_seconds, size=size)
         self._table: dict[tuple[bytes, Kind], dict[Variant, dict[Id, Fetch]]] = {}
+        self._closed = False
 
     def join(
         self,
@@ -153,6 +157,7 @@ class SingleFlight:
 
     def close(self) -> None:
         """Fail the batches that were not dispatched. The others end with their tasks."""
+        self._closed = True
         for batch in self._batcher.close():
             self._complete(batch, dict.fromkeys(batch.fetches, NoCapacity(_CLOSING)))
 
@@ -177,7 +182,7 @@ class SingleFlight:
         """Let cached ids that are due ride along in the free seats, unless they are in flight."""
         partition, riders = batch.partition, batch.riders.fetches
         in_flight = self._table[partition.user.key, partition.kind][partition.variant]
-        seats = self._size() - len(batch.fetches)
+        seats = min(self._size(), TOPPED_UP_IDS) - len(batch.fetches)
         for id_, token in batch.due.items():
             if len(riders) >= seats:
                 break
@@ -203,12 +208,16 @@ class SingleFlight:
 
     def _fetch_late(self, batch: Batch, found: Mapping[Id, Outcome]) -> None:
         """Fetch riders that were asked for when the call had already ended without them."""
+        if self._closed:
+            return
         riders = batch.riders.fetches
         late = {id_: fetch for id_, fetch in riders.items() if fetch.waiting and id_ not in found}
         for id_ in late:
             del riders[id_]
         if late:
-            self._batcher.add(batch.partition, late, Priority.FOREGROUND, Requester(), {})
+            # Whoever asked for a rider is among the last that joined its batch.
+            waiters = batch.waiters
+            self._batcher.add(batch.partition, late, waiters.priority, waiters.requesters[-1], {})
 
     def _complete(self, batch: Batch, outcomes: Mapping[Id, Outcome]) -> None:
         fetches = batch.fetches | batch.riders.fetches

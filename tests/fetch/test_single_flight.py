@@ -8,6 +8,7 @@ import pytest
 from gateway.errors import DeadlineExceeded, GatewayError, NoCapacity, Relayed, Unreachable
 from gateway.fetch.batcher import Fetch
 from gateway.fetch.pending import PendingFetch
+from gateway.fetch.single_flight import TOPPED_UP_IDS
 from gateway.model import Id, Kind, Partition, Priority, User, Variant
 from gateway.waiters import Requester
 from tests.fetch.fake_loads import ALBUMS, USER, FakeLoads, FakeToken, ids, quiet, rating
@@ -480,14 +481,31 @@ class TestRiders:
         await fetch.wait(FOREVER)
         assert fake.failed_riders == [[TWO]]
 
+    async def test_a_call_is_topped_up_to_a_bound(self, fake):
+        join(fake, 1, due=[Id(str(number)) for number in range(2, 200)])
+        (load,) = await fake.begun(1)
+        assert len(load.riders.ids) == TOPPED_UP_IDS - 1
+
+    async def test_a_rider_asked_for_as_its_call_has_ended_without_it_fails_during_a_shutdown(self, fake):
+        join(fake, 1, due=[TWO])
+        (load,) = await fake.begun(1)
+        load.answer({ONE: rating(ONE)})
+        fetch = join(fake, 2)
+        fake.flights.close()
+        await fetch.wait(FOREVER)
+        assert isinstance(fetch.outcomes[TWO], GatewayError)
+        assert len(fake.loads) == 1
+
     async def test_a_rider_asked_for_after_its_call_ended_without_it_is_fetched(self, fake):
         join(fake, 1, due=[TWO])
         (load,) = await fake.begun(1)
         load.answer({ONE: rating(ONE)})
         # The load has its result, and its task has not come to an end.
-        fetch = join(fake, 2)
+        asking = Requester()
+        fetch = join(fake, 2, requester=asking)
         _, late = await fake.begun(2)
         assert late.ids == [TWO]
+        assert late.waiters.requesters == [asking]
         late.answer()
         await fetch.wait(FOREVER)
         assert fetch.outcomes == {TWO: rating(TWO)}

@@ -182,6 +182,48 @@ class TestOutcome:
         assert merge(parts, 1, 0.0).upstream_status == 500
 
 
+class TestExpiry:
+    """An id that expires at an awkward moment is fetched once, and every request for it is answered."""
+
+    async def test_while_a_batch_gathers(self, reads):
+        reads.store({TWO: 1})
+        reads.clock.move(FRESH_SECONDS - 1)
+        one = asyncio.create_task(reads.reader.read(query((ALBUMS, [ONE]))))
+        await asyncio.sleep(0)
+        reads.clock.move(100.0)
+        two = asyncio.create_task(reads.reader.read(query((ALBUMS, [TWO]))))
+        load = await reads.load(two)
+        assert (load.ids, load.riders.ids) == ([ONE, TWO], [])
+        load.answer({ONE: 1, TWO: -1})
+        assert [listed(await one), listed(await two)] == [[("albums/1", 1)], [("albums/2", -1)]]
+
+    async def test_while_it_rides(self, reads):
+        reads.store({TWO: 1})
+        reads.clock.move(FRESH_SECONDS - 1)
+        one = asyncio.create_task(reads.reader.read(query((ALBUMS, [ONE]))))
+        load = await reads.load(one)
+        assert load.riders.ids == [TWO]
+        reads.clock.move(100.0)
+        two = asyncio.create_task(reads.reader.read(query((ALBUMS, [TWO]))))
+        await quiet()
+        load.answer({ONE: 1, TWO: -1})
+        assert [listed(await one), listed(await two)] == [[("albums/1", 1)], [("albums/2", -1)]]
+        assert len(reads.fake.loads) == 1
+
+    async def test_while_its_refresh_is_under_way(self, reads):
+        reads.store({TWO: 1})
+        reads.clock.move(FRESH_SECONDS + 1)
+        assert listed(await reads.reader.read(query((ALBUMS, [TWO])))) == [("albums/2", 1)]
+        (refresh,) = await reads.fake.begun(1)
+        reads.clock.move(100.0)
+        two = asyncio.create_task(reads.reader.read(query((ALBUMS, [TWO]))))
+        await quiet()
+        assert not two.done()
+        refresh.answer({TWO: -1})
+        assert listed(await two) == [("albums/2", -1)]
+        assert len(reads.fake.loads) == 1
+
+
 class TestLargeQueries:
     async def test_a_large_query_is_not_answered_in_one_step(self, reads):
         reads.store({ONE: 1, TWO: -1})

@@ -31,6 +31,17 @@ async def test_readiness_lists_the_checks_with_their_details():
         assert b"[+] developer token: valid until" in ready.body
 
 
+async def test_readiness_reports_a_refused_developer_token_and_stays_ready():
+    async with Sandbox() as sandbox, gateway_on(sandbox) as caller:
+        before = await caller.ask("GET", "/readyz?verbose")
+        sandbox.tokens.distrust(sandbox.credentials.key_id)
+        await caller.get("albums", [1])
+        refused = await caller.ask("GET", "/readyz?verbose")
+        assert b"developer token accepted: not refused" in before.body
+        assert refused.status == 200
+        assert b"developer token accepted: refused by Apple (401)" in refused.body
+
+
 async def test_a_draining_gateway_is_alive_but_not_ready():
     async with Sandbox() as sandbox, gateway_on(sandbox) as caller:
         caller.served.gateway.api.draining = True

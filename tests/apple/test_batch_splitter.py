@@ -239,6 +239,12 @@ class TestTooLarge:
         assert len(errors(await bench.fetch(ids(100)))) == 100
         assert len(bench.script.seen) == 1
 
+    async def test_an_account_without_a_subscription_is_no_ids_fault(self, bench):
+        bench.script.otherwise = error(400, "40015")
+        failures = errors(await bench.fetch(ids(100)))
+        assert {failure.code for failure in failures.values()} == {"40015"}
+        assert len(bench.script.seen) == 1
+
 
 class TestKnownIds:
     BAD = Id("42")

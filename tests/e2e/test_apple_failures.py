@@ -11,6 +11,7 @@ from typing import NamedTuple, get_args
 
 import pytest
 
+from gateway.errors import AVAILABILITY_CAUSES
 from gateway.model import Kind
 from gateway.sandbox import (
     ADA,
@@ -34,7 +35,7 @@ FRESH = 300
 ASKED_AGAIN = 31
 """Seconds after which nothing answers from memory of a failure, and the breaker lets a call through."""
 NO_CACHE = {"Cache-Control": "no-cache"}
-LENIENT = {"Prefer": "handling=lenient"}
+CAUSES = sorted(AVAILABILITY_CAUSES)
 
 SERVED, WITHHELD, NOT_NEEDED = "served", "withheld", "not needed"
 THE_ID, THE_USER = Where(id=BAD), Where(user=ADA)
@@ -221,6 +222,26 @@ def test_failures_are_kept_from_others_and_only_apples_own_open_the_breaker(row)
         assert others == {200}
     else:
         assert 200 not in others
+
+
+COUNTED = {
+    "401": "developer_token", "a user, 401": None, "a user, 403": None, "403 40300": None,
+    "403 html": "apple", "400": None, "an id, 400": None, "an id, 500": None, "404 html": "apple",
+    "429": None, "500": "apple", "200 html": "apple", "cut off": "apple", "kept connections reset": None,
+}  # fmt: skip
+"""`cause` of `requests_failed_total` for one failed read of each row."""
+
+
+@pytest.mark.parametrize(("name", "cause"), COUNTED.items())
+def test_availability_counts_failures_of_apple_and_of_the_developer_token_only(name, cause):
+    async def story():
+        async with scene() as (caller, sandbox):
+            await warm_up(caller, sandbox, ROWS[name], cached=False)
+            await caller.get("albums", [ONE, BAD])
+            counted = await caller.metrics()
+            return {each: counted[f'gateway_requests_failed_total{{cause="{each}"}}'] for each in CAUSES}
+
+    assert play(story()) == dict.fromkeys(CAUSES, 0) | ({cause: 1} if cause else {})
 
 
 # -- writes

@@ -1,4 +1,4 @@
-"""A gateway over a failing Apple, in virtual time, and callers at chance.
+"""A gateway in front of a failing Apple in virtual time, with random callers.
 
 Everything between reader and wire is the gateway's own: cache, single flight, batch splitter, retries,
 attribution, breaker, quarantine.
@@ -41,30 +41,30 @@ from tests.simulation.failure_judge import (
     Judge,
     Wrote,
 )
+from tests.simulation.failure_plan import HEALTHY, IDS, RUN_SECONDS, USERS, FailurePlan
 from tests.simulation.gateway import Parts, assemble
 from tests.simulation.loop import START, LoopClock, SimulatedLoop, Stuck, run
 from tests.simulation.transport import SimulatedWire
-from tests.simulation.troubles import HEALTHY, IDS, RUN_SECONDS, USERS, Troubles
 
 CALLERS = 6
 
 
 class FailingWorld:
-    """One run; `run` returns what should not have been."""
+    """One run; `run` returns every broken expectation."""
 
     def __init__(self, seed: int) -> None:
         self.loop = SimulatedLoop()
         self._chance = chance = random.Random(seed)
-        self._troubles = troubles = Troubles(chance, START)
+        self._plan = plan = FailurePlan(chance, START)
         self._metrics = Metrics()
         ratings = Ratings(chance)
-        self._wire = SimulatedWire(chance, ratings, troubles)
-        self._judge = Judge(troubles, ratings, self._wire.exchanges, self.loop.time)
+        self._wire = SimulatedWire(chance, ratings, plan)
+        self._judge = Judge(plan, ratings, self._wire.exchanges, self.loop.time)
         self._tasks = Tasks(lambda name, error: self._judge.faults.append(f"{name}: {error!r}"))
         self._gateway = self._build(LoopClock(self.loop))
 
     def run(self) -> list[str]:
-        """What went wrong; the same for the same seed."""
+        """Run, and return the faults; equal for equal seeds."""
         faults = self._judge.faults
         try:
             run(self.loop, self._run())
@@ -139,7 +139,7 @@ class FailingWorld:
         await self._tasks.drain(FETCH_SECONDS)
 
     async def _read_healthy(self) -> None:
-        """First, so that no failing user is ever the only one; at last, when all must be well again."""
+        """Read as the healthy users: first, so that no failing user asks alone; last, to see recovery."""
         for user, (kind, ids) in product(HEALTHY, IDS.items()):
             await self._read(user, kind, [*map(Id, ids)], Directives(no_cache=True))
 
@@ -156,7 +156,7 @@ class FailingWorld:
             await self._read(user, kind, [*map(Id, ids)], directives)
 
     async def _write(self, user: User, kind: Kind) -> None:
-        bad = [place[2] for place, *_ in self._troubles.ids if place[:2] == (user.key, kind)]
+        bad = [place[2] for place, *_ in self._plan.ids if place[:2] == (user.key, kind)]
         id_ = Id(self._chance.choice([*IDS[kind], *bad, *bad, *bad]))
         place = (user.key, kind, id_)
         writes = self._judge.wrote.setdefault(place, [])

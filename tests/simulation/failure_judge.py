@@ -1,4 +1,4 @@
-"""Judges what callers got from a gateway over a failing Apple: who is at fault suffers, nobody else."""
+"""Checks the answers of a gateway in front of a failing Apple: only what fails there may fail here."""
 
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
@@ -11,9 +11,9 @@ from gateway.model import Id, Kind, User
 from gateway.ratings.query import Answer, CacheOutcome
 from gateway.telemetry.metrics import Metrics
 from tests.simulation.apple import Place, Ratings
+from tests.simulation.failure_plan import FailurePlan
 from tests.simulation.loop import START
 from tests.simulation.transport import Exchange
-from tests.simulation.troubles import Troubles
 
 FRESH, REVALIDATE, IF_ERROR = 2.0, 1.0, 20.0
 QUARANTINE = 10.0
@@ -21,73 +21,75 @@ CALL_SECONDS, FETCH_SECONDS = 3.0, 13.0
 WINDOW: Final = 10.0
 """Seconds that the breaker looks back."""
 
-AFTER: Final = CALL_SECONDS + 1.0
-"""Seconds after an outage in which a call that began in it may still fail."""
-ECHO: Final = QUARANTINE + AFTER + 1.0
-"""Seconds after an outage in which what it looked like may still be answered from memory."""
-UNTESTED: Final = 30.0 + AFTER + 1.0
-"""Seconds after an outage in which its unanswered test of the developer token leaves a 401 open."""
+IN_FLIGHT: Final = CALL_SECONDS + 1.0
+"""Seconds after an outage in which calls that began in it may still fail."""
+FROM_MEMORY: Final = QUARANTINE + IN_FLIGHT + 1.0
+"""Seconds after an outage in which a failure may still be answered from memory."""
+UNTESTED: Final = 30.0 + IN_FLIGHT + 1.0
+"""Seconds after an outage in which a 401 has no verdict, because the test of the token got no answer."""
 LONG_OUTAGE: Final = 8.0
 MOST_CALLS: Final = 45
-"""Of one run, with an id that always fails, or for a user for whom Apple fails."""
-MISTAKEN: Final = 4
-"""Ids or users that may look at fault where an outage begins in the middle of a call: those of one call."""
+"""Calls of one run for an id that always fails, or for a user for whom Apple fails."""
+MISATTRIBUTED: Final = 4
+"""Ids or users that may be isolated wrongly if an outage begins during a call: those of one call."""
 
 
 class Wrote(NamedTuple):
     began: float
     ended: float
     number: int | None
-    """The state that it made; None where nobody knows."""
+    """Number of the state that it made; None if undetermined."""
 
 
 UNWRITTEN: Final = Wrote(START, START, None)
 
 
 class Judge:
-    """`faults` holds what should not have been."""
+    """`faults` lists every broken expectation."""
 
     def __init__(
-        self, troubles: Troubles, ratings: Ratings, exchanges: Sequence[Exchange], now: Callable[[], float]
+        self, plan: FailurePlan, ratings: Ratings, exchanges: Sequence[Exchange], now: Callable[[], float]
     ) -> None:
         self.faults: list[str] = []
         self.wrote: dict[Place, list[Wrote]] = {}
-        self._troubles = troubles
+        self._plan = plan
         self._ratings = ratings
         self._exchanges = exchanges
         self._now = now
         self._breaker: list[tuple[float, State]] = [(START, State.CLOSED)]
 
     def failure(self, place: Place, error: GatewayError, began: float) -> None:
-        """Only what fails at Apple may fail here, and as it fails there."""
-        now, troubles = self._now(), self._troubles
-        if troubles.touched(began - AFTER, now):
+        """Check a failure: only what fails at Apple may fail here, and with Apple's status."""
+        now, plan = self._now(), self._plan
+        if plan.outage_between(began - IN_FLIGHT, now):
             return
-        bad = (troubles.bad_user(place[0], now), troubles.bad_id(place, now))
-        not_asked = error.status >= 500 and troubles.outage is not None and self._was_open(began, now)
-        recalled = isinstance(error, UpstreamError) and error.recalled and troubles.touched(began - ECHO, now)
+        bad = (plan.bad_user(place[0], now), plan.bad_id(place, now))
+        not_asked = error.status >= 500 and plan.outage is not None and self._was_open(began, now)
+        recalled = (
+            isinstance(error, UpstreamError)
+            and error.recalled
+            and plan.outage_between(began - FROM_MEMORY, now)
+        )
         due = any(each is not None and error.status == each.status for each in bad)
         if not (not_asked or recalled or due):
             self.faults.append(f"{place} at {began:.3f}: failed with {error.status}, {error!r}")
 
     def stale(self, user: User, kind: Kind, ids: Sequence[Id], answer: Answer, began: float) -> None:
-        """Stale ratings stand in for Apple's failures, and never for its refusals."""
-        now, troubles = self._now(), self._troubles
+        """Check stale ratings: they stand in for Apple's failures, never for its refusals."""
+        now, plan = self._now(), self._plan
         if answer.tally.stale and self._is_refused(user, began):
             self.faults.append(f"{user.key.hex()} at {began:.3f}: stale, though Apple refuses the user")
-        if answer.forward is not CacheOutcome.STALE or troubles.touched(began - AFTER, now):
+        if answer.forward is not CacheOutcome.STALE or plan.outage_between(began - IN_FLIGHT, now):
             return
-        from_memory = answer.upstream_status is None and troubles.outage is not None
-        if from_memory and (troubles.touched(began - ECHO, now) or self._was_open(began, now)):
+        from_memory = answer.upstream_status is None and plan.outage is not None
+        if from_memory and (plan.outage_between(began - FROM_MEMORY, now) or self._was_open(began, now)):
             return
-        bad = [troubles.bad_id((user.key, kind, id_), now) for id_ in ids]
-        if not any(
-            each is not None and each.status == 500 for each in (*bad, troubles.bad_user(user.key, now))
-        ):
+        bad = [plan.bad_id((user.key, kind, id_), now) for id_ in ids]
+        if not any(each is not None and each.status == 500 for each in (*bad, plan.bad_user(user.key, now))):
             self.faults.append(f"{user.key.hex()} {kind} {ids} at {began:.3f}: stale without a reason")
 
     def ratings(self, user: User, kind: Kind, ids: Sequence[Id], answer: Answer, began: float) -> None:
-        """Each rating is the user's own, and no older than promised."""
+        """Check ratings: each is the user's own, and no older than promised."""
         rated = {item["id"]: item for item in msgspec.json.decode(b"[%b]" % answer.listed)}
         lasting = IF_ERROR if answer.forward is CacheOutcome.STALE else REVALIDATE
         for id_ in ids:
@@ -105,16 +107,16 @@ class Judge:
                 self.faults.append(f"{place} at {began:.3f}: state {item['meta']['number']}, wanted {least}")
 
     def breaker(self, state: State) -> None:
-        """It opens in outages only; probes may find that one lasts, or fail for an id or a user."""
+        """Check a change of the breaker: it opens in outages only; a failed probe may reopen it."""
         now, (_, was) = self._now(), self._breaker[-1]
         self._breaker.append((now, state))
         opened = state is State.OPEN and was is State.CLOSED
-        if opened and not self._troubles.touched(now - WINDOW - AFTER, now):
+        if opened and not self._plan.outage_between(now - WINDOW - IN_FLIGHT, now):
             self.faults.append(f"the breaker opened at {now:.3f}, and Apple was well")
 
     def end(self, metrics: Metrics) -> None:
-        """What was isolated, what the failing ones cost Apple, and whether all is well again."""
-        outage = self._troubles.outage
+        """Check what was isolated, the number of calls for what fails, and the recovery."""
+        outage = self._plan.outage
         if self._breaker[-1][1] is not State.CLOSED:
             self.faults.append("the breaker did not close again")
         long = outage is not None and outage.status is not None and outage.until - outage.since > LONG_OUTAGE
@@ -122,21 +124,21 @@ class Judge:
             self.faults.append("the breaker stayed closed in an outage")
         if outage is None and _sample(metrics, "developer_token_mints_total", reason="refused"):
             self.faults.append("the developer token was renewed for nothing")
-        # The first call that fails for a user may be due to its id, as far as anybody can tell.
-        user = self._troubles.user
-        ids_may_fail = bool(self._troubles.ids) or (user is not None and user.status == 500)
+        # Nothing distinguishes a user's first failed call from a failure of its id.
+        user = self._plan.user
+        ids_may_fail = bool(self._plan.ids) or (user is not None and user.status == 500)
         for what, may_fail in (("id", ids_may_fail), ("user", user is not None)):
             isolated = _sample(metrics, "upstream_isolated_total", what=what)
-            if isolated > (0 if outage is None else MISTAKEN) and not may_fail:
+            if isolated > (0 if outage is None else MISATTRIBUTED) and not may_fail:
                 self.faults.append(f"{what}: isolated, and none failed")
         self._costs()
 
     def _costs(self) -> None:
-        for bad in self._troubles.ids:
+        for bad in self._plan.ids:
             calls = sum(bad.place in made.places and made.method == "GET" for made in self._exchanges)
             if calls > MOST_CALLS:
                 self.faults.append(f"{calls} calls for an id that always fails")
-        user = self._troubles.user
+        user = self._plan.user
         if user is None:
             return
         made = [
@@ -150,15 +152,15 @@ class Judge:
                 self.faults.append(f"a call at {each.began:.3f} for a user whom Apple refuses")
 
     def _is_refused(self, user: User, moment: float) -> bool:
-        """Whether the gateway must know then that Apple refuses the user."""
-        bad = self._troubles.bad_user(user.key, moment)
+        """Whether the gateway has had an answer by which Apple refuses the user."""
+        bad = self._plan.bad_user(user.key, moment)
         if bad is None or bad.status == 500:
             return False
         made = [made for made in self._exchanges if made.user_key == user.key and made.status == bad.status]
         return self._is_quarantined(bad.status, [each.ended for each in made], moment)
 
     def _is_quarantined(self, status: int, refused_at: Sequence[float], moment: float) -> bool:
-        if status == 401 and self._troubles.touched(moment - QUARANTINE - UNTESTED, moment):
+        if status == 401 and self._plan.outage_between(moment - QUARANTINE - UNTESTED, moment):
             return False
         # A 401 is the user's only after a test of the developer token.
         return any(ended + 1.0 < moment < ended + QUARANTINE for ended in refused_at)

@@ -1,6 +1,6 @@
-"""Bad ids, lapsed users and outages of Apple's, one or several at once, under schedules that a seed repeats.
+"""Bad ids, refused users and outages of Apple degrade nothing else, in random schedules that a seed repeats.
 
-RATINGS_GATEWAY_SEEDS says how many, in fifties: `python -m pytest tests/simulation -k suffers` runs those.
+RATINGS_GATEWAY_SEEDS / 50 is the number of seeds for `python -m pytest tests/simulation -k degrade`.
 """
 
 import os
@@ -21,30 +21,30 @@ from gateway.breaker import Breaker
 from gateway.errors import Cause
 from gateway.model import Partition
 from tests.simulation.failing_world import FailingWorld
+from tests.simulation.failure_plan import EVE, FailurePlan
 from tests.simulation.loop import START
-from tests.simulation.troubles import EVE, Troubles
 
 SEEDS = int(os.environ.get("RATINGS_GATEWAY_SEEDS", "3000")) // 50
 AT_A_TIME = 20
 ENOUGH = 40
-"""Seeds with the troubles that a planted bug needs, within which it is found."""
+"""Each planted bug is found within so many seeds that have the failures it needs."""
 
 
-def troubles_of(seed: int) -> Troubles:
-    return Troubles(random.Random(seed), START)
+def plan_of(seed: int) -> FailurePlan:
+    return FailurePlan(random.Random(seed), START)
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, AT_A_TIME))
-def test_nobody_else_suffers_from_what_fails_at_apple(first):
+def test_failures_of_apple_degrade_no_other_user_or_id(first):
     seeds = range(first, min(first + AT_A_TIME, SEEDS))
     found = {seed: faults for seed in seeds if (faults := FailingWorld(seed).run())}
     assert found == {}
 
 
-def test_every_kind_of_trouble_comes_alone_and_with_the_others():
+def test_every_kind_of_failure_occurs_alone_and_with_the_others():
     seen = {
-        (*(bad.status for bad in troubles.ids), troubles.user and troubles.user.status, bool(troubles.outage))
-        for troubles in map(troubles_of, range(300))
+        (*(bad.status for bad in plan.ids), plan.user and plan.user.status, bool(plan.outage))
+        for plan in map(plan_of, range(300))
     }
     alone = {(400, None, False), (500, None, False), (401, False), (403, False), (500, False), (None, True)}
     assert seen >= alone | {(400, None, True), (500, None, True), (401, True), (403, True), (500, True)}
@@ -137,23 +137,23 @@ def an_outage_isolates_users(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(UserRecords, "others_answered", lambda *_: True)
 
 
-def always(_: Troubles) -> bool:
+def always(_: FailurePlan) -> bool:
     return True
 
 
-def bad_id(*statuses: int) -> Callable[[Troubles], bool]:
-    return lambda troubles: any(bad.status in statuses for bad in troubles.ids)
+def bad_id(*statuses: int) -> Callable[[FailurePlan], bool]:
+    return lambda plan: any(bad.status in statuses for bad in plan.ids)
 
 
-def bad_user(*statuses: int) -> Callable[[Troubles], bool]:
-    return lambda troubles: troubles.user is not None and troubles.user.status in statuses
+def bad_user(*statuses: int) -> Callable[[FailurePlan], bool]:
+    return lambda plan: plan.user is not None and plan.user.status in statuses
 
 
-def outage(troubles: Troubles) -> bool:
-    return troubles.outage is not None
+def outage(plan: FailurePlan) -> bool:
+    return plan.outage is not None
 
 
-PLANTED: dict[Plant, Callable[[Troubles], bool]] = {
+PLANTED: dict[Plant, Callable[[FailurePlan], bool]] = {
     failures_of_ids_count_as_apples: bad_id(500),
     nothing_is_bisected: bad_id(400, 500),
     refused_users_are_not_quarantined: bad_user(401, 403),
@@ -171,5 +171,5 @@ PLANTED: dict[Plant, Callable[[Troubles], bool]] = {
 @pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__)
 def test_a_planted_bug_in_the_attribution_is_found(plant: Plant, monkeypatch: pytest.MonkeyPatch):
     plant(monkeypatch)
-    seeds = (seed for seed in count() if PLANTED[plant](troubles_of(seed)))
+    seeds = (seed for seed in count() if PLANTED[plant](plan_of(seed)))
     assert any(FailingWorld(seed).run() for seed in islice(seeds, ENOUGH))

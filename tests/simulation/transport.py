@@ -1,4 +1,4 @@
-"""The wire to simulated Apple: what the real client of Apple sends, answered in virtual time."""
+"""Transport to simulated Apple: answers what the gateway's own client sends, in virtual time."""
 
 import asyncio
 import random
@@ -12,12 +12,12 @@ from gateway.apple.transport import Transport
 from gateway.errors import Unreachable
 from gateway.model import Id, Kind, User
 from tests.simulation.apple import Place, Ratings, half_a_call, rendered
-from tests.simulation.troubles import Troubles
+from tests.simulation.failure_plan import FailurePlan
 
 T = TypeVar("T")
 
-FORGOTTEN = 0.03
-"""The part of the kept connections that break as they are used."""
+BROKEN_KEPT = 0.03
+"""Fraction of calls whose kept connection breaks before an answer."""
 NO_HEADERS: Mapping[str, str] = {}
 
 
@@ -30,7 +30,7 @@ BAD_USER = {401: AppleResponse(401, b""), 403: error(403, "40300"), 500: error(5
 
 
 class Exchange:
-    """One exchange as Apple saw it."""
+    """One exchange as Apple received it."""
 
     def __init__(self, method: str, user_key: bytes, places: list[Place], began: float) -> None:
         self.method = method
@@ -42,12 +42,12 @@ class Exchange:
 
 
 class SimulatedWire(Transport):
-    """Answers from `ratings`, unless something of `troubles` is in the way."""
+    """Answers from `ratings`, unless `plan` makes the call fail."""
 
-    def __init__(self, chance: random.Random, ratings: Ratings, troubles: Troubles) -> None:
+    def __init__(self, chance: random.Random, ratings: Ratings, plan: FailurePlan) -> None:
         self._chance = chance
         self._ratings = ratings
-        self._troubles = troubles
+        self._plan = plan
         self.exchanges: list[Exchange] = []
 
     async def read(self, how: Callable[[AppleResponse], T], answer: AppleResponse) -> T:
@@ -86,19 +86,19 @@ class SimulatedWire(Transport):
     async def _answer(self, method: str, made: Exchange, body: bytes | None, *, fresh: bool) -> AppleResponse:
         await half_a_call(self._chance)
         now = asyncio.get_running_loop().time()
-        if not fresh and self._chance.random() < FORGOTTEN:
+        if not fresh and self._chance.random() < BROKEN_KEPT:
             raise Unreachable("gone", proxy_error="connection_terminated", sent=True, kept=True)
-        if (outage := self._troubles.out(now)) is not None:
+        if (outage := self._plan.outage_at(now)) is not None:
             if outage.status is None:
                 await asyncio.sleep(self._chance.choice((0.0, 60.0)))
                 raise Unreachable("gone", proxy_error="connection_terminated", sent=True)
             return AppleResponse(outage.status, b"")
         if not made.places:
             return AppleResponse(200, b"{}")
-        if (user := self._troubles.bad_user(made.user_key, now)) is not None:
+        if (user := self._plan.bad_user(made.user_key, now)) is not None:
             return BAD_USER[user.status]
         for place in made.places:
-            if (bad := self._troubles.bad_id(place, now)) is not None:
+            if (bad := self._plan.bad_id(place, now)) is not None:
                 return error(bad.status, f"{bad.status}00")
         return await (self._rate(made.places[0], body) if method != "GET" else self._report(made.places))
 
@@ -118,7 +118,7 @@ class SimulatedWire(Transport):
 
 
 def _ids(target: str) -> list[tuple[Kind, Id]]:
-    """The ids of `/v1/me/ratings/albums?ids=1,2`, or of `/v1/me/ratings/albums/1`."""
+    """Return the ids of `/v1/me/ratings/albums?ids=1,2`, or of `/v1/me/ratings/albums/1`."""
     path, _, query = target.partition("?")
     kind, _, id_ = path.removeprefix("/v1/me/ratings/").partition("/")
     ids = query.removeprefix("ids=").split(",") if query else [id_]

@@ -1,4 +1,4 @@
-"""What fails at simulated Apple in one run, and whom it may concern."""
+"""Which ids, users and times fail at simulated Apple in one run."""
 
 import random
 from typing import Final, NamedTuple
@@ -15,7 +15,7 @@ RUN_SECONDS: Final = 45.0
 
 
 class BadId(NamedTuple):
-    """Every call that asks for it fails: with 500, or with 400 that names no source."""
+    """An id for which every call fails: with 500, or with a 400 that names no source."""
 
     place: Place
     status: int
@@ -23,7 +23,7 @@ class BadId(NamedTuple):
 
 
 class BadUser(NamedTuple):
-    """Apple refuses the user (401, 403), or fails for all that the user asks for (500)."""
+    """A user whom Apple refuses (401, 403), or fails for in every call (500)."""
 
     user: User
     status: int
@@ -31,15 +31,15 @@ class BadUser(NamedTuple):
 
 
 class Outage(NamedTuple):
-    """Everything fails: with a status, or without an answer where it is None."""
+    """A time in which every call fails: with a status, or without an answer if it is None."""
 
     status: int | None
     since: float
     until: float
 
 
-class Troubles:
-    """The troubles of one run; none, one or several at once. Times are seconds of the loop."""
+class FailurePlan:
+    """The failures of one run: one kind, or several at once. Times are the loop's, in seconds."""
 
     def __init__(self, chance: random.Random, start: float) -> None:
         kinds = chance.sample(("id", "user", "outage"), chance.choice((1, 1, 2, 2, 3)))
@@ -64,13 +64,13 @@ class Troubles:
         bad = self.user
         return bad if bad is not None and bad.user.key == user_key and bad.since <= now else None
 
-    def out(self, now: float) -> Outage | None:
-        """The outage that lasts now."""
+    def outage_at(self, now: float) -> Outage | None:
+        """Return the outage that is under way, or None."""
         outage = self.outage
         return outage if outage is not None and outage.since <= now < outage.until else None
 
-    def touched(self, since: float, until: float) -> bool:
-        """Whether the outage lasted at any moment in between."""
+    def outage_between(self, since: float, until: float) -> bool:
+        """Whether there was an outage at any moment between the two."""
         outage = self.outage
         return outage is not None and outage.since <= until and since < outage.until
 

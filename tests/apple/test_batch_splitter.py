@@ -275,6 +275,15 @@ class TestKnownIds:
         assert not errors(await bench.fetch([self.BAD, *ids(2)]))
         assert bench.script.asked[-1] == ["42", "0", "1"]
 
+    async def test_an_id_asked_for_alone_is_remembered_once_other_users_are_answered(self, bench):
+        bench.script.choose = at_most(100, error(500), "42")
+        other = Partition(User.of("other"), Kind.ALBUMS)
+        await bench.fetch([self.BAD])
+        assert bench.splitter.refusal(ALBUMS, self.BAD, bench.shop.clock.monotonic()) is None
+        await bench.fetch(ids(1), partition=other)
+        await bench.fetch([self.BAD])
+        assert bench.splitter.refusal(ALBUMS, self.BAD, bench.shop.clock.monotonic()) is not None
+
     async def test_at_most_four_are_asked_for_again_in_one_fetch(self, bench, clock):
         bad = ids(6, start=40)
         calls = await self.learn(bench, *bad)
@@ -296,10 +305,10 @@ class TestKnownIds:
 
 
 class TestCutShort:
-    """The breaker opens while a refused call is divided."""
+    """The breaker opens while a failed call is divided."""
 
-    def refuse_and_break(self, bench: Bench, calls: int) -> Callable[[Seen], Reply]:
-        """Refuse everything; with the answer to that call the breaker opens."""
+    def fail_and_break(self, bench: Bench, failure: Reply, calls: int) -> Callable[[Seen], Reply]:
+        """Answer everything with `failure`; with the answer to that call the breaker opens."""
 
         def choose(_: Seen) -> Reply:
             if len(bench.script.seen) == calls:
@@ -308,19 +317,25 @@ class TestCutShort:
                     admission = breaker.admit(now)
                     assert admission is not None
                     breaker.record(admission, ok=False, now=now)
-            return BAD_IDS
+            return failure
 
         return choose
 
-    async def test_parts_that_were_not_asked_for_do_not_pass_for_refused(self, bench, clock):
-        bench.script.choose = self.refuse_and_break(bench, 3)
+    async def test_parts_that_were_not_asked_for_do_not_pass_for_refused(self, bench):
+        bench.script.choose = self.fail_and_break(bench, BAD_IDS, 3)
         outcomes = await bench.fetch(ids(4))
         assert all(
             isinstance(outcome, BreakerOpen) and outcome.stale_allowed for outcome in outcomes.values()
         )
 
+    async def test_parts_that_were_not_asked_for_have_apples_failure_of_the_whole(self, bench):
+        bench.script.choose = self.fail_and_break(bench, error(500), 7)
+        outcomes = await bench.fetch(ids(8))
+        assert {getattr(outcome, "received_status", None) for outcome in outcomes.values()} == {500}
+        assert len(bench.script.seen) == 7
+
     async def test_the_next_call_is_divided_again(self, bench, clock):
-        bench.script.choose = self.refuse_and_break(bench, 3)
+        bench.script.choose = self.fail_and_break(bench, BAD_IDS, 3)
         await bench.fetch(ids(4))
         clock.move(5.0)
         bench.script.choose = at_most(100, BAD_IDS, "1")

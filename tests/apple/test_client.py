@@ -67,6 +67,12 @@ class TestSend:
         assert bench.script.seen[0].target == "/v1/me/ratings/albums/1"
         assert bench.shop.statuses("delete") == {"204": 1.0}
 
+    async def test_a_repeated_deletion_that_finds_nothing_was_done_by_the_first_try(self, bench):
+        bench.script.plays = [reply(204), reset, error(404, "40400")]
+        await bench.send("DELETE")
+        assert await bench.send("DELETE") == Relay(204, b"")
+        assert [seen.connection for seen in bench.script.seen] == [1, 1, 2]
+
     async def test_a_bypassed_read_keeps_its_query_and_is_retried(self, bench):
         bench.script.plays = [error(503)]
         bench.script.otherwise = reply(200, "{}")

@@ -56,6 +56,14 @@ def test_two_users_answered_in_turn_are_both_others_for_a_third(users):
     assert users.others_answered(ADA)
 
 
+def test_answers_may_come_in_another_order_than_their_calls_began(users):
+    users.failed(ADA, 2.0)
+    users.answered(ADA, 9.0, 10.0)
+    users.answered(BEN, 3.0, 11.0)
+    users.failed(ADA, 2.0)
+    assert users.others_answered(ADA)
+
+
 def test_an_answer_ends_a_row_of_failures_and_an_isolation(users):
     users.failed(ADA, 1.0)
     users.failed(ADA, 2.0)

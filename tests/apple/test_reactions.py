@@ -278,5 +278,5 @@ class TestConclude:
     @pytest.mark.parametrize(
         "verdict", [Verdict(Cause.THROTTLED, retry=Retry.PACED), Verdict(Cause.DEADLINE)]
     )
-    def test_what_is_nobodys_failure_stays_as_it_is(self, shop, verdict):
+    def test_a_429_and_a_passed_deadline_keep_their_verdict(self, shop, verdict):
         assert shop.reactions.conclude(trial(shop), relayed(429), LAST, verdict) is verdict

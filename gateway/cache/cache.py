@@ -5,7 +5,6 @@ A read looks ids up in memory (`recall`), then the rest in Redis (`look_up_share
 `on_invalidation` applies what other gateways publish.
 """
 
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
@@ -152,15 +151,13 @@ class Cache:
             now + self._trust_seconds if unasked else None,
         ]
         cap = min([until - now for until in limits if until is not None], default=None)
-        trusted_at = now if unasked else token.taken_at
-        fresh_seconds = self.freshness.fresh_seconds_of(user_key, kind)
-        shared_by = {
-            rating: self.freshness.entry(
-                rating, now, fresh_seconds=fresh_seconds, trusted_at=trusted_at, cap=cap, sharers=ids
-            )
-            for rating, ids in Counter(settled.values()).items()
-        }
-        entries = {id_: shared_by[rating] for id_, rating in settled.items()}
+        entries = self.freshness.entries(
+            settled,
+            now,
+            fresh_seconds=self.freshness.fresh_seconds_of(user_key, kind),
+            trusted_at=now if unasked else token.taken_at,
+            cap=cap,
+        )
         self.memory.put(partition, entries, now)
         rides = self.memory.partition(partition, now).rides
         if ridden:

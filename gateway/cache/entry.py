@@ -6,6 +6,8 @@ fetched_at          fresh_until                                     fresh_until 
 """
 
 import sys
+from collections import Counter
+from collections.abc import Mapping
 from enum import IntEnum
 from math import ceil, inf
 from typing import Final
@@ -13,7 +15,7 @@ from zlib import crc32
 
 import msgspec
 
-from gateway.model import Kind, Rating
+from gateway.model import Id, Kind, Rating
 
 SLOT_BYTES: Final = 96
 """Measured size of one id in a partition: the id's string and its place in a dictionary."""
@@ -105,6 +107,24 @@ class Freshness(msgspec.Struct, frozen=True):
         return Entry(
             rating, now - age, trusted_at, min(fresh_until, now + cap), ask_when_stale=True, bytes_per_id=size
         )
+
+    def entries(
+        self,
+        ratings: Mapping[Id, Rating],
+        now: float,
+        *,
+        fresh_seconds: float,
+        trusted_at: float,
+        cap: float | None,
+    ) -> dict[Id, Entry]:
+        """Create the entries of ratings that Apple reports `now`: ids with the same rating share one."""
+        shared = {
+            rating: self.entry(
+                rating, now, fresh_seconds=fresh_seconds, trusted_at=trusted_at, cap=cap, sharers=ids
+            )
+            for rating, ids in Counter(ratings.values()).items()
+        }
+        return {id_: shared[rating] for id_, rating in ratings.items()}
 
     def usability(self, entry: Entry, now: float, trusted_since: float) -> Usability:
         """Judge `entry`; one that was last trusted before `trusted_since` serves only if Apple fails."""

@@ -82,12 +82,21 @@ def test_prometheus_scrapes_the_ops_port_and_loads_the_rules(settings):
 
 
 @pytest.mark.needs("promtool")
-def test_its_alerts_link_to_the_runbook_of_the_gateway(tmp_path):
+def test_prometheus_accepts_its_configuration_and_the_alerts_link_to_the_runbook_of_the_gateway(tmp_path):
     (script,) = SERVICES["prometheus"]["command"]
     script = script.replace("$$", "$").replace("/etc/prometheus/rules", str(PROMETHEUS))
     script = script.replace('"/prometheus/', f'"{tmp_path}/').replace("exec /bin/prometheus", "exec true")
     subprocess.run(["sh", "-euc", script], check=True)
-    subprocess.run(["promtool", "check", "rules", *tmp_path.iterdir()], check=True, capture_output=True)
+    config = (COMPOSE / "prometheus.yaml").read_text().replace("/prometheus/", f"{tmp_path}/")
+    (tmp_path / "prometheus.yaml").write_text(config)
+    done = subprocess.run(
+        ["promtool", "check", "config", tmp_path / "prometheus.yaml"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "alerts.yaml" in done.stdout
     links = {
         rule["annotations"]["runbook_url"] for rule in rules(tmp_path / "alerts.yaml") if "alert" in rule
     }

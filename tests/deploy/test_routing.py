@@ -1,6 +1,8 @@
 """The proxies that README.md and docs/deploy.md show, run in front of gateways as they are written there."""
 
+import asyncio
 import re
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -15,6 +17,7 @@ from gateway.sandbox import Sandbox
 from tests.deploy import proxies
 from tests.deploy.proxies import GUIDE, README, block
 from tests.e2e.harness import Caller, Client, gateway_on
+from tests.e2e.processes import process
 
 TOKEN_HEADERS = ("Music-User-Token", "Media-User-Token")
 USERS = [f"user-{number}" for number in range(24)]
@@ -73,7 +76,12 @@ def by_path(proxy: str, folder: Path, gateway: Caller, apple: Apple) -> Abstract
 
 def by_user(proxy: str, folder: Path, gateways: Iterable[Caller]) -> AbstractAsyncContextManager[str]:
     """The guide's proxy in front of a shared deployment."""
-    addresses = [(port_of(one.served.api_url), port_of(one.served.ops_url)) for one in gateways]
+    return balancer(proxy, folder, [(one.served.api_url, one.served.ops_url) for one in gateways])
+
+
+def balancer(proxy: str, folder: Path, urls: Iterable[tuple[str, str]]) -> AbstractAsyncContextManager[str]:
+    """The same in front of gateways with these URLs of API and ops listener."""
+    addresses = [(port_of(api), port_of(ops)) for api, ops in urls]
     if proxy == "envoy":
         written = msgspec.yaml.decode(block(GUIDE, "yaml", "RING_HASH").encode())
         (cluster,) = written["clusters"]
@@ -173,3 +181,26 @@ async def test_a_gateway_that_is_gone_costs_no_user_an_answer(proxy, tmp_path):
 
         replies = [await caller.get("albums", ["1"], user=user) for user in USERS]
     assert [reply.status for reply in replies] == [200] * len(USERS)
+
+
+@pytest.mark.parametrize("proxy", BALANCERS)
+async def test_a_gateway_that_drains_fails_no_request(proxy, tmp_path):
+    async with AsyncExitStack() as stack:
+        sandbox = await stack.enter_async_context(sandbox_with_users())
+        enter = stack.enter_async_context
+        # Nobody reads their output meanwhile.
+        settings = {"server__drain_delay_seconds": 1, "log__sample_hits": 0}
+        gateways = [await enter(process(sandbox, None, **settings)) for _ in range(2)]
+        url = await enter(balancer(proxy, tmp_path, [(one.api, one.ops) for one in gateways]))
+        caller = await enter(client(url))
+        _, leaving = gateways
+
+        leaving.process.terminate()
+        ended = asyncio.create_task(leaving.line("stopped"))
+        statuses = Counter[int]()
+        while not ended.done() or statuses[200] % len(USERS):
+            reply = await caller.get("albums", ["1"], user=USERS[statuses.total() % len(USERS)])
+            statuses[reply.status] += 1
+
+    assert set(statuses) == {200}
+    assert statuses.total() > len(USERS)

@@ -15,6 +15,7 @@ import msgspec
 from aiohappyeyeballs import start_connection
 from redis.exceptions import AuthenticationError, ResponseError
 
+from gateway.cache.redis.errors import NoMasterError
 from gateway.cache.redis.protocol import RedisConnection
 from gateway.cache.redis.url import Address, RedisUrl
 from gateway.resolver import Resolver
@@ -54,10 +55,12 @@ class Opener:
         self._sentinels = list(url.addresses)
         self._master: Address | None = None
 
-    async def open(self, address: Address | None = None) -> RedisConnection:
+    async def open(
+        self, address: Address | None = None, *, seconds: float = CONNECT_SECONDS
+    ) -> RedisConnection:
         """Connect to `address` (else to the URL's only server), log in, and see one reply."""
         target = address or next(iter(self.url.addresses), None)
-        async with asyncio.timeout(CONNECT_SECONDS), self._connected(target) as connection:
+        async with asyncio.timeout(seconds), self._connected(target, seconds=seconds) as connection:
             await self._log_in(connection)
             await connection.execute("TIME")
             return connection
@@ -77,9 +80,11 @@ class Opener:
         return await self._named_master() != self._master
 
     @contextlib.asynccontextmanager
-    async def visit(self, address: Address) -> AsyncIterator[RedisConnection]:
-        """A connection for a command or two."""
-        connection = await self.open(address)
+    async def visit(
+        self, address: Address, *, seconds: float = CONNECT_SECONDS
+    ) -> AsyncIterator[RedisConnection]:
+        """A connection for a command or two, opened within `seconds`."""
+        connection = await self.open(address, seconds=seconds)
         try:
             yield connection
         finally:
@@ -87,19 +92,23 @@ class Opener:
 
     async def _named_master(self) -> Address:
         faults: list[str] = []
+        cause: Exception | None = None
         for sentinel in list(self._sentinels):
             try:
                 async with asyncio.timeout(SENTINEL_SECONDS):
                     master = await self._ask_sentinel(sentinel)
             except Exception as error:  # noqa: BLE001 - any failure: the next Sentinel may answer
                 faults.append(f"{sentinel}: {error!r}")
+                cause = error
                 continue
             if master is not None:
                 self._sentinels.remove(sentinel)
                 self._sentinels.insert(0, sentinel)
                 return master
             faults.append(f"{sentinel}: no such master")
-        raise ConnectionError(f"no Sentinel names a master {self.url.service!r} ({'; '.join(faults)})")
+            cause = None
+        listed = "; ".join(faults)
+        raise NoMasterError(f"no Sentinel names a master {self.url.service!r} ({listed})") from cause
 
     async def _ask_sentinel(self, sentinel: Address) -> Address | None:
         url = self.url

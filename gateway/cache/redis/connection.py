@@ -14,7 +14,7 @@ from redis.exceptions import ReadOnlyError
 
 from gateway.breaker import Breaker, State
 from gateway.cache.redis.batch import Replies, Request, SendBatch, micros
-from gateway.cache.redis.errors import FailureKind, RedisFailed, kind_of
+from gateway.cache.redis.errors import NAMED_REASONS, FailureKind, RedisFailed, kind_of
 from gateway.cache.redis.protocol import RedisConnection, pack
 from gateway.tasks import Tasks
 
@@ -34,8 +34,6 @@ MAX_PENDING_BYTES = 32 * 1024 * 1024
 TIMER_SECONDS = 0.001
 """Resolution of the event loop's timers."""
 
-_NAMED = frozenset((FailureKind.DENIED, FailureKind.LOADING, FailureKind.DNS_ERROR, FailureKind.DNS_TIMEOUT))
-"""Reasons for having no connection that the error counter shows instead of `unavailable`."""
 _TIME = pack("TIME")
 
 
@@ -139,7 +137,7 @@ class Dispatcher:
         try:
             while True:
                 kind = await self._connect_and_serve()
-                self._away = kind if kind in _NAMED else FailureKind.UNAVAILABLE
+                self._away = kind if kind in NAMED_REASONS else FailureKind.UNAVAILABLE
                 failures = 0 if self._served else min(failures + 1, len(BACKOFF_SECONDS) - 1)
                 await asyncio.sleep(BACKOFF_SECONDS[failures])
         finally:

@@ -41,12 +41,22 @@ class FailureKind(StrEnum):
     """More undelivered writes than can be kept one by one."""
 
 
+NAMED_REASONS = frozenset(
+    (FailureKind.DENIED, FailureKind.LOADING, FailureKind.DNS_ERROR, FailureKind.DNS_TIMEOUT)
+)
+"""Reasons for having no connection that requests fail with; operators correct each of them elsewhere."""
+
+
 class RedisFailed(Exception):
     """A request to Redis was not sent, or got no sound reply."""
 
     def __init__(self, kind: FailureKind) -> None:
         super().__init__(kind)
         self.kind = kind
+
+
+class NoMasterError(ConnectionError):
+    """No Sentinel named a master. Its cause is the last Sentinel's failure, if that did not answer."""
 
 
 _KINDS: tuple[tuple[type[Exception], FailureKind], ...] = (
@@ -87,6 +97,8 @@ def kind_of(error: BaseException) -> FailureKind:
     """The kind that an exception counts as; unforeseen ones are protocol errors."""
     if isinstance(error, RedisFailed):
         return error.kind
+    if isinstance(error, NoMasterError) and error.__cause__ is not None:
+        return kind_of(error.__cause__)
     return next((kind for cls, kind in _KINDS if isinstance(error, cls)), FailureKind.PROTOCOL)
 
 

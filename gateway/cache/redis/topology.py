@@ -12,7 +12,7 @@ from redis.exceptions import AskError, ClusterDownError, MovedError, ResponseErr
 from gateway.breaker import State
 from gateway.cache.redis.connect import Opener
 from gateway.cache.redis.connection import FIRST_ATTEMPT_SECONDS, Dispatcher
-from gateway.cache.redis.errors import FailureKind, RedisFailed
+from gateway.cache.redis.errors import NAMED_REASONS, FailureKind, RedisFailed, kind_of
 from gateway.cache.redis.protocol import RedisConnection
 from gateway.cache.redis.url import Address
 from gateway.tasks import Tasks
@@ -130,6 +130,8 @@ class Cluster:
         self._on_change = on_change
         self._nodes: dict[Address, Dispatcher] = {}
         self._slots: list[Address | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
+        self._unmapped = FailureKind.CONNECTION
+        """What requests for a slot without a node fail with."""
         self._stale = asyncio.Event()
         self._tried = asyncio.Event()
 
@@ -141,7 +143,7 @@ class Cluster:
         address = self._slots[key_slot(key.encode())]
         if address is None:
             self._stale.set()
-            raise RedisFailed(FailureKind.CONNECTION)
+            raise RedisFailed(self._unmapped)
         return self._nodes[address]
 
     def everywhere(self) -> Sequence[Dispatcher]:
@@ -198,13 +200,22 @@ class Cluster:
         up = [address for address, node in self._nodes.items() if node.up]
         for address in dict.fromkeys([*up, *self._opener.url.addresses, *self._nodes]):
             try:
-                async with asyncio.timeout(MAP_SECONDS), self._opener.visit(address) as connection:
-                    ranges = _ranges(await connection.execute("CLUSTER", "SLOTS"), address)
-            except Exception:  # noqa: BLE001, S112 - any failure: the next node may answer
+                ranges = await self._slot_map(address)
+            except Exception as error:  # noqa: BLE001 - any failure: the next node may answer
+                kind = kind_of(error)
+                self._unmapped = kind if kind in NAMED_REASONS else FailureKind.CONNECTION
                 continue
+            self._unmapped = FailureKind.CONNECTION
             await self._adopt(ranges)
             return True
         return False
+
+    async def _slot_map(self, address: Address) -> list[tuple[int, int, Address]]:
+        async with (
+            asyncio.timeout(MAP_SECONDS),
+            self._opener.visit(address, seconds=MAP_SECONDS) as connection,
+        ):
+            return _ranges(await connection.execute("CLUSTER", "SLOTS"), address)
 
     async def _adopt(self, ranges: list[tuple[int, int, Address]]) -> None:
         wanted = {address for _, _, address in ranges}

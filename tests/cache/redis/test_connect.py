@@ -223,10 +223,23 @@ async def test_a_hung_lookup_is_counted_as_dns_timeout_and_redis_is_used_once_it
         assert (await side.look(ALBUMS, ONE)).version == b"0"
 
 
-async def test_an_unknown_name_is_counted_as_dns_error() -> None:
+@pytest.mark.parametrize("url", [f"redis+sentinel://{NAME}/main", f"redis+cluster://{NAME}"])
+async def test_a_hung_lookup_of_a_sentinel_or_cluster_node_is_counted_as_dns_timeout(url: str) -> None:
+    lookup = SlowLookup()
+    async with side_of(url, resolver=Resolver(lookup)) as side:
+        await side.look(ALBUMS, ONE)
+        assert side.errors("dns_timeout") == 1
+        assert lookup.calls == 1
+        lookup.release.set()
+
+
+@pytest.mark.parametrize(
+    "url", [f"redis://{NAME}", f"redis+sentinel://{NAME}/main", f"redis+cluster://{NAME}"]
+)
+async def test_an_unknown_name_is_counted_as_dns_error(url: str) -> None:
     def fail(_: str) -> Sequence[AddressInfo]:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    async with side_of(f"redis://{NAME}", resolver=Resolver(fail)) as side:
+    async with side_of(url, resolver=Resolver(fail)) as side:
         await side.look(ALBUMS, ONE)
         assert side.errors("dns_error") == 1

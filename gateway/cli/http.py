@@ -60,7 +60,7 @@ def ask(
         with error:
             return HttpReply(error.code, error.headers, error.read())
     except (OSError, HTTPException, ValueError) as error:
-        raise CommandFailed(f"no answer from {url}: {_reason(error)}. Is the server running there?") from None
+        raise CommandFailed(_no_answer(url, proxy, error)) from None
 
 
 def user_token(file: Path | None) -> str:
@@ -129,6 +129,16 @@ def _config_file() -> dict[str, Any]:
         return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
+
+
+def _no_answer(url: str, proxy: str | None, error: Exception) -> str:
+    if proxy is None:
+        return f"no answer from {url}: {_reason(error)}. Is the server running there?"
+    shown = urlsplit(proxy).netloc.rpartition("@")[2]
+    return (
+        f"no answer from {url} through the proxy {shown}: {_reason(error)}. "
+        "Is the proxy running there, and may this machine use it?"
+    )
 
 
 def _reason(error: Exception) -> str:

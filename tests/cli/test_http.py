@@ -23,6 +23,13 @@ def test_a_document_is_sent_as_json(gateway):
     assert (asked.headers["Content-Type"], asked.headers["X-A"]) == ("application/json", "b")
 
 
+def test_a_failure_on_the_way_through_a_proxy_names_the_proxy_without_its_login():
+    with pytest.raises(CommandFailed) as failed:
+        ask("GET", "https://apple.invalid", timeout_seconds=5, proxy="http://me:secret@127.0.0.1:1")
+    assert "through the proxy 127.0.0.1:1: Connection refused" in str(failed.value)
+    assert "secret" not in str(failed.value)
+
+
 @pytest.mark.parametrize("status", [204, 404, 503])
 def test_an_answer_of_any_status_is_returned(gateway, status):
     gateway.always(status, "")

@@ -4,8 +4,8 @@ Callbacks keep asyncio's order; only the durations of delays vary from seed to s
 """
 
 import asyncio
-import heapq
-from collections.abc import Coroutine
+import selectors
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -17,15 +17,26 @@ class Stuck(AssertionError):
     """A task waits for an event that can never happen."""
 
 
-class SimulatedLoop(asyncio.BaseEventLoop):
+class _Selector(selectors.SelectSelector):
+    """Reports how long the loop would wait for its next timer, instead of waiting."""
+
+    def __init__(self, passed: Callable[[float], None]) -> None:
+        super().__init__()
+        self._passed = passed
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None:
+            raise Stuck("nothing is ready, and no timer is set")
+        self._passed(timeout)
+        return []
+
+
+class SimulatedLoop(asyncio.SelectorEventLoop):
     """Runs what is ready; when nothing is, moves its time to the next timer."""
 
-    _ready: Any
-    _scheduled: Any
-
     def __init__(self) -> None:
-        super().__init__()
         self._now = START
+        super().__init__(_Selector(self._pass))
         self.faults: list[dict[str, Any]] = []
         """Contexts that asyncio would have logged: exceptions that were never retrieved."""
         self.set_exception_handler(lambda _, context: self.faults.append(context))
@@ -33,24 +44,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def time(self) -> float:
         return self._now
 
-    def _run_once(self) -> None:
-        while not self._ready:
-            if not self._scheduled:
-                raise Stuck("nothing is ready, and no timer is set")
-            timer = heapq.heappop(self._scheduled)
-            timer._scheduled = False
-            if not timer._cancelled:
-                self._now = max(self._now, timer._when)
-                self._ready.append(timer)
-        handle = self._ready.popleft()
-        if not handle._cancelled:
-            handle._run()
-
-    def _write_to_self(self) -> None:
-        """No other thread wakes this loop."""
-
-    def _process_events(self, event_list: Any) -> None:
-        raise AssertionError(event_list)
+    def _pass(self, seconds: float) -> None:
+        self._now += seconds
 
 
 class LoopClock:

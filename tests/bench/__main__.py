@@ -50,7 +50,7 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--quick", action="store_true", help="under three minutes (default)")
+    length.add_argument("--quick", action="store_true", help="about four minutes (default)")
     length.add_argument("--full", action="store_true", help="twice the rounds, and a trace of four minutes")
     parser.add_argument("--only", choices=PARTS, action="append", help="measure this part (repeatable)")
     parser.add_argument(

@@ -1,6 +1,8 @@
-"""One trace, answered by all contenders at the same time: calls to Apple, latencies, and wrong answers.
+"""One trace, answered by all contenders: calls to Apple, latencies, and wrong answers.
 
-Each contender has a stand-in of its own. What slows the machine slows all of them.
+The gateway answers it at the same time as the stand-in itself, so that what slows the machine slows both.
+Other caches, another version and pairs of gateways answer it afterwards, because they would take time of the
+gateway's core. Each contender has a stand-in of its own.
 """
 
 import asyncio
@@ -59,12 +61,14 @@ def measure(stage: Stage, parts: frozenset[str]) -> tuple[Trace, list[Figure]]:
     """Replay it against one gateway and other caches (`trace`), and against two on one Redis (`routing`)."""
     shape = FULL if stage.full else QUICK
     trace = steps(shape, listeners(shape.users, SEED), SEED)
-    runners = _runners(stage, shape.fresh_seconds, parts)
+    groups = _groups(stage, shape.fresh_seconds, parts)
     stage.progress(
-        f"trace: {len(trace):,} requests in {shape.seconds:.0f} s to each of {len(runners)} contenders"
+        f"trace: {len(trace):,} requests in {shape.seconds:.0f} s to each of "
+        f"{sum(map(len, groups))} contenders, in {len(groups)} groups"
     )
-    answers = uvloop.run(_answers(runners, trace))
+    answers = [answer for group in groups for answer in uvloop.run(_answers(group, trace))]
     replayed = [_replayed(runner, list(zip(trace, got, strict=True))) for runner, got in answers]
+    replayed.sort(key=lambda one: one.name == DIRECT)
     for one in replayed:
         stage.progress(f"trace: {one.name}: {one.calls} calls, p99 {one.p99 * 1e3:.1f} ms, {one.wrong} wrong")
     floors = [
@@ -87,7 +91,8 @@ def measure(stage: Stage, parts: frozenset[str]) -> tuple[Trace, list[Figure]]:
     return made, _figures(made, [checkout.name for checkout in stage.checkouts])
 
 
-def _runners(stage: Stage, fresh: int, parts: frozenset[str]) -> list[Runner]:
+def _groups(stage: Stage, fresh: int, parts: frozenset[str]) -> list[list[Runner]]:
+    """The contenders that answer at the same time, group by group."""
     machine, missing = stage.machine, contenders.missing()
     late = partial(contenders.upstream, machine, call_ms=CALL_MS, id_ms=ID_MS, rated_percent=RATED_PERCENT)
     settings: dict[str, object] = {
@@ -95,28 +100,29 @@ def _runners(stage: Stage, fresh: int, parts: frozenset[str]) -> list[Runner]:
         "cache__stale_while_revalidate_seconds": fresh,
         "cache__write_hold_seconds": fresh / 30,
     }
-    found = []
+    apple = late()
+    alone = [Runner(DIRECT, apple, [contenders.direct(apple)])]
+    others: list[Runner] = []
     if "trace" in parts:
         for checkout in stage.checkouts:
             apple = late()
-            found.append(
+            (alone if checkout.name == NOW else others).append(
                 Runner(checkout.name, apple, [contenders.gateway(machine, checkout, apple, settings)])
             )
         for program, start in (("nginx", contenders.nginx), ("varnishd", contenders.varnish)):
             if program not in missing:
                 apple = late()
                 other = start(machine, apple, fresh=fresh)
-                found.append(Runner(other.name, apple, [other]))
+                others.append(Runner(other.name, apple, [other]))
     if "routing" in parts and "redis-server" not in missing:
         random = Random(SEED)
-        found.append(
+        others.append(
             _pair(stage.checkouts[0], RANDOM, stage, late(), settings, lambda _: random.randrange(2))
         )
-        found.append(
+        others.append(
             _pair(stage.checkouts[0], BY_USER, stage, late(), settings, lambda step: ord(step.user[0]) % 2)
         )
-    apple = late()
-    return [*found, Runner(DIRECT, apple, [contenders.direct(apple)])]
+    return [group for group in (alone, others) if group]
 
 
 def _pair(

@@ -48,7 +48,7 @@ class Replayed(msgspec.Struct, frozen=True):
 
 
 class Trace(msgspec.Struct, frozen=True):
-    """One trace, answered by all contenders at the same time."""
+    """One trace, answered by all contenders."""
 
     seconds: float
     users: int

@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -142,11 +143,11 @@ async def test_a_client_certificate_works(authority: Authority, client_files: Fi
             assert side.link.state is State.OPEN
 
 
-@pytest.fixture
-def black_hole() -> Iterator[int]:
-    """A loopback port whose queue of connections is full: further ones are neither accepted nor refused."""
+@contextmanager
+def black_hole_at(port: int) -> Iterator[int]:
+    """A port of 127.0.0.2 with a full queue: further connections are neither accepted nor refused."""
     with socket.socket() as listener:
-        listener.bind(("127.0.0.2", 0))
+        listener.bind(("127.0.0.2", port))
         listener.listen(0)
         port = listener.getsockname()[1]
         waiting = [socket.socket() for _ in range(4)]
@@ -156,6 +157,12 @@ def black_hole() -> Iterator[int]:
         yield port
         for each in waiting:
             each.close()
+
+
+@pytest.fixture
+def black_hole() -> Iterator[int]:
+    with black_hole_at(0) as port:
+        yield port
 
 
 def info(host: str) -> AddressInfo:
@@ -169,6 +176,13 @@ async def test_an_address_that_drops_packets_is_skipped_like_a_black_hole(black_
         async with side_of(f"redis://{NAME}:{server.port}", resolver=resolver) as side:
             assert side.link.state is State.CLOSED
             assert time.monotonic() - began < CONNECT_SECONDS
+
+
+async def test_an_address_of_a_sentinel_that_is_a_black_hole_is_skipped() -> None:
+    with watched_by_sentinel() as watched, black_hole_at(watched.sentinel.port) as port:
+        resolver = Resolver(lambda _: [info("127.0.0.2"), info("127.0.0.1")])
+        async with side_of(f"redis+sentinel://{NAME}:{port}/main", resolver=resolver) as side:
+            assert side.link.state is State.CLOSED
 
 
 async def test_a_sentinel_may_be_given_by_name() -> None:

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-HEADERS: Final = ("Music-User-Token", "Media-User-Token")
+from multidict import istr
+
+HEADERS: Final = (istr("Music-User-Token"), istr("Media-User-Token"))
 """Two names for one field: MusicKit JS 3 and others send only the second."""
 
 

@@ -4,7 +4,8 @@ import hmac
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from multidict import CIMultiDictProxy
+from aiohttp import hdrs
+from multidict import CIMultiDictProxy, istr
 
 from gateway.errors import Refused
 from gateway.host_header import is_allowed
@@ -17,6 +18,10 @@ Headers = CIMultiDictProxy[str]
 
 MAX_TIMEOUT_MS: Final = 600_000
 USER_TOKEN: Final = "Music-User-Token"  # noqa: S105 - a header's name
+_PRINTABLE: Final = bytes(range(0x20, 0x7F))
+# A name that is no `istr` would be folded to lower case for each look-up.
+_TIMEOUT: Final = istr("X-Request-Timeout-Ms")
+_PREFER: Final = istr("Prefer")
 PRECONDITIONS: Final = ("If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since")
 
 
@@ -35,7 +40,7 @@ class CallerCheck:
         if not self._tokens:
             return
         presented = [_bytes(token) for token in headers.getall("X-Gateway-Token", ())]
-        for value in headers.getall("Authorization", ()):
+        for value in headers.getall(hdrs.AUTHORIZATION, ()):
             scheme, _, token = value.partition(" ")
             if scheme.lower() == "bearer":
                 presented.append(_bytes(token.strip()))
@@ -58,14 +63,14 @@ def read_user(headers: Headers) -> User:
     if not tokens:
         raise Refused(403, "40300", "Forbidden", f"The request carries no {USER_TOKEN}.")
     (token,) = tokens
-    if not (token.isascii() and token.isprintable()):
+    if token.encode("utf-8", "surrogateescape").translate(None, _PRINTABLE):
         raise Refused(403, "40300", "Forbidden", f"The {USER_TOKEN} has characters that no token has.")
     return User.of(token)
 
 
 def check_host(headers: Headers) -> None:
     """Raise `Refused` 400 for a `Host` that RFC 9112, section 3.2, forbids."""
-    host = headers.get("Host")
+    host = headers.get(hdrs.HOST)
     if host is not None and not is_allowed(host):
         raise Refused(400, "40000", "Bad Request", "The Host header does not name a host.")
 
@@ -77,10 +82,10 @@ def preconditions(headers: Headers) -> Mapping[str, str]:
 
 def read_directives(headers: Headers) -> Directives:
     """The request's `Cache-Control`; unknown and malformed directives are ignored."""
-    if "Cache-Control" not in headers:
+    if hdrs.CACHE_CONTROL not in headers:
         return NO_DIRECTIVES
     given: dict[str, str | None] = {}
-    for piece in ",".join(headers.getall("Cache-Control")).split(","):
+    for piece in ",".join(headers.getall(hdrs.CACHE_CONTROL)).split(","):
         name, equals, value = piece.strip().partition("=")
         given[name.strip().lower()] = value.strip().strip('"') if equals else None
     directives = Directives(
@@ -95,7 +100,7 @@ def read_directives(headers: Headers) -> Directives:
 
 def read_timeout(headers: Headers) -> float | None:
     """`X-Request-Timeout-Ms` in seconds. Raises `Refused` unless it is a number from 1 to 600,000."""
-    given = headers.get("X-Request-Timeout-Ms")
+    given = headers.get(_TIMEOUT)
     if given is None:
         return None
     # The length is checked first: Python refuses to read thousands of digits.
@@ -108,9 +113,9 @@ def read_timeout(headers: Headers) -> float | None:
 
 def wants_leniency(headers: Headers) -> bool:
     """Whether `Prefer` asks for `handling=lenient` (RFC 7240)."""
-    if "Prefer" not in headers:
+    if _PREFER not in headers:
         return False
-    preferences = ",".join(headers.getall("Prefer")).split(",")
+    preferences = ",".join(headers.getall(_PREFER)).split(",")
     return any(
         preference.split(";")[0].replace(" ", "").replace('"', "").lower() == "handling=lenient"
         for preference in preferences

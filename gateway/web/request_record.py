@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 
 import msgspec
+from multidict import istr
 
 from gateway.errors import GatewayError
 from gateway.ratings.query import Part, TierCounts
@@ -16,6 +17,8 @@ _PRINTABLE = re.compile(r"[\x20-\x7e]{1,128}")
 _TRACEPARENT = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?"
 )
+_REQUEST_ID = istr("X-Request-Id")
+_TRACE_PARENT = istr("traceparent")
 _PROCESS = os.urandom(6).hex()
 _numbers = itertools.count(1)
 
@@ -31,8 +34,8 @@ class RequestRecord:
     def __init__(self, method: str, headers: Mapping[str, str], started: float) -> None:
         self.started = started
         self.method = method
-        self.request_id = request_id(headers.get("X-Request-Id"))
-        self.trace_id = trace_id(headers.get("traceparent"))
+        self.request_id = request_id(headers.get(_REQUEST_ID))
+        self.trace_id = trace_id(headers.get(_TRACE_PARENT))
         self.route = "unmatched"
         self.kind: str | None = None
         self.user: str | None = None

@@ -1,7 +1,12 @@
-"""The tree: each larger module has a test file of its name, modules stay short, class names are unique."""
+"""The tree: larger modules have a test file, modules stay short, class names are unique, imports declared."""
 
 import ast
+import re
+import sys
+import tomllib
 from collections import defaultdict
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -36,3 +41,26 @@ def test_no_public_class_name_is_used_twice_outside_the_sandbox():
                 if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                     places[node.name].append(str(module))
     assert {name: modules for name, modules in places.items() if len(modules) > 1} == {}
+
+
+def imported(module: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse((ROOT / "gateway" / module).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            yield node.module
+
+
+def normal(distribution: str) -> str:
+    """The name as PyPI compares it."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+def test_every_package_that_is_imported_is_declared():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = {normal(re.split(r"[^A-Za-z0-9._-]", line)[0]) for line in project["dependencies"]}
+    packages = {name.partition(".")[0] for module in MODULES for name in imported(module)}
+    foreign = packages - sys.stdlib_module_names - {"gateway"}
+    distributions = packages_distributions()
+    owners = {package: {normal(name) for name in distributions[package]} for package in foreign}
+    assert [package for package, names in owners.items() if not names & declared] == []

@@ -80,16 +80,21 @@ class Reading(msgspec.Struct):
             self.entries.pop(id_, None)
 
     def _read_fields(self, ids: Sequence[Id], fields: Sequence[bytes | None]) -> None:
-        distinct = Counter(fields)
-        plain = {
-            field: self._plain_entry(field, sharers)
-            for field, sharers in distinct.items()
-            if field is not None
-            and len(field) == PLAIN_BYTES
-            and field[0] == FORMAT
-            and field[1] in PLAIN_RATINGS
-        }
-        if len(plain) == len(distinct) and all(isinstance(entry, Entry) for entry in plain.values()):
+        plain: dict[bytes, Entry | object] = {}
+        complete = True
+        for field, sharers in Counter(fields).items():
+            if (
+                field is None
+                or len(field) != PLAIN_BYTES
+                or field[0] != FORMAT
+                or field[1] not in PLAIN_RATINGS
+            ):
+                complete = False
+                continue
+            fetched_at = int.from_bytes(field[2:]) / TICKS
+            entry = plain[field] = self._entry(PLAIN_RATINGS[field[1]], fetched_at, sharers)
+            complete = complete and isinstance(entry, Entry)
+        if complete:
             # Nearly always: every id is stored, as a plain rating.
             self.entries.update(zip(ids, map(plain.__getitem__, fields), strict=True))  # type: ignore[arg-type]
             return
@@ -103,9 +108,6 @@ class Reading(msgspec.Struct):
                 self._read_field(id_, field)
             elif entry is _EXPIRED:
                 self.expired.append(id_)
-
-    def _plain_entry(self, field: bytes, sharers: int) -> Entry | object:
-        return self._entry(PLAIN_RATINGS[field[1]], int.from_bytes(field[2:]) / TICKS, sharers)
 
     def _entry(self, rating: Rating, fetched_at: float, sharers: int = 1) -> Entry | object:
         age = self.now - fetched_at

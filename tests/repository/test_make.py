@@ -15,7 +15,9 @@ MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
 def ran(*command: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    environ = {name: text for name, text in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    # What the `make test` around it was given, PYTHON=… for example, is not for this run.
+    ours = ("MAKE", "MFLAGS", "PYTHON")
+    environ = {name: text for name, text in os.environ.items() if not name.startswith(ours)}
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env=environ)
 
 

@@ -179,4 +179,4 @@ def fetched_cap(paired: PairedWrite | None, fetched_at: float, now: float) -> fl
     """Return the same for a rating that has no hold."""
     if paired is None or fetched_at >= paired.until:
         return None
-    return 0.0 if fetched_at <= paired.at else paired.until - now
+    return 0.0 if fetched_at <= paired.at else max(0.0, paired.until - now)

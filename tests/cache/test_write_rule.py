@@ -175,3 +175,7 @@ def test_a_write_that_never_ended_does_not_bring_back_what_was_held_before_it() 
 )
 def test_another_gateways_write_leaves_no_more_than_our_own_under_way(cell: Record, after: Record) -> None:
     assert write_rule.overtaken(cell, 9, NOW) == after
+
+
+def test_a_write_on_the_paired_type_whose_delay_is_over_leaves_no_seconds() -> None:
+    assert write_rule.fetched_cap(write_rule.PairedWrite(1, at=10.0, until=20.0), 15.0, 30.0) == 0.0

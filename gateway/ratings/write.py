@@ -24,7 +24,7 @@ from gateway.errors import (
     Unreachable,
     UpstreamError,
 )
-from gateway.model import Id, Kind, Priority, Rating, User
+from gateway.model import Id, Kind, Partition, Priority, Rating, User
 from gateway.tasks import Tasks
 from gateway.waiters import Requester, Waiters
 
@@ -112,6 +112,16 @@ class Writer:
     def fits_one_call(self, ids: int) -> bool:
         """Whether Apple is asked for that many ids in one call."""
         return ids <= self._apple.batch_size()
+
+    async def held(self, partition: Partition, ids: Sequence[Id]) -> bool:
+        """Whether one of the ids was written so recently that Apple may still report its old rating."""
+        now = self._clock.monotonic()
+        memory = self._cache.recall(partition, now)
+        if not memory.holds.keys().isdisjoint(ids):
+            return True
+        if not self._cache.has_shared:
+            return False
+        return bool((await self._cache.look_up_shared(partition, ids, memory, now, keep=False)).holds)
 
     async def bypass(
         self,

@@ -33,13 +33,16 @@ class Relays:
     async def read(self, accepted: Accepted, query: Query, after: Answer | None = None) -> Reply | None:
         """Relay a read whose parameters seem to make Apple's answer something other than a list of ratings.
 
-        None if it is a list after all: then it is to be read like any other, with the holds of writes.
-        `after`: the answer that was not one.
+        None if it is to be read like any other: because it is a list after all, or because only such a read
+        can join several calls, or apply the hold of a write. `after`: the answer that was not a list.
         """
         record, target, requester = accepted.record, accepted.target, Requester()
         (part,) = query.parts
         partition = query.partition(part)
-        if after is not None:
+        if after is None:
+            if not self._writer.fits_one_call(record.ids) or await self._writer.held(partition, part.ids):
+                return None
+        else:
             requester.calls = after.tally.calls
             self._relayed.add(partition, self._now())
         if query.directives.only_if_cached:

@@ -180,6 +180,19 @@ class TestAnswersThatAreNoList:
         reply = await gateway.get("albums", [ONE], "&platform=web")
         assert (reply.values, reply.cache) == ({ONE: -1}, "fwd=miss")
 
+    async def test_one_id_that_was_written_since_is_read_with_its_hold(self, gateway, sandbox):
+        path = f"{ROOT}/albums/{ONE}?platform=web"
+        sandbox.faults.add(Misshape("no-data"), where=Where(method="GET"), times=2)
+        assert (await gateway.ask("GET", path)).cache == "fwd=bypass"
+        sandbox.faults.add(Lag(60), where=Where(method="PUT"))
+        await gateway.rate("albums", ONE, -1)
+        assert (await gateway.ask("GET", path)).values == {ONE: -1}
+
+    async def test_ids_of_several_calls_are_read_after_one_that_does_not_repeat(self, gateway, sandbox):
+        sandbox.faults.add(Misshape("no-data"), times=2)
+        assert (await gateway.get("albums", [ONE], "&platform=web")).cache == "fwd=bypass"
+        assert (await gateway.get("albums", range(1, 151), "&platform=web")).status == 200
+
     async def test_one_that_is_a_list_again_is_cached_again(self, gateway, sandbox):
         sandbox.faults.add(Misshape("no-data"))
         await gateway.get("albums", [ONE], "&platform=web")

@@ -117,10 +117,17 @@ class TestRead:
 
     async def test_one_that_takes_several_calls_is_unusable(self, fakes):
         fakes.apple.size = 1
+        assert (await fakes.read())[1] is None
         with pytest.raises(Unusable, match="2 ids take several calls") as failed:
-            await fakes.read()
+            await fakes.read(after=NO_LIST_OF_TWO_CALLS)
         assert (failed.value.cause, failed.value.stale_allowed) == (Cause.REQUEST, False)
         assert fakes.apple.sent == []
+
+    async def test_one_of_an_id_that_was_written_recently_is_left_to_an_ordinary_read(self, fakes):
+        await fakes.write(-1)
+        _, reply = await fakes.read()
+        assert reply is None
+        assert [call.operation for call in fakes.apple.sent] == ["write"]
 
     async def test_calls_made_before_count_for_it(self, fakes):
         accepted, _ = await fakes.read(after=NO_LIST_OF_TWO_CALLS)

@@ -110,9 +110,7 @@ class SingleFlight:
         with. Of several tokens the latest goes to `store`; `keep` is whether this requester allows that.
         `due` are cached ids of the partition that may fill the free seats of the call.
         """
-        in_flight = self._table.setdefault((partition.user.key, partition.kind), {}).setdefault(
-            partition.variant, {}
-        )
+        in_flight = self._in_flight(partition)
         pending = PendingFetch(len(ids), self._now)
         joined: set[Batch] = set()
         begun: dict[Id, Fetch] = {}
@@ -196,6 +194,8 @@ class SingleFlight:
             failure: GatewayError = NoCapacity(_CLOSING)
         elif (error := task.exception()) is None:
             found, lost = task.result(), GatewayError("The fetch returned nothing for this id.")
+            if self._closed:
+                lost = NoCapacity(_CLOSING)
             self._fetch_late(batch, found)
             riders = {id_: found.get(id_, lost) for id_ in batch.riders.fetches}
             self._complete(batch, {id_: found.get(id_, lost) for id_ in batch.fetches} | riders)
@@ -208,16 +208,25 @@ class SingleFlight:
 
     def _fetch_late(self, batch: Batch, found: Mapping[Id, Outcome]) -> None:
         """Fetch riders that were asked for when the call had already ended without them."""
-        if self._closed:
-            return
         riders = batch.riders.fetches
         late = {id_: fetch for id_, fetch in riders.items() if fetch.waiting and id_ not in found}
-        for id_ in late:
+        if not late or self._closed:
+            return
+        in_flight = self._in_flight(batch.partition)
+        for id_, fetch in list(late.items()):
             del riders[id_]
-        if late:
-            # Whoever asked for a rider is among the last that joined its batch.
-            waiters = batch.waiters
-            self._batcher.add(batch.partition, late, waiters.priority, waiters.requesters[-1], {})
+            newer = in_flight.setdefault(id_, fetch)
+            if newer is not fetch:
+                # It was written meanwhile, and asked for again: the newer fetch answers both.
+                newer.waiting += late.pop(id_).waiting
+        # Whoever asked for a rider is among the last that joined its batch.
+        waiters = batch.waiters
+        self._batcher.add(batch.partition, late, waiters.priority, waiters.requesters[-1], {})
+
+    def _in_flight(self, partition: Partition) -> dict[Id, Fetch]:
+        """The part of the table that is the partition's, made if there is none."""
+        variants = self._table.setdefault((partition.user.key, partition.kind), {})
+        return variants.setdefault(partition.variant, {})
 
     def _complete(self, batch: Batch, outcomes: Mapping[Id, Outcome]) -> None:
         fetches = batch.fetches | batch.riders.fetches

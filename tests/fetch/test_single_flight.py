@@ -493,8 +493,22 @@ class TestRiders:
         fetch = join(fake, 2)
         fake.flights.close()
         await fetch.wait(FOREVER)
-        assert isinstance(fetch.outcomes[TWO], GatewayError)
+        assert isinstance(fetch.outcomes[TWO], NoCapacity)
         assert len(fake.loads) == 1
+
+    async def test_a_rider_asked_for_late_and_again_after_a_write_is_fetched_once_for_both(self, fake):
+        join(fake, 1, due=[TWO])
+        (load,) = await fake.begun(1)
+        load.answer({ONE: rating(ONE)})
+        before = join(fake, 2)
+        fake.flights.detach(USER.key, ALBUMS.kind, [TWO])
+        after = join(fake, 2, stamps={TWO: 1})
+        _, late = await fake.begun(2)
+        late.answer()
+        for fetch in (before, after):
+            await fetch.wait(FOREVER)
+            assert fetch.outcomes == {TWO: rating(TWO)}
+        assert not fake.flights.in_flight(ALBUMS, TWO)
 
     async def test_a_rider_asked_for_after_its_call_ended_without_it_is_fetched(self, fake):
         join(fake, 1, due=[TWO])

@@ -6,18 +6,18 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import ClientError, ClientSession, UnixConnector
+from aiohttp import ClientError, ClientResponse, ClientSession, UnixConnector
 
-from gateway.sandbox import ADA, Sandbox, Where
+from gateway.sandbox import ADA, Armed, Sandbox, Where
 from gateway.server import Serving, serving
 from gateway.settings import load
 from tests.e2e.harness import environment, gateway_on
-from tests.e2e.processes import free_port, process, started
+from tests.e2e.processes import Process, free_port, process, started
 
 ONE = "1138988512"
 
@@ -28,14 +28,23 @@ async def sandbox() -> AsyncIterator[Sandbox]:
         yield sandbox
 
 
-async def test_sigterm_finishes_requests_in_flight_and_exits_0(sandbox):
-    hold = sandbox.hold(Where(method="GET"))
-    async with process(sandbox, server__drain_seconds=20) as served, ClientSession() as session:
+@asynccontextmanager
+async def draining(
+    sandbox: Sandbox, hold: Armed, seconds: float
+) -> AsyncIterator[tuple[Process, "asyncio.Future[ClientResponse]"]]:
+    """A gateway that got SIGTERM while a request waits for Apple, and that request."""
+    async with process(sandbox, server__drain_seconds=seconds) as served, ClientSession() as session:
         url = f"{served.api}/v1/me/ratings/albums?ids={ONE}"
         asking = asyncio.ensure_future(session.get(url, headers={"Music-User-Token": ADA}))
         await hold.reached()
         served.process.send_signal(signal.SIGTERM)
         await served.line("draining")
+        yield served, asking
+
+
+async def test_sigterm_finishes_requests_in_flight_and_exits_0(sandbox):
+    hold = sandbox.hold(Where(method="GET"))
+    async with draining(sandbox, hold, 20) as (served, asking):
         hold.release()
         async with await asking as answer:
             assert (answer.status, answer.headers["Connection"]) == (200, "close")
@@ -45,12 +54,7 @@ async def test_sigterm_finishes_requests_in_flight_and_exits_0(sandbox):
 
 async def test_requests_that_take_longer_than_the_drain_are_cut_off(sandbox):
     hold = sandbox.hold(Where(method="GET"))
-    async with process(sandbox, server__drain_seconds=4) as served, ClientSession() as session:
-        url = f"{served.api}/v1/me/ratings/albums?ids={ONE}"
-        asking = asyncio.ensure_future(session.get(url, headers={"Music-User-Token": ADA}))
-        await hold.reached()
-        served.process.send_signal(signal.SIGTERM)
-        await served.line("draining")
+    async with draining(sandbox, hold, 4) as (served, asking):
         async with asyncio.timeout(7):
             assert (await served.next_line())["event"] == "stopped"
             assert await served.process.wait() == 0

@@ -1,5 +1,6 @@
 """Apple's ratings API as the gateway uses it: `fetch` for ratings, `send` for everything else."""
 
+import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
@@ -17,7 +18,7 @@ from gateway.apple.reactions import Reactions, Trial
 from gateway.apple.response import AppleResponse, check_json, failure_of, read_many
 from gateway.apple.retry import RetryBudget, RetryPolicy
 from gateway.apple.token_check import TokenCheck, TokenTest
-from gateway.apple.transport import connect
+from gateway.apple.transport import Transport, connect
 from gateway.breaker import Breaker
 from gateway.clock import Clock
 from gateway.errors import GatewayError, UpstreamError
@@ -141,6 +142,49 @@ def _lists_ratings(kind: Kind, asked: Sequence[Id], answer: AppleResponse) -> bo
     return True
 
 
+def apple_over(
+    transport: Transport,
+    *,
+    limiter: ConcurrencyLimiter,
+    tokens: TokenSource,
+    breaker: Breaker,
+    quarantine: Quarantine,
+    max_ids_per_call: int,
+    call_timeout_seconds: float,
+    attempts: int,
+    clock: Clock,
+    metrics: Metrics,
+    chance: Callable[[], float] = random.random,
+) -> Apple:
+    """Apple's API over `transport`, behind everything that protects it."""
+    now = clock.monotonic
+    reactions = Reactions(
+        tokens=tokens,
+        token_check=TokenCheck(TokenTest(transport, call_timeout_seconds, now, metrics)),
+        limiter=limiter,
+        breaker=breaker,
+        quarantine=quarantine,
+        now=now,
+        metrics=metrics,
+    )
+    caller = Caller(
+        transport,
+        tokens=tokens,
+        limiter=limiter,
+        breaker=breaker,
+        quarantine=quarantine,
+        reactions=reactions,
+        policy=RetryPolicy(attempts),
+        budget=RetryBudget(),
+        call_timeout_seconds=call_timeout_seconds,
+        clock=clock,
+        metrics=metrics,
+        chance=chance,
+    )
+    splitter = BatchSplitter(caller, max_ids_per_call=max_ids_per_call, now=now, metrics=metrics)
+    return Apple(caller, splitter, limiter, now)
+
+
 @asynccontextmanager
 async def open_apple(
     *,
@@ -158,43 +202,25 @@ async def open_apple(
     on_throttled: Callable[[float], None],
     proxy_url: str | None = None,
 ) -> AsyncIterator[Apple]:
-    """Apple's API behind everything that protects it, with a pool of connections of its own.
+    """`apple_over` a pool of connections of its own.
 
     `on_throttled` is called for 429s that should be published to other gateways, with the seconds that Apple
     asked to wait (0 if it named none).
     """
-    now = clock.monotonic
-    limiter = ConcurrencyLimiter(
-        max_concurrency=max_concurrency, clock=clock, metrics=metrics, on_throttled=on_throttled
-    )
     async with connect(
-        base_url=base_url,
-        origin=origin,
-        max_concurrency=max_concurrency,
-        clock=clock,
-        proxy_url=proxy_url,
+        base_url=base_url, origin=origin, max_concurrency=max_concurrency, clock=clock, proxy_url=proxy_url
     ) as transport:
-        reactions = Reactions(
-            tokens=tokens,
-            token_check=TokenCheck(TokenTest(transport, call_timeout_seconds, now, metrics)),
-            limiter=limiter,
-            breaker=breaker,
-            quarantine=quarantine,
-            now=now,
-            metrics=metrics,
-        )
-        caller = Caller(
+        yield apple_over(
             transport,
+            limiter=ConcurrencyLimiter(
+                max_concurrency=max_concurrency, clock=clock, metrics=metrics, on_throttled=on_throttled
+            ),
             tokens=tokens,
-            limiter=limiter,
             breaker=breaker,
             quarantine=quarantine,
-            reactions=reactions,
-            policy=RetryPolicy(attempts),
-            budget=RetryBudget(),
+            max_ids_per_call=max_ids_per_call,
             call_timeout_seconds=call_timeout_seconds,
+            attempts=attempts,
             clock=clock,
             metrics=metrics,
         )
-        splitter = BatchSplitter(caller, max_ids_per_call=max_ids_per_call, now=now, metrics=metrics)
-        yield Apple(caller, splitter, limiter, now)

@@ -11,15 +11,10 @@ from itertools import product
 
 import msgspec
 
-from gateway.apple.batch_splitter import BatchSplitter
-from gateway.apple.caller import Caller
-from gateway.apple.client import Apple
+from gateway.apple.client import apple_over
 from gateway.apple.concurrency import ConcurrencyLimiter
 from gateway.apple.developer_token import TokenSource
 from gateway.apple.quarantine import Quarantine
-from gateway.apple.reactions import Reactions
-from gateway.apple.retry import RetryBudget, RetryPolicy
-from gateway.apple.token_check import TokenCheck, TokenTest
 from gateway.breaker import Breaker
 from gateway.cache.entry import Freshness
 from gateway.errors import GatewayError
@@ -73,7 +68,7 @@ class FailingWorld:
         return faults + [f"unseen: {context}" for context in self.loop.faults]
 
     def _build(self, clock: LoopClock) -> Parts:
-        now, metrics, chance = clock.monotonic, self._metrics, self._chance
+        metrics, chance = self._metrics, self._chance
         tokens = TokenSource(KEY, clock, metrics)
         quarantine = Quarantine(seconds=QUARANTINE, metrics=metrics)
         breaker = Breaker(
@@ -90,31 +85,19 @@ class FailingWorld:
             on_throttled=lambda _: None,
             chance=chance.random,
         )
-        reactions = Reactions(
-            tokens=tokens,
-            token_check=TokenCheck(TokenTest(self._wire, CALL_SECONDS, now, metrics)),
-            limiter=limiter,
-            breaker=breaker,
-            quarantine=quarantine,
-            now=now,
-            metrics=metrics,
-        )
-        caller = Caller(
+        apple = apple_over(
             self._wire,
-            tokens=tokens,
             limiter=limiter,
+            tokens=tokens,
             breaker=breaker,
             quarantine=quarantine,
-            reactions=reactions,
-            policy=RetryPolicy(5),
-            budget=RetryBudget(),
+            max_ids_per_call=100,
             call_timeout_seconds=CALL_SECONDS,
+            attempts=5,
             clock=clock,
             metrics=metrics,
             chance=chance.random,
         )
-        splitter = BatchSplitter(caller, max_ids_per_call=100, now=now, metrics=metrics)
-        apple = Apple(caller, splitter, limiter, now)
         return assemble(
             apple.fetch,
             apple,

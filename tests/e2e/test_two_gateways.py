@@ -8,7 +8,7 @@ import pytest
 from aiohttp import ClientSession
 
 from gateway.model import Kind
-from gateway.sandbox import ADA, Lag, Reply, Where
+from gateway.sandbox import ADA, Lag, Misshape, Reply, Where
 from tests.e2e.harness import ROOT, Caller, gateway_on, task_names, until
 from tests.e2e.processes import process
 from tests.redis_server import RedisServer
@@ -104,6 +104,15 @@ async def test_a_purge_reaches_the_other(pair, sandbox):
     async with asyncio.timeout(NEWS_SECONDS):
         while (await pair.two.get("albums", [ONE])).values != {ONE: -1}:
             pass
+
+
+async def test_an_odd_answer_at_one_does_not_hide_what_was_written_through_the_other(pair, sandbox):
+    path = f"{ROOT}/albums/{ONE}?platform=web"
+    sandbox.faults.add(Misshape("no-data"), where=READS, times=2)
+    assert (await pair.two.ask("GET", path)).cache == "fwd=bypass"
+    sandbox.faults.add(Lag(60), where=WRITES)
+    await pair.one.rate("albums", ONE, -1)
+    assert (await pair.two.ask("GET", path)).values == {ONE: -1}
 
 
 async def test_a_429_at_one_gateway_slows_the_other(pair, sandbox):

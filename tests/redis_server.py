@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -12,22 +11,9 @@ from typing import Self
 
 import redis
 
+from tests.ports import free_port
+
 READY = ("Ready to accept connections", "+monitor", "Sentinel ID is")
-
-
-def free_port() -> int:
-    """A free loopback port, low enough for the port of a cluster's bus."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1]) % 20_000 + 11_000
-        with socket.socket() as probe, socket.socket() as bus:
-            try:
-                probe.bind(("127.0.0.1", port))
-                bus.bind(("127.0.0.1", port + 10_000))
-            except OSError:
-                continue
-        return port
 
 
 class RedisServer:
@@ -70,6 +56,7 @@ class RedisServer:
             said.append(line)
             if any(ready in line for ready in READY):
                 return self
+        self.kill()
         raise RuntimeError(f"redis-server did not start:\n{''.join(said)}")
 
     def kill(self) -> None:

@@ -13,7 +13,7 @@ from gateway.web.request_record import RequestRecord
 from gateway.web.response import Reply, WholeResponse
 from tests.e2e.harness import environment
 from tests.hand_clock import HandClock
-from tests.redis_server import free_port
+from tests.ports import free_port
 
 HEADERS = CIMultiDictProxy(CIMultiDict({"Host": "gateway", "Music-User-Token": ADA}))
 READ = "/v1/me/ratings/albums?ids=1138988512"

@@ -25,7 +25,7 @@ from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
 from tests.cache.redis.certificates import Authority
 from tests.hand_clock import HandClock
-from tests.redis_server import free_port
+from tests.ports import free_port
 
 CREDENTIALS = Credentials.generate()
 USER = User.of("a user's token")

@@ -13,7 +13,7 @@ import pytest
 from gateway.sandbox.control import NewRating, NewUser
 from gateway.sandbox.faults import EFFECTS, Effect, Fault
 from gateway.sandbox.shipped import ADA, BEN, CLEO, REVOKED, UNSUBSCRIBED
-from tests.e2e.processes import free_port
+from tests.ports import free_port
 
 ROOT = Path(__file__).parent.parent
 GUIDE = (ROOT / "docs" / "testing-against-the-sandbox.md").read_text(encoding="utf-8")

@@ -17,7 +17,8 @@ from gateway.sandbox import ADA, Armed, Sandbox, Where
 from gateway.server import Serving, serving
 from gateway.settings import load
 from tests.e2e.harness import environment, gateway_on
-from tests.e2e.processes import Process, free_port, process, started
+from tests.e2e.processes import Process, process, started
+from tests.ports import free_port
 
 ONE = "1138988512"
 

@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.bench import configuration
-from tests.bench.machine import ROOT, Machine, Process, await_listening, free_port
+from tests.bench.machine import ROOT, Machine, Process, await_listening
+from tests.ports import free_port
 
 HOUR = 3_600
 CALL_MS = 40.0

@@ -129,14 +129,6 @@ class Machine:
             os.sched_setaffinity(0, self.cores.others)
 
 
-def free_port() -> int:
-    """A free port of 127.0.0.1."""
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def await_listening(process: Process, port: int, *, seconds: float = 20.0) -> None:
     """Wait until `port` takes connections. Raises `RuntimeError` where the process ends or takes too long."""
     give_up = time.monotonic() + seconds

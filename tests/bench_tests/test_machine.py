@@ -1,13 +1,13 @@
 import os
 import signal
-import socket
 import subprocess
 import sys
 
 import pytest
 
 from tests.bench import accounting
-from tests.bench.machine import Cores, Machine, await_listening, free_port, split
+from tests.bench.machine import Cores, Machine, await_listening, split
+from tests.ports import free_port
 
 WAITING = [sys.executable, "-c", "import signal; signal.pause()"]
 
@@ -22,13 +22,6 @@ def test_one_core_is_shared_and_said_to_be():
     cores = split({5})
     assert cores == Cores(frozenset({5}), frozenset({5}))
     assert not cores.apart
-
-
-def test_a_free_port_can_be_bound():
-    port = free_port()
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", port))
-        assert listener.getsockname()[1] == port
 
 
 def test_children_run_on_their_core_and_end_with_the_machine(tmp_path):

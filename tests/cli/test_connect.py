@@ -19,7 +19,8 @@ from gateway.cli.console import CommandFailed
 from gateway.settings import load
 from tests.cache.redis.harness import MINIMAL_ACL
 from tests.cache.redis.scripted import Command, ScriptedRedis
-from tests.redis_server import RedisServer, free_port
+from tests.ports import free_port
+from tests.redis_server import RedisServer
 
 pytestmark = pytest.mark.redis_server
 

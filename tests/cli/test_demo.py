@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.redis_server import free_port
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 ADA = {"Music-User-Token": "sandbox-user-ada"}

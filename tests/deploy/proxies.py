@@ -13,7 +13,7 @@ import msgspec
 
 from tests.deploy.files import ROOT
 from tests.deploy.programs import running
-from tests.e2e.processes import free_port
+from tests.ports import free_port
 from tests.waiting import until
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -20,7 +20,7 @@ from gateway.sandbox import Fault, Reply, Sandbox
 from tests.deploy.files import RULES, document
 from tests.deploy.programs import running
 from tests.e2e.harness import Caller, gateway_on
-from tests.e2e.processes import free_port
+from tests.ports import free_port
 
 FASTER = 300
 PAUSE = 0.02

@@ -13,7 +13,7 @@ from tests.cache.redis.harness import MINIMAL_ACL
 from tests.deploy.example_redis import EXAMPLE, example_redis
 from tests.deploy.files import ROOT, RUNBOOK, dashboard_expressions
 from tests.deploy.programs import running
-from tests.e2e.processes import free_port
+from tests.ports import free_port
 
 USERS = EXAMPLE / "redis-users.conf"
 GUIDE = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")

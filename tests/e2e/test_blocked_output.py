@@ -12,7 +12,7 @@ from aiohttp import ClientSession
 
 from gateway.sandbox import ADA, Sandbox
 from tests.e2e.harness import Client, environment
-from tests.e2e.processes import free_port
+from tests.ports import free_port
 
 LONG_ID = "x" * 128
 """As long a request id as there may be, so that few requests fill the pipe."""

@@ -10,7 +10,8 @@ from gateway.breaker import State
 from gateway.cache.invalidation import Throttled
 from gateway.cache.redis.connect import Tls
 from tests.cache.redis.harness import ALBUMS, LIKED, ONE, TWO, Side, side_of
-from tests.redis_server import RedisServer, free_port
+from tests.ports import free_port
+from tests.redis_server import RedisServer
 from tests.waiting import until
 
 pytestmark = pytest.mark.redis_server

@@ -27,7 +27,8 @@ from tests.cache.redis.harness import (
     side_of,
 )
 from tests.faultproxy import FaultProxy
-from tests.redis_server import RedisServer, free_port
+from tests.ports import free_port
+from tests.redis_server import RedisServer
 from tests.waiting import until
 
 pytestmark = pytest.mark.redis_server

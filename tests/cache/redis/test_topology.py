@@ -23,9 +23,10 @@ from tests.cache.redis.harness import (
     topology_of,
 )
 from tests.cache.redis.scripted import ScriptedNode, bulk
+from tests.ports import free_port
 from tests.redis_cluster import RedisCluster, name_of, slot_of
 from tests.redis_sentinel import NAME, Watched, watched_by_sentinel
-from tests.redis_server import RedisServer, free_port
+from tests.redis_server import RedisServer
 from tests.waiting import until
 
 USERS = [User.of(f"user {number}") for number in range(30)]

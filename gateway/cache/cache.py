@@ -78,7 +78,7 @@ class Cache:
         """Look `ids` up in Redis (one round trip), and keep the result in memory if `keep`."""
         assert self._shared is not None
         lookup = await self._shared.lookup(partition, ids, now)
-        if keep and lookup.entries:
+        if keep and lookup.entries and self.memory.max_entries:
             # Redis may have lost a rating written here: the next read must not get an older one from memory.
             standing = local_holds(memory, lookup)
             entries = lookup.entries

@@ -9,7 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping
 from enum import IntEnum
-from math import ceil, inf
+from math import inf
 from typing import Final
 from zlib import crc32
 
@@ -101,7 +101,7 @@ class Freshness(msgspec.Struct, frozen=True):
         trusted_at = now if trusted_at is None else trusted_at
         fresh_until = now + max(fresh_seconds - age, held_seconds)
         own_bytes = ENTRY_BYTES + (sys.getsizeof(rating) if isinstance(rating, bytes) else 0)
-        size = SLOT_BYTES + ceil(own_bytes / sharers)
+        size = SLOT_BYTES - own_bytes // -sharers  # rounded up
         if cap is None or now + cap >= fresh_until + self.stale_while_revalidate_seconds:
             return Entry(rating, now - age, trusted_at, fresh_until, bytes_per_id=size)
         return Entry(

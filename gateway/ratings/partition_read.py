@@ -37,6 +37,11 @@ class PartitionRead:
     `run` never raises for an id that failed: see `failed`.
     """
 
+    __slots__ = (
+        "_due", "_holds", "_local_findings", "_memory", "_now", "_query", "_rendered", "_sources",
+        "admitted", "failed", "fetched", "forwarded", "part", "partition", "plan", "stood_in_for", "stored",
+    )  # fmt: skip
+
     def __init__(self, sources: Sources, query: Query, part: Part, now: float) -> None:
         self._sources = sources
         self._query = query

@@ -47,6 +47,11 @@ class Findings(msgspec.Struct):
 class ReadPlan:
     """What is served, what is missing, and what may be served if Apple fails."""
 
+    __slots__ = (
+        "_candidates", "_complete", "_directives", "_freshness", "_ids", "_served", "counts", "missing",
+        "now", "oldest", "overruled", "refresh", "soonest",
+    )  # fmt: skip
+
     def __init__(self, ids: Sequence[Id], directives: Directives, freshness: Freshness, now: float) -> None:
         self._directives = directives
         self._freshness = freshness

@@ -109,7 +109,10 @@ class Api:
         """Answer an accepted request; `request` has its body, if it may have one."""
         record = accepted.record
         try:
-            reply = await self._answer(accepted, request)
+            if accepted.query is None:
+                reply = await self._answer(accepted, request)
+            else:
+                reply = await self._read(accepted, accepted.query)
         except Exception as error:  # noqa: BLE001 - every request gets an answer
             reply = self._failed(record, error)
         return self._finish(record, reply, keep_alive=accepted.keep_alive)
@@ -152,8 +155,6 @@ class Api:
 
     async def _answer(self, accepted: Accepted, request: web.BaseRequest | None) -> Reply:
         target = accepted.target
-        if accepted.query is not None:
-            return await self._read(accepted, accepted.query)
         assert request is not None
         body = b""
         if request.method != "DELETE":

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import msgspec
+from redis.exceptions import ResponseError
 
 from gateway.breaker import Admission
 from gateway.cache.redis.errors import FailureKind, RedisFailed
@@ -18,6 +19,14 @@ class Replies(msgspec.Struct, frozen=True):
     micros: int
     """Redis' time when it reached the batch that the request was sent in, µs since 1970."""
     replies: list[Any]
+
+    @property
+    def error(self) -> ResponseError | None:
+        """The first error reply."""
+        for reply in self.replies:
+            if isinstance(reply, ResponseError):
+                return reply
+        return None
 
 
 class Request:

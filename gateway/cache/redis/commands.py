@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from prometheus_client import Counter
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoScriptError
 
 from gateway.cache.redis.batch import Replies
 from gateway.cache.redis.connection import Dispatcher
@@ -61,8 +61,7 @@ class Commands:
     ) -> tuple[Dispatcher, Replies]:
         """Send `commands` where a cluster redirects them to; the node that answered, and its replies."""
         for _ in range(MAX_HOPS):
-            error = next((reply for reply in answer.replies if isinstance(reply, ResponseError)), None)
-            if error is None:
+            if (error := answer.error) is None:
                 return node, answer
             elsewhere = self.topology.redirected(error)
             if elsewhere is None:

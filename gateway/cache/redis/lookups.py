@@ -57,7 +57,7 @@ class Lookups:
         started = time.perf_counter()
         node, coming = self._commands.begin(hashes[0].key, commands, seconds=seconds, guarded=True)
         answer = await coming
-        if any(isinstance(reply, Exception) for reply in answer.replies):
+        if answer.error is not None:
             try:
                 node, answer = await self._commands.follow(node, answer, commands, seconds=seconds)
             except ResponseError as error:

@@ -4,7 +4,6 @@ A reply holds few distinct values, because equal ratings that were fetched toget
 Each distinct value is decoded once, into an entry that its ids share.
 """
 
-from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, Final
 
@@ -44,6 +43,11 @@ class Reading(msgspec.Struct):
     """Fields to drop: past their lifetime, or invalid."""
     spoiled: bool = False
     """Whether a field was invalid."""
+    lifetime_seconds: float = 0.0
+    """The age after which a rating has no use: that of `freshness`."""
+
+    def __post_init__(self) -> None:
+        self.lifetime_seconds = self.freshness.lifetime_seconds
 
     def lookup(self, variant: bytes | None = None) -> Lookup:
         """Return what was read, of the plain partition or of the variant with that name in the meta."""
@@ -80,52 +84,42 @@ class Reading(msgspec.Struct):
             self.entries.pop(id_, None)
 
     def _read_fields(self, ids: Sequence[Id], fields: Sequence[bytes | None]) -> None:
-        plain: dict[bytes, Entry | object] = {}
-        complete = True
-        for field, sharers in Counter(fields).items():
-            if (
-                field is None
-                or len(field) != PLAIN_BYTES
-                or field[0] != FORMAT
-                or field[1] not in PLAIN_RATINGS
-            ):
-                complete = False
-                continue
-            fetched_at = int.from_bytes(field[2:]) / TICKS
-            entry = plain[field] = self._entry(PLAIN_RATINGS[field[1]], fetched_at, sharers)
-            complete = complete and isinstance(entry, Entry)
-        if complete:
+        distinct = set(fields)
+        missing = fields.count(None)
+        sharers = (len(fields) - missing) // max(1, len(distinct) - bool(missing))
+        plain = {field: self._plain(field, sharers) for field in distinct}
+        if None not in plain.values():
             # Nearly always: every id is stored, as a plain rating.
             self.entries.update(zip(ids, map(plain.__getitem__, fields), strict=True))  # type: ignore[arg-type]
             return
         for id_, field in zip(ids, fields, strict=True):
-            if field is None:
-                continue
-            entry = plain.get(field, _NOT_PLAIN)
-            if isinstance(entry, Entry):
+            if (entry := plain[field]) is not None:
                 self.entries[id_] = entry
-            elif entry is _NOT_PLAIN:
+            elif field is not None:
                 self._read_field(id_, field)
-            elif entry is _EXPIRED:
-                self.expired.append(id_)
 
-    def _entry(self, rating: Rating, fetched_at: float, sharers: int = 1) -> Entry | object:
+    def _plain(self, field: bytes | None, sharers: int) -> Entry | None:
+        """Decode a plain rating into the entry that all its ids share; None for anything else."""
+        if field is None or len(field) != PLAIN_BYTES or field[0] != FORMAT or field[1] not in PLAIN_RATINGS:
+            return None
+        return self._entry(PLAIN_RATINGS[field[1]], int.from_bytes(field[2:]) / TICKS, sharers)
+
+    def _entry(self, rating: Rating, fetched_at: float, sharers: int = 1) -> Entry | None:
+        """Create the entry of a rating; None if it is too old to be served, or from the future."""
         age = self.now - fetched_at
-        if age >= self.freshness.lifetime_seconds:
-            return _EXPIRED
-        if age < -_TOLERANCE_SECONDS:
-            return _IN_THE_FUTURE
+        if not -_TOLERANCE_SECONDS <= age < self.lifetime_seconds:
+            return None
         return self.freshness.entry(
             rating,
             self.asked_at,
             fresh_seconds=self.fresh_seconds,
             age=max(age, 0.0),
-            cap=write_rule.fetched_cap(self.meta.paired, fetched_at, self.now),
+            cap=write_rule.fetched_cap(self.meta.paired, fetched_at, self.now) if self.meta.paired else None,
             sharers=sharers,
         )
 
     def _read_field(self, id_: Id, field: bytes) -> None:
-        """Read a field that is not plain: JSON, a hold, a pending write, or invalid."""
+        """Read a field of any kind: JSON, a hold, a pending write, expired, or invalid."""
         try:
             record = write_rule.standing(decode(id_, field), self.now)
         except (ValueError, LookupError):
@@ -138,12 +132,10 @@ class Reading(msgspec.Struct):
             self._hold(id_, held, record)
         elif isinstance(record, PendingWrite):
             self.pending[id_] = b"%d" % record.stamp
-        else:
-            entry = self._entry(record.rating, record.fetched_at)
-            if isinstance(entry, Entry):
-                self.entries[id_] = entry
-            elif entry is _EXPIRED:
-                self.expired.append(id_)
+        elif (entry := self._entry(record.rating, record.fetched_at)) is not None:
+            self.entries[id_] = entry
+        elif record.fetched_at <= self.now:
+            self.expired.append(id_)
 
     def _hold(self, id_: Id, held: StoredRating, record: StoredRating | PendingWrite) -> None:
         age = max(self.now - held.fetched_at, 0.0)
@@ -156,9 +148,6 @@ class Reading(msgspec.Struct):
             age=age,
             cap=write_rule.cap(self.meta.paired, record, self.now),
         )
-
-
-_NOT_PLAIN, _EXPIRED, _IN_THE_FUTURE = object(), object(), object()
 
 
 def _chunks(replies: Iterable[Any], tag: bytes) -> list[tuple[bytes | None, list[bytes | None]]]:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.cache.entry import Entry, Freshness
+from gateway.cache.entry import SLOT_BYTES, Entry, Freshness
 from gateway.cache.redis.errors import RedisFailed
 from gateway.cache.redis.keys import TICKS, owner_tag
 from gateway.cache.redis.reading import Reading
@@ -50,6 +50,17 @@ def test_an_age_in_redis_time_becomes_a_time_of_this_process():
 def test_ids_that_share_an_entry_divide_its_size():
     alone, shared = read(field(1)).entries[IDS[0]], read(field(1), field(1)).entries[IDS[0]]
     assert shared.bytes_per_id < alone.bytes_per_id
+
+
+def test_missing_fields_take_no_share_of_an_entrys_size():
+    alone, beside = read(field(1)).entries[IDS[0]], read(None, field(1), None).entries[IDS[1]]
+    assert beside.bytes_per_id == alone.bytes_per_id
+
+
+def test_entries_of_one_reply_are_counted_in_full_whatever_their_shares():
+    skewed, alone = read(field(1), field(1), field(2)).entries, read(field(1)).entries[IDS[0]]
+    counted = sum(entry.bytes_per_id - SLOT_BYTES for entry in skewed.values())
+    assert counted >= 2 * (alone.bytes_per_id - SLOT_BYTES)
 
 
 def test_a_missing_field_is_a_miss():

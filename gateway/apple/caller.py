@@ -92,7 +92,8 @@ class Caller:
         while True:
             outcome = await self._attempt(call, run, read, deadline)
             if not isinstance(outcome, Failed):
-                call.waiters.received_status = None
+                if run.failed is not None:
+                    call.waiters.received_status = None
                 return outcome
             if outcome.untried:
                 # Apple's answer to the previous try is more useful than the reason for no further one.

@@ -56,9 +56,12 @@ class Reader:
             hits.append(hit)
         return self._hit(hits, now)
 
-    async def read(self, query: Query) -> Answer:
-        """Answer `query`; ids that failed are the answer's `failures`, in the order asked."""
-        requester = Requester()
+    async def read(self, query: Query, requester: Requester | None = None) -> Answer:
+        """Answer `query`; ids that failed are the answer's `failures`, in the order asked.
+
+        `requester`: the request, if it has already made calls to Apple. The answer's tally includes them.
+        """
+        requester = requester or Requester()
         pieces = [*self._pieces(query)]
         if len(pieces) == 1:
             reads = [PartitionRead(self._sources, query, pieces[0], self._clock.monotonic())]

@@ -19,6 +19,7 @@ from gateway.ratings.write import Writer
 from gateway.telemetry.logs import RequestLog
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.recent import RecentErrors, read_target
+from gateway.waiters import Requester
 from gateway.web.accepted import Accepted
 from gateway.web.access_log import AccessLog
 from gateway.web.body import read_body, read_rating, read_several
@@ -178,16 +179,17 @@ class Api:
         record = accepted.record
         record.ids = sum(len(part.ids) for part in query.parts)
         record.parts = query.parts
+        requester = Requester()
         if self._relay.relays(accepted, query):
-            relayed = await self._relay.read(accepted, query)
+            relayed = await self._relay.read(accepted, query, requester)
             if relayed is not None:
                 return relayed
-        answer = await self._reader.read(query) if query.parts else _NOTHING
+        answer = await self._reader.read(query, requester) if query.parts else _NOTHING
         if accepted.target.relayable and is_no_list(answer):
-            relayed = await self._relay.read(accepted, query, answer)
+            relayed = await self._relay.read(accepted, query, requester, no_list=True)
             if relayed is not None:
                 return relayed
-            answer = await self._reader.read(query)
+            answer = await self._reader.read(query, requester)
         return _read_reply(answer, query, accepted.target, record, invalid)
 
     def _failed(self, record: RequestRecord, error: Exception) -> Reply:

@@ -30,21 +30,22 @@ class Relays:
             self._relayed.has(query.partition(part), self._now()) for part in query.parts
         )
 
-    async def read(self, accepted: Accepted, query: Query, after: Answer | None = None) -> Reply | None:
+    async def read(
+        self, accepted: Accepted, query: Query, requester: Requester, *, no_list: bool = False
+    ) -> Reply | None:
         """Relay a read whose parameters seem to make Apple's answer something other than a list of ratings.
 
         None if it is to be read like any other: because it is a list after all, or because only such a read
-        can join several calls, or apply the hold of a write. `after`: the answer that was not a list.
+        can join several calls, or apply the hold of a write. `no_list`: an ordinary read of this request has
+        just found that the answer is not a list.
         """
-        record, target, requester = accepted.record, accepted.target, Requester()
+        record, target = accepted.record, accepted.target
         (part,) = query.parts
         partition = query.partition(part)
-        if after is None:
-            if not self._writer.fits_one_call(record.ids) or await self._writer.held(partition, part.ids):
-                return None
-        else:
-            requester.calls = after.tally.calls
+        if no_list:
             self._relayed.add(partition, self._now())
+        elif not self._writer.fits_one_call(record.ids) or await self._writer.held(partition, part.ids):
+            return None
         if query.directives.only_if_cached:
             raise not_cached()
         if not self._writer.fits_one_call(record.ids):

@@ -122,6 +122,20 @@ class TestRetries:
         await run(shop, what)
         assert (seen, what.waiters.received_status) == ([503], None)
 
+    async def test_the_success_of_another_call_of_the_same_fetch_does_not_hide_it(self, shop, transport):
+        transport.turns = [AppleResponse(503, b"")]
+        seen, what = [], call()
+
+        async def another() -> None:
+            await run(shop, what)
+            seen.append(what.waiters.received_status)
+
+        others: list[asyncio.Task[None]] = []
+        shop.during_wait = lambda: others.append(asyncio.create_task(another()))
+        await run(shop, what)
+        await asyncio.gather(*others)
+        assert seen == [503]
+
     @pytest.mark.parametrize(
         "answer", [AppleResponse(400, b"{}"), AppleResponse(403, b"{}"), AppleResponse(501, b"")]
     )

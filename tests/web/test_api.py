@@ -173,6 +173,18 @@ class TestAnswersThatAreNoList:
         assert [(answer.status, answer.body) for answer in (first, second)] == [(200, b'{"results":{}}')] * 2
         assert (len(gateway.reads.fake.loads), len(gateway.apple.sent)) == (1, 2)
 
+    async def test_a_list_of_ratings_after_all_is_read_and_all_calls_are_counted(self, gateway):
+        await self.relayed(gateway)
+        gateway.apple.answer = Relay(200, b'{"data":[]}', lists_ratings=True)
+        accepted = gateway.accepted(OTHER)
+        reading = asyncio.create_task(gateway.api.run(accepted, None))
+        await gateway.reads.fake.begun(2)
+        load = gateway.reads.fake.loads[-1]
+        load.waiters.count_call()
+        load.answer({ONE: 1})
+        assert [item["id"] for item in Answer(await reading).json["data"]] == ["1"]
+        assert accepted.record.tally.calls == 2
+
     async def test_without_such_parameters_they_are_failures(self, gateway):
         reading = await read(gateway, MANY + "1")
         (load,) = gateway.reads.fake.loads

@@ -8,12 +8,12 @@ from gateway.apple.client import Relay
 from gateway.errors import BreakerOpen, Cause, Refused, Relayed, Unusable
 from gateway.model import Id, Kind
 from gateway.ratings.query import Answer, CacheOutcome, Failure, Part, Query, TierCounts
+from gateway.waiters import Requester
 from gateway.web.accepted import Accepted
 from gateway.web.relays import Relays, is_no_list
 from gateway.web.response import Reply
 from tests.web.apis import ApiOnFakes
 
-NO_LIST_OF_TWO_CALLS = Answer(b"", TierCounts(calls=2), CacheOutcome.MISS)
 ALBUM = "/v1/me/ratings/albums/1"
 OTHER = "/v1/me/ratings/albums?ids=1,2&new=1"
 
@@ -32,10 +32,10 @@ class RelaysOnFakes:
         return accepted, await self.relays.write(accepted, value)
 
     async def read(
-        self, path: str = OTHER, *more: tuple[str, str], after: Answer | None = None
+        self, path: str = OTHER, *more: tuple[str, str], no_list: bool = False
     ) -> tuple[Accepted, Reply | None]:
         accepted, query = self.accepted_read(path, *more)
-        return accepted, await self.relays.read(accepted, query, after)
+        return accepted, await self.relays.read(accepted, query, Requester(), no_list=no_list)
 
     def accepted_read(self, path: str, *more: tuple[str, str]) -> tuple[Accepted, Query]:
         accepted = self.gateway.accepted(path, *more)
@@ -119,7 +119,7 @@ class TestRead:
         fakes.apple.size = 1
         assert (await fakes.read())[1] is None
         with pytest.raises(Unusable, match="2 ids take several calls") as failed:
-            await fakes.read(after=NO_LIST_OF_TWO_CALLS)
+            await fakes.read(no_list=True)
         assert (failed.value.cause, failed.value.stale_allowed) == (Cause.REQUEST, False)
         assert fakes.apple.sent == []
 
@@ -130,7 +130,10 @@ class TestRead:
         assert [call.operation for call in fakes.apple.sent] == ["write"]
 
     async def test_calls_made_before_count_for_it(self, fakes):
-        accepted, _ = await fakes.read(after=NO_LIST_OF_TWO_CALLS)
+        requester = Requester()
+        requester.calls = 2
+        accepted, query = fakes.accepted_read(OTHER)
+        await fakes.relays.read(accepted, query, requester, no_list=True)
         assert accepted.record.tally.calls == 3
 
     async def test_later_ones_of_its_user_type_and_variant_are_relayed_at_once(self, fakes):
@@ -140,13 +143,13 @@ class TestRead:
         )
         await fakes.read()
         assert not fakes.relays.relays(*same)
-        await fakes.read(after=NO_LIST_OF_TWO_CALLS)
+        await fakes.read(no_list=True)
         assert fakes.relays.relays(*same)
         assert not fakes.relays.relays(*another)
 
     async def test_after_a_list_of_ratings_later_ones_are_not_relayed(self, fakes):
         same = fakes.accepted_read(OTHER)
-        await fakes.read(after=NO_LIST_OF_TWO_CALLS)
+        await fakes.read(no_list=True)
         fakes.apple.answer = Relay(200, b'{"data":[]}', lists_ratings=True)
         accepted, reply = await fakes.read()
         assert (reply, accepted.record.cache) == (None, "none")

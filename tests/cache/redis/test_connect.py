@@ -5,7 +5,6 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 from gateway.breaker import State
 from gateway.cache.redis.connect import CONNECT_SECONDS, Tls
 from gateway.resolver import AddressInfo, Resolver, system_lookup
+from tests.cache.redis.black_hole import black_hole_at, hole_first, info
 from tests.cache.redis.certificates import Authority, Files, tls_server
 from tests.cache.redis.harness import ALBUMS, LIKED, MINIMAL_ACL, ONE, TWO, Side, side_of
 from tests.redis_sentinel import watched_by_sentinel
@@ -143,35 +143,9 @@ async def test_a_client_certificate_works(authority: Authority, client_files: Fi
             assert side.link.state is State.OPEN
 
 
-@contextmanager
-def black_hole_at(port: int) -> Iterator[int]:
-    """A port of 127.0.0.2 with a full queue: further connections are neither accepted nor refused."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.2", port))
-        listener.listen(0)
-        port = listener.getsockname()[1]
-        waiting = [socket.socket() for _ in range(4)]
-        for each in waiting:
-            each.setblocking(False)
-            each.connect_ex(("127.0.0.2", port))
-        yield port
-        for each in waiting:
-            each.close()
-
-
-@pytest.fixture
-def black_hole() -> Iterator[int]:
-    with black_hole_at(0) as port:
-        yield port
-
-
-def info(host: str) -> AddressInfo:
-    return (socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, 0))
-
-
-async def test_an_address_that_drops_packets_is_skipped_like_a_black_hole(black_hole: int) -> None:
-    with RedisServer(port=black_hole) as server:
-        resolver = Resolver(lambda _: [info("127.0.0.2"), info("127.0.0.1")])
+async def test_an_address_that_drops_packets_is_skipped_like_a_black_hole() -> None:
+    with RedisServer() as server, black_hole_at(server.port):
+        resolver = Resolver(hole_first)
         began = time.monotonic()
         async with side_of(f"redis://{NAME}:{server.port}", resolver=resolver) as side:
             assert side.link.state is State.CLOSED
@@ -179,9 +153,10 @@ async def test_an_address_that_drops_packets_is_skipped_like_a_black_hole(black_
 
 
 async def test_an_address_of_a_sentinel_that_is_a_black_hole_is_skipped() -> None:
-    with watched_by_sentinel() as watched, black_hole_at(watched.sentinel.port) as port:
-        resolver = Resolver(lambda _: [info("127.0.0.2"), info("127.0.0.1")])
-        async with side_of(f"redis+sentinel://{NAME}:{port}/main", resolver=resolver) as side:
+    with watched_by_sentinel() as watched, black_hole_at(watched.sentinel.port):
+        resolver = Resolver(hole_first)
+        url = f"redis+sentinel://{NAME}:{watched.sentinel.port}/main"
+        async with side_of(url, resolver=resolver) as side:
             assert side.link.state is State.CLOSED
 
 

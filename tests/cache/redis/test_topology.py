@@ -10,6 +10,8 @@ from gateway.breaker import State
 from gateway.cache.invalidation import Drop, Throttled
 from gateway.cache.redis.keys import Keys
 from gateway.model import Kind, Partition, User
+from gateway.resolver import Resolver
+from tests.cache.redis.black_hole import black_hole_at, hole_first
 from tests.cache.redis.harness import (
     ALBUMS,
     GERMAN,
@@ -82,6 +84,16 @@ class TestCluster:
         for node in cluster.nodes:
             async with side_of(f"redis+cluster://127.0.0.1:{free_port()},127.0.0.1:{node.port}") as other:
                 assert await other.seen(ALBUMS, ONE) == LIKED
+
+    async def test_an_address_of_a_node_that_is_a_black_hole_is_skipped(
+        self, side: Side, cluster: RedisCluster
+    ) -> None:
+        port = cluster.nodes[0].port
+        with black_hole_at(port):
+            url = f"redis+cluster://redis.test:{port}"
+            async with side_of(url, resolver=Resolver(hole_first)) as other:
+                assert other.link.state is State.CLOSED
+                assert await other.keep(ALBUMS, {ONE: LIKED})
 
     async def test_a_slot_is_followed_while_it_moves_and_afterwards(
         self, side: Side, cluster: RedisCluster

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 
-async def until(condition: Callable[[], Any], seconds: float = 5.0) -> float:
+async def until(condition: Callable[[], Any], seconds: float = 15.0) -> float:
     """Wait until `condition()`, which another process may bring about; return the seconds it took."""
     began = time.monotonic()
     while not condition():

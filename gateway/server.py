@@ -18,7 +18,7 @@ from gateway.clock import Clock
 from gateway.ops.listener import OpsServer
 from gateway.reclaim import process_reclaimer
 from gateway.reload import Reloader
-from gateway.settings import Settings
+from gateway.settings import ServerSettings, Settings
 from gateway.telemetry.logs import close as close_logs
 from gateway.telemetry.logs import logger
 from gateway.web.api import Observe
@@ -85,12 +85,8 @@ async def serving(
             await api.setup()
             await ops.setup()
             # The API first: a probe that the ops listener answers may send callers here.
-            if settings.server.unix_socket is not None:
-                await _UnixSite(api, settings.server.unix_socket).start()
-                api_url = f"unix://{settings.server.unix_socket}"
-            else:
-                api_url = await _listen(api, settings.server.host, settings.server.port)
-            gateway.runtime.api_url, gateway.runtime.accepting = api_url, True
+            api_url = gateway.runtime.api_url = await _listen_for_callers(api, settings.server)
+            gateway.runtime.accepting = True
             ops_url = gateway.runtime.ops_url = await _listen(ops, settings.ops.host, settings.ops.port)
             yield Serving(gateway, reloader, api_url, ops_url)
             gateway.api.draining = True
@@ -177,6 +173,13 @@ def _end() -> None:
     logger().warning("stopped", reason="the time to drain was over")
     close_logs(seconds=0.2)
     os._exit(0)
+
+
+async def _listen_for_callers(runner: web.BaseRunner, server: ServerSettings) -> str:
+    if server.unix_socket is None:
+        return await _listen(runner, server.host, server.port)
+    await _UnixSite(runner, server.unix_socket).start()
+    return f"unix://{server.unix_socket}"
 
 
 async def _listen(runner: web.BaseRunner, host: str, port: int) -> str:

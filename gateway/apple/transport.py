@@ -60,11 +60,8 @@ class Transport:
         `headers` are added to what every request has; `fresh` sends it on a new connection. Raises
         `Unreachable` if no whole answer came, `Unusable` if it is too large.
         """
-        sent = {"Authorization": f"Bearer {developer_token}", **headers}
-        if user_token is not None:
-            sent["Music-User-Token"] = user_token
-        if body is not None:
-            sent["Content-Type"] = "application/json"
+        more = {"Music-User-Token": user_token, "Content-Type": None if body is None else "application/json"}
+        given = {name: value for name, value in more.items() if value is not None}
         progress = _Progress()
         session = self._sessions.fresh if fresh else self._sessions.pooled
         with _foreign_errors(progress):
@@ -74,7 +71,7 @@ class Transport:
                     method,
                     URL(self._base_url + target, encoded=True),
                     data=body,
-                    headers=sent,
+                    headers={"Authorization": f"Bearer {developer_token}", **headers, **given},
                     allow_redirects=False,
                     trace_request_ctx=progress,
                     middlewares=(progress.send_once,),

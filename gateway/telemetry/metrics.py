@@ -58,6 +58,7 @@ class Metrics:
         self._define_requests()
         self._define_cache()
         self._define_upstream()
+        self._define_fetches()
         self._define_keys()
         self._define_process()
 
@@ -146,6 +147,12 @@ class Metrics:
             "upstream_concurrency_limit", "Most calls to Apple in flight at once; adapts to 429s."
         )
         self.upstream_throttled = self._counter("upstream_throttled", "Calls that Apple answered 429.")
+        self.breaker_state = self._gauge("breaker_state", "0 closed, 1 half-open, 2 open.", "target")
+        self.quarantined_requests = self._counter(
+            "quarantined_requests", "Requests refused because Apple refused their user token moments before."
+        )
+
+    def _define_fetches(self) -> None:
         self.background_refreshes = self._counter(
             "background_refreshes", "Ids refreshed in the background after an answer, by result.", "result"
         )
@@ -157,10 +164,6 @@ class Metrics:
         )
         self.coalesced_ids = self._counter(
             "coalesced_ids", "Ids that joined a fetch begun by another request."
-        )
-        self.breaker_state = self._gauge("breaker_state", "0 closed, 1 half-open, 2 open.", "target")
-        self.quarantined_requests = self._counter(
-            "quarantined_requests", "Requests refused because Apple refused their user token moments before."
         )
         self.shadow_checks = self._counter(
             "shadow_checks", "Hits compared with Apple in the background: agree, changed or error.", "result"

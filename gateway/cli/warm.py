@@ -114,7 +114,7 @@ def warm_chunk(
         again = [
             id_ for id_, error in errors.items() if error.get("status") in _TRANSIENT and attempt < TRIES
         ]
-        final = [error for id_, error in errors.items() if id_ not in set(again)]
+        final = [errors[id_] for id_ in errors.keys() - again]
         reasons = frozenset(str(error.get("detail") or error.get("title")) for error in final)
         progress = replace(progress, failed=progress.failed + len(final), errors=progress.errors | reasons)
         if not again:

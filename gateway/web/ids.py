@@ -49,11 +49,14 @@ def read_kind(name: str, source: Source = _TYPE) -> Kind:
 
 def distinct_ids(kind: Kind, listed: Iterable[str]) -> Ids:
     """Ids in the order asked, each once, without blanks and empty pieces."""
-    distinct = tuple(dict.fromkeys(Id(id_) for piece in listed if (id_ := piece.strip())))
-    invalid = tuple(id_ for id_ in distinct if not kind.admits(id_))
-    if not invalid:
-        return Ids(distinct)
-    return Ids(tuple(id_ for id_ in distinct if id_ not in set(invalid)), invalid)
+    valid: list[Id] = []
+    invalid: list[str] = []
+    for id_ in dict.fromkeys(Id(id_) for piece in listed if (id_ := piece.strip())):
+        if kind.admits(id_):
+            valid.append(id_)
+        else:
+            invalid.append(id_)
+    return Ids(tuple(valid), tuple(invalid))
 
 
 def invalid_ids(kind: Kind, ids: Iterable[str], source: Source = _IDS) -> Refused:

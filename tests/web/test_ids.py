@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from gateway.errors import Refused
@@ -8,6 +10,14 @@ from gateway.web.ids import distinct_ids, invalid_ids, read_kind
 def test_ids_come_once_in_order_without_blanks_and_empty_pieces():
     ids = distinct_ids(Kind.ALBUMS, [" 2", "", "1", "2 ", "x", " ", "x"])
     assert (ids.valid, ids.invalid, len(ids)) == (("2", "1"), ("x",), 3)
+
+
+def test_time_grows_with_the_ids_and_not_with_their_square():
+    listed = [f"{letter}{number}" for number in range(100_000) for letter in ("", "x")]
+    began = time.process_time()
+    ids = distinct_ids(Kind.ALBUMS, listed)
+    assert time.process_time() - began < 5.0
+    assert (len(ids.valid), len(ids.invalid)) == (100_000, 100_000)
 
 
 @pytest.mark.parametrize(

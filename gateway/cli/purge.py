@@ -49,7 +49,9 @@ def run(arguments: Namespace) -> int:
         hint = _HINTS.get(answer.status, "")
         raise CommandFailed(f"{url} answered {answer.status}: {answer.detail()}{hint}")
     if answer.json().get("purged") is not True:
-        raise CommandFailed("this gateway purged, but Redis is not reachable: repeat it when Redis is back")
+        raise CommandFailed(
+            "this gateway purged, but Redis did not answer: repeat the purge when Redis is back (/status)"
+        )
     say(f"purged {_what(kind_, ids)}")
     return 0
 

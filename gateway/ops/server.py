@@ -90,8 +90,7 @@ class Ops:
         if wrong := [id_ for id_ in body.ids or () if body.type is not None and not body.type.admits(id_)]:
             raise web.HTTPBadRequest(text=f"No ids of {body.type}: {', '.join(wrong[:10])}.\n")
         ids = None if body.ids is None else [Id(id_) for id_ in body.ids]
-        await self._purge(user.key, body.type, ids)
-        return web.json_response({"purged": True})
+        return web.json_response({"purged": await self._purge(user.key, body.type, ids)})
 
     def _reloading(self, reload: Reload) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def handle(request: web.Request) -> web.Response:

@@ -31,11 +31,12 @@ class Parts:
         self.started = True
         self.reloaded = Reloaded()
         self.purged: list[Purged] = []
+        self.reaches_redis = True
         self.registry = CollectorRegistry()
 
     async def purge(self, user: bytes, kind: Kind | None, ids: Sequence[Id] | None) -> bool:
         self.purged.append(Purged(user, kind, ids))
-        return True
+        return self.reaches_redis
 
     async def reload(self) -> Reloaded:
         return self.reloaded
@@ -117,6 +118,12 @@ async def test_a_purge_covers_everything_one_type_or_some_ids_of_the_user(client
     response = await (await client()).post("/-/purge", json=body, headers=USER)
     assert (response.status, await response.json()) == (200, {"purged": True})
     assert parts.purged == [(User.of(ADA).key, kind, ids)]
+
+
+async def test_a_purge_that_redis_has_not_received_yet_says_so(client, parts):
+    parts.reaches_redis = False
+    response = await (await client()).post("/-/purge", headers=USER)
+    assert (response.status, await response.json()) == (200, {"purged": False})
 
 
 @pytest.mark.parametrize(

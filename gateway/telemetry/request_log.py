@@ -19,6 +19,7 @@ class RequestLine(msgspec.Struct, kw_only=True):
 
     event: str = "request"
     level: str = "info"
+    """`info` or `warning`."""
     timestamp: str = ""
     request_id: str
     trace_id: str | None
@@ -42,7 +43,7 @@ Answered: TypeAlias = Iterable[tuple[float, RequestLine]]
 
 
 class JsonRequestLog:
-    """Writes lines as structlog would, a whole batch at once. A 5xx answer is a warning."""
+    """Writes lines as structlog would, a whole batch at once."""
 
     def __init__(self, outlet: Outlet, *, warnings_only: bool = False) -> None:
         self._outlet = outlet
@@ -55,9 +56,7 @@ class JsonRequestLog:
     def __call__(self, answered: Answered) -> None:
         lines = []
         for at, line in answered:
-            if line.status >= 500:
-                line.level = "warning"
-            elif self._warnings_only:
+            if self._warnings_only and line.level != "warning":
                 continue
             line.timestamp = self._timestamp(at)
             lines.append(line)
@@ -86,7 +85,7 @@ class ConsoleRequestLog:
             shown = {name: value for name, value in fields.items() if value is not msgspec.UNSET}
             for made_by_structlog in ("event", "level", "timestamp"):
                 del shown[made_by_structlog]
-            if line.status >= 500:
+            if line.level == "warning":
                 self._log.warning("request", **shown)
             elif not self._warnings_only:
                 self._log.info("request", **shown)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import msgspec
 from multidict import istr
 
-from gateway.errors import GatewayError
+from gateway.errors import Cause, GatewayError, UpstreamError
 from gateway.ratings.query import Part, TierCounts
 from gateway.telemetry.recent import shown
 from gateway.telemetry.request_log import RequestLine
@@ -59,6 +59,7 @@ class RequestRecord:
         """The canonical line; `now` in monotonic seconds."""
         tally = self.tally
         return RequestLine(
+            level="info" if self.status < 400 else self._level_of_failure(),
             request_id=self.request_id,
             trace_id=self.trace_id,
             method=self.method,
@@ -75,6 +76,11 @@ class RequestRecord:
             user=self.user,
             error=msgspec.UNSET if self.error is None else f"{self.error.code} {shown(self.error)}",
         )
+
+    def _level_of_failure(self) -> str:
+        error = self.error
+        token_refused = isinstance(error, UpstreamError) and error.cause is Cause.DEVELOPER_TOKEN
+        return "warning" if self.status >= 500 or token_refused else "info"
 
 
 NO_TALLY = TierCounts()

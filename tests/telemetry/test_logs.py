@@ -33,7 +33,7 @@ def test_at_level_warning_only_failures_are_logged(level, statuses):
     configure(level=level, format_="json", coloured=False, outlet=outlet)
     write = request_log(level=level, format_="json")
     assert write is not None
-    write([(0.0, line()), (0.0, line(status=503))])
+    write([(0.0, line()), (0.0, line(status=503, level="warning"))])
     assert outlet.offered[0].count(b"\n") == statuses
 
 

@@ -67,7 +67,7 @@ def test_an_empty_batch_writes_nothing():
 
 def test_a_batch_that_does_not_fit_is_written_line_by_line_with_failures_as_urgent():
     outlet = Outlet(room=10)
-    JsonRequestLog(outlet)([(0.0, line()), (0.0, line(status=503, error="50300 open"))])
+    JsonRequestLog(outlet)([(0.0, line()), (0.0, line(status=503, level="warning", error="50300 open"))])
     assert [json.loads(written)["status"] for written in outlet.ordinary] == [200]
     (failed,) = map(json.loads, outlet.urgent)
     assert (failed["status"], failed["level"]) == (503, "warning")
@@ -75,7 +75,7 @@ def test_a_batch_that_does_not_fit_is_written_line_by_line_with_failures_as_urge
 
 def test_at_level_warning_successes_are_not_logged():
     outlet = Outlet()
-    JsonRequestLog(outlet, warnings_only=True)([(0.0, line()), (0.0, line(status=504))])
+    JsonRequestLog(outlet, warnings_only=True)([(0.0, line()), (0.0, line(status=504, level="warning"))])
     (written,) = outlet.offered
     assert [json.loads(each)["status"] for each in written.splitlines()] == [504]
 
@@ -84,7 +84,7 @@ def test_at_level_warning_successes_are_not_logged():
 def test_on_a_terminal_a_failure_is_a_warning(warnings_only, levels):
     with structlog.testing.capture_logs() as captured:
         write = ConsoleRequestLog(structlog.get_logger(), warnings_only=warnings_only)
-        write([(0.0, line()), (0.0, line(status=502))])
+        write([(0.0, line()), (0.0, line(status=502, level="warning"))])
     assert [entry["log_level"] for entry in captured] == levels
 
 

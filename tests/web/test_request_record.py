@@ -1,7 +1,7 @@
 import msgspec
 import pytest
 
-from gateway.errors import DeadlineExceeded, GatewayError, Refused
+from gateway.errors import Cause, DeadlineExceeded, GatewayError, Refused, Relayed
 from gateway.ratings.query import TierCounts
 from gateway.web.request_record import RequestRecord, request_id, trace_id
 
@@ -81,3 +81,22 @@ def test_a_recorded_error_has_neither_traceback_nor_cause() -> None:
         failed.fail(error.with_traceback(cause.__traceback__))
     assert failed.error is error
     assert (error.__traceback__, error.__cause__, error.__context__) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("status", "cause", "level"),
+    [
+        (200, None, "info"),
+        (404, None, "info"),
+        (401, Cause.USER, "info"),
+        (401, Cause.DEVELOPER_TOKEN, "warning"),
+        (503, Cause.APPLE, "warning"),
+        (500, None, "warning"),
+    ],
+)
+def test_a_failure_of_the_gateway_apple_or_the_developer_token_is_a_warning(status, cause, level):
+    answered = record()
+    answered.status = status
+    if cause is not None:
+        answered.fail(Relayed(status, b"").attribute(cause, stale_allowed=False))
+    assert answered.line(100.0).level == level

@@ -41,18 +41,16 @@ def token_expiring(snapshot: Snapshot, threshold: float) -> str | None:
     return f"The developer token expires in {duration(left)} and was not replaced."
 
 
-def unauthorized(snapshot: Snapshot, threshold: float) -> str | None:
+def unauthorized(snapshot: Snapshot, _: float) -> str | None:
     # A 401 may also be a user's: each was attributed when it arrived.
     if not snapshot.token.refused:
         return None
     refused, calls = snapshot.upstream.by_status.get("401", 0), snapshot.upstream.calls
-    # After a 401 a new token is minted and the call repeated: of few calls, half may be 401.
-    if refused <= (threshold if calls >= FEW else 0.5) * calls:
-        return None
-    return (
-        f"Apple refuses the developer token (key {snapshot.token.key_id}): {refused:,} of "
-        f"{plural(calls, 'call')} were answered 401 in the last {about(snapshot.window_seconds)}."
+    share = (
+        f": {refused:,} of {plural(calls, 'call')} were answered 401 in the last "
+        f"{about(snapshot.window_seconds)}"
     )
+    return f"Apple refuses the developer token (key {snapshot.token.key_id}){share if refused else ''}."
 
 
 def clock_skewed(snapshot: Snapshot, threshold: float) -> str | None:

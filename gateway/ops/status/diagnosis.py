@@ -40,7 +40,7 @@ RULES = (
          "A draining gateway ends by itself. Otherwise the log says what is missing."),
     Rule(FAILING, "RatingsGatewayTokenExpiring", 0, when.token_expired,
          "Restart this gateway: it mints a token when it starts, or logs why it cannot. Check its clock."),
-    Rule(FAILING, "RatingsGatewayUpstreamUnauthorized", 0.05, when.unauthorized,
+    Rule(FAILING, "RatingsGatewayUpstreamUnauthorized", 0, when.unauthorized,
          "Does this key still exist, and do key, key id and team id belong together? "
          "`ratings-gateway check --connect` tests them."),
     Rule(FAILING, "RatingsGatewayBreakerOpen", 0, when.apple_stopped,

@@ -62,6 +62,19 @@ CASES = [
         "Apple refuses the developer token (key SANDBOXKEY): 4 of 40 calls were answered 401",
     ),
     (
+        replace(
+            changed("upstream", calls=400, by_status={"200": 399, "401": 1}),
+            token=replace(samples.healthy().token, refused=True),
+        ),
+        "failing",
+        "Apple refuses the developer token (key SANDBOXKEY): 1 of 400 calls were answered 401",
+    ),
+    (
+        changed("token", refused=True),
+        "failing",
+        "Apple refuses the developer token (key SANDBOXKEY).",
+    ),
+    (
         changed("token", apples_clock_ahead_seconds=-95.0),
         "degraded",
         "This machine's clock is 1 min 35 s ahead of Apple's.",

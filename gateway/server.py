@@ -6,8 +6,8 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -55,6 +55,20 @@ class Serving(msgspec.Struct, frozen=True):
     ops_url: str
 
 
+class CannotListen(OSError):
+    """A listener did not start: the error of the system, and the address that it was for."""
+
+    def __init__(self, error: OSError, section: str, address: str, socket_path: Path | None) -> None:
+        super().__init__(error.errno, error.strerror)
+        self.section = section
+        """Of the settings: `server` or `ops`."""
+        self.address = address
+        """`host:port`, or the path of the socket."""
+        self.socket_path = socket_path
+        self.is_unresolved = isinstance(error, socket.gaierror)
+        """Whether the host is a name without an address; `errno` is then one of `EAI_…`."""
+
+
 @asynccontextmanager
 async def serving(
     settings: Settings,
@@ -65,7 +79,7 @@ async def serving(
 ) -> AsyncIterator[Serving]:
     """Listen; leaving drains at once: nothing new is accepted, what is in flight is finished.
 
-    `observe` is shown every request and its answer. Raises `OSError` if an address is not available.
+    `observe` is shown every request and its answer. Raises `CannotListen` if an address is not available.
     """
     reading = reading or SettingsReading(lambda: settings)
     async with wired(settings, clock=clock, observe=observe) as gateway:
@@ -87,7 +101,9 @@ async def serving(
             # The API first: a probe that the ops listener answers may send callers here.
             api_url = gateway.runtime.api_url = await _listen_for_callers(api, settings.server)
             gateway.runtime.accepting = True
-            ops_url = gateway.runtime.ops_url = await _listen(ops, settings.ops.host, settings.ops.port)
+            ops_url = gateway.runtime.ops_url = await _listen(
+                ops, "ops", settings.ops.host, settings.ops.port
+            )
             yield Serving(gateway, reloader, api_url, ops_url)
             gateway.api.draining = True
             gateway.runtime.accepting = False
@@ -176,21 +192,34 @@ def _end() -> None:
 
 
 async def _listen_for_callers(runner: web.BaseRunner, server: ServerSettings) -> str:
-    if server.unix_socket is None:
-        return await _listen(runner, server.host, server.port)
-    await _UnixSite(runner, server.unix_socket).start()
-    return f"unix://{server.unix_socket}"
+    path = server.unix_socket
+    if path is None:
+        return await _listen(runner, "server", server.host, server.port)
+    with _naming("server", str(path), path):
+        await _UnixSite(runner, path).start()
+    return f"unix://{path}"
 
 
-async def _listen(runner: web.BaseRunner, host: str, port: int) -> str:
-    if host == "::" and socket.has_dualstack_ipv6():
-        # With a socket of our own, because event loops create IPv6 sockets that refuse IPv4.
-        both = socket.create_server(
-            (host, port), family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True
-        )
-        await web.SockSite(runner, both, backlog=BACKLOG).start()
-    else:
-        await web.TCPSite(runner, host, port, backlog=BACKLOG).start()
-    bound_host, bound_port = runner.addresses[-1][:2]
-    shown = f"[{bound_host}]" if ":" in bound_host else bound_host
-    return f"http://{shown}:{bound_port}"
+async def _listen(runner: web.BaseRunner, section: str, host: str, port: int) -> str:
+    with _naming(section, _authority(host, port)):
+        if host == "::" and socket.has_dualstack_ipv6():
+            # With a socket of our own, because event loops create IPv6 sockets that refuse IPv4.
+            both = socket.create_server(
+                (host, port), family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True
+            )
+            await web.SockSite(runner, both, backlog=BACKLOG).start()
+        else:
+            await web.TCPSite(runner, host, port, backlog=BACKLOG).start()
+    return f"http://{_authority(*runner.addresses[-1][:2])}"
+
+
+@contextmanager
+def _naming(section: str, address: str, socket_path: Path | None = None) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CannotListen(error, section, address, socket_path) from error
+
+
+def _authority(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -82,15 +82,16 @@ def _layers(config: Path | None, environ: Mapping[str, str]) -> tuple[SettingsSo
 def _translated(error: ValidationError, origins: Mapping[str, str], known: set[str]) -> Iterator[Fault]:
     """Pydantic's errors, one per setting and in our words: its own may repeat a secret."""
     for detail in error.errors(include_url=False):
-        setting = _SETTINGS[".".join(map(str, detail["loc"][:2]))]
-        name, accepted = setting.name, setting.accepted
-        origin = origins.get(name, "default")
+        cause = detail.get("ctx", {}).get("error")
+        name = cause.setting if isinstance(cause, Contradiction) else ".".join(map(str, detail["loc"][:2]))
+        setting = _SETTINGS[name]
+        accepted = setting.accepted
+        origin = origins.get(name, "not set" if setting.field.default is None else "default")
         match detail:
             case {"type": "missing"}:
                 problem, origin = "required", "not set"
             case {"ctx": {"error": Contradiction() as cause}}:
-                name, problem, accepted = cause.setting, str(cause), cause.accepted
-                origin = origins.get(name, "not set")
+                problem, accepted = str(cause), cause.accepted
             case {"ctx": {"error": ValueError() as cause}}:
                 problem = str(cause)
             case {"input": value} if setting.is_plain and re.fullmatch(r"[-+.\w]{1,16}", str(value)):

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple, get_origin
 
-from pydantic import PrivateAttr
+from pydantic import PrivateAttr, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -35,6 +35,20 @@ class Settings(BaseSettings):
     _sources: Mapping[str, str] = PrivateAttr(default_factory=dict)
     _secret_files: Mapping[str, Path] = PrivateAttr(default_factory=dict)
     _warnings: tuple[str, ...] = PrivateAttr(default=())
+
+    @field_validator("ops", mode="after")
+    @classmethod
+    def _listeners_differ(cls, ops: OpsSettings, info: ValidationInfo) -> OpsSettings:
+        server: ServerSettings | None = info.data.get("server")
+        if server is None or server.unix_socket is not None or ops.port == 0 or ops.port != server.port:
+            return ops
+        if values.overlap(server.host, ops.host):
+            raise values.Contradiction(
+                "ops.port",
+                f"server.port is {ops.port} too, and the hosts of both listeners share an address",
+                "another port than server.port, or 0",
+            )
+        return ops
 
     @classmethod
     def of(

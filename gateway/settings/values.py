@@ -103,6 +103,27 @@ def is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
+def overlap(one: str, other: str) -> bool:
+    """Whether two hosts share an address, so that one port cannot serve both. Resolves only `localhost`."""
+    return any(
+        a == b or "::" in (a, b) or ("0.0.0.0" in (a, b) and _is_ipv4(a) and _is_ipv4(b))  # noqa: S104 - compared, not bound
+        for a in _addresses(one)
+        for b in _addresses(other)
+    )
+
+
+def _addresses(host: str) -> tuple[str, ...]:
+    name = host.lower()
+    try:
+        return (str(ip_address(name)),)
+    except ValueError:
+        return ("127.0.0.1", "::1") if name == "localhost" else (name,)
+
+
+def _is_ipv4(address: str) -> bool:
+    return re.fullmatch(r"[0-9.]+", address) is not None
+
+
 def split(value: Any) -> Any:
     """Split text at commas and line ends; blanks and empty pieces are dropped, but something must be left."""
     text = value.get_secret_value() if isinstance(value, SecretStr) else value
@@ -135,6 +156,8 @@ def stripped(value: Any) -> Any:
 
 
 def token(secret: SecretStr) -> SecretStr:
+    if not secret.get_secret_value():
+        raise ValueError("it is empty")
     if re.fullmatch(r"[!-~]+", secret.get_secret_value()) is None:
         raise ValueError("contains characters that a header cannot carry")
     return secret

@@ -85,3 +85,57 @@ def test_the_ops_listener_is_loopback_only_on_a_loopback_address(required):
     assert load(None, required).ops.is_loopback
     assert not load(None, {**required, "GATEWAY_OPS__HOST": "0.0.0.0"}).ops.is_loopback
     assert not load(None, {**required, "GATEWAY_OPS__HOST": "example.com"}).ops.is_loopback
+
+
+@pytest.mark.parametrize(
+    ("server", "ops"),
+    [
+        ("127.0.0.1", "127.0.0.1"),
+        ("127.0.0.1", "0.0.0.0"),
+        ("localhost", "127.0.0.1"),
+        ("::1", "localhost"),
+        ("::1", "::"),
+        ("127.0.0.1", "::"),
+        ("Gateway.example.com", "gateway.example.com"),
+    ],
+)
+def test_both_listeners_on_one_address_and_port_are_a_fault_that_names_both(faults, server, ops):
+    environ = {
+        "GATEWAY_SERVER__HOST": server,
+        "GATEWAY_SERVER__ALLOW_UNAUTHENTICATED": "true",
+        "GATEWAY_SERVER__PORT": "8081",
+        "GATEWAY_OPS__HOST": ops,
+        "GATEWAY_LOG__LEVEL": "x",
+    }
+    found = faults(environ)
+    assert found.keys() == {"ops.port", "log.level"}
+    assert found["ops.port"].source == "default"
+    assert found["ops.port"].problem.startswith("server.port is 8081 too")
+
+
+@pytest.mark.parametrize(
+    "differ",
+    [
+        {"GATEWAY_SERVER__PORT": "0", "GATEWAY_OPS__PORT": "0"},
+        {"GATEWAY_SERVER__UNIX_SOCKET": "/run/api.sock"},
+        {"GATEWAY_OPS__HOST": "127.0.0.2"},
+        {"GATEWAY_OPS__HOST": "::1"},
+        {"GATEWAY_SERVER__HOST": "::1", "GATEWAY_OPS__HOST": "0.0.0.0"},
+        {"GATEWAY_OPS__HOST": "gateway.example.com"},
+    ],
+)
+def test_one_port_is_accepted_where_the_listeners_share_no_address(required, differ):
+    load(None, {**required, "GATEWAY_SERVER__PORT": "8081", **differ})
+
+
+def test_the_ports_are_not_compared_while_a_section_is_invalid(faults):
+    found = faults({"GATEWAY_SERVER__PORT": "8081", "GATEWAY_SERVER__MAX_IDS": "x"})
+    assert found.keys() == {"server.max_ids"}
+
+
+@pytest.mark.parametrize(
+    "text", ["[ops]\ntoken = ''", "[ops]\ntoken = ' '", "[server]\ncaller_tokens = ['']"]
+)
+def test_an_empty_token_is_called_empty(faults, text):
+    [fault] = faults({}, text).values()
+    assert fault.problem == "it is empty"

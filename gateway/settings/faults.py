@@ -17,8 +17,10 @@ class Fault(NamedTuple):
     """The environment variables that set it, empty if there are none."""
 
     @classmethod
-    def unknown(cls, name: str, source: str, nearest: str) -> "Fault":
-        """A name that does not exist; `nearest` is the most similar one that does."""
+    def unknown(cls, name: str, source: str, nearest: str | None, known: str) -> "Fault":
+        """A name that does not exist: `nearest` is a similar one that does, `known` describes all of them."""
+        if nearest is None:
+            return cls(name, source, "no such setting", known)
         return cls(name, source, f"no such setting; did you mean {nearest}?", nearest)
 
     def __str__(self) -> str:

@@ -1,12 +1,12 @@
 """The sources of settings: the environment and a TOML file.
 
-Both read secrets from files (`…_FILE`, `…_file`), suggest the nearest name for an unknown one, and record the
+Both read secrets from files (`…_FILE`, `…_file`), suggest a similar name for an unknown one, and record the
 origin of every value. Faults are collected, not raised: the caller reports all of them at once.
 """
 
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -94,14 +94,16 @@ class Environment(SettingsSource):
             match = _VARIABLE.fullmatch(variable)
             if match is None or not environ[variable]:
                 continue
-            section = match[1].lower()
-            if section not in SECTIONS and not get_close_matches(section, SECTIONS, cutoff=0.7):
+            written, key = match[1].lower(), match[2].lower()
+            section = _nearest_section(written)
+            if section is None:
                 continue
             place = f"environment {variable}"
             setting, in_file = _VARIABLES.get(variable, (None, False))
             if setting is None:
-                nearest = _nearest(variable.upper(), _VARIABLES)
-                self.faults.append(Fault.unknown(f"{section}.{match[2].lower()}", place, nearest))
+                nearest = _nearest_setting(section, key)
+                shown = nearest and _variable(nearest)
+                self.faults.append(Fault.unknown(f"{written}.{key}", place, shown, _listed(section)))
             else:
                 yield Given(setting, in_file, environ[variable], place)
 
@@ -138,7 +140,8 @@ class File(SettingsSource):
                 name = f"{section}.{key}"
                 setting, in_file = _KEYS.get(name, (None, False))
                 if setting is None:
-                    self.faults.append(Fault.unknown(name, self._place, _nearest_setting(name)))
+                    nearest = _nearest_setting(section, key)
+                    self.faults.append(Fault.unknown(name, self._place, nearest, _listed(section)))
                 else:
                     yield Given(setting, in_file, value, f"{self._place} ({key})" if in_file else self._place)
 
@@ -146,9 +149,10 @@ class File(SettingsSource):
         if section in SECTIONS:
             fault = Fault(section, self._place, "not a table", f"a table [{section}] of settings")
         elif isinstance(table, dict):
-            fault = Fault.unknown(section, self._place, f"[{_nearest(section, SECTIONS)}]")
+            nearest = _nearest_section(section)
+            fault = Fault.unknown(section, self._place, nearest and f"[{nearest}]", _TABLES)
         else:
-            fault = Fault.unknown(section, self._place, _nearest_setting(section))
+            fault = Fault.unknown(section, self._place, _nearest_setting("", section), _TABLES)
         self.faults.append(fault)
 
 
@@ -170,22 +174,34 @@ def _without_secrets(message: str) -> str:
     return re.sub(r"'([^']{3,})'", lambda quoted: quoted[0] if quoted[1] in known else "'…'", message)
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
-    return get_close_matches(name, known, 1, cutoff=0)[0]
+def _nearest_section(name: str) -> str | None:
+    return next(iter(get_close_matches(name, SECTIONS, 1, cutoff=0.7)), None)
 
 
-def _nearest_setting(name: str) -> str:
-    """The most similar setting; a name outside a section is compared without sections."""
-    if "." in name:
-        return _nearest(name, _KEYS)
-    bare = {known.partition(".")[2]: known for known in reversed(_KEYS)}
-    return bare[_nearest(name, bare)]
+def _nearest_setting(section: str, key: str) -> str | None:
+    """The setting with a similar name in this section, else one in another that hardly differs."""
+    if own := get_close_matches(key, _keys(section), 1):
+        return f"{section}.{own[0]}"
+    every = {known.partition(".")[2]: known for known in reversed(_KEYS)}
+    found = get_close_matches(key, every, 1, cutoff=0.8 if section else 0.6)
+    return every[found[0]] if found else None
 
 
+def _keys(section: str) -> list[str]:
+    return [name.removeprefix(f"{section}.") for name in _KEYS if name.startswith(f"{section}.")]
+
+
+def _listed(section: str) -> str:
+    return f"in [{section}]: {', '.join(_keys(section))}"
+
+
+def _variable(name: str) -> str:
+    return f"GATEWAY_{name.replace('.', '__')}".upper()
+
+
+_TABLES = f"the tables {', '.join(f'[{section}]' for section in SECTIONS)}"
 _VARIABLE = re.compile(r"GATEWAY_([A-Za-z0-9]+)__(.+)")
 _KEYS = {setting.name: (setting, False) for setting in SETTINGS} | {
     f"{setting.name}_file": (setting, True) for setting in SETTINGS if setting.is_secret
 }
-_VARIABLES = {setting.variable: (setting, False) for setting in SETTINGS} | {
-    f"{setting.variable}_FILE": (setting, True) for setting in SETTINGS if setting.is_secret
-}
+_VARIABLES = {_variable(name): known for name, known in _KEYS.items()}

@@ -27,6 +27,7 @@ def test_variables_that_kubernetes_injects_are_ignored(required):
         ("GATEWAY_APPLE__PRIVATE_KEYFILE", "GATEWAY_APPLE__PRIVATE_KEY_FILE"),
         ("GATEWAY_SERVER__Port", "GATEWAY_SERVER__PORT"),
         ("GATEWAY_LOG__LEVEL_FILE", "GATEWAY_LOG__LEVEL"),
+        ("GATEWAY_SERVER__REDIS_URL", "GATEWAY_CACHE__REDIS_URL"),
     ],
 )
 def test_an_unknown_gateway_variable_is_a_fault_that_names_the_nearest(faults, variable, meant):
@@ -48,6 +49,30 @@ def test_an_unknown_gateway_variable_is_a_fault_that_names_the_nearest(faults, v
 )
 def test_an_unknown_name_in_the_file_is_a_fault_that_names_the_nearest(faults, text, setting, meant):
     assert f"did you mean {meant}?" in faults({}, text)[setting].problem
+
+
+@pytest.mark.parametrize(
+    ("environ", "text", "setting", "accepted"),
+    [
+        (
+            {"GATEWAY_CACHE__UNRELATED": "x"},
+            None,
+            "cache.unrelated",
+            "in [cache]: redis_url, redis_ca_file,",
+        ),
+        ({"GATEWAY_LOGS__UNRELATED": "x"}, None, "logs.unrelated", "in [log]: level, format, sample_hits"),
+        ({"GATEWAY_SERVER__TIMEOUT": "1"}, None, "server.timeout", "in [server]: host, port, unix_socket,"),
+        ({}, "[log]\nunrelated = 1", "log.unrelated", "in [log]: level, format, sample_hits"),
+        ({}, "[unrelated]\nport = 1", "unrelated", "the tables [server], [ops],"),
+        ({}, "unrelated = 1", "unrelated", "the tables [server], [ops],"),
+    ],
+)
+def test_an_unknown_name_that_resembles_none_is_a_fault_that_lists_what_there_is(
+    faults, environ, text, setting, accepted
+):
+    fault = faults(environ, text)[setting]
+    assert fault.problem == "no such setting"
+    assert fault.accepted.startswith(accepted)
 
 
 def test_an_unknown_name_hides_no_fault_of_the_setting_it_resembles(required):

@@ -3,7 +3,7 @@
 from argparse import ArgumentParser, Namespace
 
 from gateway.cli.console import CommandFailed, say
-from gateway.cli.http import ask, ops_url
+from gateway.cli.http import NOT_THE_OPS_LISTENER, ask, ops_url
 from gateway.cli.parser import takes_ops_url
 
 DESCRIPTION = "Requests /readyz. For container images without curl."
@@ -21,8 +21,8 @@ def run(arguments: Namespace) -> int:
     url = f"{ops_url(arguments.ops_url)}/readyz"
     answer = ask("GET", url, timeout_seconds=5)
     if answer.status != 200:
-        raise CommandFailed(
-            f"{url} answered {answer.status}: {answer.detail()}. {url}?verbose lists the checks."
-        )
+        detail = answer.detail().rstrip(".")
+        hint = NOT_THE_OPS_LISTENER if answer.status == 404 else f" {url}?verbose lists the checks."
+        raise CommandFailed(f"{url} answered {answer.status}: {detail}.{hint}")
     say("ready")
     return 0

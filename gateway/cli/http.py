@@ -14,6 +14,9 @@ from urllib.parse import unquote, urlsplit
 
 from gateway.cli.console import CommandFailed, WrongUsage
 
+NOT_THE_OPS_LISTENER = "\nIs this the ops listener (port 8081), not the API?"
+"""Hint for a 404 to a request of the ops listener."""
+
 
 class HttpReply(NamedTuple):
     """An answer of any status."""
@@ -99,8 +102,10 @@ def api_url(given: str | None) -> str:
 
 
 def ops_url(given: str | None) -> str:
-    """URL of the ops listener: as given, else as configured, else the default."""
+    """URL of the ops listener: as given, else as configured, else the default. Raises `WrongUsage`."""
     if given:
+        if not given.startswith(("http://", "https://")):
+            raise WrongUsage(f"{given} is not a URL such as http://127.0.0.1:8081")
         return given.rstrip("/")
     host, port = _listener("ops")
     host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - replaced here, not bound

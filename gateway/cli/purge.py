@@ -4,7 +4,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from gateway.cli.console import CommandFailed, WrongUsage, say
-from gateway.cli.http import ask, ops_url, secret, user_token
+from gateway.cli.http import NOT_THE_OPS_LISTENER, ask, ops_url, secret, user_token
 from gateway.cli.parser import KIND_LIST, kind, takes_ops_url, takes_user_token
 
 DESCRIPTION = (
@@ -65,5 +65,5 @@ def _what(kind_: str | None, ids: list[str] | None) -> str:
 _HINTS = {
     401: "\nPass the gateway's ops.token: --ops-token-file FILE, or GATEWAY_OPS__TOKEN.",
     403: "\nSet ops.token on the gateway and pass it, or call from the gateway's own host.",
-    404: "\nIs this the ops listener (port 8081), not the API?",
+    404: NOT_THE_OPS_LISTENER,
 }

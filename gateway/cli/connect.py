@@ -61,7 +61,8 @@ def redis(settings: Settings) -> str:
         raise CommandFailed(
             f"Redis refuses commands that serving needs:\n{listed}\n{_cure(faults, url, cache.namespace)}"
         )
-    return f"{url.scheme}:// answers {len(commands)} kinds of commands, {_ms(began)}"
+    shown = settings.masked()["cache.redis_url"]
+    return f"{shown} answers {len(commands)} kinds of commands, {_ms(began)}"
 
 
 def serving_commands(namespace: str, mark: str) -> list[Command]:

@@ -52,9 +52,10 @@ def reach(pem: str) -> Callable[..., str]:
     return redis
 
 
-def test_a_server_with_a_password_is_accepted(start, reach):
+def test_a_server_with_a_password_is_accepted_and_named_without_it(start, reach):
     port = start("--requirepass", "hunter2").port
-    assert reach(f"redis://:hunter2@127.0.0.1:{port}/0").startswith("redis:// answers")
+    said = reach(f"redis://:hunter2@127.0.0.1:{port}/0")
+    assert said.startswith(f"redis://******@127.0.0.1:{port}/0 answers")
 
 
 @pytest.mark.parametrize("login", ["", ":hunter3@", "nobody:hunter3@"])
@@ -170,6 +171,6 @@ def test_tls_is_verified(start, reach, tmp_path):
     files = ["--tls-cert-file", str(cert), "--tls-key-file", str(key), "--tls-ca-cert-file", str(cert)]
     start("--tls-port", str(port), *files)
     url = f"rediss://127.0.0.1:{port}"
-    assert reach(url, ca_file=cert, cert_file=cert, key_file=key).startswith("rediss:// answers")
+    assert reach(url, ca_file=cert, cert_file=cert, key_file=key).startswith(f"{url} answers")
     with pytest.raises(CommandFailed, match=r"cache\.redis_ca_file"):
         reach(url)

@@ -3,16 +3,24 @@
 import base64
 import json
 import os
+import re
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from email.message import Message
-from http.client import HTTPException
+from functools import partial
+from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from gateway.cli.console import CommandFailed, WrongUsage
+
+CALLER_TOKEN = "GATEWAY_CALLER_TOKEN"  # noqa: S105 - the name of a variable
+"""One of `server.caller_tokens`; its file may contain all of them."""
+
+UNIX = "unix://"
 
 NOT_THE_OPS_LISTENER = "\nIs this the ops listener (port 8081), not the API?"
 """Hint for a 404 to a request of the ops listener."""
@@ -50,8 +58,11 @@ def ask(
     timeout_seconds: float,
     proxy: str | None = None,
 ) -> HttpReply:
-    """Send one request, with `document` as JSON if given. Raises `CommandFailed` if there is no answer."""
-    if not url.startswith(("http://", "https://")):
+    """Send one request, with `document` as JSON if given. Raises `CommandFailed` if there is no answer.
+
+    The host of a `unix://` URL is the quoted path of a socket, as `api_url` returns it.
+    """
+    if not url.startswith(("http://", "https://", UNIX)):
         raise WrongUsage(f"{url} is not a URL such as http://127.0.0.1:8080")
     body = None if document is None else json.dumps(document).encode()
     sent = {**(headers or {}), **({} if body is None else {"Content-Type": "application/json"})}
@@ -74,19 +85,41 @@ def user_token(file: Path | None) -> str:
     return token
 
 
+def ops_token(file: Path | None) -> str | None:
+    """`ops.token` from `file`, else as the gateway reads it from its variables or its file."""
+    token = secret(file, "GATEWAY_OPS__TOKEN")
+    if token is not None:
+        return token
+    written = _section("ops")
+    if named := written.get("token_file"):
+        return _read(Path(str(named)), "ops.token")
+    return _token(str(written["token"]).strip(), "ops.token") if written.get("token") else None
+
+
 def secret(file: Path | None, variable: str) -> str | None:
     """A secret from `file`, else from the variable or the file that `…_FILE` names, else None."""
     if file is None and os.environ.get(f"{variable}_FILE"):
         file = Path(os.environ[f"{variable}_FILE"])
-    if file is None:
-        token = os.environ.get(variable, "").strip()
-        return _token(token, variable) if token else None
+    if file is not None:
+        return _read(file, variable)
+    token = os.environ.get(variable, "").strip()
+    return _token(token, variable) if token else None
+
+
+def _read(file: Path, name: str) -> str:
     try:
-        return _token(file.read_text(encoding="utf-8").strip(), file)
+        text = file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         # A relative path may be the secret itself.
-        shown = file if file.is_absolute() else f"the file for {variable}"
+        shown = file if file.is_absolute() else f"the file for {name}"
         raise WrongUsage(f"{shown} cannot be read: {_reason(error)}") from None
+    return _token(_first(text) if name == CALLER_TOKEN else text, file)
+
+
+def _first(text: str) -> str:
+    """The first of several tokens: during a rotation the gateway accepts old and new."""
+    pieces = (piece.strip() for piece in re.split(r"[,\r\n]", text))
+    return next(filter(None, pieces), "")
 
 
 def _token(text: str, origin: object) -> str:
@@ -97,8 +130,14 @@ def _token(text: str, origin: object) -> str:
 
 
 def api_url(given: str | None) -> str:
-    """URL of the API listener: as given, else loopback and the configured port."""
-    return given.rstrip("/") if given else f"http://127.0.0.1:{_listener('server')[1] or 8080}"
+    """URL of the API listener for `ask`: as given, else the configured socket, else loopback and its port."""
+    url = given or _configured_api_url()
+    return UNIX + quote(url.removeprefix(UNIX), safe="") if url.startswith(UNIX) else url.rstrip("/")
+
+
+def _configured_api_url() -> str:
+    path = os.environ.get("GATEWAY_SERVER__UNIX_SOCKET") or _section("server").get("unix_socket")
+    return f"{UNIX}{path}" if path else f"http://127.0.0.1:{_listener('server')[1] or 8080}"
 
 
 def ops_url(given: str | None) -> str:
@@ -114,13 +153,18 @@ def ops_url(given: str | None) -> str:
 
 def _listener(section: str) -> tuple[str, str]:
     """Host and port from the gateway's variables or its file; empty if neither sets them."""
-    table = _config_file().get(section)
-    written = table if isinstance(table, dict) else {}
+    written = _section(section)
     host, port = (
         os.environ.get(f"GATEWAY_{section}__{name}".upper()) or str(written.get(name, ""))
         for name in ("host", "port")
     )
     return host, port
+
+
+def _section(name: str) -> dict[str, Any]:
+    """A table of the gateway's file; empty if there is none."""
+    table = _config_file().get(name)
+    return table if isinstance(table, dict) else {}
 
 
 def _config_file() -> dict[str, Any]:
@@ -138,6 +182,7 @@ def _config_file() -> dict[str, Any]:
 
 def _no_answer(url: str, proxy: str | None, error: Exception) -> str:
     if proxy is None:
+        url = unquote(url) if url.startswith(UNIX) else url
         return f"no answer from {url}: {_reason(error)}. Is the server running there?"
     shown = urlsplit(proxy).netloc.rpartition("@")[2]
     return (
@@ -160,8 +205,29 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
 def _opener(proxy: str | None) -> urllib.request.OpenerDirector:
     """An opener that uses `proxy` and ignores proxies of the environment."""
-    handlers = [urllib.request.ProxyHandler({}), _NoRedirects()]
+    handlers = [urllib.request.ProxyHandler({}), _NoRedirects(), _UnixSockets()]
     return urllib.request.build_opener(*handlers, *([] if proxy is None else [_Through(proxy)]))
+
+
+class _UnixSockets(urllib.request.AbstractHTTPHandler):
+    def unix_request(self, request: urllib.request.Request) -> urllib.request.Request:
+        request.add_unredirected_header("Host", "localhost")  # not the path of the socket
+        return self.do_request_(request)
+
+    def unix_open(self, request: urllib.request.Request) -> HTTPResponse:
+        path, request.host = request.host, "localhost"  # unquoted by Request
+        return self.do_open(partial(_UnixConnection, path), request)
+
+
+class _UnixConnection(HTTPConnection):
+    def __init__(self, path: str, host: str, **options: Any) -> None:
+        super().__init__(host, **options)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
 
 
 class _Through(urllib.request.BaseHandler):

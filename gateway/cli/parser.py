@@ -147,7 +147,7 @@ def takes_caller_token(parser: ArgumentParser) -> None:
         "--caller-token-file",
         type=Path,
         metavar="FILE",
-        help="file with one of server.caller_tokens (GATEWAY_CALLER_TOKEN)",
+        help="file with server.caller_tokens, of which the first is sent (GATEWAY_CALLER_TOKEN)",
     )
 
 
@@ -156,7 +156,8 @@ def takes_ops_url(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--ops-url",
         metavar="URL",
-        help="URL of the ops listener (default: from GATEWAY_OPS__HOST and __PORT, else http://127.0.0.1:8081)",
+        help="URL of the ops listener (default: from GATEWAY_OPS__HOST and __PORT, else from the file that "
+        "GATEWAY_CONFIG names, else http://127.0.0.1:8081)",
     )
 
 

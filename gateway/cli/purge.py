@@ -4,7 +4,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from gateway.cli.console import CommandFailed, WrongUsage, say
-from gateway.cli.http import NOT_THE_OPS_LISTENER, ask, ops_url, secret, user_token
+from gateway.cli.http import NOT_THE_OPS_LISTENER, ask, ops_token, ops_url, user_token
 from gateway.cli.parser import KIND_LIST, kind, takes_ops_url, takes_user_token
 
 DESCRIPTION = (
@@ -26,7 +26,7 @@ def arguments(parser: ArgumentParser) -> None:
         "--ops-token-file",
         type=Path,
         metavar="FILE",
-        help="file with the gateway's ops.token (GATEWAY_OPS__TOKEN)",
+        help="file with ops.token (GATEWAY_OPS__TOKEN, else from the file that GATEWAY_CONFIG names)",
     )
     takes_ops_url(parser)
     takes_user_token(parser)
@@ -39,9 +39,9 @@ def run(arguments: Namespace) -> int:
     if bad := [id_ for id_ in ids or () if not kind_.admits(id_)]:
         raise WrongUsage(f"invalid {kind_} ids: {', '.join(bad)}")
     headers = {"Music-User-Token": user_token(arguments.user_token_file)}
-    ops_token = secret(arguments.ops_token_file, "GATEWAY_OPS__TOKEN")
-    if ops_token is not None:
-        headers["Authorization"] = f"Bearer {ops_token}"
+    bearer = ops_token(arguments.ops_token_file)
+    if bearer is not None:
+        headers["Authorization"] = f"Bearer {bearer}"
     url = f"{ops_url(arguments.ops_url)}/-/purge"
     document = ({} if kind_ is None else {"type": kind_}) | ({"ids": ids} if ids else {})
     answer = ask("POST", url, headers, document=document, timeout_seconds=10)

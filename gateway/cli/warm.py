@@ -34,7 +34,10 @@ def arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--type", type=kind, default=Kind.ALBUMS, help=f"{KIND_LIST} (albums)")
     parser.add_argument(
-        "--url", help="URL of the gateway's API (default: http://127.0.0.1 and GATEWAY_SERVER__PORT, or 8080)"
+        "--url",
+        help="URL of the gateway's API, or unix:///path of its socket (default: from "
+        "GATEWAY_SERVER__UNIX_SOCKET or GATEWAY_SERVER__PORT, else from the file that GATEWAY_CONFIG names, "
+        "else http://127.0.0.1:8080)",
     )
     takes_caller_token(parser)
     takes_user_token(parser)

@@ -16,21 +16,23 @@ class Running(NamedTuple):
     served: Serving
 
 
+def environment(sandbox: Sandbox) -> dict[str, str]:
+    return {
+        "GATEWAY_APPLE__BASE_URL": sandbox.url,
+        "GATEWAY_APPLE__TEAM_ID": sandbox.credentials.team_id,
+        "GATEWAY_APPLE__KEY_ID": sandbox.credentials.key_id,
+        "GATEWAY_APPLE__PRIVATE_KEY": sandbox.credentials.private_key_pem,
+        "GATEWAY_SERVER__PORT": "0",
+        "GATEWAY_SERVER__CALLER_TOKENS": "caller",
+        "GATEWAY_OPS__PORT": "0",
+        "GATEWAY_OPS__TOKEN": "operator",
+    }
+
+
 @pytest.fixture
 async def running() -> AsyncIterator[Running]:
-    async with Sandbox() as sandbox:
-        environ = {
-            "GATEWAY_APPLE__BASE_URL": sandbox.url,
-            "GATEWAY_APPLE__TEAM_ID": sandbox.credentials.team_id,
-            "GATEWAY_APPLE__KEY_ID": sandbox.credentials.key_id,
-            "GATEWAY_APPLE__PRIVATE_KEY": sandbox.credentials.private_key_pem,
-            "GATEWAY_SERVER__PORT": "0",
-            "GATEWAY_SERVER__CALLER_TOKENS": "caller",
-            "GATEWAY_OPS__PORT": "0",
-            "GATEWAY_OPS__TOKEN": "operator",
-        }
-        async with serving(load(None, environ)) as served:
-            yield Running(sandbox, served)
+    async with Sandbox() as sandbox, serving(load(None, environment(sandbox))) as served:
+        yield Running(sandbox, served)
 
 
 @pytest.fixture
@@ -70,6 +72,19 @@ async def test_warmed_ids_are_served_from_the_cache(warm, running):
     )
     assert (second["from cache"], second["fetched"], second["failed"]) == ("601", "0", "0")
     assert len(running.sandbox.calls) == calls
+
+
+async def test_a_gateway_on_a_socket_is_warmed_over_it(run, monkeypatch, tmp_path):
+    (tmp_path / "ids").write_text("1138988512")
+    (tmp_path / "tokens").write_text("caller, next-caller")
+    monkeypatch.setenv("MUSIC_USER_TOKEN", ADA)
+    monkeypatch.setenv("GATEWAY_SERVER__UNIX_SOCKET", str(tmp_path / "api.sock"))
+    argv = ["warm", "--ids", str(tmp_path / "ids"), "--caller-token-file", str(tmp_path / "tokens")]
+    async with Sandbox() as sandbox:
+        settings = load(None, {**environment(sandbox), "GATEWAY_SERVER__UNIX_SOCKET": f"{tmp_path}/api.sock"})
+        async with serving(settings):
+            status, out, _ = await asyncio.to_thread(run, *argv)
+    assert (status, summary(out)["rated"]) == (0, "1")
 
 
 async def test_a_refused_user_token_is_1_with_advice_to_sign_in_again(warm, monkeypatch):

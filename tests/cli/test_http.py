@@ -1,11 +1,14 @@
 """The HTTP client of the commands: answers, failures, tokens, and the addresses of a gateway."""
 
+import threading
 from email.message import Message
+from http.server import BaseHTTPRequestHandler
+from socketserver import UnixStreamServer
 
 import pytest
 
 from gateway.cli.console import CommandFailed, WrongUsage
-from gateway.cli.http import HttpReply, api_url, ask, ops_url, secret, user_token
+from gateway.cli.http import HttpReply, api_url, ask, ops_token, ops_url, secret, user_token
 
 VARIABLE = "MUSIC_USER_TOKEN"
 
@@ -120,6 +123,22 @@ def test_a_token_file_without_one_token_is_wrong_usage(tmp_path, content):
         user_token(file)
 
 
+@pytest.mark.parametrize("content", ["first,second", " first ,\nsecond\n", "first\r\nsecond\r\n", "\n,first"])
+def test_the_first_of_several_caller_tokens_is_sent(monkeypatch, tmp_path, content):
+    file = tmp_path / "tokens"
+    file.write_text(content)
+    assert secret(file, "GATEWAY_CALLER_TOKEN") == "first"
+    monkeypatch.setenv("GATEWAY_CALLER_TOKEN_FILE", str(file))
+    assert secret(None, "GATEWAY_CALLER_TOKEN") == "first"
+
+
+def test_a_file_of_no_caller_token_is_wrong_usage(tmp_path):
+    file = tmp_path / "tokens"
+    file.write_text(" ,\n")
+    with pytest.raises(WrongUsage, match="tokens contains no token"):
+        secret(file, "GATEWAY_CALLER_TOKEN")
+
+
 def test_a_token_file_that_cannot_be_read_is_named_if_its_path_is_absolute(tmp_path):
     with pytest.raises(WrongUsage, match=f"{tmp_path}/missing cannot be read: No such file"):
         user_token(tmp_path / "missing")
@@ -189,3 +208,64 @@ def test_variables_override_the_file(monkeypatch, tmp_path):
 def test_a_file_that_is_missing_leaves_the_defaults(monkeypatch, tmp_path):
     monkeypatch.setenv("GATEWAY_CONFIG", str(tmp_path / "gateway.toml"))
     assert (api_url(None), ops_url(None)) == ("http://127.0.0.1:8080", "http://127.0.0.1:8081")
+
+
+def test_the_api_url_is_the_socket_that_the_gateway_listens_on(monkeypatch, tmp_path):
+    (tmp_path / "gateway.toml").write_text('[server]\nunix_socket = "/run/file.sock"')
+    monkeypatch.setenv("GATEWAY_CONFIG", str(tmp_path / "gateway.toml"))
+    assert api_url(None) == "unix://%2Frun%2Ffile.sock"
+    monkeypatch.setenv("GATEWAY_SERVER__UNIX_SOCKET", "/run/variable.sock")
+    assert api_url(None) == "unix://%2Frun%2Fvariable.sock"
+    assert api_url("unix:///run/option.sock") == "unix://%2Frun%2Foption.sock"
+    assert api_url("http://gateway:1") == "http://gateway:1"
+
+
+@pytest.mark.parametrize("status", [200, 302, 404])
+def test_a_request_goes_over_a_socket(tmp_path, status):
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked = self.path.encode(), self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(b" ".join(asked))
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    path = tmp_path / "api:8080.sock"
+    with UnixStreamServer(str(path), Handler) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        answer = ask("POST", f"{api_url(f'unix://{path}')}/v1/x?a=b", document=[1], timeout_seconds=5)
+        thread.join()
+    assert (answer.status, answer.body) == (status, b"/v1/x?a=b [1]")
+
+
+def test_a_socket_without_a_server_is_named_by_its_path(tmp_path):
+    path = tmp_path / "api.sock"
+    with pytest.raises(CommandFailed, match=f"no answer from unix://{path}/v1: No such file or directory"):
+        ask("GET", f"{api_url(f'unix://{path}')}/v1", timeout_seconds=5)
+
+
+@pytest.mark.parametrize("given", ["token = 'from-config'", "token_file = '{folder}/token'"])
+def test_the_ops_token_comes_from_the_gateways_file_where_no_variable_is_set(monkeypatch, tmp_path, given):
+    (tmp_path / "token").write_text("from-config\n")
+    (tmp_path / "gateway.toml").write_text(f"[ops]\n{given.format(folder=tmp_path)}")
+    monkeypatch.setenv("GATEWAY_CONFIG", str(tmp_path / "gateway.toml"))
+    assert ops_token(None) == "from-config"
+    monkeypatch.setenv("GATEWAY_OPS__TOKEN", "from-variable")
+    assert ops_token(None) == "from-variable"
+
+
+def test_there_is_no_ops_token_where_the_gateways_file_sets_none(monkeypatch, tmp_path):
+    (tmp_path / "gateway.toml").write_text("[ops]\nport = 9191")
+    monkeypatch.setenv("GATEWAY_CONFIG", str(tmp_path / "gateway.toml"))
+    assert ops_token(None) is None
+
+
+def test_an_ops_token_in_place_of_its_file_is_not_repeated(monkeypatch, tmp_path):
+    (tmp_path / "gateway.toml").write_text("[ops]\ntoken_file = 'hunter2'")
+    monkeypatch.setenv("GATEWAY_CONFIG", str(tmp_path / "gateway.toml"))
+    with pytest.raises(WrongUsage, match=r"the file for ops\.token cannot be read") as caught:
+        ops_token(None)
+    assert "hunter2" not in str(caught.value)

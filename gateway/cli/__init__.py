@@ -7,9 +7,10 @@ import os
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
+from typing import TextIO
 
-from gateway.cli.console import CommandFailed, WrongUsage, report
-from gateway.cli.parser import parse
+from gateway.cli.console import CommandFailed, OutputLost, WrongUsage, flush, report
+from gateway.cli.parser import Parsed, parse
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -20,8 +21,21 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     parsed = parse(argv)
     try:
-        status = parsed.run(parsed.arguments)
-        sys.stdout.flush()
+        status = _run(parsed)
+        flush()
+    except OutputLost as error:
+        _discard(sys.stdout)
+        report(f"ratings-gateway {parsed.name}: {error}")
+        return 1
+    except BrokenPipeError:
+        _discard(sys.stdout, sys.stderr)
+        return 1
+    return status
+
+
+def _run(parsed: Parsed) -> int:
+    try:
+        return parsed.run(parsed.arguments)
     except WrongUsage as error:
         report(f"ratings-gateway {parsed.name}: {error}")
         return 2
@@ -31,10 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         report("interrupted")
         return 1
-    except BrokenPipeError:
-        # The reader of a pipe (`… | head`) is gone. Without this, Python's last flush prints a traceback.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        for stream in (sys.stdout, sys.stderr):
-            os.dup2(nowhere, stream.fileno())
-        return 1
-    return status
+
+
+def _discard(*streams: TextIO) -> None:
+    """Send what streams still buffer nowhere, else Python's last flush prints a traceback."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in streams:
+        os.dup2(nowhere, stream.fileno())

@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 BAD_CONFIGURATION = 78
 """`EX_CONFIG` of sysexits.h."""
@@ -16,9 +17,31 @@ class CommandFailed(Exception):
     """The command failed; the message says what to do next. Exit status 1."""
 
 
+class OutputLost(Exception):
+    """Stdout cannot be written; the message says why. Exit status 1."""
+
+
 def say(text: str) -> None:
     """Print a result to stdout."""
-    sys.stdout.write(f"{text}\n")
+    with writing():
+        sys.stdout.write(f"{text}\n")
+
+
+def flush() -> None:
+    """Write what stdout buffers."""
+    with writing():
+        sys.stdout.flush()
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """Turn an error of stdout into `OutputLost`, except for a pipe without a reader (`… | head`)."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputLost(f"the output cannot be written: {error.strerror or error}") from None
 
 
 def report(text: str) -> None:
@@ -47,4 +70,5 @@ def say_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         table.add_column(head, overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))
-    Console().print(table)
+    with writing():
+        Console().print(table)

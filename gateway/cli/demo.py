@@ -4,12 +4,11 @@ import asyncio
 import contextlib
 import signal
 import socket
-import sys
 from argparse import ArgumentParser, Namespace
 
 import uvloop
 
-from gateway.cli.console import CommandFailed, coloured, report, say
+from gateway.cli.console import CommandFailed, coloured, flush, report, say
 from gateway.cli.parser import port
 from gateway.sandbox import ADA, Sandbox
 from gateway.server import serving
@@ -88,7 +87,7 @@ async def _demo(api_port: int | None) -> None:
     api_port = _free(API_PORT) if api_port is None else api_port
     async with Sandbox() as sandbox, serving(_settings(sandbox, api_port), observe=show) as served:
         say(_TRY.format(apple=sandbox.url, api=served.api_url, ops=served.ops_url, user=ADA))
-        sys.stdout.flush()  # a pipe is buffered
+        flush()  # a pipe is buffered
         await stop.wait()
     report("stopped")
 

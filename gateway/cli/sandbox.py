@@ -1,12 +1,13 @@
 """`sandbox`: run the stand-in for Apple's ratings API until a signal."""
 
 import asyncio
+import io
 import signal
 import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from gateway.cli.console import CommandFailed
+from gateway.cli.console import CommandFailed, flush, writing
 from gateway.cli.parser import port
 from gateway.sandbox import standalone
 
@@ -28,9 +29,22 @@ def arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> int:
     try:
         asyncio.run(_serve(arguments))
+    except BrokenPipeError:
+        raise
     except (OSError, ValueError) as error:
         raise CommandFailed(f"{error}. Try another --port or --key-file.") from None
     return 0
+
+
+class _Results(io.StringIO):
+    """Stdout, whose errors are not those of the address or the key file."""
+
+    def write(self, text: str) -> int:
+        with writing():
+            return sys.stdout.write(text)
+
+    def flush(self) -> None:
+        flush()
 
 
 async def _serve(arguments: Namespace) -> None:
@@ -39,7 +53,7 @@ async def _serve(arguments: Namespace) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await standalone.run(
         stop=stop,
-        out=sys.stdout,
+        out=_Results(),
         err=sys.stderr,
         host=arguments.host,
         port=arguments.port,

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from gateway import __version__, cli
-from gateway.cli.console import CommandFailed, WrongUsage
+from gateway.cli.console import CommandFailed, WrongUsage, say
 
 ROOT = Path(__file__).parents[2]
 
@@ -62,6 +62,51 @@ def test_a_closed_pipe_ends_the_command_without_a_traceback(command_that, monkey
         os.write(stderr.fileno(), b"lost")
     assert (tmp_path / "stdout").read_text() == ""
     assert (tmp_path / "stderr").read_text() == ""
+
+
+@pytest.mark.parametrize("command", ["openapi", "config", "sandbox", "demo"])
+@pytest.mark.usefixtures("credentials")
+def test_results_that_a_full_disk_does_not_take_are_one_line_on_stderr(command):
+    with Path("/dev/full").open("w") as full:
+        ran = subprocess.run(
+            [sys.executable, "-m", "gateway", command],
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    reason = f"ratings-gateway {command}: the output cannot be written: No space left on device\n"
+    assert (ran.returncode, ran.stderr.decode()) == (1, reason)
+
+
+def test_results_that_are_lost_after_a_failure_are_one_line_on_stderr(command_that, monkeypatch, capsys):
+    def fail(_):
+        say("half a result")
+        raise CommandFailed("no luck")
+
+    command_that(fail)
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert cli.main(["openapi"]) == 1
+    assert capsys.readouterr().err == (
+        "ratings-gateway openapi: no luck\n"
+        "ratings-gateway openapi: the output cannot be written: No space left on device\n"
+    )
+
+
+@pytest.mark.parametrize("argv", [("openapi",), ("sandbox",)])
+def test_a_pipe_without_a_reader_ends_the_command_quietly(argv):
+    reading, writing = os.pipe()
+    os.close(reading)
+    ran = subprocess.run(
+        [sys.executable, "-m", "gateway", *argv],
+        cwd=ROOT,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(writing)
+    assert (ran.returncode, ran.stderr) == (1, b"")
 
 
 def test_the_console_script_calls_main():

@@ -63,6 +63,12 @@ def test_selections_of_tests_by_keyword_find_some():
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_a_command_that_runs_tests_comes_with_the_environment_that_it_needs(path):
+    text = path.read_text("utf-8")
+    assert "`python -m pytest" not in text or "after `make test`" in text.replace("\n", " ")
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_links_to_files_resolve(path):
     links = re.findall(r"\]\((?!https?:)([^)#\s]+)[^)]*\)", path.read_text(encoding="utf-8"))
     assert [link for link in links if not (path.parent / link).exists()] == []

@@ -177,8 +177,8 @@ class CacheSettings(Section):
         AfterValidator(values.redis_url),
         Accepts(
             "redis://host:port/db, rediss://host:port/db, unix:///path, redis+cluster://host:port,host:port, "
-            "redis+sentinel://host:port,host:port/service (these two with ?ssl=true for TLS); "
-            "user:password@ may precede the first host"
+            "redis+sentinel://host:port,host:port/service (these two with ?ssl=true for TLS, the last "
+            "also with sentinel_username and sentinel_password); user:password@ may precede the first host"
         ),
     ] = Field(None, description="Redis, shared by all gateways; without it the cache is in-process only.")
     redis_ca_file: Authorities = Field(None, description="CA certificates that verify Redis (TLS).")

@@ -210,3 +210,15 @@ def _tree(error):
 
 def test_docs_openapi_json_is_current():
     assert json.loads((ROOT / "docs" / "openapi.json").read_text(encoding="utf-8")) == DOCUMENT
+
+
+@pytest.mark.parametrize(
+    ("body", "is_relayed"),
+    [
+        ({"errors": [{"title": "Forbidden", "unknown": 1}], "more": {}}, True),
+        ({"errors": []}, False),
+        ({"message": "Forbidden"}, False),
+    ],
+)
+def test_a_relayed_error_is_an_envelope(body, is_relayed):
+    assert validator({"$ref": "#/components/schemas/RelayedError"}).is_valid(body) == is_relayed

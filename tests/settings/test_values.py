@@ -233,3 +233,10 @@ def test_the_upstream_address_loses_its_last_slash(required):
 )
 def test_credentials_in_the_address_of_redis_are_masked(url, shown):
     assert mask_url(url) == shown
+
+
+def test_every_option_of_a_redis_url_is_among_what_is_accepted():
+    [accepted] = [setting.accepted for setting in SETTINGS if setting.name == "cache.redis_url"]
+    assert [
+        word for word in ("ssl=true", "sentinel_username", "sentinel_password") if word not in accepted
+    ] == []

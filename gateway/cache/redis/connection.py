@@ -6,6 +6,7 @@ may abandon it at any time without effect on the connection or on other callers.
 
 import asyncio
 import contextlib
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Self
@@ -30,6 +31,8 @@ GRACE_SECONDS = 0.001
 BACKOFF_SECONDS = (0.0, 0.05, 0.1, 0.2, 0.4)
 """Waits between attempts to connect; the last repeats. With a connect timeout of 1 s: back within 2 s."""
 BREAKER_OPEN_SECONDS = 1.0
+REPLAY_SECONDS = 1.0
+"""From when a node accepts writes again until it is looked at: writes are replayed four times a second."""
 MAX_PENDING_BYTES = 32 * 1024 * 1024
 TIMER_SECONDS = 0.001
 """Resolution of the event loop's timers."""
@@ -75,6 +78,9 @@ class Dispatcher:
         self._connection: RedisConnection | None = None
         self._served = False
         self._away = FailureKind.UNAVAILABLE
+        self._refusal: FailureKind | None = None
+        """Why the node refuses writes, although it answers."""
+        self._refused_at = -math.inf
         self._loop = asyncio.get_running_loop()
 
     @property
@@ -83,9 +89,14 @@ class Dispatcher:
         return self._connection is not None
 
     @property
+    def takes_writes(self) -> bool:
+        """Whether there is a connection, and the node refused no write lately."""
+        return self.up and self._refusal is None
+
+    @property
     def state(self) -> State:
-        """Open (requests fail at once) without a connection, else the breaker's state."""
-        return self._breaker.state if self.up else State.OPEN
+        """Open (lookups fail at once) without a connection or without writes, else the breaker's state."""
+        return self._breaker.state if self.takes_writes else State.OPEN
 
     async def __aenter__(self) -> Self:
         """Start. Returns when the first attempt to connect has ended, after FIRST_ATTEMPT_SECONDS at most."""
@@ -102,13 +113,16 @@ class Dispatcher:
     def send(self, packed: bytes, count: int, *, timeout: float, guarded: bool) -> asyncio.Future[Replies]:
         """Send `count` packed commands together; `timeout` (seconds) counts from when they are sent.
 
-        Guarded requests are refused while the breaker is open, and their outcome counts for it. Raises Failed
-        if nothing is sent; the future fails with Failed. A request that timed out may still be carried out.
+        Guarded requests are lookups: refused while the breaker is open or the node refuses writes, and their
+        outcome counts for the breaker. Raises Failed if nothing is sent; the future fails with Failed. A
+        request that timed out may still be carried out.
         """
         if self._connection is None:
             raise RedisFailed(self._away)
         if self._pending_bytes > MAX_PENDING_BYTES:
             raise RedisFailed(FailureKind.OVERFLOW)
+        if guarded and self._refusal is not None:
+            raise RedisFailed(self._refusal)
         admission = None
         if guarded and (admission := self._breaker.admit(self._loop.time())) is None:
             raise RedisFailed(FailureKind.UNAVAILABLE)
@@ -119,6 +133,21 @@ class Dispatcher:
             self._flush_due = True
             self._loop.call_soon(self._flush)
         return request.future
+
+    def refuses_writes(self, kind: FailureKind | None) -> None:
+        """Note why the node refuses writes; None: it accepts them.
+
+        A write that it refused was not published, and ratings from before it are still there to be looked up:
+        until the gateways that made them have replayed them.
+        """
+        now = self._loop.time()
+        if kind is not None:
+            self._refused_at = now
+        elif now < self._refused_at + REPLAY_SECONDS:
+            return
+        if kind is not self._refusal:
+            self._refusal = kind
+            self._on_change()
 
     def reset(self, kind: FailureKind) -> None:
         """Close the connection and open another: its replies are not trusted any more."""
@@ -154,6 +183,7 @@ class Dispatcher:
             self._tried.set()
         connection.attach(self._receive, self._flush)
         self._connection = connection
+        self._refusal = None
         self._on_change()
         try:
             kind = kind_of(await connection.wait_lost())

@@ -33,6 +33,7 @@ class FailureKind(StrEnum):
     LOADING = "loading"
     FULL = "full"
     READONLY = "readonly"
+    """Refuses writes: a replica, too few replicas, or a snapshot that failed."""
     CLUSTER = "cluster"
     """The cluster is down, or redirects in circles."""
     RESPONSE = "response"
@@ -55,6 +56,10 @@ class RedisFailed(Exception):
         self.kind = kind
 
 
+class WritesRefused(redis.ResponseError):
+    """A master refuses writes: too few replicas follow it, or its last snapshot failed."""
+
+
 class NoMasterError(ConnectionError):
     """No Sentinel named a master. Its cause is the last Sentinel's failure, if that did not answer."""
 
@@ -65,6 +70,7 @@ _KINDS: tuple[tuple[type[Exception], FailureKind], ...] = (
     (redis.NoPermissionError, FailureKind.DENIED),
     (redis.OutOfMemoryError, FailureKind.FULL),
     (redis.ReadOnlyError, FailureKind.READONLY),
+    (WritesRefused, FailureKind.READONLY),
     (redis.MovedError, FailureKind.CLUSTER),
     (redis.AskError, FailureKind.CLUSTER),
     (redis.TryAgainError, FailureKind.CLUSTER),
@@ -81,6 +87,8 @@ _KINDS: tuple[tuple[type[Exception], FailureKind], ...] = (
 
 _REPLIES: dict[str, type[redis.RedisError]] = {
     "LOADING": redis.BusyLoadingError,
+    "MISCONF": WritesRefused,
+    "NOREPLICAS": WritesRefused,
     "NOAUTH": redis.AuthenticationError,
     "WRONGPASS": redis.AuthenticationError,
     "NOPERM": redis.NoPermissionError,

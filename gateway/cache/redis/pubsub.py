@@ -2,7 +2,7 @@
 
 A gateway publishes heartbeats through every node, just as invalidations, and receives them on its
 subscription: while they come back, invalidations arrive too. A silent subscription is replaced even if its
-connection is open.
+connection is open. A node that refuses heartbeats refuses writes and invalidations too: it is not looked at.
 """
 
 import asyncio
@@ -22,10 +22,11 @@ from gateway.cache.invalidation import (
     Throttled,
     decode_message,
 )
-from gateway.cache.redis.commands import WRITE_SECONDS, Commands
+from gateway.cache.redis import scripts
+from gateway.cache.redis.commands import Commands
 from gateway.cache.redis.connect import CONNECT_SECONDS
 from gateway.cache.redis.connection import BACKOFF_SECONDS, Dispatcher
-from gateway.cache.redis.errors import FailureKind, RedisFailed
+from gateway.cache.redis.errors import FailureKind, RedisFailed, kind_of
 from gateway.cache.redis.keys import Keys
 from gateway.cache.redis.protocol import RedisConnection, pack
 from gateway.cache.redis.server_time import MICROSECONDS, ServerTime
@@ -247,12 +248,13 @@ class Listener:
             self.up, self.subscribed_since = up, now
 
     async def _beat_through(self, node: Dispatcher) -> None:
-        beat = pack("PUBLISH", self._beat_channel, f"{self._now()!r} {node.name}")
         # Failures are not counted: four heartbeats a second would drown those of lookups and writes.
         with contextlib.suppress(Exception):
             sent_at = self._now()
-            answer = await node.send(beat, 1, timeout=WRITE_SECONDS, guarded=False)
+            beat = [self._beat_channel, f"{sent_at!r} {node.name}"]
+            answer = await self._commands.run_at(node, scripts.BEAT, beat)
             self._server_time.observe(node.name, sent_at, self._now(), answer.micros / MICROSECONDS)
+            node.refuses_writes(None if answer.error is None else kind_of(answer.error))
 
     def _now(self) -> float:
         return self._clock.monotonic()

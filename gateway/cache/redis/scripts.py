@@ -43,5 +43,7 @@ FORGET = _load("forget", header=WHEN_FULL)
 FILL = _load("fill")
 SWEEP = _load("sweep")
 ADMIT = _load("admit")
+BEAT = _load("beat", header=WHEN_FULL)
 
 SCRIPT_NAMES = tuple(script.name for script in (BEGIN, END, PURGE, FORGET, FILL, SWEEP, ADMIT))
+"""Those whose durations are measured."""

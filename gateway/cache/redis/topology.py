@@ -122,7 +122,10 @@ class Single:
 
 
 class Cluster:
-    """The masters of a cluster. The slot map is fetched again when a node is lost or redirects."""
+    """The masters of a cluster. The slot map is fetched again when a node is lost or redirects.
+
+    Also while a node refuses writes: it may have become a replica.
+    """
 
     def __init__(self, opener: Opener, tasks: Tasks, on_change: Callable[[], None]) -> None:
         self._opener = opener
@@ -191,7 +194,7 @@ class Cluster:
         while True:
             await self._stale.wait()
             self._stale.clear()
-            if not await self._refresh() or not all(node.up for node in self._nodes.values()):
+            if not await self._refresh() or not self._all_take_writes():
                 self._stale.set()
             await asyncio.sleep(REFRESH_SECONDS)
 
@@ -238,9 +241,13 @@ class Cluster:
     def _node_changed(self) -> None:
         if not self._nodes:
             return  # the first map is being adopted; `_adopt` reports once all nodes were tried
-        if not all(node.up for node in self._nodes.values()):
+        if not self._all_take_writes():
             self._stale.set()
         self._on_change()
+
+    def _all_take_writes(self) -> bool:
+        """False while a node is away, or was demoted to a replica and refuses writes."""
+        return all(node.takes_writes for node in self._nodes.values())
 
 
 def _ranges(reply: Any, asked: Address) -> list[tuple[int, int, Address]]:

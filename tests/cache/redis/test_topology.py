@@ -41,6 +41,24 @@ def cluster() -> Iterator[RedisCluster]:
 
 
 @pytest.mark.redis_server
+async def test_a_master_of_a_cluster_that_became_a_replica_is_left() -> None:
+    with RedisCluster(node_timeout_ms=2000, replicas=True) as cluster:
+        await until(cluster.agrees, 30)
+        await until(cluster.follows, 30)
+        async with side_of(cluster.url, listening=True) as side:
+            assert await side.keep(ALBUMS, {ONE: LIKED})
+            replica = cluster.replicas[cluster.nodes.index(cluster.owner(ALBUMS))]
+            with replica.client() as client:
+                await until(client.dbsize)
+                client.execute_command("CLUSTER", "FAILOVER", "TAKEOVER")
+                await until(lambda: client.info("replication")["role"] == "master", 30)
+            async with asyncio.timeout(30):
+                while await side.seen(ALBUMS, ONE) != LIKED:  # noqa: ASYNC110 - no event reports it
+                    await asyncio.sleep(0.02)
+            await until(lambda: side.link.state is State.CLOSED, 30)
+
+
+@pytest.mark.redis_server
 class TestCluster:
     @pytest.fixture
     async def side(self, cluster: RedisCluster) -> AsyncIterator[Side]:

@@ -6,7 +6,7 @@ import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 from gateway.cli.console import CommandFailed, WrongUsage, report, say
 from gateway.cli.http import HttpReply, ask, secret, user_token
@@ -28,6 +28,10 @@ LATE_SECONDS = 1.0
 GIVE_UP_SECONDS = 5.0
 POLL_SECONDS = 0.005
 TIMEOUT_SECONDS = 15.0
+
+
+class Unsettled(CommandFailed):
+    """A write whose outcome is unknown: it may take effect later."""
 
 
 class Rated(NamedTuple):
@@ -54,10 +58,14 @@ class Rated(NamedTuple):
         raise CommandFailed(f"reading through {base}: {answer.status} {answer.detail()}")
 
     def write(self, base: str, value: int | None) -> None:
-        """Rate, or remove the rating. Raises `CommandFailed`."""
-        answer = self.ask("DELETE" if value is None else "PUT", base, value=value)
+        """Rate, or remove the rating. Raises `CommandFailed`, `Unsettled` if it may have taken effect."""
+        try:
+            answer = self.ask("DELETE" if value is None else "PUT", base, value=value)
+        except CommandFailed as error:
+            raise Unsettled(str(error)) from None
         if not (200 <= answer.status < 300 or (value is None and answer.status == 404)):
-            raise CommandFailed(f"writing through {base}: {answer.status} {answer.detail()}")
+            failure = Unsettled if answer.status >= 500 else CommandFailed
+            raise failure(f"writing through {base}: {answer.status} {answer.detail()}")
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -86,36 +94,71 @@ def run(arguments: Namespace) -> int:
     if caller_token is not None:
         headers["X-Gateway-Token"] = caller_token
     rated = Rated(f"/v1/me/ratings/{arguments.type}/{arguments.id}", headers)
-    with _terminable():
+    settled = True
+    with _Signals() as signals:
         old = rated.read(first, no_cache=True)
         new = -1 if old == 1 else 1
         for url in others:
             rated.read(url)  # so that each has the old rating in its memory
         try:
-            lags = _measure(rated, first, others, new)
+            lags = _measure(rated, first, others, new, signals)
+        except Unsettled:
+            settled = False
+            raise
         finally:
-            _restore(rated, first, old)
+            _restore(rated, first, old, settled=settled)
     return _verdict(lags)
 
 
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Treat SIGTERM like Ctrl-C, so that the rating is restored."""
+class _Signals:
+    """Turns Ctrl-C, SIGTERM and SIGHUP into `KeyboardInterrupt`, so that the rating is restored."""
 
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
+    def __init__(self) -> None:
+        self._before: dict[signal.Signals, Any] = {}
+        self._deferring = self._received = False
 
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    def __enter__(self) -> Self:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            # Ignored for what a shell runs in the background, or under nohup.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._interrupt)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Let a write be answered first: the gateway carries it out even if its caller leaves.
+
+        A second signal does not wait; the write is `Unsettled` then.
+        """
+        self._deferring = True
+        try:
+            yield
+        except KeyboardInterrupt:
+            raise Unsettled("interrupted before the write was answered") from None
+        finally:
+            self._deferring = False
+        if self._received:
+            raise KeyboardInterrupt
+
+    def _interrupt(self, *_: object) -> None:
+        if self._deferring and not self._received:
+            self._received = True
+            report("waiting for the answer to the write; once more to stop at once")
+        else:
+            raise KeyboardInterrupt
 
 
-def _measure(rated: Rated, first: str, others: Sequence[str], new: int) -> dict[str, float | None]:
+def _measure(
+    rated: Rated, first: str, others: Sequence[str], new: int, signals: _Signals
+) -> dict[str, float | None]:
     """Seconds after the write's answer until each gateway returned `new`; None if it did not in time."""
     began = time.monotonic()
-    rated.write(first, new)
+    with signals.deferred():
+        rated.write(first, new)
     written = time.monotonic()
     say(f"wrote {_shown(new)} through {first} in {_ms(written - began)}")
     lags = watch(
@@ -147,13 +190,19 @@ def watch(
     return lags
 
 
-def _restore(rated: Rated, first: str, old: int | None) -> None:
+def _restore(rated: Rated, first: str, old: int | None, *, settled: bool) -> None:
     try:
         rated.write(first, old)
     except BaseException:
         report(f"The old rating could not be restored. It was: {_shown(old)}")
         raise
-    say(f"restored {_shown(old)}")
+    if settled:
+        say(f"restored {_shown(old)}")
+    else:
+        report(
+            f"The old rating was written back: {_shown(old)}. But the write before it was not answered, and "
+            "may take effect later: check the rating."
+        )
 
 
 def _verdict(lags: Mapping[str, float | None]) -> int:

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 
@@ -124,13 +125,84 @@ def test_the_old_rating_is_printed_if_it_cannot_be_restored(run, gateway, monkey
     assert "could not be restored. It was: -1" in ran.err
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_old_rating_is_restored_after_ctrl_c(run, gateway, monkeypatch, request, number):
+def test_a_write_of_unknown_outcome_is_not_said_to_be_restored(run, gateway, monkeypatch):
+    monkeypatch.setenv("MUSIC_USER_TOKEN", ADA)
+    rated = {"data": [{"attributes": {"value": -1}}]}
+    puts = iter([502, 200])
+    gateway.answer = lambda asked: (200 if asked.method == "GET" else next(puts), {}, rated)
+    ran = run("probe", "--type", "albums", "--id", "1", "--url", gateway.url, "--url", gateway.url)
+    assert (ran.status, ran.out) == (1, "")
+    assert "written back: -1. But the write before it was not answered" in ran.err
+
+
+@pytest.fixture
+def signals(monkeypatch) -> Iterator[None]:
+    """Let the command set its handlers."""
     monkeypatch.undo()
     monkeypatch.setenv("MUSIC_USER_TOKEN", ADA)
     # A shell starts what it runs in the background with SIGINT ignored, these tests too.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGHUP)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGINT, before[0])
+    signal.signal(signal.SIGHUP, before[1])
+
+
+def interrupt(number: signal.Signals) -> None:
+    """Send a signal to the command, which waits for an answer in the main thread."""
+    thread = threading.main_thread().ident
+    assert thread is not None
+    signal.pthread_kill(thread, number)
+
+
+@pytest.mark.usefixtures("signals")
+def test_an_interrupted_write_is_answered_before_the_old_rating_is_restored(run, gateway):
+    rated = {"data": [{"attributes": {"value": -1}}]}
+    restoring = threading.Event()
+    overlapped = []
+
+    def answer(asked):
+        if asked.method == "PUT":
+            if asked.document["attributes"]["value"] == -1:
+                restoring.set()
+            else:
+                interrupt(signal.SIGINT)
+                overlapped.append(restoring.wait(0.3))
+        return 200, {}, rated
+
+    gateway.answer = answer
+    ran = run("probe", "--type", "albums", "--id", "1", "--url", gateway.url, "--url", gateway.url)
+    assert (ran.status, overlapped) == (1, [False])
+    assert "waiting for the answer to the write" in ran.err
+    assert "restored -1" in ran.out
+
+
+@pytest.mark.usefixtures("signals")
+def test_a_second_signal_does_not_wait_for_the_write(run, gateway):
+    rated = {"data": [{"attributes": {"value": -1}}]}
+    restoring = threading.Event()
+    overlapped = []
+
+    def answer(asked):
+        if asked.method == "PUT":
+            if asked.document["attributes"]["value"] == -1:
+                restoring.set()
+            else:
+                interrupt(signal.SIGINT)
+                interrupt(signal.SIGTERM)
+                overlapped.append(restoring.wait(5))
+        return 200, {}, rated
+
+    gateway.answer = answer
+    ran = run("probe", "--type", "albums", "--id", "1", "--url", gateway.url, "--url", gateway.url)
+    assert (ran.status, overlapped) == (1, [True])
+    assert "written back: -1. But the write before it was not answered" in ran.err
+
+
+@pytest.mark.usefixtures("signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_old_rating_is_restored_after_ctrl_c(run, gateway, number):
     rated = {"data": [{"attributes": {"value": -1}}]}
     written = []
 
@@ -139,7 +211,7 @@ def test_the_old_rating_is_restored_after_ctrl_c(run, gateway, monkeypatch, requ
             return 200, {}, rated
         written.append(asked.document["attributes"]["value"])
         if len(written) == 1:
-            signal.raise_signal(number)
+            interrupt(number)
         return 200, {}, rated
 
     gateway.answer = answer

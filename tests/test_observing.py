@@ -98,5 +98,5 @@ async def test_a_dead_redis_is_a_finding_with_its_cause(redis: RedisServer):
         await until(lambda: link.state.name == "OPEN")
         await caller.get("albums", ["1"])
         finding = (await status_of(caller))["findings"][0]
-        assert finding["what"].startswith("Redis has not answered for 0 s (")
+        assert finding["what"].startswith("Redis has not been usable for 0 s (")
         assert finding["runbook"] == "RatingsGatewayRedisErrors"

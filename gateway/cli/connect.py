@@ -23,6 +23,7 @@ from redis.exceptions import (
 from gateway.apple.developer_token import mint
 from gateway.cache.invalidation import encode_message
 from gateway.cache.redis.connect import Opener, Tls
+from gateway.cache.redis.errors import WritesRefused
 from gateway.cache.redis.protocol import RedisConnection
 from gateway.cache.redis.url import RedisUrl, parse_url
 from gateway.cli.console import CommandFailed
@@ -201,6 +202,10 @@ def _cure(faults: Sequence[ResponseError], url: RedisUrl, namespace: str) -> str
         return f"Grant them: ACL SETUSER {url.username or 'default'} {' '.join(rights)}"
     if any(isinstance(error, ReadOnlyError) for error in faults):
         return "This is a replica: point cache.redis_url to the master, or use redis+sentinel://."
+    if any(isinstance(error, WritesRefused) for error in faults):
+        return (
+            "It refuses writes: too few replicas follow it, or its last snapshot failed (is its disk full?)."
+        )
     if any(isinstance(error, OutOfMemoryError) for error in faults):
         return "It is full: raise maxmemory, and set maxmemory-policy allkeys-lru."
     return "Is this a Redis of version 7.0 or newer?"

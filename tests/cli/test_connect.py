@@ -104,6 +104,12 @@ def test_the_check_leaves_no_key_behind(start, reach):
         assert client.dbsize() == 0
 
 
+def test_a_master_that_refuses_writes_is_a_failure_with_advice(start, reach):
+    master = start("--min-replicas-to-write", "1").port
+    with pytest.raises(CommandFailed, match="It refuses writes: too few replicas"):
+        reach(f"redis://127.0.0.1:{master}")
+
+
 def test_a_replica_is_a_failure_with_advice(start, reach):
     master = start().port
     replica = start("--replicaof", "127.0.0.1", str(master)).port

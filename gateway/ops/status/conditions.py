@@ -141,8 +141,8 @@ def redis_down(snapshot: Snapshot, _: float) -> str | None:
     if redis is None or redis.answering:
         return None
     return (
-        f"Redis has not answered{_for(redis.answering_for_seconds)}{_causes(_redis_failures(redis))}: every "
-        "lookup costs a call to Apple."
+        f"Redis has not been usable{_for(redis.answering_for_seconds)}{_causes(_redis_failures(redis))}: "
+        "every lookup costs a call to Apple."
     )
 
 

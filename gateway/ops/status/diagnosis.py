@@ -34,6 +34,10 @@ def diagnose(snapshot: Snapshot) -> list[Finding]:
     return sorted(findings, key=lambda finding: list(Severity).index(finding.severity))
 
 
+_CHECK_REDIS = (
+    "Answers stay right. `denied`: user, password, rights or TLS; `check --connect` names which. "
+    "`readonly`: it refuses writes. Otherwise check its memory limit and restarts, then the network between."
+)
 FAILING, DEGRADED, NOTE = Severity.FAILING, Severity.DEGRADED, Severity.NOTE
 RULES = (
     Rule(FAILING, None, 0, when.not_ready,
@@ -62,9 +66,9 @@ RULES = (
     Rule(DEGRADED, "RatingsGatewayUpstreamForbidden", 0.5, when.requests_forbidden,
          "Find the callers by `user` in the log lines with status 403: their users must sign in again."),
     Rule(DEGRADED, "RatingsGatewayRedisErrors", 0, when.redis_down,
-         "Answers stay right. Check Redis (memory limit, restarts), then the network between."),
+         _CHECK_REDIS),
     Rule(DEGRADED, "RatingsGatewayRedisErrors", 0.05, when.redis_failing,
-         "Answers stay right. Check Redis (memory limit, restarts), then the network between."),
+         _CHECK_REDIS),
     Rule(DEGRADED, "RatingsGatewayNewsDown", 0, when.subscription_down,
          "Check publish/subscribe in Redis: a proxy without it, an ACL, or the output buffer limit."),
     Rule(DEGRADED, "RatingsGatewayRedisErrors", 0, when.undelivered,

@@ -109,7 +109,7 @@ CASES = [
     (
         changed("redis", answering=False, answering_for_seconds=12.4, subscribed=False, errors={"denied": 7}),
         "degraded",
-        "Redis has not answered for 12 s (denied: 7): every lookup costs a call to Apple.",
+        "Redis has not been usable for 12 s (denied: 7): every lookup costs a call to Apple.",
     ),
     (
         tier(asked=100, errors=10),

@@ -21,7 +21,7 @@ def with_evictions() -> Snapshot:
 
 def test_findings_precede_figures():
     text = text_of(samples.without_redis())
-    finding = text.index("Redis has not answered for 12 s (connection: 31, timeout: 2)")
+    finding = text.index("Redis has not been usable for 12 s (connection: 31, timeout: 2)")
     assert text.index("What is wrong") < finding < text.index("Now")
 
 

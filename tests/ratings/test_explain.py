@@ -84,6 +84,12 @@ async def test_an_entry_in_redis_is_shown_and_not_kept_in_memory(explained):
     assert explained.reads.cache.memory.entries == 0
 
 
+@pytest.mark.parametrize(("version", "mentioned"), [(None, True), (b"0", False)])
+async def test_a_redis_that_did_not_answer_is_mentioned(explained, version, mentioned):
+    explained.shared.found = Lookup(version=version)
+    assert ("Redis did not answer" in (await explained.explain())["why"]) is mentioned
+
+
 async def test_a_stale_entry_is_served_while_it_is_refreshed(explained):
     explained.store(age=STALE)
     answer = await explained.explain()

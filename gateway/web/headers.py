@@ -1,6 +1,7 @@
 """Request headers to values: caller, user, directives, deadline, preconditions."""
 
 import hmac
+import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -22,6 +23,8 @@ _PRINTABLE: Final = bytes(range(0x20, 0x7F))
 # A name that is no `istr` would be folded to lower case for each look-up.
 _TIMEOUT: Final = istr("X-Request-Timeout-Ms")
 _PREFER: Final = istr("Prefer")
+_PREFERENCE: Final = re.compile(r'(?:"(?:[^"\\]|\\.)*"?|[^",])+')
+"""One preference of RFC 7240. Quoted strings may hold commas; one that is not closed ends with the header."""
 PRECONDITIONS: Final = ("If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since")
 
 
@@ -112,14 +115,14 @@ def read_timeout(headers: Headers) -> float | None:
 
 
 def wants_leniency(headers: Headers) -> bool:
-    """Whether `Prefer` asks for `handling=lenient` (RFC 7240)."""
+    """Whether `Prefer` asks for `handling=lenient`. Of several `handling`s the first counts (RFC 7240)."""
     if _PREFER not in headers:
         return False
-    preferences = ",".join(headers.getall(_PREFER)).split(",")
-    return any(
-        preference.split(";")[0].replace(" ", "").replace('"', "").lower() == "handling=lenient"
-        for preference in preferences
-    )
+    for preference in _PREFERENCE.finditer(",".join(headers.getall(_PREFER))):
+        name, _, value = preference[0].partition(";")[0].partition("=")
+        if name.strip().lower() == "handling":
+            return value.strip().strip('"').lower() == "lenient"
+    return False
 
 
 def _bytes(header: str) -> bytes:

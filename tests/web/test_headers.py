@@ -128,12 +128,31 @@ def test_a_malformed_timeout_is_refused(given):
     [
         ("handling=lenient", True),
         ('respond-async, Handling = "lenient"; x=1', True),
+        ('foo="a\\", b;", handling=lenient', True),
+        ("foo;x=1, handling=lenient", True),
         ("handling=strict", False),
         ("", False),
+        ('foo="a, handling=lenient"', False),
+        ('foo="a\\", handling=lenient"', False),
+        ('foo="a, handling=lenient', False),
+        ("foo;handling=lenient", False),
     ],
 )
 def test_leniency_is_a_preference(line, lenient):
     assert wants_leniency(headers(("Prefer", line))) is lenient
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "lenient"),
+    [
+        ("handling=strict", "handling=lenient", False),
+        ("handling", "handling=lenient", False),
+        ("handling=lenient", "handling=strict", True),
+    ],
+)
+def test_the_first_handling_counts_on_one_line_or_two(first, second, lenient):
+    assert wants_leniency(headers(("Prefer", f"{first}, {second}"))) is lenient
+    assert wants_leniency(headers(("Prefer", first), ("Prefer", second))) is lenient
 
 
 @pytest.mark.parametrize(

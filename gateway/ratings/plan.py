@@ -133,7 +133,7 @@ class ReadPlan:
                 continue
             self._serve(id_, candidate.entry, shared=candidate.shared)
             self.counts.stale += 1
-            if revalidated and not self._directives.only_if_cached:
+            if revalidated and self._directives.refreshes:
                 self.refresh.append(id_)
         self.missing = missing
 

@@ -18,6 +18,11 @@ class Directives(msgspec.Struct, frozen=True):
     max_age: float | None = None
     max_stale: float | None = None
 
+    @property
+    def refreshes(self) -> bool:
+        """Whether what is served stale may be refreshed behind the answer, which calls Apple and stores."""
+        return not (self.only_if_cached or self.no_store)
+
 
 NO_DIRECTIVES = Directives()
 

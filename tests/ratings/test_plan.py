@@ -168,8 +168,10 @@ class TestResolve:
     def test_directives_decide_what_is_served(self, directives, age, served):
         assert (not resolved(directives, age).missing) is served
 
-    def test_only_if_cached_refreshes_nothing(self):
-        assert resolved(Directives(only_if_cached=True), REVALIDATE).refresh == []
+    @pytest.mark.parametrize("directives", [Directives(only_if_cached=True), Directives(no_store=True)])
+    def test_only_if_cached_and_no_store_refresh_nothing(self, directives):
+        made = resolved(directives, REVALIDATE)
+        assert (list(made.served), made.refresh) == ([ONE], [])
 
     def test_max_stale_does_not_serve_an_entry_whose_paired_type_was_written(self):
         made = plan(Directives(max_stale=inf))

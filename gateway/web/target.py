@@ -10,7 +10,7 @@ from gateway.errors import Refused, Source
 from gateway.model import PLAIN, Id, Kind, Variant, has_other_parameters
 from gateway.ratings.query import Part
 from gateway.web.ids import Ids, distinct_ids, invalid_ids, read_kind, too_many_ids
-from gateway.web.variant import read_parameters, refuse_parameters
+from gateway.web.variant import Parameters, read_parameters, refuse_parameters
 
 ROOT: Final = "/v1/me/ratings"
 FAVORITES: Final = "/v1/me/favorites"
@@ -98,19 +98,16 @@ class TargetParser:
                 return target
             if target.route == FAVORITES:
                 return self._favorites(target)
-            return self._read(target) if method in READS else target
+            parameters = read_parameters(target.query)
+            if target.route == ONE and parameters.ids:
+                raise bad_parameter("This route takes its id from the path, not from the parameter ids.")
+            return self._read(target, parameters) if method in READS else target
         except Refused as refusal:
             return msgspec.structs.replace(target, refusal=refusal.anew())
 
-    def _read(self, target: Target) -> Target:
+    def _read(self, target: Target, parameters: Parameters) -> Target:
         assert target.kind is not None
-        parameters = read_parameters(target.query)
-        if target.id is None:
-            ids = self._ids(target.kind, parameters.ids)
-        elif parameters.ids:
-            raise bad_parameter("This route takes its id from the path, not from the parameter ids.")
-        else:
-            ids = Ids((target.id,))
+        ids = self._ids(target.kind, parameters.ids) if target.id is None else Ids((target.id,))
         return msgspec.structs.replace(
             target,
             parts=(Part(target.kind, ids.valid),) if ids.valid else (),

@@ -40,7 +40,11 @@ class Target(msgspec.Struct, frozen=True, gc=False):
     """Ids that cannot be of the type: errors of their own in a lenient answer, else of the whole request."""
     variant: Variant = PLAIN
     relayable: bool = False
-    """Whether the variant has parameters that may make Apple's answer something other than ratings."""
+    """Whether Apple's answer, if it is not a list of ratings, may be relayed.
+
+    Other parameters may ask for such an answer. Not beside invalid ids: those neither go to Apple nor have an
+    error of their own in what is relayed.
+    """
     favorites: tuple[tuple[Kind, Id], ...] = ()
     path: str = ""
     """As it is sent to Apple, if it is relayed."""
@@ -113,7 +117,7 @@ class TargetParser:
             parts=(Part(target.kind, ids.valid),) if ids.valid else (),
             invalid=ids.invalid,
             variant=parameters.variant,
-            relayable=has_other_parameters(parameters.variant),
+            relayable=has_other_parameters(parameters.variant) and not ids.invalid,
         )
 
     def _ids(self, kind: Kind, values: tuple[str, ...]) -> Ids:

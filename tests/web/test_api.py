@@ -191,6 +191,17 @@ class TestAnswersThatAreNoList:
         load.answer({ONE: NO_LIST})
         assert ((await reading).status, gateway.apple.sent) == (502, [])
 
+    async def test_beside_an_invalid_id_they_are_failures_and_each_id_has_its_error(self, gateway):
+        reading = await read(gateway, MANY + "1,x&new=1", ("Prefer", "handling=lenient"))
+        (load,) = gateway.reads.fake.loads
+        load.answer({ONE: NO_LIST})
+        answer = await reading
+        assert [(error["meta"]["id"], error["code"]) for error in answer.json["errors"]] == [
+            ("1", "50200"),
+            ("x", "40005"),
+        ]
+        assert (answer.status, gateway.apple.sent) == (200, [])
+
     async def test_other_failures_are_not_relayed(self, gateway):
         reading = await read(gateway, OTHER)
         (load,) = gateway.reads.fake.loads

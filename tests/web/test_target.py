@@ -136,6 +136,11 @@ def test_other_parameters_are_part_of_the_variant(parser):
     assert not parser.parse("GET", f"{ROOT}/albums?ids=1&l=de").relayable
 
 
+def test_a_target_with_invalid_ids_is_not_relayed(parser):
+    target = parser.parse("GET", f"{ROOT}/albums?ids=1,x&platform=web")
+    assert (target.invalid, target.variant, target.relayable) == (("x",), "platform=web", False)
+
+
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
 def test_ids_beside_an_id_in_the_path_are_refused(parser, method):
     for query in ("ids=2", "platform=web&%69ds=2"):

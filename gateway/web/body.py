@@ -13,6 +13,7 @@ from aiohttp.web_protocol import RequestPayloadError
 from gateway.errors import Refused, Source
 from gateway.model import NORMALISED, Kind, Variant
 from gateway.ratings.query import Part
+from gateway.web.heads import MAX_TARGET_BYTES
 from gateway.web.ids import distinct_ids, invalid_ids, read_kind, too_many_ids
 from gateway.web.variant import normal_variant
 
@@ -105,7 +106,19 @@ def read_several(body: bytes, *, max_ids: int) -> Several:
         extend=_strings(wanted.get("extend", []), "/extend"),
         language=language,
     )
+    _check_length(variant)
     return _read_ids(wanted.get("ids"), variant, max_ids)
+
+
+def _check_length(variant: Variant) -> None:
+    """Refuse what a GET could not ask for either: the variant is sent to Apple with each batch of ids."""
+    if len(variant) > MAX_TARGET_BYTES:
+        longest = max(variant.split("&"), key=len).partition("=")[0]
+        detail = (
+            f"{', '.join(NORMALISED)} become query parameters to Apple of {len(variant)} bytes together; "
+            f"at most {MAX_TARGET_BYTES} are sent. {longest} is the longest of them; shorten it."
+        )
+        raise bad_body(detail, _pointer(longest))
 
 
 def _read_ids(ids: Any, variant: Variant, max_ids: int) -> Several:

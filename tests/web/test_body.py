@@ -5,6 +5,7 @@ import pytest
 from gateway.errors import Refused
 from gateway.model import Kind
 from gateway.web.body import read_rating, read_several
+from gateway.web.heads import MAX_TARGET_BYTES
 
 
 def test_several_kinds_come_in_one_body():
@@ -45,6 +46,18 @@ def test_a_body_that_is_wrong_is_pointed_into(body, code, pointer):
         read_several(body, max_ids=10)
     assert wrong.value.source is not None
     assert (wrong.value.status, wrong.value.code, wrong.value.source.pointer) == (400, code, pointer)
+
+
+@pytest.mark.parametrize("name", ["include", "extend", "l"])
+def test_parameters_longer_than_the_request_line_of_a_get_are_refused(name):
+    fits = "a" * (MAX_TARGET_BYTES - len(f"{name}="))
+    body = {"ids": {"albums": ["1"]}, name: fits if name == "l" else [fits]}
+    assert len(read_several(json.dumps(body).encode(), max_ids=10).variant) == MAX_TARGET_BYTES
+    body |= {"include": ["a", "b"]} if name != "include" else {"l": "de"}
+    with pytest.raises(Refused, match=f"at most {MAX_TARGET_BYTES} are sent") as wrong:
+        read_several(json.dumps(body).encode(), max_ids=10)
+    assert wrong.value.source is not None
+    assert (wrong.value.code, wrong.value.source.pointer) == ("40006", f"/{name}")
 
 
 def test_ids_that_cannot_be_of_their_type_are_kept_apart():

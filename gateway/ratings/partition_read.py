@@ -75,8 +75,8 @@ class PartitionRead:
         if sources.shadow is not None and sources.shadow.drawn():
             sources.shadow.check_entries(self.partition, self.plan.served, self._now)
 
-    async def run(self, requester: Requester) -> None:
-        """Answer what memory could not."""
+    async def run(self, requester: Requester, unfetched: GatewayError | None = None) -> None:
+        """Answer what memory could not. `unfetched`: the error of missing ids, which are then not fetched."""
         cache, plan = self._sources.cache, self.plan
         if plan.missing and not self._query.directives.no_store:
             self._due = cache.due(self.partition, self._memory, plan.missing, self._now)
@@ -85,6 +85,12 @@ class PartitionRead:
         quarantined = self._sources.quarantine.active(self.partition.user.key, self._now)
         plan.resolve(stale_allowed=not quarantined)
         self.finish()
+        if unfetched is None and self._query.directives.only_if_cached:
+            unfetched = not_cached()
+        if plan.missing and unfetched is not None:
+            self.forwarded = isinstance(unfetched, UpstreamError)
+            self._settle(dict.fromkeys(plan.missing, unfetched))
+            return
         if not plan.missing and not plan.refresh:
             return
         asked = [*plan.missing, *plan.refresh, *self._due]
@@ -93,9 +99,6 @@ class PartitionRead:
         if plan.refresh:
             self._sources.refresher.refresh(self.partition, plan.refresh, token, self._due)
         if not plan.missing:
-            return
-        if self._query.directives.only_if_cached:
-            self._settle(dict.fromkeys(plan.missing, not_cached()))
             return
         self.forwarded = True
         keep = self.admitted and not self._query.directives.no_store

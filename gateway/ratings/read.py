@@ -15,6 +15,7 @@ from math import inf
 from typing import Final
 
 from gateway.clock import Clock
+from gateway.errors import GatewayError
 from gateway.ratings.memory_hit import MemoryHit, recall_all
 from gateway.ratings.partition_read import PartitionRead, Sources
 from gateway.ratings.query import (
@@ -56,29 +57,33 @@ class Reader:
             hits.append(hit)
         return self._hit(hits, now)
 
-    async def read(self, query: Query, requester: Requester | None = None) -> Answer:
+    async def read(
+        self, query: Query, requester: Requester | None = None, *, unfetched: GatewayError | None = None
+    ) -> Answer:
         """Answer `query`; ids that failed are the answer's `failures`, in the order asked.
 
         `requester`: the request, if it has already made calls to Apple. The answer's tally includes them.
+        `unfetched`: the error of ids that are missing in the cache, which are then not fetched. If it is
+        Apple's, stale entries may stand in.
         """
         requester = requester or Requester()
         pieces = [*self._pieces(query)]
         if len(pieces) == 1:
             reads = [PartitionRead(self._sources, query, pieces[0], self._clock.monotonic())]
-            await reads[0].run(requester)
+            await reads[0].run(requester, unfetched)
         else:
-            reads = await self._read_pieces(query, pieces, requester)
+            reads = await self._read_pieces(query, pieces, requester, unfetched)
         return merge(reads, requester.calls, self._clock.monotonic())
 
     async def _read_pieces(
-        self, query: Query, pieces: Sequence[Part], requester: Requester
+        self, query: Query, pieces: Sequence[Part], requester: Requester, unfetched: GatewayError | None
     ) -> list[PartitionRead]:
         reads = []
         async with asyncio.TaskGroup() as group:
             for piece in pieces:
                 read = PartitionRead(self._sources, query, piece, self._clock.monotonic())
                 reads.append(read)
-                group.create_task(read.run(requester))
+                group.create_task(read.run(requester, unfetched))
                 await asyncio.sleep(0)
         for read in reads:
             read.render()

@@ -93,6 +93,33 @@ async def test_only_if_cached_fails_missing_ids_without_a_fetch(reads):
     assert (read.failed[TWO].status, read.forwarded, reads.fake.loads) == (504, False, [])
 
 
+class TestUnfetched:
+    """Reads whose caller has already failed to get the ids that are missing in the cache."""
+
+    async def test_cached_ids_are_served_and_the_others_fail(self, reads):
+        reads.store({ONE: 1})
+        read, failure = reads.partition_read(query((ALBUMS, [ONE, TWO]))), Relayed(400, b"")
+        await read.run(Requester(), failure)
+        assert (read.ratings(), read.failed) == (([ONE], [1]), {TWO: failure})
+        assert reads.fake.loads == []
+
+    async def test_a_stale_rating_stands_in_for_a_failure_of_apple(self, reads):
+        reads.store({ONE: -1})
+        reads.clock.move(FRESH_SECONDS + 100)
+        read, failure = reads.partition_read(query((ALBUMS, [ONE]))), Relayed(503, b"")
+        await read.run(Requester(), failure)
+        assert (read.ratings(), read.stood_in_for, read.forwarded) == (([ONE], [-1]), failure, True)
+        assert reads.fake.loads == []
+
+    @pytest.mark.parametrize(("asked", "refreshed"), [([ONE], [[ONE]]), ([ONE, TWO], [])])
+    async def test_stale_ratings_are_refreshed_only_if_no_id_is_missing(self, reads, asked, refreshed):
+        reads.store({ONE: 1})
+        reads.clock.move(FRESH_SECONDS + 1)
+        await reads.partition_read(query((ALBUMS, asked))).run(Requester(), Relayed(400, b""))
+        await quiet()
+        assert reads.fake.asked() == refreshed
+
+
 async def test_joined_ids_that_failed_do_not_count_as_collapsed(reads):
     first, second = (reads.partition_read(query((ALBUMS, [ONE, TWO]))) for _ in range(2))
     running = [started(first), started(second)]

@@ -70,7 +70,7 @@ class Api:
         observe: Observe | None = None,
     ) -> None:
         self._reader = reader
-        self._relay = Relays(writer, clock)
+        self._relay = Relays(reader, writer, clock)
         self._parser = TargetParser(max_ids=max_ids)
         self._max_ids = max_ids
         self._check_caller = check_caller
@@ -180,16 +180,16 @@ class Api:
         record.ids = sum(len(part.ids) for part in query.parts)
         record.parts = query.parts
         requester = Requester()
+        answer: Reply | Answer | None = None
         if self._relay.relays(accepted, query):
-            relayed = await self._relay.read(accepted, query, requester)
-            if relayed is not None:
-                return relayed
-        answer = await self._reader.read(query, requester) if query.parts else _NOTHING
-        if accepted.target.relayable and is_no_list(answer):
-            relayed = await self._relay.read(accepted, query, requester, no_list=True)
-            if relayed is not None:
-                return relayed
-            answer = await self._reader.read(query, requester)
+            answer = await self._relay.read(accepted, query, requester)
+        if answer is None:
+            answer = await self._reader.read(query, requester) if query.parts else _NOTHING
+            if accepted.target.relayable and is_no_list(answer):
+                relayed = await self._relay.read_no_list(accepted, query, requester, answer)
+                answer = relayed or await self._reader.read(query, requester)
+        if isinstance(answer, Reply):
+            return answer
         return _read_reply(answer, query, accepted.target, record, invalid)
 
     def _failed(self, record: RequestRecord, error: Exception) -> Reply:

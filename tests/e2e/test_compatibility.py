@@ -200,6 +200,45 @@ class TestAnswersThatAreNoList:
         for cache in ("fwd=miss; stored", "hit"):
             assert (await gateway.get("albums", [ONE], "&platform=web")).cache == cache
 
+    async def test_the_cache_answers_while_later_ones_are_relayed(self, sandbox):
+        async with gateway_on(sandbox, cache__fresh_seconds=300, upstream__attempts=1) as gateway:
+            await gateway.get("albums", [ONE, TWO], "&platform=web")
+            sandbox.faults.add(Misshape("no-data"), times=2)
+            assert (await gateway.get("albums", [5], "&platform=web")).cache == "fwd=bypass"
+            sandbox.faults.add(Reply(503))
+            gateway.clock.shift += 1
+            for headers in ({"Cache-Control": "only-if-cached"}, {"Cache-Control": "max-age=30"}):
+                reply = await gateway.get("albums", [ONE, TWO], "&platform=web", headers=headers)
+                assert (reply.status, reply.cache) == (200, "hit")
+            headers = {"Prefer": "handling=lenient"}
+            reply = await gateway.get("albums", [ONE, 5], "&platform=web", headers=headers)
+            assert (reply.values, [error["code"] for error in reply.json["errors"]]) == ({ONE: 1}, ["50300"])
+
+    async def test_stale_ratings_stand_in_while_later_ones_are_relayed(self, sandbox):
+        settings = {"cache__fresh_seconds": 5, "cache__stale_while_revalidate_seconds": 0}
+        async with gateway_on(sandbox, upstream__attempts=1, **settings) as gateway:
+            await gateway.get("albums", [ONE, TWO], "&platform=web")
+            sandbox.faults.add(Misshape("no-data"), times=2)
+            assert (await gateway.get("albums", [5], "&platform=web")).cache == "fwd=bypass"
+            sandbox.faults.add(Reply(503))
+            gateway.clock.shift += 6
+            reply = await gateway.get("albums", [ONE, TWO], "&platform=web")
+            assert (reply.cache, reply.counts["stale"]) == ("fwd=stale; fwd-status=503", 2)
+            assert sandbox.calls.total == 4
+
+    async def test_html_is_no_such_answer_and_leaves_the_cache_in_use(self, gateway, sandbox):
+        await gateway.get("albums", [ONE], "&platform=web")
+        sandbox.faults.add(Reply(200, "html"))
+        assert (await gateway.get("albums", [5], "&platform=web")).status == 502
+        assert sandbox.calls.total == 1 + 5
+        reply = await gateway.get("albums", [ONE], "&platform=web", headers={"Cache-Control": "max-age=300"})
+        assert (reply.cache, sandbox.calls.total) == ("hit", 6)
+
+    async def test_ids_of_several_calls_are_502(self, gateway, sandbox):
+        sandbox.faults.add(Misshape("map"))
+        reply = await gateway.get("albums", range(1, 151), "&format[resources]=map")
+        assert (reply.status, reply.code, reply.cache) == (502, "50200", "fwd=bypass")
+
     async def test_a_long_variant_is_relayed_too(self, gateway, sandbox):
         sandbox.faults.add(Misshape("no-data"))
         reply = await gateway.get("albums", [ONE], "&x=" + "a" * 2100)

@@ -155,7 +155,7 @@ class TestRun:
 
 
 OTHER = MANY + "1&new=1"
-NO_LIST = Unusable("not a list", received_status=200)
+NO_LIST = Unusable("not a list", received_status=200, other_shape=True)
 
 
 class TestAnswersThatAreNoList:
@@ -202,11 +202,12 @@ class TestAnswersThatAreNoList:
         ]
         assert (answer.status, gateway.apple.sent) == (200, [])
 
-    async def test_other_failures_are_not_relayed(self, gateway):
+    @pytest.mark.parametrize("failure", [Relayed(500, b""), Unusable("HTML", received_status=200)])
+    async def test_other_failures_are_not_relayed(self, gateway, failure):
         reading = await read(gateway, OTHER)
         (load,) = gateway.reads.fake.loads
-        load.answer({ONE: Relayed(500, b"")})
-        assert ((await reading).status, gateway.apple.sent) == (500, [])
+        load.answer({ONE: failure})
+        assert ((await reading).status, gateway.apple.sent) == (failure.status, [])
 
 
 RATING = b'{"attributes":{"value":1}}'

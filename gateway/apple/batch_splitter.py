@@ -14,7 +14,7 @@ from gateway.apple.batch_size import BatchSize
 from gateway.apple.call import Call, Failed, Outgrown
 from gateway.apple.caller import Caller
 from gateway.apple.division import Found, Job, Outcomes, Search, Settlement
-from gateway.apple.reactions import Trial
+from gateway.apple.reactions import ISOLATED, Trial
 from gateway.apple.refused_ids import RefusedIds
 from gateway.apple.response import read_many
 from gateway.errors import Cause, UpstreamError
@@ -35,7 +35,8 @@ class BatchSplitter:
         self._caller = caller
         self._sizes = BatchSize(max_ids_per_call)
         self._refused = RefusedIds()
-        self._settlement = Settlement(caller.conclude, self._refused, now)
+        isolated = metrics.upstream_isolated.labels(ISOLATED[Cause.ID])
+        self._settlement = Settlement(caller.conclude, self._refused, now, isolated.inc)
         self._now = now
         self._batch_ids = metrics.upstream_batch_ids
 

@@ -49,17 +49,22 @@ class Search:
 
 
 class Settlement:
-    """Attributes the failures of divisions for good: `conclude` is the caller's, `refused` remembers ids."""
+    """Attributes the failures of divisions for good.
+
+    `conclude` is the caller's, `refused` remembers ids, `count` counts a failed part that is an id's fault.
+    """
 
     def __init__(
         self,
         conclude: Callable[[Trial, Failed, Asked], Failed],
         refused: RefusedIds,
         now: Callable[[], float],
+        count: Callable[[], None],
     ) -> None:
         self._conclude = conclude
         self._refused = refused
         self._now = now
+        self._count = count
 
     def settle(self, job: Job, search: Search, found: Found) -> Outcomes:
         """Attribute the remaining failures of a division for good."""
@@ -84,7 +89,9 @@ class Settlement:
         causes: dict[int, Cause] = {}
         for id_, failed in failures.items():
             if id(failed) not in causes:
-                causes[id(failed)] = self._conclude(search.trial, failed, _ALONE).verdict.cause
+                cause = causes[id(failed)] = self._conclude(search.trial, failed, _ALONE).verdict.cause
+                if cause is Cause.ID:
+                    self._count()
             if causes[id(failed)] is not Cause.ID:
                 continue
             if id_ in search.alone:

@@ -26,6 +26,7 @@ class Trial:
         "answered",
         "began",
         "charges",
+        "divided",
         "failed",
         "refused_alike",
         "remembered",
@@ -53,6 +54,8 @@ class Trial:
         """Whether such a call had every part refused alike before."""
         self.answered = False
         """Whether any part was answered."""
+        self.divided = False
+        """Whether its call failed and is divided: whose fault it is shows at the end."""
         self.failed = False
         """Whether it counts among the user's failed calls."""
         self.charges: list[Charge] = []
@@ -122,7 +125,9 @@ class Reactions:
             self._limiter.succeeded()
         if came.enveloped and verdict.cause in (Cause.REQUEST, Cause.ID, Cause.USER):
             self._accept_token(sent)
-        if not verdict.divide:
+        if verdict.divide:
+            sent.trial.divided = True
+        else:
             self._carry_out(sent.trial, error, verdict)
         return verdict
 
@@ -198,7 +203,8 @@ class Reactions:
 
     def _carry_out(self, trial: Trial, error: UpstreamError, verdict: Verdict) -> None:
         error.attribute(verdict.cause, stale_allowed=verdict.stale_allowed)
-        if verdict.cause in self._isolated:
+        # Parts that Apple refuses alike are the request's fault, not their ids': `Settlement` counts ids.
+        if verdict.cause in self._isolated and not (trial.divided and verdict.cause is Cause.ID):
             self._isolated[verdict.cause].inc()
         if verdict.quarantine and isinstance(error, Relayed):
             self._quarantine.refuse(trial.user_key, error, self._now())

@@ -36,7 +36,8 @@ class Court:
         self.cause = Cause.ID
         self.asked: list[tuple[Failed, Asked]] = []
         self.refused = RefusedIds()
-        self._settlement = Settlement(self._conclude, self.refused, lambda: NOW)
+        self.counted = 0
+        self._settlement = Settlement(self._conclude, self.refused, lambda: NOW, self._count)
 
     def settle(self, search: Search, found: Found) -> Outcomes:
         job = Job(ALBUMS, Waiters(Priority.FOREGROUND, Requester()), NOW + 10.0)
@@ -45,6 +46,9 @@ class Court:
     def known(self, *ids: Id) -> list[Id]:
         """Those that are answered from memory now."""
         return list(self.refused.sort(ALBUMS, ids, NOW, most_due=0).known)
+
+    def _count(self) -> None:
+        self.counted += 1
 
     def _conclude(self, _: Trial, failed: Failed, asked: Asked) -> Failed:
         self.asked.append((failed, asked))
@@ -68,7 +72,7 @@ class TestWhereAPartWasAnswered:
         failed = refused()
         outcomes = court.settle(search(BAD, answered=True), {BAD: failed, GOOD: None})
         assert outcomes == {BAD: failed.error, GOOD: None}
-        assert court.known(BAD, GOOD) == [BAD]
+        assert (court.known(BAD, GOOD), court.counted) == ([BAD], 1)
         assert court.asked == [(failed, Asked(ids=1, read=True, idempotent=True, last=True))]
 
     def test_what_failed_in_company_is_only_suspected(self, court):
@@ -76,12 +80,12 @@ class TestWhereAPartWasAnswered:
         court.settle(search(answered=True), {BAD: failed, WORSE: failed, GOOD: None})
         assert court.known(BAD, WORSE) == []
         assert court.refused.since(ALBUMS, BAD, NOW) == BEGAN
-        assert len(court.asked) == 1
+        assert (len(court.asked), court.counted) == (1, 1)
 
     def test_what_is_not_the_ids_in_the_end_is_not_held_against_it(self, court):
         court.cause = Cause.APPLE
         court.settle(search(BAD, answered=True), {BAD: refused(), GOOD: None})
-        assert court.known(BAD) == []
+        assert (court.known(BAD), court.counted) == ([], 0)
         assert court.refused.since(ALBUMS, BAD, NOW) == NOW
 
     def test_an_answer_to_another_call_of_the_user_is_as_good(self, court):
@@ -96,11 +100,11 @@ class TestWhereNoPartWasAnswered:
         assert [part.error.cause for part in parts.values()] == [Cause.REQUEST] * 2
         assert not any(part.error.stale_allowed for part in parts.values())
         assert court.refused.refused_alike(ALBUMS, NOW)
-        assert court.known(BAD, WORSE) == []
+        assert (court.known(BAD, WORSE), court.counted) == ([], 0)
 
     def test_refusals_that_differ_are_the_ids(self, court):
         court.settle(search(BAD, WORSE), {BAD: refused(), WORSE: refused(code="40006")})
-        assert court.known(BAD, WORSE) == [BAD, WORSE]
+        assert (court.known(BAD, WORSE), court.counted) == ([BAD, WORSE], 2)
         assert not court.refused.refused_alike(ALBUMS, NOW)
 
     @pytest.mark.parametrize("cause", [Cause.APPLE, Cause.USER])

@@ -100,10 +100,10 @@ async def waits_of(effect, times, **settings):
         return [after.started - (before.ended or 0) for before, after in pairwise(calls)], reply
 
 
-def test_a_429_is_tried_again_after_about_half_a_second_never_quite_the_same():
+def test_a_429_is_tried_again_after_about_half_a_second_that_varies():
     waits = [play(waits_of(Reply(429), 1))[0] for _ in range(5)]
     assert all(0.45 <= wait <= 0.66 for (wait,) in waits)
-    assert len({round(wait, 4) for (wait,) in waits}) == 5
+    assert len({wait for (wait,) in waits}) > 1  # two of them may be equal by chance
 
 
 def test_how_long_apple_asks_to_wait_is_a_floor():

@@ -1,5 +1,7 @@
 """JSON that two parsers could read differently, or that takes too long, is refused."""
 
+import contextlib
+import time
 from typing import Any
 
 import pytest
@@ -58,6 +60,28 @@ def test_brackets_that_do_not_match_are_not_json():
 
 
 def test_the_number_of_values_is_bounded():
-    strict_json.load(b"[" + b"1," * MAX_TOKENS + b"1]")
+    most = MAX_TOKENS - len("[")
+    strict_json.load(b"[" + b"1," * most + b"1]")
     with pytest.raises(ValueError, match="too many values"):
-        strict_json.load(b"[" + b"1," * MAX_TOKENS + b"1,1]")
+        strict_json.load(b"[" + b"1," * most + b"1,1]")
+
+
+def test_brackets_count_as_values():
+    with pytest.raises(ValueError, match="too many values"):
+        strict_json.load(b"[]" * (MAX_TOKENS + 1))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * (MAX_DEPTH + 1) + b'"' + b'\\"' * 100_000,
+        b"[" * (MAX_DEPTH + 1) + b'"' + b"\\" * 100_001,
+        b"[" + b",".join([b"[" * 490 + b"]" * 490] * 150) + b"]",
+    ],
+    ids=["a string without an end", "an escape without an end", "many deep siblings"],
+)
+def test_the_time_to_find_the_depth_grows_with_the_bytes_only(body):
+    began = time.process_time()
+    with contextlib.suppress(ValueError):
+        strict_json.load(body)
+    assert time.process_time() - began < 2.0

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from gateway.cache.entry import Entry, Freshness, expired
+from gateway.cache.entry import Entry, Freshness
 from gateway.cache.invalidation import Drop, DropPaired, Invalidation, Purge
 from gateway.cache.lookup import FillToken, Lookup, Write, fill_token, local_holds
 from gateway.cache.memory import MemoryCache
@@ -282,7 +282,7 @@ class Cache:
     def _expire(self, user_key: bytes, kind: Kind) -> None:
         """Make the user's entries of `kind` stale, because the paired type was written."""
         now = self._clock.monotonic()
-        self.memory.replace(user_key, kind, lambda entry: expired(entry, now))
+        self.memory.expire(user_key, kind, now)
         self._on_drop(user_key, kind, None)
 
     def _purge_memory(self, user_key: bytes, kind: Kind | None, ids: Sequence[Id] | None) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import islice
 from typing import Final
 
-from gateway.cache.entry import Entry
+from gateway.cache.entry import Entry, expired
 from gateway.cache.rides import Rides
 from gateway.model import LONGEST_VARIANT, MAX_VARIANTS, PLAIN, Id, Kind, Partition, Variant
 
@@ -33,9 +33,11 @@ class PartitionRatings:
 class _UserRatings:
     """The variants of one user and type."""
 
-    __slots__ = ("bytes", "variants")
+    __slots__ = ("bytes", "expired", "variants")
 
     def __init__(self) -> None:
+        self.expired = False
+        """Whether `expire` was called, and nothing was stored since."""
         self.variants: dict[Variant, PartitionRatings] = {}
         self.bytes = USER_BYTES
 
@@ -117,6 +119,7 @@ class MemoryCache:
         if not kept.keys().isdisjoint(entries):
             self._remove(user, kept, entries)
         kept.update(entries)
+        user.expired = False
         self._count(user, len(entries), sum([entry.bytes_per_id for entry in entries.values()]))
         self._make_room()
 
@@ -136,16 +139,19 @@ class MemoryCache:
         if not user.variants:
             self._drop_user((user_key, kind))
 
-    def replace(self, user_key: bytes, kind: Kind, by: Callable[[Entry], Entry]) -> None:
-        """Replace every entry of one type by `by(entry)`: the same rating with other times.
+    def expire(self, user_key: bytes, kind: Kind, now: float) -> None:
+        """Make every entry of one type stale, because the paired type was written.
 
-        Each distinct entry is replaced once, so that ids which share an entry go on sharing one.
+        Each distinct entry is replaced once, so that ids which share an entry go on sharing one. Nothing is
+        left to do until the next `put`: a user may write thousands of ids in a row.
         """
         user = self._users.get((user_key, kind))
-        if user is not None:
-            for ratings in user.variants.values():
-                replaced = {entry: by(entry) for entry in set(ratings.entries.values())}
-                ratings.entries.update({id_: replaced[entry] for id_, entry in ratings.entries.items()})
+        if user is None or user.expired:
+            return
+        for ratings in user.variants.values():
+            replaced = {entry: expired(entry, now) for entry in set(ratings.entries.values())}
+            ratings.entries.update({id_: replaced[entry] for id_, entry in ratings.entries.items()})
+        user.expired = True
 
     def _variant(self, user: _UserRatings, variant: Variant, now: float) -> PartitionRatings:
         ratings = user.variants.get(variant)

@@ -17,6 +17,9 @@ WRITE_SECONDS: Final = 60.0
 MAX_WRITERS: Final = 50_000
 """Users and types whose writes are remembered; beyond it the oldest are forgotten."""
 
+MIN_PRUNED: Final = 256
+"""Records of one user and type that are kept without a look at whether they still count."""
+
 MAX_REFUSED: Final = 1024
 """Refused fills that are remembered, of all users: they explain an old rating in the log."""
 
@@ -24,13 +27,15 @@ MAX_REFUSED: Final = 1024
 class _Writes:
     """The writes of one user and type."""
 
-    __slots__ = ("changed_at", "paired", "records", "version")
+    __slots__ = ("changed_at", "paired", "prune_at", "records", "version")
 
     def __init__(self) -> None:
         self.version = 0
         self.records: dict[Id, StoredRating | PendingWrite] = {}
         self.paired: PairedWrite | None = None
         self.changed_at = 0.0
+        self.prune_at = MIN_PRUNED
+        """As soon as there are so many records, those that no longer count are dropped."""
 
 
 class WriteLog:
@@ -142,6 +147,9 @@ class WriteLog:
         self.version += 1
         writes.version = self.version
         writes.changed_at = now
+        if len(writes.records) >= writes.prune_at:
+            # Reads drop them too, but a user may only write.
+            writes.prune_at = max(MIN_PRUNED, 2 * len(self._standing(user_key, kind, now)))
         self._prune(now)
         return writes
 

@@ -1,7 +1,6 @@
 import sys
 from collections.abc import Mapping
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -169,12 +168,32 @@ def test_a_variant_of_over_2048_characters_is_not_admitted():
     assert not Tier().admits(Partition(ADA, Kind.ALBUMS, Variant("l=" + 2047 * "x")), NOW)
 
 
-def test_entries_can_be_replaced_in_place():
+def test_the_entries_of_a_type_can_be_made_stale():
     tier = Tier()
     tier.put(ALBUMS, entries(1, 2), NOW)
-    tier.replace(ADA.key, Kind.ALBUMS, lambda entry: msgspec.structs.replace(entry, fresh_until=-1.0))
-    tier.replace(BEN.key, Kind.ALBUMS, lambda entry: entry)
-    assert {entry.fresh_until for entry in tier.partition(ALBUMS, NOW).entries.values()} == {-1.0}
+    tier.expire(ADA.key, Kind.ALBUMS, -1.0)
+    tier.expire(BEN.key, Kind.ALBUMS, NOW)
+    stale = tier.partition(ALBUMS, NOW).entries.values()
+    assert {(entry.fresh_until, entry.ask_when_stale) for entry in stale} == {(-1.0, True)}
+
+
+def test_what_is_stored_later_can_be_made_stale_again():
+    tier = Tier()
+    tier.put(ALBUMS, entries(1), NOW)
+    tier.expire(ADA.key, Kind.ALBUMS, -1.0)
+    tier.put(ALBUMS, entries(2), NOW)
+    tier.expire(ADA.key, Kind.ALBUMS, -2.0)
+    assert {entry.fresh_until for entry in tier.partition(ALBUMS, NOW).entries.values()} == {-2.0}
+
+
+def test_entries_that_are_stale_already_are_left_as_they_are():
+    tier = Tier()
+    tier.put(ALBUMS, entries(*range(1000)), NOW)
+    tier.expire(ADA.key, Kind.ALBUMS, -1.0)
+    before = dict(tier.partition(ALBUMS, NOW).entries)
+    tier.expire(ADA.key, Kind.ALBUMS, -2.0)
+    after = tier.partition(ALBUMS, NOW).entries
+    assert all(after[id_] is entry for id_, entry in before.items())
 
 
 @given(
@@ -234,5 +253,5 @@ def test_entries_that_ids_share_are_replaced_by_one():
     tier = Tier()
     shared = Entry(1, 0.0, 0.0, 1.0)
     tier.put(ALBUMS, {Id("1"): shared, Id("2"): shared}, NOW)
-    tier.replace(ADA.key, Kind.ALBUMS, lambda entry: msgspec.structs.replace(entry, fresh_until=-1.0))
+    tier.expire(ADA.key, Kind.ALBUMS, -1.0)
     assert len(set(tier.partition(ALBUMS, NOW).entries.values())) == 1

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import pytest
 
 from gateway.cache import write_rule
@@ -137,3 +139,20 @@ def test_records_are_bounded(write_log):
     for number in range(MAX_WRITERS + 10):
         write_log.purged(number.to_bytes(16), Kind.ALBUMS, 0.0)
     assert len(write_log) == MAX_WRITERS
+
+
+def test_a_user_who_only_writes_takes_no_more_memory_than_the_writes_that_still_count(write_log):
+    def write(first: int, count: int) -> None:
+        for number in range(first, first + count):
+            now = number / 100
+            stamp = write_log.begin(ADA, Kind.STATIONS, Id(str(number)), now)
+            write_log.end(ADA, Kind.STATIONS, Id(str(number)), stamp, 1, now)
+
+    write(0, 5_000)  # five times what is held at once
+    tracemalloc.start()
+    try:
+        write(5_000, 20_000)
+        grown, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert grown < 1_000_000

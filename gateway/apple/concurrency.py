@@ -180,8 +180,9 @@ class SlotQueue:
     def _stand(self, slot: Slot, lines: list[tuple[Priority, Requester]]) -> None:
         for priority, requester in lines:
             self._lanes[priority].setdefault(requester, OrderedDict()).setdefault(slot)
+        kept = set(lines)
         for priority, requester in slot.lines:
-            if (priority, requester) not in lines:
+            if (priority, requester) not in kept:
                 line = self._lanes[priority][requester]
                 del line[slot]
                 if not line:

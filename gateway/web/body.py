@@ -13,12 +13,14 @@ from aiohttp.web_protocol import RequestPayloadError
 from gateway.errors import Refused, Source
 from gateway.model import NORMALISED, Kind, Variant
 from gateway.ratings.query import Part
-from gateway.web.heads import MAX_TARGET_BYTES
 from gateway.web.ids import distinct_ids, invalid_ids, read_kind, too_many_ids
 from gateway.web.variant import normal_variant
 
 MAX_BODY_BYTES: Final = 2 * 1024 * 1024
 """10,000 of the longest ids fit into one body."""
+
+MAX_PARAMETER_CHARACTERS: Final = 32 * 1024
+"""Of `include`, `extend` and `l` together: all that Apple knows fits many times over."""
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -101,22 +103,21 @@ def read_several(body: bytes, *, max_ids: int) -> Several:
     language = wanted.get("l", "")
     if not isinstance(language, str):
         raise bad_body("The language must be a string.", "/l")
-    variant = normal_variant(
-        include=_strings(wanted.get("include", []), "/include"),
-        extend=_strings(wanted.get("extend", []), "/extend"),
-        language=language,
-    )
-    _check_length(variant)
+    include = _strings(wanted.get("include", []), "/include")
+    extend = _strings(wanted.get("extend", []), "/extend")
+    _check_length({"include": sum(map(len, include)), "extend": sum(map(len, extend)), "l": len(language)})
+    variant = normal_variant(include=include, extend=extend, language=language)
     return _read_ids(wanted.get("ids"), variant, max_ids)
 
 
-def _check_length(variant: Variant) -> None:
-    """Refuse what a GET could not ask for either: the variant is sent to Apple with each batch of ids."""
-    if len(variant) > MAX_TARGET_BYTES:
-        longest = max(variant.split("&"), key=len).partition("=")[0]
+def _check_length(characters: Mapping[str, int]) -> None:
+    """Refuse parameters that are too long: they are sent to Apple with each batch of ids."""
+    total = sum(characters.values())
+    if total > MAX_PARAMETER_CHARACTERS:
+        longest = max(characters, key=characters.__getitem__)
         detail = (
-            f"{', '.join(NORMALISED)} become query parameters to Apple of {len(variant)} bytes together; "
-            f"at most {MAX_TARGET_BYTES} are sent. {longest} is the longest of them; shorten it."
+            f"{', '.join(NORMALISED)} have {total} characters together; at most "
+            f"{MAX_PARAMETER_CHARACTERS} are sent to Apple. {longest} is the longest of them; shorten it."
         )
         raise bad_body(detail, _pointer(longest))
 

@@ -43,6 +43,10 @@ class RelayedPartitions:
         return self._until.get(partition.key, now) > now
 
 
+MAX_PARAMETERS: Final = 20_000
+"""Twice as many as 10,000 ids, each a parameter of its own; more would hold up other requests."""
+
+
 class Parameters(msgspec.Struct, frozen=True):
     """The query of a read."""
 
@@ -52,7 +56,10 @@ class Parameters(msgspec.Struct, frozen=True):
 
 
 def read_parameters(query: str) -> Parameters:
-    """Split a query into ids and variant."""
+    """Split a query into ids and variant. Raises `Refused` for more than `MAX_PARAMETERS` parameters."""
+    if query.count("&") >= MAX_PARAMETERS:
+        detail = f"A request may have up to {MAX_PARAMETERS} query parameters."
+        raise Refused(400, "40005", "Invalid Parameter Value", detail)
     ids: list[str] = []
     named: dict[str, list[tuple[str, str]]] = {name: [] for name in NORMALISED}
     others: list[tuple[str, str]] = []

@@ -4,8 +4,7 @@ import pytest
 
 from gateway.errors import Refused
 from gateway.model import Kind
-from gateway.web.body import read_rating, read_several
-from gateway.web.heads import MAX_TARGET_BYTES
+from gateway.web.body import MAX_PARAMETER_CHARACTERS, read_rating, read_several
 
 
 def test_several_kinds_come_in_one_body():
@@ -49,12 +48,12 @@ def test_a_body_that_is_wrong_is_pointed_into(body, code, pointer):
 
 
 @pytest.mark.parametrize("name", ["include", "extend", "l"])
-def test_parameters_longer_than_the_request_line_of_a_get_are_refused(name):
-    fits = "a" * (MAX_TARGET_BYTES - len(f"{name}="))
+def test_parameters_that_are_too_long_together_are_refused(name):
+    fits = "a" * MAX_PARAMETER_CHARACTERS
     body = {"ids": {"albums": ["1"]}, name: fits if name == "l" else [fits]}
-    assert len(read_several(json.dumps(body).encode(), max_ids=10).variant) == MAX_TARGET_BYTES
+    assert read_several(json.dumps(body).encode(), max_ids=10).variant == f"{name}={fits}"
     body |= {"include": ["a", "b"]} if name != "include" else {"l": "de"}
-    with pytest.raises(Refused, match=f"at most {MAX_TARGET_BYTES} are sent") as wrong:
+    with pytest.raises(Refused, match=f"at most {MAX_PARAMETER_CHARACTERS} are sent to Apple") as wrong:
         read_several(json.dumps(body).encode(), max_ids=10)
     assert wrong.value.source is not None
     assert (wrong.value.code, wrong.value.source.pointer) == ("40006", f"/{name}")

@@ -2,7 +2,13 @@ import pytest
 
 from gateway.errors import Refused
 from gateway.model import LONGEST_VARIANT, PLAIN, Kind, Partition, User, Variant, has_other_parameters
-from gateway.web.variant import MAX_RELAYED, RelayedPartitions, read_parameters, refuse_parameters
+from gateway.web.variant import (
+    MAX_PARAMETERS,
+    MAX_RELAYED,
+    RelayedPartitions,
+    read_parameters,
+    refuse_parameters,
+)
 
 
 @pytest.mark.parametrize(
@@ -79,3 +85,9 @@ class TestRelayedPartitions:
         relayed = RelayedPartitions()
         relayed.add(partition("x" * (LONGEST_VARIANT + 1)), 0.0)
         assert not relayed.has(partition("x" * (LONGEST_VARIANT + 1)), 0.0)
+
+
+def test_more_parameters_than_ids_could_be_are_refused():
+    assert len(read_parameters("&".join(["ids=1"] * MAX_PARAMETERS)).ids) == MAX_PARAMETERS
+    with pytest.raises(Refused, match="up to 20000 query parameters"):
+        read_parameters("&".join(["a"] * (MAX_PARAMETERS + 1)))

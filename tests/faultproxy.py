@@ -225,6 +225,10 @@ class FaultProxy:
         """How many are open."""
         return len(self._connections)
 
+    def lead_to(self, port: int) -> None:
+        """Connect later clients to another port; open connections stay."""
+        self._to = (self._to[0], port)
+
     def add(self, toxic: Toxic, direction: Direction = Direction.DOWNSTREAM) -> Toxic:
         """Add `toxic` to `direction`, also of open connections."""
         self._toxics[direction].append(toxic)

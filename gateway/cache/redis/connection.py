@@ -31,6 +31,8 @@ GRACE_SECONDS = 0.001
 BACKOFF_SECONDS = (0.0, 0.05, 0.1, 0.2, 0.4)
 """Waits between attempts to connect; the last repeats. With a connect timeout of 1 s: back within 2 s."""
 BREAKER_OPEN_SECONDS = 1.0
+REOPEN_SECONDS = 1.0
+"""Between two connections to a node that refuses writes: its address may lead to another server by now."""
 REPLAY_SECONDS = 1.0
 """From when a node accepts writes again until it is looked at: writes are replayed four times a second."""
 MAX_PENDING_BYTES = 32 * 1024 * 1024
@@ -80,7 +82,7 @@ class Dispatcher:
         self._away = FailureKind.UNAVAILABLE
         self._refusal: FailureKind | None = None
         """Why the node refuses writes, although it answers."""
-        self._refused_at = -math.inf
+        self._refused_at = self._opened_at = -math.inf
         self._loop = asyncio.get_running_loop()
 
     @property
@@ -143,6 +145,8 @@ class Dispatcher:
         now = self._loop.time()
         if kind is not None:
             self._refused_at = now
+            if now >= self._opened_at + REOPEN_SECONDS:
+                self.reset(kind)
         elif now < self._refused_at + REPLAY_SECONDS:
             return
         if kind is not self._refusal:
@@ -183,7 +187,7 @@ class Dispatcher:
             self._tried.set()
         connection.attach(self._receive, self._flush)
         self._connection = connection
-        self._refusal = None
+        self._opened_at = self._loop.time()
         self._on_change()
         try:
             kind = kind_of(await connection.wait_lost())

@@ -30,6 +30,8 @@ T = TypeVar("T")
 
 RETRY_SECONDS = 0.25
 """Between two attempts to deliver the retry queue."""
+REPLAYED_TOGETHER = 100
+"""Users and types whose writes are replayed side by side: other gateways read old ratings until then."""
 MAX_FAULTS = 100
 """Failures that end one attempt: one node of a cluster that is down must not hold up the others."""
 
@@ -123,18 +125,25 @@ class RedisShared:
         while True:
             await self._queued.wait()
             faults = 0
-            for place, entry in self._retry_queue.entries():
-                try:
-                    await self._deliver(place, entry)
-                except Exception:  # noqa: BLE001 - it was counted when it was queued
-                    self._retry_queue.postpone(place)
-                    faults += 1
+            waiting = self._retry_queue.entries()
+            for start in range(0, len(waiting), REPLAYED_TOGETHER):
+                group = waiting[start : start + REPLAYED_TOGETHER]
+                delivered = await asyncio.gather(*[self._replay(place, entry) for place, entry in group])
+                faults += delivered.count(False)
                 if faults >= MAX_FAULTS:
                     break
             if not self._retry_queue:
                 self._queued.clear()
             elif faults:
                 await asyncio.sleep(RETRY_SECONDS)
+
+    async def _replay(self, place: Place, entry: Undelivered) -> bool:
+        try:
+            await self._deliver(place, entry)
+        except Exception:  # noqa: BLE001 - it was counted when it was queued
+            self._retry_queue.postpone(place)
+            return False
+        return True
 
     async def _deliver(self, place: Place, entry: Undelivered | None) -> None:
         """Deliver the queued writes of a place, unless they were delivered or grew meanwhile."""

@@ -10,7 +10,7 @@ from gateway.breaker import State
 from gateway.cache.invalidation import Throttled
 from gateway.cache.redis import store
 from gateway.cache.redis.retry_queue import RetryQueue
-from gateway.model import Id, Kind, Partition
+from gateway.model import Id, Kind, Partition, User
 from tests.cache.redis.harness import (
     ALBUMS,
     DISLIKED,
@@ -26,7 +26,7 @@ from tests.cache.redis.harness import (
     asks_apple,
     side_of,
 )
-from tests.faultproxy import FaultProxy
+from tests.faultproxy import FaultProxy, Latency
 from tests.ports import free_port
 from tests.redis_server import RedisServer
 from tests.waiting import until
@@ -321,3 +321,36 @@ async def test_an_invalidation_that_cannot_be_published_is_counted(far: Side, pr
     await cut_off(proxy, far)
     await far.tier.publish(Throttled(1.0))
     assert far.errors("unavailable") == 1
+
+
+async def test_an_address_that_leads_to_another_master_is_opened_again_although_the_old_one_answers() -> None:
+    with RedisServer() as old, RedisServer() as new:
+        async with (
+            FaultProxy("127.0.0.1", old.port) as proxy,
+            side_of(f"redis://127.0.0.1:{proxy.port}", listening=True) as side,
+        ):
+            assert await side.keep(ALBUMS, {ONE: LIKED})
+            proxy.lead_to(new.port)
+            with old.client() as client:
+                client.replicaof("127.0.0.1", str(new.port))
+            await until(lambda: side.link.state is State.OPEN)
+            await until(lambda: side.link.state is State.CLOSED)
+            assert await side.keep(ALBUMS, {ONE: LIKED})
+            with new.client() as client:
+                assert client.dbsize()
+
+
+async def test_writes_of_many_users_that_redis_missed_are_replayed_side_by_side(mortal: RedisServer) -> None:
+    async with (
+        FaultProxy("127.0.0.1", mortal.port) as proxy,
+        side_of(f"redis://127.0.0.1:{proxy.port}") as side,
+    ):
+        mortal.kill()
+        await until(lambda: side.link.state is State.OPEN)
+        for number in range(300):
+            await side.tier.begin(User.of(f"user {number}").key, Kind.ALBUMS, ONE)
+        assert side.tier.undelivered == 300
+        proxy.add(Latency(0.05))
+        mortal.start()
+        await until(lambda: side.link.state is State.CLOSED)
+        assert await until(lambda: not side.tier.undelivered) < 5.0  # one by one they take 15 s

@@ -2,8 +2,9 @@
 
 from argparse import ArgumentParser, Namespace
 
+from gateway.cli.access import NOT_THE_OPS_LISTENER, ops_url
 from gateway.cli.console import CommandFailed, say
-from gateway.cli.http import NOT_THE_OPS_LISTENER, ask, ops_url
+from gateway.cli.http import ask
 from gateway.cli.parser import takes_ops_url
 
 DESCRIPTION = "Requests /readyz. For container images without curl."

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Self
 
+from gateway.cli.access import caller_token, user_token
 from gateway.cli.console import CommandFailed, WrongUsage, report, say
-from gateway.cli.http import HttpReply, ask, secret, user_token
+from gateway.cli.http import HttpReply, ask
 from gateway.cli.parser import KIND_LIST, kind, takes_caller_token, takes_user_token
 
 DESCRIPTION = (
@@ -90,9 +91,9 @@ def run(arguments: Namespace) -> int:
     if not arguments.type.admits(arguments.id):
         raise WrongUsage(f"invalid {arguments.type} id: {arguments.id}")
     headers = {"Music-User-Token": user_token(arguments.user_token_file)}
-    caller_token = secret(arguments.caller_token_file, "GATEWAY_CALLER_TOKEN")
-    if caller_token is not None:
-        headers["X-Gateway-Token"] = caller_token
+    token = caller_token(arguments.caller_token_file)
+    if token is not None:
+        headers["X-Gateway-Token"] = token
     rated = Rated(f"/v1/me/ratings/{arguments.type}/{arguments.id}", headers)
     settled = True
     with _Signals() as signals:

@@ -3,8 +3,9 @@
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from gateway.cli.access import NOT_THE_OPS_LISTENER, ops_token, ops_url, user_token
 from gateway.cli.console import CommandFailed, WrongUsage, say
-from gateway.cli.http import NOT_THE_OPS_LISTENER, ask, ops_token, ops_url, user_token
+from gateway.cli.http import ask
 from gateway.cli.parser import KIND_LIST, kind, takes_ops_url, takes_user_token
 
 DESCRIPTION = (

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from gateway.cli.access import api_url, caller_token, user_token
 from gateway.cli.console import CommandFailed, WrongUsage, report, say
-from gateway.cli.http import HttpReply, api_url, ask, secret, user_token
+from gateway.cli.http import HttpReply, ask
 from gateway.cli.parser import KIND_LIST, kind, takes_caller_token, takes_user_token
 from gateway.model import Kind
 
@@ -67,9 +68,9 @@ def run(arguments: Namespace) -> int:
         "Prefer": "handling=lenient",
         "X-Request-Timeout-Ms": str(WAIT_MS),
     }
-    caller_token = secret(arguments.caller_token_file, "GATEWAY_CALLER_TOKEN")
-    if caller_token is not None:
-        headers["X-Gateway-Token"] = caller_token
+    token = caller_token(arguments.caller_token_file)
+    if token is not None:
+        headers["X-Gateway-Token"] = token
 
     def fetch(chunk: Sequence[str]) -> HttpReply:
         document = {"ids": {arguments.type: chunk}}

@@ -136,8 +136,8 @@ class Dispatcher:
             self._loop.call_soon(self._flush)
         return request.future
 
-    def refuses_writes(self, kind: FailureKind | None) -> None:
-        """Note why the node refuses writes; None: it accepts them.
+    def note_refusal(self, kind: FailureKind | None) -> bool:
+        """Note why the node refuses writes; None: it accepts them. Returns whether that has changed.
 
         A write that it refused was not published, and ratings from before it are still there to be looked up:
         until the gateways that made them have replayed them.
@@ -148,10 +148,12 @@ class Dispatcher:
             if now >= self._opened_at + REOPEN_SECONDS:
                 self.reset(kind)
         elif now < self._refused_at + REPLAY_SECONDS:
-            return
-        if kind is not self._refusal:
-            self._refusal = kind
-            self._on_change()
+            return False
+        if kind is self._refusal:
+            return False
+        self._refusal = kind
+        self._on_change()
+        return True
 
     def reset(self, kind: FailureKind) -> None:
         """Close the connection and open another: its replies are not trusted any more."""

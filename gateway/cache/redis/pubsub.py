@@ -248,13 +248,15 @@ class Listener:
             self.up, self.subscribed_since = up, now
 
     async def _beat_through(self, node: Dispatcher) -> None:
-        # Failures are not counted: four heartbeats a second would drown those of lookups and writes.
+        # Failures are not counted, but for the first refusal: four a second would drown those of lookups.
         with contextlib.suppress(Exception):
             sent_at = self._now()
             beat = [self._beat_channel, f"{sent_at!r} {node.name}"]
             answer = await self._commands.run_at(node, scripts.BEAT, beat)
             self._server_time.observe(node.name, sent_at, self._now(), answer.micros / MICROSECONDS)
-            node.refuses_writes(None if answer.error is None else kind_of(answer.error))
+            error = answer.error
+            if node.note_refusal(None if error is None else kind_of(error)) and error is not None:
+                self._commands.count(error)
 
     def _now(self) -> float:
         return self._clock.monotonic()

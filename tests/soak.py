@@ -44,6 +44,9 @@ class Apple:
     ) -> dict[Id, Rating]:
         return dict.fromkeys([*ids, *riders.ids], 1)
 
+    def check(self, user: User) -> None:
+        """No user is refused without a call."""
+
     async def send(self, call: Outbound, deadline: float, waiters: Waiters) -> Relay:
         return Relay(204, b"")
 

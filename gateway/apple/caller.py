@@ -115,6 +115,13 @@ class Caller:
         failure = self._quarantine.answer(user_key, now)
         return self._open(now) if failure is None and self._breaker.refuses(now) else failure
 
+    def check(self, user_key: bytes) -> None:
+        """Raise what `refusal` returns, and count it as a call that was not made."""
+        now = self._now()
+        self._quarantine.check(user_key, now)
+        if self._breaker.refuses(now):
+            raise self._open(now)
+
     def conclude(self, trial: Trial, failed: Failed, asked: Asked) -> Failed:
         """Attribute a failure for good."""
         if failed.untried:
@@ -124,7 +131,7 @@ class Caller:
     async def _attempt(
         self, call: Call, run: _Run, read: Callable[[AppleResponse], T], deadline: float
     ) -> T | Failed:
-        refusal = self._refusal(call, self._now())
+        refusal = self._refusal(call)
         if refusal is not None:
             return refusal
         try:
@@ -139,20 +146,20 @@ class Caller:
             outcome = Failed(outcome.error, await self._reactions.check_token(sent, outcome.error))
         return outcome
 
-    def _refusal(self, call: Call, now: float) -> Failed | None:
+    def _refusal(self, call: Call) -> Failed | None:
         """Why the call is not made now."""
         try:
-            self._quarantine.check(call.user.key, now)
+            self.check(call.user.key)
         except UpstreamError as error:
             return _untried(error)
-        return _untried(self._open(now)) if self._breaker.refuses(now) else None
+        return None
 
     def _admit(self, call: Call, run: _Run, deadline: float) -> Sent | Failed:
         """Admit a try that got its slot; conditions may have changed while it was queued."""
-        now = self._now()
-        refusal = self._refusal(call, now)
+        refusal = self._refusal(call)
         if refusal is not None:
             return refusal
+        now = self._now()
         if deadline <= now:
             raise DeadlineExceeded("The time for asking Apple Music is up.")
         if run.failed is None and not call.fits():

@@ -74,6 +74,10 @@ class Apple:
         """Return the error that answers for this id without a call to Apple, or None. Counts nothing."""
         return self._splitter.refusal(partition, id_, now)
 
+    def check(self, user: User) -> None:
+        """Raise, and count, the error with which `send` would answer this user without a call to Apple."""
+        self._caller.check(user.key)
+
     def throttled_elsewhere(self) -> None:
         """Another gateway of the same company was answered 429."""
         self._limiter.throttled_elsewhere()

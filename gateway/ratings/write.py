@@ -1,5 +1,7 @@
 """How a write is sent: drop what is cached, send, then store what was written, with its hold.
 
+A write that is refused here, because of the circuit breaker or the quarantine, leaves the cache as it is.
+
 A write runs to its end even if its caller leaves or its deadline passes: otherwise the tiers could not record
 whether the rating has changed.
 """
@@ -72,6 +74,7 @@ class Writer:
         `deadline` bounds the wait, and when a try may begin; one that was sent before runs on.
         `conditions` are the headers of a conditional request.
         """
+        self._apple.check(user)
         body = None if value is None else b'{"type":"rating","attributes":{"value":%d}}' % value
         call = Outbound(
             method="DELETE" if value is None else "PUT",
@@ -99,6 +102,7 @@ class Writer:
         Apple does not document what that does to the ratings of `ids`, so each counts as written with an
         unknown outcome, unless Apple was not reached or refused the request.
         """
+        self._apple.check(user)
         call = Outbound(
             method=method,
             path=FAVORITES_PATH,

@@ -17,7 +17,7 @@ from gateway.errors import (
     UpstreamError,
 )
 from gateway.waiters import Requester
-from tests.apple.builders import FakeTransport, Workshop, call
+from tests.apple.builders import USER, FakeTransport, Workshop, call
 
 REFUSED = Unreachable("refused", proxy_error="connection_refused", sent=False)
 LOST = Unreachable("gone", proxy_error="connection_terminated", sent=True)
@@ -293,6 +293,15 @@ class TestBreaker:
         assert isinstance(failure, BreakerOpen)
         assert (failure.retry_after, transport.calls) == (3.0, 1)
 
+    async def test_open_the_check_before_a_write_fails_alike(self, transport, clock):
+        shop = Workshop(transport, clock, min_calls=1, attempts=1)
+        transport.turns = [AppleResponse(500, b"")]
+        await failed(shop)
+        clock.move(2.0)
+        with pytest.raises(BreakerOpen) as caught:
+            shop.caller.check(USER.key)
+        assert (caught.value.retry_after, str(caught.value)) == (3.0, str(await failed(shop)))
+
     async def test_while_the_breaker_is_open_no_call_waits_for_a_slot(self, transport, clock):
         shop = Workshop(transport, clock, min_calls=1, attempts=1, max_concurrency=1)
         transport.hold = asyncio.Event()
@@ -398,6 +407,15 @@ class TestQuarantine:
         assert isinstance(failure, Quarantined)
         assert failure.body == self.REFUSAL.body
         assert transport.calls == 1
+        assert shop.sample("quarantined_requests_total") == 1.0
+
+    async def test_the_check_before_a_write_counts_a_refusal_like_a_call(self, shop, transport):
+        shop.caller.check(USER.key)
+        transport.turns = [self.REFUSAL]
+        await failed(shop)
+        with pytest.raises(Quarantined) as caught:
+            shop.caller.check(USER.key)
+        assert (caught.value.body, transport.calls) == (self.REFUSAL.body, 1)
         assert shop.sample("quarantined_requests_total") == 1.0
 
     async def test_nor_by_those_who_stood_in_the_queue(self, transport, clock):

@@ -194,6 +194,29 @@ async def test_after_too_many_errors_apple_is_left_alone(sandbox):
         assert sandbox.calls.total == 0
 
 
+async def writes_refused_here(caller, sandbox, user=ADA):
+    """Send every kind of write of ONE: each must be refused without a call to Apple. Returns the replies."""
+    calls = sandbox.calls.total
+    replies = [
+        await caller.rate("albums", ONE, -1, user=user),
+        await caller.unrate("albums", ONE, user=user),
+        await caller.ask("POST", f"/v1/me/favorites?ids[albums]={ONE},{TWO}", user=user),
+    ]
+    assert {reply.cache for reply in replies} == {"fwd=method"}
+    assert sandbox.calls.total == calls
+    return replies
+
+
+async def test_while_it_is_open_a_write_leaves_the_cached_ratings(sandbox):
+    async with gateway_on(sandbox, **GUARDED) as caller:
+        await break_off(caller, sandbox)
+        for reply in await writes_refused_here(caller, sandbox):
+            assert (reply.status, reply.code, reply.headers["Retry-After"]) == (503, "50300", "5")
+            assert reply.headers["Proxy-Status"] == "ratings-gateway; error=destination_unavailable"
+        stale = await caller.get("albums", [ONE])
+        assert (stale.values, stale.cache) == ({ONE: 1}, "fwd=stale")
+
+
 async def test_a_single_probe_decides_whether_the_breaker_closes(sandbox):
     async with gateway_on(sandbox, **GUARDED) as caller:
         await break_off(caller, sandbox)
@@ -260,6 +283,18 @@ async def test_writes_and_bypassing_reads_are_refused_in_quarantine_too(gateway,
     assert (await gateway.ask("GET", f"{ROOT}/albums?ids=1&new=1", user=REVOKED)).status == 403
     assert gateway.sample("gateway_quarantined_requests_total") == 3
     assert sandbox.calls.total == 1
+
+
+async def test_in_quarantine_a_write_leaves_the_cached_ratings(gateway, sandbox):
+    await gateway.get("albums", [ONE])
+    await gateway.get("library-albums", ["l.1"])
+    sandbox.faults.add(Reply(403), where=Where(user=ADA), times=1)
+    assert (await gateway.get("albums", [5])).status == 403
+    replies = await writes_refused_here(gateway, sandbox)
+    assert {(reply.status, reply.headers["Proxy-Status"]) for reply in replies} == {(403, "ratings-gateway")}
+    assert gateway.sample("gateway_quarantined_requests_total") == 3
+    assert (await gateway.get("albums", [ONE])).cache == "hit"
+    assert (await gateway.get("library-albums", ["l.1"])).cache == "hit"
 
 
 @pytest.mark.parametrize("swr", [0, 300])

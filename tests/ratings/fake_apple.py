@@ -4,6 +4,8 @@ import asyncio
 from typing import cast
 
 from gateway.apple.client import Apple, Outbound, Relay
+from gateway.errors import UpstreamError
+from gateway.model import User
 from gateway.waiters import Waiters
 
 
@@ -18,6 +20,9 @@ class FakeApple:
         """Set by each call."""
         self.released = asyncio.Event()
         self.released.set()
+        self.refusal: UpstreamError | None = None
+        """What is raised instead of asking Apple; `checks` counts for whom."""
+        self.checks: list[User] = []
 
     @property
     def client(self) -> Apple:
@@ -25,6 +30,11 @@ class FakeApple:
 
     def batch_size(self) -> int:
         return self.size
+
+    def check(self, user: User) -> None:
+        self.checks.append(user)
+        if self.refusal is not None:
+            raise self.refusal
 
     async def send(self, call: Outbound, deadline: float, waiters: Waiters) -> Relay:
         del deadline

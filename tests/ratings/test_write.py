@@ -11,6 +11,7 @@ from gateway.errors import (
     DeadlineExceeded,
     GatewayError,
     NoCapacity,
+    Quarantined,
     Relayed,
     Unreachable,
     Unusable,
@@ -205,6 +206,41 @@ class TestWaiting:
         writes.apple.released.set()
         await quiet()
         assert (writing.cancelled(), writes.state()) == (True, "held as -1")
+
+
+class TestRefused:
+    """Writes that are refused here: by the breaker, or because Apple refuses the user."""
+
+    @pytest.fixture(params=[BreakerOpen("open"), Quarantined(403, b"{}")], ids=["breaker", "quarantine"])
+    def refused(self, request, writes):
+        writes.reads.store({ONE: 1})
+        writes.reads.store({Id("l.1"): 1}, kind=Kind.LIBRARY_ALBUMS)
+        writes.apple.refusal = request.param
+        return request.param
+
+    @staticmethod
+    def fresh(writes, kind):
+        now = writes.reads.clock.monotonic()
+        recalled = writes.reads.cache.recall(Partition(USER, kind), now)
+        return [id_ for id_, entry in recalled.entries.items() if entry.fresh_until > now]
+
+    @pytest.mark.parametrize("value", [-1, None], ids=["PUT", "DELETE"])
+    async def test_a_write_that_is_not_sent_leaves_the_cached_ratings(self, writes, refused, value):
+        with pytest.raises(type(refused)) as raised:
+            await writes.rate(value)
+        assert (raised.value, writes.apple.sent) == (refused, [])
+        assert [self.fresh(writes, kind) for kind in (ALBUMS, Kind.LIBRARY_ALBUMS)] == [[ONE], ["l.1"]]
+
+    async def test_favorites_that_are_not_sent_leave_the_cached_ratings(self, writes, refused):
+        with pytest.raises(type(refused)) as raised:
+            await writes.add_favorites((ALBUMS, ONE), (ALBUMS, Id("2")))
+        assert (raised.value, writes.apple.sent) == (refused, [])
+        assert [self.fresh(writes, kind) for kind in (ALBUMS, Kind.LIBRARY_ALBUMS)] == [[ONE], ["l.1"]]
+
+    async def test_the_refusal_is_asked_for_once(self, writes, refused):
+        with pytest.raises(type(refused)):
+            await writes.rate(-1)
+        assert writes.apple.checks == [USER]
 
 
 class TestFavorites:

@@ -10,7 +10,7 @@ import msgspec
 
 from gateway.apple.client import Outbound, Relay
 from gateway.errors import GatewayError, Relayed, Unreachable
-from gateway.model import Id, Kind, Partition, Rating
+from gateway.model import Id, Kind, Partition, Rating, User
 from gateway.waiters import Riders, Waiters
 
 LONGEST_DELAY = 0.3
@@ -112,6 +112,9 @@ class SimulatedApple(Ratings):
         finally:
             for place, epoch in epochs.items():
                 self._fetching[place].remove(epoch)
+
+    def check(self, user: User) -> None:
+        """No user is refused without a call."""
 
     async def send(self, call: Outbound, deadline: float, waiters: Waiters) -> Relay:
         await half_a_call(self._chance)

@@ -9,7 +9,7 @@ import msgspec
 
 from gateway.apple.client import Outbound, Relay
 from gateway.errors import DeadlineExceeded, GatewayError, Relayed, Unreachable
-from gateway.model import Id, Kind, Partition, Rating
+from gateway.model import Id, Kind, Partition, Rating, User
 from gateway.waiters import Riders, Waiters
 
 Value = int | None
@@ -96,6 +96,9 @@ class Client:
 
     def batch_size(self) -> int:
         return 3
+
+    def check(self, user: User) -> None:
+        """No user is refused without a call."""
 
     async def fetch(
         self,

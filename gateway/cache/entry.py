@@ -54,6 +54,12 @@ class Entry(msgspec.Struct, frozen=True, gc=False, eq=False):
     """Estimated memory of each id that shares this entry."""
 
 
+def bytes_per_id(rating: Rating, sharers: int = 1) -> int:
+    """Estimate the memory of each of the `sharers` ids that will share an entry of `rating`."""
+    own_bytes = ENTRY_BYTES + (sys.getsizeof(rating) if isinstance(rating, bytes) else 0)
+    return SLOT_BYTES - own_bytes // -sharers  # rounded up
+
+
 def expired(entry: Entry, now: float) -> Entry:
     """Return the entry as stale from `now` on, to be served only if Apple fails."""
     return msgspec.structs.replace(entry, fresh_until=min(entry.fresh_until, now), ask_when_stale=True)
@@ -90,18 +96,17 @@ class Freshness(msgspec.Struct, frozen=True):
         trusted_at: float | None = None,
         cap: float | None = None,
         held_seconds: float = -inf,
-        sharers: int = 1,
+        size: int | None = None,
     ) -> Entry:
         """Create the entry for a rating that arrives at `now` and was reported `age` seconds ago.
 
         `fresh_seconds` is the jittered freshness, `cap` the longest time from now that the entry may be
         served without asking Apple, `held_seconds` the rest of a write's hold, which no shorter freshness
-        cuts, and `sharers` the number of ids that will share the entry.
+        cuts, and `size` the `bytes_per_id` of an entry that is shared.
         """
         trusted_at = now if trusted_at is None else trusted_at
         fresh_until = now + max(fresh_seconds - age, held_seconds)
-        own_bytes = ENTRY_BYTES + (sys.getsizeof(rating) if isinstance(rating, bytes) else 0)
-        size = SLOT_BYTES - own_bytes // -sharers  # rounded up
+        size = bytes_per_id(rating) if size is None else size
         if cap is None or now + cap >= fresh_until + self.stale_while_revalidate_seconds:
             return Entry(rating, now - age, trusted_at, fresh_until, bytes_per_id=size)
         return Entry(
@@ -120,7 +125,12 @@ class Freshness(msgspec.Struct, frozen=True):
         """Create the entries of ratings that Apple reports `now`: ids with the same rating share one."""
         shared = {
             rating: self.entry(
-                rating, now, fresh_seconds=fresh_seconds, trusted_at=trusted_at, cap=cap, sharers=ids
+                rating,
+                now,
+                fresh_seconds=fresh_seconds,
+                trusted_at=trusted_at,
+                cap=cap,
+                size=bytes_per_id(rating, ids),
             )
             for rating, ids in Counter(ratings.values()).items()
         }

@@ -5,6 +5,7 @@ from math import inf
 
 import msgspec
 
+from gateway.cache.complete import Complete
 from gateway.cache.entry import Entry
 from gateway.cache.rides import Rides
 from gateway.cache.write_rule import StoredRating
@@ -22,6 +23,8 @@ class Lookup(msgspec.Struct, frozen=True):
     version: int | bytes | None = None
     """The write version at the time of the lookup. None: Redis did not answer, or cannot be trusted yet."""
     entries: Mapping[Id, Entry] = {}
+    complete: Complete | None = None
+    """The entries, if Redis is known to have a fresh one of every id asked for."""
     holds: Mapping[Id, StoredRating] = {}
     """Written ratings within their hold: they outrank what Apple reports, in every variant."""
     pending: Mapping[Id, Hashable] = {}

@@ -2,9 +2,9 @@
 
 import msgspec
 
+from gateway.cache.complete import Complete, complete
 from gateway.cache.lookup import Lookup
 from gateway.model import Partition
-from gateway.ratings.complete import Complete, complete
 from gateway.ratings.partition_read import Sources
 from gateway.ratings.plan import Findings
 from gateway.ratings.query import Part, Query

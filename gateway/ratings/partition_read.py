@@ -145,7 +145,8 @@ class PartitionRead:
         return findings
 
     async def _take_shared(self) -> Lookup:
-        cache, plan, asked = self._sources.cache, self.plan, [*self.plan.missing, *self._due]
+        cache, plan = self._sources.cache, self.plan
+        asked = [*plan.missing, *self._due] if self._due else plan.missing
         keep = not self._query.directives.no_store
         shared = await cache.look_up_shared(self.partition, asked, self._memory, self._now, keep=keep)
         if self._memory.holds:

@@ -9,10 +9,10 @@ from math import inf
 
 import msgspec
 
+from gateway.cache.complete import Complete, complete
 from gateway.cache.entry import Entry, Freshness, Usability
 from gateway.cache.lookup import Lookup
 from gateway.model import Id
-from gateway.ratings.complete import Complete, complete
 from gateway.ratings.query import NO_DIRECTIVES, Directives, TierCounts
 
 
@@ -91,7 +91,9 @@ class ReadPlan:
         if entries.keys().isdisjoint(self.missing):
             return Findings(miss=len(self.missing))
         if self._directives is NO_DIRECTIVES:
-            found = complete(self.missing, entries, self.now, lookup.trusted_since)
+            found = lookup.complete
+            if found is None or found.ids is not self.missing:
+                found = complete(self.missing, entries, self.now, lookup.trusted_since)
             if found is not None:
                 return self._serve_all(found, shared=shared)
         findings, missing = Findings(), []

@@ -46,6 +46,11 @@ class Query(msgspec.Struct, frozen=True):
     deadline: float = float("inf")
     """When the caller stops waiting: monotonic seconds."""
 
+    @property
+    def size(self) -> int:
+        """How many ids are asked for."""
+        return sum([len(part.ids) for part in self.parts])
+
     def partition(self, part: Part) -> Partition:
         return Partition(self.user, part.kind, self.variant)
 

@@ -149,6 +149,7 @@ class Api:
             if target.invalid and not query.lenient:
                 assert target.kind is not None
                 raise invalid_ids(target.kind, target.invalid)
+            record.ids = query.size
         return Accepted(record, headers, target, user, deadline, keep_alive, query)
 
     def _at_once(self, query: Query) -> Answer | None:
@@ -171,13 +172,13 @@ class Api:
         query = _query(accepted.user, several.parts, several.variant, accepted.headers, accepted.deadline)
         if several.refusal is not None and not query.lenient:
             raise several.refusal
+        accepted.record.ids = query.size
         return await self._read(accepted, query, several.invalid)
 
     async def _read(
         self, accepted: Accepted, query: Query, invalid: Sequence[tuple[Kind, str]] = ()
     ) -> Reply:
         record = accepted.record
-        record.ids = sum(len(part.ids) for part in query.parts)
         record.parts = query.parts
         requester = Requester()
         answer: Reply | Answer | None = None
@@ -250,7 +251,6 @@ def _read_reply(
     record: RequestRecord,
     invalid: Sequence[tuple[Kind, str]] = (),
 ) -> Reply:
-    record.ids = sum([len(part.ids) for part in query.parts])
     record.tally = answer.tally
     if answer.failures and not (query.lenient and target.id is None):
         record.fail(answer.failures[0].error)

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from gateway.cache.entry import ENTRY_BYTES, SLOT_BYTES, Entry, Freshness, Usability, expired
+from gateway.cache.entry import ENTRY_BYTES, SLOT_BYTES, Entry, Freshness, Usability, bytes_per_id, expired
 from gateway.model import Kind, User
 
 POLICY = Freshness(
@@ -64,7 +64,7 @@ def test_jitter_is_the_same_on_every_gateway():
 
 def test_ids_that_share_an_entry_divide_its_size():
     assert entry(0.0).bytes_per_id == SLOT_BYTES + ENTRY_BYTES
-    assert entry(0.0, sharers=100).bytes_per_id == SLOT_BYTES + 2
+    assert bytes_per_id(1, 100) == SLOT_BYTES + 2
 
 
 def test_an_expired_entry_serves_only_if_apple_fails():

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.cache.entry import ENTRY_BYTES, SLOT_BYTES, Entry, Freshness
+from gateway.cache.entry import ENTRY_BYTES, SLOT_BYTES, Entry, Freshness, bytes_per_id
 from gateway.cache.memory import USER_BYTES, VARIANT_BYTES, MemoryCache
 from gateway.model import PLAIN, Id, Kind, Partition, User, Variant
 
@@ -241,7 +241,7 @@ def test_the_estimate_of_shared_entries_covers_their_objects():
     tier = Tier(max_entries=10**6)
     freshness = Freshness(FRESH, 0, 0, 0)
     for start in range(10**9, 10**9 + 5000, 100):
-        shared = freshness.entry(1, NOW, fresh_seconds=FRESH, sharers=100)
+        shared = freshness.entry(1, NOW, fresh_seconds=FRESH, size=bytes_per_id(1, 100))
         tier.put(ALBUMS, {Id(str(id_)): shared for id_ in range(start, start + 100)}, NOW)
     kept = tier.partition(ALBUMS, NOW).entries
     ids = sum(map(sys.getsizeof, kept))

@@ -10,7 +10,8 @@ from typing import Any, Final
 import msgspec
 
 from gateway.cache import write_rule
-from gateway.cache.entry import Entry, Freshness
+from gateway.cache.complete import Complete, if_fresh
+from gateway.cache.entry import Entry, Freshness, bytes_per_id
 from gateway.cache.lookup import Lookup
 from gateway.cache.redis.codec import FORMAT, PLAIN_BYTES, PLAIN_RATINGS, decode
 from gateway.cache.redis.errors import FailureKind, RedisFailed
@@ -37,6 +38,8 @@ class Reading(msgspec.Struct):
     """The same moment in seconds of Redis' clock."""
     meta: Meta = NOTHING
     entries: dict[Id, Entry] = {}
+    complete: Complete | None = None
+    """The entries, if all ids have a fresh one."""
     holds: dict[Id, StoredRating] = {}
     pending: dict[Id, Hashable] = {}
     expired: list[Id] = []
@@ -55,6 +58,7 @@ class Reading(msgspec.Struct):
         return Lookup(
             version=meta.version,
             entries=self.entries,
+            complete=self.complete,
             holds=self.holds,
             pending=self.pending,
             paired_stamp=b"%d" % paired.stamp if paired else b"",
@@ -69,28 +73,34 @@ class Reading(msgspec.Struct):
             if number == 0 and meta is not None:
                 # Of the first chunk: a write that came between two chunks voids the fill token.
                 self.meta = read_meta(meta)
-            self._read_fields(ids[number * CHUNK_IDS : (number + 1) * CHUNK_IDS], fields)
+            self._read_fields(_chunk(ids, number), fields)
+        if len(replies) > 1:
+            self.complete = None
 
     def read_variant(self, ids: Sequence[Id], replies: Sequence[Any], tag: bytes, name: bytes) -> None:
         """Read a variant's hash after the main one, of which only holds and pending writes remain."""
-        self.entries, self.expired = {}, []
+        self.entries, self.complete, self.expired = {}, None, []
         holds, pending = dict(self.holds), dict(self.pending)
         for number, (_, fields) in enumerate(_chunks(replies, tag)):
             # Writes did not update a hash that lost its place among the variants.
             if name in self.meta.variants:
-                self._read_fields(ids[number * CHUNK_IDS : (number + 1) * CHUNK_IDS], fields)
+                self._read_fields(_chunk(ids, number), fields)
         self.holds, self.pending = holds, pending
         for id_ in (*holds, *pending):
             self.entries.pop(id_, None)
 
     def _read_fields(self, ids: Sequence[Id], fields: Sequence[bytes | None]) -> None:
         distinct = set(fields)
-        missing = fields.count(None)
+        # `count` compares all fields one by one.
+        missing = fields.count(None) if None in distinct else 0
         sharers = (len(fields) - missing) // max(1, len(distinct) - bool(missing))
-        plain = {field: self._plain(field, sharers) for field in distinct}
+        size = bytes_per_id(None, max(1, sharers))
+        plain = {field: self._plain(field, size) for field in distinct}
         if None not in plain.values():
             # Nearly always: every id is stored, as a plain rating.
-            self.entries.update(zip(ids, map(plain.__getitem__, fields), strict=True))  # type: ignore[arg-type]
+            entries = [plain[field] for field in fields]
+            self.entries.update(zip(ids, entries, strict=True))  # type: ignore[arg-type]
+            self.complete = if_fresh(ids, entries, plain.values(), self.asked_at)
             return
         for id_, field in zip(ids, fields, strict=True):
             if (entry := plain[field]) is not None:
@@ -98,13 +108,13 @@ class Reading(msgspec.Struct):
             elif field is not None:
                 self._read_field(id_, field)
 
-    def _plain(self, field: bytes | None, sharers: int) -> Entry | None:
+    def _plain(self, field: bytes | None, size: int) -> Entry | None:
         """Decode a plain rating into the entry that all its ids share; None for anything else."""
         if field is None or len(field) != PLAIN_BYTES or field[0] != FORMAT or field[1] not in PLAIN_RATINGS:
             return None
-        return self._entry(PLAIN_RATINGS[field[1]], int.from_bytes(field[2:]) / TICKS, sharers)
+        return self._entry(PLAIN_RATINGS[field[1]], int.from_bytes(field[2:]) / TICKS, size)
 
-    def _entry(self, rating: Rating, fetched_at: float, sharers: int = 1) -> Entry | None:
+    def _entry(self, rating: Rating, fetched_at: float, size: int | None = None) -> Entry | None:
         """Create the entry of a rating; None if it is too old to be served, or from the future."""
         age = self.now - fetched_at
         if not -_TOLERANCE_SECONDS <= age < self.lifetime_seconds:
@@ -115,7 +125,7 @@ class Reading(msgspec.Struct):
             fresh_seconds=self.fresh_seconds,
             age=max(age, 0.0),
             cap=write_rule.fetched_cap(self.meta.paired, fetched_at, self.now) if self.meta.paired else None,
-            sharers=sharers,
+            size=size,
         )
 
     def _read_field(self, id_: Id, field: bytes) -> None:
@@ -148,6 +158,10 @@ class Reading(msgspec.Struct):
             age=age,
             cap=write_rule.cap(self.meta.paired, record, self.now),
         )
+
+
+def _chunk(ids: Sequence[Id], number: int) -> Sequence[Id]:
+    return ids if len(ids) <= CHUNK_IDS else ids[number * CHUNK_IDS : (number + 1) * CHUNK_IDS]
 
 
 def _chunks(replies: Iterable[Any], tag: bytes) -> list[tuple[bytes | None, list[bytes | None]]]:

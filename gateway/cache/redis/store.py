@@ -211,6 +211,7 @@ class RedisShared:
             lookup = msgspec.structs.replace(
                 lookup,
                 version=None,
+                complete=None,
                 entries={id_: entry for id_, entry in lookup.entries.items() if id_ not in missed},
                 holds={id_: held for id_, held in lookup.holds.items() if id_ not in missed},
             )
@@ -221,7 +222,7 @@ class RedisShared:
             id_: entry if id_ in lookup.holds else expired(entry, now)
             for id_, entry in lookup.entries.items()
         }
-        return msgspec.structs.replace(lookup, version=None, entries=entries)
+        return msgspec.structs.replace(lookup, version=None, complete=None, entries=entries)
 
     async def _uncancelled(self, name: str, work: Coroutine[Any, Any, T]) -> T:
         return await asyncio.shield(self._tasks.spawn(f"redis {name}", work))

@@ -118,7 +118,7 @@ def seen(lookup: Lookup) -> tuple[Lookup, dict[Id, tuple[Any, ...]]]:
         id_: (entry.rating, entry.fetched_at, entry.trusted_at, entry.fresh_until, entry.ask_when_stale)
         for id_, entry in lookup.entries.items()
     }
-    return msgspec.structs.replace(lookup, entries={}), entries
+    return msgspec.structs.replace(lookup, entries={}, complete=None), entries
 
 
 class Histories(RuleBasedStateMachine):

@@ -2,9 +2,9 @@ from math import inf
 
 import pytest
 
+from gateway.cache.complete import complete
 from gateway.cache.entry import Entry
 from gateway.model import Id
-from gateway.ratings.complete import complete
 
 ONE, TWO, THREE = Id("1"), Id("2"), Id("3")
 LIKED = Entry(1, 90.0, 90.0, 150.0)

@@ -15,6 +15,8 @@ from tests.truth.gateways import FETCH_SECONDS, FRESHNESS, HOLD_SECONDS, TRUST_S
 INVALIDATION_SECONDS = 0.1
 LONGEST_LAG = HOLD_SECONDS - TRUST_SECONDS
 """Apple's longest delay for writes through the gateway: shorter than the hold by the time of trust."""
+ROUNDING_SECONDS = 1e-6
+"""Redis' clock of the model is rounded: its holds end up to so much earlier."""
 OLDEST = FRESHNESS.fresh_seconds + FRESHNESS.stale_while_revalidate_seconds + FETCH_SECONDS + 1
 
 
@@ -208,7 +210,7 @@ class History:
             return None
         last = max(effective, key=lambda w: w.answered or 0.0)
         answered = last.answered or 0.0
-        if not last.confirmed or read.began >= answered + HOLD_SECONDS:
+        if not last.confirmed or read.began >= answered + HOLD_SECONDS - ROUNDING_SECONDS:
             return None
         if read.gateway != last.gateway and not self._must_have_applied(read, _event(last)):
             return None

@@ -1,5 +1,6 @@
 """Breaks of the write rule, one at a time: each must be found by a broken promise."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -21,7 +22,9 @@ from gateway.fetch.pending import PendingFetch
 from gateway.fetch.single_flight import SingleFlight
 from gateway.model import Id, Partition, Rating, User
 from gateway.ratings import partition_read
+from gateway.waiters import Waiters
 from tests.truth import stories
+from tests.truth.apple import Client
 from tests.truth.redis import RuleRedis
 from tests.truth.stories import Story
 
@@ -32,7 +35,7 @@ def a_fetch_from_before_a_write_is_kept(patch: pytest.MonkeyPatch) -> None:
     fill = RuleRedis.fill
 
     def of_any_version(self: RuleRedis, partition: Partition, _: bytes, ratings: Mapping[Id, Rating]) -> bool:
-        return fill(self, partition, b"%d" % self._of((partition.user.key, partition.kind)).version, ratings)
+        return fill(self, partition, self.version((partition.user.key, partition.kind)), ratings)
 
     patch.setattr(WriteLog, "admits", lambda *_: True)
     patch.setattr(RuleRedis, "fill", of_any_version)
@@ -98,26 +101,32 @@ def fetches_from_before_an_open_write_are_joined(patch: pytest.MonkeyPatch) -> N
 def fetches_are_not_shared(patch: pytest.MonkeyPatch) -> None:
     join = SingleFlight.join
 
-    def alone(self: SingleFlight, *args: Any, **named: Any) -> PendingFetch:
-        self._table.clear()
-        return join(self, *args, **named)
+    def alone(self: SingleFlight, partition: Partition, ids: Sequence[Id], **named: Any) -> PendingFetch:
+        self.detach(partition.user.key, partition.kind, ids)
+        return join(self, partition, ids, **named)
 
     patch.setattr(SingleFlight, "join", alone)
 
 
 def a_caller_that_leaves_ends_the_fetch(patch: pytest.MonkeyPatch) -> None:
-    wait = PendingFetch.wait
+    fetch, wait = Client.fetch, PendingFetch.wait
+    fetching: dict[Waiters, asyncio.Task[Any] | None] = {}
 
-    async def all_leave(self: PendingFetch, until: float) -> None:
+    async def remembered(self: Client, *args: Any, waiters: Waiters, **named: Any) -> Any:
+        fetching[waiters] = asyncio.current_task()
+        return await fetch(self, *args, waiters=waiters, **named)
+
+    async def ends_its_calls(self: PendingFetch, until: float) -> None:
         try:
             await wait(self, until)
-        except BaseException:
-            for fetch in self.__dict__["fetches"]:
-                for waiter in fetch.waiting:
-                    waiter._wake()
+        except asyncio.CancelledError:
+            for call in self.calls:
+                if (task := fetching.get(call)) is not None:
+                    task.cancel()
             raise
 
-    patch.setattr(PendingFetch, "wait", all_leave)
+    patch.setattr(Client, "fetch", remembered)
+    patch.setattr(PendingFetch, "wait", ends_its_calls)
 
 
 def users_share_a_local_tier(patch: pytest.MonkeyPatch) -> None:
@@ -203,6 +212,7 @@ BY_STORY: Mapping[Break, Story] = {
     markers_of_own_retries_count_as_anothers: stories.a_begin_reaches_redis_after_its_time,
     a_hold_ends_when_redis_is_back: stories.redis_receives_a_hold_late,
     fetches_without_redis_are_trusted_for_ever: stories.the_other_writes_while_redis_is_slow,
+    a_caller_that_leaves_ends_the_fetch: stories.a_caller_leaves_a_fetch_that_another_waits_for,
     no_cache_is_ignored: stories.a_cached_id_is_read_with_no_cache,
     fetches_from_before_a_purge_are_joined: stories.a_read_after_a_purge_finds_an_old_fetch,
     fetches_from_before_an_open_write_are_joined: stories.a_read_after_a_failed_write_finds_an_old_fetch,

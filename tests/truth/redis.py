@@ -52,6 +52,9 @@ class RuleRedis:
     def now(self) -> float:
         return EPOCH + self._loop.time()
 
+    def version(self, place: Place) -> bytes:
+        return b"%d" % self._of(place).version
+
     def restart_empty(self) -> None:
         self._kept.clear()
 

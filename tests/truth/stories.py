@@ -104,6 +104,13 @@ def a_cached_id_is_read_with_no_cache(truths: Truths) -> None:
     reads(truths, "one", how=Directives(no_cache=True))
 
 
+def a_caller_leaves_a_fetch_that_another_waits_for(truths: Truths) -> None:
+    reads(truths, "one", seconds=3.0)
+    reads(truths, "one", seconds=3.0)
+    truths.a_caller_leaves(0)
+    truths.does(seconds=5.0)
+
+
 def reads(
     truths: Truths,
     name: str,

@@ -11,7 +11,6 @@ from gateway.cache.entry import Freshness
 from gateway.cache.invalidation import Purge
 from gateway.cache.lookup import Lookup
 from gateway.cache.memory import MemoryCache
-from gateway.cache.redis.limits import Limits
 from gateway.cache.redis.retry_queue import Place, Undelivered
 from gateway.cache.redis.store import RedisShared
 from gateway.cache.write_log import WriteLog
@@ -38,13 +37,6 @@ FETCH_SECONDS = 10.0
 WINDOW_SECONDS = 0.005
 FRESHNESS = Freshness(
     fresh_seconds=300, stale_while_revalidate_seconds=300, stale_if_error_seconds=86_400, jitter=0.0
-)
-LIMITS = Limits(
-    freshness=FRESHNESS,
-    hold_seconds=HOLD_SECONDS,
-    write_seconds=60.0,
-    lookup_seconds=LOOKUP_SECONDS,
-    max_ratings_per_user=20_000,
 )
 METRICS = Metrics()
 
@@ -87,7 +79,7 @@ class Watched(RedisShared):
 
 
 class Commands:
-    """Replaces the lookups and writes of the shared tier by those of the model."""
+    """The lookups and writes of the shared tier, on the model of Redis."""
 
     def __init__(self, name: str, redis: RuleRedis, wire: Wire, on_forget: Any) -> None:
         self._name = name
@@ -140,13 +132,13 @@ class Gateway:
         self.client = Client(name, apple)
         self.tasks = Tasks(lambda task, error: self.faults.append((task, error)))
         commands: Any = Commands(name, redis, self.wire, on_forget)
-        self.shared = Watched(commands, self.tasks, LIMITS, namespace="ratings", gateway_id=name)
-        self.shared._lookups = self.shared._writes = commands
+        self.shared = Watched(commands, commands, commands, self.tasks, channel="", gateway_id=name)
+        self.write_log = WriteLog(hold_seconds=HOLD_SECONDS)
         self.cache = Cache(
             memory=MemoryCache(
                 max_entries=10_000, max_bytes=10_000_000, fresh_seconds=300, on_evict=lambda _: None
             ),
-            write_log=WriteLog(hold_seconds=HOLD_SECONDS),
+            write_log=self.write_log,
             shared=self.shared,
             freshness=FRESHNESS,
             trusted_since=self.subscription.trusted_since,
@@ -189,7 +181,7 @@ class Gateway:
 
     def keeps(self, partition: Partition, id_: Id) -> bool:
         """Whether memory has the id, or a hold of a write through this gateway."""
-        held = self.cache._write_log.holds(partition.user.key, partition.kind, self.loop.time())
+        held = self.write_log.holds(partition.user.key, partition.kind, self.loop.time())
         return id_ in self.cache.memory.partition(partition, self.loop.time()).entries or id_ in held
 
     def read(self, query: Query) -> "asyncio.Task[Any]":

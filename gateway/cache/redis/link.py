@@ -11,10 +11,12 @@ from gateway.cache.redis.commands import WRITE_SECONDS, Commands
 from gateway.cache.redis.connect import Opener, Tls
 from gateway.cache.redis.keys import Keys
 from gateway.cache.redis.limits import Limits
+from gateway.cache.redis.lookups import Lookups
 from gateway.cache.redis.pubsub import Listener
 from gateway.cache.redis.store import RedisShared
 from gateway.cache.redis.topology import Topology, build_topology
 from gateway.cache.redis.url import RedisUrl, parse_url
+from gateway.cache.redis.writes import Writes
 from gateway.clock import Clock
 from gateway.resolver import Resolver
 from gateway.tasks import Tasks
@@ -156,7 +158,8 @@ async def linked(
     """Connect. Yields after the first attempt (about 1 s at most), whether or not it succeeded.
 
     `gateway_id` marks this gateway's invalidations; `on_state` is called with `Link.state` whenever a node's
-    state changes; `sampled` is whether a write is announced. Raises ValueError if the URL is malformed.
+    state changes; `sampled` draws whether a write is announced, so that every gateway checks what it would
+    serve. Raises ValueError if the URL is malformed.
     """
     since = _Since(clock, on_state)
 
@@ -168,16 +171,24 @@ async def linked(
     commands = Commands(build(*target), metrics)
     await commands.topology.__aenter__()
     since.update(commands.topology.state)  # a first attempt that failed changes no state, but must show
+    keys = Keys(namespace)
     listener = Listener(
         commands.topology,
         commands,
-        Keys(namespace),
+        keys,
         gateway_id=gateway_id,
         trust_seconds=trust_seconds,
         clock=clock,
         metrics=metrics,
     )
-    tier = RedisShared(commands, tasks, limits, namespace=namespace, gateway_id=gateway_id, sampled=sampled)
+    tier = RedisShared(
+        commands,
+        Lookups(commands, tasks, keys, limits),
+        Writes(commands, keys, limits, gateway_id, sampled),
+        tasks,
+        channel=keys.channel,
+        gateway_id=gateway_id,
+    )
     link = Link(target, build, commands=commands, listener=listener, tier=tier, since=since, tasks=tasks)
     try:
         yield link

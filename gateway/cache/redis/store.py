@@ -10,14 +10,11 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from gateway.cache.announcement import Sampled, never
 from gateway.cache.entry import expired
 from gateway.cache.invalidation import Invalidation, Purge, encode_message
 from gateway.cache.lookup import Lookup
 from gateway.cache.redis.commands import Commands
 from gateway.cache.redis.errors import FailureKind, RedisFailed
-from gateway.cache.redis.keys import Keys
-from gateway.cache.redis.limits import Limits
 from gateway.cache.redis.lookups import Lookups
 from gateway.cache.redis.protocol import pack
 from gateway.cache.redis.retry_queue import Place, RetryQueue, Undelivered
@@ -37,27 +34,24 @@ MAX_FAULTS = 100
 
 
 class RedisShared:
-    """`SharedCache` on Redis. `gateway_id` is the origin of the invalidations that are published.
-
-    `sampled` draws whether a write is announced, so that every gateway checks what it would serve.
-    """
+    """`SharedCache` on Redis. `gateway_id` is the origin of what `publish` sends on `channel`."""
 
     def __init__(
         self,
         commands: Commands,
+        lookups: Lookups,
+        writes: Writes,
         tasks: Tasks,
-        limits: Limits,
         *,
-        namespace: str,
+        channel: str,
         gateway_id: str,
-        sampled: Sampled = never,
     ) -> None:
         self._commands = commands
+        self._lookups = lookups
+        self._writes = writes
         self._tasks = tasks
-        self._keys = Keys(namespace)
+        self._channel = channel
         self._gateway_id = gateway_id
-        self._lookups = Lookups(commands, tasks, self._keys, limits)
-        self._writes = Writes(commands, self._keys, limits, gateway_id, sampled)
         self._retry_queue = RetryQueue()
         self._queued = asyncio.Event()
 
@@ -116,7 +110,7 @@ class RedisShared:
         """Publish to the other gateways; lost if Redis is away."""
         data = encode_message(self._gateway_id, message)
         try:
-            await self._commands.execute(self._keys.channel, [pack("PUBLISH", self._keys.channel, data)])
+            await self._commands.execute(self._channel, [pack("PUBLISH", self._channel, data)])
         except Exception as error:  # noqa: BLE001 - as above
             self._commands.count(error)
 

@@ -54,9 +54,10 @@ def configure(
 
 
 def close(seconds: float = CLOSE_SECONDS) -> None:
-    """Write the queued lines, for `seconds` at most."""
-    if isinstance(_Process.outlet, LogWriter):
-        _Process.outlet.close(seconds)
+    """Write the queued lines, for `seconds` at most, and let go of the outlet."""
+    outlet, _Process.outlet = _Process.outlet, None
+    if isinstance(outlet, LogWriter):
+        outlet.close(seconds)
 
 
 def count_drops(count: Callable[[int], None]) -> None:

@@ -79,6 +79,6 @@ def exposed() -> dict[str, Series]:
 
 
 def _labels(registry: Any, family: str, kind: str) -> frozenset[str]:
-    collector = registry._names_to_collectors.get(family)
+    collector = registry._names_to_collectors.get(family)  # noqa: SLF001 - no public way to the labels
     own: Any = getattr(collector, "_labelnames", None) or getattr(collector, "label_names", ())
     return frozenset(own) | TARGET_LABELS | ({"le"} if kind == "histogram" else set())

@@ -64,7 +64,6 @@ async def sandbox(clock: HandClock) -> AsyncIterator[Sandbox]:
 @pytest.fixture
 async def http() -> AsyncIterator[aiohttp.ClientSession]:
     async with aiohttp.ClientSession() as session:
-        session._retry_connection = False  # else a reset is followed by a second call that no test made
         yield session
 
 

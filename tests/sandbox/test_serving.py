@@ -168,11 +168,11 @@ async def test_a_write_that_fails_may_have_taken_effect(sandbox, call, applied):
 
 @pytest.mark.parametrize("applied", [True, False])
 async def test_a_reset_answers_nothing_and_may_have_taken_effect(sandbox, call, applied):
-    sandbox.faults.add(Reset(applied=applied), times=1)
+    sandbox.faults.add(Reset(applied=applied), times=2)  # aiohttp repeats a call that was reset, once
     with pytest.raises(aiohttp.ClientConnectionError):
         await call("PUT", UNRATED, json=LIKE)
-    await sandbox.calls.until_ended(1)
-    assert sandbox.calls.last.status is None
+    await sandbox.calls.until_ended(2)
+    assert [each.status for each in sandbox.calls] == [None, None]
     assert sandbox.rating(ADA, Kind.ALBUMS, "9") == (1 if applied else None)
 
 
@@ -286,9 +286,8 @@ async def test_a_refusal_of_one_user_does_not_strike_the_test(sandbox, call):
 async def test_a_kept_connection_is_reset_and_a_new_one_is_not(sandbox, call):
     sandbox.faults.add(Reset(kept=True))
     assert (await call("GET", LIKED)).status == 200
-    with pytest.raises(aiohttp.ClientConnectionError):
-        await call("PUT", UNRATED, json=LIKE)
-    assert [each.kept for each in sandbox.calls] == [False, True]
+    assert (await call("PUT", UNRATED, json=LIKE)).status == 200
+    assert [(each.kept, each.status) for each in sandbox.calls] == [(False, 200), (True, None), (False, 200)]
 
 
 async def test_a_skewed_clock_applies_to_dates_and_developer_tokens(sandbox, call):

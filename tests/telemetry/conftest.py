@@ -11,8 +11,7 @@ from gateway.telemetry import logs
 def _restored() -> Iterator[None]:
     """Restore the process-wide configuration of logging."""
     handlers = logging.getLogger().handlers[:]
-    outlet = logs._Process.outlet
     yield
-    logs._Process.outlet = outlet
+    logs.close()
     structlog.reset_defaults()
     logging.getLogger().handlers[:] = handlers

@@ -127,6 +127,11 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0)
 
 
+def bug_logged(written: str) -> bool:
+    """Whether a bug was logged: these gateways run without the commands' set-up, so lines are structlog's."""
+    return re.search(r'"bug"|^\S+ \S+ \[\w+ *\] bug\b', written, re.MULTILINE) is not None
+
+
 def task_names() -> set[str]:
     """Names of the tasks of all gateways in this process; tests and libraries do not name theirs."""
     return {name for task in asyncio.all_tasks() if not (name := task.get_name()).startswith("Task-")}

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Final, TypeVar
 
 import aiohttp
+from aiohttp import ClientHttpProxyError
 from yarl import URL
 
 from gateway.apple.answer_reader import AnswerReader
@@ -168,7 +169,7 @@ def _too_large(response: aiohttp.ClientResponse) -> Unusable:
 
 _FAULTS: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (aiohttp.ClientConnectorDNSError, "dns_error"),
-    (aiohttp.ClientHttpProxyError, "destination_unavailable"),
+    (ClientHttpProxyError, "destination_unavailable"),
     (aiohttp.ClientConnectorCertificateError, "tls_certificate_error"),
     (aiohttp.ClientSSLError, "tls_protocol_error"),
     (aiohttp.ClientConnectorError, "destination_unavailable"),
@@ -187,7 +188,9 @@ def _foreign_errors(progress: _Progress) -> Iterator[None]:
     except TimeoutError as error:
         raise _unreachable(progress.timed_out, progress) from error
     except (aiohttp.ClientError, OSError) as error:
-        raise _unreachable(_kind(error), progress) from error
+        # Of a proxy's answer only the number: the reason phrase is its own text.
+        detail = f"the proxy answered {error.status}" if isinstance(error, ClientHttpProxyError) else ""
+        raise _unreachable(_kind(error), progress, detail) from error
 
 
 def _kind(error: BaseException) -> str:
@@ -199,9 +202,9 @@ def _kind(error: BaseException) -> str:
     return next(kind for fault, kind in _FAULTS if isinstance(error, fault))
 
 
-def _unreachable(kind: str, progress: _Progress) -> Unreachable:
+def _unreachable(kind: str, progress: _Progress, detail: str = "") -> Unreachable:
     return Unreachable(
-        f"Apple Music could not be reached: {kind.replace('_', ' ')}.",
+        f"Apple Music could not be reached: {detail or kind.replace('_', ' ')}.",
         proxy_error=kind,
         sent=progress.sent,
         kept=progress.kept and not progress.answered and kind == "connection_terminated",

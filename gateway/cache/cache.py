@@ -101,7 +101,7 @@ class Cache:
         return fill_token(msgspec.structs.replace(memory, pending=pending), shared, holds, asked, now)
 
     def due(self, partition: Partition, memory: Lookup, asked: Sequence[Id], now: float) -> Sequence[Id]:
-        """Return cached ids to refresh along with `asked`, the first to expire first: see `top_up`.
+        """Return cached ids to refresh along with `asked`, the most useful first: see `top_up`.
 
         `memory` is what `recall` has just returned.
         """

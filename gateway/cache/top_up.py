@@ -31,7 +31,10 @@ def due(
     freshness: Freshness,
     fresh_seconds: float,
 ) -> list[Id]:
-    """Return the ids that are due besides those `asked`, the first to expire first.
+    """Return the ids that are due besides those `asked`: the freshest first, and last those that rode lately.
+
+    What was fresh until now is asked for most. An id that rode since it was last asked for may never be asked
+    for again: thousands of those would take all seats, and have expired again when the last had its turn.
 
     An id is due until its entry is of no use even if Apple fails. `fresh_seconds` is the partition's jittered
     freshness.
@@ -50,4 +53,4 @@ def due(
         for id_, entry in memory.entries.items()
         if entry in ends and id_ not in asked and memory.rides.may_ride(id_, now)
     ]
-    return heapq.nsmallest(MAX_IDS, ids, key=lambda id_: ends[memory.entries[id_]])
+    return heapq.nsmallest(MAX_IDS, ids, key=lambda id_: (id_ in memory.rides, -ends[memory.entries[id_]]))

@@ -65,7 +65,7 @@ class Batch:
         self.timer = timer
         self.fetches: dict[Id, Fetch] = {}
         self.due: dict[Id, Token] = {}
-        """Cached ids that may fill its free seats, the first to expire first."""
+        """Cached ids that may fill its free seats, the most useful first."""
         self.riders = BatchRiders()
         self.dispatched = False
 

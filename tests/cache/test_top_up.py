@@ -21,11 +21,17 @@ def found(cached: Lookup, *asked: str) -> list[Id]:
 
 
 def test_an_id_is_due_when_a_quarter_of_its_freshness_is_left():
-    assert found(ratings(early=26, now=25, past=-1)) == ["past", "now"]
+    assert found(ratings(early=26, now=25, past=-1)) == ["now", "past"]
 
 
-def test_the_first_to_expire_come_first():
-    assert found(ratings(b=10, c=20, a=-500)) == ["a", "b", "c"]
+def test_the_freshest_come_first():
+    assert found(ratings(b=10, c=20, a=-500)) == ["c", "b", "a"]
+
+
+def test_ids_that_rode_since_they_were_asked_for_come_last():
+    cached = ratings(a=10, b=20, c=-500)
+    cached.rides.rode([Id("b")], NOW)
+    assert found(cached) == ["a", "c", "b"]
 
 
 def test_an_id_that_serves_no_more_even_if_apple_fails_is_not_due():

@@ -65,6 +65,12 @@ def expired(entry: Entry, now: float) -> Entry:
     return msgspec.structs.replace(entry, fresh_until=min(entry.fresh_until, now), ask_when_stale=True)
 
 
+def all_expired(entries: Mapping[Id, Entry], now: float) -> dict[Id, Entry]:
+    """Return entries as `expired` does, each distinct one once: ids that share an entry go on sharing one."""
+    replaced = {entry: expired(entry, now) for entry in set(entries.values())}
+    return {id_: replaced[entry] for id_, entry in entries.items()}
+
+
 class Freshness(msgspec.Struct, frozen=True):
     """How long entries are usable; seconds, except `jitter` (a fraction of `fresh_seconds`)."""
 
@@ -107,7 +113,9 @@ class Freshness(msgspec.Struct, frozen=True):
         trusted_at = now if trusted_at is None else trusted_at
         fresh_until = now + max(fresh_seconds - age, held_seconds)
         size = bytes_per_id(rating) if size is None else size
-        if cap is None or now + cap >= fresh_until + self.stale_while_revalidate_seconds:
+        # With no time left to be served in, Apple is asked first, however old the entry is: `max-stale` may
+        # have no end.
+        if cap is None or (cap > 0 and now + cap >= fresh_until + self.stale_while_revalidate_seconds):
             return Entry(rating, now - age, trusted_at, fresh_until, bytes_per_id=size)
         return Entry(
             rating, now - age, trusted_at, min(fresh_until, now + cap), ask_when_stale=True, bytes_per_id=size

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import islice
 from typing import Final
 
-from gateway.cache.entry import Entry, expired
+from gateway.cache.entry import Entry, all_expired
 from gateway.cache.rides import Rides
 from gateway.model import LONGEST_VARIANT, MAX_VARIANTS, PLAIN, Id, Kind, Partition, Variant
 
@@ -142,15 +142,13 @@ class MemoryCache:
     def expire(self, user_key: bytes, kind: Kind, now: float) -> None:
         """Make every entry of one type stale, because the paired type was written.
 
-        Each distinct entry is replaced once, so that ids which share an entry go on sharing one. Nothing is
-        left to do until the next `put`: a user may write thousands of ids in a row.
+        Nothing is left to do until the next `put`: a user may write thousands of ids in a row.
         """
         user = self._users.get((user_key, kind))
         if user is None or user.expired:
             return
         for ratings in user.variants.values():
-            replaced = {entry: expired(entry, now) for entry in set(ratings.entries.values())}
-            ratings.entries.update({id_: replaced[entry] for id_, entry in ratings.entries.items()})
+            ratings.entries.update(all_expired(ratings.entries, now))
         user.expired = True
 
     def _variant(self, user: _UserRatings, variant: Variant, now: float) -> PartitionRatings:

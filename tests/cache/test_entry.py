@@ -2,8 +2,17 @@ from typing import Any
 
 import pytest
 
-from gateway.cache.entry import ENTRY_BYTES, SLOT_BYTES, Entry, Freshness, Usability, bytes_per_id, expired
-from gateway.model import Kind, User
+from gateway.cache.entry import (
+    ENTRY_BYTES,
+    SLOT_BYTES,
+    Entry,
+    Freshness,
+    Usability,
+    all_expired,
+    bytes_per_id,
+    expired,
+)
+from gateway.model import Id, Kind, User
 
 POLICY = Freshness(
     fresh_seconds=300, stale_while_revalidate_seconds=60, stale_if_error_seconds=1000, jitter=0
@@ -60,6 +69,19 @@ def test_jitter_is_the_same_on_every_gateway():
         fresh_seconds=100, stale_while_revalidate_seconds=0, stale_if_error_seconds=0, jitter=0.1
     )
     assert jittered.fresh_seconds_of(bytes(range(16)), Kind.ALBUMS) == pytest.approx(96.49560497608036)
+
+
+def test_an_entry_that_may_not_be_served_without_asking_is_not_served_by_max_stale_either():
+    long_stale = entry(1000.0, age=400.0, cap=0.0)
+    assert long_stale.ask_when_stale
+
+
+def test_entries_that_expire_together_stay_shared():
+    shared, other = entry(0.0), entry(1.0)
+    expired_ones = all_expired({Id("1"): shared, Id("2"): other, Id("3"): shared}, 5.0)
+    assert expired_ones[Id("1")] is expired_ones[Id("3")]
+    assert [each.fresh_until for each in expired_ones.values()] == [5.0, 5.0, 5.0]
+    assert expired_ones[Id("2")].fetched_at == other.fetched_at
 
 
 def test_ids_that_share_an_entry_divide_its_size():

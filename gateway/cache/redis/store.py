@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from gateway.cache.entry import expired
+from gateway.cache.entry import all_expired
 from gateway.cache.invalidation import Invalidation, Purge, encode_message
 from gateway.cache.lookup import Lookup
 from gateway.cache.redis.commands import Commands
@@ -212,10 +212,8 @@ class RedisShared:
         paired = partition.kind.paired
         if paired is None or self._retry_queue.get((partition.user.key, paired)) is None:
             return lookup
-        entries = {
-            id_: entry if id_ in lookup.holds else expired(entry, now)
-            for id_, entry in lookup.entries.items()
-        }
+        held = {id_: entry for id_, entry in lookup.entries.items() if id_ in lookup.holds}
+        entries = all_expired(lookup.entries, now) | held
         return msgspec.structs.replace(lookup, version=None, complete=None, entries=entries)
 
     async def _uncancelled(self, name: str, work: Coroutine[Any, Any, T]) -> T:

@@ -7,13 +7,39 @@ takes no longer than it was given. `Connection` decides which requests come here
 import asyncio
 from typing import Any
 
-from aiohttp import web
+from aiohttp import ClientConnectionResetError, web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
 from gateway.errors import GatewayError, Refused
 from gateway.web.api import Api
 from gateway.web.heads import MAX_HEADER_BYTES, MAX_TARGET_BYTES, BodyCheck
+from gateway.web.response import WholeResponse
+
+
+class AiohttpResponse(web.StreamResponse):
+    """An answer of the gateway, as aiohttp takes it."""
+
+    def __init__(self, response: WholeResponse) -> None:
+        super().__init__(status=response.status)
+        self._gateway_response = response
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether the connection stays open after it."""
+        return self._gateway_response.keep_alive
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Write the answer, and wait while the buffer is full: a slow reader must not fill the memory."""
+        transport = request.transport
+        if transport is None or transport.is_closing():
+            raise ClientConnectionResetError("The caller is gone.")
+        transport.write(self._gateway_response.whole)
+        if request.protocol.writing_paused:
+            await request.writer.drain()
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Everything was written by `prepare`."""
 
 
 class AiohttpConnection(RequestHandler):
@@ -61,7 +87,7 @@ class AiohttpConnection(RequestHandler):
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request that aiohttp has parsed."""
         self.running = asyncio.current_task()
-        return await self.api.handle(request)
+        return AiohttpResponse(await self.api.handle(request))
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
@@ -79,7 +105,7 @@ class AiohttpConnection(RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         del status, message
-        return self.api.refuse(request, _refusal(exc))
+        return AiohttpResponse(self.api.refuse(request, _refusal(exc)))
 
     def log_exception(self, *args: Any, **kw: Any) -> None:
         """Ignore requests that could not be parsed: they were answered 400, and the text quotes them."""

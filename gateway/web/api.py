@@ -84,7 +84,7 @@ class Api:
         self.draining = False
         """While True, answers ask callers to close their connections."""
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def handle(self, request: web.BaseRequest) -> WholeResponse:
         """Answer a request that aiohttp has parsed."""
         keep_alive = request.keep_alive and request.version >= HttpVersion11
         begun = self.begin(request.method, request.raw_path, request.headers, keep_alive=keep_alive)

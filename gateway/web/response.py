@@ -9,7 +9,6 @@ from http import HTTPStatus
 from typing import Final
 
 import msgspec
-from aiohttp import ClientConnectionResetError, web
 
 from gateway.apple.client import Relay
 from gateway.errors import GatewayError, Refused, Relayed, UpstreamError
@@ -37,35 +36,24 @@ class Reply(msgspec.Struct, frozen=True):
     cache_status: str = ""
 
 
-class WholeResponse(web.StreamResponse):
-    """Head and body in one write. aiohttp's own response objects cost more than a cache hit.
+class WholeResponse:
+    """An answer as the bytes that are written at once. aiohttp's response objects cost more than a cache hit.
 
     `bodiless`: the answer to a HEAD, which has the length of the body but not the body.
     """
 
+    __slots__ = ("keep_alive", "status", "whole")
+
     def __init__(
         self, status: int, head: str, body: bytes, *, keep_alive: bool, bodiless: bool = False
     ) -> None:
-        # The base class keeps no state that is used, so its constructor is not called.
-        self._status = status
-        self._keep_alive = keep_alive
+        self.status = status
+        self.keep_alive = keep_alive
         length = "" if status == _NO_CONTENT else f"Content-Length: {len(body)}\r\n"
         close = "" if keep_alive else "Connection: close\r\n"
         self.whole = (
             f"HTTP/1.1 {status} {_REASONS.get(status, '')}\r\n{head}Date: {_date()}\r\n{length}{close}\r\n"
         ).encode() + (b"" if bodiless else body)
-
-    async def prepare(self, request: web.BaseRequest) -> None:
-        """Write the answer, and wait while the buffer is full: a slow reader must not fill the memory."""
-        transport = request.transport
-        if transport is None or transport.is_closing():
-            raise ClientConnectionResetError("The caller is gone.")
-        transport.write(self.whole)
-        if request.protocol.writing_paused:
-            await request.writer.drain()
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        """Everything was written by `prepare`."""
 
 
 def answer_reply(answer: Answer, *, lenient: bool) -> Reply:

@@ -39,14 +39,14 @@ class ScriptedApi:
         await future
         return answer(f"waited {path}", keep_alive=self.keep_alive)
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def handle(self, request: web.BaseRequest) -> WholeResponse:
         self.handled.append(f"{request.method} {request.path}")
         if self.stuck is not None:
             await self.stuck.wait()
         body = await request.read()
         return answer(f"handled {request.path} {len(body)}", keep_alive=request.keep_alive)
 
-    def refuse(self, request: web.BaseRequest, error: GatewayError) -> web.StreamResponse:
+    def refuse(self, request: web.BaseRequest, error: GatewayError) -> WholeResponse:
         return answer(f"refused {error.status}", keep_alive=False)
 
     async def asked(self, path: str) -> asyncio.Future[None]:

@@ -27,12 +27,6 @@ class Tasks:
         task.add_done_callback(self._finished)
         return task
 
-    async def drain(self, seconds: float) -> None:
-        """Wait up to `seconds` for the running tasks, then cancel the others and wait for their end."""
-        if self._running:
-            await asyncio.wait(self._running, timeout=seconds)
-        await self.cancel()
-
     async def cancel(self) -> None:
         """Cancel every task and wait for its end."""
         running = list(self._running)

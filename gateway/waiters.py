@@ -41,7 +41,7 @@ class Waiters:
     def __init__(self, priority: Priority, requester: Requester) -> None:
         self.priority = priority
         self.requesters = [requester]
-        """Those that need it in `priority`; the first began it, or raised it."""
+        """The requests that wait with this `priority`; the first began the fetch, or raised its priority."""
         self.received_status: int | None = None
         """What Apple answered to the last try that failed, for requests that leave before the next one."""
         self._watchers: list[Callable[[], None]] = []

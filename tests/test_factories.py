@@ -26,6 +26,7 @@ from gateway.telemetry.metrics import Metrics
 from tests.cache.redis.certificates import Authority
 from tests.hand_clock import HandClock
 from tests.ports import free_port
+from tests.waiting import until
 
 CREDENTIALS = Credentials.generate()
 USER = User.of("a user's token")
@@ -217,7 +218,7 @@ class TestAppleClient:
         link.tier.publish = AsyncMock()
         tasks = await self.open(link)
         opened.call_args.kwargs["on_throttled"](2.0)
-        await tasks.drain(1.0)
+        await until(lambda: not len(tasks))
         link.tier.publish.assert_awaited_once_with(Throttled(2.0))
 
     async def test_without_redis_a_429_is_not_published(self, opened):

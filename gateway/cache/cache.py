@@ -255,7 +255,7 @@ class Cache:
     def _written_entry(
         self, user: User, kind: Kind, written: StoredRating, now: float, *, earlier: bool
     ) -> Entry:
-        """The entry of a rating within its hold; `earlier`: not the write that has just ended has made it."""
+        """The entry of a rating within its hold; `earlier`: of a write before the one that has just ended."""
         held_seconds = max(0.0, (written.held_until or now) - now)
         cap_until = self._write_log.cap_until(user.key, kind, now)
         if earlier:

@@ -100,10 +100,10 @@ class Failure(msgspec.Struct, frozen=True):
 class Answer(msgspec.Struct, frozen=True):
     """The ratings found, in the order asked, and where they came from."""
 
-    listed: bytes
+    resources: bytes
     """The resources as JSON, with commas between them."""
-    tally: TierCounts
-    forward: CacheOutcome
+    counts: TierCounts
+    outcome: CacheOutcome
     age: float = 0.0
     """Seconds since Apple reported the oldest of them; 0 if all were fetched."""
     ttl: float = 0.0

@@ -62,7 +62,7 @@ class Reader:
     ) -> Answer:
         """Answer `query`; ids that failed are the answer's `failures`, in the order asked.
 
-        `requester`: the request, if it has already made calls to Apple. The answer's tally includes them.
+        `requester`: the request, if it has already made calls to Apple. The answer's counts includes them.
         `unfetched`: the error of ids that are missing in the cache, which are then not fetched. If it is
         Apple's, stale entries may stand in.
         """

@@ -10,7 +10,7 @@ from gateway.web.target import Target
 
 
 class Accepted(msgspec.Struct, frozen=True):
-    """A request that passed its checks and could not be answered without waiting."""
+    """A request that passed its checks, with what its answer depends on."""
 
     record: RequestRecord
     headers: Headers
@@ -20,4 +20,4 @@ class Accepted(msgspec.Struct, frozen=True):
     """Monotonic seconds."""
     keep_alive: bool
     query: Query | None
-    """Set for reads that the target alone describes."""
+    """Set for reads that the target alone describes: these may be answered from memory at once."""

@@ -237,7 +237,7 @@ class Api:
 
 
 _NOTHING = Answer(b"", TierCounts(), CacheOutcome.HIT)
-"""To a lenient request, none of whose ids can be of its type."""
+"""The answer to a lenient request of which no id can be of its type."""
 
 
 def _query(user: User, parts: tuple[Part, ...], variant: Variant, headers: Headers, deadline: float) -> Query:
@@ -251,7 +251,7 @@ def _read_reply(
     record: RequestRecord,
     invalid: Sequence[tuple[Kind, str]] = (),
 ) -> Reply:
-    record.tally = answer.tally
+    record.counts = answer.counts
     if answer.failures and not (query.lenient and target.id is None):
         record.fail(answer.failures[0].error)
         return failed_reply(answer)

@@ -1,6 +1,6 @@
 """Runs the same callback for many items back to back, once per turn of the event loop.
 
-Between two system calls the same code takes half as long again as back to back (docs/performance.md).
+Run one by one between system calls, the same code takes 1.5 times as long (docs/performance.md).
 """
 
 import asyncio

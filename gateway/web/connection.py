@@ -21,7 +21,7 @@ from gateway.web.accepted import Accepted
 from gateway.web.aiohttp_connection import AiohttpConnection
 from gateway.web.api import Api
 from gateway.web.callback_batch import CallbackBatch
-from gateway.web.heads import END_OF_HEAD, HeadParser, Input
+from gateway.web.heads import END_OF_HEAD, HeadParser, ReceiveBuffer
 from gateway.web.response import WholeResponse
 from gateway.web.target import READS
 from gateway.web.timers import Timers
@@ -40,7 +40,7 @@ class ConnectionState(Enum):
     """aiohttp does, for good."""
 
 
-class Shared:
+class ListenerContext:
     """What all connections of a listener share."""
 
     def __init__(self, api: Api, tasks: Tasks) -> None:
@@ -59,12 +59,12 @@ class Connection(AiohttpConnection):
         "_state", "_timers",
     )  # fmt: skip
 
-    def __init__(self, shared: Shared, server: web.Server, **limits: Any) -> None:
+    def __init__(self, shared: ListenerContext, server: web.Server, **limits: Any) -> None:
         super().__init__(shared.api, server, **limits)
         self._shared = shared
         self._timers = Timers(asyncio.get_running_loop())
         self._state = ConnectionState.IDLE
-        self._input = Input()
+        self._input = ReceiveBuffer()
         self._input_paused = False
         self._head = b""
         """The request that was taken."""

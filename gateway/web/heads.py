@@ -25,8 +25,8 @@ _NEVER_FULL: Final = 2**30
 """Bytes that a body may buffer before the parser pauses: it is drained after each piece."""
 
 
-class Input:
-    """Received and not processed: part of a head, or what follows the request being answered."""
+class ReceiveBuffer:
+    """Bytes that wait: part of a head, or what was sent behind the request that is being answered."""
 
     __slots__ = ("_data", "_searched")
 

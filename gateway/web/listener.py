@@ -12,7 +12,7 @@ from aiohttp.web_protocol import RequestHandler
 from gateway.tasks import Tasks
 from gateway.web.api import Api
 from gateway.web.body import MAX_BODY_BYTES
-from gateway.web.connection import Connection, Shared
+from gateway.web.connection import Connection, ListenerContext
 from gateway.web.heads import MAX_HEADER_BYTES, MAX_HEADERS, MAX_TARGET_BYTES
 
 LINGERING_SECONDS: Final = 2.0
@@ -25,7 +25,7 @@ class ApiServer(web.Server):
 
     def __init__(self, api: Api, tasks: Tasks) -> None:
         super().__init__(self._handle, request_factory=self._begin_request)
-        self._shared = Shared(api, tasks)
+        self._shared = ListenerContext(api, tasks)
         self._limits: Mapping[str, Any] = {
             "access_log": None,
             "auto_decompress": False,

@@ -64,7 +64,7 @@ class Relays:
         if self._writer.fits_one_call(len(part.ids)):
             sent = await self._send(accepted, query, requester)
         if isinstance(sent, GatewayError):
-            answer.tally.calls = requester.calls
+            answer.counts.calls = requester.calls
             return _fallback(accepted, query, requester, sent, answer)
         if sent is not None:
             self._relayed.add(query.partition(part), self._now())
@@ -160,9 +160,9 @@ def _several_calls(ids: int) -> Unusable:
 
 
 async def _relayed(
-    record: RequestRecord, requester: Requester, sending: Awaitable[Relay], forward: CacheOutcome
+    record: RequestRecord, requester: Requester, sending: Awaitable[Relay], outcome: CacheOutcome
 ) -> Reply:
-    return _rendered(record, requester, await _outcome(sending), forward)
+    return _rendered(record, requester, await _outcome(sending), outcome)
 
 
 async def _outcome(sending: Awaitable[Relay]) -> Relay | GatewayError:
@@ -173,10 +173,10 @@ async def _outcome(sending: Awaitable[Relay]) -> Relay | GatewayError:
 
 
 def _rendered(
-    record: RequestRecord, requester: Requester, relay: Relay | GatewayError, forward: CacheOutcome
+    record: RequestRecord, requester: Requester, relay: Relay | GatewayError, outcome: CacheOutcome
 ) -> Reply:
-    record.tally = TierCounts(calls=requester.calls)
+    record.counts = TierCounts(calls=requester.calls)
     if isinstance(relay, Relay):
-        return relayed_reply(relay, forward)
+        return relayed_reply(relay, outcome)
     record.fail(relay)
-    return error_reply(relay, forwarded(forward))
+    return error_reply(relay, forwarded(outcome))

@@ -27,8 +27,19 @@ class RequestRecord:
     """Filled in as a request is processed; never holds a user token."""
 
     __slots__ = (
-        "cache", "error", "ids", "kind", "method", "parts", "request_id", "route", "started", "status",
-        "tally", "trace_id", "user",
+        "cache",
+        "counts",
+        "error",
+        "ids",
+        "kind",
+        "method",
+        "parts",
+        "request_id",
+        "route",
+        "started",
+        "status",
+        "trace_id",
+        "user",
     )  # fmt: skip
 
     def __init__(self, method: str, headers: Mapping[str, str], started: float) -> None:
@@ -40,7 +51,7 @@ class RequestRecord:
         self.kind: str | None = None
         self.user: str | None = None
         self.ids = 0
-        self.tally = NO_TALLY
+        self.counts = NO_COUNTS
         self.cache = "none"
         self.status = 0
         self.error: GatewayError | None = None
@@ -57,7 +68,7 @@ class RequestRecord:
 
     def line(self, now: float) -> RequestLine:
         """The canonical line; `now` in monotonic seconds."""
-        tally = self.tally
+        counts = self.counts
         return RequestLine(
             level="info" if self.status < 400 else self._level_of_failure(),
             request_id=self.request_id,
@@ -68,11 +79,11 @@ class RequestRecord:
             status=self.status,
             duration_ms=round((now - self.started) * 1000, 3),
             ids=self.ids,
-            local=tally.local,
-            shared=tally.shared,
-            upstream=tally.upstream,
-            stale=tally.stale,
-            upstream_calls=tally.calls,
+            local=counts.local,
+            shared=counts.shared,
+            upstream=counts.upstream,
+            stale=counts.stale,
+            upstream_calls=counts.calls,
             user=self.user,
             error=msgspec.UNSET if self.error is None else f"{self.error.code} {shown(self.error)}",
         )
@@ -83,7 +94,7 @@ class RequestRecord:
         return "warning" if self.status >= 500 or token_refused else "info"
 
 
-NO_TALLY = TierCounts()
+NO_COUNTS = TierCounts()
 
 
 def request_id(given: str | None) -> str:

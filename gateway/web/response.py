@@ -63,30 +63,30 @@ def answer_reply(answer: Answer, *, lenient: bool) -> Reply:
     if lenient:
         head += "Preference-Applied: handling=lenient\r\n"
     if not answer.failures:
-        return Reply(200, head, b'{"data":[%b]}' % answer.listed, line)
+        return Reply(200, head, b'{"data":[%b]}' % answer.resources, line)
     errors = msgspec.json.encode([_missing(failure) for failure in answer.failures])
-    return Reply(200, head, b'{"data":[%b],"errors":%b}' % (answer.listed, errors), line)
+    return Reply(200, head, b'{"data":[%b],"errors":%b}' % (answer.resources, errors), line)
 
 
 def failed_reply(answer: Answer) -> Reply:
     """Render a read that fails as a whole, with the error of the first id in the order asked."""
-    line = "" if answer.forward is CacheOutcome.HIT else cache_status(answer)
+    line = "" if answer.outcome is CacheOutcome.HIT else cache_status(answer)
     return error_reply(answer.failures[0].error, line)
 
 
 def one_reply(answer: Answer, id_: Id, *, lenient: bool) -> Reply:
     """Render a read of one id that did not fail. Like Apple's, the answer is 404 if it is unrated."""
     reply = answer_reply(answer, lenient=lenient)
-    if answer.listed:
+    if answer.resources:
         return reply
     unrated = Refused(404, "40400", "Resource Not Found", f"There is no rating for {id_}.")
     head = reply.head.replace(READ_CACHE_CONTROL, ERROR_CACHE_CONTROL)
     return Reply(404, head, error_reply(unrated).body, reply.cache_status)
 
 
-def relayed_reply(relay: Relay, forward: CacheOutcome) -> Reply:
+def relayed_reply(relay: Relay, outcome: CacheOutcome) -> Reply:
     """Pass on what Apple answered to a write, or to a read whose answer is not cached."""
-    line = forwarded(forward)
+    line = forwarded(outcome)
     head = _read_head(line, 0.0)
     if relay.status == _NO_CONTENT or not relay.body:
         # Apple's 202 is empty too; clients parse what is called JSON.
@@ -94,9 +94,9 @@ def relayed_reply(relay: Relay, forward: CacheOutcome) -> Reply:
     return Reply(relay.status, head, relay.body, line)
 
 
-def forwarded(forward: CacheOutcome) -> str:
+def forwarded(outcome: CacheOutcome) -> str:
     """The RFC 9211 line of a request that the cache did not answer."""
-    return f"ratings-gateway; fwd={forward}"
+    return f"ratings-gateway; fwd={outcome}"
 
 
 def _read_head(line: str, age: float) -> str:
@@ -105,22 +105,21 @@ def _read_head(line: str, age: float) -> str:
 
 def cache_status(answer: Answer) -> str:
     """The RFC 9211 line of a read."""
-    forward, tally = answer.forward, answer.tally
-    detail = (
-        f'detail="local={tally.local} shared={tally.shared} upstream={tally.upstream} stale={tally.stale}"'
-    )
-    if forward is CacheOutcome.HIT:
+    outcome, counts = answer.outcome, answer.counts
+    cached = f"local={counts.local} shared={counts.shared}"
+    detail = f'detail="{cached} upstream={counts.upstream} stale={counts.stale}"'
+    if outcome is CacheOutcome.HIT:
         return f"ratings-gateway; hit; ttl={math.floor(answer.ttl)}; {detail}"
-    if forward is CacheOutcome.BYPASS:
-        return forwarded(forward)
-    line = forwarded(forward)
-    if forward is CacheOutcome.STALE:
+    if outcome is CacheOutcome.BYPASS:
+        return forwarded(outcome)
+    line = forwarded(outcome)
+    if outcome is CacheOutcome.STALE:
         if answer.upstream_status is not None:
             line += f"; fwd-status={answer.upstream_status}"
         return f"{line}; {detail}"
     if answer.stored:
         line += "; stored"
-    if tally.collapsed:
+    if counts.collapsed:
         line += "; collapsed"
     return f"{line}; {detail}"
 
@@ -174,10 +173,10 @@ def proxy_status(error: UpstreamError) -> str:
 
 def answer_label(answer: Answer) -> str:
     """The `cache` label of the duration histogram."""
-    forward, tally = answer.forward, answer.tally
-    if forward is CacheOutcome.REQUEST:
-        return "partial" if tally.local or tally.shared else "miss"
-    return forward
+    outcome, counts = answer.outcome, answer.counts
+    if outcome is CacheOutcome.REQUEST:
+        return "partial" if counts.local or counts.shared else "miss"
+    return outcome
 
 
 def _missing(failure: Failure) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""The timers of a connection: it is unused, its caller sends a head too slowly, or does not read.
+"""The timers that end a connection: nobody uses it, a head arrives too slowly, or nobody reads its answers.
 
 aiohttp has none that fit, because it sees only part of a connection's requests.
 """

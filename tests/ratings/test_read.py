@@ -26,7 +26,7 @@ async def reads() -> AsyncIterator[Reads]:
 
 
 def listed(answer: Answer) -> list[tuple[str, int]]:
-    resources = json.loads(b"[" + answer.listed + b"]")
+    resources = json.loads(b"[" + answer.resources + b"]")
     return [
         (resource["href"].removeprefix("/v1/me/ratings/"), resource["attributes"]["value"])
         for resource in resources
@@ -39,8 +39,8 @@ class TestAtOnce:
         reads.clock.move(10.0)
         answer = reads.reader.at_once(query((ALBUMS, [THREE, TWO, ONE])))
         assert listed(answer) == [("albums/3", -1), ("albums/1", 1)]
-        assert (answer.forward, answer.age, answer.ttl) == (CacheOutcome.HIT, 10.0, FRESH_SECONDS - 10.0)
-        assert answer.tally == TierCounts(local=3)
+        assert (answer.outcome, answer.age, answer.ttl) == (CacheOutcome.HIT, 10.0, FRESH_SECONDS - 10.0)
+        assert answer.counts == TierCounts(local=3)
 
     @pytest.mark.parametrize(
         ("ids", "age", "directives"),
@@ -88,8 +88,8 @@ class TestRead:
         load.answer({ONE: 1, THREE: 1})
         answer = await reading
         assert listed(answer) == [("albums/3", 1), ("albums/2", -1), ("albums/1", 1)]
-        assert (answer.forward, answer.stored) == (CacheOutcome.PARTIAL, True)
-        assert answer.tally == TierCounts(local=1, upstream=2)
+        assert (answer.outcome, answer.stored) == (CacheOutcome.PARTIAL, True)
+        assert answer.counts == TierCounts(local=1, upstream=2)
 
     async def test_parts_are_fetched_side_by_side_and_answered_in_the_order_asked(self, reads):
         reading = asyncio.create_task(reads.reader.read(query((SONGS, [ONE]), (ALBUMS, [TWO]))))
@@ -111,7 +111,7 @@ class TestRead:
             (SONGS, ONE),
             (ALBUMS, ONE),
         ]
-        assert answer.listed == b""
+        assert answer.resources == b""
 
     async def test_ttl_is_0_if_a_hit_expired_while_apple_was_asked_for_others(self, reads):
         reads.store({ONE: 1})
@@ -127,7 +127,7 @@ class TestRead:
         reads.store({ONE: 1})
         reads.clock.move(FRESH_SECONDS + 1)
         answer = await reads.reader.read(query((ALBUMS, [ONE])))
-        assert (answer.forward, answer.ttl, answer.tally.stale) == (CacheOutcome.HIT, -1.0, 1)
+        assert (answer.outcome, answer.ttl, answer.counts.stale) == (CacheOutcome.HIT, -1.0, 1)
 
     async def test_fetched_ratings_alone_have_neither_age_nor_ttl(self, reads):
         reading = asyncio.create_task(reads.reader.read(query((ALBUMS, [ONE]))))
@@ -143,7 +143,7 @@ class TestRead:
         redis.found = Lookup(version=b"1", entries={TWO: Entry(1, now, now, now + FRESH_SECONDS)})
         answer = await reads.reader.read(query((ALBUMS, [ONE, TWO])))
         assert listed(answer) == [("albums/1", 1), ("albums/2", 1)]
-        assert answer.tally == TierCounts(local=1, shared=1)
+        assert answer.counts == TierCounts(local=1, shared=1)
         await reads.close()
 
 
@@ -164,14 +164,14 @@ class TestOutcome:
         read = reads.partition_read(query((ALBUMS, [ONE])))
         read.forwarded, read.admitted, read.plan.overruled = True, admitted, overruled
         read.stood_in_for = Relayed(500, b"") if stale else None
-        assert merge([read], 1, reads.clock.monotonic()).forward is outcome
+        assert merge([read], 1, reads.clock.monotonic()).outcome is outcome
 
     async def test_a_part_answered_from_the_cache_does_not_make_the_answer_a_bypass(self, reads):
         reads.store({ONE: 1})
         cached, forwarded = (reads.partition_read(query((ALBUMS, [ONE]))) for _ in range(2))
         cached.admitted = False
         forwarded.forwarded = True
-        assert merge([cached, forwarded], 1, 0.0).forward is CacheOutcome.PARTIAL
+        assert merge([cached, forwarded], 1, 0.0).outcome is CacheOutcome.PARTIAL
 
     async def test_the_first_failure_that_stale_ratings_stand_in_for_gives_the_status(self, reads):
         reads.store({ONE: 1})

@@ -16,6 +16,7 @@ from gateway.tasks import Tasks
 from tests.cache.fake_shared_cache import FakeSharedCache
 from tests.fetch.fake_loads import USER
 from tests.ratings.reads import Reads
+from tests.waiting import until
 
 ONE = Id("1")
 VERSION = 1_700_000_000_000_000
@@ -142,7 +143,7 @@ class Checks:
 
     async def check(self, written: Announcement = WRITTEN, *, age: float = 0.0, own: bool = False) -> None:
         self.visibility.on_announcement(written, age=age, own=own)
-        await self.tasks.drain(1.0)
+        await until(lambda: not len(self.tasks))
 
     def counted(self, tier: str) -> dict[str, float]:
         """Results of all checks by name, without zeros."""
@@ -312,7 +313,7 @@ async def write(alone: Checks, rating: Rating) -> None:
 
 async def test_a_gateway_without_redis_checks_its_own_writes(alone):
     await write(alone, -1)
-    await alone.tasks.drain(1.0)
+    await until(lambda: not len(alone.tasks))
     assert (alone.counted("local"), alone.counted("shared")) == ({"agree": EACH}, {})
 
 
@@ -324,7 +325,7 @@ async def test_without_redis_an_old_value_is_stale(alone):
         alone.clock.monotonic(),
     )
     alone.reads.cache.recall = without_holds_in_variants(alone.reads.cache.recall)
-    await alone.tasks.drain(1.0)
+    await until(lambda: not len(alone.tasks))
     assert alone.counted("local") == {"stale": EACH}
 
 
@@ -341,7 +342,7 @@ def without_holds_in_variants(recall: Any) -> Any:
 async def test_without_redis_a_later_write_is_newer(alone):
     alone.visibility.on_written(USER, Kind.ALBUMS, ONE, -1)
     await write(alone, 1)
-    await alone.tasks.drain(1.0)
+    await until(lambda: not len(alone.tasks))
     assert alone.counted("local") == {"newer": EACH, "agree": EACH}
 
 

@@ -119,7 +119,8 @@ class FailingWorld:
         await asyncio.gather(*(self._call() for _ in range(CALLERS)))
         await self._read_healthy()
         self._judge.end(self._metrics)
-        await self._tasks.drain(FETCH_SECONDS)
+        await asyncio.sleep(FETCH_SECONDS)
+        await self._tasks.cancel()
 
     async def _read_healthy(self) -> None:
         """Read as the healthy users: first, so that no failing user asks alone; last, to see recovery."""

@@ -77,9 +77,9 @@ class Judge:
     def stale(self, user: User, kind: Kind, ids: Sequence[Id], answer: Answer, began: float) -> None:
         """Check stale ratings: they stand in for Apple's failures, never for its refusals."""
         now, plan = self._now(), self._plan
-        if answer.tally.stale and self._is_refused(user, began):
+        if answer.counts.stale and self._is_refused(user, began):
             self.faults.append(f"{user.key.hex()} at {began:.3f}: stale, though Apple refuses the user")
-        if answer.forward is not CacheOutcome.STALE or plan.outage_between(began - IN_FLIGHT, now):
+        if answer.outcome is not CacheOutcome.STALE or plan.outage_between(began - IN_FLIGHT, now):
             return
         from_memory = answer.upstream_status is None and plan.outage is not None
         if from_memory and (plan.outage_between(began - FROM_MEMORY, now) or self._was_open(began, now)):
@@ -90,8 +90,8 @@ class Judge:
 
     def ratings(self, user: User, kind: Kind, ids: Sequence[Id], answer: Answer, began: float) -> None:
         """Check ratings: each is the user's own, and no older than promised."""
-        rated = {item["id"]: item for item in msgspec.json.decode(b"[%b]" % answer.listed)}
-        lasting = IF_ERROR if answer.forward is CacheOutcome.STALE else REVALIDATE
+        rated = {item["id"]: item for item in msgspec.json.decode(b"[%b]" % answer.resources)}
+        lasting = IF_ERROR if answer.outcome is CacheOutcome.STALE else REVALIDATE
         for id_ in ids:
             place = (user.key, kind, id_)
             oldest = began - FRESH - lasting - FETCH_SECONDS - self._ratings.lag

@@ -104,7 +104,8 @@ class World:
         await asyncio.gather(*(self._call() for _ in range(CALLERS)))
         if self._chance.random() < 0.3:
             self._flights.close()
-            await self._tasks.drain(self._chance.uniform(0, 1))
+            await asyncio.sleep(self._chance.uniform(0, 1))
+            await self._tasks.cancel()
         await asyncio.sleep(1)  # batches that still gather are dispatched
         async with asyncio.timeout(LONGEST_END):
             while len(self._tasks):  # noqa: ASYNC110 - no event announces the end of the last task
@@ -148,7 +149,7 @@ class World:
     def _judge(
         self, user: User, kind: Kind, ids: tuple[Id, ...], answer: Answer, began: float, *, asked: bool
     ) -> None:
-        rated = {item["id"]: item for item in msgspec.json.decode(b"[%b]" % answer.listed)}
+        rated = {item["id"]: item for item in msgspec.json.decode(b"[%b]" % answer.resources)}
         for id_ in ids:
             place = (user.key, kind, id_)
             history = self._apple.history(place)

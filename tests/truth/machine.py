@@ -341,12 +341,12 @@ class Truths(RuleBasedStateMachine):
             if not (isinstance(error, UpstreamError) and excused):
                 self.complaints.append(f"{began[0]}: {error!r}")
             return
-        found = {item["id"]: item for item in msgspec.json.decode(b"[%b]" % answer.listed)}
+        found = {item["id"]: item for item in msgspec.json.decode(b"[%b]" % answer.resources)}
         wire = self.gateways[began[0].gateway].wire
         for read in began:
             judged = read._replace(
                 ended=self.loop.time(),
-                stale=answer.forward is CacheOutcome.STALE,
+                stale=answer.outcome is CacheOutcome.STALE,
                 sound_since=read.sound_since if wire.sound and wire.fault_at < read.began else float("inf"),
             )
             self._judge(judged, found.get(read.id))

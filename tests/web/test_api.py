@@ -183,7 +183,7 @@ class TestAnswersThatAreNoList:
         load.waiters.count_call()
         load.answer({ONE: 1})
         assert [item["id"] for item in Answer(await reading).json["data"]] == ["1"]
-        assert accepted.record.tally.calls == 2
+        assert accepted.record.counts.calls == 2
 
     async def test_without_such_parameters_they_are_failures(self, gateway):
         reading = await read(gateway, MANY + "1")

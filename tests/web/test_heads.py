@@ -1,6 +1,6 @@
 import pytest
 
-from gateway.web.heads import MAX_HEAD_BYTES, BodyCheck, HeadParser, Input
+from gateway.web.heads import MAX_HEAD_BYTES, BodyCheck, HeadParser, ReceiveBuffer
 
 GET = b"GET /x?y HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -12,7 +12,7 @@ def request(method: bytes, *headers: bytes, version: bytes = b"1.1") -> bytes:
 
 class TestInput:
     def test_a_head_is_returned_once_it_is_complete(self):
-        received = Input()
+        received = ReceiveBuffer()
         for byte in GET[:-1]:
             received.add(bytes([byte]))
             assert received.take_head() is None
@@ -34,20 +34,20 @@ class TestInput:
         ],
     )
     def test_input_that_cannot_become_a_head_is_recognised(self, data):
-        received = Input()
+        received = ReceiveBuffer()
         received.add(data)
         assert not received.may_become_head()
 
     @pytest.mark.parametrize("later", [b"\n", b"x\rx"])
     def test_a_later_malformed_head_is_recognised(self, later):
-        received = Input()
+        received = ReceiveBuffer()
         received.add(b"GET / HTTP/1.1\r\nHost: x")
         assert received.may_become_head()
         received.add(later)
         assert not received.may_become_head()
 
     def test_a_line_end_may_come_in_two_pieces(self):
-        received = Input()
+        received = ReceiveBuffer()
         for piece in (b"GET / HTTP/1.1\r", b"\nHost: x\r", b"\n"):
             received.add(piece)
             assert received.may_become_head()

@@ -100,13 +100,13 @@ class TestWrite:
     async def test_the_record_has_the_id_the_call_and_a_read_of_the_id(self, fakes):
         accepted, _ = await fakes.write(1)
         record = accepted.record
-        assert (record.ids, record.tally.calls, record.parts) == (1, 1, (Part(Kind.ALBUMS, (Id("1"),)),))
+        assert (record.ids, record.counts.calls, record.parts) == (1, 1, (Part(Kind.ALBUMS, (Id("1"),)),))
 
     async def test_a_failure_becomes_the_answer_and_is_recorded_with_its_calls(self, fakes):
         fakes.apple.answer = BreakerOpen("The breaker is open.")
         accepted, reply = await fakes.write(1)
         assert (reply.status, reply.cache_status) == (503, "ratings-gateway; fwd=method")
-        assert (accepted.record.error, accepted.record.tally.calls) == (fakes.apple.answer, 1)
+        assert (accepted.record.error, accepted.record.counts.calls) == (fakes.apple.answer, 1)
 
 
 async def test_favorites_are_sent_with_their_query(fakes):
@@ -142,7 +142,7 @@ class TestRead:
     async def test_one_that_the_cache_can_answer_needs_no_call(self, fakes, directive, age):
         fakes.store({ONE: 1, TWO: None}, age)
         _, answer = await fakes.read(OTHER, ("Cache-Control", directive))
-        assert (answer.failures, answer.tally.local, fakes.apple.sent) == ((), 2, [])
+        assert (answer.failures, answer.counts.local, fakes.apple.sent) == ((), 2, [])
 
     async def test_only_if_cached_is_left_to_an_ordinary_read(self, fakes):
         _, reply = await fakes.read(OTHER, ("Cache-Control", "only-if-cached"))
@@ -169,8 +169,8 @@ class TestRead:
         fakes.store({ONE: 1, TWO: None}, PAST_REVALIDATION)
         fakes.apple.answer = Relayed(503, b"")
         _, answer = await fakes.read()
-        assert (answer.failures, answer.forward, answer.upstream_status) == ((), CacheOutcome.STALE, 503)
-        assert (answer.tally.stale, answer.tally.calls) == (2, 1)
+        assert (answer.failures, answer.outcome, answer.upstream_status) == ((), CacheOutcome.STALE, 503)
+        assert (answer.counts.stale, answer.counts.calls) == (2, 1)
 
     async def test_stale_ratings_do_not_stand_in_for_a_refusal(self, fakes):
         fakes.store({ONE: 1, TWO: None}, PAST_REVALIDATION)
@@ -182,7 +182,7 @@ class TestRead:
         fakes.apple.answer = Relayed(503, b"")
         assert (await fakes.read())[1].status == 503
         _, answer = await fakes.read(OTHER, LENIENT)
-        assert (answer.tally.local, [failure.id for failure in answer.failures]) == (1, [TWO])
+        assert (answer.counts.local, [failure.id for failure in answer.failures]) == (1, [TWO])
 
     async def test_after_a_list_of_ratings_later_ones_are_not_relayed(self, fakes):
         same = fakes.accepted_read(OTHER)
@@ -232,7 +232,7 @@ class TestReadNoList:
         fakes.apple.answer = Relayed(503, b"")
         answer = no_list_answer(ONE)
         _, kept = await fakes.read_no_list(OTHER, LENIENT, answer=answer)
-        assert (kept, answer.tally.calls) == (answer, 1)
+        assert (kept, answer.counts.calls) == (answer, 1)
 
     async def test_one_that_takes_several_calls_is_unusable(self, fakes):
         fakes.apple.size = 1
@@ -248,7 +248,7 @@ class TestReadNoList:
         requester.calls = 2
         accepted, query = fakes.accepted_read(OTHER)
         await fakes.relays.read_no_list(accepted, query, requester, no_list_answer(ONE, TWO))
-        assert accepted.record.tally.calls == 3
+        assert accepted.record.counts.calls == 3
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def test_a_line_has_the_request_and_its_answer() -> None:
     answered = record()
     answered.route, answered.kind, answered.user = "/v1/me/ratings/{type}", "albums", "0badcafe"
     answered.ids, answered.status = 3, 200
-    answered.tally = TierCounts(local=1, shared=1, upstream=1, stale=1, calls=2)
+    answered.counts = TierCounts(local=1, shared=1, upstream=1, stale=1, calls=2)
     line = answered.line(100.25)
     assert (line.request_id, line.trace_id) == ("mine", "4bf92f3577b34da6a3ce929d0e0e4736")
     assert (line.method, line.route, line.type, line.user) == (

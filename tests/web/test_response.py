@@ -66,8 +66,8 @@ def headers(reply: Reply) -> dict[str, str]:
     return dict(line.split(": ", 1) for line in reply.head.splitlines())
 
 
-def answer(forward: CacheOutcome = CacheOutcome.HIT, **more: object) -> Answer:
-    return Answer(b'{"id":"1"}', TierCounts(local=1), forward, **more)  # type: ignore[arg-type]
+def answer(outcome: CacheOutcome = CacheOutcome.HIT, **more: object) -> Answer:
+    return Answer(b'{"id":"1"}', TierCounts(local=1), outcome, **more)  # type: ignore[arg-type]
 
 
 def test_the_table_has_every_error():
@@ -153,7 +153,7 @@ def test_cache_status_has_outcome_and_counts(given, line):
 
 
 @pytest.mark.parametrize(
-    ("forward", "tally", "label"),
+    ("outcome", "counts", "label"),
     [
         (CacheOutcome.HIT, TierCounts(local=1), "hit"),
         (CacheOutcome.REQUEST, TierCounts(upstream=1), "miss"),
@@ -161,8 +161,8 @@ def test_cache_status_has_outcome_and_counts(given, line):
         (CacheOutcome.STALE, TierCounts(local=1, stale=1), "stale"),
     ],
 )
-def test_the_label_of_the_histogram_is_never_request(forward, tally, label):
-    assert answer_label(Answer(b"", tally, forward)) == label
+def test_the_label_of_the_histogram_is_never_request(outcome, counts, label):
+    assert answer_label(Answer(b"", counts, outcome)) == label
 
 
 def test_an_answer_has_an_error_for_each_failure():
@@ -186,16 +186,16 @@ def test_one_unrated_id_is_404_with_the_headers_of_a_read():
 
 
 @pytest.mark.parametrize(
-    ("forward", "line"),
+    ("outcome", "line"),
     [
         (CacheOutcome.PARTIAL, 'ratings-gateway; fwd=partial; detail="local=1 shared=0 upstream=0 stale=0"'),
         (CacheOutcome.BYPASS, "ratings-gateway; fwd=bypass"),
         (CacheOutcome.HIT, None),
     ],
 )
-def test_a_failed_read_has_its_cache_status(forward, line):
+def test_a_failed_read_has_its_cache_status(outcome, line):
     failures = tuple(Failure(Kind.ALBUMS, Id(id_), DeadlineExceeded(f"late {id_}")) for id_ in "23")
-    reply = failed_reply(answer(forward, failures=failures))
+    reply = failed_reply(answer(outcome, failures=failures))
     assert (reply.status, json.loads(reply.body)["errors"][0]["detail"]) == (504, "late 2")
     assert (headers(reply).get("Cache-Status"), reply.cache_status) == (line, line or "")
 

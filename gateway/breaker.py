@@ -5,7 +5,8 @@
                                           └───────(probe fails)────────┘
 
 If calls name their users, failing users must reach the rate too, so that one account whose every call fails
-opens nothing. It is used for both Apple and Redis.
+opens nothing; and a probe that fails makes only its user wait, until a probe of a second user has failed as
+well, so that such an account keeps nothing open. It is used for both Apple and Redis.
 """
 
 from collections import Counter, deque
@@ -90,7 +91,8 @@ class Breaker:
     """Opens when `min_calls` or more calls ended within `window_seconds` and `error_rate` of them failed.
 
     If calls name their users, `error_rate` of the users who asked must fail too, and more than one unless
-    only one asked. A user fails if the user's calls fail at that rate.
+    only one asked. A user fails if the user's calls fail at that rate. After a user's failed probe, the next
+    probe may come from another user at once; if it fails too, all wait.
 
     `admit` is asked before a call; every admission must be given back by exactly one `record` or `forget`.
     `on_change` is called after every change of state.
@@ -114,6 +116,8 @@ class Breaker:
         self._window_tally = _Tally()
         self._opened_at = 0.0
         self._probing = False
+        self._failed_prober: bytes | None = None
+        """The user whose probe failed last, while a second user's probe is admitted at once."""
         # Each stay in a state is a period of its own, and a call that began in one says nothing in another:
         # else a call admitted while closed that ends while half-open would be taken for the probe.
         self._period = Admission(1)
@@ -127,15 +131,16 @@ class Breaker:
         """How often each failure came: those that opened it, or those of the window while it is closed."""
         return self._window_tally.causes if self.state is State.CLOSED else self._opened_by
 
-    def refuses(self, now: float) -> bool:
-        """Whether `admit` would refuse now; changes nothing."""
-        if self.state is State.OPEN:
-            return now < self._opened_at + self._open_seconds
-        return self.state is State.HALF_OPEN and self._probing
+    def refuses(self, now: float, user: bytes | None = None) -> bool:
+        """Whether `admit` would refuse a call of `user` now; changes nothing."""
+        if self.state is State.CLOSED:
+            return False
+        second = self._failed_prober is not None and user not in (None, self._failed_prober)
+        return self._probing or (not second and now < self._opened_at + self._open_seconds)
 
-    def admit(self, now: float) -> Admission | None:
+    def admit(self, now: float, user: bytes | None = None) -> Admission | None:
         """Admit a call, or return None. In the half-open state exactly one is admitted: the probe."""
-        if self.refuses(now):
+        if self.refuses(now, user):
             return None
         if self.state is State.OPEN:
             self._enter(State.HALF_OPEN, now)
@@ -143,7 +148,7 @@ class Breaker:
         return self._period
 
     def retry_after(self, now: float) -> float:
-        """Seconds until a probe may go out; at least 0."""
+        """Seconds until a probe of any user may go out; at least 0."""
         return max(0.0, self._opened_at + self._open_seconds - now)
 
     def record(
@@ -163,9 +168,7 @@ class Breaker:
         if admission != self._period:
             return None
         if self.state is State.HALF_OPEN:
-            if cause is not None:
-                self._opened_by[cause] += not ok
-            self._enter(State.CLOSED if ok else State.OPEN, now)
+            self._end_probe(ok=ok, now=now, user=user, cause=cause)
             return None
         self._drop_passed(now)
         if not self._ended or now >= self._ended[-1].until:
@@ -198,6 +201,13 @@ class Breaker:
         """End an admitted call without evidence about the other side (cancelled, or answered 429)."""
         if admission == self._period:
             self._probing = False
+
+    def _end_probe(self, *, ok: bool, now: float, user: bytes | None, cause: str | None) -> None:
+        if cause is not None:
+            self._opened_by[cause] += not ok
+        first = self._failed_prober in (None, user)
+        self._failed_prober = user if first and not ok else None
+        self._enter(State.CLOSED if ok else State.OPEN, now)
 
     def _fails(self) -> bool:
         tally = self._window_tally

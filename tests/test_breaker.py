@@ -14,6 +14,12 @@ def admitted(breaker: Breaker, now: float) -> Admission:
     return admission
 
 
+def admitted_to(breaker: Breaker, user: str, now: float) -> Admission:
+    admission = breaker.admit(now, user.encode())
+    assert admission is not None
+    return admission
+
+
 def end(breaker: Breaker, *results: bool, now: float = 0.0) -> None:
     for ok in results:
         breaker.record(admitted(breaker, now), ok=ok, now=now)
@@ -224,6 +230,64 @@ def test_whether_others_fail_leaves_out_the_user_who_asks():
     fail(breaker, "dora", True)
     assert not breaker.others_failing(b"ada", 0.0)
     assert not breaker.others_failing(b"ada", 20.0)
+
+
+def probe(breaker: Breaker, user: str, now: float, *, ok: bool = False) -> State:
+    admission = admitted_to(breaker, user, now)
+    breaker.record(admission, ok=ok, now=now, user=user.encode(), cause=None if ok else "500")
+    return state(breaker)
+
+
+class TestProbesOfUsers:
+    def test_after_one_users_failed_probe_a_second_user_is_admitted_at_once(self):
+        breaker = opened()
+        assert probe(breaker, "ada", 5.0) is State.OPEN
+        assert breaker.refuses(5.0, b"ada")
+        assert breaker.refuses(5.0)
+        assert not breaker.refuses(5.0, b"ben")
+        assert probe(breaker, "ben", 5.1, ok=True) is State.CLOSED
+
+    def test_the_second_users_probe_is_the_only_one(self):
+        breaker = opened()
+        probe(breaker, "ada", 5.0)
+        assert breaker.admit(5.1, b"ben") is not None
+        assert breaker.admit(5.1, b"cleo") is None
+
+    def test_if_it_fails_too_all_wait(self):
+        breaker = opened()
+        probe(breaker, "ada", 5.0)
+        assert probe(breaker, "ben", 5.1) is State.OPEN
+        assert all(breaker.refuses(10.0, user) for user in (b"ada", b"ben", b"cleo"))
+        assert probe(breaker, "ada", 10.2) is State.OPEN
+        assert not breaker.refuses(10.2, b"ben")
+
+    def test_if_it_ends_without_evidence_another_is_admitted(self):
+        breaker = opened()
+        probe(breaker, "ada", 5.0)
+        breaker.forget(admitted_to(breaker, "ben", 5.1))
+        assert breaker.refuses(5.1, b"ada")
+        assert probe(breaker, "cleo", 5.2, ok=True) is State.CLOSED
+
+    def test_a_user_who_asks_alone_probes_once_a_period(self):
+        breaker = opened()
+        for moment in (5.0, 10.0, 15.0):
+            assert breaker.refuses(moment - 0.1, b"ada")
+            assert probe(breaker, "ada", moment) is State.OPEN
+        assert not breaker.refuses(15.1, b"ben")
+
+    def test_a_user_who_fails_and_always_comes_first_keeps_it_open_for_no_one(self):
+        breaker = opened()
+        probe(breaker, "ada", 5.0)
+        assert probe(breaker, "ben", 5.1, ok=True) is State.CLOSED
+        fail(breaker, "ada", *[False] * 3)
+        assert state(breaker) is State.CLOSED
+
+    def test_a_failed_probe_of_an_earlier_opening_gives_nobody_a_second_one(self):
+        breaker = opened()
+        probe(breaker, "ada", 5.0)
+        probe(breaker, "ben", 5.1, ok=True)
+        end(breaker, False, False, False, False, now=6.0)
+        assert breaker.refuses(6.0, b"ben")
 
 
 def test_it_has_the_causes_of_the_failures():

@@ -113,13 +113,13 @@ class Caller:
     def refusal(self, user_key: bytes, now: float) -> UpstreamError | None:
         """Return the error that answers for this user while no call is made, or None. Counts nothing."""
         failure = self._quarantine.answer(user_key, now)
-        return self._open(now) if failure is None and self._breaker.refuses(now) else failure
+        return self._open(now) if failure is None and self._breaker.refuses(now, user_key) else failure
 
     def check(self, user_key: bytes) -> None:
         """Raise what `refusal` returns, and count it as a call that was not made."""
         now = self._now()
         self._quarantine.check(user_key, now)
-        if self._breaker.refuses(now):
+        if self._breaker.refuses(now, user_key):
             raise self._open(now)
 
     def conclude(self, trial: Trial, failed: Failed, asked: Asked) -> Failed:
@@ -164,7 +164,7 @@ class Caller:
             raise DeadlineExceeded("The time for asking Apple Music is up.")
         if run.failed is None and not call.fits():
             raise Outgrown
-        admission = self._breaker.admit(now)
+        admission = self._breaker.admit(now, call.user.key)
         if admission is None:
             return _untried(self._open(now))
         self._budget.count_call(now)

@@ -301,3 +301,37 @@ def test_an_outage_opens_the_breaker_though_an_account_and_an_id_fail_as_well():
             return closed, opened, {reply.status for reply in healed}, breaker(caller)
 
     assert play(story()) == (0, 2, {200}, 0)
+
+
+def test_an_account_that_fails_and_always_probes_first_keeps_the_breaker_open_for_no_one():
+    async def story():
+        async with scene(upstream__attempts=1) as (caller, sandbox):
+            outage = sandbox.faults.add(Reply(503))
+            for number in range(20):
+                await caller.get("songs", unrated(1, number), user=(ADA, BEN)[number % 2])
+            sandbox.faults.remove(outage.id)
+            sandbox.faults.add(Reply(500), where=Where(user=CLEO))
+            opened = breaker(caller)
+            caller.clock.shift += 5
+            probes = [await caller.get("songs", unrated(1), user=user) for user in (CLEO, CLEO, ADA, BEN)]
+            return opened, [probe.status for probe in probes], breaker(caller)
+
+    assert play(story()) == (2, [500, 503, 200, 200], 0)
+
+
+def test_an_outage_costs_two_probes_a_period_however_many_users_ask():
+    async def story():
+        async with scene(upstream__attempts=1) as (caller, sandbox):
+            sandbox.faults.add(Reply(503))
+            for number in range(20):
+                await caller.get("songs", unrated(1, number), user=(ADA, BEN)[number % 2])
+            costs = []
+            for _ in range(3):
+                caller.clock.shift += 5
+                before = sandbox.calls.total
+                for user in (ADA, BEN, CLEO) * 2:
+                    await caller.get("songs", unrated(1), user=user)
+                costs.append(sandbox.calls.total - before)
+            return costs
+
+    assert play(story()) == [2, 2, 2]

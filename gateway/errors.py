@@ -174,11 +174,20 @@ class Unusable(UpstreamError):
 
     proxy_error = "http_protocol_error"
 
-    def __init__(self, detail: str, *, received_status: int | None = None, other_shape: bool = False) -> None:
+    def __init__(
+        self,
+        detail: str,
+        *,
+        received_status: int | None = None,
+        other_shape: bool = False,
+        too_large: bool = False,
+    ) -> None:
         super().__init__(detail)
         self._received = received_status
         self.other_shape = other_shape
         """Whether it is well-formed JSON, but not a list of ratings: a parameter may have asked for that."""
+        self.too_large = too_large
+        """Whether it is larger than the gateway reads."""
 
     @property
     def reason(self) -> str:
@@ -197,6 +206,11 @@ class Unreachable(UpstreamError):
         self.proxy_error = proxy_error
         self.sent = sent
         self.kept = kept
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether the request was sent, and no whole answer came in time."""
+        return self.proxy_error == "http_response_timeout"
 
 
 class BreakerOpen(UpstreamError):

@@ -2,12 +2,15 @@
 
 Everything that reacts to a failure (retries, breaker, quarantine, renewal, stale ratings, metrics) reads the
 `Verdict`; nothing else looks at a status. The first row that matches applies. "Divide" asks for the ids of
-the call in two halves.
+the call in two halves. "Failed" is a 5xx, an answer that cannot be read as ratings, or none to a call that
+was sent: a bad id can cause each of them.
 
 came back                  asked, evidence                             cause            verdict
 -------------------------- ------------------------------------------- ---------------- -------------------
 ended by the deadline                                                  deadline
-status but 401, 403, 429   it carries riders                           Apple            not counted, drop them
+kept connection broke      may be sent twice, was not yet              connection       repeat at once
+no connection                                                          Apple            counted, repeat
+all but 401, 403, 429      it carries riders                           Apple            not counted, drop them
 401                        developer token accepted since              user             quarantine, no stale
 401                                                                    developer token  renew, repeat
 403 40300                                                              user             quarantine, no stale
@@ -25,22 +28,22 @@ status but 401, 403, 429   it carries riders                           Apple    
 4xx                        several ids                                 id               divide, no stale
 4xx                        one id; remembered, or own calls answered   id               no stale
 4xx                                                                    request          no stale
-kept connection broke      may be sent twice, was not yet              connection       repeat at once
-no answer                                                              Apple            counted, repeat
-504                        may be too large                            Apple            not counted, divide
+504, or none in time       may be too large                            Apple            not counted, divide
+answer too large           several ids                                 Apple            not counted, divide
 JSON of another shape      with parameters that only Apple knows       request
-no sound answer                                                        Apple            counted, repeat
-5xx                        id remembered                               id               not counted
-5xx                        user isolated; several ids                  user             not counted, divide
-5xx                        user isolated, not answered since           user             isolate, not counted
-5xx                        a part of a failed call, others answered    id               not counted, divide
-5xx                        a part of a failed call                     Apple            counted, divide
-5xx                        not the last try                            Apple            counted, repeat
-5xx                        several ids, others do not fail             id               counted, divide
-5xx                        one id, own call answered since it failed   id               not counted any more
-5xx                        user failed twice, others answered since    user             isolate, as above
-5xx                        one id, others answered                     id               not counted any more
-5xx                                                                    Apple            counted
+unreadable answer          with parameters that only Apple knows       request          not counted, repeat
+failed                     id remembered                               id               not counted
+failed                     user isolated; several ids                  user             not counted, divide
+failed                     user isolated, not answered since           user             isolate, not counted
+failed                     a part of a failed call, others answered    id               not counted, divide
+failed                     a part of a failed call                     Apple            counted, divide
+none in time again         several ids, others do not fail             id               counted, divide
+failed                     not the last try                            Apple            counted, repeat
+failed                     several ids, others do not fail             id               counted, divide
+failed                     one id, own call answered since it failed   id               not counted any more
+failed                     user failed twice, others answered since    user             isolate, as above
+failed                     one id, others answered                     id               not counted any more
+failed                                                                 Apple            counted
 """
 
 from enum import Enum
@@ -70,6 +73,10 @@ class Symptom(msgspec.Struct, frozen=True):
     """An answer came that is not one of Apple's API."""
     other_shape: bool = False
     """It is well-formed JSON, but not a list of ratings."""
+    too_large: bool = False
+    """It is larger than the gateway reads."""
+    timed_out: bool = False
+    """No whole answer came in the time of a call."""
     sent: bool = True
     """Whether any byte of the request may have reached Apple."""
     kept: bool = False
@@ -90,11 +97,13 @@ class Asked(msgspec.Struct, frozen=True):
     other_parameters: bool = False
     """Whether it has parameters that may make the answer something else than a list of ratings."""
     divisible: bool = False
-    """Whether it may be too large, so that a 504 is handed back at once."""
+    """Whether it may be too large, so that a 504, or no answer in time, is handed back at once."""
     riders: bool = False
     """Whether it carries riders: cached ids in its free seats that no request asked for."""
     reconnected: bool = False
     """Whether it was repeated on a new connection already."""
+    repeated: bool = False
+    """Whether it was repeated after a wait already."""
     part: bool = False
     """Whether it asks for a part of the ids of a call that failed."""
     last: bool = False
@@ -162,12 +171,14 @@ def attribute(came: Symptom, asked: Asked, seen: Evidence) -> Verdict:
     """The verdict on a failed call; see the table above."""
     if came.cut_short:
         return Verdict(Cause.DEADLINE)
-    if came.status is None:
-        return _unanswered(came, asked)
+    if came.kept and asked.idempotent and not asked.reconnected:
+        return Verdict(Cause.CONNECTION, retry=Retry.AT_ONCE)
+    if not came.sent:
+        return Verdict(counts=True, retry=Retry.BACKED_OFF if asked.idempotent else Retry.NEVER)
     if asked.riders and came.status not in (401, 403, 429):
         return Verdict(drop_riders=True)
-    if came.unusable and came.status not in (403, 404):
-        return _unsound(came, asked)
+    if came.status is None or (came.unusable and came.status not in (403, 404)):
+        return _unreadable(came, asked, seen)
     if came.status in (401, 403, 404):
         return _denied(came, asked, seen)
     if came.status == 408:
@@ -176,8 +187,6 @@ def attribute(came: Symptom, asked: Asked, seen: Evidence) -> Verdict:
         return Verdict(Cause.THROTTLED, retry=Retry.PACED)
     if 400 <= came.status < 500:
         return _refused(came, asked, seen)
-    if came.status == 504 and asked.divisible:
-        return Verdict(divide=True)
     return _failed(came, asked, seen)
 
 
@@ -185,20 +194,20 @@ _REQUEST: Final = Verdict(Cause.REQUEST, stale_allowed=False)
 _REFUSED_TOKEN: Final = Verdict(Cause.DEVELOPER_TOKEN, retry=Retry.RENEWED)
 _REFUSED_USER: Final = Verdict(Cause.USER, stale_allowed=False, quarantine=True)
 _UNCOUNTED_ID: Final = Verdict(Cause.ID)
+_TOO_LARGE: Final = Verdict(divide=True)
+_DIVIDED: Final = Verdict(Cause.ID, counts=True, divide=True)
 
 
-def _unanswered(came: Symptom, asked: Asked) -> Verdict:
-    if came.kept and asked.idempotent and not asked.reconnected:
-        return Verdict(Cause.CONNECTION, retry=Retry.AT_ONCE)
-    again = asked.read or (asked.idempotent and not came.sent)
-    return Verdict(counts=True, retry=Retry.BACKED_OFF if again else Retry.NEVER)
-
-
-def _unsound(came: Symptom, asked: Asked) -> Verdict:
-    """Apple's answer cannot be read as ratings."""
-    if came.other_shape and asked.other_parameters:
-        return Verdict(Cause.REQUEST)
-    return Verdict(counts=True, retry=Retry.BACKED_OFF if asked.read else Retry.NEVER)
+def _unreadable(came: Symptom, asked: Asked, seen: Evidence) -> Verdict:
+    """No whole answer came, or one that is not a list of ratings."""
+    # A part that is late again was small enough: in an outage only late calls show that Apple fails.
+    late = came.timed_out and asked.divisible and not asked.part
+    if late or (came.too_large and asked.ids > 1):
+        return _TOO_LARGE
+    if came.unusable and asked.other_parameters and not came.too_large:
+        again = asked.read and not (came.other_shape or asked.repeated or asked.last)
+        return Verdict(Cause.REQUEST, retry=Retry.BACKED_OFF if again else Retry.NEVER)
+    return _failed(came, asked, seen)
 
 
 def _denied(came: Symptom, asked: Asked, seen: Evidence) -> Verdict:
@@ -229,7 +238,9 @@ def _refused(came: Symptom, asked: Asked, seen: Evidence) -> Verdict:
 
 
 def _failed(came: Symptom, asked: Asked, seen: Evidence) -> Verdict:
-    """Apple answered 5xx."""
+    """Apple failed, or an id or user makes it fail."""
+    if came.status == 504 and asked.divisible:
+        return _TOO_LARGE
     if seen.remembered:
         return _UNCOUNTED_ID
     if seen.isolated:
@@ -241,14 +252,17 @@ def _failed(came: Symptom, asked: Asked, seen: Evidence) -> Verdict:
         return Verdict(Cause.ID, divide=asked.ids > 1)
     if asked.part:
         return Verdict(counts=True, divide=asked.ids > 1 and not seen.others_failing)
-    again = asked.read and came.status in TRANSIENT
+    if came.timed_out and asked.repeated and asked.ids > 1 and not seen.others_failing:
+        # The deadline leaves no time for all the tries and then for the halves.
+        return _DIVIDED
+    again = asked.read and (came.status is None or came.unusable or came.status in TRANSIENT)
     return Verdict(counts=True, retry=Retry.BACKED_OFF if again else Retry.NEVER)
 
 
 def _failed_for_good(asked: Asked, seen: Evidence) -> Verdict:
-    """Apple answered 5xx to the last try."""
+    """The last try failed."""
     if asked.ids > 1 and not seen.others_failing:
-        return Verdict(Cause.ID, counts=True, divide=True)
+        return _DIVIDED
     if asked.ids == 1 and seen.own_answered:
         return _UNCOUNTED_ID
     if seen.others_answered and not seen.others_failing:
@@ -265,9 +279,14 @@ def symptom(failure: UpstreamError) -> Symptom:
         case Relayed():
             return Symptom(failure.status, failure.enveloped, failure.code, failure.blamed)
         case Unusable():
-            return Symptom(failure.received_status, unusable=True, other_shape=failure.other_shape)
+            return Symptom(
+                failure.received_status,
+                unusable=True,
+                other_shape=failure.other_shape,
+                too_large=failure.too_large,
+            )
         case Unreachable():
-            return Symptom(sent=failure.sent, kept=failure.kept)
+            return Symptom(sent=failure.sent, kept=failure.kept, timed_out=failure.timed_out)
         case DeadlineExceeded():
             return Symptom(cut_short=True)
     raise AssertionError(failure)

@@ -8,8 +8,9 @@ show which one it is:
 - a half was refused again: nothing is learnt here, but perhaps further down. Above a bad id one half is
   refused at every level, down to the id alone, so it never shrinks the remembered size.
 
-A 5xx may be transient instead. A size learnt from one holds for a minute only, and is at least a quarter of
-the configured size, so that transient failures multiply the calls by four at most.
+A 5xx, or no answer in time, may be transient instead, and an answer that is larger than the gateway reads
+depends on the other parameters. A size learnt from one of these holds for a minute only, and is at least a
+quarter of the configured size, so that transient failures multiply the calls by four at most.
 """
 
 from typing import Final
@@ -18,7 +19,7 @@ REMEMBERED: Final = 600.0
 """Seconds after which a learnt size is doubled again, as long as it is below the configured one."""
 
 FAULT_REMEMBERED: Final = 60.0
-"""The same for a size learnt from a 5xx."""
+"""The same for a size learnt from a 5xx, no answer in time, or an answer too large."""
 
 FAULT_DIVISOR: Final = 4
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Final
 
+from gateway.apple.attribution import symptom
 from gateway.apple.batch_size import BatchSize
 from gateway.apple.call import Call, Failed, Outgrown
 from gateway.apple.caller import Caller
@@ -149,7 +150,7 @@ class BatchSplitter:
             return
         if answer.verdict.cause is Cause.ID:
             self._refused.remember(partition, ids[0], answer.error, trial.began, self._now())
-        elif answer.verdict.counts and answer.error.received_status is not None:
+        elif answer.verdict.counts and symptom(answer.error).sent:
             self._refused.suspect(partition, ids[0], trial.began, self._now())
 
     async def _split(self, job: Job, search: Search, ids: Sequence[Id], failed: Failed) -> Found:

@@ -37,7 +37,7 @@ class Call(msgspec.Struct, frozen=True):
     other_parameters: bool = False
     """It has parameters that may make Apple's answer something else than a list of ratings."""
     divisible: bool = False
-    """A 504 is returned at once and not counted: the caller can ask for fewer ids."""
+    """A 504, or no answer in time, is returned at once and not counted: the caller can ask for fewer ids."""
     riders: bool = False
     """It carries cached ids that no request asked for, so a failure may be due to one of them."""
     single: bool = False
@@ -57,7 +57,7 @@ class Call(msgspec.Struct, frozen=True):
         """Whether sending it twice does what sending it once does, also with other writes between."""
         return self.method != "POST" and not self.headers
 
-    def asked(self, *, reconnected: bool = False, last: bool = False) -> Asked:
+    def asked(self, *, reconnected: bool = False, repeated: bool = False, last: bool = False) -> Asked:
         """The facts that the attribution of a failure depends on."""
         return Asked(
             ids=self.ids,
@@ -69,6 +69,7 @@ class Call(msgspec.Struct, frozen=True):
             part=self.single,
             riders=self.riders,
             reconnected=reconnected,
+            repeated=repeated,
             last=last,
         )
 

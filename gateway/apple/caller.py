@@ -169,7 +169,7 @@ class Caller:
             return _untried(self._open(now))
         self._budget.count_call(now)
         call.waiters.count_call()
-        asked = call.asked(reconnected=run.reconnected)
+        asked = call.asked(reconnected=run.reconnected, repeated=run.attempt > 1)
         return Sent(call.trial, asked, admission, self._tokens.current().text, now)
 
     async def _exchange(

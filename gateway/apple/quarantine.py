@@ -44,8 +44,9 @@ class Quarantine:
         self._keep(user_key, Quarantined(failure.status, body, code=failure.code), now, refused=True)
 
     def isolate(self, user_key: bytes, failure: UpstreamError, now: float) -> None:
-        """Apple fails for this user alone."""
-        self._keep(user_key, failure, now, refused=False)
+        """Apple fails for this user alone; a refusal counts for more."""
+        if not self.active(user_key, now):
+            self._keep(user_key, failure, now, refused=False)
 
     def answer(self, user_key: bytes, now: float) -> UpstreamError | None:
         """Return what Apple answered last while this user is not asked for, else None. Counts nothing."""

@@ -151,7 +151,7 @@ class Reactions:
         final = attribute(came, asked, self._evidence(trial))
         if final.divide:
             return final
-        if verdict.counts and came.status is not None and self._count_failed(trial):
+        if verdict.counts and came.sent and self._count_failed(trial):
             final = attribute(came, asked, self._evidence(trial))
         if final.cause in (Cause.ID, Cause.USER):
             for charge in trial.charges:

@@ -20,9 +20,11 @@ from gateway.model import Id, Kind, Rating
 NOT_FOUND: Final = "40400"
 """The code by which Apple says that nothing is rated."""
 
-
 LARGEST_ENVELOPE: Final = 256 * 1024
 """Bytes of errors. They are read more than once, and by the event loop; a thousand errors fit."""
+
+LONGEST_RETRY_AFTER: Final = 86_400.0
+"""Seconds. A longer wait is a mistake at Apple's, and callers would keep to it."""
 
 
 class AppleResponse(msgspec.Struct, frozen=True):
@@ -125,14 +127,17 @@ def http_date(text: str | None) -> float | None:
 
 
 def retry_after(text: str | None, now: float) -> float | None:
-    """Seconds that a `Retry-After` of either form asks to wait; `now` in epoch seconds. None if malformed."""
+    """Seconds that a `Retry-After` of either form asks to wait, at most a day; None if malformed.
+
+    `now` is in epoch seconds.
+    """
     if text is None:
         return None
     text = text.strip()
     if text.isascii() and text.isdigit():
-        return float(text[:9])
+        return min(float(text), LONGEST_RETRY_AFTER)
     date = http_date(text)
-    return None if date is None else max(0.0, date - now)
+    return None if date is None else min(max(0.0, date - now), LONGEST_RETRY_AFTER)
 
 
 class _Value(msgspec.Struct, forbid_unknown_fields=True, gc=False):

@@ -164,7 +164,7 @@ def _unpacked(body: bytes, response: aiohttp.ClientResponse) -> bytes:
 
 
 def _too_large(response: aiohttp.ClientResponse) -> Unusable:
-    return Unusable("Apple Music's answer is too large.", received_status=response.status)
+    return Unusable("Apple Music's answer is too large.", received_status=response.status, too_large=True)
 
 
 _FAULTS: Final[tuple[tuple[type[BaseException], str], ...]] = (

@@ -28,7 +28,12 @@ ISOLATED_TOGETHER = Verdict(Cause.USER, divide=True)
 RECONNECTED = Verdict(Cause.CONNECTION, retry=Retry.AT_ONCE)
 AGAINST_APPLE = Verdict(counts=True)
 BACKED_OFF = Verdict(counts=True, retry=Retry.BACKED_OFF)
+DIVIDED_FAILURE = Verdict(Cause.ID, counts=True, divide=True)
 FAULT = Symptom(500)
+UNREADABLE = Symptom(200, unusable=True)
+TOO_LARGE = Symptom(200, unusable=True, too_large=True)
+LOST = Symptom()
+LATE = Symptom(timed_out=True)
 NOT_FOUND = Symptom(404, enveloped=True, code="40400")
 OTHER_SHAPE = Symptom(200, unusable=True, other_shape=True)
 
@@ -41,7 +46,20 @@ ROWS: dict[tuple[str, str], list[Any]] = {
     ("ended by the deadline", ""): [
         ("read", Symptom(cut_short=True), READ, NOTHING, Verdict(Cause.DEADLINE)),
     ],
-    ("status but 401, 403, 429", "it carries riders"): [
+    ("kept connection broke", "may be sent twice, was not yet"): [
+        ("read", Symptom(kept=True), READ, NOTHING, RECONNECTED),
+        ("PUT", Symptom(kept=True), PUT, NOTHING, RECONNECTED),
+        ("with riders", Symptom(kept=True), again(SEVERAL, riders=True), NOTHING, RECONNECTED),
+    ],
+    ("no connection", ""): [
+        ("read", Symptom(sent=False), READ, NOTHING, BACKED_OFF),
+        ("several ids, last try", Symptom(sent=False), again(SEVERAL, last=True), NOTHING, BACKED_OFF),
+        ("id remembered", Symptom(sent=False), ONE, Evidence(remembered=True), BACKED_OFF),
+        ("write", Symptom(sent=False), PUT, NOTHING, BACKED_OFF),
+        ("POST", Symptom(sent=False), POST, NOTHING, AGAINST_APPLE),
+    ],
+    ("all but 401, 403, 429", "it carries riders"): [
+        ("no answer", LOST, again(SEVERAL, riders=True), NOTHING, Verdict(drop_riders=True)),
         ("500", FAULT, again(SEVERAL, riders=True), NOTHING, Verdict(drop_riders=True)),
         ("404", Symptom(404, unusable=True), again(SEVERAL, riders=True), NOTHING, Verdict(drop_riders=True)),
     ],
@@ -110,77 +128,92 @@ ROWS: dict[tuple[str, str], list[Any]] = {
         ("one id", Symptom(400), ONE, NOTHING, REQUEST),
         ("write", Symptom(400), PUT, Evidence(own_answered_lately=True), REQUEST),
     ],
-    ("kept connection broke", "may be sent twice, was not yet"): [
-        ("read", Symptom(kept=True), READ, NOTHING, RECONNECTED),
-        ("PUT", Symptom(kept=True), PUT, NOTHING, RECONNECTED),
-        ("with riders", Symptom(kept=True), again(SEVERAL, riders=True), NOTHING, RECONNECTED),
+    ("504, or none in time", "may be too large"): [
+        ("504", Symptom(504), again(SEVERAL, divisible=True), NOTHING, Verdict(divide=True)),
+        ("none in time", LATE, again(SEVERAL, divisible=True), NOTHING, Verdict(divide=True)),
     ],
-    ("no answer", ""): [
-        ("read", Symptom(), READ, NOTHING, BACKED_OFF),
-        ("read, again on a new connection", Symptom(kept=True), again(READ, reconnected=True), NOTHING,
-         BACKED_OFF),
-        ("write not sent", Symptom(sent=False), PUT, NOTHING, BACKED_OFF),
-        ("write", Symptom(), PUT, NOTHING, AGAINST_APPLE),
-        ("write, again on a new connection", Symptom(kept=True), again(PUT, reconnected=True), NOTHING,
-         AGAINST_APPLE),
-        ("POST, or a conditional write, on a kept connection", Symptom(kept=True), POST, NOTHING,
-         AGAINST_APPLE),
-        ("POST not sent", Symptom(sent=False), POST, NOTHING, AGAINST_APPLE),
-    ],
-    ("504", "may be too large"): [
-        ("several ids", Symptom(504), again(SEVERAL, divisible=True), NOTHING, Verdict(divide=True)),
+    ("answer too large", "several ids"): [
+        ("read", TOO_LARGE, SEVERAL, NOTHING, Verdict(divide=True)),
+        ("with other parameters", TOO_LARGE, again(SEVERAL, other_parameters=True), NOTHING,
+         Verdict(divide=True)),
     ],
     ("JSON of another shape", "with parameters that only Apple knows"): [
         ("read", OTHER_SHAPE, again(SEVERAL, other_parameters=True), NOTHING, Verdict(Cause.REQUEST)),
     ],
-    ("no sound answer", ""): [
-        ("of another shape", OTHER_SHAPE, SEVERAL, NOTHING, BACKED_OFF),
-        ("read", Symptom(200, unusable=True), SEVERAL, NOTHING, BACKED_OFF),
-        ("write", Symptom(200, unusable=True), PUT, NOTHING, AGAINST_APPLE),
+    ("unreadable answer", "with parameters that only Apple knows"): [
+        ("read", UNREADABLE, again(SEVERAL, other_parameters=True), NOTHING,
+         Verdict(Cause.REQUEST, retry=Retry.BACKED_OFF)),
+        ("repeated", UNREADABLE, again(SEVERAL, other_parameters=True, repeated=True), NOTHING,
+         Verdict(Cause.REQUEST)),
+        ("write", UNREADABLE, again(PUT, other_parameters=True), NOTHING, Verdict(Cause.REQUEST)),
     ],
-    ("5xx", "id remembered"): [
+    ("failed", "id remembered"): [
         ("one id", FAULT, ONE, Evidence(remembered=True), Verdict(Cause.ID)),
+        ("unreadable", UNREADABLE, ONE, Evidence(remembered=True), Verdict(Cause.ID)),
+        ("no answer", LOST, ONE, Evidence(remembered=True), Verdict(Cause.ID)),
     ],
-    ("5xx", "user isolated; several ids"): [
+    ("failed", "user isolated; several ids"): [
         ("several ids", FAULT, SEVERAL, Evidence(isolated=True), ISOLATED_TOGETHER),
         ("a part", FAULT, again(SEVERAL, part=True), Evidence(isolated=True), ISOLATED_TOGETHER),
     ],
-    ("5xx", "user isolated, not answered since"): [
+    ("failed", "user isolated, not answered since"): [
         ("one id", FAULT, ONE, Evidence(isolated=True), ISOLATED),
         ("a part", FAULT, again(ONE, part=True), Evidence(isolated=True), ISOLATED),
     ],
-    ("5xx", "a part of a failed call, others answered"): [
+    ("failed", "a part of a failed call, others answered"): [
         ("several ids", FAULT, again(SEVERAL, part=True), Evidence(own_answered=True),
          Verdict(Cause.ID, divide=True)),
         ("one id", FAULT, again(ONE, part=True), Evidence(own_answered=True), Verdict(Cause.ID)),
     ],
-    ("5xx", "a part of a failed call"): [
+    ("failed", "a part of a failed call"): [
+        ("none in time", LATE, again(SEVERAL, part=True, divisible=True), NOTHING,
+         Verdict(counts=True, divide=True)),
         ("several ids", FAULT, again(SEVERAL, part=True), NOTHING, Verdict(counts=True, divide=True)),
         ("several ids, others fail", FAULT, again(SEVERAL, part=True), Evidence(others_failing=True),
          AGAINST_APPLE),
         ("one id", FAULT, again(ONE, part=True), NOTHING, AGAINST_APPLE),
     ],
-    ("5xx", "not the last try"): [
+    ("none in time again", "several ids, others do not fail"): [
+        ("read", LATE, again(SEVERAL, repeated=True), NOTHING, DIVIDED_FAILURE),
+    ],
+    ("failed", "not the last try"): [
+        ("unreadable", UNREADABLE, SEVERAL, NOTHING, BACKED_OFF),
+        ("of another shape", OTHER_SHAPE, SEVERAL, NOTHING, BACKED_OFF),
+        ("one id, too large", TOO_LARGE, ONE, NOTHING, BACKED_OFF),
+        ("unreadable write", UNREADABLE, PUT, NOTHING, AGAINST_APPLE),
+        ("no answer", LOST, SEVERAL, NOTHING, BACKED_OFF),
+        ("none in time again, one id", LATE, again(ONE, repeated=True), NOTHING, BACKED_OFF),
+        ("none in time", LATE, SEVERAL, NOTHING, BACKED_OFF),
+        ("none in time again, others fail", LATE, again(SEVERAL, repeated=True),
+         Evidence(others_failing=True), BACKED_OFF),
+        ("no answer, again on a new connection", Symptom(kept=True), again(READ, reconnected=True), NOTHING,
+         BACKED_OFF),
+        ("no answer, write", LOST, PUT, NOTHING, AGAINST_APPLE),
+        ("no answer, write, again on a new connection", Symptom(kept=True), again(PUT, reconnected=True),
+         NOTHING, AGAINST_APPLE),
+        ("POST, or a conditional write, on a kept connection", Symptom(kept=True), POST, NOTHING,
+         AGAINST_APPLE),
         ("several ids", FAULT, SEVERAL, NOTHING, BACKED_OFF),
         ("501", Symptom(501), SEVERAL, NOTHING, AGAINST_APPLE),
         ("write", FAULT, PUT, NOTHING, AGAINST_APPLE),
     ],
-    ("5xx", "several ids, others do not fail"): [
-        ("no evidence", FAULT, again(SEVERAL, last=True), NOTHING,
-         Verdict(Cause.ID, counts=True, divide=True)),
+    ("failed", "several ids, others do not fail"): [
+        ("no evidence", FAULT, again(SEVERAL, last=True), NOTHING, DIVIDED_FAILURE),
+        ("unreadable", UNREADABLE, again(SEVERAL, last=True), NOTHING, DIVIDED_FAILURE),
+        ("no answer", LOST, again(SEVERAL, last=True), NOTHING, DIVIDED_FAILURE),
     ],
-    ("5xx", "one id, own call answered since it failed"): [
+    ("failed", "one id, own call answered since it failed"): [
         ("one id", FAULT, again(ONE, last=True), Evidence(own_answered=True), Verdict(Cause.ID)),
     ],
-    ("5xx", "user failed twice, others answered since"): [
+    ("failed", "user failed twice, others answered since"): [
         ("one id", FAULT, again(ONE, last=True), Evidence(others_answered=True, failed_calls=2),
          Verdict(Cause.USER, isolate=True)),
     ],
-    ("5xx", "one id, others answered"): [
+    ("failed", "one id, others answered"): [
         ("first failure", FAULT, again(ONE, last=True), Evidence(others_answered=True, failed_calls=1),
          Verdict(Cause.ID)),
     ],
-    ("5xx", ""): [
+    ("failed", ""): [
         ("several ids in an outage", FAULT, again(SEVERAL, last=True), Evidence(others_failing=True),
          AGAINST_APPLE),
         ("user failed twice, most others fail", FAULT, again(ONE, last=True),
@@ -276,6 +309,8 @@ def test_only_apples_failures_count_and_only_refusals_forbid_stale_ratings(name)
         (Relayed(400, b"{}", blamed="l"), Symptom(400, enveloped=True, code="40000", blamed="l")),
         (Unusable("html", received_status=200), Symptom(200, unusable=True)),
         (Unusable("{}", received_status=200, other_shape=True), OTHER_SHAPE),
+        (Unusable("[…]", received_status=200, too_large=True), TOO_LARGE),
+        (Unreachable("x", proxy_error="http_response_timeout", sent=True), LATE),
         (Unreachable("x", proxy_error="connection_terminated", sent=True, kept=True), Symptom(kept=True)),
         (Unreachable("x", proxy_error="connection_refused", sent=False), Symptom(sent=False)),
         (DeadlineExceeded("late"), Symptom(cut_short=True)),

@@ -5,14 +5,16 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from gateway.apple.transport import connect
+from gateway.apple.transport import LARGEST_BODY, connect
 from gateway.breaker import State
 from gateway.errors import BreakerOpen, Quarantined, Relayed
 from gateway.model import Id, Kind, Partition, Priority, User
 from gateway.waiters import Requester, Waiters
 from tests.apple.builders import USER, Workshop
 from tests.apple.fetches import ALBUMS, BAD_IDS, Bench, at_most, errors, ids, liked
-from tests.apple.scripted import Reply, Seen, error, held, rated, reply
+from tests.apple.scripted import Reply, Seen, error, held, rated, reply, reset
+
+TOO_MANY_BYTES = LARGEST_BODY + 1
 
 
 class TestBatches:
@@ -61,7 +63,9 @@ class TestBatches:
 
 
 class TestTooLarge:
-    @pytest.mark.parametrize("refusal", [error(413), error(414), BAD_IDS, reply(504, "<html>")])
+    @pytest.mark.parametrize(
+        "refusal", [error(413), error(414), BAD_IDS, reply(504, "<html>"), reply(200, b" " * TOO_MANY_BYTES)]
+    )
     async def test_a_refused_batch_is_halved_and_the_size_remembered(self, bench, refusal):
         bench.script.choose = at_most(50, refusal)
         assert await bench.fetch(ids(100)) == liked(ids(100))
@@ -69,6 +73,16 @@ class TestTooLarge:
         assert bench.apple.batch_size() == 50
         assert await bench.fetch(ids(100)) == liked(ids(100))
         assert [len(asked) for asked in bench.script.asked[3:]] == [50, 50]
+
+    async def test_a_batch_that_is_not_answered_in_time_is_halved_and_the_size_remembered(
+        self, script, clock
+    ):
+        async with connect(base_url=script.url, origin=None, max_concurrency=8, clock=clock) as transport:
+            bench = Bench(script, Workshop(transport, clock, call_timeout=0.3, min_calls=1))
+            script.choose = at_most(50, held(asyncio.Event(), rated()))
+            assert await bench.fetch(ids(100)) == liked(ids(100))
+            assert [len(asked) for asked in script.asked] == [100, 50, 50]
+            assert (bench.apple.batch_size(), bench.shop.breaker.state) == (50, State.CLOSED)
 
     async def test_halving_goes_on_until_it_fits(self, bench):
         bench.script.choose = at_most(25, error(413))
@@ -99,6 +113,24 @@ class TestTooLarge:
             [id_ for id_ in ids(100) if id_ != poison]
         )
         assert bench.apple.batch_size() == 100
+
+    @pytest.mark.parametrize(
+        "failure", [reply(200, "<html>"), reply(200, "{}", announced=9), rated("9999"), reset, error(502)]
+    )
+    async def test_an_id_for_which_no_answer_is_sound_is_isolated(self, bench, failure):
+        bench.script.choose = at_most(100, failure, "42")
+        outcomes = await bench.fetch(ids(60))
+        assert list(errors(outcomes)) == ["42"]
+        assert bench.splitter.refusal(ALBUMS, Id("42"), bench.shop.clock.monotonic()) is not None
+        assert bench.shop.sample("upstream_isolated_total", what="id") == 1.0
+        assert bench.apple.batch_size() == 100
+
+    async def test_an_id_for_which_no_answer_ever_comes_is_isolated(self, script, clock):
+        async with connect(base_url=script.url, origin=None, max_concurrency=8, clock=clock) as transport:
+            bench = Bench(script, Workshop(transport, clock, call_timeout=0.2))
+            script.choose = at_most(100, held(asyncio.Event(), rated()), "3")
+            assert list(errors(await bench.fetch(ids(4)))) == ["3"]
+            assert [len(asked) for asked in script.asked] == [4, 4, 2, 2, 1, 1]
 
     async def test_an_id_that_apple_never_answers_in_time_does_not_pass_for_an_ill_apple(self, script, clock):
         async with connect(base_url=script.url, origin=None, max_concurrency=8, clock=clock) as transport:

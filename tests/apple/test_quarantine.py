@@ -65,6 +65,12 @@ def test_an_answer_ends_an_isolation_and_no_refusal(quarantine):
     assert quarantine.active(BOB, 101.0)
 
 
+def test_a_failure_of_an_earlier_call_does_not_end_a_refusal(quarantine):
+    quarantine.refuse(ALICE, REFUSAL, 100.0)
+    quarantine.isolate(ALICE, FAULT, 101.0)
+    assert quarantine.active(ALICE, 102.0)
+
+
 def test_each_answer_is_an_exception_of_its_own(quarantine):
     quarantine.isolate(ALICE, FAULT, 100.0)
     assert answer_from(quarantine, 104.0) is not answer_from(quarantine, 104.0)

@@ -377,7 +377,9 @@ class TestRetryAfter:
             ("0", 0.0),
             ("Tue, 14 Nov 2023 22:13:50 GMT", 30.0),
             ("Tue, 14 Nov 2023 22:13:00 GMT", 0.0),
-            ("99999999999999999999999", 999_999_999.0),
+            ("1000000000", 86_400.0),
+            ("9" * 1000, 86_400.0),
+            ("Fri, 31 Dec 9999 23:59:59 GMT", 86_400.0),
         ],
     )
     def test_both_forms_are_understood(self, text, seconds):

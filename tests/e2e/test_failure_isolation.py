@@ -7,7 +7,7 @@ import asyncio
 
 import pytest
 
-from gateway.sandbox import ADA, BEN, CLEO, Latency, Reply, Reset, Skew, Where
+from gateway.sandbox import ADA, BEN, CLEO, Latency, Reply, Reset, Skew, Strangers, Truncate, Where
 from tests.e2e.clock_jumps import play, scene
 from tests.e2e.harness import gateway_on
 
@@ -57,6 +57,36 @@ def test_an_id_that_apple_fails_on_fails_alone_and_is_answered_from_memory(statu
     assert (one.status, "received-status" in one.headers["Proxy-Status"]) == (status, False)
     assert (healed.status, healed.json) == (200, {"data": []})
     assert (counted, state) == (1, 0)
+
+
+@pytest.mark.parametrize("effect", [Reply(200, "html"), Truncate(), Reset(), Strangers(("9",))])
+def test_an_id_for_which_no_answer_is_sound_fails_alone_too(effect):
+    async def story():
+        async with scene() as (caller, sandbox):
+            sandbox.faults.add(effect, where=Where(id=BAD))
+            first = await caller.get("albums", [ONE, BAD, *unrated(3)], headers=LENIENT)
+            calls = sandbox.calls.total
+            again = await caller.get("albums", [ONE, BAD], headers=LENIENT)
+            remembered = sandbox.calls.total == calls
+            return first, again, remembered, isolated(caller, "id"), breaker(caller)
+
+    first, again, remembered, counted, state = play(story())
+    for reply in (first, again):
+        assert (reply.values, [error["meta"]["id"] for error in reply.json["errors"]]) == ({ONE: 1}, [BAD])
+    assert (remembered, counted, state) == (True, 1, 0)
+
+
+def test_a_parameter_that_makes_answers_unreadable_leaves_the_breaker_closed():
+    async def story():
+        async with scene() as (caller, sandbox):
+            sandbox.faults.add(Reply(200, "html"), where=Where(query="callback=cb"))
+            statuses = set()
+            for number in range(20):
+                user = (ADA, BEN)[number % 2]
+                statuses.add((await caller.get("albums", unrated(2), "&callback=cb", user=user)).status)
+            return statuses, sandbox.calls.total, breaker(caller), (await caller.get("albums", [ONE])).status
+
+    assert play(story()) == ({502}, 40, 0, 200)
 
 
 def test_forty_bad_ids_do_not_become_forty_calls_a_read():

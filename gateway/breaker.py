@@ -147,6 +147,10 @@ class Breaker:
         self._probing = self.state is State.HALF_OPEN
         return self._period
 
+    def is_probe(self, admission: Admission) -> bool:
+        """Whether `admission` is that of the probe, which has not ended."""
+        return self.state is State.HALF_OPEN and admission == self._period
+
     def retry_after(self, now: float) -> float:
         """Seconds until a probe of any user may go out; at least 0."""
         return max(0.0, self._opened_at + self._open_seconds - now)

@@ -122,6 +122,17 @@ def test_a_probe_without_a_result_lets_another_through():
     assert breaker.admit(5.0) is not None
 
 
+def test_it_knows_the_probe_by_its_admission():
+    breaker = make()
+    early = admitted(breaker, 0.0)
+    assert not breaker.is_probe(early)
+    end(breaker, False, False, False, False)
+    probing = admitted(breaker, 5.0)
+    assert (breaker.is_probe(probing), breaker.is_probe(early)) == (True, False)
+    breaker.record(probing, ok=True, now=5.0)
+    assert not breaker.is_probe(probing)
+
+
 def test_a_call_that_began_before_the_opening_is_not_the_probe():
     breaker = make()
     early = admitted(breaker, 0.0)

@@ -5,6 +5,9 @@ Everything that reacts to a failure (retries, breaker, quarantine, renewal, stal
 the call in two halves. "Failed" is a 5xx, an answer that cannot be read as ratings, or none to a call that
 was sent: a bad id can cause each of them.
 
+Where most other users' calls fail as well, or the call is the probe of a half-open breaker, it is divided
+only once, unless a half is answered: an outage must not multiply the calls (`Trial.divided_once`).
+
 came back                  asked, evidence                             cause            verdict
 -------------------------- ------------------------------------------- ---------------- -------------------
 ended by the deadline                                                  deadline
@@ -35,11 +38,12 @@ unreadable answer          with parameters that only Apple knows       request  
 failed                     id remembered                               id               not counted
 failed                     user isolated; several ids                  user             not counted, divide
 failed                     user isolated, not answered since           user             isolate, not counted
+failed                     several ids, the probe of a breaker         id               counted, divide
 failed                     a part of a failed call, others answered    id               not counted, divide
 failed                     a part of a failed call                     Apple            counted, divide
-none in time again         several ids, others do not fail             id               counted, divide
+none in time again         several ids                                 id               counted, divide
 failed                     not the last try                            Apple            counted, repeat
-failed                     several ids, others do not fail             id               counted, divide
+failed                     several ids                                 id               counted, divide
 failed                     one id, own call answered since it failed   id               not counted any more
 failed                     user failed twice, others answered since    user             isolate, as above
 failed                     one id, others answered                     id               not counted any more
@@ -129,6 +133,8 @@ class Evidence(msgspec.Struct, frozen=True):
     """A call of another user was answered that began after this user's first failure in a row."""
     others_failing: bool = False
     """Most of the other users fail."""
+    probing: bool = False
+    """The call is the probe of a half-open breaker."""
     failed_calls: int = 0
     """Calls of the user that failed in a row, this one included; several for the same id count once."""
 
@@ -246,13 +252,15 @@ def _failed(came: Symptom, asked: Asked, seen: Evidence) -> Verdict:
     if seen.isolated:
         # A bad id in each call of the user must not keep the user isolated.
         return Verdict(Cause.USER, isolate=asked.ids <= 1, divide=asked.ids > 1)
+    if seen.probing and asked.ids > 1 and not asked.part:
+        return _DIVIDED
     if asked.last:
         return _failed_for_good(asked, seen)
     if asked.part and seen.own_answered:
         return Verdict(Cause.ID, divide=asked.ids > 1)
     if asked.part:
-        return Verdict(counts=True, divide=asked.ids > 1 and not seen.others_failing)
-    if came.timed_out and asked.repeated and asked.ids > 1 and not seen.others_failing:
+        return Verdict(counts=True, divide=asked.ids > 1)
+    if came.timed_out and asked.repeated and asked.ids > 1:
         # The deadline leaves no time for all the tries and then for the halves.
         return _DIVIDED
     again = asked.read and (came.status is None or came.unusable or came.status in TRANSIENT)
@@ -261,7 +269,7 @@ def _failed(came: Symptom, asked: Asked, seen: Evidence) -> Verdict:
 
 def _failed_for_good(asked: Asked, seen: Evidence) -> Verdict:
     """The last try failed."""
-    if asked.ids > 1 and not seen.others_failing:
+    if asked.ids > 1:
         return _DIVIDED
     if asked.ids == 1 and seen.own_answered:
         return _UNCOUNTED_ID

@@ -82,7 +82,11 @@ class BatchSplitter:
         """Ask for `ids` with their riders; None if that must be repeated without them."""
         partition, now = job.partition, self._now()
         together = [*ids, *riders.ids]
-        suspect = any(self._refused.since(partition, id_, now) != now for id_ in together)
+        suspect = any(
+            self._refused.since(partition, id_, now) != now
+            or self._refused.fails_elsewhere(partition, id_, now)
+            for id_ in together
+        )
         if suspect or len(together) > self.batch_size():
             return None
         trial = Trial(partition.user.key, now)
@@ -115,13 +119,23 @@ class BatchSplitter:
         splitting = job.waiters.requesters[0].splitting
         trial = self._trial(job.partition, ids)
         try:
-            answer = await self._call(
-                job, ids, trial, fits=lambda: len(ids) <= self.batch_size() and not splitting.locked()
-            )
+            outcomes = await self._ask_once(job, ids, trial, splitting)
         except Outgrown:
+            outcomes = None
             async with splitting:
                 pass
-            return await self._ask_in_batches(job, ids)
+        finally:
+            self._caller.end(trial)
+        # Meanwhile another call has learnt how many ids Apple accepts; if that drops again, one more search.
+        return await self._ask_in_batches(job, ids) if outcomes is None else outcomes
+
+    async def _ask_once(
+        self, job: Job, ids: Sequence[Id], trial: Trial, splitting: asyncio.Lock
+    ) -> Outcomes | None:
+        """Ask in one call, divided if it fails; None if that many ids are too many by now."""
+        answer = await self._call(
+            job, ids, trial, fits=lambda: len(ids) <= self.batch_size() and not splitting.locked()
+        )
         if not (isinstance(answer, Failed) and answer.verdict.divide and len(ids) > 1):
             self._learn_of_one(job.partition, ids, answer, trial)
             return _outcomes(ids, answer)
@@ -130,8 +144,7 @@ class BatchSplitter:
             if len(ids) <= self.batch_size():
                 search = Search(trial, answer, held)
                 return self._settlement.settle(job, search, await self._split(job, search, ids, answer))
-        # Meanwhile another call has learnt how many ids Apple accepts; if that drops again, one more search.
-        return await self._ask_in_batches(job, ids)
+        return None
 
     def _trial(self, partition: Partition, ids: Sequence[Id]) -> Trial:
         now = self._now()

@@ -96,6 +96,7 @@ class Caller:
                     call.waiters.received_status = None
                 return outcome
             if outcome.untried:
+                self._reactions.give_up(call.trial)
                 # Apple's answer to the previous try is more useful than the reason for no further one.
                 return outcome if run.failed is None or outcome.error.recalled else run.failed
             run.failed = outcome
@@ -115,11 +116,14 @@ class Caller:
         failure = self._quarantine.answer(user_key, now)
         return self._open(now) if failure is None and self._breaker.refuses(now, user_key) else failure
 
-    def check(self, user_key: bytes) -> None:
-        """Raise what `refusal` returns, and count it as a call that was not made."""
+    def check(self, user_key: bytes, *, probing: bool = False) -> None:
+        """Raise what `refusal` returns, and count it as a call that was not made.
+
+        `probing`: it would be a part of the breaker's probe.
+        """
         now = self._now()
         self._quarantine.check(user_key, now)
-        if self._breaker.refuses(now, user_key):
+        if not probing and self._breaker.refuses(now, user_key):
             raise self._open(now)
 
     def conclude(self, trial: Trial, failed: Failed, asked: Asked) -> Failed:
@@ -127,6 +131,10 @@ class Caller:
         if failed.untried:
             return failed
         return Failed(failed.error, self._reactions.conclude(trial, failed.error, asked, failed.verdict))
+
+    def end(self, trial: Trial) -> None:
+        """End a trial whose call may have been divided."""
+        self._reactions.end(trial)
 
     async def _attempt(
         self, call: Call, run: _Run, read: Callable[[AppleResponse], T], deadline: float
@@ -149,7 +157,7 @@ class Caller:
     def _refusal(self, call: Call) -> Failed | None:
         """Why the call is not made now."""
         try:
-            self.check(call.user.key)
+            self.check(call.user.key, probing=call.trial.probe is not None)
         except UpstreamError as error:
             return _untried(error)
         return None
@@ -164,7 +172,7 @@ class Caller:
             raise DeadlineExceeded("The time for asking Apple Music is up.")
         if run.failed is None and not call.fits():
             raise Outgrown
-        admission = self._breaker.admit(now, call.user.key)
+        admission = call.trial.probe or self._breaker.admit(now, call.user.key)
         if admission is None:
             return _untried(self._open(now))
         self._budget.count_call(now)

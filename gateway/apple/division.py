@@ -43,8 +43,8 @@ class Search:
 
     def hopeless(self, failed: Failed) -> bool:
         """Whether Apple seems to fail for all that is asked, so that more parts would only be more calls."""
-        cause = failed.verdict.cause
-        fails = (cause is Cause.APPLE and self.bottomed) or cause is Cause.USER
+        cause, last = failed.verdict.cause, self.bottomed or self.trial.divided_once
+        fails = (cause is Cause.APPLE and last) or cause is Cause.USER
         return fails and not self.trial.answered
 
 

@@ -26,8 +26,11 @@ class Trial:
         "answered",
         "began",
         "charges",
+        "deferred",
         "divided",
+        "divided_once",
         "failed",
+        "probe",
         "refused_alike",
         "remembered",
         "subject",
@@ -56,10 +59,16 @@ class Trial:
         """Whether any part was answered."""
         self.divided = False
         """Whether its call failed and is divided: whose fault it is shows at the end."""
+        self.divided_once = False
+        """Whether it is divided no further unless a part is answered: Apple may fail for all."""
         self.failed = False
         """Whether it counts among the user's failed calls."""
         self.charges: list[Charge] = []
         """Failures that were counted against Apple."""
+        self.deferred: list[tuple[Admission, str]] = []
+        """Further ones, with their reasons: counted once it is clear that no id is at fault."""
+        self.probe: Admission | None = None
+        """Set while its call, the probe of a half-open breaker, is divided: its parts are the probe."""
 
 
 class Sent(msgspec.Struct, frozen=True):
@@ -106,18 +115,26 @@ class Reactions:
         trial.answered = True
         self._users.answered(trial.user_key, sent.began, now)
         self._quarantine.lift_isolation(trial.user_key)
-        self._breaker.record(sent.admission, ok=True, now=now, user=trial.user_key)
+        if trial.probe is None:
+            self._breaker.record(sent.admission, ok=True, now=now, user=trial.user_key)
+        if not trial.divided:
+            self._count_deferred(trial)
         self._limiter.succeeded()
         self._accept_token(sent)
 
     def cancelled(self, sent: Sent) -> None:
         """The call ended before Apple answered, for reasons of our own."""
-        self._breaker.forget(sent.admission)
+        if sent.trial.probe is None:
+            self._breaker.forget(sent.admission)
 
     def failed(self, sent: Sent, error: UpstreamError) -> Verdict:
         """Attribute the failure of a try, and react to it."""
         came = symptom(error)
-        verdict = attribute(came, sent.asked, self._evidence(sent.trial))
+        if self._breaker.is_probe(sent.admission):
+            sent.trial.probe = sent.admission
+        seen = self._evidence(sent.trial)
+        sent.trial.divided_once |= seen.probing or seen.others_failing
+        verdict = attribute(came, sent.asked, seen)
         self._record(sent, error, verdict)
         if verdict.cause is Cause.THROTTLED:
             self._limiter.throttled(error.retry_after)
@@ -154,12 +171,32 @@ class Reactions:
         if verdict.counts and came.sent and self._count_failed(trial):
             final = attribute(came, asked, self._evidence(trial))
         if final.cause in (Cause.ID, Cause.USER):
-            for charge in trial.charges:
-                self._breaker.retract(charge)
-            trial.charges.clear()
+            self._acquit(trial)
+        elif final.counts:
+            self._count_deferred(trial)
         if final != verdict:
             self._carry_out(trial, error, final)
         return final
+
+    def give_up(self, trial: Trial) -> None:
+        """A call ended before its last try, or was not made."""
+        if not trial.divided:
+            self._count_deferred(trial)
+
+    def end(self, trial: Trial) -> None:
+        """A call, and the division that it may have become, is over; a probe that was divided ends now."""
+        if trial.divided and trial.answered:
+            # Apple answers: an id was at fault, or the number of ids.
+            self._acquit(trial)
+        probe, trial.probe = trial.probe, None
+        if probe is None:
+            return
+        if trial.answered:
+            self._breaker.record(probe, ok=True, now=self._now(), user=trial.user_key)
+        elif trial.deferred:
+            self._count(trial, probe, trial.deferred[-1][1])
+        else:
+            self._breaker.forget(probe)
 
     def _count_failed(self, trial: Trial) -> bool:
         """Count a call among those of its user that failed, once.
@@ -185,21 +222,46 @@ class Reactions:
             own_answered_lately=self._users.own_answered_lately(user, now),
             others_answered=self._users.others_answered(user),
             others_failing=self._breaker.others_failing(user, now),
+            probing=trial.probe is not None,
             failed_calls=self._users.failed_calls(user),
         )
 
     def _record(self, sent: Sent, error: UpstreamError, verdict: Verdict) -> None:
+        trial = sent.trial
+        if trial.probe is not None and (verdict.divide or sent.asked.part):
+            if verdict.counts:
+                trial.deferred.append((sent.admission, error.reason))
+            return
+        trial.probe = None
         if not verdict.counts:
             self._breaker.forget(sent.admission)
-            return
-        charge = self._breaker.record(
-            sent.admission, ok=False, now=self._now(), user=sent.trial.user_key, cause=error.reason
-        )
+        elif trial.charges and sent.asked.ids:
+            # One id can make every try and part fail, for many users at once, before it is found.
+            trial.deferred.append((sent.admission, error.reason))
+        else:
+            self._count(trial, sent.admission, error.reason)
+
+    def _count(self, trial: Trial, admission: Admission, reason: str) -> None:
+        charge = self._breaker.record(admission, ok=False, now=self._now(), user=trial.user_key, cause=reason)
         if charge is not None:
-            sent.trial.charges.append(charge)
+            trial.charges.append(charge)
         if self._breaker.state is State.OPEN:
             # An outage explains what failed before it was recognised.
             self._users.forget_failures()
+
+    def _count_deferred(self, trial: Trial) -> None:
+        """No id is at fault: count the failures of the call that were not counted yet."""
+        if trial.probe is None:
+            for admission, reason in trial.deferred:
+                self._count(trial, admission, reason)
+            trial.deferred.clear()
+
+    def _acquit(self, trial: Trial) -> None:
+        """The failures of the call are not Apple's."""
+        for charge in trial.charges:
+            self._breaker.retract(charge)
+        trial.charges.clear()
+        trial.deferred.clear()
 
     def _carry_out(self, trial: Trial, error: UpstreamError, verdict: Verdict) -> None:
         error.attribute(verdict.cause, stale_allowed=verdict.stale_allowed)

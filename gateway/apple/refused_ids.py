@@ -1,4 +1,8 @@
-"""Ids that Apple refuses or fails for, so that they are asked for alone and rarely. Time is an argument."""
+"""Ids that Apple refuses or fails for, so that they are asked for alone and rarely. Time is an argument.
+
+Only the user for whom an id failed is answered from memory. Other users' calls ask for it by itself, so that
+an id that many users have is not searched for in the calls of each.
+"""
 
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -20,6 +24,9 @@ MOST_IDS: Final = 10_000
 
 MOST_KEYS: Final = 10_000
 """Most users and types; those without a failure for longest are dropped first."""
+
+MOST_SHARED: Final = 10_000
+"""Most ids that failed for any user, in all; those that failed longest ago are dropped first."""
 
 ALIKE: Final = 600.0
 """Seconds for which a variant whose every part was refused alike is not divided."""
@@ -48,18 +55,24 @@ class RefusedIds:
 
     def __init__(self) -> None:
         self._ids: OrderedDict[tuple[bytes, Kind], OrderedDict[tuple[Variant, Id], _Entry]] = OrderedDict()
+        self._failing: OrderedDict[tuple[Kind, Variant, Id], float] = OrderedDict()
+        """Until when other users' calls ask for an id by itself, because it failed for one."""
         self._alike: OrderedDict[tuple[bytes, Kind, Variant], float] = OrderedDict()
 
     def sort(self, partition: Partition, ids: Iterable[Id], now: float, *, most_due: int) -> SortedIds:
-        """Sort `ids`. At most `most_due` of those due are asked again now; the others stay remembered."""
-        kept = self._ids.get((partition.user.key, partition.kind))
-        if kept is None:
+        """Sort `ids`. At most `most_due` of those due are asked again now; the others stay remembered.
+
+        An id that failed for another user only is due, or among the rest.
+        """
+        kept = self._ids.get((partition.user.key, partition.kind)) or OrderedDict()
+        if not (kept or self._failing):
             return SortedIds(rest=list(ids))
         found = SortedIds()
         for id_ in ids:
             entry = kept.get((partition.variant, id_))
             if entry is None or entry.failure is None:
-                found.rest.append(id_)
+                due = self.fails_elsewhere(partition, id_, now) and len(found.due) < most_due
+                (found.due if due else found.rest).append(id_)
             elif now < entry.until or len(found.due) >= most_due:
                 found.known[id_] = entry.failure.recall()
             else:
@@ -76,11 +89,20 @@ class RefusedIds:
         entry = None if kept is None else kept.get((partition.variant, id_))
         return now if entry is None or entry.until + SUSPECTED <= now else entry.since
 
+    def fails_elsewhere(self, partition: Partition, id_: Id, now: float) -> bool:
+        """Whether this id failed for any user lately."""
+        return now < self._failing.get((partition.kind, partition.variant, id_), 0.0)
+
     def remember(
         self, partition: Partition, id_: Id, failure: UpstreamError, began: float, now: float
     ) -> None:
         """The failure is the id's own."""
         self._keep(partition, id_, _Entry(failure, self.since(partition, id_, began), now + ASKED_AGAIN))
+        everyones = (partition.kind, partition.variant, id_)
+        self._failing[everyones] = now + ASKED_AGAIN + SUSPECTED
+        self._failing.move_to_end(everyones)
+        if len(self._failing) > MOST_SHARED:
+            self._failing.popitem(last=False)
 
     def suspect(self, partition: Partition, id_: Id, began: float, now: float) -> None:
         """The id failed alone; whether the id or Apple is at fault is not decided yet."""
@@ -89,6 +111,9 @@ class RefusedIds:
 
     def forget(self, partition: Partition, ids: Iterable[Id]) -> None:
         """These ids were answered."""
+        if self._failing:
+            for id_ in ids:
+                self._failing.pop((partition.kind, partition.variant, id_), None)
         key = (partition.user.key, partition.kind)
         kept = self._ids.get(key)
         if kept is not None:

@@ -160,6 +160,9 @@ ROWS: dict[tuple[str, str], list[Any]] = {
         ("one id", FAULT, ONE, Evidence(isolated=True), ISOLATED),
         ("a part", FAULT, again(ONE, part=True), Evidence(isolated=True), ISOLATED),
     ],
+    ("failed", "several ids, the probe of a breaker"): [
+        ("read", FAULT, SEVERAL, Evidence(probing=True), DIVIDED_FAILURE),
+    ],
     ("failed", "a part of a failed call, others answered"): [
         ("several ids", FAULT, again(SEVERAL, part=True), Evidence(own_answered=True),
          Verdict(Cause.ID, divide=True)),
@@ -169,11 +172,9 @@ ROWS: dict[tuple[str, str], list[Any]] = {
         ("none in time", LATE, again(SEVERAL, part=True, divisible=True), NOTHING,
          Verdict(counts=True, divide=True)),
         ("several ids", FAULT, again(SEVERAL, part=True), NOTHING, Verdict(counts=True, divide=True)),
-        ("several ids, others fail", FAULT, again(SEVERAL, part=True), Evidence(others_failing=True),
-         AGAINST_APPLE),
         ("one id", FAULT, again(ONE, part=True), NOTHING, AGAINST_APPLE),
     ],
-    ("none in time again", "several ids, others do not fail"): [
+    ("none in time again", "several ids"): [
         ("read", LATE, again(SEVERAL, repeated=True), NOTHING, DIVIDED_FAILURE),
     ],
     ("failed", "not the last try"): [
@@ -184,8 +185,6 @@ ROWS: dict[tuple[str, str], list[Any]] = {
         ("no answer", LOST, SEVERAL, NOTHING, BACKED_OFF),
         ("none in time again, one id", LATE, again(ONE, repeated=True), NOTHING, BACKED_OFF),
         ("none in time", LATE, SEVERAL, NOTHING, BACKED_OFF),
-        ("none in time again, others fail", LATE, again(SEVERAL, repeated=True),
-         Evidence(others_failing=True), BACKED_OFF),
         ("no answer, again on a new connection", Symptom(kept=True), again(READ, reconnected=True), NOTHING,
          BACKED_OFF),
         ("no answer, write", LOST, PUT, NOTHING, AGAINST_APPLE),
@@ -197,7 +196,8 @@ ROWS: dict[tuple[str, str], list[Any]] = {
         ("501", Symptom(501), SEVERAL, NOTHING, AGAINST_APPLE),
         ("write", FAULT, PUT, NOTHING, AGAINST_APPLE),
     ],
-    ("failed", "several ids, others do not fail"): [
+    ("failed", "several ids"): [
+        ("others fail", FAULT, again(SEVERAL, last=True), Evidence(others_failing=True), DIVIDED_FAILURE),
         ("no evidence", FAULT, again(SEVERAL, last=True), NOTHING, DIVIDED_FAILURE),
         ("unreadable", UNREADABLE, again(SEVERAL, last=True), NOTHING, DIVIDED_FAILURE),
         ("no answer", LOST, again(SEVERAL, last=True), NOTHING, DIVIDED_FAILURE),
@@ -214,8 +214,7 @@ ROWS: dict[tuple[str, str], list[Any]] = {
          Verdict(Cause.ID)),
     ],
     ("failed", ""): [
-        ("several ids in an outage", FAULT, again(SEVERAL, last=True), Evidence(others_failing=True),
-         AGAINST_APPLE),
+        ("a divided call without an answer", FAULT, again(READ, last=True), NOTHING, AGAINST_APPLE),
         ("user failed twice, most others fail", FAULT, again(ONE, last=True),
          Evidence(others_answered=True, others_failing=True, failed_calls=2), AGAINST_APPLE),
         ("write, others answered", FAULT, again(PUT, last=True),

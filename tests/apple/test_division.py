@@ -143,3 +143,11 @@ class TestHopeless:
         made = search(answered=answered)
         made.bottomed = bottomed
         assert made.hopeless(Failed(Relayed(500, b"{}"), verdict)) is hopeless
+
+    def test_a_call_that_is_divided_once_is_divided_further_only_if_a_half_is_answered(self):
+        made = search()
+        made.trial.divided_once = True
+        failed = Failed(Relayed(500, b"{}"), OF_APPLE)
+        assert made.hopeless(failed)
+        made.trial.answered = True
+        assert not made.hopeless(failed)

@@ -280,3 +280,82 @@ class TestConclude:
     )
     def test_a_429_and_a_passed_deadline_keep_their_verdict(self, shop, verdict):
         assert shop.reactions.conclude(trial(shop), relayed(429), LAST, verdict) is verdict
+
+
+class TestTriesOfOneCall:
+    def failing(self, shop: Workshop, tries: int) -> Trial:
+        made = trial(shop)
+        for _ in range(tries):
+            shop.reactions.failed(sent(shop, FEW, made), relayed(FAULT))
+        return made
+
+    def test_only_the_first_counts_before_it_is_clear_that_no_id_is_at_fault(self, shop):
+        self.failing(shop, FAILURES)
+        assert shop.breaker.causes["500"] == 1
+        assert shop.breaker.state is State.CLOSED
+
+    def test_the_others_count_once_the_call_as_a_whole_has_failed(self, shop):
+        made = self.failing(shop, FAILURES - 1)
+        whole = msgspec.structs.replace(LAST, ids=0)
+        shop.reactions.conclude(made, relayed(FAULT), whole, Verdict(counts=True))
+        assert shop.breaker.causes["500"] == FAILURES - 1
+
+    @pytest.mark.parametrize("end", ["answered", "give_up"])
+    def test_the_others_count_if_the_call_is_answered_undivided_or_ends_early(self, shop, end):
+        made = self.failing(shop, 3)
+        if end == "answered":
+            shop.reactions.answered(sent(shop, FEW, made))
+        else:
+            shop.reactions.give_up(made)
+        assert shop.breaker.causes["500"] == 3
+
+    def test_none_counts_if_a_part_of_the_call_is_answered(self, shop):
+        made = self.failing(shop, 3)
+        made.divided = True
+        shop.reactions.answered(sent(shop, READ, made))
+        shop.reactions.end(made)
+        assert shop.breaker.causes["500"] == 0
+
+
+class TestDividedProbe:
+    PART = msgspec.structs.replace(FEW, part=True)
+
+    @pytest.fixture
+    def probe(self, shop, clock) -> Sent:
+        open_breaker(shop)
+        clock.move(5.0)
+        made = sent(shop, FEW)
+        assert shop.reactions.failed(made, relayed(FAULT)).divide
+        return made
+
+    def part(self, shop: Workshop, probe: Sent) -> Sent:
+        """A part goes out as the probe: no other call is admitted."""
+        assert shop.breaker.refuses(shop.clock.monotonic())
+        return msgspec.structs.replace(probe, asked=self.PART)
+
+    def test_it_closes_the_breaker_if_a_half_is_answered_but_only_when_the_division_is_over(
+        self, shop, probe
+    ):
+        shop.reactions.failed(self.part(shop, probe), relayed(FAULT))
+        shop.reactions.answered(self.part(shop, probe))
+        assert shop.breaker.is_probe(probe.admission)
+        shop.reactions.end(probe.trial)
+        assert shop.breaker.state is State.CLOSED
+
+    def test_it_opens_the_breaker_if_none_is(self, shop, probe):
+        assert probe.trial.divided_once
+        for _ in range(2):
+            shop.reactions.failed(self.part(shop, probe), relayed(FAULT))
+        shop.reactions.end(probe.trial)
+        assert shop.breaker.state is State.OPEN
+
+    def test_it_makes_room_for_another_if_it_shows_nothing(self, shop, clock):
+        open_breaker(shop)
+        clock.move(5.0)
+        made = sent(shop, FEW)
+        assert shop.reactions.failed(made, relayed(400)).divide
+        shop.reactions.cancelled(self.part(shop, made))
+        assert shop.breaker.refuses(clock.monotonic())
+        shop.reactions.end(made.trial)
+        shop.reactions.end(made.trial)
+        assert not shop.breaker.refuses(clock.monotonic())

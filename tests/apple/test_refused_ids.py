@@ -46,14 +46,31 @@ def test_only_so_many_are_asked_again_at_once(refused):
 @pytest.mark.parametrize(
     "other",
     [
-        Partition(User.of("ben"), Kind.ALBUMS),
         Partition(USER, Kind.SONGS),
         Partition(USER, Kind.ALBUMS, Variant("l=de")),
     ],
 )
-def test_other_users_types_and_variants_are_not_concerned(refused, other):
+def test_other_types_and_variants_are_not_concerned(refused, other):
     refused.remember(ALBUMS, BAD, REFUSAL, 0.0, 0.0)
     assert sort(refused, 1.0, partition=other) == ([], [], [BAD, GOOD])
+
+
+BENS = Partition(User.of("ben"), Kind.ALBUMS)
+
+
+def test_other_users_ask_for_it_by_itself_for_a_while(refused):
+    refused.remember(ALBUMS, BAD, REFUSAL, 0.0, 0.0)
+    assert sort(refused, 69.9, partition=BENS) == ([], [BAD], [GOOD])
+    assert sort(refused, 69.9, partition=BENS, most_due=0) == ([], [], [BAD, GOOD])
+    assert refused.answer(BENS, BAD, 1.0) is None
+    assert sort(refused, 70.0, partition=BENS) == ([], [], [BAD, GOOD])
+
+
+def test_an_answer_for_any_user_shows_that_it_is_one_users_failure(refused):
+    refused.remember(ALBUMS, BAD, REFUSAL, 0.0, 0.0)
+    refused.forget(BENS, [BAD])
+    assert sort(refused, 1.0, partition=BENS) == ([], [], [BAD, GOOD])
+    assert sort(refused, 1.0) == ([BAD], [], [GOOD])
 
 
 def test_an_answer_clears_it(refused):
@@ -83,6 +100,7 @@ def test_a_variant_refused_alike_is_so_for_ten_minutes(refused):
 def test_everything_is_bounded_and_the_oldest_goes(refused, monkeypatch):
     monkeypatch.setattr(module, "MOST_IDS", 1)
     monkeypatch.setattr(module, "MOST_KEYS", 1)
+    monkeypatch.setattr(module, "MOST_SHARED", 1)
     songs = Partition(USER, Kind.SONGS)
     refused.remember(ALBUMS, BAD, REFUSAL, 0.0, 0.0)
     refused.remember(ALBUMS, GOOD, REFUSAL, 0.0, 0.0)

@@ -126,6 +126,29 @@ def test_a_request_that_apple_refuses_as_a_whole_is_not_divided_each_time():
     assert play(story()) == [33, 34, 35, 68]
 
 
+@pytest.mark.parametrize("bad_users", [6, 10])
+def test_an_id_that_most_users_ask_for_fails_alone_and_opens_nothing(bad_users):
+    async def story():
+        async with scene() as (caller, sandbox):
+            sandbox.faults.poison(BAD)
+            users = [f"sandbox-user-{number}" for number in range(10)]
+            for user in users:
+                sandbox.add_user(user)
+            rounds = []
+            for number in range(8):
+                asking = [
+                    caller.get("albums", [*unrated(2, 10 * number), *[BAD] * (place < bad_users)],
+                               user=user, headers=LENIENT)
+                    for place, user in enumerate(users)
+                ]  # fmt: skip
+                rounds.append([reply.status for reply in await asyncio.gather(*asking)])
+            return rounds, breaker(caller)
+
+    rounds, state = play(story())
+    assert rounds == [[200] * 10] * 8
+    assert state == 0
+
+
 # -- users
 
 

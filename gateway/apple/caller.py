@@ -116,13 +116,13 @@ class Caller:
         failure = self._quarantine.answer(user_key, now)
         return self._open(now) if failure is None and self._breaker.refuses(now, user_key) else failure
 
-    def check(self, user_key: bytes, *, probing: bool = False) -> None:
-        """Raise what `refusal` returns, and count it as a call that was not made.
+    def check(self, user_key: bytes, *, write: bool, probing: bool = False) -> None:
+        """Raise what keeps a call of this user from Apple now, and count it as a call that was not made.
 
         `probing`: it would be a part of the breaker's probe.
         """
         now = self._now()
-        self._quarantine.check(user_key, now)
+        self._quarantine.check(user_key, now, write=write)
         if not probing and self._breaker.refuses(now, user_key):
             raise self._open(now)
 
@@ -157,7 +157,7 @@ class Caller:
     def _refusal(self, call: Call) -> Failed | None:
         """Why the call is not made now."""
         try:
-            self.check(call.user.key, probing=call.trial.probe is not None)
+            self.check(call.user.key, write=not call.read, probing=call.trial.probe is not None)
         except UpstreamError as error:
             return _untried(error)
         return None

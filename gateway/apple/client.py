@@ -75,8 +75,8 @@ class Apple:
         return self._splitter.refusal(partition, id_, now)
 
     def check(self, user: User) -> None:
-        """Raise, and count, the error with which `send` would answer this user without a call to Apple."""
-        self._caller.check(user.key)
+        """Raise, and count, the error with which `send` would answer a write without a call to Apple."""
+        self._caller.check(user.key, write=True)
 
     def throttled_elsewhere(self) -> None:
         """Another gateway of the same company was answered 429."""
@@ -117,7 +117,7 @@ class Apple:
                 target=f"{call.path}?{call.query}" if call.query else call.path,
                 user=call.user,
                 waiters=waiters or Waiters(Priority.FOREGROUND, Requester()),
-                trial=Trial(call.user.key, self._now(), subject=subject),
+                trial=Trial(call.user.key, self._now(), subject=subject, write=call.method != "GET"),
                 body=call.body,
                 headers=call.headers,
                 other_parameters=has_other_parameters(Variant(call.query)),

@@ -2,7 +2,8 @@
 
 A *refused* user is one whose token Apple refuses: 403 `40300`, or 401 though the developer token is good.
 Their fresh ratings are served, stale ones never. An *isolated* user is one for whom Apple fails while it
-answers others: stale ratings, or Apple's last error, answer for them.
+answers others: stale ratings, or Apple's last error, answer for them. If only their writes fail, only writes
+are stopped.
 """
 
 from collections import OrderedDict
@@ -23,6 +24,7 @@ class _Entry(msgspec.Struct, frozen=True):
     until: float
     failure: UpstreamError
     refused: bool
+    writes_only: bool = False
 
 
 class Quarantine:
@@ -43,32 +45,36 @@ class Quarantine:
         body = failure.body if len(failure.body) <= LONGEST_BODY else b""
         self._keep(user_key, Quarantined(failure.status, body, code=failure.code), now, refused=True)
 
-    def isolate(self, user_key: bytes, failure: UpstreamError, now: float) -> None:
-        """Apple fails for this user alone; a refusal counts for more."""
-        if not self.active(user_key, now):
-            self._keep(user_key, failure, now, refused=False)
+    def isolate(
+        self, user_key: bytes, failure: UpstreamError, now: float, *, writes_only: bool = False
+    ) -> None:
+        """Apple fails for this user alone; a refusal counts for more, and so do failing reads."""
+        stopped = self.answer(user_key, now) is not None
+        if not (self.active(user_key, now) or (writes_only and stopped)):
+            self._keep(user_key, failure, now, refused=False, writes_only=writes_only)
 
-    def answer(self, user_key: bytes, now: float) -> UpstreamError | None:
+    def answer(self, user_key: bytes, now: float, *, write: bool = False) -> UpstreamError | None:
         """Return what Apple answered last while this user is not asked for, else None. Counts nothing."""
         entry = self._users.get(user_key)
-        if entry is None or entry.until <= now:
+        if entry is None or entry.until <= now or (entry.writes_only and not write):
             return None
         failure = entry.failure.recall()
         failure.retry_after = entry.until - now
         return failure
 
-    def check(self, user_key: bytes, now: float) -> None:
+    def check(self, user_key: bytes, now: float, *, write: bool = False) -> None:
         """Raise what Apple answered last, and count it, while this user is not asked for."""
-        failure = self.answer(user_key, now)
+        failure = self.answer(user_key, now, write=write)
         if failure is not None:
             self._counted.inc()
             raise failure
-        self._users.pop(user_key, None)
+        if user_key in self._users and self._users[user_key].until <= now:
+            del self._users[user_key]
 
-    def lift_isolation(self, user_key: bytes) -> None:
+    def lift_isolation(self, user_key: bytes, *, write: bool = False) -> None:
         """Apple answered a call of this user."""
         entry = self._users.get(user_key)
-        if entry is not None and not entry.refused:
+        if entry is not None and not entry.refused and entry.writes_only == write:
             del self._users[user_key]
 
     def lift_unauthorized(self) -> None:
@@ -77,10 +83,18 @@ class Quarantine:
             if entry.failure.status == 401:
                 del self._users[user_key]
 
-    def _keep(self, user_key: bytes, failure: UpstreamError, now: float, *, refused: bool) -> None:
+    def _keep(
+        self,
+        user_key: bytes,
+        failure: UpstreamError,
+        now: float,
+        *,
+        refused: bool,
+        writes_only: bool = False,
+    ) -> None:
         if self._seconds <= 0:
             return
-        self._users[user_key] = _Entry(now + self._seconds, failure, refused)
+        self._users[user_key] = _Entry(now + self._seconds, failure, refused, writes_only)
         self._users.move_to_end(user_key)
         if len(self._users) > MOST_USERS:
             self._users.popitem(last=False)

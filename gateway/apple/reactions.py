@@ -35,6 +35,7 @@ class Trial:
         "remembered",
         "subject",
         "user_key",
+        "write",
     )
 
     def __init__(
@@ -45,8 +46,11 @@ class Trial:
         subject: str | None = None,
         remembered: bool = False,
         refused_alike: bool = False,
+        write: bool = False,
     ) -> None:
         self.user_key = user_key
+        self.write = write
+        """Whether it changes something: reads and writes are not judged by each other."""
         self.began = began
         """When its first try began, or that of an earlier question for the same id that failed."""
         self.subject = subject
@@ -104,7 +108,8 @@ class Reactions:
         self._limiter = limiter
         self._breaker = breaker
         self._quarantine = quarantine
-        self._users = UserRecords()
+        self._reads = UserRecords()
+        self._writes = UserRecords()
         self._now = now
         # Each series starts at 0, so that rates include its first failure.
         self._isolated = {cause: metrics.upstream_isolated.labels(what) for cause, what in ISOLATED.items()}
@@ -113,8 +118,8 @@ class Reactions:
         """Apple answered soundly."""
         now, trial = self._now(), sent.trial
         trial.answered = True
-        self._users.answered(trial.user_key, sent.began, now)
-        self._quarantine.lift_isolation(trial.user_key)
+        self._users(trial).answered(trial.user_key, sent.began, now)
+        self._quarantine.lift_isolation(trial.user_key, write=trial.write)
         if trial.probe is None:
             self._breaker.record(sent.admission, ok=True, now=now, user=trial.user_key)
         if not trial.divided:
@@ -203,27 +208,30 @@ class Reactions:
 
         It says nothing about the user if Apple answers them meanwhile, or fails for most others as well.
         """
-        user, breaker = trial.user_key, self._breaker
-        if trial.failed or trial.answered or self._users.own_answered(user, trial.began):
+        user, breaker, users = trial.user_key, self._breaker, self._users(trial)
+        if trial.failed or trial.answered or users.own_answered(user, trial.began):
             return False
         if breaker.state is not State.CLOSED or breaker.others_failing(user, self._now()):
             return False
         trial.failed = True
-        self._users.failed(user, trial.began, trial.subject)
+        users.failed(user, trial.began, trial.subject)
         return True
 
+    def _users(self, trial: Trial) -> UserRecords:
+        return self._writes if trial.write else self._reads
+
     def _evidence(self, trial: Trial) -> Evidence:
-        user, now = trial.user_key, self._now()
+        user, now, users = trial.user_key, self._now(), self._users(trial)
         return Evidence(
             refused_alike=trial.refused_alike,
             remembered=trial.remembered,
-            isolated=self._users.is_isolated(user),
-            own_answered=trial.answered or self._users.own_answered(user, trial.began),
-            own_answered_lately=self._users.own_answered_lately(user, now),
-            others_answered=self._users.others_answered(user),
+            isolated=users.is_isolated(user),
+            own_answered=trial.answered or users.own_answered(user, trial.began),
+            own_answered_lately=users.own_answered_lately(user, now),
+            others_answered=users.others_answered(user),
             others_failing=self._breaker.others_failing(user, now),
             probing=trial.probe is not None,
-            failed_calls=self._users.failed_calls(user),
+            failed_calls=users.failed_calls(user),
         )
 
     def _record(self, sent: Sent, error: UpstreamError, verdict: Verdict) -> None:
@@ -247,7 +255,8 @@ class Reactions:
             trial.charges.append(charge)
         if self._breaker.state is State.OPEN:
             # An outage explains what failed before it was recognised.
-            self._users.forget_failures()
+            self._reads.forget_failures()
+            self._writes.forget_failures()
 
     def _count_deferred(self, trial: Trial) -> None:
         """No id is at fault: count the failures of the call that were not counted yet."""
@@ -271,8 +280,8 @@ class Reactions:
         if verdict.quarantine and isinstance(error, Relayed):
             self._quarantine.refuse(trial.user_key, error, self._now())
         if verdict.isolate:
-            self._users.isolate(trial.user_key)
-            self._quarantine.isolate(trial.user_key, error, self._now())
+            self._users(trial).isolate(trial.user_key)
+            self._quarantine.isolate(trial.user_key, error, self._now(), writes_only=trial.write)
 
     def _accept_token(self, sent: Sent) -> None:
         self._tokens.accept(sent.token)

@@ -299,7 +299,7 @@ class TestBreaker:
         await failed(shop)
         clock.move(2.0)
         with pytest.raises(BreakerOpen) as caught:
-            shop.caller.check(USER.key)
+            shop.caller.check(USER.key, write=True)
         assert (caught.value.retry_after, str(caught.value)) == (3.0, str(await failed(shop)))
 
     async def test_while_the_breaker_is_open_no_call_waits_for_a_slot(self, transport, clock):
@@ -410,11 +410,11 @@ class TestQuarantine:
         assert shop.sample("quarantined_requests_total") == 1.0
 
     async def test_the_check_before_a_write_counts_a_refusal_like_a_call(self, shop, transport):
-        shop.caller.check(USER.key)
+        shop.caller.check(USER.key, write=True)
         transport.turns = [self.REFUSAL]
         await failed(shop)
         with pytest.raises(Quarantined) as caught:
-            shop.caller.check(USER.key)
+            shop.caller.check(USER.key, write=True)
         assert (caught.value.body, transport.calls) == (self.REFUSAL.body, 1)
         assert shop.sample("quarantined_requests_total") == 1.0
 

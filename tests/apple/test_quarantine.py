@@ -71,6 +71,26 @@ def test_a_failure_of_an_earlier_call_does_not_end_a_refusal(quarantine):
     assert quarantine.active(ALICE, 102.0)
 
 
+def test_a_user_whose_writes_fail_may_read(quarantine, metrics):
+    quarantine.isolate(ALICE, FAULT, 100.0, writes_only=True)
+    quarantine.check(ALICE, 101.0)
+    assert quarantine.answer(ALICE, 101.0) is None
+    assert quarantine.answer(ALICE, 101.0, write=True) is not None
+    quarantine.lift_isolation(ALICE)
+    assert quarantine.answer(ALICE, 101.0, write=True) is not None
+    quarantine.lift_isolation(ALICE, write=True)
+    assert quarantine.answer(ALICE, 101.0, write=True) is None
+
+
+def test_failing_writes_do_not_end_what_stops_reads_too(quarantine):
+    quarantine.isolate(ALICE, FAULT, 100.0)
+    quarantine.isolate(ALICE, FAULT, 101.0, writes_only=True)
+    assert quarantine.answer(ALICE, 102.0) is not None
+    quarantine.isolate(BOB, FAULT, 100.0, writes_only=True)
+    quarantine.isolate(BOB, FAULT, 101.0)
+    assert quarantine.answer(BOB, 102.0) is not None
+
+
 def test_each_answer_is_an_exception_of_its_own(quarantine):
     quarantine.isolate(ALICE, FAULT, 100.0)
     assert answer_from(quarantine, 104.0) is not answer_from(quarantine, 104.0)

@@ -185,7 +185,7 @@ def test_a_user_isolated_for_two_bad_ids_is_answered_again_though_one_is_in_ever
         async with scene() as (caller, sandbox):
             for bad in (BAD, "667"):
                 sandbox.faults.poison(bad)
-                await caller.rate("albums", bad, 1)
+                await caller.one("albums", bad)
                 await caller.get("albums", unrated(1, int(bad)), user=BEN)
             isolated_for = await caller.get("albums", [ONE])
             caller.clock.shift += 10
@@ -195,6 +195,36 @@ def test_a_user_isolated_for_two_bad_ids_is_answered_again_though_one_is_in_ever
     isolated_for, first, counted, healed = play(story())
     assert (isolated_for.status, counted >= 1) == (500, True)
     assert (first.status, first.values, healed.cache) == (200, {ONE: 1}, "hit")
+
+
+def test_a_user_whose_writes_fail_while_others_are_carried_out_may_still_read():
+    async def story():
+        async with scene() as (caller, sandbox):
+            sandbox.faults.add(Reply(500), where=Where(method="PUT", user=ADA))
+            for number in range(3):
+                await caller.rate("albums", str(UNRATED + number), 1)
+                caller.clock.shift += 0.1
+                await caller.rate("albums", ONE, 1, user=BEN)
+            calls = sandbox.calls.total
+            write = await caller.rate("albums", str(UNRATED), 1)
+            return write.status, sandbox.calls.total - calls, await caller.get("albums", [ONE])
+
+    status, cost, read = play(story())
+    assert (status, cost) == (500, 0)
+    assert (read.status, read.values) == (200, {ONE: 1})
+
+
+def test_writes_that_fail_for_all_are_not_one_users_though_reads_are_answered():
+    async def story():
+        async with scene() as (caller, sandbox):
+            sandbox.faults.add(Reply(500), where=Where(method="PUT"))
+            for number in range(3):
+                await caller.rate("albums", str(UNRATED + number), 1)
+                caller.clock.shift += 0.1
+                await caller.get("albums", unrated(1, number), user=BEN)
+            return isolated(caller, "user"), (await caller.get("albums", [ONE])).status
+
+    assert play(story()) == (0, 200)
 
 
 def test_a_user_who_gets_401_is_refused_alone_and_the_developer_token_stays():

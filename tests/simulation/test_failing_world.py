@@ -101,7 +101,7 @@ def every_401_is_the_developer_tokens(patch: pytest.MonkeyPatch) -> None:
 def users_are_quarantined_together(patch: pytest.MonkeyPatch) -> None:
     refuse, answer = Quarantine.refuse, Quarantine.answer
     patch.setattr(Quarantine, "refuse", lambda self, _, *more: refuse(self, EVE.key, *more))
-    patch.setattr(Quarantine, "answer", lambda self, _, now: answer(self, EVE.key, now))
+    patch.setattr(Quarantine, "answer", lambda self, _, now, **more: answer(self, EVE.key, now, **more))
 
 
 def bad_ids_are_remembered_for_all_users(patch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,6 @@ all but 401, 403, 429      it carries riders                           Apple    
 504, or none in time       may be too large                            Apple            not counted, divide
 answer too large           several ids                                 Apple            not counted, divide
 JSON of another shape      with parameters that only Apple knows       request
-unreadable answer          with parameters that only Apple knows       request          not counted, repeat
 failed                     id remembered                               id               not counted
 failed                     user isolated; several ids                  user             not counted, divide
 failed                     user isolated, not answered since           user             isolate, not counted
@@ -210,9 +209,8 @@ def _unreadable(came: Symptom, asked: Asked, seen: Evidence) -> Verdict:
     late = came.timed_out and asked.divisible and not asked.part
     if late or (came.too_large and asked.ids > 1):
         return _TOO_LARGE
-    if came.unusable and asked.other_parameters and not came.too_large:
-        again = asked.read and not (came.other_shape or asked.repeated or asked.last)
-        return Verdict(Cause.REQUEST, retry=Retry.BACKED_OFF if again else Retry.NEVER)
+    if came.other_shape and asked.other_parameters:
+        return Verdict(Cause.REQUEST)
     return _failed(came, asked, seen)
 
 

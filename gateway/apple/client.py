@@ -22,7 +22,7 @@ from gateway.apple.transport import Transport, connect
 from gateway.breaker import Breaker
 from gateway.clock import Clock
 from gateway.errors import GatewayError, UpstreamError
-from gateway.model import Id, Kind, Partition, Priority, Rating, User, Variant, has_other_parameters
+from gateway.model import Id, Kind, Partition, Priority, Rating, User
 from gateway.telemetry.metrics import Metrics
 from gateway.waiters import NO_RIDERS, Requester, Riders, Waiters
 
@@ -120,7 +120,6 @@ class Apple:
                 trial=Trial(call.user.key, self._now(), subject=subject, write=call.method != "GET"),
                 body=call.body,
                 headers=call.headers,
-                other_parameters=has_other_parameters(Variant(call.query)),
             ),
             lambda answer: _success(answer, call.many, deletes=deletes),
             deadline,

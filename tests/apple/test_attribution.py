@@ -140,13 +140,6 @@ ROWS: dict[tuple[str, str], list[Any]] = {
     ("JSON of another shape", "with parameters that only Apple knows"): [
         ("read", OTHER_SHAPE, again(SEVERAL, other_parameters=True), NOTHING, Verdict(Cause.REQUEST)),
     ],
-    ("unreadable answer", "with parameters that only Apple knows"): [
-        ("read", UNREADABLE, again(SEVERAL, other_parameters=True), NOTHING,
-         Verdict(Cause.REQUEST, retry=Retry.BACKED_OFF)),
-        ("repeated", UNREADABLE, again(SEVERAL, other_parameters=True, repeated=True), NOTHING,
-         Verdict(Cause.REQUEST)),
-        ("write", UNREADABLE, again(PUT, other_parameters=True), NOTHING, Verdict(Cause.REQUEST)),
-    ],
     ("failed", "id remembered"): [
         ("one id", FAULT, ONE, Evidence(remembered=True), Verdict(Cause.ID)),
         ("unreadable", UNREADABLE, ONE, Evidence(remembered=True), Verdict(Cause.ID)),

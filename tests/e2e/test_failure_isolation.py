@@ -76,56 +76,6 @@ def test_an_id_for_which_no_answer_is_sound_fails_alone_too(effect):
     assert (remembered, counted, state) == (True, 1, 0)
 
 
-def test_a_parameter_that_makes_answers_unreadable_leaves_the_breaker_closed():
-    async def story():
-        async with scene() as (caller, sandbox):
-            sandbox.faults.add(Reply(200, "html"), where=Where(query="callback=cb"))
-            statuses = set()
-            for number in range(20):
-                user = (ADA, BEN)[number % 2]
-                statuses.add((await caller.get("albums", unrated(2), "&callback=cb", user=user)).status)
-            return statuses, sandbox.calls.total, breaker(caller), (await caller.get("albums", [ONE])).status
-
-    assert play(story()) == ({502}, 40, 0, 200)
-
-
-def test_forty_bad_ids_do_not_become_forty_calls_a_read():
-    async def story():
-        async with scene() as (caller, sandbox):
-            bad = unrated(40)
-            for id_ in bad:
-                sandbox.faults.poison(str(id_))
-            costs = []
-            for _ in range(12):
-                before = sandbox.calls.total
-                await caller.get("albums", [*bad, *unrated(60, start=1000)], headers=LENIENT)
-                costs.append(sandbox.calls.total - before)
-                await caller.get("songs", unrated(1, len(costs)))
-                caller.clock.shift += 12
-            return costs, breaker(caller)
-
-    costs, state = play(story())
-    assert max(costs) <= 5 + 32 + 4
-    assert costs[-1] <= 4
-    assert state == 0
-
-
-def test_a_request_that_apple_refuses_as_a_whole_is_not_divided_each_time():
-    async def story():
-        async with scene() as (caller, sandbox):
-            sandbox.faults.add(Reply(400))
-            calls = []
-            for _ in range(3):
-                assert (await caller.get("albums", unrated(100), "&extend=bogus")).status == 400
-                calls.append(sandbox.calls.total)
-            caller.clock.shift += 601
-            await caller.get("albums", unrated(100), "&extend=bogus")
-            calls.append(sandbox.calls.total)
-            return calls
-
-    assert play(story()) == [33, 34, 35, 68]
-
-
 @pytest.mark.parametrize("bad_users", [6, 10])
 def test_an_id_that_most_users_ask_for_fails_alone_and_opens_nothing(bad_users):
     async def story():

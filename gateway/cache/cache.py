@@ -208,14 +208,18 @@ class Cache:
         record = self._write_log.end(user.key, kind, id_, write.stamp, outcome, now)
         self._drop_written(user.key, kind, id_, paired=outcome is not UNCHANGED)
         if isinstance(record, StoredRating):
-            entry = self._written_entry(user, kind, record, now, earlier=isinstance(outcome, Unwritten))
-            self.memory.put(Partition(user, kind), {id_: entry}, now)
-        return isinstance(record, StoredRating) and not isinstance(outcome, Unwritten)
+            self.memory.put(Partition(user, kind), {id_: self._written_entry(user, kind, record, now)}, now)
+        return isinstance(record, StoredRating)
 
     async def purge(self, user_key: bytes, kind: Kind | None, ids: Sequence[Id] | None) -> bool:
         """Drop a user's ratings everywhere: one type or all, these ids or all. False: Redis gets it later."""
         self._purge_memory(user_key, kind, ids)
-        return self._shared is None or await self._shared.purge(user_key, kind, ids)
+        if self._shared is None:
+            return True
+        delivered = await self._shared.purge(user_key, kind, ids)
+        # Lookups that Redis answered before it purged may have been kept meanwhile.
+        self._purge_memory(user_key, kind, ids)
+        return delivered
 
     def on_invalidation(self, message: Invalidation) -> None:
         """Apply what another gateway published."""
@@ -252,18 +256,12 @@ class Cache:
             refused = [id_ for id_, entry in entries.items() if kept.get(id_) is entry]
             self.memory.drop(partition.user.key, partition.kind, refused)
 
-    def _written_entry(
-        self, user: User, kind: Kind, written: StoredRating, now: float, *, earlier: bool
-    ) -> Entry:
-        """The entry of a rating within its hold; `earlier`: of a write before the one that has just ended."""
+    def _written_entry(self, user: User, kind: Kind, written: StoredRating, now: float) -> Entry:
+        """The entry of the rating that a write has just left, within its hold."""
         held_seconds = max(0.0, (written.held_until or now) - now)
+        # A write on the paired type may have changed it meanwhile: past the hold, Apple is asked.
         cap_until = self._write_log.cap_until(user.key, kind, now)
-        if earlier:
-            # A purge, or a write on the paired type, may have come since.
-            cap: float | None = held_seconds
-        else:
-            # A write on the paired type may have changed it meanwhile: past the hold, Apple is asked.
-            cap = None if cap_until is None else max(cap_until - now, held_seconds)
+        cap = None if cap_until is None else max(cap_until - now, held_seconds)
         return self.freshness.entry(
             written.rating,
             now,

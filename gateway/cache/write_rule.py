@@ -8,6 +8,9 @@ stored rating, or a write that is pending.
                                               ▲           │ ├─refused──────────────▶ nothing
                                               └───begin───┘ └─unknown or overlapped▶ PendingWrite, no writer
 
+A purge within a hold, and a refused write, leave an *ending hold*: a pending write without writers that ends
+with the hold of the rating before it. The hold is served to its end, and then nothing is left.
+
 Memory applies these functions in monotonic time; Redis applies the same rule in Lua in its own time. `now`
 and all other times are seconds of one clock. A hold or a term lasts while `now` is before it.
 """
@@ -87,7 +90,9 @@ def standing(record: Record, now: float) -> Record:
 
     The rating held before it is not served past its hold, because the write may have replaced it.
     """
-    return held(record, now) if isinstance(record, PendingWrite) and now >= record.until else record
+    if not isinstance(record, PendingWrite) or now < record.until:
+        return record
+    return _ending(held(record, now), record.stamp)
 
 
 def held(record: Record, now: float) -> StoredRating | None:
@@ -126,7 +131,10 @@ def end(
         return PendingWrite(version, 0, True, now + hold, promised)
     if not isinstance(outcome, Unwritten):
         return StoredRating(outcome, now, now + hold)
-    return promised if outcome is UNCHANGED else PendingWrite(version, 0, False, now + hold, promised)
+    if outcome is UNCHANGED:
+        # A purge may have come since the rating was promised.
+        return _ending(promised, version)
+    return PendingWrite(version, 0, False, now + hold, promised)
 
 
 def overtaken(record: Record, stamp: int, now: float) -> Record:
@@ -148,10 +156,13 @@ def fillable(record: Record, now: float) -> bool:
     return not isinstance(standing(record, now), PendingWrite) and held(record, now) is None
 
 
-def purged(record: Record, now: float) -> Record:
-    """Return the record after a purge: pending writes and holds are promises, and outlive it."""
+def purged(record: Record, version: int, now: float) -> Record:
+    """Return the record after a purge: pending writes and holds outlive it, and nothing is left after them.
+
+    `version` is the version that the purge has just raised.
+    """
     record = standing(record, now)
-    return record if isinstance(record, PendingWrite) or held(record, now) is not None else None
+    return record if isinstance(record, PendingWrite) else _ending(held(record, now), version)
 
 
 def forgotten(record: Record, ended: int, *, version: int, now: float, hold: float) -> PendingWrite:
@@ -180,3 +191,10 @@ def fetched_cap(paired: PairedWrite | None, fetched_at: float, now: float) -> fl
     if paired is None or fetched_at >= paired.until:
         return None
     return 0.0 if fetched_at <= paired.at else max(0.0, paired.until - now)
+
+
+def _ending(promised: StoredRating | None, stamp: int) -> PendingWrite | None:
+    """Return the record of a hold that leaves nothing when it ends."""
+    if promised is None or promised.held_until is None:
+        return None
+    return PendingWrite(stamp, 0, False, promised.held_until, promised)

@@ -1,6 +1,6 @@
 """A shared tier that answers as a test says."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from gateway.cache.lookup import Lookup
 from gateway.cache.shared_cache import SharedCache
@@ -25,6 +25,7 @@ class FakeSharedCache(SharedCache):
         """The answer to the end of a write."""
         self.ended: list[tuple[Id, bytes | None, Outcome]] = []
         self.purged: list[tuple[bytes, Kind | None, Sequence[Id] | None]] = []
+        self.before_purge: Callable[[], Awaitable[None]] = _nothing
         self.delivers = True
         """The answer to a purge."""
 
@@ -51,5 +52,10 @@ class FakeSharedCache(SharedCache):
         return self.alone
 
     async def purge(self, user_key: bytes, kind: Kind | None, ids: Sequence[Id] | None) -> bool:
+        await self.before_purge()
         self.purged.append((user_key, kind, ids))
         return self.delivers
+
+
+async def _nothing() -> None:
+    pass

@@ -264,7 +264,15 @@ class TestWrite:
     async def test_a_write_that_changed_nothing_leaves_the_hold_of_the_one_before(self, tiers):
         await tiers.write(-1)
         assert await tiers.write(UNCHANGED) is False
-        assert (tiers.held(), tiers.ratings()) == ({ONE: -1}, {ONE: -1})
+        assert tiers.held() == {ONE: -1}
+
+    async def test_nothing_is_left_of_a_hold_that_was_purged_before_a_write_that_changed_nothing(self, tiers):
+        await tiers.write(-1)
+        write = await tiers.cache.begin_write(USER, Kind.ALBUMS, ONE)
+        await tiers.cache.purge(USER.key, Kind.ALBUMS, [ONE])
+        await tiers.cache.end_write(write, UNCHANGED)
+        tiers.clock.move(HOLD_SECONDS)
+        assert (tiers.held(), tiers.ratings()) == ({}, {})
 
     async def test_a_write_is_not_held_if_redis_has_another(self, tiers, shared):
         shared.alone = False
@@ -313,7 +321,7 @@ class TestPurge:
         assert await tiers.cache.purge(USER.key, None, None) is True
         assert (tiers.ratings(), tiers.ratings(LIBRARY)) == ({}, {})
         assert shared.purged == [(USER.key, None, None)]
-        assert tiers.dropped == [(USER.key, kind, None) for kind in Kind]
+        assert tiers.dropped[: len(Kind)] == [(USER.key, kind, None) for kind in Kind]
 
     async def test_of_some_ids_it_leaves_the_others(self, tiers):
         tiers.store({ONE: 1, TWO: 1})
@@ -330,6 +338,16 @@ class TestPurge:
         await tiers.write(-1)
         await tiers.cache.purge(USER.key, None, None)
         assert tiers.held() == {ONE: -1}
+
+    async def test_it_drops_what_a_lookup_kept_that_redis_answered_before_it(self, tiers, shared):
+        async def look_up() -> None:
+            memory = tiers.cache.recall(ALBUMS, tiers.now)
+            await tiers.cache.look_up_shared(ALBUMS, [ONE], memory, tiers.now, keep=True)
+
+        shared.found = Lookup(version=b"1", entries={ONE: FRESHNESS.entry(1, tiers.now, fresh_seconds=300.0)})
+        shared.before_purge = look_up
+        await tiers.cache.purge(USER.key, Kind.ALBUMS, [ONE])
+        assert tiers.ratings() == {}
 
     async def test_a_purge_reports_whether_redis_receives_it_later(self, tiers, shared):
         shared.delivers = False

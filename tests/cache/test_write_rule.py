@@ -21,6 +21,9 @@ MINE = PendingWrite(7, 1, False, 1050.0)
 SHARED = PendingWrite(8, 2, True, 1050.0)
 OPEN = PendingWrite(7, 0, False, 1005.0)
 OVER = PendingWrite(7, 1, False, 1000.0)
+OVER_WITHIN_HOLD = PendingWrite(7, 1, False, 1000.0, HELD)
+ENDING = PendingWrite(9, 0, False, 1005.0, HELD)
+"""A hold after which nothing is left of the written rating."""
 
 
 def test_a_version_is_more_than_the_last_and_follows_the_clock() -> None:
@@ -39,6 +42,7 @@ def test_a_version_is_more_than_the_last_and_follows_the_clock() -> None:
         (SHARED, PendingWrite(9, 3, True, 1060.0)),
         (OPEN, PendingWrite(9, 1, False, 1060.0)),
         (OVER, PendingWrite(9, 1, False, 1060.0)),
+        (ENDING, PendingWrite(9, 1, False, 1060.0, HELD)),
     ],
 )
 def test_a_write_begins(cell: Record, after: PendingWrite) -> None:
@@ -69,6 +73,8 @@ def test_a_write_remembers_the_hold_that_stood_through_other_writes() -> None:
         (OVER, 7, b"new", StoredRating(b"new", NOW, 1010.0)),
         (HELD, 7, b"new", PendingWrite(9, 0, True, 1010.0)),
         (HELD, 7, UNCHANGED, PendingWrite(9, 0, True, 1010.0, HELD)),
+        (PendingWrite(7, 1, False, 1050.0, HELD), 7, UNCHANGED, ENDING),
+        (PendingWrite(7, 1, False, 1050.0, HELD), 7, b"new", StoredRating(b"new", NOW, 1010.0)),
     ],
 )
 def test_a_write_ends(cell: Record, stamp: int | None, outcome: Outcome, after: Record) -> None:
@@ -81,6 +87,13 @@ def test_a_write_without_a_value_leaves_the_hold_that_stood(outcome: Outcome) ->
     ended = write_rule.end(begun, 8, outcome, version=9, now=NOW + 1, hold=HOLD)
     assert write_rule.held(ended, NOW + 4.75) == HELD
     assert write_rule.held(ended, NOW + 5) is None
+
+
+def test_a_refused_write_leaves_nothing_of_the_rating_before_it_past_its_hold() -> None:
+    begun = write_rule.begin(HELD, 8, NOW, TERM)
+    ended = write_rule.end(begun, 8, UNCHANGED, version=9, now=NOW, hold=HOLD)
+    assert write_rule.standing(ended, NOW + 4.75) == ENDING
+    assert write_rule.standing(ended, NOW + 5) is None
 
 
 def test_a_contested_write_with_a_value_ends_the_hold_that_stood() -> None:
@@ -98,10 +111,19 @@ def test_a_fill_may_replace_an_entry_without_pending_or_held_write(cell: Record,
 
 
 @pytest.mark.parametrize(
-    ("cell", "after"), [(None, None), (OLD, None), (OVER, None), (HELD, HELD), (MINE, MINE)]
+    ("cell", "after"),
+    [(None, None), (OLD, None), (OVER, None), (LAPSED, None), (HELD, ENDING), (ENDING, ENDING), (MINE, MINE)],
 )
-def test_a_purge_leaves_pending_and_held_writes(cell: Record, after: Record) -> None:
-    assert write_rule.purged(cell, NOW) == after
+def test_a_purge_leaves_pending_writes_and_holds(cell: Record, after: Record) -> None:
+    assert write_rule.purged(cell, 9, NOW) == after
+
+
+def test_a_purge_leaves_nothing_past_the_hold() -> None:
+    purged = write_rule.purged(HELD, 9, NOW)
+    assert write_rule.held(purged, NOW + 4.75) == HELD
+    assert write_rule.standing(purged, NOW + 5) is None
+    assert isinstance(purged, PendingWrite)
+    assert write_rule.cap(None, purged, NOW) == 5.0
 
 
 @pytest.mark.parametrize(
@@ -157,7 +179,8 @@ def test_a_rating_fetched_within_an_ended_paired_write_is_not_served_without_ask
 
 def test_a_write_that_never_ended_does_not_bring_back_what_was_held_before_it() -> None:
     assert write_rule.standing(PendingWrite(7, 0, False, NOW, LAPSED), NOW) is None
-    assert write_rule.standing(PendingWrite(7, 1, False, NOW, HELD), NOW) == HELD
+    assert write_rule.standing(OVER_WITHIN_HOLD, NOW) == PendingWrite(7, 0, False, 1005.0, HELD)
+    assert write_rule.standing(OVER_WITHIN_HOLD, NOW + 5) is None
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,20 @@ async def test_a_purge_reaches_the_other(pair, sandbox):
             pass
 
 
+@pytest.mark.parametrize("named", [{}, {"type": "albums", "ids": [ONE]}], ids=["all", "by id"])
+async def test_a_purge_within_the_hold_leaves_nothing_of_the_written_rating_past_it(sandbox, redis, named):
+    settings = {"cache__redis_url": redis.url, "cache__write_hold_seconds": 1}
+    async with gateway_on(sandbox, **settings) as one, gateway_on(sandbox, **settings) as two:
+        await one.rate("albums", ONE, -1)
+        sandbox.rate(ADA, Kind.ALBUMS, ONE, 1)  # in Apple's own app
+        assert (await one.ask("POST", "/-/purge", body=named)).json == {"purged": True}
+        for caller in (one, two):
+            assert (await caller.get("albums", [ONE])).values == {ONE: -1}
+        await asyncio.sleep(1)
+        for caller in (one, two):
+            assert (await caller.get("albums", [ONE])).values == {ONE: 1}
+
+
 async def test_an_odd_answer_at_one_does_not_hide_what_was_written_through_the_other(pair, sandbox):
     path = f"{ROOT}/albums/{ONE}?platform=web"
     sandbox.faults.add(Misshape("no-data"), where=READS, times=2)

@@ -17,7 +17,7 @@ from gateway.cache.memory import MemoryCache
 from gateway.cache.redis.retry_queue import RetryQueue
 from gateway.cache.redis.store import RedisShared
 from gateway.cache.write_log import WriteLog
-from gateway.cache.write_rule import PendingWrite, Record
+from gateway.cache.write_rule import Outcome, PendingWrite, Record
 from gateway.fetch.pending import PendingFetch
 from gateway.fetch.single_flight import SingleFlight
 from gateway.model import Id, Partition, Rating, User
@@ -181,6 +181,26 @@ def held_values_are_kept_past_a_later_write(patch: pytest.MonkeyPatch) -> None:
     )
 
 
+def a_purge_leaves_a_held_rating_for_good(patch: pytest.MonkeyPatch) -> None:
+    purged = write_rule.purged
+
+    def left(cell: Record, version: int, now: float) -> Record:
+        return write_rule.held(cell, now) or purged(cell, version, now)
+
+    patch.setattr(write_rule, "purged", left)
+
+
+def a_refused_write_restores_the_rating_before_it_for_good(patch: pytest.MonkeyPatch) -> None:
+    end = write_rule.end
+
+    def restored(cell: Record, stamp: int | None, outcome: Outcome, **named: Any) -> Record:
+        after = end(cell, stamp, outcome, **named)
+        refused = outcome is write_rule.UNCHANGED and isinstance(after, PendingWrite) and not after.contested
+        return write_rule.held(after, named["now"]) if refused else after
+
+    patch.setattr(write_rule, "end", restored)
+
+
 def own_holds_that_redis_lost_are_ignored(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(tiers, "local_holds", lambda *_: {})
 
@@ -218,6 +238,8 @@ BY_STORY: Mapping[Break, Story] = {
     fetches_from_before_an_open_write_are_joined: stories.a_read_after_a_failed_write_finds_an_old_fetch,
     redis_keeps_fills_from_the_paired_hold: stories.a_fill_reaches_redis_after_the_paired_hold,
     held_values_are_kept_past_a_later_write: stories.a_write_is_lost_after_one_that_is_held,
+    a_purge_leaves_a_held_rating_for_good: stories.a_held_rating_is_purged,
+    a_refused_write_restores_the_rating_before_it_for_good: stories.a_held_rating_is_purged_before_a_refusal,
     own_holds_that_redis_lost_are_ignored: stories.redis_loses_a_hold_and_is_filled_by_the_other,
 }
 """Breaks that random runs rarely find, each with the story that reveals it."""

@@ -32,6 +32,8 @@ class Event(NamedTuple):
     """Whether ratings fetched in the hold after it are not kept beyond the hold."""
     late: bool = False
     """Whether it is the late delivery of an event to Redis; its own gateway applied it before."""
+    purges: bool = False
+    """Whether nothing written before it is served past its hold, not even as reported by a write."""
 
 
 class Read(NamedTuple):
@@ -80,7 +82,8 @@ class History:
         origin: str,
         delivered: bool,
     ) -> None:
-        self._events.append((user.key, kind, ids, Event(at, begun, origin, delivered, settles=False)))
+        event = Event(at, begun, origin, delivered, settles=False, purges=True)
+        self._events.append((user.key, kind, ids, event))
 
     def delivered_late(self, origin: str, place: Place, ids: set[Id] | None, at: float) -> None:
         self._delivered_late.append((place, ids, origin, at))
@@ -119,15 +122,22 @@ class History:
         ):
             return f"promised was {promised.value}, written through {promised.gateway} at {promised.answered}"
         since = self._since(read)
+        written_since = max(since - HOLD_SECONDS, self._purged_at(read))
         extras |= {
             w.value
             for w in self._of(partition.user, partition.kind, id_)
-            if w.answered is not None and w.answered >= since - HOLD_SECONDS
+            if w.answered is not None and w.answered >= written_since
         }
         allowed = extras | self.truth.shown_between(
             partition.user.token, partition.kind, id_, since, read.ended
         )
         return None if value in allowed else f"{sorted(map(str, allowed))} may be returned (since {since})"
+
+    def _purged_at(self, read: Read) -> float:
+        """When the id was last purged, as far as the gateway must have applied it."""
+        own, _ = self._floors(read)
+        purges = [event.begun for event in own if event.purges and self._must_have_applied(read, event)]
+        return max(purges, default=float("-inf"))
 
     def _since(self, read: Read) -> float:
         """Reports of Apple from before this moment may not be returned."""

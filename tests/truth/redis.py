@@ -141,10 +141,10 @@ class RuleRedis:
     def purge(self, kinds: Sequence[Kind], purge: Purge, origin: str) -> None:
         for kind in kinds:
             kept = self._of((purge.user, kind))
-            self._raise(kept)
+            version = self._raise(kept)
             ids = list(kept.cells) if purge.ids is None else purge.ids
             for id_ in ids:
-                kept.cells[id_] = write_rule.purged(kept.cells.get(id_), self.now)
+                kept.cells[id_] = write_rule.purged(kept.cells.get(id_), version, self.now)
             if purge.ids is None:
                 kept.variants.clear()
             else:

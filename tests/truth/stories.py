@@ -98,6 +98,19 @@ def the_other_writes_while_redis_is_slow(truths: Truths) -> None:
     reads(truths, "two")
 
 
+def a_held_rating_is_purged(truths: Truths) -> None:
+    writes(truths, "one", 1, lag=0.0)
+    truths.rates_at_apple(ADA, ALBUM, -1, pause=0.0)
+    truths.purges("one", ADA, ALBUM, whole=False, pause=HOLD_SECONDS + 1.5, probe="one two")
+
+
+def a_held_rating_is_purged_before_a_refusal(truths: Truths) -> None:
+    writes(truths, "one", 1, lag=0.0)
+    truths.rates_at_apple(ADA, ALBUM, -1, pause=0.0)
+    truths.writes("one", ADA, ALBUM, None, "refused", 0.0, 3.0, pause=0.0, probe="", form=PLAIN)
+    truths.purges("one", ADA, ALBUM, whole=False, pause=HOLD_SECONDS + 1.5, probe="one two")
+
+
 def a_cached_id_is_read_with_no_cache(truths: Truths) -> None:
     reads(truths, "one")
     truths.rates_at_apple(ADA, ALBUM, 1, pause=0.0)

@@ -206,9 +206,9 @@ class Histories(RuleBasedStateMachine):
     @step(place=places, wanted=st.none() | st.lists(ids, min_size=1, unique=True))
     def purges(self, place: tuple[bytes, Kind], wanted: list[Id] | None) -> None:
         model = self.models[place]
-        model.raised(self.now)
+        version = model.raised(self.now)
         for id_ in wanted or IDS:
-            model.cells[id_] = write_rule.purged(model.cells.get(id_), self.now)
+            model.cells[id_] = write_rule.purged(model.cells.get(id_), version, self.now)
             model.variant.pop(id_, None)
         named = None if wanted is None else tuple(wanted)
         done(self.writes.purge([place[1]], Purge(USER.key, place[1], named)))
@@ -234,15 +234,19 @@ class Histories(RuleBasedStateMachine):
     def looks_alike(self) -> None:
         for place, model in self.models.items():
             name = variant_name(OTHER_FORM)
-            plain = self.reading(place)
-            plain.read_main(IDS, [self.fetched(KEYS.main(*place))], owner_tag(*place))
-            assert seen(plain.lookup()) == seen(model.lookup(self.now, self.lifetime, of_variant=False))
+            plain = model.lookup(self.now, self.lifetime, of_variant=False)
+            assert seen(self.looked_up(place)) == seen(plain)
             variant = self.reading(place)
             variant.read_main(IDS, [self.fetched(KEYS.main(*place))], owner_tag(*place))
             replies = [self.fetched(f"{KEYS.main(*place)}:{name}")]
             variant.read_variant(IDS, replies, owner_tag(*place, OTHER_FORM), name.encode())
             found = variant.lookup(name.encode())
             assert seen(found) == seen(model.lookup(self.now, self.lifetime, of_variant=True))
+
+    def looked_up(self, place: tuple[bytes, Kind]) -> Lookup:
+        reading = self.reading(place)
+        reading.read_main(IDS, [self.fetched(KEYS.main(*place))], owner_tag(*place))
+        return reading.lookup()
 
     def reading(self, place: tuple[bytes, Kind]) -> Reading:
         return Reading(freshness(self.lifetime), self.lifetime, self.now, self.now)
@@ -355,6 +359,39 @@ def is_refused_within_the_hold_of_another(history: Histories) -> None:
     history.ends(0, UNKNOWN)
 
 
+def is_purged_within_a_hold(history: Histories) -> None:
+    history.begins(A, ID)
+    history.ends(0, 1)
+    history.purges(A, None)
+
+
+def is_purged_by_name_within_a_hold_and_written(history: Histories) -> None:
+    history.begins(A, ID)
+    history.ends(0, 1)
+    history.purges(A, [ID])
+    history.looks_alike()
+    history.begins(A, ID)
+    history.looks_alike()
+    history.ends(0, -1)
+
+
+def is_purged_before_a_refusal(history: Histories) -> None:
+    history.begins(A, ID)
+    history.ends(0, 1)
+    history.begins(A, ID)
+    history.purges(A, [ID])
+    history.ends(0, UNCHANGED)
+
+
+def never_ends_within_the_hold_of_another(history: Histories) -> None:
+    history.begins(A, ID)
+    history.ends(0, 1)
+    history.begins(A, ID)
+    history.time_passes(TERM)
+    history.looks_alike()
+    history.sweeps(A)
+
+
 @pytest.mark.parametrize("lifetime", [LIFETIME, 5.0])
 @pytest.mark.parametrize(
     "happens",
@@ -366,6 +403,10 @@ def is_refused_within_the_hold_of_another(history: Histories) -> None:
         ends_after_its_term_and_a_fill,
         is_swept_within_a_hold_past_its_lifetime,
         is_refused_within_the_hold_of_another,
+        is_purged_within_a_hold,
+        is_purged_by_name_within_a_hold_and_written,
+        is_purged_before_a_refusal,
+        never_ends_within_the_hold_of_another,
     ],
 )
 def test_redis_and_the_rule_agree_on_rare_histories(
@@ -376,6 +417,23 @@ def test_redis_and_the_rule_agree_on_rare_histories(
     for pause in (0.0, TERM, HOLD - TERM):
         history.time_passes(pause)
         history.looks_alike()
+
+
+@pytest.mark.parametrize(
+    "happens",
+    [is_purged_within_a_hold, is_purged_before_a_refusal, never_ends_within_the_hold_of_another],
+)
+def test_redis_serves_a_hold_that_a_purge_or_another_write_met_to_its_end_and_no_longer(
+    hand_moved: HandMovedRedis, happens: Callable[[Histories], None]
+) -> None:
+    history = Histories(hand_moved)
+    happens(history)
+    held = START + HOLD - hand_moved.now
+    entry = history.looked_up(A).entries[ID]
+    assert (entry.rating, entry.fresh_until - hand_moved.now) == (1, held)
+    assert entry.ask_when_stale
+    history.time_passes(held)
+    assert (history.looked_up(A).entries, history.looked_up(A).pending) == ({}, {})
 
 
 def test_forgetting_a_whole_place_voids_everything_but_writes_under_way(hand_moved: HandMovedRedis) -> None:

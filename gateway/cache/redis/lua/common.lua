@@ -47,16 +47,6 @@ local function held(cell)
   return cell and string.byte(cell, 2) >= HOLD and NOW < number_at(cell, 8, 5) and cell
 end
 
-local function standing(cell)
-  cell = known(cell)
-  if is_unsettled(cell) and NOW >= number_at(cell, 3, 5) then return held(cell) end
-  return cell
-end
-
-local function fillable(cell)
-  return not is_unsettled(standing(cell)) and not held(cell)
-end
-
 local function rated(content, hold)
   local code, rest = string.byte(content, 1), string.sub(content, 2)
   if not hold then return string.char(FORMAT, code) .. pack(NOW, 5) .. rest end
@@ -66,6 +56,24 @@ end
 local function unsettled(stamp, writers, contested, till, before)
   return string.char(FORMAT, UNSETTLED) .. pack(till, 5)
     .. string.char(math.min(writers, 255), contested and 1 or 0) .. pack(stamp, 7) .. (before or '')
+end
+
+-- A hold that leaves nothing when it ends.
+local function ending(stamp, promised)
+  return unsettled(stamp, 0, false, number_at(promised, 8, 5), promised)
+end
+
+local function standing(cell)
+  cell = known(cell)
+  if is_unsettled(cell) and NOW >= number_at(cell, 3, 5) then
+    local promised = held(cell)
+    return promised and ending(number_at(cell, 10, 7), promised)
+  end
+  return cell
+end
+
+local function fillable(cell)
+  return not is_unsettled(standing(cell)) and not held(cell)
 end
 
 local function writers_of(cell)

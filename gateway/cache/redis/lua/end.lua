@@ -7,7 +7,7 @@ local meta = open(KEYS[1], tag)
 local version = raise(meta)
 local cell = standing(redis.call('HGET', KEYS[1], id))
 local promised = outcome ~= 'value' and held(cell)
-local after = promised
+local after = promised and ending(version, promised)
 if is_unsettled(cell) and (string.byte(cell, 9) == 1 or digits(number_at(cell, 10, 7)) ~= stamp) then
   local writers = math.max(writers_of(cell) - 1, 0)
   after = unsettled(version, writers, true, writers > 0 and number_at(cell, 3, 5) or NOW + hold, promised)
@@ -24,6 +24,6 @@ save(meta, ttl)
 keep_bound(KEYS[1], tonumber(ARGV[11]))
 if outcome ~= 'unchanged' then mark_twin(hold, ttl, twin_tag) end
 publish(channel, news)
-local stored = after and not is_unsettled(after) and outcome == 'value'
+local stored = after and not is_unsettled(after)
 if stored and ARGV[12] then publish(ARGV[12], ARGV[13], ',"version":' .. digits(version)) end
 return stored and 1 or 0

@@ -1,13 +1,22 @@
--- Drop a user's ratings; what writes are promised is kept. KEYS: main hashes.
+-- Drop a user's ratings; pending writes and holds are kept to their end. KEYS: main hashes.
 -- ARGV: ttl, channel, news, number of ids (0: all), the ids, then a tag for each key.
 local ttl, channel, news, count = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local ids = {}
 for i = 5, 4 + count do ids[#ids + 1] = ARGV[i] end
 
-local function purge(meta, named)
-  local gone = {}
+local function purge(meta, stamp, named)
+  local gone, kept = {}, {}
   local function judge(id, cell)
-    if cell and id ~= META and fillable(cell) then gone[#gone + 1] = id end
+    if not cell or id == META then return end
+    cell = standing(cell)
+    if is_unsettled(cell) then return end
+    local promised = held(cell)
+    if promised then
+      kept[#kept + 1] = id
+      kept[#kept + 1] = ending(stamp, promised)
+    else
+      gone[#gone + 1] = id
+    end
   end
   if named then
     for _, id in ipairs(ids) do judge(id, redis.call('HGET', meta.key, id)) end
@@ -18,12 +27,12 @@ local function purge(meta, named)
     drop_variants(meta)
   end
   in_steps(gone, function(...) redis.call('HDEL', meta.key, ...) end)
+  in_steps(kept, function(...) redis.call('HSET', meta.key, ...) end)
 end
 
 for i, key in ipairs(KEYS) do
   local meta = open(key, ARGV[4 + count + i])
-  raise(meta)
-  purge(meta, count > 0)
+  purge(meta, raise(meta), count > 0)
   save(meta, ttl)
 end
 publish(channel, news)

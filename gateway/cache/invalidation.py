@@ -64,7 +64,7 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     """
 
     origin: str
-    news: tuple[Invalidation, ...]
+    invalidations: tuple[Invalidation, ...] = msgspec.field(name="news")
     sequence: int = 0
     """Counts the origin's messages from 1, so that a gap shows; 0: not counted."""
     published: int = 0
@@ -74,9 +74,9 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
 _decoder = msgspec.json.Decoder(Message)
 
 
-def encode_message(origin: str, *news: Invalidation, sequence: int = 0) -> bytes:
+def encode_message(origin: str, *invalidations: Invalidation, sequence: int = 0) -> bytes:
     """Return the bytes to publish: a JSON object, to which scripts append the time."""
-    return msgspec.json.encode(Message(origin, news, sequence))
+    return msgspec.json.encode(Message(origin, invalidations, sequence))
 
 
 def decode_message(data: bytes) -> Message:

@@ -11,8 +11,9 @@ stored rating, or a write that is pending.
 A purge within a hold, and a refused write, leave an *ending hold*: a pending write without writers that ends
 with the hold of the rating before it. The hold is served to its end, and then nothing is left.
 
-Memory applies these functions in monotonic time; Redis applies the same rule in Lua in its own time. `now`
-and all other times are seconds of one clock. A hold or a term lasts while `now` is before it.
+Memory applies these functions in monotonic time; Redis applies the same rule in Lua in its own time
+(`redis/lua/common.lua`). What only Redis does to a record is specified in `tests/redis_rule.py`. `now` and
+all other times are seconds of one clock. A hold or a term lasts while `now` is before it.
 """
 
 from enum import Enum
@@ -75,11 +76,6 @@ class PairedWrite(msgspec.Struct, frozen=True):
     until: float
 
 
-def raised(version: int, now: float) -> int:
-    """Return the next version: larger, and derived from the clock so that none repeats after a data loss."""
-    return max(version + 1, round(now * 1_000_000))
-
-
 def paired_write(version: int, now: float, hold: float) -> PairedWrite:
     """Return the trace that a write leaves on its paired type, whose version it has just raised."""
     return PairedWrite(version, now, now + hold)
@@ -92,7 +88,7 @@ def standing(record: Record, now: float) -> Record:
     """
     if not isinstance(record, PendingWrite) or now < record.until:
         return record
-    return _ending(held(record, now), record.stamp)
+    return ending(held(record, now), record.stamp)
 
 
 def held(record: Record, now: float) -> StoredRating | None:
@@ -133,7 +129,7 @@ def end(
         return StoredRating(outcome, now, now + hold)
     if outcome is UNCHANGED:
         # A purge may have come since the rating was promised.
-        return _ending(promised, version)
+        return ending(promised, version)
     return PendingWrite(version, 0, False, now + hold, promised)
 
 
@@ -156,24 +152,6 @@ def fillable(record: Record, now: float) -> bool:
     return not isinstance(standing(record, now), PendingWrite) and held(record, now) is None
 
 
-def purged(record: Record, version: int, now: float) -> Record:
-    """Return the record after a purge: pending writes and holds outlive it, and nothing is left after them.
-
-    `version` is the version that the purge has just raised.
-    """
-    record = standing(record, now)
-    return record if isinstance(record, PendingWrite) else _ending(held(record, now), version)
-
-
-def forgotten(record: Record, ended: int, *, version: int, now: float, hold: float) -> PendingWrite:
-    """Return the record when Redis receives a write late; `ended` writers begun here have ended since."""
-    record = standing(record, now)
-    writers = max(record.writers - ended, 0) if isinstance(record, PendingWrite) else 0
-    if isinstance(record, PendingWrite) and writers:
-        return PendingWrite(version, writers, True, record.until)
-    return PendingWrite(version, 0, False, now + hold)
-
-
 def cap(paired: PairedWrite | None, record: StoredRating | PendingWrite, now: float) -> float | None:
     """Return the seconds for which the rating may be served without asking (0: none); None: no limit.
 
@@ -193,7 +171,7 @@ def fetched_cap(paired: PairedWrite | None, fetched_at: float, now: float) -> fl
     return 0.0 if fetched_at <= paired.at else max(0.0, paired.until - now)
 
 
-def _ending(promised: StoredRating | None, stamp: int) -> PendingWrite | None:
+def ending(promised: StoredRating | None, stamp: int) -> PendingWrite | None:
     """Return the record of a hold that leaves nothing when it ends."""
     if promised is None or promised.held_until is None:
         return None

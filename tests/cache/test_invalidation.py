@@ -24,7 +24,7 @@ TRUST = 1.0
 
 
 @pytest.mark.parametrize(
-    "news",
+    "invalidation",
     [
         Drop(KEY, Kind.ALBUMS, (Id("1"), Id("2"))),
         DropPaired(KEY, Kind.LIBRARY_ALBUMS),
@@ -33,10 +33,10 @@ TRUST = 1.0
         Throttled(2.5),
     ],
 )
-def test_a_message_carries_its_origin_and_invalidations(news: Invalidation) -> None:
-    message = decode_message(encode_message("me", news, DropPaired(KEY, Kind.SONGS)))
+def test_a_message_carries_its_origin_and_invalidations(invalidation: Invalidation) -> None:
+    message = decode_message(encode_message("me", invalidation, DropPaired(KEY, Kind.SONGS)))
     assert message.origin == "me"
-    assert message.news == (news, DropPaired(KEY, Kind.SONGS))
+    assert message.invalidations == (invalidation, DropPaired(KEY, Kind.SONGS))
 
 
 @pytest.mark.parametrize("data", [b"", b"nonsense", b'{"origin":"x","news":[{"type":"later"}]}', b"\xff"])

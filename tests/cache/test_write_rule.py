@@ -1,4 +1,4 @@
-"""The write rule as a table of what each step makes of each cell."""
+"""The write rule as a table of what each step makes of each record."""
 
 import pytest
 
@@ -12,6 +12,7 @@ from gateway.cache.write_rule import (
     Record,
     StoredRating,
 )
+from tests import redis_rule
 
 NOW, HOLD, TERM = 1000.0, 10.0, 60.0
 OLD = StoredRating(b"old", 900.0)
@@ -27,12 +28,12 @@ ENDING = PendingWrite(9, 0, False, 1005.0, HELD)
 
 
 def test_a_version_is_more_than_the_last_and_follows_the_clock() -> None:
-    assert write_rule.raised(0, NOW) == 1_000_000_000
-    assert write_rule.raised(5_000_000_000, NOW) == 5_000_000_001
+    assert redis_rule.raised(0, NOW) == 1_000_000_000
+    assert redis_rule.raised(5_000_000_000, NOW) == 5_000_000_001
 
 
 @pytest.mark.parametrize(
-    ("cell", "after"),
+    ("record", "after"),
     [
         (None, PendingWrite(9, 1, False, 1060.0)),
         (OLD, PendingWrite(9, 1, False, 1060.0)),
@@ -45,8 +46,8 @@ def test_a_version_is_more_than_the_last_and_follows_the_clock() -> None:
         (ENDING, PendingWrite(9, 1, False, 1060.0, HELD)),
     ],
 )
-def test_a_write_begins(cell: Record, after: PendingWrite) -> None:
-    assert write_rule.begin(cell, 9, NOW, TERM) == after
+def test_a_write_begins(record: Record, after: PendingWrite) -> None:
+    assert write_rule.begin(record, 9, NOW, TERM) == after
 
 
 def test_a_write_remembers_the_hold_that_stood_through_other_writes() -> None:
@@ -55,7 +56,7 @@ def test_a_write_remembers_the_hold_that_stood_through_other_writes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cell", "stamp", "outcome", "after"),
+    ("record", "stamp", "outcome", "after"),
     [
         (MINE, 7, b"new", StoredRating(b"new", NOW, 1010.0)),
         (MINE, 7, None, StoredRating(None, NOW, 1010.0)),
@@ -77,8 +78,8 @@ def test_a_write_remembers_the_hold_that_stood_through_other_writes() -> None:
         (PendingWrite(7, 1, False, 1050.0, HELD), 7, b"new", StoredRating(b"new", NOW, 1010.0)),
     ],
 )
-def test_a_write_ends(cell: Record, stamp: int | None, outcome: Outcome, after: Record) -> None:
-    assert write_rule.end(cell, stamp, outcome, version=9, now=NOW, hold=HOLD) == after
+def test_a_write_ends(record: Record, stamp: int | None, outcome: Outcome, after: Record) -> None:
+    assert write_rule.end(record, stamp, outcome, version=9, now=NOW, hold=HOLD) == after
 
 
 @pytest.mark.parametrize("outcome", [UNCHANGED, UNKNOWN])
@@ -103,23 +104,23 @@ def test_a_contested_write_with_a_value_ends_the_hold_that_stood() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cell", "fillable"),
+    ("record", "fillable"),
     [(None, True), (OLD, True), (LAPSED, True), (OVER, True), (HELD, False), (MINE, False), (OPEN, False)],
 )
-def test_a_fill_may_replace_an_entry_without_pending_or_held_write(cell: Record, fillable: bool) -> None:
-    assert write_rule.fillable(cell, NOW) is fillable
+def test_a_fill_may_replace_an_entry_without_pending_or_held_write(record: Record, fillable: bool) -> None:
+    assert write_rule.fillable(record, NOW) is fillable
 
 
 @pytest.mark.parametrize(
-    ("cell", "after"),
+    ("record", "after"),
     [(None, None), (OLD, None), (OVER, None), (LAPSED, None), (HELD, ENDING), (ENDING, ENDING), (MINE, MINE)],
 )
-def test_a_purge_leaves_pending_writes_and_holds(cell: Record, after: Record) -> None:
-    assert write_rule.purged(cell, 9, NOW) == after
+def test_a_purge_leaves_pending_writes_and_holds(record: Record, after: Record) -> None:
+    assert redis_rule.purged(record, 9, NOW) == after
 
 
 def test_a_purge_leaves_nothing_past_the_hold() -> None:
-    purged = write_rule.purged(HELD, 9, NOW)
+    purged = redis_rule.purged(HELD, 9, NOW)
     assert write_rule.held(purged, NOW + 4.75) == HELD
     assert write_rule.standing(purged, NOW + 5) is None
     assert isinstance(purged, PendingWrite)
@@ -127,7 +128,7 @@ def test_a_purge_leaves_nothing_past_the_hold() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cell", "ended", "after"),
+    ("record", "ended", "after"),
     [
         (None, 0, PendingWrite(9, 0, False, 1010.0)),
         (HELD, 0, PendingWrite(9, 0, False, 1010.0)),
@@ -137,8 +138,8 @@ def test_a_purge_leaves_nothing_past_the_hold() -> None:
         (OVER, 0, PendingWrite(9, 0, False, 1010.0)),
     ],
 )
-def test_a_write_delivered_late_leaves_the_rating_unknown(cell: Record, ended: int, after: Record) -> None:
-    assert write_rule.forgotten(cell, ended, version=9, now=NOW, hold=HOLD) == after
+def test_a_write_delivered_late_leaves_the_rating_unknown(record: Record, ended: int, after: Record) -> None:
+    assert redis_rule.forgotten(record, ended, version=9, now=NOW, hold=HOLD) == after
 
 
 @pytest.mark.parametrize(
@@ -154,21 +155,21 @@ def test_a_write_delivered_late_leaves_the_rating_unknown(cell: Record, ended: i
     ],
 )
 def test_a_paired_write_caps_ratings_fetched_before_its_end(rated: StoredRating, cap: float | None) -> None:
-    mark = PairedWrite(7, 995.0, 1005.0)
-    assert write_rule.cap(mark, rated, NOW) == cap
+    paired = PairedWrite(7, 995.0, 1005.0)
+    assert write_rule.cap(paired, rated, NOW) == cap
 
 
 def test_without_a_paired_write_nothing_is_capped() -> None:
     assert write_rule.cap(None, OLD, NOW) is None
 
 
-@pytest.mark.parametrize("mark", [None, PairedWrite(7, 994.0, 1004.0)])
+@pytest.mark.parametrize("paired", [None, PairedWrite(7, 994.0, 1004.0)])
 def test_a_rating_that_a_later_write_may_have_replaced_ends_with_its_hold(
-    mark: PairedWrite | None,
+    paired: PairedWrite | None,
 ) -> None:
     later = write_rule.end(write_rule.begin(HELD, 9, NOW, TERM), 9, UNKNOWN, version=10, now=NOW, hold=HOLD)
     assert isinstance(later, PendingWrite)
-    assert write_rule.cap(mark, later, NOW) == 5.0
+    assert write_rule.cap(paired, later, NOW) == 5.0
 
 
 def test_a_rating_fetched_within_an_ended_paired_write_is_not_served_without_asking() -> None:
@@ -184,7 +185,7 @@ def test_a_write_that_never_ended_does_not_bring_back_what_was_held_before_it() 
 
 
 @pytest.mark.parametrize(
-    ("cell", "after"),
+    ("record", "after"),
     [
         (None, None),
         (OLD, None),
@@ -196,8 +197,8 @@ def test_a_write_that_never_ended_does_not_bring_back_what_was_held_before_it() 
         (PendingWrite(7, 1, False, 1050.0, HELD), PendingWrite(9, 1, True, 1050.0)),
     ],
 )
-def test_another_gateways_write_leaves_no_more_than_our_own_under_way(cell: Record, after: Record) -> None:
-    assert write_rule.overtaken(cell, 9, NOW) == after
+def test_another_gateways_write_leaves_no_more_than_our_own_under_way(record: Record, after: Record) -> None:
+    assert write_rule.overtaken(record, 9, NOW) == after
 
 
 def test_a_write_on_the_paired_type_whose_delay_is_over_leaves_no_seconds() -> None:

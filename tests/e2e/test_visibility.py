@@ -128,7 +128,7 @@ async def test_an_invalidation_that_is_dropped_shows_as_stale(pair, monkeypatch)
 async def test_a_fill_stored_in_spite_of_a_newer_write_version_shows_as_stale(pair, sandbox, monkeypatch):
     source = scripts.FILL.source
     unchecked = source.replace("if digits(meta.version) ~= version then return 0 end", "")
-    unchecked = unchecked.replace("if fillable(cells[i]) then", "do")
+    unchecked = unchecked.replace("if fillable(records[i]) then", "do")
     assert unchecked.count("\n") == source.count("\n")
     monkeypatch.setattr(scripts, "FILL", scripts.Script("fill", unchecked))
     monkeypatch.setattr(WriteLog, "admits", lambda *_: True)

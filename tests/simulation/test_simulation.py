@@ -57,9 +57,9 @@ def fetches_from_before_a_write_are_joined(patch: pytest.MonkeyPatch) -> None:
 def overlapping_writes_keep_their_value(patch: pytest.MonkeyPatch) -> None:
     whole = write_rule.end
 
-    def end(cell, stamp, outcome, **more):
+    def end(record, stamp, outcome, **more):
         if isinstance(outcome, write_rule.Unwritten):
-            return whole(cell, stamp, outcome, **more)
+            return whole(record, stamp, outcome, **more)
         return write_rule.StoredRating(outcome, more["now"], more["now"] + more["hold"])
 
     patch.setattr(write_rule, "end", end)

@@ -23,6 +23,7 @@ from gateway.fetch.single_flight import SingleFlight
 from gateway.model import Id, Partition, Rating, User
 from gateway.ratings import partition_read
 from gateway.waiters import Waiters
+from tests import redis_rule
 from tests.truth import stories
 from tests.truth.apple import Client
 from tests.truth.redis import RuleRedis
@@ -66,8 +67,8 @@ def invalidations_are_ignored(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_write_of_unknown_outcome_restores_the_earlier_hold(patch: pytest.MonkeyPatch) -> None:
-    def standing(cell: Record, now: float) -> Record:
-        return cell.held if isinstance(cell, PendingWrite) and now >= cell.until else cell
+    def standing(record: Record, now: float) -> Record:
+        return record.held if isinstance(record, PendingWrite) and now >= record.until else record
 
     patch.setattr(write_rule, "standing", standing)
 
@@ -177,24 +178,26 @@ def markers_of_own_retries_count_as_anothers(patch: pytest.MonkeyPatch) -> None:
 def held_values_are_kept_past_a_later_write(patch: pytest.MonkeyPatch) -> None:
     cap = write_rule.cap
     patch.setattr(
-        write_rule, "cap", lambda mark, cell, now: cap(mark, write_rule.held(cell, now) or cell, now)
+        write_rule,
+        "cap",
+        lambda paired, record, now: cap(paired, write_rule.held(record, now) or record, now),
     )
 
 
 def a_purge_leaves_a_held_rating_for_good(patch: pytest.MonkeyPatch) -> None:
-    purged = write_rule.purged
+    purged = redis_rule.purged
 
-    def left(cell: Record, version: int, now: float) -> Record:
-        return write_rule.held(cell, now) or purged(cell, version, now)
+    def left(record: Record, version: int, now: float) -> Record:
+        return write_rule.held(record, now) or purged(record, version, now)
 
-    patch.setattr(write_rule, "purged", left)
+    patch.setattr(redis_rule, "purged", left)
 
 
 def a_refused_write_restores_the_rating_before_it_for_good(patch: pytest.MonkeyPatch) -> None:
     end = write_rule.end
 
-    def restored(cell: Record, stamp: int | None, outcome: Outcome, **named: Any) -> Record:
-        after = end(cell, stamp, outcome, **named)
+    def restored(record: Record, stamp: int | None, outcome: Outcome, **named: Any) -> Record:
+        after = end(record, stamp, outcome, **named)
         refused = outcome is write_rule.UNCHANGED and isinstance(after, PendingWrite) and not after.contested
         return write_rule.held(after, named["now"]) if refused else after
 

@@ -10,6 +10,7 @@ from gateway.cache.lookup import Lookup
 from gateway.cache.redis.retry_queue import Place, Undelivered
 from gateway.cache.write_rule import Outcome, PairedWrite, PendingWrite, Record, StoredRating
 from gateway.model import PLAIN, Id, Kind, Partition, Rating, Variant
+from tests import redis_rule
 
 EPOCH = 1_000_000.0
 """Offset of Redis' clock: it is not a gateway's."""
@@ -21,8 +22,8 @@ class Kept:
 
     def __init__(self) -> None:
         self.version = 0
-        self.mark: PairedWrite | None = None
-        self.cells: dict[Id, Record] = {}
+        self.paired: PairedWrite | None = None
+        self.records: dict[Id, Record] = {}
         self.variants: dict[Variant, dict[Id, StoredRating]] = {}
 
     def drop_in_variants(self, ids: Sequence[Id]) -> None:
@@ -64,7 +65,7 @@ class RuleRedis:
         holds: dict[Id, StoredRating] = {}
         pending: dict[Id, bytes] = {}
         for id_ in ids:
-            record = write_rule.standing(kept.cells.get(id_), self.now)
+            record = write_rule.standing(kept.records.get(id_), self.now)
             promised = write_rule.held(record, self.now)
             rated, capped = promised or record, record
             if promised is not None:
@@ -84,37 +85,37 @@ class RuleRedis:
                         asked_at,
                         fresh_seconds=self._freshness.fresh_seconds,
                         age=age,
-                        cap=write_rule.cap(kept.mark, capped, self.now),
+                        cap=write_rule.cap(kept.paired, capped, self.now),
                     )
-        mark = kept.mark
+        paired = kept.paired
         return Lookup(
             version=b"%d" % kept.version,
             entries=entries,
             holds=holds,
             pending=pending,
-            paired_stamp=b"%d" % mark.stamp if mark else b"",
-            cap_until=asked_at + mark.until - self.now if mark and self.now < mark.until else None,
+            paired_stamp=b"%d" % paired.stamp if paired else b"",
+            cap_until=asked_at + paired.until - self.now if paired and self.now < paired.until else None,
         )
 
     def fill(self, partition: Partition, version: bytes, ratings: Mapping[Id, Rating]) -> bool:
         kept = self._of((partition.user.key, partition.kind))
         if b"%d" % kept.version != version:
             return False
-        brought = {
+        fetched = {
             id_: StoredRating(rating, self.now)
             for id_, rating in ratings.items()
-            if write_rule.fillable(kept.cells.get(id_), self.now)
+            if write_rule.fillable(kept.records.get(id_), self.now)
         }
         if partition.variant == PLAIN:
-            kept.cells.update(brought)
+            kept.records.update(fetched)
         else:
-            kept.variants.setdefault(partition.variant, {}).update(brought)
+            kept.variants.setdefault(partition.variant, {}).update(fetched)
         return True
 
     def begin(self, place: Place, id_: Id, origin: str) -> bytes:
         kept = self._of(place)
         stamp = self._raise(kept)
-        kept.cells[id_] = write_rule.begin(kept.cells.get(id_), stamp, self.now, TERM)
+        kept.records[id_] = write_rule.begin(kept.records.get(id_), stamp, self.now, TERM)
         kept.drop_in_variants([id_])
         self._mark_paired(place)
         self._publish_each(origin, Drop(*place, (id_,)), *_paired_invalidations(place))
@@ -123,28 +124,28 @@ class RuleRedis:
     def end(self, place: Place, id_: Id, stamp: bytes | None, outcome: Outcome, origin: str) -> bool:
         kept = self._of(place)
         version = self._raise(kept)
-        cell = write_rule.end(
-            kept.cells.get(id_),
+        record = write_rule.end(
+            kept.records.get(id_),
             int(stamp) if stamp else None,
             outcome,
             version=version,
             now=self.now,
             hold=self._hold,
         )
-        kept.cells[id_] = cell
+        kept.records[id_] = record
         kept.drop_in_variants([id_])
         if outcome is not write_rule.UNCHANGED:
             self._mark_paired(place)
         self._publish_each(origin, Drop(*place, (id_,)), *_paired_invalidations(place))
-        return isinstance(cell, StoredRating) and not isinstance(outcome, write_rule.Unwritten)
+        return isinstance(record, StoredRating) and not isinstance(outcome, write_rule.Unwritten)
 
     def purge(self, kinds: Sequence[Kind], purge: Purge, origin: str) -> None:
         for kind in kinds:
             kept = self._of((purge.user, kind))
             version = self._raise(kept)
-            ids = list(kept.cells) if purge.ids is None else purge.ids
+            ids = list(kept.records) if purge.ids is None else purge.ids
             for id_ in ids:
-                kept.cells[id_] = write_rule.purged(kept.cells.get(id_), version, self.now)
+                kept.records[id_] = redis_rule.purged(kept.records.get(id_), version, self.now)
             if purge.ids is None:
                 kept.variants.clear()
             else:
@@ -155,35 +156,35 @@ class RuleRedis:
         kept = self._of(place)
         version = self._raise(kept)
         if undelivered.all:
-            for id_, cell in kept.cells.items():
-                kept.cells[id_] = (
-                    None if write_rule.fillable(cell, self.now) else self._forgotten(cell, 0, version)
+            for id_, record in kept.records.items():
+                kept.records[id_] = (
+                    None if write_rule.fillable(record, self.now) else self._forgotten(record, 0, version)
                 )
             kept.variants.clear()
-            kept.mark = PairedWrite(version, self.now, self.now + self._hold)
+            kept.paired = PairedWrite(version, self.now, self.now + self._hold)
         for id_, ended in undelivered.ids.items():
-            kept.cells[id_] = self._forgotten(kept.cells.get(id_), ended, version)
+            kept.records[id_] = self._forgotten(kept.records.get(id_), ended, version)
         kept.drop_in_variants(list(undelivered.ids))
         self._mark_paired(place)
         dropped = Purge(*place) if undelivered.all else Drop(*place, tuple(undelivered.ids))
         self._publish_each(origin, dropped, *_paired_invalidations(place))
         return b"%d" % version
 
-    def _forgotten(self, cell: Record, ended: int, version: int) -> Record:
-        return write_rule.forgotten(cell, ended, version=version, now=self.now, hold=self._hold)
+    def _forgotten(self, record: Record, ended: int, version: int) -> Record:
+        return redis_rule.forgotten(record, ended, version=version, now=self.now, hold=self._hold)
 
     def _of(self, place: Place) -> Kept:
         return self._kept.setdefault(place, Kept())
 
     def _raise(self, kept: Kept) -> int:
-        kept.version = write_rule.raised(kept.version, self.now)
+        kept.version = redis_rule.raised(kept.version, self.now)
         return kept.version
 
     def _mark_paired(self, place: Place) -> None:
         user_key, kind = place
         if kind.paired is not None:
             paired = self._of((user_key, kind.paired))
-            paired.mark = write_rule.paired_write(self._raise(paired), self.now, self._hold)
+            paired.paired = write_rule.paired_write(self._raise(paired), self.now, self._hold)
 
     def _publish_each(self, origin: str, *invalidations: Invalidation) -> None:
         for each in invalidations:

@@ -47,7 +47,7 @@ class Link:
         self._since = since
         self._tasks = tasks
         self._replacing = asyncio.Lock()
-        self._running = [tasks.spawn("redis backlog", tier.deliver_retries())]
+        self._running = [tasks.spawn("redis retries", tier.deliver_retries())]
 
     @property
     def state(self) -> State:

@@ -197,7 +197,7 @@ class Listener:
         if message.sequence:
             self._sequences.received(message.origin, message.sequence, now)
             self._notice_gaps(now)
-        for invalidation in message.news:
+        for invalidation in message.invalidations:
             self._on_invalidation(invalidation)
 
     def _announce(self, content: bytes, now: float) -> None:
@@ -214,7 +214,7 @@ class Listener:
             return None
 
     def _observe_lag(self, message: Message, now: float) -> None:
-        first = message.news[0] if message.news else None
+        first = message.invalidations[0] if message.invalidations else None
         if first is None or isinstance(first, Throttled):
             return
         age = self._age(message.published, first.user, now)

@@ -79,9 +79,9 @@ class RetryQueue:
         while len(self._delivered) > MAX_DELIVERED:
             self._delivered.popitem(last=False)
 
-    def delivered_late(self, place: Place, marks: Mapping[Id, object]) -> frozenset[Id]:
+    def delivered_late(self, place: Place, pending: Mapping[Id, object]) -> frozenset[Id]:
         """The ids whose pending marker came from a replay of this gateway, with no other write since."""
-        return frozenset(id_ for id_, stamp in marks.items() if self._delivered.get((place, id_)) == stamp)
+        return frozenset(id_ for id_, stamp in pending.items() if self._delivered.get((place, id_)) == stamp)
 
     def postpone(self, place: Place) -> None:
         """Move `place` to the end: it could not be delivered now."""

@@ -48,7 +48,7 @@ class Writes:
         stamp: bytes = await self._commands.run(
             scripts.BEGIN,
             self._hashes(place),
-            [*self._common(place), self._hold, self._term, *self._news(*_written(place, id_)), id_],
+            [*self._common(place), self._hold, self._term, *self._message(*_written(place, id_)), id_],
         )
         return stamp
 
@@ -67,7 +67,7 @@ class Writes:
                 *self._common(place),
                 self._hold,
                 stamp or b"",
-                *self._news(*_written(place, id_)),
+                *self._message(*_written(place, id_)),
                 id_,
                 *ending,
                 self._limits.max_ratings_per_user,
@@ -84,7 +84,7 @@ class Writes:
             [self._keys.main(purge.user, kind) for kind in kinds],
             [
                 self._limits.key_milliseconds,
-                *self._news(purge),
+                *self._message(purge),
                 len(ids),
                 *ids,
                 *(owner_tag(purge.user, kind) for kind in kinds),
@@ -102,7 +102,7 @@ class Writes:
             [
                 *self._common(place),
                 self._hold,
-                *self._news(forgotten, *_twin_news(place)),
+                *self._message(forgotten, *_paired_invalidation(place)),
                 "all" if undelivered.all else "",
                 self._limits.max_ratings_per_user,
                 *named,
@@ -138,13 +138,13 @@ class Writes:
 
     def _common(self, place: Place) -> tuple[bytes, int, bytes]:
         user_key, kind = place
-        twin_tag = owner_tag(user_key, kind.paired) if kind.paired is not None else b""
-        return owner_tag(user_key, kind), self._limits.key_milliseconds, twin_tag
+        paired_tag = owner_tag(user_key, kind.paired) if kind.paired is not None else b""
+        return owner_tag(user_key, kind), self._limits.key_milliseconds, paired_tag
 
-    def _news(self, *news: Invalidation) -> tuple[str, bytes]:
+    def _message(self, *invalidations: Invalidation) -> tuple[str, bytes]:
         # Numbered when it is about to be sent: numbers of one node's messages arrive in order, or are missed.
         self._sequence += 1
-        return self._keys.channel, encode_message(self._gateway_id, *news, sequence=self._sequence)
+        return self._keys.channel, encode_message(self._gateway_id, *invalidations, sequence=self._sequence)
 
     def _announcement(
         self, place: Place, id_: Id, stamp: bytes | None, rating: Rating
@@ -163,9 +163,9 @@ class Writes:
 
 def _written(place: Place, id_: Id) -> tuple[Invalidation, ...]:
     user_key, kind = place
-    return (Drop(user_key, kind, (id_,)), *_twin_news(place))
+    return (Drop(user_key, kind, (id_,)), *_paired_invalidation(place))
 
 
-def _twin_news(place: Place) -> tuple[Invalidation, ...]:
+def _paired_invalidation(place: Place) -> tuple[Invalidation, ...]:
     user_key, kind = place
     return () if kind.paired is None else (DropPaired(user_key, kind.paired),)

@@ -31,8 +31,8 @@ def test_a_plain_rating_takes_seven_bytes_and_comes_back(rating: Rating) -> None
     ],
 )
 def test_a_resource_with_more_fields_is_kept_to_the_byte(resource: bytes) -> None:
-    cell = stored(content(resource))
-    assert decode(ID, cell) == StoredRating(resource, 1234.56)
+    field = stored(content(resource))
+    assert decode(ID, field) == StoredRating(resource, 1234.56)
 
 
 @pytest.mark.parametrize(
@@ -53,16 +53,16 @@ def test_json_that_is_not_a_rating_of_the_id_is_refused(resource: bytes) -> None
 
 
 def test_a_hold_follows_the_time() -> None:
-    cell = b"\x01\x82" + SOON + (124_456).to_bytes(5)
-    assert decode(ID, cell) == StoredRating(-1, 1234.56, 1244.56)
+    field = b"\x01\x82" + SOON + (124_456).to_bytes(5)
+    assert decode(ID, field) == StoredRating(-1, 1234.56, 1244.56)
 
 
 def test_a_pending_write_carries_the_hold_of_before() -> None:
     before = b"\x01\x80" + SOON + (124_456).to_bytes(5)
-    cell = b"\x01\x04" + SOON + b"\x02\x01" + (1_700_000_000_000_000).to_bytes(7)
+    field = b"\x01\x04" + SOON + b"\x02\x01" + (1_700_000_000_000_000).to_bytes(7)
     bare = PendingWrite(1_700_000_000_000_000, 2, True, 1234.56)
-    assert decode(ID, cell) == bare
-    assert decode(ID, cell + before) == PendingWrite(
+    assert decode(ID, field) == bare
+    assert decode(ID, field + before) == PendingWrite(
         bare.stamp, 2, True, 1234.56, StoredRating(None, 1234.56, 1244.56)
     )
 
@@ -77,7 +77,7 @@ def test_an_unknown_format_is_a_miss() -> None:
 @given(st.binary(max_size=40))
 def test_any_bytes_are_refused_or_decoded(data: bytes) -> None:
     try:
-        cell = decode(ID, data)
+        record = decode(ID, data)
     except (ValueError, LookupError):
         return
-    assert cell is None or isinstance(cell, StoredRating | PendingWrite)
+    assert record is None or isinstance(record, StoredRating | PendingWrite)

@@ -125,10 +125,10 @@ async def test_a_gateway_ignores_its_own_messages(one: Side, two: Side) -> None:
 
 
 async def test_one_message_may_carry_several_invalidations(one: Side, server: RedisServer) -> None:
-    news = (Purge(USER.key), Throttled(1.0))
+    sent = (Purge(USER.key), Throttled(1.0))
     with server.client() as client:
-        client.publish("ratings:news", encode_message("three", *news))
-    await until(lambda: one.received == list(news))
+        client.publish("ratings:news", encode_message("three", *sent))
+    await until(lambda: one.received == list(sent))
 
 
 def numbered(number: int) -> bytes:

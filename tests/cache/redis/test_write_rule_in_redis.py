@@ -23,6 +23,7 @@ from gateway.cache.redis.scripts import Script
 from gateway.cache.redis.writes import Writes
 from gateway.cache.write_rule import UNCHANGED, UNKNOWN, PairedWrite, PendingWrite, Record, StoredRating
 from gateway.model import Id, Kind, Partition, Rating, Variant, plain_resource
+from tests import redis_rule
 from tests.cache.redis.harness import USER, limits
 from tests.redis_server import RedisServer
 
@@ -64,23 +65,23 @@ class Model:
 
     def __init__(self) -> None:
         self.version = 0
-        self.mark: PairedWrite | None = None
-        self.cells: dict[Id, Record] = {}
+        self.paired: PairedWrite | None = None
+        self.records: dict[Id, Record] = {}
         self.variant: dict[Id, StoredRating] = {}
 
     def raised(self, now: float) -> int:
-        self.version = write_rule.raised(self.version, now)
+        self.version = redis_rule.raised(self.version, now)
         return self.version
 
-    def marked(self, now: float) -> None:
-        self.mark = write_rule.paired_write(self.raised(now), now, HOLD)
+    def paired_written(self, now: float) -> None:
+        self.paired = write_rule.paired_write(self.raised(now), now, HOLD)
 
     def lookup(self, now: float, lifetime: float, *, of_variant: bool) -> Lookup:
         entries: dict[Id, Entry] = {}
         holds: dict[Id, StoredRating] = {}
         pending: dict[Id, bytes] = {}
         for id_ in IDS:
-            record = write_rule.standing(self.cells.get(id_), now)
+            record = write_rule.standing(self.records.get(id_), now)
             promised = write_rule.held(record, now)
             if promised is not None:
                 holds[id_] = promised
@@ -94,15 +95,15 @@ class Model:
                     now,
                     fresh_seconds=lifetime,
                     age=now - rated.fetched_at,
-                    cap=write_rule.cap(self.mark, record if promised and record else rated, now),
+                    cap=write_rule.cap(self.paired, record if promised and record else rated, now),
                 )
         return Lookup(
             version=b"%d" % self.version,
             entries=entries,
             holds=holds,
             pending=pending,
-            paired_stamp=b"%d" % self.mark.stamp if self.mark else b"",
-            cap_until=self.mark.until if self.mark and now < self.mark.until else None,
+            paired_stamp=b"%d" % self.paired.stamp if self.paired else b"",
+            cap_until=self.paired.until if self.paired and now < self.paired.until else None,
         )
 
 
@@ -133,7 +134,7 @@ class Histories(RuleBasedStateMachine):
         self.writes = writes_on(redis)
         self.models = {place: Model() for place in PLACES}
         self.begun: list[tuple[tuple[bytes, Kind], Id, bytes | None]] = []
-        self.tickets: list[tuple[tuple[bytes, Kind], bytes]] = [(place, b"0") for place in PLACES]
+        self.tokens: list[tuple[tuple[bytes, Kind], bytes]] = [(place, b"0") for place in PLACES]
 
     @property
     def now(self) -> float:
@@ -147,9 +148,9 @@ class Histories(RuleBasedStateMachine):
     def begins(self, place: tuple[bytes, Kind], id_: Id) -> None:
         model = self.models[place]
         stamp = model.raised(self.now)
-        model.cells[id_] = write_rule.begin(model.cells.get(id_), stamp, self.now, TERM)
+        model.records[id_] = write_rule.begin(model.records.get(id_), stamp, self.now, TERM)
         model.variant.pop(id_, None)
-        self.twin_of(place).marked(self.now)
+        self.paired_with(place).paired_written(self.now)
         assert done(self.writes.begin(place, id_)) == b"%d" % stamp
         self.begun.append((place, id_, b"%d" % stamp))
 
@@ -163,66 +164,66 @@ class Histories(RuleBasedStateMachine):
         if isinstance(outcome, bytes):
             outcome = form(place[1], id_, outcome)
         model = self.models[place]
-        cell = write_rule.end(
-            model.cells.get(id_),
+        record = write_rule.end(
+            model.records.get(id_),
             int(stamp) if stamp else None,
             outcome,
             version=model.raised(self.now),
             now=self.now,
             hold=HOLD,
         )
-        model.cells[id_] = cell
+        model.records[id_] = record
         model.variant.pop(id_, None)
         if outcome is not UNCHANGED:
-            self.twin_of(place).marked(self.now)
-        stored = isinstance(cell, StoredRating) and outcome not in (UNCHANGED, UNKNOWN)
+            self.paired_with(place).paired_written(self.now)
+        stored = isinstance(record, StoredRating) and outcome not in (UNCHANGED, UNKNOWN)
         assert done(self.writes.end(place, id_, stamp, outcome)) is stored
 
     @step(place=places)
-    def takes_ticket(self, place: tuple[bytes, Kind]) -> None:
-        self.tickets.append((place, b"%d" % self.models[place].version))
+    def takes_token(self, place: tuple[bytes, Kind]) -> None:
+        self.tokens.append((place, b"%d" % self.models[place].version))
 
     @step(which=st.integers(-3, 3), wanted=st.lists(ids, min_size=1, unique=True), rating=contents)
     def fills(self, which: int, wanted: list[Id], rating: Any) -> None:
-        place, ticket = self.tickets[which % len(self.tickets)]
+        place, token = self.tokens[which % len(self.tokens)]
         model = self.models[place]
-        brought = {id_: form(place[1], id_, rating) for id_ in wanted}
-        accepted = ticket == b"%d" % model.version
-        for id_, each in brought.items():
-            if accepted and write_rule.fillable(model.cells.get(id_), self.now):
-                model.cells[id_] = StoredRating(each, self.now)
-        assert done(self.writes.fill(Partition(USER, place[1]), ticket, brought)) is accepted
+        fetched_ratings = {id_: form(place[1], id_, rating) for id_ in wanted}
+        accepted = token == b"%d" % model.version
+        for id_, each in fetched_ratings.items():
+            if accepted and write_rule.fillable(model.records.get(id_), self.now):
+                model.records[id_] = StoredRating(each, self.now)
+        assert done(self.writes.fill(Partition(USER, place[1]), token, fetched_ratings)) is accepted
 
     @step(place=places, wanted=st.lists(ids, min_size=1, unique=True), rating=contents)
     def fills_variant(self, place: tuple[bytes, Kind], wanted: list[Id], rating: Any) -> None:
         model = self.models[place]
-        brought = {id_: form(place[1], id_, rating) for id_ in wanted}
-        for id_, each in brought.items():
-            if write_rule.fillable(model.cells.get(id_), self.now):
+        fetched_ratings = {id_: form(place[1], id_, rating) for id_ in wanted}
+        for id_, each in fetched_ratings.items():
+            if write_rule.fillable(model.records.get(id_), self.now):
                 model.variant[id_] = StoredRating(each, self.now)
-        ticket = b"%d" % model.version
-        assert done(self.writes.fill(Partition(USER, place[1], OTHER_FORM), ticket, brought)) is True
+        token = b"%d" % model.version
+        assert done(self.writes.fill(Partition(USER, place[1], OTHER_FORM), token, fetched_ratings)) is True
 
     @step(place=places, wanted=st.none() | st.lists(ids, min_size=1, unique=True))
     def purges(self, place: tuple[bytes, Kind], wanted: list[Id] | None) -> None:
         model = self.models[place]
         version = model.raised(self.now)
         for id_ in wanted or IDS:
-            model.cells[id_] = write_rule.purged(model.cells.get(id_), version, self.now)
+            model.records[id_] = redis_rule.purged(model.records.get(id_), version, self.now)
             model.variant.pop(id_, None)
         named = None if wanted is None else tuple(wanted)
         done(self.writes.purge([place[1]], Purge(USER.key, place[1], named)))
 
     @step(place=places, wanted=st.dictionaries(ids, st.integers(0, 1), min_size=1))
-    def hears_late(self, place: tuple[bytes, Kind], wanted: dict[Id, int]) -> None:
+    def receives_late(self, place: tuple[bytes, Kind], wanted: dict[Id, int]) -> None:
         model = self.models[place]
         version = model.raised(self.now)
         for id_, ended in wanted.items():
-            model.cells[id_] = write_rule.forgotten(
-                model.cells.get(id_), ended, version=version, now=self.now, hold=HOLD
+            model.records[id_] = redis_rule.forgotten(
+                model.records.get(id_), ended, version=version, now=self.now, hold=HOLD
             )
             model.variant.pop(id_, None)
-        self.twin_of(place).marked(self.now)
+        self.paired_with(place).paired_written(self.now)
         assert done(self.writes.forget(place, Undelivered(wanted))) == b"%d" % version
 
     @step(place=places)
@@ -254,7 +255,7 @@ class Histories(RuleBasedStateMachine):
     def fetched(self, key: str) -> Any:
         return self.redis.client.hmget(key, [META, *IDS])
 
-    def twin_of(self, place: tuple[bytes, Kind]) -> Model:
+    def paired_with(self, place: tuple[bytes, Kind]) -> Model:
         paired = place[1].paired
         assert paired is not None
         return self.models[place[0], paired]
@@ -341,12 +342,12 @@ def overlaps_nested(history: Histories) -> None:
     history.ends(0, 1)
 
 
-def is_heard_of_late(history: Histories) -> None:
+def is_received_late(history: Histories) -> None:
     history.begins(A, ID)
     history.begins(A, ID)
-    history.hears_late(A, {ID: 1})
+    history.receives_late(A, {ID: 1})
     history.looks_alike()
-    history.hears_late(A, {ID: 1})
+    history.receives_late(A, {ID: 1})
 
 
 def is_refused_within_the_hold_of_another(history: Histories) -> None:
@@ -399,7 +400,7 @@ def never_ends_within_the_hold_of_another(history: Histories) -> None:
         ends_onto_a_hold,
         overlaps_in_turn,
         overlaps_nested,
-        is_heard_of_late,
+        is_received_late,
         ends_after_its_term_and_a_fill,
         is_swept_within_a_hold_past_its_lifetime,
         is_refused_within_the_hold_of_another,
@@ -443,13 +444,13 @@ def test_forgetting_a_whole_place_voids_everything_but_writes_under_way(hand_mov
     done(writes.fill(partition, b"0", {IDS[0]: None, Id("3"): None}))
     done(writes.fill(variant, b"0", {IDS[0]: None}))
     stamp = done(writes.begin(place, IDS[1]))
-    heard = done(writes.forget(place, Undelivered(all=True)))
+    received = done(writes.forget(place, Undelivered(all=True)))
     reading = Reading(freshness(LIFETIME), LIFETIME, hand_moved.now, hand_moved.now)
-    cells = hand_moved.client.hmget(KEYS.main(*place), [META, *IDS])
-    reading.read_main(IDS, [cells], owner_tag(*place))
+    records = hand_moved.client.hmget(KEYS.main(*place), [META, *IDS])
+    reading.read_main(IDS, [records], owner_tag(*place))
     outcome = reading.lookup(variant_name(OTHER_FORM).encode())
     assert outcome == Lookup(
-        version=heard, pending={IDS[1]: heard}, paired_stamp=heard, cap_until=hand_moved.now + HOLD
+        version=received, pending={IDS[1]: received}, paired_stamp=received, cap_until=hand_moved.now + HOLD
     )
     assert not hand_moved.client.exists(f"{KEYS.main(*place)}:{variant_name(OTHER_FORM)}")
     assert done(writes.end(place, IDS[1], stamp, None)) is False

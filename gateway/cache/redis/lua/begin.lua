@@ -1,13 +1,14 @@
--- A write is about to be sent. KEYS: main, [twin]. ARGV: tag, ttl, twin's tag, hold, write term, channel, news, id.
-local tag, ttl, twin_tag, hold, term = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
-local channel, news, id = ARGV[6], ARGV[7], ARGV[8]
+-- A write is about to be sent. KEYS: main, [paired].
+-- ARGV: tag, ttl, paired tag, hold, write term, channel, message, id.
+local tag, ttl, paired_tag, hold, term = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
+local channel, message, id = ARGV[6], ARGV[7], ARGV[8]
 local meta = open(KEYS[1], tag)
 local stamp = raise(meta)
-local cell = standing(redis.call('HGET', KEYS[1], id))
-local writers = writers_of(cell)
-redis.call('HSET', KEYS[1], id, unsettled(stamp, writers + 1, writers > 0, NOW + term, held(cell)))
+local record = standing(redis.call('HGET', KEYS[1], id))
+local writers = writers_of(record)
+redis.call('HSET', KEYS[1], id, pending_write(stamp, writers + 1, writers > 0, NOW + term, held(record)))
 drop_in_variants(meta, { id })
 save(meta, ttl)
-mark_twin(hold, ttl, twin_tag)
-publish(channel, news)
+mark_paired(hold, ttl, paired_tag)
+publish(channel, message)
 return digits(stamp)

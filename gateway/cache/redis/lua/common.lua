@@ -3,7 +3,7 @@
 local CLOCK = redis.call('TIME')
 local MICROS = CLOCK[1] * 1000000 + CLOCK[2]
 local NOW = math.floor(MICROS / 10000)
-local FORMAT, UNSETTLED, HOLD = 1, 4, 128
+local FORMAT, PENDING, HOLD = 1, 4, 128
 local META, TAG_BYTES, STEP = '.', 8, 1000
 
 local function pack(number, size)
@@ -25,59 +25,59 @@ local function in_steps(list, call)
   for i = 1, #list, STEP do call(unpack(list, i, math.min(i + STEP - 1, #list))) end
 end
 
--- Cells; false where there is none.
+-- Records, as bytes; false where there is none.
 
-local function known(cell)
-  if not cell or #cell < 7 or string.byte(cell, 1) ~= FORMAT then return false end
-  local code = string.byte(cell, 2)
-  return #cell >= (code == UNSETTLED and 16 or code >= HOLD and 12 or 7) and cell
+local function known(record)
+  if not record or #record < 7 or string.byte(record, 1) ~= FORMAT then return false end
+  local code = string.byte(record, 2)
+  return #record >= (code == PENDING and 16 or code >= HOLD and 12 or 7) and record
 end
 
-local function is_unsettled(cell)
-  return cell and string.byte(cell, 2) == UNSETTLED
+local function is_pending(record)
+  return record and string.byte(record, 2) == PENDING
 end
 
-local function nested(cell)
-  return known(string.sub(cell, 17))
+local function nested(record)
+  return known(string.sub(record, 17))
 end
 
-local function held(cell)
-  cell = known(cell)
-  if is_unsettled(cell) then cell = nested(cell) end
-  return cell and string.byte(cell, 2) >= HOLD and NOW < number_at(cell, 8, 5) and cell
+local function held(record)
+  record = known(record)
+  if is_pending(record) then record = nested(record) end
+  return record and string.byte(record, 2) >= HOLD and NOW < number_at(record, 8, 5) and record
 end
 
-local function rated(content, hold)
+local function stored_rating(content, hold)
   local code, rest = string.byte(content, 1), string.sub(content, 2)
   if not hold then return string.char(FORMAT, code) .. pack(NOW, 5) .. rest end
   return string.char(FORMAT, code + HOLD) .. pack(NOW, 5) .. pack(NOW + hold, 5) .. rest
 end
 
-local function unsettled(stamp, writers, contested, till, before)
-  return string.char(FORMAT, UNSETTLED) .. pack(till, 5)
+local function pending_write(stamp, writers, contested, till, before)
+  return string.char(FORMAT, PENDING) .. pack(till, 5)
     .. string.char(math.min(writers, 255), contested and 1 or 0) .. pack(stamp, 7) .. (before or '')
 end
 
 -- A hold that leaves nothing when it ends.
 local function ending(stamp, promised)
-  return unsettled(stamp, 0, false, number_at(promised, 8, 5), promised)
+  return pending_write(stamp, 0, false, number_at(promised, 8, 5), promised)
 end
 
-local function standing(cell)
-  cell = known(cell)
-  if is_unsettled(cell) and NOW >= number_at(cell, 3, 5) then
-    local promised = held(cell)
-    return promised and ending(number_at(cell, 10, 7), promised)
+local function standing(record)
+  record = known(record)
+  if is_pending(record) and NOW >= number_at(record, 3, 5) then
+    local promised = held(record)
+    return promised and ending(number_at(record, 10, 7), promised)
   end
-  return cell
+  return record
 end
 
-local function fillable(cell)
-  return not is_unsettled(standing(cell)) and not held(cell)
+local function fillable(record)
+  return not is_pending(standing(record)) and not held(record)
 end
 
-local function writers_of(cell)
-  return is_unsettled(cell) and string.byte(cell, 8) or 0
+local function writers_of(record)
+  return is_pending(record) and string.byte(record, 8) or 0
 end
 
 -- Meta.
@@ -128,8 +128,9 @@ local function raise(meta)
   return meta.version
 end
 
-local function mark(meta, hold)
-  meta.stamp, meta.at, meta.till = raise(meta), NOW, NOW + hold
+-- The trace of a write on the paired type.
+local function paired_write(meta, stamp, hold)
+  meta.stamp, meta.at, meta.till = stamp, NOW, NOW + hold
 end
 
 local function variant_key(meta, name)
@@ -178,11 +179,11 @@ local function make_place(meta, ttl, fresh, take)
   return true
 end
 
-local function mark_twin(hold, ttl, tag)
+local function mark_paired(hold, ttl, tag)
   if KEYS[2] then
-    local twin = open(KEYS[2], tag)
-    mark(twin, hold)
-    save(twin, ttl)
+    local paired = open(KEYS[2], tag)
+    paired_write(paired, raise(paired), hold)
+    save(paired, ttl)
   end
 end
 
@@ -193,9 +194,9 @@ local function keep_bound(key, bound)
   local fields, ages = redis.call('HGETALL', key), {}
   for i = 1, #fields, 2 do
     if fields[i] ~= META then
-      local cell = standing(fields[i + 1])
-      local protected = is_unsettled(cell) or held(cell)
-      ages[#ages + 1] = { cell and number_at(cell, 3, 5) + (protected and 2 ^ 40 or 0) or 0, fields[i] }
+      local record = standing(fields[i + 1])
+      local protected = is_pending(record) or held(record)
+      ages[#ages + 1] = { record and number_at(record, 3, 5) + (protected and 2 ^ 40 or 0) or 0, fields[i] }
     end
   end
   table.sort(ages, function(one, other) return one[1] < other[1] end)

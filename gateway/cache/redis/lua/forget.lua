@@ -1,14 +1,14 @@
--- Writes that Redis receives late. KEYS: main, [twin]. ARGV: tag, ttl, twin's tag, hold, channel, news,
+-- Writes that Redis receives late. KEYS: main, [paired]. ARGV: tag, ttl, paired tag, hold, channel, message,
 -- 'all' or '', bound, then id and how many writers begun here have ended since, by turns. Returns the new stamp.
-local tag, ttl, twin_tag, hold = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
-local channel, news, all = ARGV[5], ARGV[6], ARGV[7] == 'all'
+local tag, ttl, paired_tag, hold = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+local channel, message, all = ARGV[5], ARGV[6], ARGV[7] == 'all'
 local meta = open(KEYS[1], tag)
 local stamp = raise(meta)
 
-local function forget(id, cell, ended)
-  cell = standing(cell)
-  local writers = math.max(writers_of(cell) - ended, 0)
-  local after = unsettled(stamp, writers, writers > 0, writers > 0 and number_at(cell, 3, 5) or NOW + hold)
+local function forget(id, record, ended)
+  record = standing(record)
+  local writers = math.max(writers_of(record) - ended, 0)
+  local after = pending_write(stamp, writers, writers > 0, writers > 0 and number_at(record, 3, 5) or NOW + hold)
   redis.call('HSET', KEYS[1], id, after)
 end
 
@@ -23,7 +23,7 @@ if all then
   end
   in_steps(gone, function(...) redis.call('HDEL', KEYS[1], ...) end)
   drop_variants(meta)
-  meta.stamp, meta.at, meta.till = stamp, NOW, NOW + hold
+  paired_write(meta, stamp, hold)
 end
 local ids = {}
 for i = 9, #ARGV, 2 do
@@ -33,6 +33,6 @@ end
 drop_in_variants(meta, ids)
 save(meta, ttl)
 keep_bound(KEYS[1], tonumber(ARGV[8]))
-mark_twin(hold, ttl, twin_tag)
-publish(channel, news)
+mark_paired(hold, ttl, paired_tag)
+publish(channel, message)
 return digits(stamp)

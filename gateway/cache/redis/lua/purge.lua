@@ -1,16 +1,16 @@
 -- Drop a user's ratings; pending writes and holds are kept to their end. KEYS: main hashes.
--- ARGV: ttl, channel, news, number of ids (0: all), the ids, then a tag for each key.
-local ttl, channel, news, count = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+-- ARGV: ttl, channel, message, number of ids (0: all), the ids, then a tag for each key.
+local ttl, channel, message, count = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local ids = {}
 for i = 5, 4 + count do ids[#ids + 1] = ARGV[i] end
 
 local function purge(meta, stamp, named)
   local gone, kept = {}, {}
-  local function judge(id, cell)
-    if not cell or id == META then return end
-    cell = standing(cell)
-    if is_unsettled(cell) then return end
-    local promised = held(cell)
+  local function judge(id, record)
+    if not record or id == META then return end
+    record = standing(record)
+    if is_pending(record) then return end
+    local promised = held(record)
     if promised then
       kept[#kept + 1] = id
       kept[#kept + 1] = ending(stamp, promised)
@@ -35,5 +35,5 @@ for i, key in ipairs(KEYS) do
   purge(meta, raise(meta), count > 0)
   save(meta, ttl)
 end
-publish(channel, news)
+publish(channel, message)
 return 1

@@ -10,9 +10,9 @@ end
 if string.sub(field, 1, TAG_BYTES) ~= ARGV[1] or not sound then return redis.call('DEL', KEYS[1]) end
 local gone = {}
 for i = 4, #ARGV do
-  local cell = redis.call('HGET', KEYS[1], ARGV[i])
-  local left = standing(cell)
-  if cell and string.byte(cell, 1) == FORMAT and fillable(left)
+  local record = redis.call('HGET', KEYS[1], ARGV[i])
+  local left = standing(record)
+  if record and string.byte(record, 1) == FORMAT and fillable(left)
     and (not left or number_at(left, 3, 5) + tonumber(ARGV[2]) <= NOW) then
     gone[#gone + 1] = ARGV[i]
   end

@@ -124,7 +124,7 @@ def _sources(
     cache = Cache(
         memory=factories.memory_cache(settings, metrics),
         write_log=WriteLog(hold_seconds=settings.cache.write_hold_seconds),
-        shared=None if link is None else link.tier,
+        shared=None if link is None else link.store,
         freshness=freshness,
         trusted_since=factories.always if link is None else link.trusted_since,
         on_drop=lambda *dropped: flights.detach(*dropped),  # noqa: PLW0108 - the flights are made below

@@ -16,7 +16,6 @@ from gateway.cache.cache import Cache
 from gateway.cache.entry import Freshness
 from gateway.cache.invalidation import Invalidation, OnInvalidation, Throttled
 from gateway.cache.memory import MemoryCache
-from gateway.cache.redis.limits import Limits
 from gateway.clock import Clock
 from gateway.resolver import Resolver
 from gateway.settings import Settings
@@ -85,6 +84,7 @@ async def redis_link(
         yield None
         return
     # redis-py costs a fifth of the start, and a gateway without Redis needs none of it.
+    from gateway.cache.redis.layout import Limits  # noqa: PLC0415
     from gateway.cache.redis.link import linked  # noqa: PLC0415
 
     async with linked(
@@ -197,7 +197,7 @@ def apple_client(
 
     def publish(seconds: float) -> None:
         if link is not None:
-            tasks.spawn("publish throttled", link.tier.publish(Throttled(seconds)))
+            tasks.spawn("publish throttled", link.store.publish(Throttled(seconds)))
 
     return open_apple(
         base_url=settings.apple.base_url,

@@ -187,7 +187,7 @@ class Observed(NamedTuple):
             answering_for_seconds=now - self.link.state_since,
             subscribed=self.link.subscribed,
             subscribed_for_seconds=now - self.link.subscribed_since,
-            undelivered_writes=self.link.tier.undelivered,
+            undelivered_writes=self.link.store.undelivered,
             errors=collect.by_label(counted.redis_errors),
         )
 

@@ -13,7 +13,7 @@ from ipaddress import IPv6Address, ip_address
 
 AddressInfo = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int]]
 """One entry of `socket.getaddrinfo`: family, type, protocol, canonical name, socket address."""
-Lookup = Callable[[str], Sequence[AddressInfo]]
+NameLookup = Callable[[str], Sequence[AddressInfo]]
 """Blocking: the stream addresses of a name, with any port. Raises OSError."""
 
 KNOWN_SHARE = 0.25
@@ -45,7 +45,7 @@ class Resolver:
     One resolver may serve several event loops, one after another.
     """
 
-    def __init__(self, lookup: Lookup = system_lookup) -> None:
+    def __init__(self, lookup: NameLookup = system_lookup) -> None:
         self._lookup = lookup
         self._known: dict[str, Sequence[AddressInfo]] = {}
         self._running: dict[str, asyncio.Future[Sequence[AddressInfo]]] = {}

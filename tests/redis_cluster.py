@@ -6,7 +6,7 @@ from typing import Self
 from redis.crc import key_slot
 from redis.exceptions import ResponseError
 
-from gateway.cache.redis.keys import Keys
+from gateway.cache.redis.layout import Keys
 from gateway.model import Partition
 from tests.redis_server import RedisServer
 

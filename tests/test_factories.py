@@ -17,7 +17,7 @@ from gateway.cache.cache import Cache
 from gateway.cache.entry import Freshness
 from gateway.cache.invalidation import Purge, Throttled
 from gateway.cache.redis.connect import Tls
-from gateway.cache.redis.limits import Limits
+from gateway.cache.redis.layout import Limits
 from gateway.model import Id, Kind, Partition, User
 from gateway.sandbox import Credentials
 from gateway.settings import Settings, load
@@ -215,11 +215,11 @@ class TestAppleClient:
 
     async def test_a_429_is_published_to_the_other_gateways(self, opened):
         link = Mock()
-        link.tier.publish = AsyncMock()
+        link.store.publish = AsyncMock()
         tasks = await self.open(link)
         opened.call_args.kwargs["on_throttled"](2.0)
         await until(lambda: not len(tasks))
-        link.tier.publish.assert_awaited_once_with(Throttled(2.0))
+        link.store.publish.assert_awaited_once_with(Throttled(2.0))
 
     async def test_without_redis_a_429_is_not_published(self, opened):
         tasks = await self.open()

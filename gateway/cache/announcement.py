@@ -47,15 +47,6 @@ Sampled = Callable[[], bool]
 _decoder = msgspec.json.Decoder(Announcement)
 
 
-def never() -> bool:
-    """Announce no write."""
-    return False
-
-
-def ignore_announcement(_: Announcement, *, age: float, own: bool) -> None:
-    """Check nothing."""
-
-
 def encode_announcement(announcement: Announcement) -> bytes:
     """Return the JSON object to which Redis appends version and time."""
     return msgspec.json.encode(announcement)

@@ -1,10 +1,10 @@
-"""Invalidation messages between gateways, and how long local entries are trusted because of them. No I/O.
+"""Invalidation messages between gateways, their gaps and ages, and how long entries are trusted. No I/O.
 
 Redis does not acknowledge publications, and they may be lost. An invalidation therefore only makes a gateway
 drop an entry earlier than `local_trust_seconds` would.
 """
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from typing import Final, Protocol
 
 import msgspec
@@ -17,6 +17,9 @@ MAX_ORIGINS: Final = 1000
 """Most gateways whose sequence numbers are followed; those silent for longest are dropped."""
 MAX_LATE: Final = 1000
 """Missing messages that are waited for; more count as missed at once."""
+OBSERVATIONS: Final = 16
+"""Kept by node: those of about 4 seconds of heartbeats, so that drift and steps of a clock are followed."""
+MICROSECONDS: Final = 1_000_000
 
 
 class Drop(msgspec.Struct, frozen=True, tag="drop"):
@@ -164,3 +167,28 @@ class Continuity:
         if self.up(now):
             since = min(self._continuous_since, since)
         return max(since, self._distrusted_before)
+
+
+class ServerTime:
+    """What Redis' clock shows, by node. Pure: times are seconds, monotonic or of Redis' clock.
+
+    Of the kept round trips the shortest counts: the estimate errs by half of its duration at most.
+    """
+
+    def __init__(self) -> None:
+        self._observed: dict[str, deque[tuple[float, float]]] = {}
+
+    def observe(self, node: str, sent_at: float, received_at: float, redis_time: float) -> None:
+        """`node` answered at `redis_time` a request that took from `sent_at` to `received_at`."""
+        offset = redis_time - (sent_at + received_at) / 2
+        observed = self._observed.setdefault(node, deque(maxlen=OBSERVATIONS))
+        observed.append((received_at - sent_at, offset))
+
+    def reset(self) -> None:
+        """Start over: another server may answer by the same name."""
+        self._observed.clear()
+
+    def at(self, node: str, moment: float) -> float | None:
+        """Return what the clock of `node` shows at `moment` (monotonic); None if it did not answer yet."""
+        observed = self._observed.get(node)
+        return moment + min(observed)[1] if observed else None

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.cache.cache import Cache
 from gateway.cache.redis import scripts
-from gateway.cache.redis.store import RedisShared
+from gateway.cache.redis.store import RedisStore
 from gateway.cache.write_log import WriteLog
 from gateway.model import PLAIN
 from gateway.sandbox import Lag, Where
@@ -143,7 +143,7 @@ async def test_a_fill_stored_in_spite_of_a_newer_write_version_shows_as_stale(pa
 
 
 async def test_a_hold_ignored_in_one_variant_shows_as_stale(pair, sandbox, monkeypatch):
-    recall, lookup = Cache.recall, RedisShared.lookup
+    recall, lookup = Cache.recall, RedisStore.lookup
 
     def without_holds(found: Any, partition: Any) -> Any:
         return found if partition.variant == PLAIN else msgspec.structs.replace(found, holds={})
@@ -154,7 +154,7 @@ async def test_a_hold_ignored_in_one_variant_shows_as_stale(pair, sandbox, monke
     monkeypatch.setattr(
         Cache, "recall", lambda self, partition, now: without_holds(recall(self, partition, now), partition)
     )
-    monkeypatch.setattr(RedisShared, "lookup", forgetful_lookup)
+    monkeypatch.setattr(RedisStore, "lookup", forgetful_lookup)
     sandbox.faults.add(Lag(LAG_SECONDS), where=Where(method="PUT"))
     await pair.one.rate("albums", ID, -1)
     await pair.two.get("albums", [ID], "&l=de")

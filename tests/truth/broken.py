@@ -15,7 +15,7 @@ from gateway.cache.invalidation import Continuity
 from gateway.cache.lookup import FillToken
 from gateway.cache.memory import MemoryCache
 from gateway.cache.redis.retry_queue import RetryQueue
-from gateway.cache.redis.store import RedisShared
+from gateway.cache.redis.store import RedisStore
 from gateway.cache.write_log import WriteLog
 from gateway.cache.write_rule import Outcome, PendingWrite, Record
 from gateway.fetch.pending import PendingFetch
@@ -155,11 +155,11 @@ def users_share_fetches(patch: pytest.MonkeyPatch) -> None:
 
 
 def writes_that_redis_missed_are_dropped(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(RedisShared, "_keep", lambda *_, **__: None)
+    patch.setattr(RedisStore, "_keep", lambda *_, **__: None)
 
 
 def lookups_ignore_undelivered_writes(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(RedisShared, "_trustworthy", lambda _self, lookup, *_: lookup)
+    patch.setattr(RedisStore, "_trustworthy", lambda _self, lookup, *_: lookup)
 
 
 def a_hold_ends_when_redis_is_back(patch: pytest.MonkeyPatch) -> None:

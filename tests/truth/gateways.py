@@ -11,8 +11,8 @@ from gateway.cache.entry import Freshness
 from gateway.cache.invalidation import Purge
 from gateway.cache.lookup import Lookup
 from gateway.cache.memory import MemoryCache
-from gateway.cache.redis.retry_queue import Place, Undelivered
-from gateway.cache.redis.store import RedisShared
+from gateway.cache.redis.retry_queue import Undelivered, UserType
+from gateway.cache.redis.store import RedisStore
 from gateway.cache.write_log import WriteLog
 from gateway.cache.write_rule import Outcome
 from gateway.fetch.single_flight import SingleFlight
@@ -62,7 +62,7 @@ class Written:
 WRITING: ContextVar[Written] = ContextVar("writing")
 
 
-class Watched(RedisShared):
+class Watched(RedisStore):
     """The real shared tier; also records whether Redis received each write in time."""
 
     async def begin(self, user_key: bytes, kind: Kind, id_: Id) -> bytes | None:
@@ -97,10 +97,10 @@ class Commands:
     async def fill(self, partition: Partition, version: bytes, ratings: Mapping[Id, Rating]) -> bool:
         return await self._wire.carry(lambda: self._redis.fill(partition, version, ratings), WRITE_SECONDS)
 
-    async def begin(self, place: Place, id_: Id) -> bytes:
+    async def begin(self, place: UserType, id_: Id) -> bytes:
         return await self._wire.carry(lambda: self._redis.begin(place, id_, self._name), WRITE_SECONDS)
 
-    async def end(self, place: Place, id_: Id, stamp: bytes | None, outcome: Outcome) -> bool:
+    async def end(self, place: UserType, id_: Id, stamp: bytes | None, outcome: Outcome) -> bool:
         return await self._wire.carry(
             lambda: self._redis.end(place, id_, stamp, outcome, self._name), WRITE_SECONDS
         )
@@ -108,7 +108,7 @@ class Commands:
     async def purge(self, kinds: Sequence[Kind], purge: Purge) -> None:
         await self._wire.carry(lambda: self._redis.purge(kinds, purge, self._name), WRITE_SECONDS)
 
-    async def forget(self, place: Place, undelivered: Undelivered) -> bytes:
+    async def forget(self, place: UserType, undelivered: Undelivered) -> bytes:
         def forget() -> bytes:
             stamp = self._redis.forget(place, undelivered, self._name)
             self._on_forget(self._name, place, None if undelivered.all else set(undelivered.ids))

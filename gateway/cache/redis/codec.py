@@ -1,4 +1,6 @@
-"""Encodes a stored rating or a pending write as the bytes of one hash field: a plain rating takes seven.
+"""Encodes ratings as hash fields and decodes the replies to lookups: pure, and the busiest code of the tier.
+
+A stored rating or a pending write is one field; a plain rating takes seven bytes:
 
     byte 0     format (an unknown one is a miss)
     byte 1     content: 0 unrated, 1 liked, 2 disliked, 3 JSON, 4 pending write; + 128 if there is a hold
@@ -7,16 +9,25 @@
     pending    1 byte writers, 1 byte contested, 7 bytes stamp, [the rating held before it]
 
 Numbers are big-endian. The scripts add format and times; only this module encodes ratings.
+
+A reply holds few distinct values, because equal ratings that were fetched together are stored as equal bytes.
+Each distinct value is decoded once, into an entry that its ids share.
 """
 
-from typing import Final, Literal
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any, Final, Literal
 
 import msgspec
 
-from gateway.cache.redis.keys import TICKS
+from gateway.cache import write_rule
+from gateway.cache.complete import Complete, if_fresh
+from gateway.cache.entry import Entry, Freshness, bytes_per_id
+from gateway.cache.lookup import Lookup
+from gateway.cache.redis.errors import FailureKind, RedisFailed
+from gateway.cache.redis.layout import NOTHING, TAG_BYTES, TICKS, Meta, read_meta
 from gateway.cache.write_rule import PendingWrite, Record, StoredRating
 from gateway.json_depth import check_depth
-from gateway.model import Id, Rating
+from gateway.model import MAX_VARIANTS, Id, Rating
 
 FORMAT: Final = 1
 UNRATED, LIKED, DISLIKED, JSON, PENDING = range(5)
@@ -26,6 +37,11 @@ _HELD_BYTES: Final = 12
 _PENDING_BYTES: Final = 16
 PLAIN_RATINGS: Final[dict[int, Rating]] = {UNRATED: None, LIKED: 1, DISLIKED: -1}
 _CODES: Final[dict[Rating, bytes]] = {rating: bytes((code,)) for code, rating in PLAIN_RATINGS.items()}
+
+CHUNK_IDS: Final = 1000
+"""Ids asked for by one HMGET."""
+_TOLERANCE_SECONDS: Final = 1.0
+"""A lookup's time is read before its fields: an entry may be this much younger than now, not more."""
 
 
 class _Value(msgspec.Struct):
@@ -100,3 +116,151 @@ def _valid(id_: Id, resource: bytes) -> bytes:
     if named != id_:
         raise ValueError("the rating of another id")
     return resource
+
+
+class Reading(msgspec.Struct):
+    """What the replies to one lookup contain, while they are read."""
+
+    freshness: Freshness
+    fresh_seconds: float
+    """Jittered freshness of the partition."""
+    asked_at: float
+    """When Redis was asked: monotonic seconds of this process. Entries are judged as of then."""
+    now: float
+    """The same moment in seconds of Redis' clock."""
+    meta: Meta = NOTHING
+    entries: dict[Id, Entry] = {}
+    complete: Complete | None = None
+    """The entries, if all ids have a fresh one."""
+    holds: dict[Id, StoredRating] = {}
+    pending: dict[Id, Hashable] = {}
+    expired: list[Id] = []
+    """Fields to drop: past their lifetime, or invalid."""
+    spoiled: bool = False
+    """Whether a field was invalid."""
+    lifetime_seconds: float = 0.0
+    """The age after which a rating has no use: that of `freshness`."""
+
+    def __post_init__(self) -> None:
+        self.lifetime_seconds = self.freshness.lifetime_seconds
+
+    def lookup(self, variant: bytes | None = None) -> Lookup:
+        """Return what was read, of the plain partition or of the variant with that name in the meta."""
+        meta, paired = self.meta, self.meta.paired
+        return Lookup(
+            version=meta.version,
+            entries=self.entries,
+            complete=self.complete,
+            holds=self.holds,
+            pending=self.pending,
+            paired_stamp=b"%d" % paired.stamp if paired else b"",
+            cap_until=self.asked_at + paired.until - self.now if paired and self.now < paired.until else None,
+            admitted=variant is None or variant in meta.variants or len(meta.variants) < MAX_VARIANTS,
+            redis_ahead=self.now - self.asked_at,
+        )
+
+    def read_main(self, ids: Sequence[Id], replies: Sequence[Any], tag: bytes) -> None:
+        """Read the main hash: its meta, what is stored, and where writes are pending or held."""
+        for number, (meta, fields) in enumerate(_chunks(replies, tag)):
+            if number == 0 and meta is not None:
+                # Of the first chunk: a write that came between two chunks voids the fill token.
+                self.meta = read_meta(meta)
+            self._read_fields(_chunk(ids, number), fields)
+        if len(replies) > 1:
+            self.complete = None
+
+    def read_variant(self, ids: Sequence[Id], replies: Sequence[Any], tag: bytes, name: bytes) -> None:
+        """Read a variant's hash after the main one, of which only holds and pending writes remain."""
+        self.entries, self.complete, self.expired = {}, None, []
+        holds, pending = dict(self.holds), dict(self.pending)
+        for number, (_, fields) in enumerate(_chunks(replies, tag)):
+            # Writes did not update a hash that lost its place among the variants.
+            if name in self.meta.variants:
+                self._read_fields(_chunk(ids, number), fields)
+        self.holds, self.pending = holds, pending
+        for id_ in (*holds, *pending):
+            self.entries.pop(id_, None)
+
+    def _read_fields(self, ids: Sequence[Id], fields: Sequence[bytes | None]) -> None:
+        distinct = set(fields)
+        # `count` compares all fields one by one.
+        missing = fields.count(None) if None in distinct else 0
+        sharers = (len(fields) - missing) // max(1, len(distinct) - bool(missing))
+        size = bytes_per_id(None, max(1, sharers))
+        plain = {field: self._plain(field, size) for field in distinct}
+        if None not in plain.values():
+            # Nearly always: every id is stored, as a plain rating.
+            entries = [plain[field] for field in fields]
+            self.entries.update(zip(ids, entries, strict=True))  # type: ignore[arg-type]
+            self.complete = if_fresh(ids, entries, plain.values(), self.asked_at)
+            return
+        for id_, field in zip(ids, fields, strict=True):
+            if (entry := plain[field]) is not None:
+                self.entries[id_] = entry
+            elif field is not None:
+                self._read_field(id_, field)
+
+    def _plain(self, field: bytes | None, size: int) -> Entry | None:
+        """Decode a plain rating into the entry that all its ids share; None for anything else."""
+        if field is None or len(field) != PLAIN_BYTES or field[0] != FORMAT or field[1] not in PLAIN_RATINGS:
+            return None
+        return self._entry(PLAIN_RATINGS[field[1]], int.from_bytes(field[2:]) / TICKS, size)
+
+    def _entry(self, rating: Rating, fetched_at: float, size: int | None = None) -> Entry | None:
+        """Create the entry of a rating; None if it is too old to be served, or from the future."""
+        age = self.now - fetched_at
+        if not -_TOLERANCE_SECONDS <= age < self.lifetime_seconds:
+            return None
+        return self.freshness.entry(
+            rating,
+            self.asked_at,
+            fresh_seconds=self.fresh_seconds,
+            age=max(age, 0.0),
+            cap=write_rule.fetched_cap(self.meta.paired, fetched_at, self.now) if self.meta.paired else None,
+            size=size,
+        )
+
+    def _read_field(self, id_: Id, field: bytes) -> None:
+        """Read a field of any kind: JSON, a hold, a pending write, expired, or invalid."""
+        try:
+            record = write_rule.standing(decode(id_, field), self.now)
+        except (ValueError, LookupError):
+            self.spoiled = True
+            self.expired.append(id_)
+            return
+        if record is None:
+            return
+        if (held := write_rule.held(record, self.now)) is not None:
+            self._hold(id_, held, record)
+        elif isinstance(record, PendingWrite):
+            self.pending[id_] = b"%d" % record.stamp
+        elif (entry := self._entry(record.rating, record.fetched_at)) is not None:
+            self.entries[id_] = entry
+        elif record.fetched_at <= self.now:
+            self.expired.append(id_)
+
+    def _hold(self, id_: Id, held: StoredRating, record: StoredRating | PendingWrite) -> None:
+        age = max(self.now - held.fetched_at, 0.0)
+        held_seconds = (held.held_until or self.now) - self.now
+        self.holds[id_] = StoredRating(held.rating, self.asked_at - age, self.asked_at + held_seconds)
+        self.entries[id_] = self.freshness.entry(
+            held.rating,
+            self.asked_at,
+            fresh_seconds=self.fresh_seconds,
+            age=age,
+            cap=write_rule.cap(self.meta.paired, record, self.now),
+        )
+
+
+def _chunk(ids: Sequence[Id], number: int) -> Sequence[Id]:
+    return ids if len(ids) <= CHUNK_IDS else ids[number * CHUNK_IDS : (number + 1) * CHUNK_IDS]
+
+
+def _chunks(replies: Iterable[Any], tag: bytes) -> list[tuple[bytes | None, list[bytes | None]]]:
+    """Return each chunk's meta field and other fields; raises RedisFailed if the hash has another owner."""
+    chunks: list[tuple[bytes | None, list[bytes | None]]] = []
+    for meta, *fields in replies:
+        if any(fields) if meta is None else meta[:TAG_BYTES] != tag:
+            raise RedisFailed(FailureKind.OWNER)
+        chunks.append((meta, fields))
+    return chunks

@@ -8,15 +8,14 @@ from typing import Any
 from prometheus_client import Counter
 from redis.exceptions import NoScriptError
 
-from gateway.cache.redis.batch import Replies
-from gateway.cache.redis.connection import Dispatcher
+from gateway.cache.redis.connection import Replies, pack
+from gateway.cache.redis.dispatcher import Dispatcher
 from gateway.cache.redis.errors import FailureKind, RedisFailed, kind_of
-from gateway.cache.redis.protocol import pack
-from gateway.cache.redis.scripts import SCRIPT_NAMES, Part, Script
+from gateway.cache.redis.scripts import SCRIPT_NAMES, Argument, Script
 from gateway.cache.redis.topology import Topology
 from gateway.telemetry.metrics import Metrics
 
-WRITE_SECONDS = 1.0
+COMMAND_SECONDS = 1.0
 """Timeout of everything but lookups."""
 LOOKUP = "lookup"
 """Operation label of a round trip that runs no script."""
@@ -41,7 +40,7 @@ class Commands:
         }
 
     def begin(
-        self, key: str, commands: Sequence[bytes], *, seconds: float = WRITE_SECONDS, guarded: bool = False
+        self, key: str, commands: Sequence[bytes], *, seconds: float = COMMAND_SECONDS, guarded: bool = False
     ) -> "tuple[Dispatcher, asyncio.Future[Replies]]":
         """Send packed commands on one key together; the node they go to, and the replies to come.
 
@@ -53,7 +52,7 @@ class Commands:
     async def execute(self, key: str, commands: Sequence[bytes]) -> Replies:
         """Send packed commands on one key together and return their replies, after redirections."""
         node, answer = self.begin(key, commands)
-        _, found = await self.follow(node, await answer, commands, seconds=WRITE_SECONDS)
+        _, found = await self.follow(node, await answer, commands, seconds=COMMAND_SECONDS)
         return found
 
     async def follow(
@@ -75,7 +74,7 @@ class Commands:
                 answer = await node.send(b"".join(commands), len(commands), timeout=seconds, guarded=False)
         raise RedisFailed(FailureKind.CLUSTER)
 
-    async def run(self, script: Script, keys: Sequence[str], args: Sequence[Part]) -> Any:
+    async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:
         """Run a script and return its reply."""
         started = time.perf_counter()
         try:
@@ -85,10 +84,10 @@ class Commands:
         self.observe(script.name, started)
         return answer.replies[0]
 
-    async def run_at(self, node: Dispatcher, script: Script, args: Sequence[Part]) -> Replies:
+    async def run_at(self, node: Dispatcher, script: Script, args: Sequence[Argument]) -> Replies:
         """Run a script without keys at `node`, unmeasured. An error reply is returned, not raised."""
         for call in (script.call, script.call_whole):
-            answer = await node.send(pack(*call((), args)), 1, timeout=WRITE_SECONDS, guarded=False)
+            answer = await node.send(pack(*call((), args)), 1, timeout=COMMAND_SECONDS, guarded=False)
             if not isinstance(answer.error, NoScriptError):
                 break
         return answer

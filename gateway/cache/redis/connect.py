@@ -15,8 +15,8 @@ import msgspec
 from aiohappyeyeballs import start_connection
 from redis.exceptions import AuthenticationError, ResponseError
 
+from gateway.cache.redis.connection import RedisConnection
 from gateway.cache.redis.errors import NoMasterError
-from gateway.cache.redis.protocol import RedisConnection
 from gateway.cache.redis.url import Address, RedisUrl
 from gateway.resolver import Resolver
 

@@ -1,299 +1,190 @@
-"""Pipelines all callers' requests over one connection to one Redis node, and reconnects when it is lost.
+"""One connection to Redis on the wire (RESP2), and the requests that are sent over it together.
 
-The requests of one turn of the event loop are sent in one write, behind one TIME. A caller gets a future and
-may abandon it at any time without effect on the connection or on other callers.
+Packed commands go out, parsed replies come in, in order; what they mean is decided elsewhere. Replies are
+parsed by hiredis and handed over in `data_received`, without a task or stream in between.
 """
 
 import asyncio
-import contextlib
-import math
 from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import Any, Self
+from collections.abc import Callable
+from typing import Any, cast
 
-from redis.exceptions import ReadOnlyError
+import msgspec
+from hiredis import Reader, pack_command
+from redis.exceptions import InvalidResponse, ResponseError
 
-from gateway.breaker import Breaker, State
-from gateway.cache.redis.batch import Replies, Request, SendBatch, micros
-from gateway.cache.redis.errors import NAMED_REASONS, FailureKind, RedisFailed, kind_of
-from gateway.cache.redis.protocol import RedisConnection, pack
-from gateway.tasks import Tasks
+from gateway.breaker import Admission
+from gateway.cache.redis.errors import FailureKind, RedisFailed, reply_error
 
-Open = Callable[[], Awaitable[RedisConnection]]
-"""Returns a connection that has answered already. May raise anything."""
-
-FIRST_ATTEMPT_SECONDS = 1.0
-"""How long a start waits for the first attempt to connect."""
-STALL_SECONDS = 1.0
-"""A reply this late is given up, and the connection with it."""
-GRACE_SECONDS = 0.001
-"""Between a deadline and the failure of the request: time for the event loop to read what has arrived."""
-BACKOFF_SECONDS = (0.0, 0.05, 0.1, 0.2, 0.4)
-"""Waits between attempts to connect; the last repeats. With a connect timeout of 1 s: back within 2 s."""
-BREAKER_OPEN_SECONDS = 1.0
-REOPEN_SECONDS = 1.0
-"""Between two connections to a node that refuses writes: its address may lead to another server by now."""
-REPLAY_SECONDS = 1.0
-"""From when a node accepts writes again until it is looked at: writes are replayed four times a second."""
-MAX_PENDING_BYTES = 32 * 1024 * 1024
-TIMER_SECONDS = 0.001
-"""Resolution of the event loop's timers."""
-
-_TIME = pack("TIME")
+REQUEST_BYTES = 1024
+"""Memory that a pending request takes besides its own bytes."""
+_INCOMPLETE = object()
 
 
-class Dispatcher:
-    """Sends requests to one node. Without a connection, or with the breaker open, requests fail at once.
+def pack(*parts: str | bytes | int) -> bytes:
+    """A command in wire format."""
+    packed: bytes = pack_command(parts)  # type: ignore[arg-type]  # the stub allows tuples of one only
+    return packed
 
-    `on_change` is called after every change of `state`.
+
+class RedisConnection(asyncio.Protocol):
+    """A connection. At first each reply answers the oldest `execute`; `attach` passes them to one receiver.
+
+    It closes itself on bytes that are not RESP, on an unrequested reply, and on error replies about
+    the connection rather than a command (NOAUTH, LOADING).
     """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._reader = Reader(
+            protocolError=InvalidResponse, replyError=reply_error, notEnoughData=_INCOMPLETE
+        )
+        self._executing: deque[asyncio.Future[Any]] = deque()
+        self._on_reply: Callable[[Any], None] = self._answer
+        self._on_writable: Callable[[], None] | None = None
+        self._lost: asyncio.Future[Exception] = self._loop.create_future()
+        self.writable = True
+        """False while more bytes wait in this process than the transport buffers."""
+
+    def attach(self, on_reply: Callable[[Any], None], on_writable: Callable[[], None] | None = None) -> None:
+        """Hand every later reply to `on_reply`. What it raises closes the connection."""
+        self._on_reply = on_reply
+        self._on_writable = on_writable
+
+    def write(self, packed: bytes) -> None:
+        """Send packed commands; without effect on a closed connection."""
+        if self._transport is not None and not self._lost.done():
+            self._transport.write(packed)
+
+    async def execute(self, *command: str | bytes | int) -> Any:
+        """Send one command and return its reply. Raises error replies, and why the connection was lost."""
+        if self._lost.done():
+            raise self._lost.result()
+        answer: asyncio.Future[Any] = self._loop.create_future()
+        self._executing.append(answer)
+        self.write(pack(*command))
+        return await answer
+
+    async def wait_lost(self) -> Exception:
+        """Wait until the connection is lost; why it was."""
+        await asyncio.wait([self._lost])  # unlike awaiting it, leaves it alone when cancelled
+        return self._lost.result()
+
+    def close(self, reason: Exception) -> None:
+        """Close at once: unsent bytes are dropped, and the peer's end of TLS is not waited for.
+
+        Otherwise the socket to a Redis that reads nothing would stay open for as long as kernel or TLS wait.
+        """
+        if self._lost.done():
+            return
+        self._lost.set_result(reason)
+        if self._transport is not None:
+            self._transport.abort()
+        for answer in self._executing:
+            if not answer.done():
+                answer.set_exception(reason)
+                answer.exception()  # its caller may have left: not a fault to report
+        self._executing.clear()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.close(exc or ConnectionError("Redis closed the connection"))
+
+    def pause_writing(self) -> None:
+        self.writable = False
+
+    def resume_writing(self) -> None:
+        self.writable = True
+        if self._on_writable is not None:
+            self._on_writable()
+
+    def data_received(self, data: bytes) -> None:
+        gets = self._reader.gets
+        try:
+            self._reader.feed(data)
+            while not self._lost.done() and (reply := gets()) is not _INCOMPLETE:
+                if isinstance(reply, Exception) and not isinstance(reply, ResponseError):
+                    raise reply  # noqa: TRY301 - it ends the connection as any other does
+                self._on_reply(reply)
+        except Exception as error:  # noqa: BLE001 - a receiver rejects replies by any exception
+            self.close(error)
+
+    def _answer(self, reply: Any) -> None:
+        if not self._executing:
+            raise InvalidResponse("a reply to no request")
+        answer = self._executing.popleft()
+        if answer.done():
+            return
+        if isinstance(reply, Exception):
+            answer.set_exception(reply)
+        else:
+            answer.set_result(reply)
+
+
+class Replies(msgspec.Struct, frozen=True):
+    """Replies to one request. Error replies are among them as exceptions."""
+
+    micros: int
+    """Redis' time when it reached the batch that the request was sent in, µs since 1970."""
+    replies: list[Any]
+
+    @property
+    def error(self) -> ResponseError | None:
+        """The first error reply."""
+        for reply in self.replies:
+            if isinstance(reply, ResponseError):
+                return reply
+        return None
+
+
+class Request:
+    """`count` packed commands of one caller; `timeout` (seconds) counts from when they are sent."""
+
+    __slots__ = ("admission", "cost", "count", "future", "packed", "replies", "timeout")
 
     def __init__(
         self,
-        name: str,
-        open_connection: Open,
-        tasks: Tasks,
-        *,
-        on_change: Callable[[], None],
-        reopen_on_readonly: bool = False,
+        packed: bytes,
+        count: int,
+        timeout: float,
+        admission: Admission | None,
+        future: "asyncio.Future[Replies]",
     ) -> None:
-        self.name = name
-        self._open = open_connection
-        self._tasks = tasks
-        self._on_change = on_change
-        self._reopen_on_readonly = reopen_on_readonly
-        self._breaker = Breaker(
-            error_rate=0.5,
-            window_seconds=2.0,
-            min_calls=10,
-            open_seconds=BREAKER_OPEN_SECONDS,
-            on_change=lambda _state: on_change(),
-        )
-        self._waiting: list[Request] = []
-        self._sent: deque[SendBatch] = deque()
-        self._reading: SendBatch | None = None
-        self._micros = 0
-        self._pending_bytes = 0
-        self._flush_due = False
-        self._timer: asyncio.TimerHandle | None = None
-        self._tried = asyncio.Event()
-        self._connection: RedisConnection | None = None
-        self._served = False
-        self._away = FailureKind.UNAVAILABLE
-        self._refusal: FailureKind | None = None
-        """Why the node refuses writes, although it answers."""
-        self._refused_at = self._opened_at = -math.inf
-        self._loop = asyncio.get_running_loop()
+        self.packed = packed
+        self.count = count
+        self.timeout = timeout
+        self.admission = admission
+        self.future = future
+        self.cost = len(packed) + REQUEST_BYTES
+        self.replies: list[Any] = []
 
-    @property
-    def up(self) -> bool:
-        """Whether there is a connection."""
-        return self._connection is not None
+    def fail(self, kind: FailureKind) -> None:
+        if not self.future.done():
+            self.future.set_exception(RedisFailed(kind))
+            self.future.exception()  # its caller may have left: not a fault to report
 
-    @property
-    def takes_writes(self) -> bool:
-        """Whether there is a connection, and the node refused no write lately."""
-        return self.up and self._refusal is None
 
-    @property
-    def state(self) -> State:
-        """Open (lookups fail at once) without a connection or without writes, else the breaker's state."""
-        return self._breaker.state if self.takes_writes else State.OPEN
+class SendBatch:
+    """Requests sent together. `deadlines` are the timeouts still to be checked, longest first."""
 
-    async def __aenter__(self) -> Self:
-        """Start. Returns when the first attempt to connect has ended, after FIRST_ATTEMPT_SECONDS at most."""
-        self._task = self._tasks.spawn(f"redis {self.name}", self._run())
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(FIRST_ATTEMPT_SECONDS):
-                await self._tried.wait()
-        return self
+    __slots__ = ("answered", "deadlines", "requests", "sent_at", "unread")
 
-    async def __aexit__(self, *_: object) -> None:
-        self._task.cancel()
-        await asyncio.wait([self._task])
+    def __init__(self, requests: list[Request], sent_at: float) -> None:
+        self.requests = requests
+        self.sent_at = sent_at
+        self.deadlines = sorted({request.timeout for request in requests}, reverse=True)
+        self.answered = 0
+        self.unread = True
 
-    def send(self, packed: bytes, count: int, *, timeout: float, guarded: bool) -> asyncio.Future[Replies]:
-        """Send `count` packed commands together; `timeout` (seconds) counts from when they are sent.
 
-        Guarded requests are lookups: refused while the breaker is open or the node refuses writes, and their
-        outcome counts for the breaker. Raises Failed if nothing is sent; the future fails with Failed. A
-        request that timed out may still be carried out.
-        """
-        if self._connection is None:
-            raise RedisFailed(self._away)
-        if self._pending_bytes > MAX_PENDING_BYTES:
-            raise RedisFailed(FailureKind.OVERFLOW)
-        if guarded and self._refusal is not None:
-            raise RedisFailed(self._refusal)
-        admission = None
-        if guarded and (admission := self._breaker.admit(self._loop.time())) is None:
-            raise RedisFailed(FailureKind.UNAVAILABLE)
-        request = Request(packed, count, timeout, admission, self._loop.create_future())
-        self._pending_bytes += request.cost
-        self._waiting.append(request)
-        if not self._flush_due:
-            self._flush_due = True
-            self._loop.call_soon(self._flush)
-        return request.future
-
-    def note_refusal(self, kind: FailureKind | None) -> bool:
-        """Note why the node refuses writes; None: it accepts them. Returns whether that has changed.
-
-        A write that it refused was not published, and ratings from before it are still there to be looked up:
-        until the gateways that made them have replayed them.
-        """
-        now = self._loop.time()
-        if kind is not None:
-            self._refused_at = now
-            if now >= self._opened_at + REOPEN_SECONDS:
-                self.reset(kind)
-        elif now < self._refused_at + REPLAY_SECONDS:
-            return False
-        if kind is self._refusal:
-            return False
-        self._refusal = kind
-        self._on_change()
-        return True
-
-    def reset(self, kind: FailureKind) -> None:
-        """Close the connection and open another: its replies are not trusted any more."""
-        if self._connection is not None:
-            self._connection.close(RedisFailed(kind))
-
-    async def drained(self, seconds: float) -> None:
-        """Wait until no request is under way, for `seconds` at most."""
-        pending = [request.future for batch in self._sent for request in batch.requests]
-        pending += [request.future for request in self._waiting]
-        if pending:
-            await asyncio.wait(pending, timeout=seconds)
-
-    async def _run(self) -> None:
-        failures = 0
-        try:
-            while True:
-                kind = await self._connect_and_serve()
-                self._away = kind if kind in NAMED_REASONS else FailureKind.UNAVAILABLE
-                failures = 0 if self._served else min(failures + 1, len(BACKOFF_SECONDS) - 1)
-                await asyncio.sleep(BACKOFF_SECONDS[failures])
-        finally:
-            self._drop_all(FailureKind.UNAVAILABLE)
-
-    async def _connect_and_serve(self) -> FailureKind:
-        """Connect and serve until the connection is lost; why it was, or could not be made."""
-        self._served = False
-        try:
-            connection = await self._open()
-        except Exception as error:  # noqa: BLE001 - after any failure the next attempt may succeed
-            return kind_of(error)
-        finally:
-            self._tried.set()
-        connection.attach(self._receive, self._flush)
-        self._connection = connection
-        self._opened_at = self._loop.time()
-        self._on_change()
-        try:
-            kind = kind_of(await connection.wait_lost())
-        finally:
-            self._connection = None
-            connection.close(ConnectionError("the gateway is closing"))
-        self._drop_all(kind)
-        self._on_change()
-        return kind
-
-    def _flush(self) -> None:
-        """Send what waits in one write; on a congested connection, once it is writable again."""
-        self._flush_due = False
-        connection = self._connection
-        if connection is None or not connection.writable or not self._waiting:
-            return
-        batch, self._waiting = SendBatch(self._waiting, self._loop.time()), []
-        self._sent.append(batch)
-        connection.write(b"".join([_TIME, *[request.packed for request in batch.requests]]))
-        self._set_timer(batch.sent_at + batch.deadlines[-1])
-
-    def _receive(self, reply: Any) -> None:
-        batch = self._reading
-        if batch is None:
-            if not self._sent:
-                raise RedisFailed(FailureKind.PROTOCOL)
-            self._micros = micros(reply)
-            self._reading = self._sent[0]
-            self._served = True
-            return
-        request = batch.requests[batch.answered]
-        request.replies.append(reply)
-        if len(request.replies) < request.count:
-            return
-        batch.answered += 1
-        if batch.answered == len(batch.requests):
-            batch.unread = False
-            self._reading = None
-            self._sent.popleft()
-        self._settle(request)
-
-    def _settle(self, request: Request) -> None:
-        self._pending_bytes -= request.cost
-        self._record(request, ok=True)
-        if not request.future.done():
-            request.future.set_result(Replies(self._micros, request.replies))
-        if self._reopen_on_readonly and any(isinstance(reply, ReadOnlyError) for reply in request.replies):
-            raise RedisFailed(FailureKind.READONLY)
-
-    def _set_timer(self, at: float) -> None:
-        """Check deadlines at `at`. One timer serves all batches: nearly all are answered long before."""
-        if self._timer is not None:
-            if self._timer.when() <= at:
-                return
-            self._timer.cancel()
-        self._timer = self._loop.call_at(at, self._check_deadlines)
-
-    def _check_deadlines(self) -> None:
-        self._timer = None
-        now = self._loop.time() + TIMER_SECONDS
-        for batch in self._sent:
-            while batch.deadlines and batch.sent_at + batch.deadlines[-1] <= now:
-                # If this process was late itself, the replies have arrived: they are read first.
-                self._loop.call_later(GRACE_SECONDS, self._time_out, batch, batch.deadlines.pop())
-        following = [batch.sent_at + batch.deadlines[-1] for batch in self._sent if batch.deadlines]
-        if following:
-            self._set_timer(min(following))
-
-    def _time_out(self, batch: SendBatch, timeout: float) -> None:
-        """Fail the requests whose time is up. Their replies are still read when they come, and dropped.
-
-        Requests that wait behind a congested write fail with those that were sent.
-        """
-        if not batch.unread:
-            return
-        for request in [*batch.requests, *self._waiting]:
-            if request.timeout <= timeout and not request.future.done():
-                request.fail(FailureKind.TIMEOUT)
-                self._record(request, ok=False)
-        self._loop.call_later(max(0.0, STALL_SECONDS - timeout), self._reset_if_stalled, batch)
-
-    def _reset_if_stalled(self, batch: SendBatch) -> None:
-        if batch.unread:
-            self.reset(FailureKind.TIMEOUT)
-
-    def _record(self, request: Request, *, ok: bool) -> None:
-        if request.admission is not None:
-            self._breaker.record(request.admission, ok=ok, now=self._loop.time())
-            request.admission = None
-
-    def _drop_all(self, kind: FailureKind) -> None:
-        """Fail everything that was sent or waits."""
-        requests = [request for batch in self._sent for request in batch.requests[batch.answered :]]
-        requests += self._waiting
-        for batch in self._sent:
-            batch.unread = False
-        self._sent.clear()
-        self._reading = None
-        self._waiting = []
-        self._pending_bytes = 0
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        for request in requests:
-            if request.admission is not None:
-                self._breaker.forget(request.admission)
-            request.fail(kind)
+def micros(reply: Any) -> int:
+    """Redis' time in microseconds, from the reply to TIME. Raises RedisFailed, or the error reply."""
+    match reply:
+        case Exception():
+            raise reply
+        case [bytes() as seconds, bytes() as part]:
+            return int(seconds) * 1_000_000 + int(part)
+    raise RedisFailed(FailureKind.PROTOCOL)

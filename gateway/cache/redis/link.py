@@ -5,15 +5,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from gateway.breaker import State
-from gateway.cache.announcement import OnAnnouncement, Sampled, ignore_announcement, never
+from gateway.cache.announcement import OnAnnouncement, Sampled
 from gateway.cache.invalidation import OnInvalidation
-from gateway.cache.redis.commands import WRITE_SECONDS, Commands
+from gateway.cache.redis.commands import COMMAND_SECONDS, Commands
 from gateway.cache.redis.connect import Opener, Tls
-from gateway.cache.redis.keys import Keys
-from gateway.cache.redis.limits import Limits
+from gateway.cache.redis.layout import Keys, Limits
 from gateway.cache.redis.lookups import Lookups
-from gateway.cache.redis.pubsub import Listener
-from gateway.cache.redis.store import RedisShared
+from gateway.cache.redis.pubsub import Subscriber
+from gateway.cache.redis.store import RedisStore
 from gateway.cache.redis.topology import Topology, build_topology
 from gateway.cache.redis.url import RedisUrl, parse_url
 from gateway.cache.redis.writes import Writes
@@ -34,20 +33,20 @@ class Link:
         build: Build,
         *,
         commands: Commands,
-        listener: Listener,
-        tier: RedisShared,
+        subscriber: Subscriber,
+        store: RedisStore,
         since: "_Since",
         tasks: Tasks,
     ) -> None:
-        self.tier = tier
+        self.store = store
         self._target = target
         self._build = build
         self._commands = commands
-        self._listener = listener
+        self._subscriber = subscriber
         self._since = since
         self._tasks = tasks
         self._replacing = asyncio.Lock()
-        self._running = [tasks.spawn("redis retries", tier.deliver_retries())]
+        self._running = [tasks.spawn("redis retries", store.deliver_retries())]
 
     @property
     def state(self) -> State:
@@ -62,24 +61,22 @@ class Link:
     @property
     def subscribed(self) -> bool:
         """Whether invalidations from other gateways arrive."""
-        return self._listener.up
+        return self._subscriber.up
 
     @property
     def subscribed_since(self) -> float:
         """When invalidations started or stopped arriving (monotonic seconds)."""
-        return self._listener.subscribed_since
+        return self._subscriber.subscribed_since
 
     def trusted_since(self, now: float) -> float:
         """Local entries older than this (monotonic seconds) are not served without a look at Redis."""
-        return self._listener.trusted_since(now)
+        return self._subscriber.trusted_since(now)
 
-    def listen(
-        self, on_invalidation: OnInvalidation, on_announcement: OnAnnouncement = ignore_announcement
-    ) -> None:
+    def listen(self, on_invalidation: OnInvalidation, on_announcement: OnAnnouncement) -> None:
         """Pass on other gateways' invalidations, and all announcements, from now on. To be called once."""
         self._running += [
-            self._tasks.spawn("redis listen", self._listener.listen(on_invalidation, on_announcement)),
-            self._tasks.spawn("redis beat", self._listener.beat()),
+            self._tasks.spawn("redis listen", self._subscriber.listen(on_invalidation, on_announcement)),
+            self._tasks.spawn("redis beat", self._subscriber.beat()),
         ]
 
     async def replace(self, url: str, tls: Tls) -> None:
@@ -105,7 +102,7 @@ class Link:
             previous, self._commands.topology = self._commands.topology, topology
             self._tasks.spawn("redis retire", _retire(previous))
             self._since.update(topology.state)
-            await self._listener.move(topology, same_server=same_server)
+            await self._subscriber.move(topology, same_server=same_server)
 
     async def close(self) -> None:
         """Stop all tasks and connections."""
@@ -118,7 +115,7 @@ class Link:
 async def _retire(topology: Topology) -> None:
     """Close a topology that gets no more requests, once those under way have ended."""
     try:
-        await topology.drained(WRITE_SECONDS)
+        await topology.drained(COMMAND_SECONDS)
     finally:
         await topology.__aexit__(None, None, None)
 
@@ -153,7 +150,7 @@ async def linked(
     tasks: Tasks,
     metrics: Metrics,
     on_state: Callable[[State], None],
-    sampled: Sampled = never,
+    sampled: Sampled,
 ) -> AsyncIterator[Link]:
     """Connect. Yields after the first attempt (about 1 s at most), whether or not it succeeded.
 
@@ -172,7 +169,7 @@ async def linked(
     await commands.topology.__aenter__()
     since.update(commands.topology.state)  # a first attempt that failed changes no state, but must show
     keys = Keys(namespace)
-    listener = Listener(
+    subscriber = Subscriber(
         commands.topology,
         commands,
         keys,
@@ -181,7 +178,7 @@ async def linked(
         clock=clock,
         metrics=metrics,
     )
-    tier = RedisShared(
+    store = RedisStore(
         commands,
         Lookups(commands, tasks, keys, limits),
         Writes(commands, keys, limits, gateway_id, sampled),
@@ -189,7 +186,9 @@ async def linked(
         channel=keys.channel,
         gateway_id=gateway_id,
     )
-    link = Link(target, build, commands=commands, listener=listener, tier=tier, since=since, tasks=tasks)
+    link = Link(
+        target, build, commands=commands, subscriber=subscriber, store=store, since=since, tasks=tasks
+    )
     try:
         yield link
     finally:

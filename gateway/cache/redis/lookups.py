@@ -11,14 +11,12 @@ from redis.exceptions import ResponseError
 
 from gateway.cache.lookup import Lookup
 from gateway.cache.redis import scripts
-from gateway.cache.redis.batch import Replies
+from gateway.cache.redis.codec import CHUNK_IDS, Reading
 from gateway.cache.redis.commands import LOOKUP, Commands
+from gateway.cache.redis.connection import Replies, pack
 from gateway.cache.redis.errors import FailureKind, RedisFailed, is_wrong_type, kind_of
-from gateway.cache.redis.keys import META, TICKS, Keys, owner_tag, variant_name
-from gateway.cache.redis.limits import Limits
-from gateway.cache.redis.protocol import pack
-from gateway.cache.redis.reading import CHUNK_IDS, Reading
-from gateway.cache.redis.scripts import Part
+from gateway.cache.redis.layout import META, TICKS, Keys, Limits, owner_tag, variant_name
+from gateway.cache.redis.scripts import Argument
 from gateway.model import LONGEST_VARIANT, PLAIN, Id, Partition
 from gateway.tasks import Tasks
 
@@ -79,7 +77,7 @@ class Lookups:
 
     async def _admits(self, main: Hash) -> bool:
         """Whether a variant that is not cached gets a place: a free one, or that of one long unused."""
-        args: list[Part] = [main.tag, self._limits.key_milliseconds, self._fresh_milliseconds]
+        args: list[Argument] = [main.tag, self._limits.key_milliseconds, self._fresh_milliseconds]
         admitted: int = await self._commands.run(scripts.ADMIT, [main.key], args)
         return admitted == 1
 

@@ -13,23 +13,24 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from gateway.cache.announcement import OnAnnouncement, decode_announcement, ignore_announcement
+from gateway.cache.announcement import OnAnnouncement, decode_announcement
 from gateway.cache.invalidation import (
+    MICROSECONDS,
     Continuity,
     Message,
     OnInvalidation,
     Sequences,
+    ServerTime,
     Throttled,
     decode_message,
 )
 from gateway.cache.redis import scripts
 from gateway.cache.redis.commands import Commands
 from gateway.cache.redis.connect import CONNECT_SECONDS
-from gateway.cache.redis.connection import BACKOFF_SECONDS, Dispatcher
+from gateway.cache.redis.connection import RedisConnection, pack
+from gateway.cache.redis.dispatcher import BACKOFF_SECONDS, Dispatcher
 from gateway.cache.redis.errors import FailureKind, RedisFailed, kind_of
-from gateway.cache.redis.keys import Keys
-from gateway.cache.redis.protocol import RedisConnection, pack
-from gateway.cache.redis.server_time import MICROSECONDS, ServerTime
+from gateway.cache.redis.layout import Keys
 from gateway.cache.redis.topology import Topology
 from gateway.clock import Clock
 from gateway.model import Kind
@@ -41,7 +42,7 @@ MAX_BEAT_SECONDS = 0.25
 MIN_BEAT_SECONDS = 0.01
 
 
-class Listener:
+class Subscriber:
     """Receives invalidations while its two tasks, `listen` and `beat`, run."""
 
     def __init__(
@@ -78,7 +79,7 @@ class Listener:
         self._received: dict[str, float] = {}
         """By node: when the latest heartbeat was sent that came back through it."""
         self._on_invalidation: OnInvalidation | None = None
-        self._on_announcement: OnAnnouncement = ignore_announcement
+        self._on_announcement: OnAnnouncement | None = None
         self._subscription: _Subscription | None = None
         self._successor: _Subscription | None = None
 
@@ -202,7 +203,7 @@ class Listener:
 
     def _announce(self, content: bytes, now: float) -> None:
         announcement = self._decoded(decode_announcement, content)
-        if announcement is not None:
+        if announcement is not None and self._on_announcement is not None:
             age = self._age(announcement.published, announcement.user, now)
             self._on_announcement(announcement, age=age or 0.0, own=announcement.origin == self._gateway_id)
 

@@ -12,7 +12,7 @@ MAX_IDS = 50_000
 MAX_DELIVERED = 10_000
 """Replayed ids whose stamp is remembered; it matters for no longer than a hold."""
 
-Place = tuple[bytes, Kind]
+UserType = tuple[bytes, Kind]
 """A user key and a rating type."""
 
 
@@ -31,83 +31,85 @@ class RetryQueue:
     def __init__(self, *, max_partitions: int = MAX_PARTITIONS, max_ids: int = MAX_IDS) -> None:
         self._max_partitions = max_partitions
         self._max_ids = max_ids
-        self._undelivered: dict[Place, Undelivered] = {}
+        self._undelivered: dict[UserType, Undelivered] = {}
         self._ids = 0
-        self._open: dict[tuple[Place, Id], int] = {}
-        self._late: dict[tuple[Place, Id], bytes] = {}
-        self._delivered: OrderedDict[tuple[Place, Id], bytes] = OrderedDict()
+        self._open: dict[tuple[UserType, Id], int] = {}
+        self._late: dict[tuple[UserType, Id], bytes] = {}
+        self._delivered: OrderedDict[tuple[UserType, Id], bytes] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._undelivered)
 
-    def entries(self) -> list[tuple[Place, Undelivered]]:
+    def entries(self) -> list[tuple[UserType, Undelivered]]:
         """What is to be replayed, oldest first."""
         return list(self._undelivered.items())
 
-    def get(self, place: Place) -> Undelivered | None:
+    def get(self, user_type: UserType) -> Undelivered | None:
         """What is undelivered of one user and type."""
-        return self._undelivered.get(place)
+        return self._undelivered.get(user_type)
 
-    def add(self, place: Place, id_: Id, *, ended: int = 0) -> bool:
+    def add(self, user_type: UserType, id_: Id, *, ended: int = 0) -> bool:
         """Keep a missed write of `id_`. False if there is no room even for its user and type."""
-        before = self._undelivered.get(place, Undelivered())
+        before = self._undelivered.get(user_type, Undelivered())
         if before.all or self._ids >= self._max_ids:
-            return self.add_all(place)
-        return self._put(place, Undelivered({**before.ids, id_: before.ids.get(id_, 0) + ended}))
+            return self.add_all(user_type)
+        return self._put(user_type, Undelivered({**before.ids, id_: before.ids.get(id_, 0) + ended}))
 
-    def add_all(self, place: Place) -> bool:
-        """Keep that nothing Redis has of `place` is trusted. False if there is no room."""
-        return self._put(place, Undelivered(all=True))
+    def add_all(self, user_type: UserType) -> bool:
+        """Keep that nothing Redis has of `user_type` is trusted. False if there is no room."""
+        return self._put(user_type, Undelivered(all=True))
 
-    def drop(self, place: Place, id_: Id) -> None:
+    def drop(self, user_type: UserType, id_: Id) -> None:
         """A later write of `id_` was delivered: drop the earlier one unless writes have ended since."""
-        before = self._undelivered.get(place)
+        before = self._undelivered.get(user_type)
         if before is not None and before.ids.get(id_) == 0:
             self._put(
-                place, Undelivered({other: ended for other, ended in before.ids.items() if other != id_})
+                user_type, Undelivered({other: ended for other, ended in before.ids.items() if other != id_})
             )
 
-    def delivered(self, place: Place, entry: Undelivered, stamp: bytes) -> None:
+    def delivered(self, user_type: UserType, entry: Undelivered, stamp: bytes) -> None:
         """Redis took `entry` under `stamp`. What was added meanwhile stays."""
         for id_ in entry.ids:
-            self._delivered[place, id_] = stamp
-            self._delivered.move_to_end((place, id_))
-            if self._open.get((place, id_)) == 1:
-                self._late[place, id_] = stamp
-        if self._undelivered.get(place) is entry:
-            self._put(place, Undelivered())
+            self._delivered[user_type, id_] = stamp
+            self._delivered.move_to_end((user_type, id_))
+            if self._open.get((user_type, id_)) == 1:
+                self._late[user_type, id_] = stamp
+        if self._undelivered.get(user_type) is entry:
+            self._put(user_type, Undelivered())
         while len(self._delivered) > MAX_DELIVERED:
             self._delivered.popitem(last=False)
 
-    def delivered_late(self, place: Place, pending: Mapping[Id, object]) -> frozenset[Id]:
+    def delivered_late(self, user_type: UserType, pending: Mapping[Id, object]) -> frozenset[Id]:
         """The ids whose pending marker came from a replay of this gateway, with no other write since."""
-        return frozenset(id_ for id_, stamp in pending.items() if self._delivered.get((place, id_)) == stamp)
+        return frozenset(
+            id_ for id_, stamp in pending.items() if self._delivered.get((user_type, id_)) == stamp
+        )
 
-    def postpone(self, place: Place) -> None:
-        """Move `place` to the end: it could not be delivered now."""
-        if place in self._undelivered:
-            self._undelivered[place] = self._undelivered.pop(place)
+    def postpone(self, user_type: UserType) -> None:
+        """Move `user_type` to the end: it could not be delivered now."""
+        if user_type in self._undelivered:
+            self._undelivered[user_type] = self._undelivered.pop(user_type)
 
-    def begin_undelivered(self, place: Place, id_: Id) -> None:
+    def begin_undelivered(self, user_type: UserType, id_: Id) -> None:
         """A write begins that Redis missed the begin of."""
-        self._open[place, id_] = self._open.get((place, id_), 0) + 1
+        self._open[user_type, id_] = self._open.get((user_type, id_), 0) + 1
 
-    def late_stamp(self, place: Place, id_: Id) -> bytes | None:
+    def late_stamp(self, user_type: UserType, id_: Id) -> bytes | None:
         """The stamp that ends such a write, if its begin was replayed meanwhile and no other overlapped."""
-        left = self._open.pop((place, id_), 1) - 1
-        stamp = self._late.pop((place, id_), None)
+        left = self._open.pop((user_type, id_), 1) - 1
+        stamp = self._late.pop((user_type, id_), None)
         if left:
-            self._open[place, id_] = left
+            self._open[user_type, id_] = left
             return None
         return stamp
 
-    def _put(self, place: Place, entry: Undelivered) -> bool:
-        before = self._undelivered.get(place)
+    def _put(self, user_type: UserType, entry: Undelivered) -> bool:
+        before = self._undelivered.get(user_type)
         if before is None and len(self._undelivered) >= self._max_partitions:
             return False
         self._ids += len(entry.ids) - (len(before.ids) if before else 0)
         if entry.all or entry.ids:
-            self._undelivered[place] = entry
+            self._undelivered[user_type] = entry
         else:
-            self._undelivered.pop(place, None)
+            self._undelivered.pop(user_type, None)
         return True

@@ -9,7 +9,7 @@ from gateway.model import MAX_VARIANTS
 WHEN_FULL = "#!lua flags=allow-oom\n"
 """Writes must reach a full Redis too: otherwise other gateways read outdated ratings from it."""
 
-Part = str | bytes | int
+Argument = str | bytes | int
 
 
 class Script:
@@ -20,11 +20,11 @@ class Script:
         self.source = source
         self._digest = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
 
-    def call(self, keys: Sequence[str], args: Sequence[Part]) -> tuple[Part, ...]:
+    def call(self, keys: Sequence[str], args: Sequence[Argument]) -> tuple[Argument, ...]:
         """Return the command that runs it by digest; NOSCRIPT if Redis does not have it (yet)."""
         return ("EVALSHA", self._digest, len(keys), *keys, *args)
 
-    def call_whole(self, keys: Sequence[str], args: Sequence[Part]) -> tuple[Part, ...]:
+    def call_whole(self, keys: Sequence[str], args: Sequence[Argument]) -> tuple[Argument, ...]:
         """Return the command that runs it from its source, which Redis then keeps."""
         return ("EVAL", self.source, len(keys), *keys, *args)
 

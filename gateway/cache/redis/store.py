@@ -1,4 +1,4 @@
-"""The shared tier on Redis: every Redis error counts as a miss, and ids with undelivered writes are ignored.
+"""The store of Redis: every Redis error counts as a miss, and ids with undelivered writes are ignored.
 
 Writes that Redis missed wait in the retry queue until they are delivered. Writes run in tasks of their own:
 a caller that leaves changes nothing.
@@ -14,10 +14,10 @@ from gateway.cache.entry import all_expired
 from gateway.cache.invalidation import Invalidation, Purge, encode_message
 from gateway.cache.lookup import Lookup
 from gateway.cache.redis.commands import Commands
+from gateway.cache.redis.connection import pack
 from gateway.cache.redis.errors import FailureKind, RedisFailed
 from gateway.cache.redis.lookups import Lookups
-from gateway.cache.redis.protocol import pack
-from gateway.cache.redis.retry_queue import Place, RetryQueue, Undelivered
+from gateway.cache.redis.retry_queue import RetryQueue, Undelivered, UserType
 from gateway.cache.redis.writes import Writes
 from gateway.cache.write_rule import Outcome
 from gateway.model import Id, Kind, Partition, Rating
@@ -33,7 +33,7 @@ MAX_FAULTS = 100
 """Failures that end one attempt: one node of a cluster that is down must not hold up the others."""
 
 
-class RedisShared:
+class RedisStore:
     """`SharedCache` on Redis. `gateway_id` is the origin of what `publish` sends on `channel`."""
 
     def __init__(
@@ -122,7 +122,9 @@ class RedisShared:
             waiting = self._retry_queue.entries()
             for start in range(0, len(waiting), REPLAYED_TOGETHER):
                 group = waiting[start : start + REPLAYED_TOGETHER]
-                delivered = await asyncio.gather(*[self._replay(place, entry) for place, entry in group])
+                delivered = await asyncio.gather(
+                    *[self._replay(user_type, entry) for user_type, entry in group]
+                )
                 faults += delivered.count(False)
                 if faults >= MAX_FAULTS:
                     break
@@ -131,48 +133,48 @@ class RedisShared:
             elif faults:
                 await asyncio.sleep(RETRY_SECONDS)
 
-    async def _replay(self, place: Place, entry: Undelivered) -> bool:
+    async def _replay(self, user_type: UserType, entry: Undelivered) -> bool:
         try:
-            await self._deliver(place, entry)
+            await self._deliver(user_type, entry)
         except Exception:  # noqa: BLE001 - it was counted when it was queued
-            self._retry_queue.postpone(place)
+            self._retry_queue.postpone(user_type)
             return False
         return True
 
-    async def _deliver(self, place: Place, entry: Undelivered | None) -> None:
-        """Deliver the queued writes of a place, unless they were delivered or grew meanwhile."""
-        if entry is not None and self._retry_queue.get(place) is entry:
-            self._retry_queue.delivered(place, entry, await self._writes.forget(place, entry))
+    async def _deliver(self, user_type: UserType, entry: Undelivered | None) -> None:
+        """Deliver the queued writes of a user_type, unless they were delivered or grew meanwhile."""
+        if entry is not None and self._retry_queue.get(user_type) is entry:
+            self._retry_queue.delivered(user_type, entry, await self._writes.forget(user_type, entry))
 
-    async def _begin(self, place: Place, id_: Id) -> bytes | None:
+    async def _begin(self, user_type: UserType, id_: Id) -> bytes | None:
         try:
             # Otherwise a write that ended undelivered would count as overlapping with this one.
-            await self._deliver(place, self._retry_queue.get(place))
-            stamp = await self._writes.begin(place, id_)
+            await self._deliver(user_type, self._retry_queue.get(user_type))
+            stamp = await self._writes.begin(user_type, id_)
         except Exception as error:  # noqa: BLE001 - as above
             self._commands.count(error)
-            self._retry_queue.begin_undelivered(place, id_)
-            self._keep(place, [id_])
+            self._retry_queue.begin_undelivered(user_type, id_)
+            self._keep(user_type, [id_])
             return None
-        self._retry_queue.drop(place, id_)
+        self._retry_queue.drop(user_type, id_)
         return stamp
 
-    async def _end(self, place: Place, id_: Id, stamp: bytes | None, outcome: Outcome) -> bool | None:
+    async def _end(self, user_type: UserType, id_: Id, stamp: bytes | None, outcome: Outcome) -> bool | None:
         if stamp is None:
-            stamp = self._retry_queue.late_stamp(place, id_)
+            stamp = self._retry_queue.late_stamp(user_type, id_)
         try:
-            stored = await self._writes.end(place, id_, stamp, outcome)
+            stored = await self._writes.end(user_type, id_, stamp, outcome)
         except Exception as error:  # noqa: BLE001 - as above
             self._commands.count(error)
             # Also if the begin was not acknowledged: it may have been carried out.
-            self._keep(place, [id_], ended=1)
+            self._keep(user_type, [id_], ended=1)
             return None
         if stored or stamp is not None:
-            self._retry_queue.drop(place, id_)
+            self._retry_queue.drop(user_type, id_)
         else:
             # The begin was carried out late, so this end has left a pending marker without an owner.
             # A retry leaves one that is recorded as our own.
-            self._keep(place, [id_])
+            self._keep(user_type, [id_])
         return stored
 
     async def _purge(self, purge: Purge) -> bool:
@@ -186,11 +188,11 @@ class RedisShared:
             return False
         return True
 
-    def _keep(self, place: Place, ids: Sequence[Id] | None, *, ended: int = 0) -> None:
+    def _keep(self, user_type: UserType, ids: Sequence[Id] | None, *, ended: int = 0) -> None:
         if ids is None:
-            kept = [self._retry_queue.add_all(place)]
+            kept = [self._retry_queue.add_all(user_type)]
         else:
-            kept = [self._retry_queue.add(place, id_, ended=ended) for id_ in ids]
+            kept = [self._retry_queue.add(user_type, id_, ended=ended) for id_ in ids]
         if not all(kept):
             self._commands.count(RedisFailed(FailureKind.BACKLOG))
         self._queued.set()

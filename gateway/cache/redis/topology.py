@@ -11,9 +11,9 @@ from redis.exceptions import AskError, ClusterDownError, MovedError, ResponseErr
 
 from gateway.breaker import State
 from gateway.cache.redis.connect import Opener
-from gateway.cache.redis.connection import FIRST_ATTEMPT_SECONDS, Dispatcher
+from gateway.cache.redis.connection import RedisConnection
+from gateway.cache.redis.dispatcher import FIRST_ATTEMPT_SECONDS, Dispatcher
 from gateway.cache.redis.errors import NAMED_REASONS, FailureKind, RedisFailed, kind_of
-from gateway.cache.redis.protocol import RedisConnection
 from gateway.cache.redis.url import Address
 from gateway.tasks import Tasks
 
@@ -34,7 +34,7 @@ class Topology(Protocol):
         ...
 
     def route(self, key: str) -> Dispatcher:
-        """The dispatcher for `key`. Raises Failed if the slot map has no node for it."""
+        """The dispatcher for `key`. Raises RedisFailed if the slot map has no node for it."""
         ...
 
     def everywhere(self) -> Sequence[Dispatcher]:

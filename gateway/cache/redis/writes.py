@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
-from gateway.cache.announcement import Announcement, Sampled, encode_announcement, never, value_digest
+from gateway.cache.announcement import Announcement, Sampled, encode_announcement, value_digest
 from gateway.cache.invalidation import Drop, DropPaired, Invalidation, Purge, encode_message
 from gateway.cache.redis import scripts
 from gateway.cache.redis.codec import content
 from gateway.cache.redis.commands import Commands
-from gateway.cache.redis.keys import TICKS, Keys, owner_tag, variant_name
-from gateway.cache.redis.limits import Limits
-from gateway.cache.redis.retry_queue import Place, Undelivered
+from gateway.cache.redis.layout import TICKS, Keys, Limits, owner_tag, variant_name
+from gateway.cache.redis.retry_queue import Undelivered, UserType
 from gateway.cache.write_rule import Outcome, Unwritten
 from gateway.model import PLAIN, Id, Kind, Partition, Rating
 
@@ -24,7 +23,7 @@ class Writes:
     """
 
     def __init__(
-        self, commands: Commands, keys: Keys, limits: Limits, gateway_id: str, sampled: Sampled = never
+        self, commands: Commands, keys: Keys, limits: Limits, gateway_id: str, sampled: Sampled
     ) -> None:
         self._commands = commands
         self._keys = keys
@@ -43,31 +42,37 @@ class Writes:
                 return False
         return True
 
-    async def begin(self, place: Place, id_: Id) -> bytes:
+    async def begin(self, user_type: UserType, id_: Id) -> bytes:
         """Record that a write is about to be sent; return its stamp."""
         stamp: bytes = await self._commands.run(
             scripts.BEGIN,
-            self._hashes(place),
-            [*self._common(place), self._hold, self._term, *self._message(*_written(place, id_)), id_],
+            self._hashes(user_type),
+            [
+                *self._common(user_type),
+                self._hold,
+                self._term,
+                *self._message(*_written(user_type, id_)),
+                id_,
+            ],
         )
         return stamp
 
-    async def end(self, place: Place, id_: Id, stamp: bytes | None, outcome: Outcome) -> bool:
+    async def end(self, user_type: UserType, id_: Id, stamp: bytes | None, outcome: Outcome) -> bool:
         """Record that a write has ended; return whether its rating is stored and held."""
         if isinstance(outcome, Unwritten):
             ending: tuple[str | bytes, ...] = (outcome.value, b"")
             announced: tuple[str | bytes, ...] = ()
         else:
             ending = ("value", content(outcome))
-            announced = self._announcement(place, id_, stamp, outcome) if self._sampled() else ()
+            announced = self._announcement(user_type, id_, stamp, outcome) if self._sampled() else ()
         stored = await self._commands.run(
             scripts.END,
-            self._hashes(place),
+            self._hashes(user_type),
             [
-                *self._common(place),
+                *self._common(user_type),
                 self._hold,
                 stamp or b"",
-                *self._message(*_written(place, id_)),
+                *self._message(*_written(user_type, id_)),
                 id_,
                 *ending,
                 self._limits.max_ratings_per_user,
@@ -91,18 +96,18 @@ class Writes:
             ],
         )
 
-    async def forget(self, place: Place, undelivered: Undelivered) -> bytes:
+    async def forget(self, user_type: UserType, undelivered: Undelivered) -> bytes:
         """Deliver what Redis missed; return the stamp that it got."""
-        user_key, kind = place
+        user_key, kind = user_type
         forgotten = Purge(user_key, kind) if undelivered.all else Drop(user_key, kind, tuple(undelivered.ids))
         named = [part for id_, ended in undelivered.ids.items() for part in (id_, ended)]
         stamp: bytes = await self._commands.run(
             scripts.FORGET,
-            self._hashes(place),
+            self._hashes(user_type),
             [
-                *self._common(place),
+                *self._common(user_type),
                 self._hold,
-                *self._message(forgotten, *_paired_invalidation(place)),
+                *self._message(forgotten, *_paired_invalidation(user_type)),
                 "all" if undelivered.all else "",
                 self._limits.max_ratings_per_user,
                 *named,
@@ -132,12 +137,12 @@ class Writes:
         )
         return bool(stored == 1)
 
-    def _hashes(self, place: Place) -> list[str]:
-        user_key, kind = place
+    def _hashes(self, user_type: UserType) -> list[str]:
+        user_key, kind = user_type
         return [self._keys.main(user_key, each) for each in (kind, kind.paired) if each is not None]
 
-    def _common(self, place: Place) -> tuple[bytes, int, bytes]:
-        user_key, kind = place
+    def _common(self, user_type: UserType) -> tuple[bytes, int, bytes]:
+        user_key, kind = user_type
         paired_tag = owner_tag(user_key, kind.paired) if kind.paired is not None else b""
         return owner_tag(user_key, kind), self._limits.key_milliseconds, paired_tag
 
@@ -147,25 +152,25 @@ class Writes:
         return self._keys.channel, encode_message(self._gateway_id, *invalidations, sequence=self._sequence)
 
     def _announcement(
-        self, place: Place, id_: Id, stamp: bytes | None, rating: Rating
+        self, user_type: UserType, id_: Id, stamp: bytes | None, rating: Rating
     ) -> tuple[str | bytes, ...]:
         announcement = Announcement(
             origin=self._gateway_id,
-            user=place[0],
-            kind=place[1],
+            user=user_type[0],
+            kind=user_type[1],
             id=id_,
-            digest=value_digest(*place, id_, rating),
+            digest=value_digest(*user_type, id_, rating),
             hold_seconds=self._limits.hold_seconds,
             begun=int(stamp or 0),  # versions are derived from Redis' clock
         )
         return self._keys.announcements, encode_announcement(announcement)
 
 
-def _written(place: Place, id_: Id) -> tuple[Invalidation, ...]:
-    user_key, kind = place
-    return (Drop(user_key, kind, (id_,)), *_paired_invalidation(place))
+def _written(user_type: UserType, id_: Id) -> tuple[Invalidation, ...]:
+    user_key, kind = user_type
+    return (Drop(user_key, kind, (id_,)), *_paired_invalidation(user_type))
 
 
-def _paired_invalidation(place: Place) -> tuple[Invalidation, ...]:
-    user_key, kind = place
+def _paired_invalidation(user_type: UserType) -> tuple[Invalidation, ...]:
+    user_key, kind = user_type
     return () if kind.paired is None else (DropPaired(user_key, kind.paired),)

@@ -8,14 +8,13 @@ from typing import Any
 from redis import Redis
 
 from gateway.breaker import State
-from gateway.cache.announcement import Announcement, Sampled, never
+from gateway.cache.announcement import Announcement, Sampled
 from gateway.cache.entry import Freshness
 from gateway.cache.invalidation import Invalidation
 from gateway.cache.lookup import Lookup
 from gateway.cache.redis.commands import Commands
 from gateway.cache.redis.connect import Opener, Tls
-from gateway.cache.redis.keys import TICKS, Keys, variant_name
-from gateway.cache.redis.limits import Limits
+from gateway.cache.redis.layout import TICKS, Keys, Limits, variant_name
 from gateway.cache.redis.link import Link, linked
 from gateway.cache.redis.topology import Topology, build_topology
 from gateway.cache.redis.url import parse_url
@@ -68,7 +67,7 @@ class Side:
 
     def __init__(self, link: Link, metrics: Metrics, tasks: Tasks, states: list[State]) -> None:
         self.link = link
-        self.tier = link.tier
+        self.store = link.store
         self.metrics = metrics
         self.tasks = tasks
         self.received: list[Invalidation] = []
@@ -88,10 +87,10 @@ class Side:
         """Look up and fill, as a fetch does."""
         lookup = await self.look(partition, *ratings)
         assert isinstance(lookup.version, bytes)
-        return await self.tier.fill(partition, lookup.version, ratings)
+        return await self.store.fill(partition, lookup.version, ratings)
 
     async def look(self, partition: Partition, *ids: Id) -> Lookup:
-        return await self.tier.lookup(partition, ids, SystemClock.monotonic())
+        return await self.store.lookup(partition, ids, SystemClock.monotonic())
 
     async def seen(self, partition: Partition, id_: Id) -> Rating | str:
         """What a reader would be shown of one id from here: a rating, or 'miss'."""
@@ -101,8 +100,8 @@ class Side:
         return lookup.entries[id_].rating if id_ in lookup.entries else "miss"
 
     async def write(self, partition: Partition, id_: Id, outcome: Any) -> bool | None:
-        stamp = await self.tier.begin(partition.user.key, partition.kind, id_)
-        return await self.tier.end(partition.user.key, partition.kind, id_, stamp, outcome)
+        stamp = await self.store.begin(partition.user.key, partition.kind, id_)
+        return await self.store.end(partition.user.key, partition.kind, id_, stamp, outcome)
 
     def errors(self, kind: str) -> float:
         value = self.metrics.registry.get_sample_value("gateway_shared_cache_errors_total", {"kind": kind})
@@ -126,7 +125,7 @@ async def side_of(
     gateway_id: str = "one",
     trust_seconds: float = 1.0,
     listening: bool = False,
-    sampled: Sampled = never,
+    sampled: Sampled = lambda: False,
     **changed: Any,
 ) -> AsyncIterator[Side]:
     """A gateway's side of the Redis at `url`; any task that fails fails the test."""

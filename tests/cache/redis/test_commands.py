@@ -6,8 +6,8 @@ import pytest
 from redis.exceptions import ResponseError
 
 from gateway.cache.redis.commands import MAX_HOPS, Commands
+from gateway.cache.redis.connection import pack
 from gateway.cache.redis.errors import FailureKind, RedisFailed
-from gateway.cache.redis.protocol import pack
 from gateway.cache.redis.scripts import Script
 from gateway.telemetry.metrics import Metrics
 from tests.cache.redis.harness import commands_on

@@ -27,7 +27,7 @@ NAME = "redis.test"
 async def works(side: Side) -> bool:
     kept = await side.keep(ALBUMS, {ONE: LIKED})
     written = await side.write(ALBUMS, TWO, None)
-    purged = await side.tier.purge(ALBUMS.user.key, ALBUMS.kind, [TWO])
+    purged = await side.store.purge(ALBUMS.user.key, ALBUMS.kind, [TWO])
     return bool(kept and written and purged and await side.seen(ALBUMS, ONE) == LIKED)
 
 

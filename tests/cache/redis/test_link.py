@@ -130,7 +130,7 @@ async def test_invalidations_arrive_during_and_after_a_rotation(side: Side, firs
         sent = 0
         while not moving.done() or sent < 20:
             sent += 1
-            await other.tier.publish(Throttled(float(sent)))
+            await other.store.publish(Throttled(float(sent)))
         await moving
         await until(lambda: Throttled(float(sent)) in side.received)
         assert {Throttled(float(number)) for number in range(1, sent + 1)} <= set(side.received)
@@ -155,7 +155,7 @@ async def test_another_server_gets_every_later_request(
     await until(lambda: not clients(first))
     async with side_of(second.url, gateway_id="other") as other:
         await until(lambda: side.link.subscribed)
-        await other.tier.publish(Throttled(1.0))
+        await other.store.publish(Throttled(1.0))
         await until(lambda: side.received == [Throttled(1.0)])
 
 

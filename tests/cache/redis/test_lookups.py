@@ -6,7 +6,7 @@ import pytest
 from redis import Redis
 
 from gateway.cache.redis import scripts
-from gateway.cache.redis.keys import Keys, owner_tag, variant_name
+from gateway.cache.redis.layout import Keys, owner_tag, variant_name
 from gateway.cache.redis.scripts import Script
 from gateway.model import Id, Kind, Partition, Variant
 from tests.cache.redis.harness import (
@@ -82,7 +82,7 @@ class TestExpiredEntries:
         lookup = await side.look(ALBUMS, ONE)
         # On one connection in order: the fill overtakes the sweep, which has only been scheduled.
         assert isinstance(lookup.version, bytes)
-        assert await side.tier.fill(ALBUMS, lookup.version, {ONE: LIKED})
+        assert await side.store.fill(ALBUMS, lookup.version, {ONE: LIKED})
         await side.look(ALBUMS, ONE)
         assert client.hexists(MAIN, ONE)
 

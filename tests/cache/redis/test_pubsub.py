@@ -41,12 +41,12 @@ async def test_a_write_is_published_when_it_begins_and_when_it_ends(one: Side, t
 
 
 async def test_a_purge_is_published(one: Side, two: Side) -> None:
-    await one.tier.purge(USER.key, Kind.SONGS, [ONE])
+    await one.store.purge(USER.key, Kind.SONGS, [ONE])
     await until(lambda: two.received == [Purge(USER.key, Kind.SONGS, (ONE,))])
 
 
 async def test_throttling_is_published(one: Side, two: Side) -> None:
-    await one.tier.publish(Throttled(2.0))
+    await one.store.publish(Throttled(2.0))
     await until(lambda: two.received == [Throttled(2.0)])
 
 
@@ -91,13 +91,13 @@ async def test_a_subscription_that_is_cut_is_reopened(server: RedisServer) -> No
         await until(lambda: side.subscription_up == 0 and side.link.state is State.OPEN)
         await proxy.up()
         assert await until(lambda: side.subscription_up == 1) < 2
-        await other.tier.publish(Throttled(1.0))
+        await other.store.publish(Throttled(1.0))
         await until(lambda: side.received == [Throttled(1.0)])
 
 
 async def test_without_redis_entries_are_trusted_for_the_trust_time(server: RedisServer) -> None:
     async with side_of("redis://127.0.0.1:1", trust_seconds=TRUST) as side:
-        side.link.listen(side.on_invalidation)
+        side.link.listen(side.on_invalidation, side.on_announcement)
         now = time.monotonic()
         assert side.link.trusted_since(now) == now - TRUST
         assert side.subscription_up == 0
@@ -119,7 +119,7 @@ async def test_a_message_that_cannot_be_read_ends_the_trust_in_local_entries(
 
 
 async def test_a_gateway_ignores_its_own_messages(one: Side, two: Side) -> None:
-    await one.tier.publish(Throttled(1.0))
+    await one.store.publish(Throttled(1.0))
     await until(lambda: two.received)
     assert not one.received
 
@@ -158,7 +158,7 @@ async def test_a_gap_in_the_numbers_of_a_gateway_ends_the_trust_in_local_entries
 async def test_numbers_without_a_gap_miss_nothing(one: Side, two: Side) -> None:
     for _ in range(3):
         await two.write(ALBUMS, ONE, LIKED)
-    await two.tier.purge(USER.key, Kind.ALBUMS, None)
+    await two.store.purge(USER.key, Kind.ALBUMS, None)
     last = Purge(USER.key, Kind.ALBUMS)
     await until(lambda: last in one.received)
     settled = time.monotonic() + 2 * LATE_SECONDS
@@ -169,10 +169,10 @@ async def test_numbers_without_a_gap_miss_nothing(one: Side, two: Side) -> None:
 async def test_a_write_that_overlapped_with_another_is_not_announced(server: RedisServer) -> None:
     async with side_of(server.url, sampled=lambda: True, listening=True) as side:
         place = (USER.key, Kind.ALBUMS)
-        first = await side.tier.begin(*place, ONE)
-        second = await side.tier.begin(*place, ONE)
-        await side.tier.end(*place, ONE, first, LIKED)
-        await side.tier.end(*place, ONE, second, LIKED)
+        first = await side.store.begin(*place, ONE)
+        second = await side.store.begin(*place, ONE)
+        await side.store.end(*place, ONE, first, LIKED)
+        await side.store.end(*place, ONE, second, LIKED)
         await side.write(ALBUMS, TWO, LIKED)
         await until(lambda: bool(side.announced))
         (announced,) = side.announced

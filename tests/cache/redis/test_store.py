@@ -81,22 +81,22 @@ async def test_a_lookup_of_thousands_of_ids_finds_each(one: Side) -> None:
 
 async def test_a_fill_from_before_a_write_is_refused(one: Side, two: Side) -> None:
     before = await one.look(ALBUMS, ONE, TWO)
-    await two.tier.begin(USER.key, Kind.ALBUMS, ONE)
+    await two.store.begin(USER.key, Kind.ALBUMS, ONE)
     assert isinstance(before.version, bytes)
-    assert not await one.tier.fill(ALBUMS, before.version, {ONE: DISLIKED, TWO: None})
+    assert not await one.store.fill(ALBUMS, before.version, {ONE: DISLIKED, TWO: None})
     assert not (await one.look(ALBUMS, ONE, TWO)).entries
 
 
 async def test_an_id_that_is_being_written_is_a_miss_with_a_stamp(one: Side, two: Side) -> None:
     await one.keep(ALBUMS, {ONE: DISLIKED, TWO: None})
-    stamp = await two.tier.begin(USER.key, Kind.ALBUMS, ONE)
+    stamp = await two.store.begin(USER.key, Kind.ALBUMS, ONE)
     lookup = await one.look(ALBUMS, ONE, TWO)
     assert lookup.pending == {ONE: stamp}
     assert list(lookup.entries) == [TWO]
 
 
 async def test_an_id_that_is_being_written_is_not_stored(one: Side, two: Side) -> None:
-    await two.tier.begin(USER.key, Kind.ALBUMS, ONE)
+    await two.store.begin(USER.key, Kind.ALBUMS, ONE)
     assert await one.keep(ALBUMS, {ONE: DISLIKED, TWO: None})
     assert list((await one.look(ALBUMS, ONE, TWO)).entries) == [TWO]
 
@@ -137,9 +137,9 @@ async def test_after_a_refused_write_fills_are_stored_again(one: Side) -> None:
 
 async def test_a_refused_write_does_not_end_the_hold_of_the_one_before(one: Side) -> None:
     await one.write(ALBUMS, ONE, LIKED)
-    stamp = await one.tier.begin(USER.key, Kind.ALBUMS, ONE)
+    stamp = await one.store.begin(USER.key, Kind.ALBUMS, ONE)
     assert await one.seen(ALBUMS, ONE) == LIKED
-    await one.tier.end(USER.key, Kind.ALBUMS, ONE, stamp, UNCHANGED)
+    await one.store.end(USER.key, Kind.ALBUMS, ONE, stamp, UNCHANGED)
     assert await one.seen(ALBUMS, ONE) == LIKED
 
 
@@ -150,10 +150,10 @@ async def test_after_a_write_of_unknown_outcome_nothing_is_stored_for_a_while(on
 
 
 async def test_writes_that_overlap_leave_no_rating(one: Side, two: Side) -> None:
-    first = await one.tier.begin(USER.key, Kind.ALBUMS, ONE)
-    second = await two.tier.begin(USER.key, Kind.ALBUMS, ONE)
-    assert await one.tier.end(USER.key, Kind.ALBUMS, ONE, first, LIKED) is False
-    assert await two.tier.end(USER.key, Kind.ALBUMS, ONE, second, DISLIKED) is False
+    first = await one.store.begin(USER.key, Kind.ALBUMS, ONE)
+    second = await two.store.begin(USER.key, Kind.ALBUMS, ONE)
+    assert await one.store.end(USER.key, Kind.ALBUMS, ONE, first, LIKED) is False
+    assert await two.store.end(USER.key, Kind.ALBUMS, ONE, second, DISLIKED) is False
     lookup = await one.look(ALBUMS, ONE)
     assert not lookup.entries
     assert not lookup.holds
@@ -180,9 +180,9 @@ async def test_a_purge_drops_ratings_in_every_variant_and_voids_fetches(one: Sid
     await one.keep(ALBUMS, {ONE: LIKED, TWO: None})
     await one.keep(GERMAN, {ONE: JSON})
     before = await one.look(ALBUMS, THREE)
-    assert await two.tier.purge(USER.key, None, None)
+    assert await two.store.purge(USER.key, None, None)
     assert isinstance(before.version, bytes)
-    assert not await one.tier.fill(ALBUMS, before.version, {THREE: None})
+    assert not await one.store.fill(ALBUMS, before.version, {THREE: None})
     for partition in (ALBUMS, GERMAN):
         assert not (await one.look(partition, ONE, TWO, THREE)).entries
 
@@ -190,20 +190,20 @@ async def test_a_purge_drops_ratings_in_every_variant_and_voids_fetches(one: Sid
 async def test_a_purge_of_some_ids_leaves_the_others(one: Side) -> None:
     await one.keep(ALBUMS, {ONE: LIKED, TWO: None})
     await one.keep(GERMAN, {ONE: JSON, TWO: None})
-    assert await one.tier.purge(USER.key, Kind.ALBUMS, [ONE])
+    assert await one.store.purge(USER.key, Kind.ALBUMS, [ONE])
     for partition in (ALBUMS, GERMAN):
         assert list((await one.look(partition, ONE, TWO)).entries) == [TWO]
 
 
 async def test_a_purge_of_no_ids_changes_nothing(one: Side) -> None:
     await one.keep(ALBUMS, {ONE: LIKED})
-    assert await one.tier.purge(USER.key, Kind.ALBUMS, [])
+    assert await one.store.purge(USER.key, Kind.ALBUMS, [])
     assert await one.seen(ALBUMS, ONE) == LIKED
 
 
 async def test_a_purge_leaves_the_hold_of_a_write(one: Side) -> None:
     await one.write(ALBUMS, ONE, LIKED)
-    await one.tier.purge(USER.key, None, None)
+    await one.store.purge(USER.key, None, None)
     assert await one.seen(ALBUMS, ONE) == LIKED
 
 
@@ -215,11 +215,11 @@ async def test_eight_variants_are_stored_and_a_ninth_is_not(one: Side) -> None:
     ninth = await one.look(partitions[8], ONE)
     assert not ninth.admitted
     assert isinstance(ninth.version, bytes)
-    assert not await one.tier.fill(partitions[8], ninth.version, {ONE: JSON})
+    assert not await one.store.fill(partitions[8], ninth.version, {ONE: JSON})
     assert await one.seen(partitions[8], ONE) == "miss"
     assert (await one.look(partitions[0], ONE)).admitted
 
 
 async def test_publishing_without_subscribers_is_not_an_error(one: Side) -> None:
-    await one.tier.publish(Throttled(1.0))
+    await one.store.publish(Throttled(1.0))
     assert not one.errors("response")

@@ -62,7 +62,7 @@ async def taken_away(server: RedisServer, *sides: Side) -> None:
 async def test_without_redis_every_lookup_is_a_miss_at_once(one: Side, mortal: RedisServer) -> None:
     await taken_away(mortal, one)
     assert (await one.look(ALBUMS, ONE)).version is None
-    assert await one.tier.fill(ALBUMS, b"0", {ONE: LIKED}) is None
+    assert await one.store.fill(ALBUMS, b"0", {ONE: LIKED}) is None
     assert one.breaker == State.OPEN
     assert one.errors("unavailable") >= 2
 
@@ -106,7 +106,7 @@ async def test_a_hung_redis_is_a_miss_after_the_timeout_and_then_at_once(mortal:
 
 
 async def test_a_caller_that_leaves_does_not_stop_its_write(one: Side) -> None:
-    writing = asyncio.ensure_future(one.tier.begin(USER.key, Kind.ALBUMS, ONE))
+    writing = asyncio.ensure_future(one.store.begin(USER.key, Kind.ALBUMS, ONE))
     await asyncio.sleep(0)
     writing.cancel()
     await until(lambda: "redis begin" not in {task.get_name() for task in asyncio.all_tasks()})
@@ -146,7 +146,7 @@ async def cut_off(proxy: FaultProxy, side: Side) -> None:
 
 async def reconnect_and_deliver(proxy: FaultProxy, side: Side) -> None:
     await proxy.up()
-    await until(lambda: side.link.state is State.CLOSED and not side.tier.undelivered)
+    await until(lambda: side.link.state is State.CLOSED and not side.store.undelivered)
 
 
 async def test_a_write_that_redis_missed_is_delivered_on_its_return(
@@ -165,7 +165,7 @@ async def test_a_write_that_redis_missed_is_delivered_on_its_return(
     assert not (await near.look(GERMAN, ONE)).entries
     assert asks_apple((await near.look(LIBRARY, ONE)), ONE)
     assert isinstance(before.version, bytes)
-    assert await near.tier.fill(ALBUMS, before.version, {THREE: None}) is False
+    assert await near.store.fill(ALBUMS, before.version, {THREE: None}) is False
 
 
 @pytest.mark.usefixtures("late_retries")
@@ -185,8 +185,8 @@ async def test_until_a_missed_write_is_delivered_what_it_changed_is_ignored(
     paired = await far.look(LIBRARY, ONE)
     assert paired.version is None
     assert asks_apple(paired, ONE)
-    assert await far.tier.fill(ALBUMS, b"0", {ONE: DISLIKED}) is None
-    assert await far.tier.fill(ALBUMS, b"0", {ONE: DISLIKED, TWO: LIKED}) is True
+    assert await far.store.fill(ALBUMS, b"0", {ONE: DISLIKED}) is None
+    assert await far.store.fill(ALBUMS, b"0", {ONE: DISLIKED, TWO: LIKED}) is True
     assert await near.seen(ALBUMS, ONE) == DISLIKED
 
 
@@ -195,19 +195,19 @@ async def test_a_write_begun_without_redis_and_ended_with_it_is_held(
 ) -> None:
     await near.keep(ALBUMS, {ONE: DISLIKED})
     await cut_off(proxy, far)
-    stamp = await far.tier.begin(USER.key, Kind.ALBUMS, ONE)
+    stamp = await far.store.begin(USER.key, Kind.ALBUMS, ONE)
     assert stamp is None
     await reconnect_and_deliver(proxy, far)
-    assert await far.tier.end(USER.key, Kind.ALBUMS, ONE, stamp, LIKED) is True
+    assert await far.store.end(USER.key, Kind.ALBUMS, ONE, stamp, LIKED) is True
     assert await near.seen(ALBUMS, ONE) == LIKED
 
 
 async def test_a_write_begun_with_redis_and_ended_without_it_leaves_the_rating_open(
     far: Side, near: Side, proxy: FaultProxy
 ) -> None:
-    stamp = await far.tier.begin(USER.key, Kind.ALBUMS, ONE)
+    stamp = await far.store.begin(USER.key, Kind.ALBUMS, ONE)
     await cut_off(proxy, far)
-    assert await far.tier.end(USER.key, Kind.ALBUMS, ONE, stamp, LIKED) is None
+    assert await far.store.end(USER.key, Kind.ALBUMS, ONE, stamp, LIKED) is None
     await reconnect_and_deliver(proxy, far)
     assert await near.seen(ALBUMS, ONE) == "miss"
     assert await near.write(ALBUMS, ONE, DISLIKED) is True
@@ -223,7 +223,7 @@ async def test_a_later_write_that_was_delivered_is_not_undone_by_the_retry_queue
     await proxy.up()
     await until(lambda: far.link.state is State.CLOSED)
     assert await far.write(ALBUMS, ONE, DISLIKED) is True
-    assert not far.tier.undelivered
+    assert not far.store.undelivered
     assert await near.seen(ALBUMS, ONE) == DISLIKED
 
 
@@ -233,7 +233,7 @@ async def test_a_purge_that_redis_missed_is_delivered_on_its_return(
     await near.keep(ALBUMS, {ONE: LIKED, TWO: None})
     await near.keep(GERMAN, {ONE: LIKED})
     await cut_off(proxy, far)
-    assert await far.tier.purge(USER.key, None, None) is False
+    assert await far.store.purge(USER.key, None, None) is False
     assert (await far.look(ALBUMS, ONE)).version is None
     await reconnect_and_deliver(proxy, far)
     for partition in (ALBUMS, GERMAN):
@@ -245,7 +245,7 @@ async def test_a_purge_of_one_id_that_redis_missed_leaves_the_others(
 ) -> None:
     await near.keep(ALBUMS, {ONE: LIKED, TWO: None})
     await cut_off(proxy, far)
-    await far.tier.purge(USER.key, Kind.ALBUMS, [ONE])
+    await far.store.purge(USER.key, Kind.ALBUMS, [ONE])
     await reconnect_and_deliver(proxy, far)
     assert list((await near.look(ALBUMS, ONE, TWO)).entries) == [TWO]
 
@@ -256,20 +256,20 @@ async def test_until_a_missed_purge_of_a_type_is_delivered_redis_is_ignored_for_
 ) -> None:
     await near.keep(ALBUMS, {ONE: LIKED})
     await cut_off(proxy, far)
-    await far.tier.purge(USER.key, Kind.ALBUMS, None)
+    await far.store.purge(USER.key, Kind.ALBUMS, None)
     await proxy.up()
     await until(lambda: far.link.state is State.CLOSED)
     assert await far.look(ALBUMS, ONE) == await far.look(ALBUMS, TWO)
     assert (await far.look(ALBUMS, ONE)).version is None
-    assert await far.tier.fill(ALBUMS, b"0", {ONE: None}) is None
+    assert await far.store.fill(ALBUMS, b"0", {ONE: None}) is None
 
 
 async def test_more_than_the_retry_queue_holds_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "RetryQueue", partial(RetryQueue, max_partitions=1))
     async with side_of(f"redis://127.0.0.1:{free_port()}") as side:
-        await side.tier.begin(USER.key, Kind.ALBUMS, ONE)
-        await side.tier.begin(OTHER.key, Kind.ALBUMS, ONE)
-        assert (side.errors("backlog"), side.tier.undelivered) == (1, 1)
+        await side.store.begin(USER.key, Kind.ALBUMS, ONE)
+        await side.store.begin(OTHER.key, Kind.ALBUMS, ONE)
+        assert (side.errors("backlog"), side.store.undelivered) == (1, 1)
 
 
 async def test_a_write_that_cannot_be_delivered_does_not_block_the_others(
@@ -283,9 +283,9 @@ async def test_a_write_that_cannot_be_delivered_does_not_block_the_others(
         user = ("ACL", "SETUSER", "default")
         client.execute_command(*user, "resetkeys", f"~*{OTHER.key.hex()}*")  # only the other user's keys
         await proxy.up()
-        await until(lambda: far.tier.undelivered == 1)
+        await until(lambda: far.store.undelivered == 1)
         client.execute_command(*user, "~*")
-    await until(lambda: not far.tier.undelivered)
+    await until(lambda: not far.store.undelivered)
     assert asks_apple(await near.look(LIBRARY, ONE), ONE)
 
 
@@ -295,11 +295,11 @@ async def test_a_full_redis_stores_no_fills_but_takes_writes(server: RedisServer
     with server.client() as client:
         client.config_set("maxmemory", 1)
         try:
-            assert await near.tier.fill(ALBUMS, b"0", dict.fromkeys(ids)) is None
+            assert await near.store.fill(ALBUMS, b"0", dict.fromkeys(ids)) is None
             assert near.errors("full") == 1
             assert await near.write(ALBUMS, ONE, LIKED) is True
             assert await near.seen(ALBUMS, ONE) == LIKED
-            assert await near.tier.purge(USER.key, None, None)
+            assert await near.store.purge(USER.key, None, None)
         finally:
             client.config_set("maxmemory", 0)
 
@@ -310,16 +310,16 @@ async def test_a_replica_is_read_and_refuses_writes(server: RedisServer, near: S
         client.replicaof("127.0.0.1", str(free_port()))
         try:
             assert await near.seen(ALBUMS, ONE) == LIKED
-            assert await near.tier.begin(USER.key, Kind.ALBUMS, TWO) is None
+            assert await near.store.begin(USER.key, Kind.ALBUMS, TWO) is None
             assert near.errors("readonly") == 1
         finally:
             client.replicaof("NO", "ONE")
-    await until(lambda: not near.tier.undelivered)
+    await until(lambda: not near.store.undelivered)
 
 
 async def test_an_invalidation_that_cannot_be_published_is_counted(far: Side, proxy: FaultProxy) -> None:
     await cut_off(proxy, far)
-    await far.tier.publish(Throttled(1.0))
+    await far.store.publish(Throttled(1.0))
     assert far.errors("unavailable") == 1
 
 
@@ -348,9 +348,9 @@ async def test_writes_of_many_users_that_redis_missed_are_replayed_side_by_side(
         mortal.kill()
         await until(lambda: side.link.state is State.OPEN)
         for number in range(300):
-            await side.tier.begin(User.of(f"user {number}").key, Kind.ALBUMS, ONE)
-        assert side.tier.undelivered == 300
+            await side.store.begin(User.of(f"user {number}").key, Kind.ALBUMS, ONE)
+        assert side.store.undelivered == 300
         proxy.add(Latency(0.05))
         mortal.start()
         await until(lambda: side.link.state is State.CLOSED)
-        assert await until(lambda: not side.tier.undelivered) < 5.0  # one by one they take 15 s
+        assert await until(lambda: not side.store.undelivered) < 5.0  # one by one they take 15 s

@@ -8,7 +8,7 @@ from redis.exceptions import ClusterDownError, ResponseError
 
 from gateway.breaker import State
 from gateway.cache.invalidation import Drop, Throttled
-from gateway.cache.redis.keys import Keys
+from gateway.cache.redis.layout import Keys
 from gateway.model import Kind, Partition, User
 from gateway.resolver import Resolver
 from tests.cache.redis.black_hole import black_hole_at, hole_first
@@ -85,13 +85,13 @@ class TestCluster:
         assert await side.write(ALBUMS, ONE, None) is True
         assert await side.seen(GERMAN, ONE) is None
         assert asks_apple((await side.look(LIBRARY, ONE)), ONE)
-        assert await side.tier.purge(ALBUMS.user.key, None, None)
+        assert await side.store.purge(ALBUMS.user.key, None, None)
 
     async def test_invalidations_of_every_node_arrive(self, side: Side, cluster: RedisCluster) -> None:
         async with side_of(cluster.url, gateway_id="two", listening=True) as other:
             for user in USERS:
-                await side.tier.begin(user.key, Kind.STATIONS, ONE)
-            await side.tier.publish(Throttled(1.0))
+                await side.store.begin(user.key, Kind.STATIONS, ONE)
+            await side.store.publish(Throttled(1.0))
             wanted = {Drop(user.key, Kind.STATIONS, (ONE,)) for user in USERS} | {Throttled(1.0)}
             await until(lambda: wanted <= set(other.received))
 
@@ -152,9 +152,9 @@ class TestCluster:
         await until(lambda: side.link.state is State.OPEN)
         assert (await side.look(ALBUMS, ONE)).version is None
         assert await side.seen(elsewhere, ONE) == LIKED
-        assert await side.tier.begin(ALBUMS.user.key, Kind.ALBUMS, ONE) is None
+        assert await side.store.begin(ALBUMS.user.key, Kind.ALBUMS, ONE) is None
         lost.start()
-        await until(lambda: side.link.state is State.CLOSED and not side.tier.undelivered, 20)
+        await until(lambda: side.link.state is State.CLOSED and not side.store.undelivered, 20)
         assert ONE in (await side.look(ALBUMS, ONE)).pending
 
     async def test_a_healthy_cluster_is_closed_from_the_first_report(self, cluster: RedisCluster) -> None:
@@ -232,7 +232,7 @@ class TestSentinel:
             await side.write(ALBUMS, TWO, None)
             if await side.seen(ALBUMS, TWO) is None:
                 return
-            await until(lambda: side.link.state is State.CLOSED and not side.tier.undelivered, 20)
+            await until(lambda: side.link.state is State.CLOSED and not side.store.undelivered, 20)
         raise AssertionError("no write arrives")
 
     async def test_after_a_planned_failover_writes_go_to_the_new_master(self, watched: Watched) -> None:

@@ -16,8 +16,8 @@ from gateway.cache.entry import Entry, Freshness
 from gateway.cache.invalidation import Purge
 from gateway.cache.lookup import Lookup
 from gateway.cache.redis import scripts
-from gateway.cache.redis.keys import META, Keys, owner_tag, variant_name
-from gateway.cache.redis.reading import Reading
+from gateway.cache.redis.codec import Reading
+from gateway.cache.redis.layout import META, Keys, owner_tag, variant_name
 from gateway.cache.redis.retry_queue import Undelivered
 from gateway.cache.redis.scripts import Script
 from gateway.cache.redis.writes import Writes
@@ -263,7 +263,7 @@ class Histories(RuleBasedStateMachine):
 
 def writes_on(redis: HandMovedRedis) -> Writes:
     kept = limits(freshness=freshness(LIFETIME), hold_seconds=HOLD, write_seconds=TERM)
-    return Writes(redis, KEYS, kept, "model")  # type: ignore[arg-type]
+    return Writes(redis, KEYS, kept, "model", lambda: False)  # type: ignore[arg-type]
 
 
 def form(kind: Kind, id_: Id, rating: Rating) -> Rating:

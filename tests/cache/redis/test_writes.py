@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from redis import Redis
 
-from gateway.cache.redis.keys import Keys, owner_tag
+from gateway.cache.redis.layout import Keys, owner_tag
 from gateway.cache.redis.retry_queue import Undelivered
 from gateway.cache.redis.writes import Writes
 from gateway.model import Id, Kind, Partition
@@ -72,7 +72,7 @@ class TestStored:
             partition = Partition(type(USER)("", number.to_bytes(16)), Kind.ALBUMS)
             ids = [Id(str(1_440_000_000 + 7919 * n)) for n in range(ratings)]
             stored = {id_: (None, 1, -1)[n % 3] for n, id_ in enumerate(ids)}
-            assert await side.tier.fill(partition, b"0", stored)
+            assert await side.store.fill(partition, b"0", stored)
         cost = (client.info("memory")["used_memory"] - before) / (users * ratings)
         record_property("bytes a rating", round(cost, 1))
         assert cost <= bound
@@ -83,7 +83,7 @@ class TestExpiry:
         await side.keep(ALBUMS, {ONE: LIKED})
         await side.keep(GERMAN, {ONE: LIKED})
         await side.write(ALBUMS, TWO, None)
-        await side.tier.purge(OTHER.key, None, None)
+        await side.store.purge(OTHER.key, None, None)
         left = [client.pttl(key) for key in client.scan_iter()]
         assert len(left) == 3 + len(Kind)
         assert min(left) > 86_700_000
@@ -130,7 +130,7 @@ class TestBound:
     async def test_replayed_writes_keep_it(self, server: RedisServer, client: Redis) -> None:
         ids = {Id(str(number)): 1 for number in range(25)}
         async with commands_on(server.url) as commands:
-            writes = Writes(commands, Keys("ratings"), limits(max_ratings_per_user=10), "one")
+            writes = Writes(commands, Keys("ratings"), limits(max_ratings_per_user=10), "one", lambda: False)
             await writes.forget((USER.key, Kind.ALBUMS), Undelivered(ids))
         assert 0 < client.hlen(MAIN) <= 11
 
@@ -147,15 +147,15 @@ class TestBound:
 
 
 async def test_a_version_is_not_reused_after_the_key_was_lost(side: Side, client: Redis) -> None:
-    first = await side.tier.begin(USER.key, Kind.ALBUMS, ONE)
+    first = await side.store.begin(USER.key, Kind.ALBUMS, ONE)
     lookup = await side.look(ALBUMS, TWO)
     client.flushall()
-    second = await side.tier.begin(USER.key, Kind.ALBUMS, ONE)
+    second = await side.store.begin(USER.key, Kind.ALBUMS, ONE)
     assert first is not None
     assert second is not None
     assert int(second) > int(first)
     assert isinstance(lookup.version, bytes)
-    assert await side.tier.fill(ALBUMS, lookup.version, {TWO: None}) is False
+    assert await side.store.fill(ALBUMS, lookup.version, {TWO: None}) is False
 
 
 class TestUnsound:
@@ -194,6 +194,6 @@ class TestUnsound:
         version = (await side.look(GERMAN, ONE)).version
         assert isinstance(version, bytes)
         spoil(client, VARIANT)
-        assert await side.tier.fill(GERMAN, version, {ONE: LIKED}) is True
+        assert await side.store.fill(GERMAN, version, {ONE: LIKED}) is True
         assert client.hget(VARIANT, ".") == owner_tag(USER.key, Kind.ALBUMS, GERMAN.variant)
         assert not client.hexists(VARIANT, TWO)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from redis import Redis
 
-from gateway.cache.redis.keys import owner_tag
+from gateway.cache.redis.layout import owner_tag
 from gateway.model import Kind
 from tests.cache.redis.harness import OTHER
 

@@ -1,4 +1,4 @@
--- Shared by all scripts: Redis' time, fields as in codec.py, meta as in keys.py, and the rule of write_rule.py.
+-- Shared by all scripts: Redis' time, fields as in codec.py, meta as in layout.py, and the rule of write_rule.py.
 -- A hash with another owner's tag is deleted.
 local CLOCK = redis.call('TIME')
 local MICROS = CLOCK[1] * 1000000 + CLOCK[2]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from gateway.cache.redis.errors import RedisFailed
-from gateway.cache.redis.keys import TICKS, Keys, Meta, owner_tag, read_meta, variant_name
+from gateway.cache.redis.layout import TICKS, Keys, Meta, owner_tag, read_meta, variant_name
 from gateway.cache.write_rule import PairedWrite
 from gateway.model import Kind, Variant
 from tests.cache.redis.harness import GERMAN, OTHER, USER

@@ -1,4 +1,4 @@
-"""Redis keys, and the meta field of each hash: its owner, its write version, and recent writes.
+"""What Redis keeps: its keys, the meta field of each hash (owner, write version, recent writes), and limits.
 
     {namespace}:{<user key>}:<type>             the plain ratings of a user and type, and `.`: tag and meta
     {namespace}:{<user key>}:<type>:<variant>   the same ratings in a variant, and `.`: its tag
@@ -13,6 +13,7 @@ from hashlib import blake2b
 
 import msgspec
 
+from gateway.cache.entry import Freshness
 from gateway.cache.redis.errors import FailureKind, RedisFailed
 from gateway.cache.write_rule import PairedWrite
 from gateway.model import PLAIN, Kind, Variant
@@ -66,7 +67,7 @@ def owner_tag(user_key: bytes, kind: Kind, variant: Variant = PLAIN) -> bytes:
 
 
 def read_meta(field: bytes) -> Meta:
-    """Decode the meta behind the tag. Raises Failed without a version, ValueError if the rest is invalid."""
+    """Decode the meta behind the tag. Raises RedisFailed without a version, ValueError if invalid."""
     version, *rest = field[TAG_BYTES:].split(b" ")
     if not version.isdigit():
         raise RedisFailed(FailureKind.OWNER)
@@ -75,3 +76,23 @@ def read_meta(field: bytes) -> Meta:
     stamp, at, until, *variants = rest
     paired = PairedWrite(int(stamp), int(at) / TICKS, int(until) / TICKS) if stamp != b"0" else None
     return Meta(version, paired, tuple(variants))
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """Times in seconds."""
+
+    freshness: Freshness
+    hold_seconds: float
+    """How long a written rating outranks what Apple reports."""
+    write_seconds: float
+    """A write that has not ended by then counts for nothing."""
+    lookup_seconds: float
+    """A lookup past it, counted from when its bytes are sent, is a miss."""
+    max_ratings_per_user: int
+    """Of one type; beyond it the oldest go."""
+
+    @property
+    def key_milliseconds(self) -> int:
+        """How long a hash outlives its last change: longer than anything in it, and than any fetch."""
+        longest = max(self.freshness.lifetime_seconds, self.write_seconds + self.hold_seconds)
+        return round(1000 * (60 + longest))

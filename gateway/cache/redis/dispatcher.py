@@ -1,0 +1,298 @@
+"""Pipelines all callers' requests over one connection to one Redis node, and reconnects when it is lost.
+
+The requests of one turn of the event loop are sent in one write, behind one TIME. A caller gets a future and
+may abandon it at any time without effect on the connection or on other callers.
+"""
+
+import asyncio
+import contextlib
+import math
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, Self
+
+from redis.exceptions import ReadOnlyError
+
+from gateway.breaker import Breaker, State
+from gateway.cache.redis.connection import RedisConnection, Replies, Request, SendBatch, micros, pack
+from gateway.cache.redis.errors import NAMED_REASONS, FailureKind, RedisFailed, kind_of
+from gateway.tasks import Tasks
+
+Open = Callable[[], Awaitable[RedisConnection]]
+"""Returns a connection that has answered already. May raise anything."""
+
+FIRST_ATTEMPT_SECONDS = 1.0
+"""How long a start waits for the first attempt to connect."""
+STALL_SECONDS = 1.0
+"""A reply this late is given up, and the connection with it."""
+GRACE_SECONDS = 0.001
+"""Between a deadline and the failure of the request: time for the event loop to read what has arrived."""
+BACKOFF_SECONDS = (0.0, 0.05, 0.1, 0.2, 0.4)
+"""Waits between attempts to connect; the last repeats. With a connect timeout of 1 s: back within 2 s."""
+BREAKER_OPEN_SECONDS = 1.0
+REOPEN_SECONDS = 1.0
+"""Between two connections to a node that refuses writes: its address may lead to another server by now."""
+REPLAY_SECONDS = 1.0
+"""From when a node accepts writes again until it is looked at: writes are replayed four times a second."""
+MAX_PENDING_BYTES = 32 * 1024 * 1024
+TIMER_SECONDS = 0.001
+"""Resolution of the event loop's timers."""
+
+_TIME = pack("TIME")
+
+
+class Dispatcher:
+    """Sends requests to one node. Without a connection, or with the breaker open, requests fail at once.
+
+    `on_change` is called after every change of `state`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        open_connection: Open,
+        tasks: Tasks,
+        *,
+        on_change: Callable[[], None],
+        reopen_on_readonly: bool = False,
+    ) -> None:
+        self.name = name
+        self._open = open_connection
+        self._tasks = tasks
+        self._on_change = on_change
+        self._reopen_on_readonly = reopen_on_readonly
+        self._breaker = Breaker(
+            error_rate=0.5,
+            window_seconds=2.0,
+            min_calls=10,
+            open_seconds=BREAKER_OPEN_SECONDS,
+            on_change=lambda _state: on_change(),
+        )
+        self._waiting: list[Request] = []
+        self._sent: deque[SendBatch] = deque()
+        self._reading: SendBatch | None = None
+        self._micros = 0
+        self._pending_bytes = 0
+        self._flush_due = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._tried = asyncio.Event()
+        self._connection: RedisConnection | None = None
+        self._served = False
+        self._away = FailureKind.UNAVAILABLE
+        self._refusal: FailureKind | None = None
+        """Why the node refuses writes, although it answers."""
+        self._refused_at = self._opened_at = -math.inf
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def up(self) -> bool:
+        """Whether there is a connection."""
+        return self._connection is not None
+
+    @property
+    def takes_writes(self) -> bool:
+        """Whether there is a connection, and the node refused no write lately."""
+        return self.up and self._refusal is None
+
+    @property
+    def state(self) -> State:
+        """Open (lookups fail at once) without a connection or without writes, else the breaker's state."""
+        return self._breaker.state if self.takes_writes else State.OPEN
+
+    async def __aenter__(self) -> Self:
+        """Start. Returns when the first attempt to connect has ended, after FIRST_ATTEMPT_SECONDS at most."""
+        self._task = self._tasks.spawn(f"redis {self.name}", self._run())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_ATTEMPT_SECONDS):
+                await self._tried.wait()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+    def send(self, packed: bytes, count: int, *, timeout: float, guarded: bool) -> asyncio.Future[Replies]:
+        """Send `count` packed commands together; `timeout` (seconds) counts from when they are sent.
+
+        Guarded requests are lookups: refused while the breaker is open or the node refuses writes, and their
+        outcome counts for the breaker. Raises RedisFailed if nothing is sent; the future fails with it. A
+        request that timed out may still be carried out.
+        """
+        if self._connection is None:
+            raise RedisFailed(self._away)
+        if self._pending_bytes > MAX_PENDING_BYTES:
+            raise RedisFailed(FailureKind.OVERFLOW)
+        if guarded and self._refusal is not None:
+            raise RedisFailed(self._refusal)
+        admission = None
+        if guarded and (admission := self._breaker.admit(self._loop.time())) is None:
+            raise RedisFailed(FailureKind.UNAVAILABLE)
+        request = Request(packed, count, timeout, admission, self._loop.create_future())
+        self._pending_bytes += request.cost
+        self._waiting.append(request)
+        if not self._flush_due:
+            self._flush_due = True
+            self._loop.call_soon(self._flush)
+        return request.future
+
+    def note_refusal(self, kind: FailureKind | None) -> bool:
+        """Note why the node refuses writes; None: it accepts them. Returns whether that has changed.
+
+        A write that it refused was not published, and ratings from before it are still there to be looked up:
+        until the gateways that made them have replayed them.
+        """
+        now = self._loop.time()
+        if kind is not None:
+            self._refused_at = now
+            if now >= self._opened_at + REOPEN_SECONDS:
+                self.reset(kind)
+        elif now < self._refused_at + REPLAY_SECONDS:
+            return False
+        if kind is self._refusal:
+            return False
+        self._refusal = kind
+        self._on_change()
+        return True
+
+    def reset(self, kind: FailureKind) -> None:
+        """Close the connection and open another: its replies are not trusted any more."""
+        if self._connection is not None:
+            self._connection.close(RedisFailed(kind))
+
+    async def drained(self, seconds: float) -> None:
+        """Wait until no request is under way, for `seconds` at most."""
+        pending = [request.future for batch in self._sent for request in batch.requests]
+        pending += [request.future for request in self._waiting]
+        if pending:
+            await asyncio.wait(pending, timeout=seconds)
+
+    async def _run(self) -> None:
+        failures = 0
+        try:
+            while True:
+                kind = await self._connect_and_serve()
+                self._away = kind if kind in NAMED_REASONS else FailureKind.UNAVAILABLE
+                failures = 0 if self._served else min(failures + 1, len(BACKOFF_SECONDS) - 1)
+                await asyncio.sleep(BACKOFF_SECONDS[failures])
+        finally:
+            self._drop_all(FailureKind.UNAVAILABLE)
+
+    async def _connect_and_serve(self) -> FailureKind:
+        """Connect and serve until the connection is lost; why it was, or could not be made."""
+        self._served = False
+        try:
+            connection = await self._open()
+        except Exception as error:  # noqa: BLE001 - after any failure the next attempt may succeed
+            return kind_of(error)
+        finally:
+            self._tried.set()
+        connection.attach(self._receive, self._flush)
+        self._connection = connection
+        self._opened_at = self._loop.time()
+        self._on_change()
+        try:
+            kind = kind_of(await connection.wait_lost())
+        finally:
+            self._connection = None
+            connection.close(ConnectionError("the gateway is closing"))
+        self._drop_all(kind)
+        self._on_change()
+        return kind
+
+    def _flush(self) -> None:
+        """Send what waits in one write; on a congested connection, once it is writable again."""
+        self._flush_due = False
+        connection = self._connection
+        if connection is None or not connection.writable or not self._waiting:
+            return
+        batch, self._waiting = SendBatch(self._waiting, self._loop.time()), []
+        self._sent.append(batch)
+        connection.write(b"".join([_TIME, *[request.packed for request in batch.requests]]))
+        self._set_timer(batch.sent_at + batch.deadlines[-1])
+
+    def _receive(self, reply: Any) -> None:
+        batch = self._reading
+        if batch is None:
+            if not self._sent:
+                raise RedisFailed(FailureKind.PROTOCOL)
+            self._micros = micros(reply)
+            self._reading = self._sent[0]
+            self._served = True
+            return
+        request = batch.requests[batch.answered]
+        request.replies.append(reply)
+        if len(request.replies) < request.count:
+            return
+        batch.answered += 1
+        if batch.answered == len(batch.requests):
+            batch.unread = False
+            self._reading = None
+            self._sent.popleft()
+        self._settle(request)
+
+    def _settle(self, request: Request) -> None:
+        self._pending_bytes -= request.cost
+        self._record(request, ok=True)
+        if not request.future.done():
+            request.future.set_result(Replies(self._micros, request.replies))
+        if self._reopen_on_readonly and any(isinstance(reply, ReadOnlyError) for reply in request.replies):
+            raise RedisFailed(FailureKind.READONLY)
+
+    def _set_timer(self, at: float) -> None:
+        """Check deadlines at `at`. One timer serves all batches: nearly all are answered long before."""
+        if self._timer is not None:
+            if self._timer.when() <= at:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(at, self._check_deadlines)
+
+    def _check_deadlines(self) -> None:
+        self._timer = None
+        now = self._loop.time() + TIMER_SECONDS
+        for batch in self._sent:
+            while batch.deadlines and batch.sent_at + batch.deadlines[-1] <= now:
+                # If this process was late itself, the replies have arrived: they are read first.
+                self._loop.call_later(GRACE_SECONDS, self._time_out, batch, batch.deadlines.pop())
+        following = [batch.sent_at + batch.deadlines[-1] for batch in self._sent if batch.deadlines]
+        if following:
+            self._set_timer(min(following))
+
+    def _time_out(self, batch: SendBatch, timeout: float) -> None:
+        """Fail the requests whose time is up. Their replies are still read when they come, and dropped.
+
+        Requests that wait behind a congested write fail with those that were sent.
+        """
+        if not batch.unread:
+            return
+        for request in [*batch.requests, *self._waiting]:
+            if request.timeout <= timeout and not request.future.done():
+                request.fail(FailureKind.TIMEOUT)
+                self._record(request, ok=False)
+        self._loop.call_later(max(0.0, STALL_SECONDS - timeout), self._reset_if_stalled, batch)
+
+    def _reset_if_stalled(self, batch: SendBatch) -> None:
+        if batch.unread:
+            self.reset(FailureKind.TIMEOUT)
+
+    def _record(self, request: Request, *, ok: bool) -> None:
+        if request.admission is not None:
+            self._breaker.record(request.admission, ok=ok, now=self._loop.time())
+            request.admission = None
+
+    def _drop_all(self, kind: FailureKind) -> None:
+        """Fail everything that was sent or waits."""
+        requests = [request for batch in self._sent for request in batch.requests[batch.answered :]]
+        requests += self._waiting
+        for batch in self._sent:
+            batch.unread = False
+        self._sent.clear()
+        self._reading = None
+        self._waiting = []
+        self._pending_bytes = 0
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for request in requests:
+            if request.admission is not None:
+                self._breaker.forget(request.admission)
+            request.fail(kind)

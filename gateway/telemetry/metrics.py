@@ -129,7 +129,7 @@ class Metrics:
             "upstream_request_duration_seconds", "Duration of calls to Apple.", UPSTREAM_SECONDS, "operation"
         )
         self.upstream_batch_ids = self._histogram(
-            "upstream_batch_ids", "Ids in one call to Apple.", BATCH_IDS
+            "upstream_batch_ids", "Ids in one call to Apple; a call that is repeated counts once.", BATCH_IDS
         )
         self.upstream_retries = self._counter(
             "upstream_retries", "Calls to Apple that were repeated.", "reason"

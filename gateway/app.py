@@ -24,6 +24,7 @@ from gateway.ratings.partition_read import Sources
 from gateway.ratings.read import Reader
 from gateway.ratings.read_metrics import ReadMetrics
 from gateway.ratings.refresh import Refresher
+from gateway.ratings.relay import RelayedReads
 from gateway.ratings.shadow import Shadow
 from gateway.ratings.visibility import Visibility
 from gateway.ratings.write import Writer
@@ -83,7 +84,7 @@ async def wired(
     ):
         sources = _sources(base, freshness, link, apple, quarantine)
         writer = _writer(base, sources, apple, link)
-        api = _api(base, Reader(sources, clock), writer, callers, recent, observe)
+        api = _api(base, sources, apple, writer, callers, recent, observe)
         observed = Observed(
             settings,
             api,
@@ -172,15 +173,17 @@ def _writer(base: _Base, sources: Sources, apple: Apple, link: "Link | None") ->
 
 def _api(
     base: _Base,
-    reader: Reader,
+    sources: Sources,
+    apple: Apple,
     writer: Writer,
     callers: CallerCheck,
     recent: RecentErrors,
     observe: Observe | None,
 ) -> Api:
-    settings = base.settings
+    settings, reader = base.settings, Reader(sources, base.clock)
     return Api(
         reader=reader,
+        relayed=RelayedReads(reader, cache=sources.cache, apple=apple, clock=base.clock),
         writer=writer,
         max_ids=settings.server.max_ids,
         check_caller=callers,

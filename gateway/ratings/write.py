@@ -26,7 +26,7 @@ from gateway.errors import (
     Unreachable,
     UpstreamError,
 )
-from gateway.model import Id, Kind, Partition, Priority, Rating, User
+from gateway.model import Id, Kind, Priority, Rating, User
 from gateway.tasks import Tasks
 from gateway.waiters import Requester, Waiters
 
@@ -38,7 +38,7 @@ FAVORITES_AT_ONCE: Final = 100
 
 
 class Writer:
-    """Sends writes, and other requests that go to Apple as they came. Counts calls for the `requester`.
+    """Sends writes and favorites to Apple. Counts calls for the `requester`.
 
     `on_written` is called with each rating that was written and is held.
     """
@@ -112,36 +112,6 @@ class Writer:
             headers=conditions,
         )
         return await self._finished(self._send_favorites(call, ids, deadline, requester), deadline)
-
-    def fits_one_call(self, ids: int) -> bool:
-        """Whether Apple is asked for that many ids in one call."""
-        return ids <= self._apple.batch_size()
-
-    async def held(self, partition: Partition, ids: Sequence[Id]) -> bool:
-        """Whether one of the ids was written so recently that Apple may still report its old rating."""
-        now = self._clock.monotonic()
-        memory = self._cache.recall(partition, now)
-        if not memory.holds.keys().isdisjoint(ids):
-            return True
-        if not self._cache.has_shared:
-            return False
-        return bool((await self._cache.look_up_shared(partition, ids, memory, now, keep=False)).holds)
-
-    async def bypass(
-        self,
-        user: User,
-        path: str,
-        query: str,
-        deadline: float,
-        requester: Requester,
-        many: tuple[Kind, Sequence[Id]] | None,
-    ) -> Relay:
-        """Send a read to Apple as it came, because its answer is not a list of ratings.
-
-        `many`: the type and ids that it asks for, unless it asks for one id by its path.
-        """
-        call = Outbound(method="GET", path=path, query=query, user=user, operation="bypass", many=many)
-        return await self._apple.send(call, deadline, Waiters(Priority.FOREGROUND, requester))
 
     async def _finished(self, work: Coroutine[Any, Any, Relay | GatewayError], deadline: float) -> Relay:
         writing = self._tasks.spawn("write", work)

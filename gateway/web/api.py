@@ -15,6 +15,7 @@ from gateway.errors import GatewayError
 from gateway.model import Id, Kind, User, Variant
 from gateway.ratings.query import Answer, CacheOutcome, Failure, Part, Query, TierCounts
 from gateway.ratings.read import Reader
+from gateway.ratings.relay import Original, RelayedReads
 from gateway.ratings.write import Writer
 from gateway.telemetry.logs import RequestLog
 from gateway.telemetry.metrics import Metrics
@@ -33,7 +34,7 @@ from gateway.web.headers import (
     wants_leniency,
 )
 from gateway.web.ids import invalid_ids
-from gateway.web.relays import Relays, is_no_list
+from gateway.web.relays import Relays, bypassed, outcome_of
 from gateway.web.request_record import RequestRecord
 from gateway.web.response import (
     Reply,
@@ -57,6 +58,7 @@ class Api:
         self,
         *,
         reader: Reader,
+        relayed: RelayedReads,
         writer: Writer,
         max_ids: int,
         check_caller: CallerCheck,
@@ -70,7 +72,8 @@ class Api:
         observe: Observe | None = None,
     ) -> None:
         self._reader = reader
-        self._relay = Relays(reader, writer, clock)
+        self._relayed = relayed
+        self._relays = Relays(writer)
         self._parser = TargetParser(max_ids=max_ids)
         self._max_ids = max_ids
         self._check_caller = check_caller
@@ -164,8 +167,8 @@ class Api:
         if target.route == SEVERAL:
             return await self._read_several(accepted, body)
         if target.route == FAVORITES:
-            return await self._relay.favorites(accepted, request.method)
-        return await self._relay.write(accepted, read_rating(body) if request.method == "PUT" else None)
+            return await self._relays.favorites(accepted, request.method)
+        return await self._relays.write(accepted, read_rating(body) if request.method == "PUT" else None)
 
     async def _read_several(self, accepted: Accepted, body: bytes) -> Reply:
         several = read_several(body, max_ids=self._max_ids)
@@ -180,18 +183,19 @@ class Api:
     ) -> Reply:
         record = accepted.record
         record.parts = query.parts
-        requester = Requester()
-        answer: Reply | Answer | None = None
-        if self._relay.relays(accepted, query):
-            answer = await self._relay.read(accepted, query, requester)
-        if answer is None:
-            answer = await self._reader.read(query, requester) if query.parts else _NOTHING
-            if accepted.target.relayable and is_no_list(answer):
-                relayed = await self._relay.read_no_list(accepted, query, requester, answer)
-                answer = relayed or await self._reader.read(query, requester)
-        if isinstance(answer, Reply):
-            return answer
-        return _read_reply(answer, query, accepted.target, record, invalid)
+        target = accepted.target
+        if target.relayable:
+            return await self._read_relayable(accepted, query)
+        answer = await self._reader.read(query) if query.parts else _NOTHING
+        return _read_reply(answer, query, target, record, invalid)
+
+    async def _read_relayable(self, accepted: Accepted, query: Query) -> Reply:
+        record, target, requester = accepted.record, accepted.target, Requester()
+        original = Original(target.path, target.query, lists_ids=target.id is None)
+        answer = await outcome_of(self._relayed.read(query, original, requester))
+        if isinstance(answer, Answer):
+            return _read_reply(answer, query, target, record)
+        return bypassed(record, requester, answer)
 
     def _failed(self, record: RequestRecord, error: Exception) -> Reply:
         if not isinstance(error, GatewayError):

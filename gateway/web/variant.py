@@ -11,37 +11,7 @@ from urllib.parse import quote, unquote_plus
 import msgspec
 
 from gateway.errors import Refused, Source
-from gateway.model import LONGEST_VARIANT, NORMALISED, Partition, PartitionKey, Variant
-
-MAX_RELAYED: Final = 1024
-RELAYED_SECONDS: Final = 60.0
-
-
-class RelayedPartitions:
-    """Partitions for which Apple's answer was recently not a list of ratings: they are relayed at once.
-
-    By user and type, because one user's strange answer must not turn the cache off for the others.
-    """
-
-    def __init__(self) -> None:
-        self._until: dict[PartitionKey, float] = {}
-
-    def add(self, partition: Partition, now: float) -> None:
-        """Remember a partition; `now` in monotonic seconds."""
-        if len(partition.variant) > LONGEST_VARIANT:
-            return
-        self.discard(partition)
-        self._until[partition.key] = now + RELAYED_SECONDS
-        if len(self._until) > MAX_RELAYED:
-            del self._until[next(iter(self._until))]
-
-    def discard(self, partition: Partition) -> None:
-        """Forget a partition: its answer was a list of ratings again."""
-        self._until.pop(partition.key, None)
-
-    def has(self, partition: Partition, now: float) -> bool:
-        return self._until.get(partition.key, now) > now
-
+from gateway.model import NORMALISED, Variant
 
 MAX_PARAMETERS: Final = 20_000
 """Twice as many as 10,000 ids, each a parameter of its own; more would hold up other requests."""

@@ -279,24 +279,3 @@ class TestFavorites:
         await writes.add_favorites(*ids)
         now = writes.reads.clock.monotonic()
         assert all(writes.reads.cache.write_pending(USER.key, kind, id_, now) for kind, id_ in ids)
-
-
-class TestBypass:
-    async def test_a_read_is_sent_as_it_came(self, writes):
-        many = (ALBUMS, [ONE])
-        await writes.writer.bypass(USER, "/v1/me/ratings/albums", "ids=1&new=1", inf, writes.requester, many)
-        assert writes.apple.sent == [
-            Outbound(
-                operation="bypass",
-                method="GET",
-                path="/v1/me/ratings/albums",
-                query="ids=1&new=1",
-                user=USER,
-                many=many,
-            )
-        ]
-
-    @pytest.mark.parametrize(("ids", "fits"), [(50, True), (51, False)])
-    async def test_ids_fit_one_call_up_to_the_batch_size(self, writes, ids, fits):
-        writes.apple.size = 50
-        assert writes.writer.fits_one_call(ids) is fits

@@ -10,6 +10,7 @@ from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict, CIMultiDictProxy
 from structlog.testing import CapturingLogger
 
+from gateway.ratings.relay import RelayedReads
 from gateway.ratings.write import Writer
 from gateway.telemetry.recent import RecentErrors
 from gateway.telemetry.request_log import RequestLine
@@ -63,6 +64,9 @@ class ApiOnFakes:
         self.observed: list[tuple[RequestRecord, Reply]] = []
         self.api = Api(
             reader=self.reads.reader,
+            relayed=RelayedReads(
+                self.reads.reader, cache=self.reads.cache, apple=self.apple.client, clock=self.reads.clock
+            ),
             writer=self.writer,
             max_ids=3,
             check_caller=CallerCheck(caller_tokens),

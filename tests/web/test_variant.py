@@ -1,11 +1,9 @@
 import pytest
 
 from gateway.errors import Refused
-from gateway.model import LONGEST_VARIANT, PLAIN, Kind, Partition, User, Variant, has_other_parameters
+from gateway.model import PLAIN, has_other_parameters
 from gateway.web.variant import (
     MAX_PARAMETERS,
-    MAX_RELAYED,
-    RelayedPartitions,
     read_parameters,
     refuse_parameters,
 )
@@ -59,32 +57,6 @@ def test_a_route_without_parameters_refuses_any():
     with pytest.raises(Refused, match="got 'ids'") as refused:
         refuse_parameters("ids=1")
     assert refused.value.code == "40005"
-
-
-def partition(variant: str) -> Partition:
-    return Partition(User.of("ada"), Kind.ALBUMS, Variant(variant))
-
-
-class TestRelayedPartitions:
-    def test_each_is_remembered_for_a_minute(self):
-        relayed = RelayedPartitions()
-        relayed.add(partition("x=1"), 100.0)
-        assert relayed.has(partition("x=1"), 159.9)
-        assert not relayed.has(partition("x=1"), 160.0)
-        assert not relayed.has(partition("x=2"), 100.0)
-
-    def test_the_oldest_make_room(self):
-        relayed = RelayedPartitions()
-        for number in range(MAX_RELAYED):
-            relayed.add(partition(f"x={number}"), 0.0)
-        relayed.add(partition("x=0"), 1.0)
-        relayed.add(partition("x=new"), 1.0)
-        assert [relayed.has(partition(f"x={name}"), 2.0) for name in (0, 1, "new")] == [True, False, True]
-
-    def test_long_variants_are_not_kept(self):
-        relayed = RelayedPartitions()
-        relayed.add(partition("x" * (LONGEST_VARIANT + 1)), 0.0)
-        assert not relayed.has(partition("x" * (LONGEST_VARIANT + 1)), 0.0)
 
 
 def test_more_parameters_than_ids_could_be_are_refused():

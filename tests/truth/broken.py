@@ -14,7 +14,7 @@ from gateway.cache.cache import Cache
 from gateway.cache.invalidation import Continuity
 from gateway.cache.lookup import FillToken
 from gateway.cache.memory import MemoryCache
-from gateway.cache.redis.retry_queue import RetryQueue
+from gateway.cache.redis.retry_queue import RetryQueue, UserType
 from gateway.cache.redis.store import RedisStore
 from gateway.cache.write_log import WriteLog
 from gateway.cache.write_rule import Outcome, PendingWrite, Record
@@ -155,7 +155,7 @@ def users_share_fetches(patch: pytest.MonkeyPatch) -> None:
 
 
 def writes_that_redis_missed_are_dropped(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(RedisStore, "_keep", lambda *_, **__: None)
+    patch.setattr(RetryQueue, "add", lambda *_, **__: True)
 
 
 def lookups_ignore_undelivered_writes(patch: pytest.MonkeyPatch) -> None:
@@ -173,6 +173,17 @@ def fetches_without_redis_are_trusted_for_ever(patch: pytest.MonkeyPatch) -> Non
 
 def markers_of_own_retries_count_as_anothers(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(RetryQueue, "delivered_late", lambda *_: frozenset())
+
+
+def purges_that_redis_missed_are_dropped(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(RetryQueue, "add_purge", lambda *_: True)
+
+
+def purges_are_repeated_as_writes(patch: pytest.MonkeyPatch) -> None:
+    def as_write(self: RetryQueue, user_type: UserType, _: Sequence[Id] | None) -> bool:
+        return self.add(user_type, Id("1"))
+
+    patch.setattr(RetryQueue, "add_purge", as_write)
 
 
 def held_values_are_kept_past_a_later_write(patch: pytest.MonkeyPatch) -> None:
@@ -240,6 +251,8 @@ BY_STORY: Mapping[Break, Story] = {
     fetches_from_before_a_purge_are_joined: stories.a_read_after_a_purge_finds_an_old_fetch,
     fetches_from_before_an_open_write_are_joined: stories.a_read_after_a_failed_write_finds_an_old_fetch,
     redis_keeps_fills_from_the_paired_hold: stories.a_fill_reaches_redis_after_the_paired_hold,
+    purges_that_redis_missed_are_dropped: stories.a_purge_fails_for_lack_of_redis,
+    purges_are_repeated_as_writes: stories.a_purge_is_repeated_after_a_write_began,
     held_values_are_kept_past_a_later_write: stories.a_write_is_lost_after_one_that_is_held,
     a_purge_leaves_a_held_rating_for_good: stories.a_held_rating_is_purged,
     a_refused_write_restores_the_rating_before_it_for_good: stories.a_held_rating_is_purged_before_a_refusal,

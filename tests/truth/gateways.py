@@ -79,12 +79,16 @@ class Watched(RedisStore):
 
 
 class Commands:
-    """The lookups and writes of the shared tier, on the model of Redis."""
+    """The lookups and writes of the shared tier, on the model of Redis.
 
-    def __init__(self, name: str, redis: RuleRedis, wire: Wire, on_forget: Any) -> None:
+    `on_purge` and `on_forget` are called when Redis executes one.
+    """
+
+    def __init__(self, name: str, redis: RuleRedis, wire: Wire, on_purge: Any, on_forget: Any) -> None:
         self._name = name
         self._redis = redis
         self._wire = wire
+        self._on_purge = on_purge
         self._on_forget = on_forget
 
     def count(self, _: BaseException) -> None:
@@ -106,7 +110,11 @@ class Commands:
         )
 
     async def purge(self, kinds: Sequence[Kind], purge: Purge) -> None:
-        await self._wire.carry(lambda: self._redis.purge(kinds, purge, self._name), WRITE_SECONDS)
+        def work() -> None:
+            self._redis.purge(kinds, purge, self._name)
+            self._on_purge(self._name, purge)
+
+        await self._wire.carry(work, WRITE_SECONDS)
 
     async def forget(self, place: UserType, undelivered: Undelivered) -> bytes:
         def forget() -> bytes:
@@ -121,7 +129,7 @@ class Gateway:
     """One of the two gateways. `faults` are the failures of its tasks."""
 
     def __init__(
-        self, name: str, loop: SimulatedLoop, redis: RuleRedis, apple: Apple, on_forget: Any
+        self, name: str, loop: SimulatedLoop, redis: RuleRedis, apple: Apple, on_purge: Any, on_forget: Any
     ) -> None:
         self.name = name
         self.loop = loop
@@ -131,7 +139,7 @@ class Gateway:
         self.subscription = Subscription(loop, self.wire, TRUST_SECONDS)
         self.client = Client(name, apple)
         self.tasks = Tasks(lambda task, error: self.faults.append((task, error)))
-        commands: Any = Commands(name, redis, self.wire, on_forget)
+        commands: Any = Commands(name, redis, self.wire, on_purge, on_forget)
         self.shared = Watched(commands, commands, commands, self.tasks, channel="", gateway_id=name)
         self.write_log = WriteLog(hold_seconds=HOLD_SECONDS)
         self.cache = Cache(

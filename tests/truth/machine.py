@@ -9,6 +9,7 @@ import msgspec
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
+from gateway.cache.invalidation import Purge
 from gateway.errors import UpstreamError
 from gateway.model import PLAIN, Id, Kind, Partition, User, Variant
 from gateway.ratings.query import NO_DIRECTIVES, Answer, CacheOutcome, Directives, Part, Query
@@ -79,7 +80,7 @@ class Truths(RuleBasedStateMachine):
         self.history = History(self.apple.truth)
         self.redis = self.redis_of()
         self.gateways = {
-            name: Gateway(name, self.loop, self.redis, self.apple, self._delivered_late)
+            name: Gateway(name, self.loop, self.redis, self.apple, self._purge_received, self._delivered_late)
             for name in ("one", "two")
         }
         for gateway in self.gateways.values():
@@ -386,6 +387,10 @@ class Truths(RuleBasedStateMachine):
         task.add_done_callback(
             lambda task: self.history.purged(user, kind, ids, begun, self.loop.time(), name, task.result())
         )
+
+    def _purge_received(self, origin: str, purge: Purge) -> None:
+        ids = None if purge.ids is None else set(purge.ids)
+        self.history.purge_received(origin, purge.user, purge.kind, ids, self.loop.time())
 
     def _delivered_late(self, origin: str, place: Any, ids: set[Id] | None) -> None:
         self.history.delivered_late(origin, place, ids, self.loop.time())

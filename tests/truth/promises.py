@@ -85,6 +85,13 @@ class History:
         event = Event(at, begun, origin, delivered, settles=False, purges=True)
         self._events.append((user.key, kind, ids, event))
 
+    def purge_received(
+        self, origin: str, user_key: bytes, kind: Kind | None, ids: set[Id] | None, at: float
+    ) -> None:
+        """Redis executed a purge, in time or late: it applies to the other gateways from now on."""
+        event = Event(at, at, origin, delivered=True, settles=False, late=True, purges=True)
+        self._events.append((user_key, kind, ids, event))
+
     def delivered_late(self, origin: str, place: UserType, ids: set[Id] | None, at: float) -> None:
         self._delivered_late.append((place, ids, origin, at))
         user_key, kind = place

@@ -111,6 +111,19 @@ def a_held_rating_is_purged_before_a_refusal(truths: Truths) -> None:
     truths.purges("one", ADA, ALBUM, whole=False, pause=HOLD_SECONDS + 1.5, probe="one two")
 
 
+def a_purge_fails_for_lack_of_redis(truths: Truths) -> None:
+    reads(truths, "two")
+    truths.rates_at_apple(ADA, ALBUM, 1, pause=0.0)
+    truths.something_fails("one", "Redis", 0.3, pause=0.0, probe="")
+    truths.purges("one", ADA, ALBUM, whole=False, pause=1.5, probe="one two")
+
+
+def a_purge_is_repeated_after_a_write_began(truths: Truths) -> None:
+    truths.something_fails("two", "requests", 2.8, pause=1.5, probe="")
+    truths.purges("two", ADA, None, whole=False, pause=0.5, probe="")
+    writes(truths, "two", 1, pause=1.5, probe="two one")
+
+
 def a_cached_id_is_read_with_no_cache(truths: Truths) -> None:
     reads(truths, "one")
     truths.rates_at_apple(ADA, ALBUM, 1, pause=0.0)

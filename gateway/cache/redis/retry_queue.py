@@ -1,7 +1,7 @@
 """Writes and purges that Redis missed, kept until they can be replayed. Pure; bounded."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -17,12 +17,44 @@ UserType = tuple[bytes, Kind]
 
 
 class Undelivered(msgspec.Struct, frozen=True):
-    """What Redis missed of one user and type."""
+    """What Redis missed of one user and type.
+
+    Purges are kept apart from writes: a purge that is replayed must void neither the hold of a write nor a
+    write under way.
+    """
 
     ids: dict[Id, int] = {}
-    """By id: how many writes have ended that Redis may still count as under way."""
+    """By written id: how many writes have ended that Redis may still count as under way."""
     all: bool = False
-    """Everything, not only the ids named: nothing that Redis has of this user and type is trusted."""
+    """There were more written ids than are kept: any id may have been written."""
+    purged: frozenset[Id] | None = frozenset()
+    """The ids purged; None: all."""
+
+    @property
+    def writes(self) -> bool:
+        """Whether Redis missed a write."""
+        return self.all or bool(self.ids)
+
+    @property
+    def purges(self) -> bool:
+        """Whether Redis missed a purge."""
+        return self.purged is None or bool(self.purged)
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing that Redis has of this user and type is trusted."""
+        return self.all or self.purged is None
+
+    @property
+    def names(self) -> int:
+        """Number of ids kept."""
+        return len(self.ids) + len(self.purged or ())
+
+    def among(self, ids: Iterable[Id]) -> set[Id]:
+        """Return those of `ids` for which Redis is not trusted."""
+        if self.all or self.purged is None:
+            return set(ids)
+        return {id_ for id_ in ids if id_ in self.ids or id_ in self.purged}
 
 
 class RetryQueue:
@@ -52,32 +84,32 @@ class RetryQueue:
         """Keep a missed write of `id_`. False if there is no room even for its user and type."""
         before = self._undelivered.get(user_type, Undelivered())
         if before.all or self._ids >= self._max_ids:
-            return self.add_all(user_type)
-        return self._put(user_type, Undelivered({**before.ids, id_: before.ids.get(id_, 0) + ended}))
+            # Replaying it drops all ratings, so purges need not be kept beside it.
+            return self._put(user_type, Undelivered(all=True))
+        ids = {**before.ids, id_: before.ids.get(id_, 0) + ended}
+        return self._put(user_type, msgspec.structs.replace(before, ids=ids))
 
-    def add_all(self, user_type: UserType) -> bool:
-        """Keep that nothing Redis has of `user_type` is trusted. False if there is no room."""
-        return self._put(user_type, Undelivered(all=True))
+    def add_purge(self, user_type: UserType, ids: Sequence[Id] | None) -> bool:
+        """Keep a missed purge of `ids` (None: all). False if there is no room."""
+        before = self._undelivered.get(user_type, Undelivered())
+        purged = None
+        if ids is not None and before.purged is not None and self._ids + len(ids) <= self._max_ids:
+            purged = before.purged.union(ids)
+        return self._put(user_type, msgspec.structs.replace(before, purged=purged))
 
     def drop(self, user_type: UserType, id_: Id) -> None:
         """A later write of `id_` was delivered: drop the earlier one unless writes have ended since."""
         before = self._undelivered.get(user_type)
         if before is not None and before.ids.get(id_) == 0:
-            self._put(
-                user_type, Undelivered({other: ended for other, ended in before.ids.items() if other != id_})
-            )
+            ids = {other: ended for other, ended in before.ids.items() if other != id_}
+            self._put(user_type, msgspec.structs.replace(before, ids=ids))
 
-    def delivered(self, user_type: UserType, entry: Undelivered, stamp: bytes) -> None:
-        """Redis took `entry` under `stamp`. What was added meanwhile stays."""
-        for id_ in entry.ids:
-            self._delivered[user_type, id_] = stamp
-            self._delivered.move_to_end((user_type, id_))
-            if self._open.get((user_type, id_)) == 1:
-                self._late[user_type, id_] = stamp
+    def delivered(self, user_type: UserType, entry: Undelivered, stamp: bytes | None) -> None:
+        """Redis took `entry`, its writes under `stamp`. What was added meanwhile stays."""
+        if stamp is not None:
+            self._remember(user_type, entry.ids, stamp)
         if self._undelivered.get(user_type) is entry:
             self._put(user_type, Undelivered())
-        while len(self._delivered) > MAX_DELIVERED:
-            self._delivered.popitem(last=False)
 
     def delivered_late(self, user_type: UserType, pending: Mapping[Id, object]) -> frozenset[Id]:
         """The ids whose pending marker came from a replay of this gateway, with no other write since."""
@@ -103,12 +135,21 @@ class RetryQueue:
             return None
         return stamp
 
+    def _remember(self, user_type: UserType, ids: Iterable[Id], stamp: bytes) -> None:
+        for id_ in ids:
+            self._delivered[user_type, id_] = stamp
+            self._delivered.move_to_end((user_type, id_))
+            if self._open.get((user_type, id_)) == 1:
+                self._late[user_type, id_] = stamp
+        while len(self._delivered) > MAX_DELIVERED:
+            self._delivered.popitem(last=False)
+
     def _put(self, user_type: UserType, entry: Undelivered) -> bool:
         before = self._undelivered.get(user_type)
         if before is None and len(self._undelivered) >= self._max_partitions:
             return False
-        self._ids += len(entry.ids) - (len(before.ids) if before else 0)
-        if entry.all or entry.ids:
+        self._ids += entry.names - (before.names if before else 0)
+        if entry.writes or entry.purges:
             self._undelivered[user_type] = entry
         else:
             self._undelivered.pop(user_type, None)

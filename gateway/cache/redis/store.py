@@ -76,11 +76,8 @@ class RedisStore:
         """See `SharedCache`."""
         undelivered = self._retry_queue.get((partition.user.key, partition.kind))
         if undelivered is not None:
-            ratings = (
-                {}
-                if undelivered.all
-                else {id_: rating for id_, rating in ratings.items() if id_ not in undelivered.ids}
-            )
+            missed = undelivered.among(ratings)
+            ratings = {id_: rating for id_, rating in ratings.items() if id_ not in missed}
         if not ratings:
             return None
         try:
@@ -143,8 +140,15 @@ class RedisStore:
 
     async def _deliver(self, user_type: UserType, entry: Undelivered | None) -> None:
         """Deliver the queued writes of a user_type, unless they were delivered or grew meanwhile."""
-        if entry is not None and self._retry_queue.get(user_type) is entry:
-            self._retry_queue.delivered(user_type, entry, await self._writes.forget(user_type, entry))
+        if entry is None or self._retry_queue.get(user_type) is not entry:
+            return
+        if entry.purges:
+            user_key, kind = user_type
+            ids = None if entry.purged is None else tuple(entry.purged)
+            await self._writes.purge([kind], Purge(user_key, kind, ids))
+        # Last: if one fails, both are repeated, and repeated writes count their writers out twice.
+        stamp = await self._writes.forget(user_type, entry) if entry.writes else None
+        self._retry_queue.delivered(user_type, entry, stamp)
 
     async def _begin(self, user_type: UserType, id_: Id) -> bytes | None:
         try:
@@ -154,7 +158,7 @@ class RedisStore:
         except Exception as error:  # noqa: BLE001 - as above
             self._commands.count(error)
             self._retry_queue.begin_undelivered(user_type, id_)
-            self._keep(user_type, [id_])
+            self._keep(self._retry_queue.add(user_type, id_))
             return None
         self._retry_queue.drop(user_type, id_)
         return stamp
@@ -167,14 +171,14 @@ class RedisStore:
         except Exception as error:  # noqa: BLE001 - as above
             self._commands.count(error)
             # Also if the begin was not acknowledged: it may have been carried out.
-            self._keep(user_type, [id_], ended=1)
+            self._keep(self._retry_queue.add(user_type, id_, ended=1))
             return None
         if stored or stamp is not None:
             self._retry_queue.drop(user_type, id_)
         else:
             # The begin was carried out late, so this end has left a pending marker without an owner.
             # A retry leaves one that is recorded as our own.
-            self._keep(user_type, [id_])
+            self._keep(self._retry_queue.add(user_type, id_))
         return stored
 
     async def _purge(self, purge: Purge) -> bool:
@@ -184,26 +188,21 @@ class RedisStore:
         except Exception as error:  # noqa: BLE001 - as above
             self._commands.count(error)
             for kind in kinds:
-                self._keep((purge.user, kind), purge.ids)
+                self._keep(self._retry_queue.add_purge((purge.user, kind), purge.ids))
             return False
         return True
 
-    def _keep(self, user_type: UserType, ids: Sequence[Id] | None, *, ended: int = 0) -> None:
-        if ids is None:
-            kept = [self._retry_queue.add_all(user_type)]
-        else:
-            kept = [self._retry_queue.add(user_type, id_, ended=ended) for id_ in ids]
-        if not all(kept):
+    def _keep(self, kept: bool) -> None:
+        if not kept:
             self._commands.count(RedisFailed(FailureKind.BACKLOG))
         self._queued.set()
 
     def _trustworthy(self, lookup: Lookup, partition: Partition, ids: Sequence[Id], now: float) -> Lookup:
-        """Remove from a lookup what writes that Redis missed may have changed."""
+        """Remove from a lookup what writes and purges that Redis missed may have changed."""
         undelivered = self._retry_queue.get((partition.user.key, partition.kind))
-        if undelivered is not None and undelivered.all:
+        if undelivered is not None and undelivered.whole:
             return Lookup()
-        if undelivered is not None and not undelivered.ids.keys().isdisjoint(ids):
-            missed = undelivered.ids
+        if undelivered is not None and (missed := undelivered.among(ids)):
             lookup = msgspec.structs.replace(
                 lookup,
                 version=None,

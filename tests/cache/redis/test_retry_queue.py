@@ -1,3 +1,5 @@
+import pytest
+
 from gateway.cache.redis.retry_queue import MAX_DELIVERED, RetryQueue, Undelivered
 from gateway.model import Id, Kind
 
@@ -57,8 +59,72 @@ def test_too_many_users_and_types_are_refused() -> None:
     queue = RetryQueue(max_partitions=1)
     assert queue.add(HERE, ONE)
     assert not queue.add(THERE, ONE)
-    assert not queue.add_all(THERE)
+    assert not queue.add_purge(THERE, None)
     assert queue.add(HERE, TWO)
+
+
+def test_purges_are_kept_apart_from_writes() -> None:
+    queue = RetryQueue()
+    queue.add(HERE, ONE, ended=1)
+    queue.add_purge(HERE, [ONE, TWO])
+    queue.add_purge(HERE, [THREE])
+    queue.add(HERE, ONE)
+    assert queue.get(HERE) == Undelivered({ONE: 1}, purged=frozenset([ONE, TWO, THREE]))
+    queue.add_purge(HERE, None)
+    queue.add_purge(HERE, [ONE])
+    assert queue.get(HERE) == Undelivered({ONE: 1}, purged=None)
+
+
+def test_a_later_write_that_was_delivered_replaces_no_purge() -> None:
+    queue = RetryQueue()
+    queue.add(HERE, ONE)
+    queue.add_purge(HERE, [ONE])
+    queue.drop(HERE, ONE)
+    assert queue.get(HERE) == Undelivered(purged=frozenset([ONE]))
+
+
+def test_a_purge_of_too_many_ids_becomes_one_of_their_user_and_type() -> None:
+    queue = RetryQueue(max_ids=2)
+    queue.add_purge(HERE, [ONE])
+    queue.add_purge(HERE, [TWO, THREE])
+    assert queue.get(HERE) == Undelivered(purged=None)
+    queue.add_purge(THERE, [ONE, TWO])
+    assert queue.get(THERE) == Undelivered(purged=frozenset([ONE, TWO]))
+    assert queue.add((b"third", Kind.SONGS), ONE)
+    assert queue.get((b"third", Kind.SONGS)) == Undelivered(all=True)
+
+
+def test_a_purge_during_a_delivery_is_delivered_after_it() -> None:
+    queue = RetryQueue(max_ids=0)
+    queue.add(HERE, ONE)
+    ((place, entry),) = queue.entries()
+    queue.add_purge(HERE, None)
+    queue.delivered(place, entry, b"7")
+    assert queue.get(HERE) == Undelivered(all=True, purged=None)
+
+
+def test_a_delivered_purge_stamps_no_id() -> None:
+    queue = RetryQueue()
+    queue.begin_undelivered(HERE, ONE)
+    queue.add_purge(HERE, [ONE])
+    ((place, entry),) = queue.entries()
+    queue.delivered(place, entry, None)
+    assert not queue
+    assert queue.late_stamp(HERE, ONE) is None
+
+
+@pytest.mark.parametrize(
+    ("undelivered", "distrusted"),
+    [
+        (Undelivered({ONE: 0}), {ONE}),
+        (Undelivered({ONE: 0}, purged=frozenset([TWO])), {ONE, TWO}),
+        (Undelivered(purged=None), {ONE, TWO, THREE}),
+        (Undelivered(all=True), {ONE, TWO, THREE}),
+    ],
+)
+def test_what_was_written_or_purged_is_not_trusted(undelivered: Undelivered, distrusted: set[Id]) -> None:
+    assert undelivered.among([ONE, TWO, THREE]) == distrusted
+    assert undelivered.whole == (len(distrusted) == 3)
 
 
 def test_what_cannot_be_delivered_now_moves_to_the_end() -> None:

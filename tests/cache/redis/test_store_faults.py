@@ -250,6 +250,42 @@ async def test_a_purge_of_one_id_that_redis_missed_leaves_the_others(
     assert list((await near.look(ALBUMS, ONE, TWO)).entries) == [TWO]
 
 
+@pytest.mark.parametrize("ids", [None, [ONE]], ids=["whole", "named"])
+async def test_a_purge_that_redis_missed_does_not_void_a_write_under_way(
+    far: Side, near: Side, proxy: FaultProxy, ids: list[Id] | None
+) -> None:
+    stamp = await far.store.begin(USER.key, Kind.ALBUMS, ONE)
+    await cut_off(proxy, far)
+    assert await far.store.purge(USER.key, Kind.ALBUMS, ids) is False
+    await reconnect_and_deliver(proxy, far)
+    assert await far.store.end(USER.key, Kind.ALBUMS, ONE, stamp, LIKED) is True
+    assert await near.seen(ALBUMS, ONE) == LIKED
+
+
+@pytest.mark.parametrize("ids", [None, [ONE]], ids=["whole", "named"])
+async def test_a_purge_that_redis_missed_leaves_the_hold_of_a_write(
+    far: Side, near: Side, proxy: FaultProxy, ids: list[Id] | None
+) -> None:
+    await near.write(ALBUMS, ONE, LIKED)
+    await cut_off(proxy, far)
+    await far.store.purge(USER.key, Kind.ALBUMS, ids)
+    await reconnect_and_deliver(proxy, far)
+    assert await near.seen(ALBUMS, ONE) == LIKED
+    assert await far.seen(ALBUMS, ONE) == LIKED
+
+
+async def test_a_write_that_redis_missed_beside_a_purge_still_counts_as_overlapping(
+    far: Side, near: Side, proxy: FaultProxy
+) -> None:
+    stamp = await near.store.begin(USER.key, Kind.ALBUMS, ONE)
+    await cut_off(proxy, far)
+    await far.write(ALBUMS, ONE, DISLIKED)
+    await far.store.purge(USER.key, Kind.ALBUMS, None)
+    await reconnect_and_deliver(proxy, far)
+    assert await near.store.end(USER.key, Kind.ALBUMS, ONE, stamp, LIKED) is False
+    assert await near.seen(ALBUMS, ONE) == "miss"
+
+
 @pytest.mark.usefixtures("late_retries")
 async def test_until_a_missed_purge_of_a_type_is_delivered_redis_is_ignored_for_it(
     far: Side, near: Side, proxy: FaultProxy

@@ -4,13 +4,15 @@ import math
 import random
 import secrets
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.apple.client import Apple, open_apple
+from gateway.apple.client import Apple, build_apple
+from gateway.apple.concurrency import ConcurrencyLimiter
 from gateway.apple.developer_token import SigningKey, TokenSource
 from gateway.apple.quarantine import Quarantine
+from gateway.apple.transport import connect
 from gateway.breaker import Breaker, State
 from gateway.cache.cache import Cache
 from gateway.cache.entry import Freshness
@@ -183,7 +185,8 @@ def apple_breaker(settings: Settings, metrics: Metrics) -> Breaker:
     )
 
 
-def apple_client(
+@asynccontextmanager
+async def apple_client(
     settings: Settings,
     tokens: TokenSource,
     quarantine: Quarantine,
@@ -192,25 +195,33 @@ def apple_client(
     clock: Clock,
     tasks: Tasks,
     metrics: Metrics,
-) -> AbstractAsyncContextManager[Apple]:
-    upstream, proxy_url = settings.upstream, settings.apple.proxy_url
+) -> AsyncIterator[Apple]:
+    """Apple's API over connections of its own. 429s that lower the limit are published to other gateways."""
+    apple, upstream = settings.apple, settings.upstream
 
     def publish(seconds: float) -> None:
         if link is not None:
             tasks.spawn("publish throttled", link.store.publish(Throttled(seconds)))
 
-    return open_apple(
-        base_url=settings.apple.base_url,
-        origin=settings.apple.origin,
-        max_ids_per_call=upstream.max_ids_per_call,
-        call_timeout_seconds=upstream.call_timeout_seconds,
-        attempts=upstream.attempts,
-        max_concurrency=upstream.max_concurrency,
-        tokens=tokens,
-        breaker=breaker,
-        quarantine=quarantine,
-        clock=clock,
-        metrics=metrics,
-        on_throttled=publish,
-        proxy_url=None if proxy_url is None else proxy_url.get_secret_value(),
+    limiter = ConcurrencyLimiter(
+        max_concurrency=upstream.max_concurrency, clock=clock, metrics=metrics, on_throttled=publish
     )
+    async with connect(
+        base_url=apple.base_url,
+        origin=apple.origin,
+        max_concurrency=upstream.max_concurrency,
+        clock=clock,
+        proxy_url=None if apple.proxy_url is None else apple.proxy_url.get_secret_value(),
+    ) as transport:
+        yield build_apple(
+            transport,
+            limiter=limiter,
+            tokens=tokens,
+            breaker=breaker,
+            quarantine=quarantine,
+            max_ids_per_call=upstream.max_ids_per_call,
+            call_timeout_seconds=upstream.call_timeout_seconds,
+            attempts=upstream.attempts,
+            clock=clock,
+            metrics=metrics,
+        )

@@ -10,19 +10,22 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway import factories
-from gateway.apple.client import Apple
+from gateway.apple.client import Apple, Outbound
 from gateway.apple.quarantine import Quarantine
+from gateway.apple.response import AppleResponse
 from gateway.breaker import Breaker, State
 from gateway.cache.cache import Cache
 from gateway.cache.entry import Freshness
 from gateway.cache.invalidation import Purge, Throttled
 from gateway.cache.redis.connect import Tls
 from gateway.cache.redis.layout import Limits
+from gateway.errors import UpstreamError
 from gateway.model import Id, Kind, Partition, User
 from gateway.sandbox import Credentials
 from gateway.settings import Settings, load
 from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
+from tests.apple.builders import FakeTransport
 from tests.cache.redis.certificates import Authority
 from tests.hand_clock import HandClock
 from tests.ports import free_port
@@ -187,16 +190,24 @@ class TestBreaker:
 
 class TestAppleClient:
     @pytest.fixture
-    def opened(self, monkeypatch: pytest.MonkeyPatch) -> Mock:
-        """Stands in for the function that opens the client, and records what it is given."""
-        opened = Mock()
-        monkeypatch.setattr(factories, "open_apple", opened)
-        return opened
+    def connected(self, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+        """How Apple is connected to; it answers each call with 429."""
+        given: dict[str, object] = {}
 
-    async def open(self, link: Mock | None = None, **more: object) -> Tasks:
+        @asynccontextmanager
+        async def connect(**more: object) -> AsyncIterator[FakeTransport]:
+            given.update(more)
+            transport = FakeTransport()
+            transport.otherwise = AppleResponse(429, b"", 2.0)
+            yield transport
+
+        monkeypatch.setattr(factories, "connect", connect)
+        return given
+
+    async def call(self, link: Mock | None = None, **more: object) -> Tasks:
         tasks, clock, metrics = Tasks(lambda name, _: pytest.fail(name)), HandClock(), Metrics()
         made = settings(**more)
-        factories.apple_client(
+        async with factories.apple_client(
             made,
             factories.token_source(made, clock, metrics),
             Quarantine(seconds=1.0, metrics=metrics),
@@ -205,25 +216,27 @@ class TestAppleClient:
             clock,
             tasks,
             metrics,
-        )
+        ) as apple:
+            with pytest.raises(UpstreamError):
+                await apple.send(Outbound("bypass", "GET", "/v1/x", "", USER), clock.monotonic() + 1.0)
         return tasks
 
     @pytest.mark.parametrize("url", [None, "http://user:password@proxy.test:3128"])
-    async def test_it_uses_the_proxy_of_the_settings(self, opened, url):
-        await self.open(**({} if url is None else {"apple__proxy_url": url}))
-        assert opened.call_args.kwargs["proxy_url"] == url
+    async def test_it_uses_the_proxy_of_the_settings(self, connected, url):
+        await self.call(**({} if url is None else {"apple__proxy_url": url}))
+        assert connected["proxy_url"] == url
 
-    async def test_a_429_is_published_to_the_other_gateways(self, opened):
+    @pytest.mark.usefixtures("connected")
+    async def test_a_429_is_published_to_the_other_gateways(self):
         link = Mock()
         link.store.publish = AsyncMock()
-        tasks = await self.open(link)
-        opened.call_args.kwargs["on_throttled"](2.0)
+        tasks = await self.call(link)
         await until(lambda: not len(tasks))
         link.store.publish.assert_awaited_once_with(Throttled(2.0))
 
-    async def test_without_redis_a_429_is_not_published(self, opened):
-        tasks = await self.open()
-        opened.call_args.kwargs["on_throttled"](2.0)
+    @pytest.mark.usefixtures("connected")
+    async def test_without_redis_a_429_is_not_published(self):
+        tasks = await self.call()
         assert len(tasks) == 0
 
 

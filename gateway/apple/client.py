@@ -1,8 +1,7 @@
 """Apple's ratings API as the gateway uses it: `fetch` for ratings, `send` for everything else."""
 
 import random
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -18,7 +17,7 @@ from gateway.apple.reactions import Reactions, Trial
 from gateway.apple.response import AppleResponse, check_json, failure_of, read_many
 from gateway.apple.retry import RetryBudget, RetryPolicy
 from gateway.apple.token_check import TokenCheck, TokenTest
-from gateway.apple.transport import Transport, connect
+from gateway.apple.transport import Transport
 from gateway.breaker import Breaker
 from gateway.clock import Clock
 from gateway.errors import GatewayError, UpstreamError
@@ -146,7 +145,7 @@ def _lists_ratings(kind: Kind, asked: Sequence[Id], answer: AppleResponse) -> bo
     return True
 
 
-def apple_over(
+def build_apple(
     transport: Transport,
     *,
     limiter: ConcurrencyLimiter,
@@ -161,14 +160,13 @@ def apple_over(
     chance: Callable[[], float] = random.random,
 ) -> Apple:
     """Apple's API over `transport`, behind everything that protects it."""
-    now = clock.monotonic
     reactions = Reactions(
         tokens=tokens,
-        token_check=TokenCheck(TokenTest(transport, call_timeout_seconds, now, metrics)),
+        token_check=TokenCheck(TokenTest(transport, call_timeout_seconds, clock.monotonic, metrics)),
         limiter=limiter,
         breaker=breaker,
         quarantine=quarantine,
-        now=now,
+        now=clock.monotonic,
         metrics=metrics,
     )
     caller = Caller(
@@ -185,46 +183,5 @@ def apple_over(
         metrics=metrics,
         chance=chance,
     )
-    splitter = BatchSplitter(caller, max_ids_per_call=max_ids_per_call, now=now, metrics=metrics)
-    return Apple(caller, splitter, limiter, now)
-
-
-@asynccontextmanager
-async def open_apple(
-    *,
-    base_url: str,
-    origin: str | None,
-    max_ids_per_call: int,
-    call_timeout_seconds: float,
-    attempts: int,
-    max_concurrency: int,
-    tokens: TokenSource,
-    breaker: Breaker,
-    quarantine: Quarantine,
-    clock: Clock,
-    metrics: Metrics,
-    on_throttled: Callable[[float], None],
-    proxy_url: str | None = None,
-) -> AsyncIterator[Apple]:
-    """`apple_over` a pool of connections of its own.
-
-    `on_throttled` is called for 429s that should be published to other gateways, with the seconds that Apple
-    asked to wait (0 if it named none).
-    """
-    async with connect(
-        base_url=base_url, origin=origin, max_concurrency=max_concurrency, clock=clock, proxy_url=proxy_url
-    ) as transport:
-        yield apple_over(
-            transport,
-            limiter=ConcurrencyLimiter(
-                max_concurrency=max_concurrency, clock=clock, metrics=metrics, on_throttled=on_throttled
-            ),
-            tokens=tokens,
-            breaker=breaker,
-            quarantine=quarantine,
-            max_ids_per_call=max_ids_per_call,
-            call_timeout_seconds=call_timeout_seconds,
-            attempts=attempts,
-            clock=clock,
-            metrics=metrics,
-        )
+    splitter = BatchSplitter(caller, max_ids_per_call=max_ids_per_call, now=clock.monotonic, metrics=metrics)
+    return Apple(caller, splitter, limiter, clock.monotonic)

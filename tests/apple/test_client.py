@@ -2,9 +2,11 @@
 
 import pytest
 
-from gateway.apple.client import Relay, open_apple
+from gateway.apple.client import Relay, build_apple
+from gateway.apple.concurrency import ConcurrencyLimiter
 from gateway.apple.developer_token import TokenSource
 from gateway.apple.quarantine import Quarantine
+from gateway.apple.transport import connect
 from gateway.breaker import Breaker
 from gateway.errors import DeadlineExceeded, Relayed, Unreachable, Unusable
 from gateway.model import Kind, Partition, Priority, Variant
@@ -103,20 +105,23 @@ class TestSend:
 async def test_the_whole_client_stands_together(script, clock):
     metrics = Metrics()
     news: list[float] = []
-    async with open_apple(
-        base_url=script.url,
-        origin="https://example.com",
-        max_ids_per_call=2,
-        call_timeout_seconds=3.0,
-        attempts=1,
-        max_concurrency=4,
-        tokens=TokenSource(KEY, clock, metrics),
-        breaker=Breaker(error_rate=0.5, window_seconds=10.0, min_calls=20, open_seconds=5.0),
-        quarantine=Quarantine(seconds=10.0, metrics=metrics),
-        clock=clock,
-        metrics=metrics,
-        on_throttled=news.append,
-    ) as apple:
+    async with connect(
+        base_url=script.url, origin="https://example.com", max_concurrency=4, clock=clock
+    ) as transport:
+        apple = build_apple(
+            transport,
+            limiter=ConcurrencyLimiter(
+                max_concurrency=4, clock=clock, metrics=metrics, on_throttled=news.append
+            ),
+            tokens=TokenSource(KEY, clock, metrics),
+            breaker=Breaker(error_rate=0.5, window_seconds=10.0, min_calls=20, open_seconds=5.0),
+            quarantine=Quarantine(seconds=10.0, metrics=metrics),
+            max_ids_per_call=2,
+            call_timeout_seconds=3.0,
+            attempts=1,
+            clock=clock,
+            metrics=metrics,
+        )
         script.plays = [error(429)]
         waiters = Waiters(Priority.FOREGROUND, Requester())
         outcomes = await apple.fetch(ALBUMS, ids(4), waiters=waiters, deadline=clock.monotonic() + 10.0)

@@ -11,7 +11,7 @@ from itertools import product
 
 import msgspec
 
-from gateway.apple.client import apple_over
+from gateway.apple.client import build_apple
 from gateway.apple.concurrency import ConcurrencyLimiter
 from gateway.apple.developer_token import TokenSource
 from gateway.apple.quarantine import Quarantine
@@ -85,7 +85,7 @@ class FailingWorld:
             on_throttled=lambda _: None,
             chance=chance.random,
         )
-        apple = apple_over(
+        apple = build_apple(
             self._wire,
             limiter=limiter,
             tokens=tokens,

@@ -190,8 +190,8 @@ class BatchSplitter:
         for part, answer in zip(parts, answers, strict=True):
             if not isinstance(answer, Failed):
                 found |= answer
-            elif answer.untried and not answer.error.recalled and failed.verdict.stale_allowed:
-                # Apple's failure of the whole is more useful than the reason why the part was not asked for.
+            elif answer.abandoned and not answer.error.recalled and failed.verdict.stale_allowed:
+                # Apple's failure of the whole is more useful than the reason why the part was not answered.
                 # A refusal of the whole is not: it may be due to an id of another part.
                 found |= dict.fromkeys(part, failed)
             elif len(part) > 1 and answer.verdict.divide and not search.hopeless(answer):
@@ -246,8 +246,8 @@ class BatchSplitter:
         )
         if not isinstance(answer, Failed):
             self._refused.forget(partition, ids)
-        if not (isinstance(answer, Failed) and answer.untried):
-            # The deadline ends the wait for a call, never the first try of a `whole` one.
+        if not (isinstance(answer, Failed) and answer.abandoned):
+            # A first try that was abandoned was not sent: the deadline never cuts it short.
             self._batch_ids.observe(len(ids))
         return answer
 

@@ -81,5 +81,5 @@ class Failed(NamedTuple):
     verdict: Verdict
     again: bool = False
     """Whether its next try is due, after any wait: without the riders that this one had."""
-    untried: bool = False
-    """Whether no try got as far as Apple, or none was left the time to."""
+    abandoned: bool = False
+    """Whether the gateway ended it, not Apple: its last try was not sent, or the deadline cut it short."""

@@ -95,8 +95,8 @@ class Caller:
                 if run.failed is not None:
                     call.waiters.received_status = None
                 return outcome
-            if outcome.untried:
-                self._reactions.give_up(call.trial)
+            if outcome.abandoned:
+                self._reactions.abandoned(call.trial)
                 # Apple's answer to the previous try is more useful than the reason for no further one.
                 return outcome if run.failed is None or outcome.error.recalled else run.failed
             run.failed = outcome
@@ -128,7 +128,7 @@ class Caller:
 
     def conclude(self, trial: Trial, failed: Failed, asked: Asked) -> Failed:
         """Attribute a failure for good."""
-        if failed.untried:
+        if failed.abandoned:
             return failed
         return Failed(failed.error, self._reactions.conclude(trial, failed.error, asked, failed.verdict))
 
@@ -148,8 +148,8 @@ class Caller:
                 if isinstance(sent, Failed):
                     return sent
                 outcome = await self._exchange(call, sent, read, deadline, first=run.failed is None)
-        except (NoCapacity, DeadlineExceeded) as untried:
-            return _untried(untried)
+        except (NoCapacity, DeadlineExceeded) as error:
+            return _not_sent(error)
         if isinstance(outcome, Failed) and outcome.verdict.retry is Retry.RENEWED:
             outcome = Failed(outcome.error, await self._reactions.check_token(sent, outcome.error))
         return outcome
@@ -159,7 +159,7 @@ class Caller:
         try:
             self.check(call.user.key, write=not call.read, probing=call.trial.probe is not None)
         except UpstreamError as error:
-            return _untried(error)
+            return _not_sent(error)
         return None
 
     def _admit(self, call: Call, run: _Run, deadline: float) -> Sent | Failed:
@@ -174,7 +174,7 @@ class Caller:
             raise Outgrown
         admission = call.trial.probe or self._breaker.admit(now, call.user.key)
         if admission is None:
-            return _untried(self._open(now))
+            return _not_sent(self._open(now))
         self._budget.count_call(now)
         call.waiters.count_call()
         asked = call.asked(reconnected=run.reconnected, repeated=run.attempt > 1)
@@ -201,7 +201,7 @@ class Caller:
             failure = _cut_short(error) if timeout < self._call_timeout else error
             status = _label(failure)
             verdict = self._reactions.failed(sent, failure)
-            return Failed(failure, verdict, untried=isinstance(failure, DeadlineExceeded))
+            return Failed(failure, verdict, abandoned=isinstance(failure, DeadlineExceeded))
         except BaseException:
             self._reactions.cancelled(sent)
             raise
@@ -275,8 +275,8 @@ class Caller:
         )
 
 
-def _untried(error: UpstreamError) -> Failed:
-    return Failed(error, Verdict(error.cause, stale_allowed=error.stale_allowed), untried=True)
+def _not_sent(error: UpstreamError) -> Failed:
+    return Failed(error, Verdict(error.cause, stale_allowed=error.stale_allowed), abandoned=True)
 
 
 def _cut_short(failure: UpstreamError) -> UpstreamError:

@@ -183,8 +183,8 @@ class Reactions:
             self._carry_out(trial, error, final)
         return final
 
-    def give_up(self, trial: Trial) -> None:
-        """A call ended before its last try, or was not made."""
+    def abandoned(self, trial: Trial) -> None:
+        """The gateway ended a call: see `Failed.abandoned`."""
         if not trial.divided:
             self._count_deferred(trial)
 

@@ -118,7 +118,7 @@ class TestWhereNoPartWasAnswered:
         assert court.refused.since(ALBUMS, BAD, NOW) == BEGAN
 
     def test_what_was_not_apples_answer_keeps_its_own_cause(self, court):
-        late = Failed(DeadlineExceeded("late"), Verdict(Cause.DEADLINE), untried=True)
+        late = Failed(DeadlineExceeded("late"), Verdict(Cause.DEADLINE), abandoned=True)
         court.cause = Cause.USER
         court.settle(search(BAD), {BAD: Failed(Relayed(500, b"{}"), OF_APPLE), WORSE: late})
         assert late.error.cause is Cause.DEADLINE

@@ -300,13 +300,13 @@ class TestTriesOfOneCall:
         shop.reactions.conclude(made, relayed(FAULT), whole, Verdict(counts=True))
         assert shop.breaker.causes["500"] == FAILURES - 1
 
-    @pytest.mark.parametrize("end", ["answered", "give_up"])
+    @pytest.mark.parametrize("end", ["answered", "abandoned"])
     def test_the_others_count_if_the_call_is_answered_undivided_or_ends_early(self, shop, end):
         made = self.failing(shop, 3)
         if end == "answered":
             shop.reactions.answered(sent(shop, FEW, made))
         else:
-            shop.reactions.give_up(made)
+            shop.reactions.abandoned(made)
         assert shop.breaker.causes["500"] == 3
 
     def test_none_counts_if_a_part_of_the_call_is_answered(self, shop):

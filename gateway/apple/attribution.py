@@ -96,7 +96,7 @@ class Asked(msgspec.Struct, frozen=True):
     read: bool = False
     deletes: bool = False
     idempotent: bool = False
-    """Whether sending it twice does what sending it once does."""
+    """Whether sending it twice does what sending it once does, also with other writes between."""
     other_parameters: bool = False
     """Whether it has parameters that may make the answer something else than a list of ratings."""
     divisible: bool = False
@@ -108,7 +108,8 @@ class Asked(msgspec.Struct, frozen=True):
     repeated: bool = False
     """Whether it was repeated after a wait already."""
     part: bool = False
-    """Whether it asks for a part of the ids of a call that failed."""
+    """Whether it is half of a failed call, or an id that failed before: it has one try, besides 429s and
+    lost connections."""
     last: bool = False
     """Whether this was the last try."""
 

@@ -10,9 +10,11 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Final
 
+from msgspec.structs import replace
+
 from gateway.apple.attribution import symptom
 from gateway.apple.batch_size import BatchSize
-from gateway.apple.call import Call, Failed, Outgrown
+from gateway.apple.call import Call, Failed, Outgrown, asked_of
 from gateway.apple.caller import Caller
 from gateway.apple.division import Found, Job, Outcomes, Search, Settlement
 from gateway.apple.reactions import ISOLATED, Trial
@@ -101,7 +103,7 @@ class BatchSplitter:
         now = self._now()
         began = self._refused.since(job.partition, id_, now)
         trial = Trial(job.partition.user.key, began, remembered=True)
-        answer = await self._call(job, [id_], trial, single=True)
+        answer = await self._call(job, [id_], trial, part=True)
         if isinstance(answer, Failed) and answer.verdict.cause is Cause.ID:
             self._refused.remember(job.partition, id_, answer.error, trial.began, self._now())
         return _outcomes([id_], answer)
@@ -180,7 +182,7 @@ class BatchSplitter:
         else:
             search.bottomed = True
             return dict.fromkeys(ids, failed)
-        answers = await self._ask_parts(job, search, parts, single=halves)
+        answers = await self._ask_parts(job, search, parts, part=halves)
         if not any(isinstance(answer, Failed) for answer in answers):
             self._sizes.learn(len(parts[0]), self._now(), refused=not failed.verdict.stale_allowed)
         if any(not isinstance(answer, Failed) for answer in answers):
@@ -203,12 +205,12 @@ class BatchSplitter:
         return found
 
     async def _ask_parts(
-        self, job: Job, search: Search, parts: Sequence[Sequence[Id]], *, single: bool
+        self, job: Job, search: Search, parts: Sequence[Sequence[Id]], *, part: bool
     ) -> list[dict[Id, Rating] | Failed]:
         async with asyncio.TaskGroup() as group:
             asking = [
-                group.create_task(self._call(job, part, search.trial, divisible=True, single=single))
-                for part in parts
+                group.create_task(self._call(job, ids, search.trial, divisible=True, part=part))
+                for ids in parts
             ]
         return [task.result() for task in asking]
 
@@ -219,26 +221,28 @@ class BatchSplitter:
         trial: Trial,
         *,
         divisible: bool = False,
-        single: bool = False,
+        part: bool = False,
         riders: bool = False,
         fits: Callable[[], bool] = lambda: True,
     ) -> dict[Id, Rating] | Failed:
         partition = job.partition
-        query = f"ids={','.join(ids)}" + (f"&{partition.variant}" if partition.variant else "")
         full = len(ids) >= self.batch_size()
         call = Call(
             operation="read",
             method="GET",
-            target=f"/v1/me/ratings/{partition.kind}?{query}",
+            target=_target(partition, ids),
             user=partition.user,
             waiters=job.waiters,
             trial=trial,
-            ids=len(ids),
-            other_parameters=has_other_parameters(partition.variant),
-            divisible=len(ids) > 1 and (divisible or full),
-            single=single,
-            riders=riders,
-            whole=True,
+            asked=replace(
+                asked_of("GET"),
+                ids=len(ids),
+                other_parameters=has_other_parameters(partition.variant),
+                divisible=len(ids) > 1 and (divisible or full),
+                part=part,
+                riders=riders,
+            ),
+            full_timeout=True,
             fits=fits,
         )
         answer = await self._caller.run(
@@ -250,6 +254,11 @@ class BatchSplitter:
             # A first try that was abandoned was not sent: the deadline never cuts it short.
             self._batch_ids.observe(len(ids))
         return answer
+
+
+def _target(partition: Partition, ids: Sequence[Id]) -> str:
+    query = f"ids={','.join(ids)}" + (f"&{partition.variant}" if partition.variant else "")
+    return f"/v1/me/ratings/{partition.kind}?{query}"
 
 
 def _outcomes(ids: Sequence[Id], answer: dict[Id, Rating] | Failed) -> Outcomes:

@@ -7,7 +7,7 @@ import msgspec
 
 from gateway.apple.attribution import Asked, Verdict
 from gateway.apple.reactions import Trial
-from gateway.errors import UpstreamError
+from gateway.errors import Relayed, Unreachable, Unusable, UpstreamError
 from gateway.model import User
 from gateway.waiters import Waiters
 
@@ -29,49 +29,24 @@ class Call(msgspec.Struct, frozen=True):
     user: User
     waiters: Waiters
     trial: Trial
+    asked: Asked
+    """What the attribution of a failure depends on, as of the first try."""
     body: bytes | None = None
     headers: Mapping[str, str] = _NO_HEADERS
     """Preconditions of a write."""
-    ids: int = 0
-    """Ids asked for, in Apple's form with many."""
-    other_parameters: bool = False
-    """It has parameters that may make Apple's answer something else than a list of ratings."""
-    divisible: bool = False
-    """A 504, or no answer in time, is returned at once and not counted: the caller can ask for fewer ids."""
-    riders: bool = False
-    """It carries cached ids that no request asked for, so a failure may be due to one of them."""
-    single: bool = False
-    """A part of a failed call, or an id that failed before: one try, besides 429s and lost connections."""
-    whole: bool = False
+    full_timeout: bool = False
     """The first try has the whole call timeout even past the deadline: its answer is kept."""
-
     fits: Callable[[], bool] = lambda: True
     """Checked before the first try: False if Apple has refused that many ids meanwhile."""
 
-    @property
-    def read(self) -> bool:
-        return self.method == "GET"
 
-    @property
-    def idempotent(self) -> bool:
-        """Whether sending it twice does what sending it once does, also with other writes between."""
-        return self.method != "POST" and not self.headers
-
-    def asked(self, *, reconnected: bool = False, repeated: bool = False, last: bool = False) -> Asked:
-        """The facts that the attribution of a failure depends on."""
-        return Asked(
-            ids=self.ids,
-            read=self.read,
-            deletes=self.method == "DELETE",
-            idempotent=self.idempotent,
-            other_parameters=self.other_parameters,
-            divisible=self.divisible,
-            part=self.single,
-            riders=self.riders,
-            reconnected=reconnected,
-            repeated=repeated,
-            last=last,
-        )
+def asked_of(method: str, headers: Mapping[str, str] = _NO_HEADERS) -> Asked:
+    """What a method and preconditions say about the call."""
+    return Asked(
+        read=method == "GET",
+        deletes=method == "DELETE",
+        idempotent=method != "POST" and not headers,
+    )
 
 
 class Failed(NamedTuple):
@@ -83,3 +58,16 @@ class Failed(NamedTuple):
     """Whether its next try is due, after any wait: without the riders that this one had."""
     abandoned: bool = False
     """Whether the gateway ended it, not Apple: its last try was not sent, or the deadline cut it short."""
+
+
+def status_label(failure: UpstreamError) -> str:
+    """The `status` of `upstream_requests_total`: what Apple answered, or the kind of failure."""
+    match failure:
+        case Relayed():
+            return str(failure.status)
+        case Unreachable(proxy_error=str(kind)):
+            return kind
+        case Unusable():
+            return "unusable"
+        case _:
+            return "deadline"

@@ -9,8 +9,10 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from msgspec.structs import replace
+
 from gateway.apple.attribution import Asked, Retry, Verdict
-from gateway.apple.call import Call, Failed, Outgrown
+from gateway.apple.call import Call, Failed, Outgrown, status_label
 from gateway.apple.concurrency import ConcurrencyLimiter
 from gateway.apple.developer_token import TokenSource
 from gateway.apple.quarantine import Quarantine
@@ -20,15 +22,7 @@ from gateway.apple.retry import RetryBudget, RetryPolicy
 from gateway.apple.transport import Transport
 from gateway.breaker import Breaker
 from gateway.clock import Clock
-from gateway.errors import (
-    BreakerOpen,
-    DeadlineExceeded,
-    NoCapacity,
-    Relayed,
-    Unreachable,
-    Unusable,
-    UpstreamError,
-)
+from gateway.errors import BreakerOpen, DeadlineExceeded, NoCapacity, Unreachable, UpstreamError
 from gateway.telemetry.metrics import Metrics
 
 T = TypeVar("T")
@@ -37,12 +31,13 @@ T = TypeVar("T")
 class _Run:
     """How far a call has come."""
 
-    __slots__ = ("attempt", "failed", "reconnected", "renewed")
+    __slots__ = ("asked", "attempt", "failed", "renewed")
 
-    def __init__(self) -> None:
+    def __init__(self, asked: Asked) -> None:
+        self.asked = asked
+        """As of the next try."""
         self.attempt = 1
         self.failed: Failed | None = None
-        self.reconnected = False
         self.renewed = False
 
 
@@ -85,10 +80,10 @@ class Caller:
         """Make `call` until `read` accepts an answer, or until trying again makes no sense.
 
         `read` raises `UpstreamError` for an answer that is not a success. `deadline` is in monotonic seconds.
-        The failure of a `single` call is not attributed for good: see `conclude`. Raises `Outgrown` if the
-        call does not fit any more.
+        The failure of a `part` is not attributed for good: see `conclude`. Raises `Outgrown` if the call does
+        not fit any more.
         """
-        run = _Run()
+        run = _Run(call.asked)
         while True:
             outcome = await self._attempt(call, run, read, deadline)
             if not isinstance(outcome, Failed):
@@ -104,11 +99,10 @@ class Caller:
             if outcome.verdict.drop_riders:
                 return outcome
             if not await self._again(call, run, outcome, deadline):
-                if call.single:
+                if call.asked.part:
                     return outcome
-                asked = call.asked(reconnected=run.reconnected, last=True)
-                return self.conclude(call.trial, outcome, asked)
-            if call.riders:
+                return self.conclude(call.trial, outcome, replace(run.asked, last=True))
+            if call.asked.riders:
                 return outcome._replace(again=True)
 
     def refusal(self, user_key: bytes, now: float) -> UpstreamError | None:
@@ -157,7 +151,7 @@ class Caller:
     def _refusal(self, call: Call) -> Failed | None:
         """Why the call is not made now."""
         try:
-            self.check(call.user.key, write=not call.read, probing=call.trial.probe is not None)
+            self.check(call.user.key, write=not call.asked.read, probing=call.trial.probe is not None)
         except UpstreamError as error:
             return _not_sent(error)
         return None
@@ -177,8 +171,7 @@ class Caller:
             return _not_sent(self._open(now))
         self._budget.count_call(now)
         call.waiters.count_call()
-        asked = call.asked(reconnected=run.reconnected, repeated=run.attempt > 1)
-        return Sent(call.trial, asked, admission, self._tokens.current().text, now)
+        return Sent(call.trial, run.asked, admission, self._tokens.current().text, now)
 
     async def _exchange(
         self,
@@ -190,8 +183,8 @@ class Caller:
         first: bool,
     ) -> T | Failed:
         # A write that is cut short may have been carried out: its outcome would be unknown.
-        whole = not call.read or (first and call.whole)
-        timeout = self._call_timeout if whole else min(deadline - sent.began, self._call_timeout)
+        full = not call.asked.read or (first and call.full_timeout)
+        timeout = self._call_timeout if full else min(deadline - sent.began, self._call_timeout)
         status = "cancelled"
         try:
             answer = await self._send(call, sent, timeout)
@@ -199,7 +192,7 @@ class Caller:
             result = await self._transport.read(read, answer)
         except UpstreamError as error:
             failure = _cut_short(error) if timeout < self._call_timeout else error
-            status = _label(failure)
+            status = status_label(failure)
             verdict = self._reactions.failed(sent, failure)
             return Failed(failure, verdict, abandoned=isinstance(failure, DeadlineExceeded))
         except BaseException:
@@ -240,11 +233,11 @@ class Caller:
             case Retry.NEVER:
                 return False
             case Retry.AT_ONCE:
-                run.reconnected = True
+                run.asked = replace(run.asked, reconnected=True)
                 self._metrics.upstream_retries.labels("connection").inc()
                 return True
             case Retry.RENEWED:
-                again = call.idempotent and not run.renewed
+                again = call.asked.idempotent and not run.renewed
                 if again:
                     self._metrics.upstream_retries.labels("401").inc()
                 run.renewed = True
@@ -254,7 +247,7 @@ class Caller:
     async def _back_off(self, call: Call, run: _Run, failed: Failed, deadline: float) -> bool:
         retry, error = failed.verdict.retry, failed.error
         paced = retry is Retry.PACED
-        if not call.idempotent or (call.single and not paced):
+        if not call.asked.idempotent or (call.asked.part and not paced):
             return False
         now = self._now()
         wait = self._policy.wait(
@@ -266,6 +259,7 @@ class Caller:
         self._metrics.upstream_retries.labels(reason).inc()
         await self._sleep(wait)
         run.attempt += 1
+        run.asked = replace(run.asked, repeated=True)
         return True
 
     def _open(self, now: float) -> BreakerOpen:
@@ -284,16 +278,3 @@ def _cut_short(failure: UpstreamError) -> UpstreamError:
     if isinstance(failure, Unreachable) and (failure.proxy_error or "").endswith("_timeout"):
         return DeadlineExceeded("Apple Music did not answer in time.")
     return failure
-
-
-def _label(failure: UpstreamError) -> str:
-    """The `status` of `upstream_requests_total`: what Apple answered, or the kind of failure."""
-    match failure:
-        case Relayed():
-            return str(failure.status)
-        case Unreachable(proxy_error=str(kind)):
-            return kind
-        case Unusable():
-            return "unusable"
-        case _:
-            return "deadline"

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from gateway.apple.batch_splitter import BatchSplitter
-from gateway.apple.call import Call, Failed
+from gateway.apple.call import Call, Failed, asked_of
 from gateway.apple.caller import Caller
 from gateway.apple.concurrency import ConcurrencyLimiter
 from gateway.apple.developer_token import TokenSource
@@ -117,6 +117,7 @@ class Apple:
                 user=call.user,
                 waiters=waiters or Waiters(Priority.FOREGROUND, Requester()),
                 trial=Trial(call.user.key, self._now(), subject=subject, write=call.method != "GET"),
+                asked=asked_of(call.method, call.headers),
                 body=call.body,
                 headers=call.headers,
             ),

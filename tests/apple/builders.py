@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterable, Mapping
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from msgspec.structs import replace
 
 from gateway.apple.answer_reader import AnswerReader
-from gateway.apple.call import Call
+from gateway.apple.call import Call, asked_of
 from gateway.apple.caller import Caller
 from gateway.apple.concurrency import ConcurrencyLimiter
 from gateway.apple.developer_token import SigningKey, TokenSource
@@ -177,7 +178,6 @@ def call(
         user=user,
         waiters=Waiters(Priority.FOREGROUND, requester or Requester()),
         trial=Trial(user.key, began),
-        ids=ids,
-        divisible=divisible,
+        asked=replace(asked_of(method, headers), ids=ids, divisible=divisible),
         headers=headers,
     )

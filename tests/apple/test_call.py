@@ -1,9 +1,8 @@
 """What a call says of itself to those that decide whether it is repeated, and whose a failure is."""
 
-import msgspec
 import pytest
 
-from gateway.apple.attribution import Asked
+from gateway.apple.call import asked_of
 from tests.apple.builders import call
 
 
@@ -19,8 +18,7 @@ from tests.apple.builders import call
     ],
 )
 def test_a_post_and_a_conditional_write_may_not_be_sent_twice(method, headers, idempotent):
-    made = call(method, headers=headers)
-    assert (made.idempotent, made.asked().idempotent) == (idempotent, idempotent)
+    assert asked_of(method, headers).idempotent is idempotent
 
 
 @pytest.mark.parametrize(
@@ -28,29 +26,8 @@ def test_a_post_and_a_conditional_write_may_not_be_sent_twice(method, headers, i
     [("GET", True, False), ("PUT", False, False), ("DELETE", False, True), ("POST", False, False)],
 )
 def test_a_call_is_a_read_a_deletion_or_neither(method, read, deletes):
-    asked = call(method).asked()
+    asked = asked_of(method)
     assert (asked.read, asked.deletes) == (read, deletes)
-
-
-@pytest.mark.parametrize(
-    ("field", "fact"),
-    [
-        ({"ids": 25}, {"ids": 25}),
-        ({"divisible": True}, {"divisible": True}),
-        ({"riders": True}, {"riders": True}),
-        ({"single": True}, {"part": True}),
-        ({"whole": True}, {}),
-    ],
-)
-def test_its_size_and_its_company_are_facts_for_the_attribution(field, fact):
-    plain = Asked(read=True, idempotent=True)
-    asked = msgspec.structs.replace(call(), **field).asked()
-    assert asked == msgspec.structs.replace(plain, **fact)
-
-
-def test_the_caller_says_how_far_it_has_come():
-    asked = call().asked(reconnected=True, last=True)
-    assert asked == Asked(read=True, idempotent=True, reconnected=True, last=True)
 
 
 def test_it_fits_by_default():

@@ -16,7 +16,7 @@ from gateway.apple.attribution import symptom
 from gateway.apple.batch_size import BatchSize
 from gateway.apple.call import Call, Failed, Outgrown, asked_of
 from gateway.apple.caller import Caller
-from gateway.apple.division import Found, Job, Outcomes, Search, Settlement
+from gateway.apple.division import Found, Job, Results, Search, Settlement
 from gateway.apple.reactions import ISOLATED, Trial
 from gateway.apple.refused_ids import RefusedIds
 from gateway.apple.response import read_many
@@ -52,7 +52,7 @@ class BatchSplitter:
         known = self._refused.answer(partition, id_, now)
         return self._caller.refusal(partition.user.key, now) if known is None else known
 
-    async def fetch(self, job: Job, ids: Sequence[Id], riders: Riders) -> Outcomes:
+    async def fetch(self, job: Job, ids: Sequence[Id], riders: Riders) -> Results:
         """Ask for `ids`; failing ones are answered from memory, or asked for by themselves.
 
         `riders` come along if all fit into one call and none is remembered as failing.
@@ -60,27 +60,27 @@ class BatchSplitter:
         ridden = await self._ask_with_riders(job, ids, riders) if riders.ids else None
         if ridden is not None:
             return ridden
-        outcomes: Outcomes = {}
+        results: Results = {}
         wanted: Sequence[Id] = [*ids, *riders.asked()]
         while wanted:
-            outcomes |= await self._ask_sorted(job, wanted)
+            results |= await self._ask_sorted(job, wanted)
             # Requests may have joined riders meanwhile.
-            wanted = [id_ for id_ in riders.asked() if id_ not in outcomes]
-        return outcomes
+            wanted = [id_ for id_ in riders.asked() if id_ not in results]
+        return results
 
-    async def _ask_sorted(self, job: Job, ids: Sequence[Id]) -> Outcomes:
+    async def _ask_sorted(self, job: Job, ids: Sequence[Id]) -> Results:
         sorted_ids = self._refused.sort(job.partition, ids, self._now(), most_due=MOST_DUE)
         if len(sorted_ids.rest) == len(ids):
             return await self._ask_in_batches(job, ids)
-        outcomes: Outcomes = {**sorted_ids.known}
+        results: Results = {**sorted_ids.known}
         async with asyncio.TaskGroup() as group:
             rest = group.create_task(self._ask_in_batches(job, sorted_ids.rest))
             due = [group.create_task(self._ask_again(job, id_)) for id_ in sorted_ids.due]
         for asking in (rest, *due):
-            outcomes |= asking.result()
-        return {id_: outcomes[id_] for id_ in ids}
+            results |= asking.result()
+        return {id_: results[id_] for id_ in ids}
 
-    async def _ask_with_riders(self, job: Job, ids: Sequence[Id], riders: Riders) -> Outcomes | None:
+    async def _ask_with_riders(self, job: Job, ids: Sequence[Id], riders: Riders) -> Results | None:
         """Ask for `ids` with their riders; None if that must be repeated without them."""
         partition, now = job.partition, self._now()
         together = [*ids, *riders.ids]
@@ -96,9 +96,9 @@ class BatchSplitter:
         if not isinstance(answer, Failed):
             return {**answer}
         riders.failed = answer.verdict.drop_riders
-        return None if riders.failed or answer.again else _outcomes([*ids, *riders.ids], answer)
+        return None if riders.failed or answer.again else _results([*ids, *riders.ids], answer)
 
-    async def _ask_again(self, job: Job, id_: Id) -> Outcomes:
+    async def _ask_again(self, job: Job, id_: Id) -> Results:
         """Ask for an id that failed before."""
         now = self._now()
         began = self._refused.since(job.partition, id_, now)
@@ -106,41 +106,41 @@ class BatchSplitter:
         answer = await self._call(job, [id_], trial, part=True)
         if isinstance(answer, Failed) and answer.verdict.cause is Cause.ID:
             self._refused.remember(job.partition, id_, answer.error, trial.began, self._now())
-        return _outcomes([id_], answer)
+        return _results([id_], answer)
 
-    async def _ask_in_batches(self, job: Job, ids: Sequence[Id]) -> Outcomes:
+    async def _ask_in_batches(self, job: Job, ids: Sequence[Id]) -> Results:
         batches = _cut(ids, self.batch_size())
         if len(batches) == 1:
             return await self._ask(job, ids)
         async with asyncio.TaskGroup() as group:
             asking = [group.create_task(self._ask(job, batch)) for batch in batches]
-        return {id_: outcome for task in asking for id_, outcome in task.result().items()}
+        return {id_: result for task in asking for id_, result in task.result().items()}
 
-    async def _ask(self, job: Job, ids: Sequence[Id]) -> Outcomes:
+    async def _ask(self, job: Job, ids: Sequence[Id]) -> Results:
         """Ask in one call, or in several if Apple refuses that many ids."""
         splitting = job.waiters.requesters[0].splitting
         trial = self._trial(job.partition, ids)
         try:
-            outcomes = await self._ask_once(job, ids, trial, splitting)
+            results = await self._ask_once(job, ids, trial, splitting)
         except Outgrown:
-            outcomes = None
+            results = None
             async with splitting:
                 pass
         finally:
             self._caller.end(trial)
         # Meanwhile another call has learnt how many ids Apple accepts; if that drops again, one more search.
-        return await self._ask_in_batches(job, ids) if outcomes is None else outcomes
+        return await self._ask_in_batches(job, ids) if results is None else results
 
     async def _ask_once(
         self, job: Job, ids: Sequence[Id], trial: Trial, splitting: asyncio.Lock
-    ) -> Outcomes | None:
+    ) -> Results | None:
         """Ask in one call, divided if it fails; None if that many ids are too many by now."""
         answer = await self._call(
             job, ids, trial, fits=lambda: len(ids) <= self.batch_size() and not splitting.locked()
         )
         if not (isinstance(answer, Failed) and answer.verdict.divide and len(ids) > 1):
             self._learn_of_one(job.partition, ids, answer, trial)
-            return _outcomes(ids, answer)
+            return _results(ids, answer)
         async with AsyncExitStack() as held:
             await held.enter_async_context(splitting)
             if len(ids) <= self.batch_size():
@@ -261,7 +261,7 @@ def _target(partition: Partition, ids: Sequence[Id]) -> str:
     return f"/v1/me/ratings/{partition.kind}?{query}"
 
 
-def _outcomes(ids: Sequence[Id], answer: dict[Id, Rating] | Failed) -> Outcomes:
+def _results(ids: Sequence[Id], answer: dict[Id, Rating] | Failed) -> Results:
     return dict.fromkeys(ids, answer.error) if isinstance(answer, Failed) else {**answer}
 
 

@@ -17,7 +17,7 @@ from gateway.model import Id, Partition, Rating
 from gateway.waiters import Waiters
 
 Found: TypeAlias = dict[Id, Rating | Failed]
-Outcomes: TypeAlias = dict[Id, Rating | GatewayError]
+Results: TypeAlias = dict[Id, Rating | GatewayError]
 
 
 class Job(NamedTuple):
@@ -66,7 +66,7 @@ class Settlement:
         self._now = now
         self._count = count
 
-    def settle(self, job: Job, search: Search, found: Found) -> Outcomes:
+    def settle(self, job: Job, search: Search, found: Found) -> Results:
         """Attribute the remaining failures of a division for good."""
         failures = {id_: failed for id_, failed in found.items() if isinstance(failed, Failed)}
         if search.trial.answered or any(_failed_elsewhere_answered(failed) for failed in failures.values()):
@@ -79,9 +79,7 @@ class Settlement:
                 failed.error.attribute(Cause.REQUEST, stale_allowed=False)
         else:
             self._settle_ids(job, search, failures)
-        return {
-            id_: outcome.error if isinstance(outcome, Failed) else outcome for id_, outcome in found.items()
-        }
+        return {id_: result.error if isinstance(result, Failed) else result for id_, result in found.items()}
 
     def _settle_ids(self, job: Job, search: Search, failures: Mapping[Id, Failed]) -> None:
         """Apple answers other calls of the user: what failed is the ids' fault."""

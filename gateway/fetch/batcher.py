@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Hashable, Mapping
 from typing import Protocol
 
-from gateway.fetch.pending import PendingFetch
+from gateway.fetch.wait import FetchWait
 from gateway.model import Id, Partition, PartitionKey, Priority
 from gateway.waiters import Requester, Waiters
 
@@ -29,7 +29,7 @@ class Fetch:
 
     batch: "Batch"
 
-    def __init__(self, waiting: list[PendingFetch], stamp: Hashable, token: Token, *, keep: bool) -> None:
+    def __init__(self, waiting: list[FetchWait], stamp: Hashable, token: Token, *, keep: bool) -> None:
         self.waiting = waiting
         self.stamp = stamp
         self.token = token

@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 from gateway.clock import Clock
 from gateway.errors import DeadlineExceeded, GatewayError, NoCapacity
 from gateway.fetch.batcher import Batch, Batcher, Fetch, Token
-from gateway.fetch.pending import Outcome, PendingFetch
+from gateway.fetch.wait import FetchResult, FetchWait
 from gateway.model import Id, Kind, Partition, Priority, Rating, Variant
 from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
@@ -39,7 +39,7 @@ class Load(Protocol):
 
     async def __call__(
         self, partition: Partition, ids: Sequence[Id], /, *, riders: Riders, waiters: Waiters, deadline: float
-    ) -> Mapping[Id, Outcome]:
+    ) -> Mapping[Id, FetchResult]:
         """`riders` are loaded along if that costs no call; those without a result were not."""
         ...
 
@@ -103,7 +103,7 @@ class SingleFlight:
         priority: Priority,
         requester: Requester,
         due: Sequence[Id] = (),
-    ) -> PendingFetch:
+    ) -> FetchWait:
         """Have `ids` (distinct) fetched, sharing the fetches that are in flight.
 
         A fetch in flight is shared only if the id's pending write, by the token, is the one that it began
@@ -111,7 +111,7 @@ class SingleFlight:
         `due` are cached ids of the partition that may fill the free seats of the call.
         """
         in_flight = self._in_flight(partition)
-        pending = PendingFetch(len(ids), self._now)
+        wait = FetchWait(len(ids), self._now)
         joined: set[Batch] = set()
         begun: dict[Id, Fetch] = {}
         stamps = token.pending
@@ -119,18 +119,18 @@ class SingleFlight:
             stamp = stamps.get(id_)
             fetch = in_flight.get(id_)
             if fetch is None or (fetch.stamp != stamp and fetch.batch.dispatched):
-                in_flight[id_] = begun[id_] = Fetch([pending], stamp, token, keep=keep)
+                in_flight[id_] = begun[id_] = Fetch([wait], stamp, token, keep=keep)
                 continue
             joined.add(fetch.batch)
-            _share(fetch, pending, stamp, token, keep=keep)
+            _share(fetch, wait, stamp, token, keep=keep)
         for batch in joined:
             batch.waiters.join(priority, requester)
         self._batcher.add(partition, begun, priority, requester, dict.fromkeys(due, token) if begun else {})
         batches = joined.union(fetch.batch for fetch in begun.values())
-        pending.calls = [batch.waiters for batch in batches]
-        pending.collapsed = len(ids) - len(begun)
-        self._coalesced.inc(pending.collapsed)
-        return pending
+        wait.calls = [batch.waiters for batch in batches]
+        wait.collapsed = len(ids) - len(begun)
+        self._coalesced.inc(wait.collapsed)
+        return wait
 
     def __len__(self) -> int:
         """Users and types with fetches in flight."""
@@ -165,7 +165,7 @@ class SingleFlight:
         # step runs none of its own code.
         self._tasks.spawn("fetch", self._run(batch)).add_done_callback(partial(self._ended, batch))
 
-    async def _run(self, batch: Batch) -> Mapping[Id, Outcome]:
+    async def _run(self, batch: Batch) -> Mapping[Id, FetchResult]:
         deadline = self._now() + self._fetch_seconds
         async with asyncio.timeout(self._longest_seconds):
             return await self._load(
@@ -189,7 +189,7 @@ class SingleFlight:
                 fetch.batch = batch
         self._top_up.inc(len(riders))
 
-    def _ended(self, batch: Batch, task: asyncio.Task[Mapping[Id, Outcome]]) -> None:
+    def _ended(self, batch: Batch, task: asyncio.Task[Mapping[Id, FetchResult]]) -> None:
         if task.cancelled():
             failure: GatewayError = NoCapacity(_CLOSING)
         elif (error := task.exception()) is None:
@@ -206,7 +206,7 @@ class SingleFlight:
             failure = error if isinstance(error, GatewayError) else GatewayError("The fetch failed.")
         self._complete(batch, dict.fromkeys([*batch.fetches, *batch.riders.fetches], failure))
 
-    def _fetch_late(self, batch: Batch, found: Mapping[Id, Outcome]) -> None:
+    def _fetch_late(self, batch: Batch, found: Mapping[Id, FetchResult]) -> None:
         """Fetch riders that were asked for when the call had already ended without them."""
         riders = batch.riders.fetches
         late = {id_: fetch for id_, fetch in riders.items() if fetch.waiting and id_ not in found}
@@ -228,10 +228,10 @@ class SingleFlight:
         variants = self._table.setdefault((partition.user.key, partition.kind), {})
         return variants.setdefault(partition.variant, {})
 
-    def _complete(self, batch: Batch, outcomes: Mapping[Id, Outcome]) -> None:
+    def _complete(self, batch: Batch, results: Mapping[Id, FetchResult]) -> None:
         fetches = batch.fetches | batch.riders.fetches
         try:
-            for token, ratings, ridden in _kept(fetches, outcomes):
+            for token, ratings, ridden in _kept(fetches, results):
                 self._store(batch.partition, token, ratings, ridden=ridden)
             if batch.riders.failed:
                 unasked = [id_ for id_, fetch in batch.riders.fetches.items() if not fetch.waiting]
@@ -239,8 +239,8 @@ class SingleFlight:
         finally:
             self._leave_table(batch.partition, fetches)
             for id_, fetch in fetches.items():
-                for pending in fetch.waiting:
-                    pending.settle(id_, outcomes[id_])
+                for wait in fetch.waiting:
+                    wait.settle(id_, results[id_])
             # Fetches point back to their batch: otherwise only the garbage collector would free them.
             batch.fetches.clear()
             batch.riders.fetches.clear()
@@ -257,8 +257,8 @@ class SingleFlight:
             self._table.pop((partition.user.key, partition.kind), None)
 
 
-def _share(fetch: Fetch, pending: PendingFetch, stamp: Hashable, token: Token, *, keep: bool) -> None:
-    fetch.waiting.append(pending)
+def _share(fetch: Fetch, wait: FetchWait, stamp: Hashable, token: Token, *, keep: bool) -> None:
+    fetch.waiting.append(wait)
     if not fetch.batch.dispatched:
         # Its call will begin after the latest requester looked at the cache.
         fetch.stamp = stamp
@@ -268,15 +268,15 @@ def _share(fetch: Fetch, pending: PendingFetch, stamp: Hashable, token: Token, *
 
 
 def _kept(
-    fetches: Mapping[Id, Fetch], outcomes: Mapping[Id, Outcome]
+    fetches: Mapping[Id, Fetch], results: Mapping[Id, FetchResult]
 ) -> Iterable[tuple[Token, dict[Id, Rating], bool]]:
     """Group what is to be stored by token, by identity, and by whether a request waits for it."""
     groups: dict[tuple[int, bool], tuple[Token, dict[Id, Rating], bool]] = {}
     for id_, fetch in fetches.items():
-        outcome, ridden = outcomes[id_], not fetch.waiting
-        if fetch.keep and not isinstance(outcome, GatewayError):
+        result, ridden = results[id_], not fetch.waiting
+        if fetch.keep and not isinstance(result, GatewayError):
             group = groups.setdefault((id(fetch.token), ridden), (fetch.token, {}, ridden))
-            group[1][id_] = outcome
+            group[1][id_] = result
     return groups.values()
 
 

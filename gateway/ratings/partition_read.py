@@ -181,7 +181,7 @@ class PartitionRead:
         self, token: FillToken, requester: Requester, *, keep: bool
     ) -> Mapping[Id, Rating | GatewayError]:
         missing = self.plan.missing
-        fetch = self._sources.flights.join(
+        wait = self._sources.flights.join(
             self.partition,
             missing,
             token=token,
@@ -191,27 +191,27 @@ class PartitionRead:
             due=self._due,
         )
         try:
-            await fetch.wait(self._query.deadline)
+            await wait.until(self._query.deadline)
         finally:
-            fetch.leave()
-        fetched = sum(not isinstance(outcome, GatewayError) for outcome in fetch.outcomes.values())
-        self.plan.counts.collapsed += min(fetch.collapsed, fetched)
-        late = _late(fetch.received_status)
-        return {id_: fetch.outcomes.get(id_, late) for id_ in missing}
+            wait.leave()
+        fetched = sum(not isinstance(result, GatewayError) for result in wait.results.values())
+        self.plan.counts.collapsed += min(wait.collapsed, fetched)
+        late = _late(wait.received_status)
+        return {id_: wait.results.get(id_, late) for id_ in missing}
 
-    def _settle(self, outcomes: Mapping[Id, Rating | GatewayError]) -> None:
+    def _settle(self, results: Mapping[Id, Rating | GatewayError]) -> None:
         # A short wait may end before Apple's refusal of the user has arrived.
         refused = self._sources.quarantine.active(self.partition.user.key, self._now)
         fetched: dict[Id, Rating] = {}
-        for id_, outcome in outcomes.items():
-            if not isinstance(outcome, GatewayError):
-                fetched[id_] = outcome
-            elif refused or not isinstance(outcome, UpstreamError) or not outcome.stale_allowed:
-                self.failed[id_] = outcome
+        for id_, result in results.items():
+            if not isinstance(result, GatewayError):
+                fetched[id_] = result
+            elif refused or not isinstance(result, UpstreamError) or not result.stale_allowed:
+                self.failed[id_] = result
             elif self.plan.stand_in(id_):
-                self.stood_in_for = self.stood_in_for or outcome
+                self.stood_in_for = self.stood_in_for or result
             else:
-                self.failed[id_] = outcome
+                self.failed[id_] = result
         self.fetched = fetched
         self.plan.counts.upstream += len(fetched)
 

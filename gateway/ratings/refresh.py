@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from gateway.cache.lookup import FillToken
 from gateway.errors import GatewayError
-from gateway.fetch.pending import PendingFetch
 from gateway.fetch.single_flight import SingleFlight
+from gateway.fetch.wait import FetchWait
 from gateway.model import Id, Partition, Priority
 from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
@@ -25,7 +25,7 @@ class Refresher:
         """Refetch `ids` without delaying the answer, and ids that are `due` along with them."""
         idle = [id_ for id_ in ids if not self._flights.in_flight(partition, id_)]
         if idle:
-            fetch = self._flights.join(
+            wait = self._flights.join(
                 partition,
                 idle,
                 token=token,
@@ -34,10 +34,10 @@ class Refresher:
                 requester=Requester(),
                 due=due,
             )
-            self._tasks.spawn("refresh", self._count(fetch))
+            self._tasks.spawn("refresh", self._count(wait))
 
-    async def _count(self, fetch: PendingFetch) -> None:
-        await fetch.wait(float("inf"))
-        failed = sum(isinstance(outcome, GatewayError) for outcome in fetch.outcomes.values())
+    async def _count(self, wait: FetchWait) -> None:
+        await wait.until(float("inf"))
+        failed = sum(isinstance(result, GatewayError) for result in wait.results.values())
         self._failed.inc(failed)
-        self._refreshed.inc(len(fetch.outcomes) - failed)
+        self._refreshed.inc(len(wait.results) - failed)

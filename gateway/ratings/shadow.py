@@ -75,7 +75,7 @@ class Shadow:
         token = cache.fill_token(partition, asked, memory, shared, holds, now)
         # The rating of a pending or recent write may rightly differ from what Apple still reports.
         ids = [id_ for id_ in asked if id_ not in token.unsettled]
-        fetch = self._flights.join(
+        wait = self._flights.join(
             partition,
             ids,
             token=token,
@@ -83,10 +83,10 @@ class Shadow:
             priority=Priority.BACKGROUND,
             requester=Requester(),
         )
-        await fetch.wait(float("inf"))
+        await wait.until(float("inf"))
         if cache.undisturbed(partition, token):
-            for id_, outcome in fetch.outcomes.items():
-                self._counts[compare(served[id_], outcome)].inc()
+            for id_, result in wait.results.items():
+                self._counts[compare(served[id_], result)].inc()
 
 
 RESULTS: Final = ("agree", "changed", "error")

@@ -13,7 +13,7 @@ from tests.apple.scripted import Reply, Script, Seen, error, rated
 ALBUMS = Partition(USER, Kind.ALBUMS)
 BAD_IDS = error(400, "40005", parameter="ids")
 
-Outcomes = dict[Id, Rating | GatewayError]
+Results = dict[Id, Rating | GatewayError]
 
 
 class Bench:
@@ -34,7 +34,7 @@ class Bench:
         seconds: float = 10.0,
         requester: Requester | None = None,
         riders: Riders = NO_RIDERS,
-    ) -> Outcomes:
+    ) -> Results:
         waiters = Waiters(Priority.FOREGROUND, requester or Requester())
         deadline = self.shop.clock.monotonic() + seconds
         return await self.apple.fetch(partition, wanted, riders=riders, waiters=waiters, deadline=deadline)
@@ -50,12 +50,12 @@ def ids(count: int, start: int = 0) -> list[Id]:
     return [Id(str(number)) for number in range(start, start + count)]
 
 
-def liked(wanted: Sequence[Id]) -> Outcomes:
+def liked(wanted: Sequence[Id]) -> Results:
     return dict.fromkeys(wanted, 1)
 
 
-def errors(outcomes: Outcomes) -> dict[Id, GatewayError]:
-    return {id_: outcome for id_, outcome in outcomes.items() if isinstance(outcome, GatewayError)}
+def errors(results: Results) -> dict[Id, GatewayError]:
+    return {id_: result for id_, result in results.items() if isinstance(result, GatewayError)}
 
 
 def at_most(size: int, refusal: Reply, poison: str | None = None) -> Callable[[Seen], Reply]:

@@ -20,9 +20,9 @@ TOO_MANY_BYTES = LARGEST_BODY + 1
 class TestBatches:
     async def test_250_ids_make_three_calls_and_one_answer_in_the_order_asked(self, bench):
         requester = Requester()
-        outcomes = await bench.fetch(ids(250), requester=requester)
-        assert list(outcomes) == ids(250)
-        assert outcomes == liked(ids(250))
+        results = await bench.fetch(ids(250), requester=requester)
+        assert list(results) == ids(250)
+        assert results == liked(ids(250))
         assert sorted(map(len, bench.script.asked)) == [50, 100, 100]
         assert requester.calls == 3
         assert bench.shop.sample("upstream_batch_ids_sum") == 250.0
@@ -37,8 +37,8 @@ class TestBatches:
 
     async def test_one_failed_batch_does_not_take_the_others_with_it(self, bench):
         bench.script.choose = lambda seen: error(403) if "0" in seen.ids else rated()
-        outcomes = await bench.fetch(ids(250))
-        assert set(errors(outcomes)) == set(ids(100))
+        results = await bench.fetch(ids(250))
+        assert set(errors(results)) == set(ids(100))
 
     async def test_ids_are_measured_of_calls_that_were_made(self, bench):
         bench.script.otherwise = error(403, "40300")
@@ -100,16 +100,16 @@ class TestTooLarge:
         async with connect(base_url=script.url, origin=None, max_concurrency=8, clock=clock) as transport:
             bench = Bench(script, Workshop(transport, clock, attempts=1, floor=0))
             script.choose = at_most(10, error(413))
-            outcomes = await bench.fetch(ids(100))
-        assert outcomes == liked(ids(100))
+            results = await bench.fetch(ids(100))
+        assert results == liked(ids(100))
 
     @pytest.mark.parametrize("poison", ["0", "42", "99"])
     @pytest.mark.parametrize("refusal", [BAD_IDS, reply(504, "<html>")])
     async def test_one_poisonous_id_is_isolated_and_does_not_shrink_the_size(self, bench, poison, refusal):
         bench.script.choose = at_most(100, refusal, poison)
-        outcomes = await bench.fetch(ids(100))
-        assert list(errors(outcomes)) == [poison]
-        assert {id_: outcomes[id_] for id_ in ids(100) if id_ != poison} == liked(
+        results = await bench.fetch(ids(100))
+        assert list(errors(results)) == [poison]
+        assert {id_: results[id_] for id_ in ids(100) if id_ != poison} == liked(
             [id_ for id_ in ids(100) if id_ != poison]
         )
         assert bench.apple.batch_size() == 100
@@ -119,8 +119,8 @@ class TestTooLarge:
     )
     async def test_an_id_for_which_no_answer_is_sound_is_isolated(self, bench, failure):
         bench.script.choose = at_most(100, failure, "42")
-        outcomes = await bench.fetch(ids(60))
-        assert list(errors(outcomes)) == ["42"]
+        results = await bench.fetch(ids(60))
+        assert list(errors(results)) == ["42"]
         assert bench.splitter.refusal(ALBUMS, Id("42"), bench.shop.clock.monotonic()) is not None
         assert bench.shop.sample("upstream_isolated_total", what="id") == 1.0
         assert bench.apple.batch_size() == 100
@@ -148,14 +148,14 @@ class TestTooLarge:
 
     async def test_a_limit_is_learnt_also_beside_a_poisonous_id(self, bench):
         bench.script.choose = at_most(25, BAD_IDS, "42")
-        outcomes = await bench.fetch(ids(100))
-        assert list(errors(outcomes)) == ["42"]
+        results = await bench.fetch(ids(100))
+        assert list(errors(results)) == ["42"]
         assert bench.apple.batch_size() == 25
 
     async def test_where_all_is_refused_the_extra_calls_are_capped(self, bench):
         bench.script.otherwise = BAD_IDS
-        outcomes = await bench.fetch(ids(100))
-        assert len(errors(outcomes)) == 100
+        results = await bench.fetch(ids(100))
+        assert len(errors(results)) == 100
         assert len(bench.script.seen) == 33
         assert bench.apple.batch_size() == 100
 
@@ -163,7 +163,7 @@ class TestTooLarge:
         bench.script.otherwise = BAD_IDS
         requester = Requester()
         fetches = [bench.fetch(ids(100, start), requester=requester) for start in range(0, 1000, 100)]
-        assert all(len(errors(outcomes)) == 100 for outcomes in await asyncio.gather(*fetches))
+        assert all(len(errors(results)) == 100 for results in await asyncio.gather(*fetches))
         assert len(bench.script.seen) == 10 + 32
 
     async def test_other_calls_go_on_once_it_is_seen_that_an_id_is_refused_and_not_the_size(self, bench):
@@ -197,14 +197,14 @@ class TestTooLarge:
         assert waiters.take_extra(32)
         waiters.join(Priority.FOREGROUND, Requester())
         bench.script.choose = at_most(50, BAD_IDS)
-        outcomes = await bench.apple.fetch(ALBUMS, ids(100), waiters=waiters, deadline=float("inf"))
-        assert outcomes == liked(ids(100))
+        results = await bench.apple.fetch(ALBUMS, ids(100), waiters=waiters, deadline=float("inf"))
+        assert results == liked(ids(100))
 
     async def test_a_limit_that_drops_costs_a_large_request_little(self, bench):
         bench.script.choose = at_most(20, error(413))
         requester = Requester()
         fetches = [bench.fetch(ids(100, start), requester=requester) for start in range(0, 10_000, 100)]
-        assert all(not errors(outcomes) for outcomes in await asyncio.gather(*fetches))
+        assert all(not errors(results) for results in await asyncio.gather(*fetches))
         sizes = [len(asked) for asked in bench.script.asked]
         # What was under way; then one search, and nothing that was still waiting goes out too large.
         assert sizes.count(100) == 8
@@ -218,7 +218,7 @@ class TestTooLarge:
         bench.script.choose = choose
         requester = Requester()
         fetches = [bench.fetch(ids(100, start), requester=requester) for start in range(0, 10_000, 100)]
-        assert all(not errors(outcomes) for outcomes in await asyncio.gather(*fetches))
+        assert all(not errors(results) for results in await asyncio.gather(*fetches))
         assert requester.extra == 6
         assert bench.apple.batch_size() == 13
 
@@ -289,9 +289,9 @@ class TestKnownIds:
 
     async def test_they_are_answered_from_memory_and_the_others_asked_for_without_them(self, bench):
         calls = await self.learn(bench, self.BAD)
-        outcomes = await bench.fetch([self.BAD, *ids(2)])
-        assert list(outcomes) == [self.BAD, *ids(2)]
-        (failure,) = errors(outcomes).values()
+        results = await bench.fetch([self.BAD, *ids(2)])
+        assert list(results) == [self.BAD, *ids(2)]
+        (failure,) = errors(results).values()
         assert isinstance(failure, Relayed)
         assert (failure.status, failure.recalled) == (400, True)
         assert bench.script.asked[calls:] == [["0", "1"]]
@@ -355,15 +355,13 @@ class TestCutShort:
 
     async def test_parts_that_were_not_asked_for_do_not_pass_for_refused(self, bench):
         bench.script.choose = self.fail_and_break(bench, BAD_IDS, 3)
-        outcomes = await bench.fetch(ids(4))
-        assert all(
-            isinstance(outcome, BreakerOpen) and outcome.stale_allowed for outcome in outcomes.values()
-        )
+        results = await bench.fetch(ids(4))
+        assert all(isinstance(result, BreakerOpen) and result.stale_allowed for result in results.values())
 
     async def test_parts_that_were_not_asked_for_have_apples_failure_of_the_whole(self, bench):
         bench.script.choose = self.fail_and_break(bench, error(500), 7)
-        outcomes = await bench.fetch(ids(8))
-        assert {getattr(outcome, "received_status", None) for outcome in outcomes.values()} == {500}
+        results = await bench.fetch(ids(8))
+        assert {getattr(result, "received_status", None) for result in results.values()} == {500}
         assert len(bench.script.seen) == 7
 
     async def test_the_next_call_is_divided_again(self, bench, clock):
@@ -407,8 +405,8 @@ class TestRiders:
 
     async def test_one_that_a_request_has_asked_for_meanwhile_is_fetched_all_the_same(self, bench):
         bench.script.plays = [error(500)]
-        outcomes = await bench.fetch(ids(1), riders=FakeRiders("7", "8", wanted=["8"]))
-        assert outcomes == liked([Id("0"), Id("8")])
+        results = await bench.fetch(ids(1), riders=FakeRiders("7", "8", wanted=["8"]))
+        assert results == liked([Id("0"), Id("8")])
         assert bench.script.asked == [["0", "7", "8"], ["0", "8"]]
 
     async def test_they_stay_behind_where_they_would_cost_a_call(self, bench):
@@ -419,5 +417,5 @@ class TestRiders:
     async def test_riders_stay_behind_if_an_id_of_the_call_is_remembered_as_failing(self, bench, wanted):
         bench.script.choose = at_most(100, BAD_IDS, "42")
         await bench.fetch([*ids(2), Id("42")])
-        outcomes = await bench.fetch(wanted, riders=FakeRiders("42", "7"))
-        assert list(outcomes) == wanted
+        results = await bench.fetch(wanted, riders=FakeRiders("42", "7"))
+        assert list(results) == wanted

@@ -42,14 +42,14 @@ class TestFetch:
             (rated("99999"), Unusable),
         ],
     )
-    async def test_failures_are_outcomes_and_never_unrated(self, bench, broken, kind):
+    async def test_failures_are_results_and_never_unrated(self, bench, broken, kind):
         bench.script.otherwise = broken
-        outcomes = await bench.fetch(ids(2))
-        assert [type(outcome) for outcome in outcomes.values()] == [kind, kind]
+        results = await bench.fetch(ids(2))
+        assert [type(result) for result in results.values()] == [kind, kind]
 
     async def test_without_time_every_id_says_so(self, bench):
-        outcomes = await bench.fetch(ids(2), seconds=0.0)
-        assert [type(outcome) for outcome in outcomes.values()] == [DeadlineExceeded] * 2
+        results = await bench.fetch(ids(2), seconds=0.0)
+        assert [type(result) for result in results.values()] == [DeadlineExceeded] * 2
         assert bench.script.seen == []
 
 
@@ -124,8 +124,8 @@ async def test_the_whole_client_stands_together(script, clock):
         )
         script.plays = [error(429)]
         waiters = Waiters(Priority.FOREGROUND, Requester())
-        outcomes = await apple.fetch(ALBUMS, ids(4), waiters=waiters, deadline=clock.monotonic() + 10.0)
-        assert len(errors(outcomes)) == 2
+        results = await apple.fetch(ALBUMS, ids(4), waiters=waiters, deadline=clock.monotonic() + 10.0)
+        assert len(errors(results)) == 2
         assert news == [0.0]
         apple.throttled_elsewhere()
         assert apple.batch_size() == 2

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.apple.attribution import Asked, Verdict
 from gateway.apple.call import Failed
-from gateway.apple.division import Found, Job, Outcomes, Search, Settlement
+from gateway.apple.division import Found, Job, Results, Search, Settlement
 from gateway.apple.reactions import Trial
 from gateway.apple.refused_ids import RefusedIds
 from gateway.errors import Cause, DeadlineExceeded, Relayed
@@ -39,7 +39,7 @@ class Court:
         self.counted = 0
         self._settlement = Settlement(self._conclude, self.refused, lambda: NOW, self._count)
 
-    def settle(self, search: Search, found: Found) -> Outcomes:
+    def settle(self, search: Search, found: Found) -> Results:
         job = Job(ALBUMS, Waiters(Priority.FOREGROUND, Requester()), NOW + 10.0)
         return self._settlement.settle(job, search, found)
 
@@ -70,8 +70,8 @@ def search(*alone: Id, answered: bool = False) -> Search:
 class TestWhereAPartWasAnswered:
     def test_what_failed_alone_is_remembered_and_the_rest_comes_back(self, court):
         failed = refused()
-        outcomes = court.settle(search(BAD, answered=True), {BAD: failed, GOOD: None})
-        assert outcomes == {BAD: failed.error, GOOD: None}
+        results = court.settle(search(BAD, answered=True), {BAD: failed, GOOD: None})
+        assert results == {BAD: failed.error, GOOD: None}
         assert (court.known(BAD, GOOD), court.counted) == ([BAD], 1)
         assert court.asked == [(failed, Asked(ids=1, read=True, idempotent=True, last=True))]
 

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable, Collection, Coroutine, Hashable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from gateway.fetch.pending import Outcome
 from gateway.fetch.single_flight import SingleFlight
+from gateway.fetch.wait import FetchResult
 from gateway.model import Id, Kind, Partition, Rating, User
 from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
@@ -40,12 +40,12 @@ class Loading:
         self.riders = riders
         self.waiters = waiters
         self.deadline = deadline
-        self.result: asyncio.Future[Mapping[Id, Outcome]] = asyncio.get_running_loop().create_future()
+        self.result: asyncio.Future[Mapping[Id, FetchResult]] = asyncio.get_running_loop().create_future()
 
-    def answer(self, outcomes: Mapping[Id, Outcome] | None = None) -> None:
-        """End with `outcomes`; by default every id gets a rating that names it."""
+    def answer(self, results: Mapping[Id, FetchResult] | None = None) -> None:
+        """End with `results`; by default every id gets a rating that names it."""
         ids = [*self.ids, *self.riders.ids]
-        self.result.set_result({id_: rating(id_) for id_ in ids} if outcomes is None else outcomes)
+        self.result.set_result({id_: rating(id_) for id_ in ids} if results is None else results)
 
     def fail(self, error: BaseException) -> None:
         self.result.set_exception(error)
@@ -133,7 +133,7 @@ class FakeLoads:
         riders: Riders,
         waiters: Waiters,
         deadline: float,
-    ) -> Mapping[Id, Outcome]:
+    ) -> Mapping[Id, FetchResult]:
         load = Loading(partition, asked, riders, waiters, deadline)
         self.loads.append(load)
         async with self._begun:

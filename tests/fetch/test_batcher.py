@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from gateway.fetch.batcher import Batch, Batcher, Fetch
-from gateway.fetch.pending import PendingFetch
+from gateway.fetch.wait import FetchWait
 from gateway.model import Id, Kind, Partition, Priority, User, Variant
 from gateway.waiters import Requester
 from tests.e2e.clock_jumps import play
@@ -31,7 +31,7 @@ class Batches:
         priority: Priority = Priority.FOREGROUND,
         requester: Requester | None = None,
     ) -> dict[Id, Fetch]:
-        fetches = {id_: Fetch([PendingFetch(1, float)], None, FakeToken(), keep=True) for id_ in ids(*names)}
+        fetches = {id_: Fetch([FetchWait(1, float)], None, FakeToken(), keep=True) for id_ in ids(*names)}
         self.batcher.add(partition, fetches, priority, requester or Requester(), {})
         return fetches
 

@@ -7,8 +7,8 @@ import pytest
 
 from gateway.errors import DeadlineExceeded, GatewayError, NoCapacity, Relayed, Unreachable
 from gateway.fetch.batcher import Fetch
-from gateway.fetch.pending import PendingFetch
 from gateway.fetch.single_flight import TOPPED_UP_IDS
+from gateway.fetch.wait import FetchWait
 from gateway.model import Id, Kind, Partition, Priority, User, Variant
 from gateway.waiters import Requester
 from tests.fetch.fake_loads import ALBUMS, USER, FakeLoads, FakeToken, ids, quiet, rating
@@ -27,7 +27,7 @@ def join(
     priority: Priority = Priority.FOREGROUND,
     requester: Requester | None = None,
     due: Sequence[Id] = (),
-) -> PendingFetch:
+) -> FetchWait:
     return fake.flights.join(
         partition,
         ids(*names),
@@ -57,10 +57,10 @@ class TestSharing:
         assert fake.asked() == [[ONE, TWO, THREE], [FOUR]]
         for load in loads:
             load.answer()
-        await first.wait(FOREVER)
-        await second.wait(FOREVER)
-        assert first.outcomes == {id_: rating(id_) for id_ in (ONE, TWO, THREE)}
-        assert second.outcomes == {id_: rating(id_) for id_ in (TWO, THREE, FOUR)}
+        await first.until(FOREVER)
+        await second.until(FOREVER)
+        assert first.results == {id_: rating(id_) for id_ in (ONE, TWO, THREE)}
+        assert second.results == {id_: rating(id_) for id_ in (TWO, THREE, FOUR)}
 
     async def test_joined_ids_are_counted(self, fake):
         first = join(fake, 1, 2, 3)
@@ -72,20 +72,20 @@ class TestSharing:
     async def test_a_request_sees_the_failed_try_of_every_call_that_fetches_for_it(self, fake, failing):
         join(fake, 1)
         await fake.begun(1)
-        pending = join(fake, 1, 2)
+        wait = join(fake, 1, 2)
         loads = await fake.begun(2)
-        assert pending.received_status is None
+        assert wait.received_status is None
         loads[failing].waiters.received_status = 503
-        assert pending.received_status == 503
+        assert wait.received_status == 503
 
     async def test_concurrent_requests_share_one_call(self, fake):
         requests = [join(fake, number) for number in range(50)]
         (load,) = await fake.begun(1)
         load.answer()
-        for pending in requests:
-            await pending.wait(FOREVER)
+        for wait in requests:
+            await wait.until(FOREVER)
         assert len(load.ids) == 50
-        assert [list(pending.outcomes) for pending in requests] == [[id_] for id_ in ids(*range(50))]
+        assert [list(wait.results) for wait in requests] == [[id_] for id_ in ids(*range(50))]
 
     async def test_200_overlapping_requests_fetch_each_id_once(self, fake):
         requests = [join(fake, *range(start, start + 20)) for start in range(200)]
@@ -95,28 +95,28 @@ class TestSharing:
         assert len(fake.loads) == 3
         for load in fake.loads:
             load.answer()
-        for pending in requests:
-            await pending.wait(FOREVER)
-        assert all(len(pending.outcomes) == 20 for pending in requests)
+        for wait in requests:
+            await wait.until(FOREVER)
+        assert all(len(wait.results) == 20 for wait in requests)
 
     async def test_completed_fetches_are_freed_without_the_garbage_collector(self, fake):
         gc.collect()
         gc.disable()
         try:
-            pending = join(fake, 1, 2, 3)
+            wait = join(fake, 1, 2, 3)
             (load,) = await fake.begun(1)
             load.answer()
-            await pending.wait(FOREVER)
+            await wait.until(FOREVER)
             assert not any(isinstance(each, Fetch) for each in gc.get_objects())
         finally:
             gc.enable()
 
     async def test_a_completed_id_is_fetched_anew(self, fake):
-        pending = join(fake, 1)
+        wait = join(fake, 1)
         (load,) = await fake.begun(1)
         assert fake.flights.in_flight(ALBUMS, ONE)
         load.answer()
-        await pending.wait(FOREVER)
+        await wait.until(FOREVER)
         assert not fake.flights.in_flight(ALBUMS, ONE)
         join(fake, 1)
         await fake.begun(2)
@@ -144,9 +144,9 @@ class TestLeaving:
     @pytest.mark.parametrize("step", range(ANSWERED_AT + 6))
     async def test_cancelling_one_request_at_any_step_does_not_affect_the_other(self, fake, step, leaver):
         async def read() -> dict[Id, Any]:
-            pending = join(fake, 1)
-            await pending.wait(FOREVER)
-            return pending.outcomes
+            wait = join(fake, 1)
+            await wait.until(FOREVER)
+            return wait.results
 
         requests = [asyncio.ensure_future(read()) for _ in range(2)]
         for turn in range(ANSWERED_AT + 6):
@@ -166,15 +166,15 @@ class TestLeaving:
         (load,) = await fake.begun(1)
         first.leave()
         load.answer()
-        await second.wait(FOREVER)
-        assert second.outcomes == {ONE: rating(ONE)}
-        assert first.outcomes == {}
+        await second.until(FOREVER)
+        assert second.results == {ONE: rating(ONE)}
+        assert first.results == {}
 
     async def test_the_result_is_stored_although_every_request_left(self, fake):
-        pending = join(fake, 1)
+        wait = join(fake, 1)
         (load,) = await fake.begun(1)
-        await pending.wait(fake.clock.monotonic())
-        pending.leave()
+        await wait.until(fake.clock.monotonic())
+        wait.leave()
         load.answer()
         await quiet()
         assert fake.stored == [(ALBUMS, "t", {ONE: rating(ONE)})]
@@ -187,12 +187,12 @@ class TestLeaving:
 
 class TestCompletion:
     async def test_a_result_is_stored_before_any_request_receives_it(self, fake):
-        pending = join(fake, 1)
+        wait = join(fake, 1)
         (load,) = await fake.begun(1)
         received: list[dict[Id, Any]] = []
-        fake.before_store = lambda: received.append(dict(pending.outcomes))
+        fake.before_store = lambda: received.append(dict(wait.results))
         load.answer()
-        await pending.wait(FOREVER)
+        await wait.until(FOREVER)
         assert received == [{}]
 
     async def test_an_id_is_stored_and_leaves_the_table_in_one_step_of_the_event_loop(self, fake):
@@ -206,38 +206,38 @@ class TestCompletion:
         assert states == {(True, 0), (False, 1)}
 
     async def test_unrated_ids_are_stored_and_failures_are_not(self, fake):
-        pending = join(fake, 1, 2, 3)
+        wait = join(fake, 1, 2, 3)
         (load,) = await fake.begun(1)
         failure = Relayed(500, b"")
         load.answer({ONE: None, TWO: failure, THREE: 1})
-        await pending.wait(FOREVER)
+        await wait.until(FOREVER)
         assert fake.stored == [(ALBUMS, "t", {ONE: None, THREE: 1})]
-        assert pending.outcomes == {ONE: None, TWO: failure, THREE: 1}
+        assert wait.results == {ONE: None, TWO: failure, THREE: 1}
 
     async def test_ids_are_stored_with_the_token_of_the_request_that_added_them(self, fake):
         join(fake, 1, 2, token="early")
-        pending = join(fake, 3, token="late")
+        wait = join(fake, 3, token="late")
         (load,) = await fake.begun(1)
         load.answer()
-        await pending.wait(FOREVER)
+        await wait.until(FOREVER)
         assert fake.stored == [
             (ALBUMS, "early", {ONE: rating(ONE), TWO: rating(TWO)}),
             (ALBUMS, "late", {THREE: rating(THREE)}),
         ]
 
     async def test_results_that_no_request_lets_be_kept_are_not_stored(self, fake):
-        pending = join(fake, 1, keep=False)
+        wait = join(fake, 1, keep=False)
         (load,) = await fake.begun(1)
         load.answer()
-        await pending.wait(FOREVER)
+        await wait.until(FOREVER)
         assert fake.stored == []
 
     async def test_one_request_that_allows_it_is_enough_to_store_a_result(self, fake):
         join(fake, 1, keep=False, token="first")
         (load,) = await fake.begun(1)
-        pending = join(fake, 1, keep=True, token="second")
+        wait = join(fake, 1, keep=True, token="second")
         load.answer()
-        await pending.wait(FOREVER)
+        await wait.until(FOREVER)
         assert fake.stored == [(ALBUMS, "first", {ONE: rating(ONE)})]
 
 
@@ -247,64 +247,64 @@ class TestFailure:
         (load,) = await fake.begun(1)
         failure = Unreachable("gone", proxy_error="connection_terminated", sent=True)
         load.fail(failure)
-        for pending in requests:
-            await pending.wait(FOREVER)
-        assert [list(pending.outcomes.values()) for pending in requests] == [[failure], [failure, failure]]
+        for wait in requests:
+            await wait.until(FOREVER)
+        assert [list(wait.results.values()) for wait in requests] == [[failure], [failure, failure]]
         assert not fake.flights.in_flight(ALBUMS, ONE)
 
     async def test_a_bug_in_a_load_fails_its_requests_and_is_reported(self, fake):
-        pending = join(fake, 1)
+        wait = join(fake, 1)
         (load,) = await fake.begun(1)
         bug = KeyError("x")
         load.fail(bug)
-        await pending.wait(FOREVER)
-        assert isinstance(pending.outcomes[ONE], GatewayError)
+        await wait.until(FOREVER)
+        assert isinstance(wait.results[ONE], GatewayError)
         assert fake.bugs == [bug]
 
     async def test_an_id_missing_from_the_result_fails_alone(self, fake):
-        pending = join(fake, 1, 2)
+        wait = join(fake, 1, 2)
         (load,) = await fake.begun(1)
         load.answer({ONE: None})
-        await pending.wait(FOREVER)
-        assert pending.outcomes[ONE] is None
-        assert isinstance(pending.outcomes[TWO], GatewayError)
+        await wait.until(FOREVER)
+        assert wait.results[ONE] is None
+        assert isinstance(wait.results[TWO], GatewayError)
         assert fake.stored == [(ALBUMS, "t", {ONE: None})]
 
     async def test_a_cancelled_load_fails_its_requests(self, fake):
-        pending = join(fake, 1)
+        wait = join(fake, 1)
         await fake.begun(1)
         await fake.tasks.cancel()
-        await pending.wait(FOREVER)
-        assert isinstance(pending.outcomes[ONE], NoCapacity)
+        await wait.until(FOREVER)
+        assert isinstance(wait.results[ONE], NoCapacity)
 
     async def test_a_load_cancelled_before_its_first_step_fails_its_requests(self, fake):
         fake.size = 1
-        pending = join(fake, 1)
+        wait = join(fake, 1)
         assert len(fake.tasks) == 1
         await fake.tasks.cancel()
         assert fake.loads == []
-        await pending.wait(FOREVER)
-        assert isinstance(pending.outcomes[ONE], NoCapacity)
+        await wait.until(FOREVER)
+        assert isinstance(wait.results[ONE], NoCapacity)
 
     async def test_closing_fails_the_requests_of_batches_that_gather(self):
         fake = FakeLoads(window=3600.0)
-        pending = join(fake, 1)
+        wait = join(fake, 1)
         fake.flights.close()
-        await pending.wait(FOREVER)
-        assert isinstance(pending.outcomes[ONE], NoCapacity)
+        await wait.until(FOREVER)
+        assert isinstance(wait.results[ONE], NoCapacity)
         assert not fake.flights.in_flight(ALBUMS, ONE)
 
     async def test_a_load_that_ignores_its_deadline_is_cancelled(self):
         fake = FakeLoads(fetch_seconds=-1.0)
-        pending = join(fake, 1)
-        await pending.wait(FOREVER)
-        assert isinstance(pending.outcomes[ONE], DeadlineExceeded)
+        wait = join(fake, 1)
+        await wait.until(FOREVER)
+        assert isinstance(wait.results[ONE], DeadlineExceeded)
         assert not fake.flights.in_flight(ALBUMS, ONE)
 
     async def test_requests_are_answered_although_the_store_failed(self, fake):
         reported: list[dict[str, Any]] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
-        pending = join(fake, 1)
+        wait = join(fake, 1)
         (load,) = await fake.begun(1)
         bug = KeyError("x")
 
@@ -313,8 +313,8 @@ class TestFailure:
 
         fake.before_store = break_store
         load.answer()
-        await pending.wait(FOREVER)
-        assert pending.outcomes == {ONE: rating(ONE)}
+        await wait.until(FOREVER)
+        assert wait.results == {ONE: rating(ONE)}
         assert not fake.flights.in_flight(ALBUMS, ONE)
         assert [context["exception"] for context in reported] == [bug]
 
@@ -326,11 +326,11 @@ class TestStamps:
         late = join(fake, 1, stamps={ONE: b"after"})
         before, after = await fake.begun(2)
         after.answer({ONE: 1})
-        await late.wait(FOREVER)
+        await late.until(FOREVER)
         assert not fake.flights.in_flight(ALBUMS, ONE)
         before.answer({ONE: -1})
-        await early.wait(FOREVER)
-        assert (early.outcomes, late.outcomes) == ({ONE: -1}, {ONE: 1})
+        await early.until(FOREVER)
+        assert (early.results, late.results) == ({ONE: -1}, {ONE: 1})
 
     async def test_completing_the_older_fetch_leaves_the_newer_one_in_flight(self, fake):
         early = join(fake, 1)
@@ -338,7 +338,7 @@ class TestStamps:
         join(fake, 1, stamps={ONE: b"x"})
         before, _ = await fake.begun(2)
         before.answer()
-        await early.wait(FOREVER)
+        await early.until(FOREVER)
         assert fake.flights.in_flight(ALBUMS, ONE)
         assert join(fake, 1, stamps={ONE: b"x"}).collapsed == 1
 
@@ -353,16 +353,16 @@ class TestStamps:
         (load,) = await fake.begun(1)
         assert join(fake, 1, stamps={ONE: b"x"}).collapsed == 1
         load.answer()
-        await first.wait(FOREVER)
-        await second.wait(FOREVER)
+        await first.until(FOREVER)
+        await second.until(FOREVER)
         assert fake.stored == [(ALBUMS, "new", {ONE: rating(ONE)})]
 
     async def test_a_request_that_stores_nothing_does_not_replace_the_token_of_one_that_does(self, fake):
         join(fake, 1, token="stores")
-        pending = join(fake, 1, token="does not", keep=False)
+        wait = join(fake, 1, token="does not", keep=False)
         (load,) = await fake.begun(1)
         load.answer()
-        await pending.wait(FOREVER)
+        await wait.until(FOREVER)
         assert fake.stored == [(ALBUMS, "stores", {ONE: rating(ONE)})]
 
 
@@ -377,10 +377,10 @@ class TestDetach:
         assert late.collapsed == 1
         after.answer({ONE: -1})
         before.answer()
-        await early.wait(FOREVER)
-        await late.wait(FOREVER)
-        assert early.outcomes == {ONE: rating(ONE), TWO: rating(TWO)}
-        assert late.outcomes == {ONE: -1, TWO: rating(TWO)}
+        await early.until(FOREVER)
+        await late.until(FOREVER)
+        assert early.results == {ONE: rating(ONE), TWO: rating(TWO)}
+        assert late.results == {ONE: -1, TWO: rating(TWO)}
 
     async def test_ids_are_detached_in_every_variant(self, fake):
         fuller = Partition(USER, Kind.ALBUMS, Variant("include=content"))
@@ -455,30 +455,30 @@ class TestRiders:
         assert load.riders.ids == [THREE]
 
     async def test_riders_are_stored_apart(self, fake):
-        fetch = join(fake, 1, due=[TWO])
+        wait = join(fake, 1, due=[TWO])
         (load,) = await fake.begun(1)
         load.answer()
-        await fetch.wait(FOREVER)
+        await wait.until(FOREVER)
         assert [ratings for _, _, ratings in fake.stored] == [{ONE: rating(ONE)}]
         assert fake.ridden == [{TWO: rating(TWO)}]
 
     async def test_a_rider_that_is_asked_for_is_a_rider_no_more(self, fake):
         join(fake, 1, due=[TWO])
         (load,) = await fake.begun(1)
-        fetch = join(fake, 2)
+        wait = join(fake, 2)
         assert load.riders.asked() == [TWO]
         load.answer()
-        await fetch.wait(FOREVER)
-        assert fetch.outcomes == {TWO: rating(TWO)}
-        assert (fetch.collapsed, fake.ridden) == (1, [])
+        await wait.until(FOREVER)
+        assert wait.results == {TWO: rating(TWO)}
+        assert (wait.collapsed, fake.ridden) == (1, [])
 
     async def test_riders_of_a_call_that_failed_with_them_are_reported_unless_asked_for(self, fake):
         join(fake, 1, due=[TWO, THREE])
         (load,) = await fake.begun(1)
-        fetch = join(fake, 3)
+        wait = join(fake, 3)
         load.riders.failed = True
         load.answer({ONE: rating(ONE), THREE: rating(THREE)})
-        await fetch.wait(FOREVER)
+        await wait.until(FOREVER)
         assert fake.failed_riders == [[TWO]]
 
     async def test_a_call_is_topped_up_to_a_bound(self, fake):
@@ -490,10 +490,10 @@ class TestRiders:
         join(fake, 1, due=[TWO])
         (load,) = await fake.begun(1)
         load.answer({ONE: rating(ONE)})
-        fetch = join(fake, 2)
+        wait = join(fake, 2)
         fake.flights.close()
-        await fetch.wait(FOREVER)
-        assert isinstance(fetch.outcomes[TWO], NoCapacity)
+        await wait.until(FOREVER)
+        assert isinstance(wait.results[TWO], NoCapacity)
         assert len(fake.loads) == 1
 
     async def test_a_rider_asked_for_late_and_again_after_a_write_is_fetched_once_for_both(self, fake):
@@ -505,9 +505,9 @@ class TestRiders:
         after = join(fake, 2, stamps={TWO: 1})
         _, late = await fake.begun(2)
         late.answer()
-        for fetch in (before, after):
-            await fetch.wait(FOREVER)
-            assert fetch.outcomes == {TWO: rating(TWO)}
+        for wait in (before, after):
+            await wait.until(FOREVER)
+            assert wait.results == {TWO: rating(TWO)}
         assert not fake.flights.in_flight(ALBUMS, TWO)
 
     async def test_a_rider_asked_for_after_its_call_ended_without_it_is_fetched(self, fake):
@@ -516,10 +516,10 @@ class TestRiders:
         load.answer({ONE: rating(ONE)})
         # The load has its result, and its task has not come to an end.
         asking = Requester()
-        fetch = join(fake, 2, requester=asking)
+        wait = join(fake, 2, requester=asking)
         _, late = await fake.begun(2)
         assert late.ids == [TWO]
         assert late.waiters.requesters == [asking]
         late.answer()
-        await fetch.wait(FOREVER)
-        assert fetch.outcomes == {TWO: rating(TWO)}
+        await wait.until(FOREVER)
+        assert wait.results == {TWO: rating(TWO)}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from gateway.errors import GatewayError, Relayed
-from gateway.fetch.pending import PendingFetch
+from gateway.fetch.wait import FetchWait
 from gateway.model import PLAIN, Id, Kind, Partition, Priority, User, Variant
 from gateway.waiters import Requester
 from tests.fetch.fake_loads import FakeLoads, FakeToken, ids, quiet
@@ -44,9 +44,9 @@ class Joined:
     """One join, as the model records it."""
 
     def __init__(
-        self, pending: PendingFetch, partition: Partition, wanted: list[Id], written: dict[Id, int]
+        self, wait: FetchWait, partition: Partition, wanted: list[Id], written: dict[Id, int]
     ) -> None:
-        self.pending = pending
+        self.wait = wait
         self.partition = partition
         self.wanted = wanted
         self.written = dict(written)
@@ -96,7 +96,7 @@ class SingleFlightMachine(RuleBasedStateMachine):
 
     def join(self, step):
         self.last_known.update({(step.partition, id_): self.written[id_] for id_ in step.ids})
-        pending = self.fake.flights.join(
+        wait = self.fake.flights.join(
             step.partition,
             step.ids,
             token=FakeToken(next(self.moments), {id_: self.written[id_] for id_ in step.ids}),
@@ -104,7 +104,7 @@ class SingleFlightMachine(RuleBasedStateMachine):
             priority=step.priority,
             requester=Requester(),
         )
-        self.joined.append(Joined(pending, step.partition, step.ids, self.written))
+        self.joined.append(Joined(wait, step.partition, step.ids, self.written))
 
     def write(self, step):
         for id_ in step.ids:
@@ -131,7 +131,7 @@ class SingleFlightMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def leave(self, data):
         joined = data.draw(st.sampled_from(self.joined))
-        joined.pending.leave()
+        joined.wait.leave()
         joined.left = True
 
     @invariant()
@@ -147,10 +147,10 @@ class SingleFlightMachine(RuleBasedStateMachine):
     @invariant()
     def no_requester_gets_the_result_of_a_call_that_began_before_a_write_it_knew_of(self):
         for joined in self.joined:
-            for id_, outcome in joined.pending.outcomes.items():
-                if isinstance(outcome, bytes):
-                    assert self.fake.loads[int(outcome)].partition == joined.partition
-                    assert self.dispatched[int(outcome)] > joined.written[id_]
+            for id_, result in joined.wait.results.items():
+                if isinstance(result, bytes):
+                    assert self.fake.loads[int(result)].partition == joined.partition
+                    assert self.dispatched[int(result)] > joined.written[id_]
 
     @invariant()
     def a_result_is_stored_only_with_a_token_taken_before_its_call_began(self):
@@ -170,10 +170,10 @@ class SingleFlightMachine(RuleBasedStateMachine):
         self.run(work())
         self.loop.close()
         for joined in self.joined:
-            assert joined.left or sorted(joined.pending.outcomes) == sorted(joined.wanted)
+            assert joined.left or sorted(joined.wait.results) == sorted(joined.wanted)
             assert all(
-                outcome is None or isinstance(outcome, bytes | GatewayError)
-                for outcome in joined.pending.outcomes.values()
+                result is None or isinstance(result, bytes | GatewayError)
+                for result in joined.wait.results.values()
             )
         assert not any(self.fake.flights.in_flight(partition, id_) for partition in PARTITIONS for id_ in IDS)
 

@@ -18,8 +18,8 @@ from gateway.cache.redis.retry_queue import RetryQueue, UserType
 from gateway.cache.redis.store import RedisStore
 from gateway.cache.write_log import WriteLog
 from gateway.cache.write_rule import Outcome, PendingWrite, Record
-from gateway.fetch.pending import PendingFetch
 from gateway.fetch.single_flight import SingleFlight
+from gateway.fetch.wait import FetchWait
 from gateway.model import Id, Partition, Rating, User
 from gateway.ratings import partition_read
 from gateway.waiters import Waiters
@@ -92,7 +92,7 @@ def fetches_from_before_a_purge_are_joined(patch: pytest.MonkeyPatch) -> None:
 def fetches_from_before_an_open_write_are_joined(patch: pytest.MonkeyPatch) -> None:
     join = SingleFlight.join
 
-    def stampless(self: SingleFlight, *args: Any, token: FillToken, **named: Any) -> PendingFetch:
+    def stampless(self: SingleFlight, *args: Any, token: FillToken, **named: Any) -> FetchWait:
         return join(self, *args, token=msgspec.structs.replace(token, pending={}), **named)
 
     patch.setattr(SingleFlight, "join", stampless)
@@ -102,7 +102,7 @@ def fetches_from_before_an_open_write_are_joined(patch: pytest.MonkeyPatch) -> N
 def fetches_are_not_shared(patch: pytest.MonkeyPatch) -> None:
     join = SingleFlight.join
 
-    def alone(self: SingleFlight, partition: Partition, ids: Sequence[Id], **named: Any) -> PendingFetch:
+    def alone(self: SingleFlight, partition: Partition, ids: Sequence[Id], **named: Any) -> FetchWait:
         self.detach(partition.user.key, partition.kind, ids)
         return join(self, partition, ids, **named)
 
@@ -110,16 +110,16 @@ def fetches_are_not_shared(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_caller_that_leaves_ends_the_fetch(patch: pytest.MonkeyPatch) -> None:
-    fetch, wait = Client.fetch, PendingFetch.wait
+    fetch, until = Client.fetch, FetchWait.until
     fetching: dict[Waiters, asyncio.Task[Any] | None] = {}
 
     async def remembered(self: Client, *args: Any, waiters: Waiters, **named: Any) -> Any:
         fetching[waiters] = asyncio.current_task()
         return await fetch(self, *args, waiters=waiters, **named)
 
-    async def ends_its_calls(self: PendingFetch, until: float) -> None:
+    async def ends_its_calls(self: FetchWait, deadline: float) -> None:
         try:
-            await wait(self, until)
+            await until(self, deadline)
         except asyncio.CancelledError:
             for call in self.calls:
                 if (task := fetching.get(call)) is not None:
@@ -127,7 +127,7 @@ def a_caller_that_leaves_ends_the_fetch(patch: pytest.MonkeyPatch) -> None:
             raise
 
     patch.setattr(Client, "fetch", remembered)
-    patch.setattr(PendingFetch, "wait", ends_its_calls)
+    patch.setattr(FetchWait, "until", ends_its_calls)
 
 
 def users_share_a_local_tier(patch: pytest.MonkeyPatch) -> None:

@@ -7,21 +7,21 @@ from gateway.errors import GatewayError
 from gateway.model import Id, Rating
 from gateway.waiters import Waiters
 
-Outcome = Rating | GatewayError
+FetchResult = Rating | GatewayError
 """The result for one id: its rating, None for unrated, or its own failure."""
 
 
-class PendingFetch:
+class FetchWait:
     """A request's ids on their way: one future and a countdown, however many the ids are."""
 
-    __slots__ = ("_now", "_pending", "_woken", "calls", "collapsed", "outcomes")
+    __slots__ = ("_missing", "_now", "_woken", "calls", "collapsed", "results")
 
-    def __init__(self, pending: int, now: Callable[[], float]) -> None:
-        self._pending = pending
+    def __init__(self, ids: int, now: Callable[[], float]) -> None:
+        self._missing = ids
         self._now = now
         self._woken: asyncio.Future[None] | None = None
-        self.outcomes: dict[Id, Outcome] = {}
-        """The results so far; those of all ids once `wait` returned in time."""
+        self.results: dict[Id, FetchResult] = {}
+        """The results so far; those of all ids once `until` returned in time."""
         self.collapsed = 0
         """How many of the ids were already being fetched for another request."""
         self.calls: Sequence[Waiters] = ()
@@ -32,16 +32,17 @@ class PendingFetch:
         """What Apple answered to a try that failed, where another one is still to come."""
         return next((call.received_status for call in self.calls if call.received_status is not None), None)
 
-    async def wait(self, until: float) -> None:
-        """Return when every id has its outcome, or at `until` (monotonic seconds, may be infinite).
+    async def until(self, deadline: float) -> None:
+        """Return when every id has its result, or at `deadline` (monotonic seconds, may be infinite).
 
         A requester that stops waiting, by time or by cancellation, affects no fetch.
         """
-        if not self._pending:
+        if not self._missing:
             return
         loop = asyncio.get_running_loop()
         self._woken = loop.create_future()
-        timer = None if until == float("inf") else loop.call_later(max(0.0, until - self._now()), self._wake)
+        left = max(0.0, deadline - self._now())
+        timer = None if left == float("inf") else loop.call_later(left, self._wake)
         try:
             await self._woken
         finally:
@@ -51,14 +52,14 @@ class PendingFetch:
 
     def leave(self) -> None:
         """Ignore further results."""
-        self._pending = 0
+        self._missing = 0
 
-    def settle(self, id_: Id, outcome: Outcome) -> None:
+    def settle(self, id_: Id, result: FetchResult) -> None:
         """Receive the result for one id."""
-        if self._pending:
-            self.outcomes[id_] = outcome
-            self._pending -= 1
-            if not self._pending:
+        if self._missing:
+            self.results[id_] = result
+            self._missing -= 1
+            if not self._missing:
                 self._wake()
 
     def _wake(self) -> None:

@@ -1,6 +1,6 @@
-"""The requests that calls to Apple are made for, and how urgently.
+"""Which requests wait for calls to Apple, and how urgent the calls are.
 
-Shared by the modules that fetch and by the queue for slots, which reorders when the urgency rises.
+Requests join through `fetch`, also while a call is queued: `apple.concurrency` then reorders its queue.
 """
 
 import asyncio
@@ -14,40 +14,40 @@ EXTRA_CALLS: Final = 32
 
 
 class Requester:
-    """One request, as the queue for slots sees it: capacity is shared among requests."""
+    """One request, as the queue for slots sees it: requests take turns."""
 
     __slots__ = ("_splitting", "calls", "extra")
 
     def __init__(self) -> None:
         self.calls = 0
-        """Calls to Apple begun for this request so far; a call shared by several counts for each."""
+        """Calls to Apple that were made for this request; a call for several requests counts for each."""
         self.extra = 0
         """Calls added by dividing failed ones."""
         self._splitting: asyncio.Lock | None = None
 
     @property
     def splitting(self) -> asyncio.Lock:
-        """Held while a failed call is divided, so that the request's other calls use what that teaches."""
+        """Held while a failed call is divided: the request's other calls use the batch size that it shows."""
         if self._splitting is None:
             self._splitting = asyncio.Lock()
         return self._splitting
 
 
 class Waiters:
-    """All requests that need one fetch. More may join while it waits: its priority can only rise."""
+    """The requests that need one fetch, perhaps of several calls. More may join: its priority only rises."""
 
     __slots__ = ("_watchers", "priority", "received_status", "requesters")
 
     def __init__(self, priority: Priority, requester: Requester) -> None:
         self.priority = priority
         self.requesters = [requester]
-        """The requests that wait with this `priority`; the first began the fetch, or raised its priority."""
+        """The requests of this `priority`. The first one began the fetch, or raised its priority."""
         self.received_status: int | None = None
-        """What Apple answered to the last try that failed, for requests that leave before the next one."""
+        """Apple's status for the last try if it failed: requests that leave before the next try report it."""
         self._watchers: list[Callable[[], None]] = []
 
     def join(self, priority: Priority, requester: Requester) -> None:
-        """Add a request that needs the same; one that waits raises a background fetch to the foreground."""
+        """Add a request that needs this fetch; a foreground request raises its priority to the foreground."""
         if priority is self.priority:
             if requester in self.requesters:
                 return
@@ -68,7 +68,7 @@ class Waiters:
         self._watchers.remove(changed)
 
     def take_extra(self, calls: int) -> bool:
-        """Reserve the calls of a division; False if every request has spent its share."""
+        """Reserve the calls of a division; False if each request would exceed `EXTRA_CALLS`."""
         if all(requester.extra + calls > EXTRA_CALLS for requester in self.requesters):
             return False
         for requester in self.requesters:
@@ -76,7 +76,7 @@ class Waiters:
         return True
 
     def count_call(self) -> None:
-        """A call to Apple goes out for these requests."""
+        """Count a call to Apple that is made for these requests."""
         for requester in self.requesters:
             requester.calls += 1
 
@@ -85,15 +85,15 @@ class Riders(Protocol):
     """Cached ids that a call refreshes in its free seats, although no request asked for them."""
 
     failed: bool
-    """Set if the call fails in a way that one of them may have caused."""
+    """Set if the call failed in a way that one of the riders may have caused."""
 
     @property
     def ids(self) -> Sequence[Id]:
-        """All riders; together with the ids asked for they fit into one call."""
+        """All riders. Together with the ids that were asked for, they fit into one call."""
         ...
 
     def asked(self) -> Sequence[Id]:
-        """Return the riders that a request has asked for since the call was made: they no longer ride."""
+        """Return the riders that a request has asked for since the call began: these are no longer riders."""
         ...
 
 

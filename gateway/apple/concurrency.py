@@ -1,14 +1,14 @@
 """Limits the calls in flight, and decides which is next.
 
-`SlotQueue` decides and never waits: calls ask for a slot, are granted one at once or later, and give it back.
-`ConcurrencyLimiter` does the waiting. The rules:
-- The limit adapts: up by one for every limit's worth of answers, down on a 429, at most once in half a
-  second, because calls that were under way together are answered 429 together. If most answers are 429,
-  Apple accepts nothing more for now: the limit is halved, and no call begins for about half a second. Else it
-  is lowered by a tenth, and only the refused call waits.
-- Foreground before background, and background calls hold at most a quarter of the limit.
-- Requesters of one priority take turns, and one that holds a quarter of the limit waits while another may go.
-- A call for several requesters waits in the queue of each, and counts for the one whose turn came.
+`SlotQueue` decides without waiting: a call asks for a slot, gets it at once or later, and gives it back.
+`ConcurrencyLimiter` waits for the grant. The rules:
+- The limit adapts. It rises by one after as many answers as the limit, and falls on a 429, at most once in
+  half a second: calls that were in flight together are answered 429 together. If most answers are 429, Apple
+  accepts no calls for now: the limit is halved, and no call begins for about half a second. Otherwise the
+  limit falls by a tenth, and only the refused call waits.
+- Foreground calls go before background calls. Background calls hold at most a quarter of the limit.
+- Requesters of one priority take turns. One that holds a quarter of the limit yields while others wait.
+- A call that several requesters need waits in the queue of each. It counts for the one whose turn came.
 """
 
 import asyncio
@@ -31,16 +31,16 @@ HALVED: Final = 0.5
 """Factor if most answers are 429."""
 
 PAUSE: Final = 0.5
-"""Seconds, within a fifth: 68 of 70 observed 429s had cleared by then."""
+"""Seconds without new calls, give or take a tenth: 68 of 70 observed 429s had cleared by then."""
 
 DECREASE_INTERVAL: Final = 0.5
 SHARE: Final = 4
-"""A requester with a quarter (1 / SHARE) of the limit in flight yields to others; all background calls
-together never hold more than that."""
+"""A requester that holds a quarter (1 / SHARE) of the limit yields to others. All background calls together
+never hold more."""
 
 LONGEST_QUEUE: Final = 2048
-"""Calls waiting at most; background ones may fill half of it. As many again may wait of requests that have
-no other call waiting, so that large requests cannot shut out small ones."""
+"""The most calls that wait. Background calls may fill half of the queue. A request without a call in the
+queue may still add one while fewer than twice as many wait: large requests cannot shut out small ones."""
 
 
 class AdaptiveLimit:
@@ -63,7 +63,7 @@ class AdaptiveLimit:
         self._limit = min(float(self._most), self._limit + 1.0 / self._limit)
 
     def throttled(self, now: float) -> float | None:
-        """A call was answered 429, here or elsewhere: the factor that lowers the limit, if any."""
+        """Lower the limit after a 429, here or elsewhere, and return the factor; None if it stays."""
         self._refused += 1
         if now - self._decreased_at < DECREASE_INTERVAL:
             return None
@@ -74,22 +74,24 @@ class AdaptiveLimit:
         return factor
 
 
-class Slot:
-    """One call's places in the queue, then its slot."""
+class QueuedCall:
+    """A call that waits for a slot, and then holds it: see `holder`."""
 
-    __slots__ = ("background", "holder", "lines", "on_grant", "waiters")
+    __slots__ = ("background", "holder", "on_grant", "places", "waiters")
 
     def __init__(self, waiters: Waiters, on_grant: Callable[[], None]) -> None:
         self.waiters = waiters
         self.on_grant = on_grant
         self.holder: Requester | None = None
-        """The requester that it counts for; None while it waits."""
+        """The requester that its slot counts for; None while it waits."""
         self.background = False
-        self.lines: list[tuple[Priority, Requester]] = []
+        """Whether it was granted its slot as a background call."""
+        self.places: list[tuple[Priority, Requester]] = []
+        """The queues that it waits in: one for each requester."""
 
 
 class SlotQueue:
-    """The synchronous core: which calls are under way, which wait, which is next."""
+    """The synchronous core: which calls are in flight, which wait, and which is next."""
 
     def __init__(self, limit: AdaptiveLimit, *, longest_queue: int = LONGEST_QUEUE) -> None:
         self._limit = limit
@@ -97,66 +99,66 @@ class SlotQueue:
         self._waiting = 0
         self._held: dict[Requester, int] = {}
         # Requesters take turns in this order: the one that got a slot goes to the end.
-        self._lanes: dict[Priority, OrderedDict[Requester, OrderedDict[Slot, None]]] = {
+        self._queues: dict[Priority, OrderedDict[Requester, OrderedDict[QueuedCall, None]]] = {
             priority: OrderedDict() for priority in (Priority.FOREGROUND, Priority.BACKGROUND)
         }
         self.in_flight = 0
         self._background = 0
-        """Calls in flight that were granted as background calls."""
+        """Calls in flight that were granted a slot as background calls."""
         self.paused = False
         """While True, no call is granted a slot."""
 
-    def ask(self, waiters: Waiters, on_grant: Callable[[], None]) -> Slot:
+    def ask(self, waiters: Waiters, on_grant: Callable[[], None]) -> QueuedCall:
         """Queue a call; `on_grant` is called when it gets its slot, perhaps before this returns.
 
         Raises `NoCapacity` if the queue is full.
         """
         if self._waiting >= self._room(waiters):
             raise NoCapacity("Too many calls are waiting for Apple Music.", retry_after=1.0)
-        slot = Slot(waiters, on_grant)
+        call = QueuedCall(waiters, on_grant)
         self._waiting += 1
-        self.requeue(slot)
-        return slot
+        self.requeue(call)
+        return call
 
-    def requeue(self, slot: Slot) -> None:
-        """Queue the call for every requester that waits for it; places that it already has are kept."""
-        if slot.holder is not None:
+    def requeue(self, call: QueuedCall) -> None:
+        """Queue the call for every requester that needs it by now; it keeps the places that it has."""
+        if call.holder is not None:
             return
-        self._stand(slot, [(slot.waiters.priority, requester) for requester in slot.waiters.requesters])
+        self._put(call, [(call.waiters.priority, requester) for requester in call.waiters.requesters])
         self.admit()
 
-    def give_back(self, slot: Slot) -> None:
-        """The call is over, or no longer waits for its slot."""
-        if slot.holder is None:
-            self._stand(slot, [])
+    def give_back(self, call: QueuedCall) -> None:
+        """Release the slot of a call that ended, or remove a call that no longer waits from the queue."""
+        if call.holder is None:
+            self._put(call, [])
             self._waiting -= 1
         else:
             self.in_flight -= 1
-            self._background -= slot.background
-            self._held[slot.holder] -= 1
-            if not self._held[slot.holder]:
-                del self._held[slot.holder]
+            self._background -= call.background
+            self._held[call.holder] -= 1
+            if not self._held[call.holder]:
+                del self._held[call.holder]
         self.admit()
 
     def admit(self) -> None:
-        """Grant the free slots to the calls that are next."""
+        """Grant free slots to the calls whose turn it is."""
         while not self.paused and self.in_flight < self._limit.current and (head := self._next()) is not None:
             priority, requester = head
-            slot = next(iter(self._lanes[priority][requester]))
-            self._stand(slot, [])
-            if requester in self._lanes[priority]:
-                self._lanes[priority].move_to_end(requester)
-            slot.holder = requester
-            slot.background = priority is Priority.BACKGROUND
-            self._background += slot.background
+            call = next(iter(self._queues[priority][requester]))
+            self._put(call, [])
+            if requester in self._queues[priority]:
+                self._queues[priority].move_to_end(requester)
+            call.holder = requester
+            call.background = priority is Priority.BACKGROUND
+            self._background += call.background
             self._held[requester] = self._held.get(requester, 0) + 1
             self._waiting -= 1
             self.in_flight += 1
-            slot.on_grant()
+            call.on_grant()
 
     def _next(self) -> tuple[Priority, Requester] | None:
         share = max(1, self._limit.current // SHARE)
-        for priority, requesters in self._lanes.items():
+        for priority, requesters in self._queues.items():
             if priority is Priority.BACKGROUND and self._background >= share:
                 return None
             for requester in requesters:
@@ -167,27 +169,28 @@ class SlotQueue:
         return None
 
     def _room(self, waiters: Waiters) -> int:
-        """How many calls may wait at most for another one to join them."""
+        """The number of waiting calls at which the queue is full for a call of these requests."""
         if waiters.priority is Priority.BACKGROUND:
             return self._longest // 2
-        waiting = self._lanes[waiters.priority]
+        waiting = self._queues[waiters.priority]
         return (
             self._longest
             if all(requester in waiting for requester in waiters.requesters)
             else 2 * self._longest
         )
 
-    def _stand(self, slot: Slot, lines: list[tuple[Priority, Requester]]) -> None:
-        for priority, requester in lines:
-            self._lanes[priority].setdefault(requester, OrderedDict()).setdefault(slot)
-        kept = set(lines)
-        for priority, requester in slot.lines:
+    def _put(self, call: QueuedCall, places: list[tuple[Priority, Requester]]) -> None:
+        """Have the call wait in these places, and in no others."""
+        for priority, requester in places:
+            self._queues[priority].setdefault(requester, OrderedDict()).setdefault(call)
+        kept = set(places)
+        for priority, requester in call.places:
             if (priority, requester) not in kept:
-                line = self._lanes[priority][requester]
-                del line[slot]
-                if not line:
-                    del self._lanes[priority][requester]
-        slot.lines = lines
+                queue = self._queues[priority][requester]
+                del queue[call]
+                if not queue:
+                    del self._queues[priority][requester]
+        call.places = places
 
 
 def call_later(seconds: float, run: Callable[[], None]) -> object:
@@ -196,7 +199,7 @@ def call_later(seconds: float, run: Callable[[], None]) -> object:
 
 
 class ConcurrencyLimiter:
-    """Grants slots as they come free; every call to Apple for a request takes one.
+    """Waits for slots on behalf of calls. Every try of a call that is made for a request takes one.
 
     `on_throttled` is called when a 429 lowers the limit, with the seconds that Apple asked to wait (0 if
     it named none), so that other gateways lower theirs: see `throttled_elsewhere`. `later` runs a function
@@ -231,20 +234,20 @@ class ConcurrencyLimiter:
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def grant() -> None:
-            # A call that was cancelled in this very step gives the slot back on its way out.
+            # A call that was cancelled in the same step gives the slot back in `finally`.
             if not granted.done():
                 granted.set_result(None)
 
         asked = self._now()
-        slot = self._slots.ask(waiters, grant)
+        call = self._slots.ask(waiters, grant)
         try:
-            if slot.holder is None:
-                await self._stand_by(slot, granted, deadline)
+            if call.holder is None:
+                await self._wait(call, granted, deadline)
             self._metrics.upstream_queue.observe(self._now() - asked)
             self._show()
             yield
         finally:
-            self._slots.give_back(slot)
+            self._slots.give_back(call)
             self._show()
 
     def succeeded(self) -> None:
@@ -274,18 +277,18 @@ class ConcurrencyLimiter:
         self._slots.admit()
         self._show()
 
-    async def _stand_by(self, slot: Slot, granted: asyncio.Future[None], deadline: float) -> None:
+    async def _wait(self, call: QueuedCall, granted: asyncio.Future[None], deadline: float) -> None:
         def changed() -> None:
-            self._slots.requeue(slot)
+            self._slots.requeue(call)
 
-        slot.waiters.watch(changed)
+        call.waiters.watch(changed)
         try:
             async with asyncio.timeout(deadline - self._now()):
                 await granted
         except TimeoutError:
             raise DeadlineExceeded("No call to Apple Music came free in time.") from None
         finally:
-            slot.waiters.unwatch(changed)
+            call.waiters.unwatch(changed)
 
     def _show(self) -> None:
         self._metrics.upstream_in_flight.set(self._slots.in_flight)

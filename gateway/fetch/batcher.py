@@ -13,8 +13,8 @@ from gateway.model import Id, Partition, PartitionKey, Priority
 from gateway.waiters import Requester, Waiters
 
 
-class Token(Protocol):
-    """The requester's token for the partition's writes: it decides whether the result is stored."""
+class Stamped(Protocol):
+    """A fill token, of which single flight reads only the stamps; `Store` reads the rest."""
 
     @property
     def pending(self) -> Mapping[Id, Hashable]:
@@ -29,7 +29,7 @@ class Fetch:
 
     batch: "Batch"
 
-    def __init__(self, waiting: list[FetchWait], stamp: Hashable, token: Token, *, keep: bool) -> None:
+    def __init__(self, waiting: list[FetchWait], stamp: Hashable, token: Stamped, *, keep: bool) -> None:
         self.waiting = waiting
         self.stamp = stamp
         self.token = token
@@ -64,7 +64,7 @@ class Batch:
         self.waiters = waiters
         self.timer = timer
         self.fetches: dict[Id, Fetch] = {}
-        self.due: dict[Id, Token] = {}
+        self.due: dict[Id, Stamped] = {}
         """Cached ids that may fill its free seats, the most useful first."""
         self.riders = BatchRiders()
         self.dispatched = False
@@ -90,7 +90,7 @@ class Batcher:
         fetches: Mapping[Id, Fetch],
         priority: Priority,
         requester: Requester,
-        due: Mapping[Id, Token],
+        due: Mapping[Id, Stamped],
     ) -> None:
         """Add ids that are in no gathering batch; every batch that they fill is dispatched now.
 

@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 
 from gateway.clock import Clock
 from gateway.errors import DeadlineExceeded, GatewayError, NoCapacity
-from gateway.fetch.batcher import Batch, Batcher, Fetch, Token
+from gateway.fetch.batcher import Batch, Batcher, Fetch, Stamped
 from gateway.fetch.wait import FetchResult, FetchWait
 from gateway.model import Id, Kind, Partition, Priority, Rating, Variant
 from gateway.tasks import Tasks
@@ -98,7 +98,7 @@ class SingleFlight:
         partition: Partition,
         ids: Sequence[Id],
         *,
-        token: Token,
+        token: Stamped,
         keep: bool,
         priority: Priority,
         requester: Requester,
@@ -257,7 +257,7 @@ class SingleFlight:
             self._table.pop((partition.user.key, partition.kind), None)
 
 
-def _share(fetch: Fetch, wait: FetchWait, stamp: Hashable, token: Token, *, keep: bool) -> None:
+def _share(fetch: Fetch, wait: FetchWait, stamp: Hashable, token: Stamped, *, keep: bool) -> None:
     fetch.waiting.append(wait)
     if not fetch.batch.dispatched:
         # Its call will begin after the latest requester looked at the cache.
@@ -269,9 +269,9 @@ def _share(fetch: Fetch, wait: FetchWait, stamp: Hashable, token: Token, *, keep
 
 def _kept(
     fetches: Mapping[Id, Fetch], results: Mapping[Id, FetchResult]
-) -> Iterable[tuple[Token, dict[Id, Rating], bool]]:
+) -> Iterable[tuple[Stamped, dict[Id, Rating], bool]]:
     """Group what is to be stored by token, by identity, and by whether a request waits for it."""
-    groups: dict[tuple[int, bool], tuple[Token, dict[Id, Rating], bool]] = {}
+    groups: dict[tuple[int, bool], tuple[Stamped, dict[Id, Rating], bool]] = {}
     for id_, fetch in fetches.items():
         result, ridden = results[id_], not fetch.waiting
         if fetch.keep and not isinstance(result, GatewayError):

@@ -1,6 +1,6 @@
 """Shadow checks: compares a share of the hits with what Apple reports, in the background.
 
-Checks store nothing, so that they measure what callers are served. They run in the background lane, and are
+Checks store nothing, so that they measure what callers are served. They run as background calls, and are
 skipped while enough of them are under way.
 """
 

@@ -13,7 +13,7 @@ from gateway.apple.concurrency import (
     HALVED,
     AdaptiveLimit,
     ConcurrencyLimiter,
-    Slot,
+    QueuedCall,
     SlotQueue,
 )
 from gateway.errors import DeadlineExceeded, NoCapacity
@@ -83,10 +83,12 @@ class Queue:
         self.slots = SlotQueue(self.limit, longest_queue=longest)
         self.granted: list[str] = []
 
-    def ask(self, name: str, requester: Requester | None = None, priority: Priority = FOREGROUND) -> Slot:
+    def ask(
+        self, name: str, requester: Requester | None = None, priority: Priority = FOREGROUND
+    ) -> QueuedCall:
         return self.slots.ask(Waiters(priority, requester or Requester()), lambda: self.granted.append(name))
 
-    def ask_many(self, name: str, count: int, priority: Priority = FOREGROUND) -> list[Slot]:
+    def ask_many(self, name: str, count: int, priority: Priority = FOREGROUND) -> list[QueuedCall]:
         requester = Requester()
         return [self.ask(f"{name}{number}", requester, priority) for number in range(count)]
 
@@ -262,7 +264,7 @@ def test_no_slot_is_ever_lost_or_given_twice(steps):
     """Any order of asking, sharing, promoting and giving back."""
     queue = Queue(3, longest=1000)
     requesters = [Requester() for _ in range(3)]
-    turns: list[Slot] = []
+    turns: list[QueuedCall] = []
     for number, (action, priority, which) in enumerate(steps):
         if action == 0 or not turns:
             turns.append(queue.ask(str(number), requesters[which % 3], priority))

@@ -65,7 +65,7 @@ FAILED_CALLS: Final = 2
 
 
 class Symptom(msgspec.Struct, frozen=True):
-    """What came back from a call that failed."""
+    """What came back from a try that failed."""
 
     status: int | None = None
     enveloped: bool = False

@@ -1,7 +1,18 @@
-"""One call to Apple with its tries: quarantine, slot, breaker, exchange, and perhaps another try.
+"""Makes one call to Apple, in as many tries as it takes.
 
-Every try takes a slot of its own and gives it back before the wait for the next. What a failure means, and so
-whether and how the call is repeated, is decided by `attribution`; `reactions` carries out the rest.
+How ids are fetched (writes and relayed reads begin at step 2):
+1. `BatchSplitter` receives a `Job`: partition, waiters and deadline of one fetch. It cuts the ids into calls
+   (`Call`). A call, with the parts that it may be divided into, is one `Trial`.
+2. `Caller` makes the tries of a call. Each passes the quarantine, takes a slot, is admitted by the circuit
+   breaker, and goes out (`Sent`). It gives the slot back before the wait for the next try.
+3. A try that failed leaves a `Symptom`. `attribute` compares it with what was asked (`Asked`) and with what
+   other calls showed recently (`Evidence`). The `Verdict` names the cause, and says whether the call is
+   repeated or divided, and whether the failure counts against Apple (a `Charge` of the breaker).
+4. `Reactions` carries out the verdict: it reports the try to the breaker, the concurrency limiter, the
+   quarantine and the developer token. When the call has no further try, `conclude` attributes its failure for
+   good, unless it is a part.
+5. `BatchSplitter` asks for the parts of a call that is to be divided. When the last part has ended,
+   `Settlement` attributes the failures that are left.
 """
 
 import asyncio

@@ -34,6 +34,7 @@ class Search:
     def __init__(self, trial: Trial, whole: Failed, held: AsyncExitStack) -> None:
         self.trial = trial
         self.whole = whole
+        """The failure of the undivided call."""
         self.held = held
         """Closed as soon as the request's other calls have nothing to learn from it."""
         self.alone: set[Id] = set()

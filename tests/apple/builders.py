@@ -35,7 +35,7 @@ KEY = SigningKey.parse(
     lifetime_seconds=43200,
 )
 
-Slot = AppleResponse | BaseException | Callable[[str], AppleResponse]
+Turn = AppleResponse | BaseException | Callable[[str], AppleResponse]
 """What comes back: an answer, a failure, or what the developer token that was sent decides."""
 
 
@@ -44,8 +44,8 @@ class FakeTransport(Transport):
 
     def __init__(self) -> None:
         self.read = AnswerReader().read
-        self.turns: list[Slot] = []
-        self.otherwise: Slot = AppleResponse(200, b"{}")
+        self.turns: list[Turn] = []
+        self.otherwise: Turn = AppleResponse(200, b"{}")
         self.tokens: list[str] = []
         self.fresh: list[bool] = []
         self.tests = 0

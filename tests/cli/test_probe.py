@@ -173,7 +173,7 @@ def test_an_interrupted_write_is_answered_before_the_rating_is_restored_unless_t
     run, gateway, numbers, overlapped, said
 ):
     rated = {"data": [{"attributes": {"value": -1}}]}
-    restoring = threading.Event()
+    restoring, answered = threading.Event(), threading.Event()
     seen = []
 
     def answer(asked):
@@ -189,10 +189,12 @@ def test_an_interrupted_write_is_answered_before_the_rating_is_restored_unless_t
                         break
                     interrupt(numbers[-1])
                 seen.append(restoring.wait(0.3))
+                answered.set()
         return 200, {}, rated
 
     gateway.answer = answer
     ran = run("probe", "--type", "albums", "--id", "1", "--url", gateway.url, "--url", gateway.url)
+    assert answered.wait(10)
     assert (ran.status, seen) == (1, [overlapped])
     assert said in ran.err
     assert ("restored -1" in ran.out) is not overlapped

@@ -39,10 +39,25 @@ class Bench:
         deadline = self.shop.clock.monotonic() + seconds
         return await self.apple.fetch(partition, wanted, riders=riders, waiters=waiters, deadline=deadline)
 
-    async def send(self, method: str, *, query: str = "", body: bytes | None = None) -> Relay:
+    async def send(
+        self,
+        method: str,
+        *,
+        query: str = "",
+        body: bytes | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> Relay:
         operation = {"PUT": "write", "DELETE": "delete", "GET": "bypass"}[method]
         path = "/v1/me/ratings/albums/1"
-        call = Outbound(operation=operation, method=method, path=path, query=query, user=USER, body=body)
+        call = Outbound(
+            operation=operation,
+            method=method,
+            path=path,
+            query=query,
+            user=USER,
+            body=body,
+            headers=headers or {},
+        )
         return await self.apple.send(call, self.shop.clock.monotonic() + 10.0)
 
 

@@ -75,6 +75,13 @@ class TestSend:
         assert await bench.send("DELETE") == Relay(204, b"")
         assert [seen.connection for seen in bench.script.seen] == [1, 1, 2]
 
+    async def test_a_conditional_write_on_a_kept_connection_that_breaks_is_not_sent_again(self, bench):
+        bench.script.plays = [reply(204), reset]
+        await bench.send("DELETE")
+        with pytest.raises(Unreachable):
+            await bench.send("PUT", body=b"{}", headers={"If-Match": '"1"'})
+        assert len(bench.script.seen) == 2
+
     async def test_a_bypassed_read_keeps_its_query_and_is_retried(self, bench):
         bench.script.plays = [error(503)]
         bench.script.otherwise = reply(200, "{}")

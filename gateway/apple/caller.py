@@ -138,7 +138,7 @@ class Caller:
         return Failed(failed.error, self._reactions.conclude(trial, failed.error, asked, failed.verdict))
 
     def end(self, trial: Trial) -> None:
-        """End a trial whose call may have been divided."""
+        """End a trial whose call was a part, or may have been divided: it may be the breaker's probe."""
         self._reactions.end(trial)
 
     async def _attempt(

@@ -368,3 +368,21 @@ def test_an_outage_costs_two_probes_a_period_however_many_users_ask():
             return costs
 
     assert play(story()) == [2, 2, 2]
+
+
+def test_a_probe_that_asks_for_a_remembered_id_ends_whatever_comes_back():
+    async def story():
+        async with scene(upstream__attempts=1) as (caller, sandbox):
+            sandbox.faults.poison(BAD)
+            await caller.get("albums", [ONE, BAD], headers=LENIENT)
+            outage = sandbox.faults.add(Reply(503))
+            for number in range(30):
+                await caller.get("songs", unrated(1, number), user=(ADA, BEN)[number % 2])
+            opened = breaker(caller)
+            sandbox.faults.remove(outage.id)
+            caller.clock.shift += 12
+            probe = await caller.get("albums", [BAD])
+            after = await caller.get("albums", [5], user=BEN)
+            return opened, probe.status, after.status, breaker(caller)
+
+    assert play(story()) == (2, 500, 200, 0)

@@ -28,6 +28,15 @@ RESOLVE_SHARE = 0.8
 """Share of these that resolving may take, so that a name that does not resolve is reported as such."""
 HAPPY_EYEBALLS_SECONDS = 0.1
 """Head start of each address over the next; RFC 8305's least, because Redis is near."""
+FIRST_ATTEMPT_SECONDS = 1.0
+"""How long a start waits for the first attempt to connect."""
+
+
+async def first_attempt(tried: asyncio.Event) -> None:
+    """Wait until a first attempt to connect has ended, for FIRST_ATTEMPT_SECONDS at most."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(FIRST_ATTEMPT_SECONDS):
+            await tried.wait()
 
 
 class Tls(msgspec.Struct, frozen=True):

@@ -5,7 +5,6 @@ may abandon it at any time without effect on the connection or on other callers.
 """
 
 import asyncio
-import contextlib
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -14,6 +13,7 @@ from typing import Any, Self
 from redis.exceptions import ReadOnlyError
 
 from gateway.breaker import Breaker, State
+from gateway.cache.redis.connect import first_attempt
 from gateway.cache.redis.connection import RedisConnection, Replies, Request, SendBatch, micros, pack
 from gateway.cache.redis.errors import NAMED_REASONS, FailureKind, RedisFailed, kind_of
 from gateway.tasks import Tasks
@@ -21,8 +21,6 @@ from gateway.tasks import Tasks
 Open = Callable[[], Awaitable[RedisConnection]]
 """Returns a connection that has answered already. May raise anything."""
 
-FIRST_ATTEMPT_SECONDS = 1.0
-"""How long a start waits for the first attempt to connect."""
 STALL_SECONDS = 1.0
 """A reply this late is given up, and the connection with it."""
 GRACE_SECONDS = 0.001
@@ -102,9 +100,7 @@ class Dispatcher:
     async def __aenter__(self) -> Self:
         """Start. Returns when the first attempt to connect has ended, after FIRST_ATTEMPT_SECONDS at most."""
         self._task = self._tasks.spawn(f"redis {self.name}", self._run())
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(FIRST_ATTEMPT_SECONDS):
-                await self._tried.wait()
+        await first_attempt(self._tried)
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -170,22 +170,11 @@ async def linked(
     since.update(commands.topology.state)  # a first attempt that failed changes no state, but must show
     keys = Keys(namespace)
     subscriber = Subscriber(
-        commands.topology,
-        commands,
-        keys,
-        gateway_id=gateway_id,
-        trust_seconds=trust_seconds,
-        clock=clock,
-        metrics=metrics,
+        commands, keys, gateway_id=gateway_id, trust_seconds=trust_seconds, clock=clock, metrics=metrics
     )
-    store = RedisStore(
-        commands,
-        Lookups(commands, tasks, keys, limits),
-        Writes(commands, keys, limits, gateway_id, sampled),
-        tasks,
-        channel=keys.channel,
-        gateway_id=gateway_id,
-    )
+    lookups = Lookups(commands, tasks, keys, limits)
+    writes = Writes(commands, keys, limits, gateway_id, sampled)
+    store = RedisStore(commands, lookups, writes, tasks, channel=keys.channel, gateway_id=gateway_id)
     link = Link(
         target, build, commands=commands, subscriber=subscriber, store=store, since=since, tasks=tasks
     )

@@ -47,7 +47,6 @@ class Subscriber:
 
     def __init__(
         self,
-        topology: Topology,
         commands: Commands,
         keys: Keys,
         *,
@@ -56,7 +55,7 @@ class Subscriber:
         clock: Clock,
         metrics: Metrics,
     ) -> None:
-        self._topology = topology
+        self._topology = commands.topology
         self._commands = commands
         self._gateway_id = gateway_id
         self._keys = keys

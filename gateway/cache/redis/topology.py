@@ -10,9 +10,9 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.exceptions import AskError, ClusterDownError, MovedError, ResponseError
 
 from gateway.breaker import State
-from gateway.cache.redis.connect import Opener
+from gateway.cache.redis.connect import Opener, first_attempt
 from gateway.cache.redis.connection import RedisConnection
-from gateway.cache.redis.dispatcher import FIRST_ATTEMPT_SECONDS, Dispatcher
+from gateway.cache.redis.dispatcher import Dispatcher
 from gateway.cache.redis.errors import NAMED_REASONS, FailureKind, RedisFailed, kind_of
 from gateway.cache.redis.url import Address
 from gateway.tasks import Tasks
@@ -177,9 +177,7 @@ class Cluster:
     async def __aenter__(self) -> Self:
         """Start. Returns when every node was tried once, after FIRST_ATTEMPT_SECONDS at most."""
         self._task = self._tasks.spawn("redis cluster map", self._keep_fresh())
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(FIRST_ATTEMPT_SECONDS):
-                await self._tried.wait()
+        await first_attempt(self._tried)
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -137,6 +137,11 @@ def task_names() -> set[str]:
     return {name for task in asyncio.all_tasks() if not (name := task.get_name()).startswith("Task-")}
 
 
+async def stored() -> None:
+    """Wait until what was fetched is in Redis: that is done after the answer."""
+    await until(lambda: "fill" not in task_names())
+
+
 def environment(sandbox: Sandbox, **settings: object) -> dict[str, str]:
     """Variables for a gateway on that sandbox; `cache__fresh_seconds=1` sets one more."""
     credentials = sandbox.credentials

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.e2e.harness import Caller, Reply, gateway_on, task_names, until
+from tests.e2e.harness import Caller, Reply, gateway_on, stored
 from tests.ports import free_port
 from tests.redis_server import RedisServer
 
@@ -91,7 +91,7 @@ async def test_a_write_is_read_back_everywhere_and_redis_is_used_again_afterward
 ):
     for caller in fleet:
         assert (await caller.get("albums", [ONE])).values == {ONE: 1}
-    await until(lambda: "fill" not in task_names())
+    await stored()
     refuse(redis)
     assert (await fleet.writer.rate("albums", ONE, -1)).status == 200
 

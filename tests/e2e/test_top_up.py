@@ -6,7 +6,7 @@ import pytest
 
 from gateway.model import Kind
 from gateway.sandbox import ADA, Misshape, Reply, Sandbox, Where
-from tests.e2e.harness import Caller, gateway_on, until
+from tests.e2e.harness import Caller, gateway_on, stored, until
 from tests.e2e.load import Load, Truth
 from tests.redis_server import RedisServer
 
@@ -193,10 +193,11 @@ async def test_ids_that_another_gateway_refreshed_do_not_ride(sandbox):
         }
         async with gateway_on(sandbox, **settings) as one, gateway_on(sandbox, **settings) as two:
             await one.get("albums", DUE)
+            await stored()
             assert (await two.get("albums", DUE)).counts["shared"] == 3
             one.clock.shift += 3.5
             await two.get("albums", DUE, headers={"Cache-Control": "no-cache"})
-            await until(lambda: not [task for task in asyncio.all_tasks() if task.get_name() == "fill"])
+            await stored()
             await one.get("albums", [OTHER])
             assert asked(sandbox)[-1] == [OTHER]
 

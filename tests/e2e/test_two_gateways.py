@@ -9,7 +9,7 @@ from aiohttp import ClientSession
 
 from gateway.model import Kind
 from gateway.sandbox import ADA, Lag, Misshape, Reply, Where
-from tests.e2e.harness import ROOT, Caller, gateway_on, task_names, until
+from tests.e2e.harness import ROOT, Caller, gateway_on, stored, until
 from tests.e2e.processes import process
 from tests.redis_server import RedisServer
 
@@ -43,11 +43,6 @@ async def pair(sandbox, redis) -> AsyncIterator[Pair]:
         gateway_on(sandbox, cache__redis_url=redis.url) as two,
     ):
         yield Pair(one, two)
-
-
-async def stored() -> None:
-    """Wait until what was fetched is in Redis: that is done after the answer."""
-    await until(lambda: "fill" not in task_names())
 
 
 async def test_ratings_that_one_fetched_the_other_serves_without_a_call(pair, sandbox):

@@ -1,12 +1,14 @@
 """The `Host` header: whether RFC 9112 allows it, and whether it names this machine."""
 
 import re
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 _REG_NAME = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*(?::[0-9]*)?")
 _LITERAL = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::[0-9]*)?")
 
 
+@lru_cache(maxsize=128)
 def is_allowed(host: str) -> bool:
     """Whether `host` is a `Host` field value by RFC 9112 section 3.2; an empty one is."""
     if _REG_NAME.fullmatch(host):

@@ -14,9 +14,9 @@ from collections.abc import Iterator, Sequence
 from math import inf
 from typing import Final
 
+from gateway.cache.complete import complete
 from gateway.clock import Clock
 from gateway.errors import GatewayError
-from gateway.ratings.memory_hit import MemoryHit, recall_all
 from gateway.ratings.partition_read import PartitionRead, Sources
 from gateway.ratings.query import (
     NO_DIRECTIVES,
@@ -27,6 +27,7 @@ from gateway.ratings.query import (
     Query,
     TierCounts,
 )
+from gateway.ratings.resources import render
 from gateway.waiters import Requester
 
 PIECE_IDS: Final = 1000
@@ -44,18 +45,29 @@ class Reader:
     def at_once(self, query: Query) -> Answer | None:
         """Answer from memory alone; None if it lacks an id, or if a directive or a recent write applies.
 
-        None also for a large query, which `read` answers in pieces.
+        None also for several types, and for a large query, which `read` answers in pieces.
         """
-        if query.directives is not NO_DIRECTIVES or not self._sources.cache.memory.max_entries:
+        sources = self._sources
+        if query.directives is not NO_DIRECTIVES or not sources.cache.memory.max_entries:
+            return None
+        part, *others = query.parts
+        ids = part.ids
+        if others or len(ids) > self._piece_ids:
             return None
         now = self._clock.monotonic()
-        hits = []
-        for part in query.parts:
-            hit = None if len(part.ids) > self._piece_ids else recall_all(self._sources, query, part, now)
-            if hit is None:
-                return None
-            hits.append(hit)
-        return self._hit(hits, now)
+        partition = query.partition(part)
+        memory = sources.cache.recall(partition, now)
+        found = None if memory.holds else complete(ids, memory.entries, now, memory.trusted_since)
+        if found is None:
+            return None
+        sources.metrics.memory.add_hits(len(ids), found.negative)
+        if memory.rides:
+            sources.metrics.top_up_used.inc(memory.rides.answered(ids))
+        if sources.shadow is not None and sources.shadow.drawn():
+            sources.shadow.check_entries(partition, dict(zip(ids, found.entries, strict=True)), now)
+        resources = render(part.kind, ids, [entry.rating for entry in found.entries])
+        counts = TierCounts(local=len(ids))
+        return Answer(resources, counts, CacheOutcome.HIT, now - found.oldest, found.soonest - now)
 
     async def read(
         self, query: Query, requester: Requester | None = None, *, unfetched: GatewayError | None = None
@@ -89,19 +101,6 @@ class Reader:
             read.render()
             await asyncio.sleep(0)
         return reads
-
-    def _hit(self, hits: Sequence[MemoryHit], now: float) -> Answer:
-        counts = TierCounts()
-        listed = []
-        oldest = soonest = inf
-        for hit in hits:
-            hit.record(self._sources, now)
-            counts.local += len(hit.part.ids)
-            oldest = min(oldest, hit.found.oldest)
-            soonest = min(soonest, hit.found.soonest)
-            if resources := hit.render():
-                listed.append(resources)
-        return Answer(b",".join(listed), counts, CacheOutcome.HIT, now - oldest, soonest - now)
 
     def _pieces(self, query: Query) -> Iterator[Part]:
         for part in query.parts:

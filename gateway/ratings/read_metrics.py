@@ -18,6 +18,11 @@ class TierMetrics:
         """Count the tier's answers for one request's ids."""
         self._sum.add(findings)
 
+    def add_hits(self, ids: int, negative: int) -> None:
+        """Count a request that the tier answered as a whole; `negative` of its ids are unrated."""
+        self._sum.hit += ids - negative
+        self._sum.negative += negative
+
     def _settle(self) -> None:
         summed, self._sum = self._sum, Findings()
         for result, counter in self._counters.items():

@@ -9,8 +9,6 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-import msgspec
-
 from gateway.errors import AVAILABILITY_CAUSES, UpstreamError
 from gateway.telemetry.logs import RequestLog
 from gateway.telemetry.metrics import Metrics
@@ -24,30 +22,22 @@ _Labels = tuple[str, str, int, str]
 """Route, method, status, and cache outcome."""
 
 
-class Answered(msgspec.Struct, frozen=True):
-    """A request with the moment of its answer."""
-
-    record: RequestRecord
-    now: float
-    """Monotonic seconds."""
-    at: float
-    """Epoch seconds."""
-    logged: bool
-
-
 class AccessLog:
     """Takes answered requests; a reading of the metrics includes all of them."""
 
     def __init__(self, metrics: Metrics, log: RequestLog | None) -> None:
         self._counts = RequestCounts(metrics)
         self._log = log
-        self._answered: list[Answered] = []
+        self._answered: list[RequestRecord] = []
         self._later = asyncio.get_running_loop().call_later
         metrics.before_reading(self.flush)
 
     def add(self, record: RequestRecord, now: float, *, logged: bool) -> None:
         """The request was answered at `now` (monotonic seconds)."""
-        self._answered.append(Answered(record, now, time.time(), logged))
+        record.ended = now
+        record.ended_at = time.time()
+        record.logged = logged
+        self._answered.append(record)
         if len(self._answered) == 1:
             self._later(FLUSH_SECONDS, self.flush)
         elif len(self._answered) >= FLUSH_REQUESTS:
@@ -58,7 +48,7 @@ class AccessLog:
         answered, self._answered = self._answered, []
         self._counts.count(answered)
         if self._log is not None:
-            self._log([(each.at, each.record.line(each.now)) for each in answered if each.logged])
+            self._log([(record.ended_at, record.line()) for record in answered if record.logged])
 
 
 class RequestCounts:
@@ -70,17 +60,16 @@ class RequestCounts:
         # Each series starts at 0, so that rates include its first failure.
         self._failed = {cause: metrics.requests_failed.labels(cause).inc for cause in AVAILABILITY_CAUSES}
 
-    def count(self, answered: list[Answered]) -> None:
+    def count(self, answered: list[RequestRecord]) -> None:
         totals: Counter[_Labels] = Counter()
-        for each in answered:
-            record = each.record
+        for record in answered:
             method = record.method if record.method in KNOWN_METHODS else "other"
             labels = (record.route, method, record.status, record.cache)
             totals[labels] += 1
             bound = self._bound.get(labels)
             if bound is None:
                 bound = self._bound[labels] = self._bind(*labels)
-            bound.observe(each.now - record.started)
+            bound.observe(record.ended - record.started)
             error = record.error
             if isinstance(error, UpstreamError) and error.cause in self._failed:
                 self._failed[error.cause]()

@@ -105,7 +105,7 @@ class Connection(AiohttpConnection):
         ):
             self._take(data)
         else:
-            self._input.add(data)
+            self._input += data
             self._take_next()
 
     def _take_next(self) -> None:

@@ -25,44 +25,37 @@ _NEVER_FULL: Final = 2**30
 """Bytes that a body may buffer before the parser pauses: it is drained after each piece."""
 
 
-class ReceiveBuffer:
+class ReceiveBuffer(bytearray):
     """Bytes that wait: part of a head, or what was sent behind the request that is being answered."""
 
-    __slots__ = ("_data", "_searched")
+    __slots__ = ("_searched",)
 
     def __init__(self) -> None:
-        self._data = bytearray()
+        super().__init__()
         self._searched = 0
         """How many bytes were scanned without an end of the head, or a reason to rule one out."""
 
-    def __len__(self) -> int:
-        return len(self._data)
-
-    def add(self, data: bytes) -> None:
-        self._data += data
-
     def take(self, size: int) -> bytes:
         """Remove the first bytes."""
-        data = bytes(self._data[:size])
-        del self._data[:size]
+        data = bytes(self[:size])
+        del self[:size]
         self._searched = 0
         return data
 
     def take_head(self) -> bytes | None:
         """Remove a complete head; None if there is none yet."""
-        end = self._data.find(END_OF_HEAD, max(0, self._searched - 3))
+        end = self.find(END_OF_HEAD, max(0, self._searched - 3))
         return None if end < 0 else self.take(end + len(END_OF_HEAD))
 
     def may_become_head(self) -> bool:
         """Whether more bytes may complete this to a head. Checks what was added since the last call."""
-        data, checked = self._data, self._searched
-        self._searched = len(data)
-        if len(data) > MAX_HEAD_BYTES or (not checked and not _METHOD.match(data)):
+        checked, self._searched = self._searched, len(self)
+        if len(self) > MAX_HEAD_BYTES or (not checked and not _METHOD.match(self)):
             return False
-        start = checked - 1 if checked and data[checked - 1] == _CR else checked
-        lines = data.count(b"\r\n", start)
-        returns = data.count(b"\r", start) - data.endswith(b"\r")
-        return lines == returns == data.count(b"\n", start)
+        start = checked - 1 if checked and self[checked - 1] == _CR else checked
+        lines = self.count(b"\r\n", start)
+        returns = self.count(b"\r", start) - self.endswith(b"\r")
+        return lines == returns == self.count(b"\n", start)
 
 
 class HeadParser:

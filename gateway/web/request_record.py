@@ -29,9 +29,12 @@ class RequestRecord:
     __slots__ = (
         "cache",
         "counts",
+        "ended",
+        "ended_at",
         "error",
         "ids",
         "kind",
+        "logged",
         "method",
         "parts",
         "request_id",
@@ -44,6 +47,11 @@ class RequestRecord:
 
     def __init__(self, method: str, headers: Mapping[str, str], started: float) -> None:
         self.started = started
+        """Monotonic seconds, as `ended`."""
+        self.ended = started
+        self.ended_at = 0.0
+        """Epoch seconds."""
+        self.logged = True
         self.method = method
         self.request_id = request_id(headers.get(_REQUEST_ID))
         self.trace_id = trace_id(headers.get(_TRACE_PARENT))
@@ -66,8 +74,8 @@ class RequestRecord:
         error.__cause__ = error.__context__ = None
         self.error = error.with_traceback(None)
 
-    def line(self, now: float) -> RequestLine:
-        """The canonical line; `now` in monotonic seconds."""
+    def line(self) -> RequestLine:
+        """The canonical line."""
         counts = self.counts
         return RequestLine(
             level="info" if self.status < 400 else self._level_of_failure(),
@@ -77,7 +85,7 @@ class RequestRecord:
             route=self.route,
             type=self.kind,
             status=self.status,
-            duration_ms=round((now - self.started) * 1000, 3),
+            duration_ms=round((self.ended - self.started) * 1000, 3),
             ids=self.ids,
             local=counts.local,
             shared=counts.shared,

@@ -14,10 +14,10 @@ class TestInput:
     def test_a_head_is_returned_once_it_is_complete(self):
         received = ReceiveBuffer()
         for byte in GET[:-1]:
-            received.add(bytes([byte]))
+            received += bytes([byte])
             assert received.take_head() is None
             assert received.may_become_head()
-        received.add(GET[-1:] + b"more")
+        received += GET[-1:] + b"more"
         assert received.take_head() == GET
         assert received.take(len(received)) == b"more"
 
@@ -35,21 +35,21 @@ class TestInput:
     )
     def test_input_that_cannot_become_a_head_is_recognised(self, data):
         received = ReceiveBuffer()
-        received.add(data)
+        received += data
         assert not received.may_become_head()
 
     @pytest.mark.parametrize("later", [b"\n", b"x\rx"])
     def test_a_later_malformed_head_is_recognised(self, later):
         received = ReceiveBuffer()
-        received.add(b"GET / HTTP/1.1\r\nHost: x")
+        received += b"GET / HTTP/1.1\r\nHost: x"
         assert received.may_become_head()
-        received.add(later)
+        received += later
         assert not received.may_become_head()
 
     def test_a_line_end_may_come_in_two_pieces(self):
         received = ReceiveBuffer()
         for piece in (b"GET / HTTP/1.1\r", b"\nHost: x\r", b"\n"):
-            received.add(piece)
+            received += piece
             assert received.may_become_head()
 
 

@@ -44,9 +44,9 @@ def record() -> RequestRecord:
 def test_a_line_has_the_request_and_its_answer() -> None:
     answered = record()
     answered.route, answered.kind, answered.user = "/v1/me/ratings/{type}", "albums", "0badcafe"
-    answered.ids, answered.status = 3, 200
+    answered.ids, answered.status, answered.ended = 3, 200, 100.25
     answered.counts = TierCounts(local=1, shared=1, upstream=1, stale=1, calls=2)
-    line = answered.line(100.25)
+    line = answered.line()
     assert (line.request_id, line.trace_id) == ("mine", "4bf92f3577b34da6a3ce929d0e0e4736")
     assert (line.method, line.route, line.type, line.user) == (
         "GET",
@@ -62,13 +62,13 @@ def test_a_line_has_the_request_and_its_answer() -> None:
 def test_the_line_of_a_failed_request_has_code_and_detail() -> None:
     failed = record()
     failed.fail(DeadlineExceeded("The deadline passed."))
-    assert failed.line(101.0).error == "50400 The deadline passed."
+    assert failed.line().error == "50400 The deadline passed."
 
 
 def test_a_refusal_is_logged_without_what_the_caller_sent() -> None:
     failed = record()
     failed.fail(Refused(404, "40401", "No Such Path", "There is no /secret."))
-    assert failed.line(101.0).error == "40401 No Such Path"
+    assert failed.line().error == "40401 No Such Path"
 
 
 def test_a_recorded_error_has_neither_traceback_nor_cause() -> None:
@@ -99,4 +99,4 @@ def test_a_failure_of_the_gateway_apple_or_the_developer_token_is_a_warning(stat
     answered.status = status
     if cause is not None:
         answered.fail(Relayed(status, b"").attribute(cause, stale_allowed=False))
-    assert answered.line(100.0).level == level
+    assert answered.line().level == level

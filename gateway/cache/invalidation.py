@@ -164,8 +164,8 @@ class Continuity:
     def trusted_since(self, now: float) -> float:
         """Entries older than this may have missed an invalidation: they need a lookup in Redis."""
         since = now - self._trust
-        if self.up(now):
-            since = min(self._continuous_since, since)
+        if since <= self._last_beat and self._continuous_since < since:
+            since = self._continuous_since
         return max(since, self._distrusted_before)
 
 

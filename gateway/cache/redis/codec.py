@@ -14,7 +14,7 @@ A reply holds few distinct values, because equal ratings that were fetched toget
 Each distinct value is decoded once, into an entry that its ids share.
 """
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
@@ -38,8 +38,6 @@ _PENDING_BYTES: Final = 16
 PLAIN_RATINGS: Final[dict[int, Rating]] = {UNRATED: None, LIKED: 1, DISLIKED: -1}
 _CODES: Final[dict[Rating, bytes]] = {rating: bytes((code,)) for code, rating in PLAIN_RATINGS.items()}
 
-CHUNK_IDS: Final = 1000
-"""Ids asked for by one HMGET."""
 _TOLERANCE_SECONDS: Final = 1.0
 """A lookup's time is read before its fields: an entry may be this much younger than now, not more."""
 
@@ -159,24 +157,21 @@ class Reading(msgspec.Struct):
             redis_ahead=self.now - self.asked_at,
         )
 
-    def read_main(self, ids: Sequence[Id], replies: Sequence[Any], tag: bytes) -> None:
+    def read_main(self, ids: Sequence[Id], reply: Sequence[Any], tag: bytes) -> None:
         """Read the main hash: its meta, what is stored, and where writes are pending or held."""
-        for number, (meta, fields) in enumerate(_chunks(replies, tag)):
-            if number == 0 and meta is not None:
-                # Of the first chunk: a write that came between two chunks voids the fill token.
-                self.meta = read_meta(meta)
-            self._read_fields(_chunk(ids, number), fields)
-        if len(replies) > 1:
-            self.complete = None
+        meta, fields = _owned(reply, tag)
+        if meta is not None:
+            self.meta = read_meta(meta)
+        self._read_fields(ids, fields)
 
-    def read_variant(self, ids: Sequence[Id], replies: Sequence[Any], tag: bytes, name: bytes) -> None:
+    def read_variant(self, ids: Sequence[Id], reply: Sequence[Any], tag: bytes, name: bytes) -> None:
         """Read a variant's hash after the main one, of which only holds and pending writes remain."""
         self.entries, self.complete, self.expired = {}, None, []
         holds, pending = dict(self.holds), dict(self.pending)
-        for number, (_, fields) in enumerate(_chunks(replies, tag)):
-            # Writes did not update a hash that lost its place among the variants.
-            if name in self.meta.variants:
-                self._read_fields(_chunk(ids, number), fields)
+        _, fields = _owned(reply, tag)
+        # Writes did not update a hash that lost its place among the variants.
+        if name in self.meta.variants:
+            self._read_fields(ids, fields)
         self.holds, self.pending = holds, pending
         for id_ in (*holds, *pending):
             self.entries.pop(id_, None)
@@ -252,15 +247,9 @@ class Reading(msgspec.Struct):
         )
 
 
-def _chunk(ids: Sequence[Id], number: int) -> Sequence[Id]:
-    return ids if len(ids) <= CHUNK_IDS else ids[number * CHUNK_IDS : (number + 1) * CHUNK_IDS]
-
-
-def _chunks(replies: Iterable[Any], tag: bytes) -> list[tuple[bytes | None, list[bytes | None]]]:
-    """Return each chunk's meta field and other fields; raises RedisFailed if the hash has another owner."""
-    chunks: list[tuple[bytes | None, list[bytes | None]]] = []
-    for meta, *fields in replies:
-        if any(fields) if meta is None else meta[:TAG_BYTES] != tag:
-            raise RedisFailed(FailureKind.OWNER)
-        chunks.append((meta, fields))
-    return chunks
+def _owned(reply: Sequence[Any], tag: bytes) -> tuple[bytes | None, list[bytes | None]]:
+    """Return the meta field and the others; raises RedisFailed if the hash has another owner."""
+    meta, *fields = reply
+    if any(fields) if meta is None else meta[:TAG_BYTES] != tag:
+        raise RedisFailed(FailureKind.OWNER)
+    return meta, fields

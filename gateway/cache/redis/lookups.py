@@ -11,7 +11,7 @@ from redis.exceptions import ResponseError
 
 from gateway.cache.lookup import Lookup
 from gateway.cache.redis import scripts
-from gateway.cache.redis.codec import CHUNK_IDS, Reading
+from gateway.cache.redis.codec import Reading
 from gateway.cache.redis.commands import LOOKUP, Commands
 from gateway.cache.redis.connection import Replies, pack
 from gateway.cache.redis.errors import FailureKind, RedisFailed, is_wrong_type, kind_of
@@ -49,7 +49,10 @@ class Lookups:
         self._fresh_milliseconds = round(1000 * limits.freshness.fresh_seconds)
 
     async def lookup(self, partition: Partition, ids: Sequence[Id], now: float) -> Lookup:
-        """Look up `ids` (distinct) as of `now` (monotonic seconds)."""
+        """Look up `ids` (distinct) as of `now` (monotonic seconds).
+
+        All with one command, which blocks Redis for the others: large requests come in pieces.
+        """
         hashes = self._hashes(partition)
         commands, seconds = self._packed(hashes, ids), self._limits.lookup_seconds
         started = time.perf_counter()
@@ -91,15 +94,10 @@ class Lookups:
         return [main, Hash(f"{main.key}:{name}", tag, name.encode())]
 
     def _packed(self, hashes: Sequence[Hash], ids: Sequence[Id]) -> list[bytes]:
-        if len(ids) <= CHUNK_IDS:
-            packed = [pack("HMGET", hash_.key, META, *ids) for hash_ in hashes]
-        else:
-            chunks = [ids[start : start + CHUNK_IDS] for start in range(0, len(ids), CHUNK_IDS)]
-            packed = [pack("HMGET", hash_.key, META, *chunk) for hash_ in hashes for chunk in chunks]
+        packed = [pack("HMGET", hash_.key, META, *ids) for hash_ in hashes]
         # The expiry of a variant's hash shows how long it has been unused.
-        return packed + [
-            pack("PEXPIRE", variant.key, self._limits.key_milliseconds) for variant in hashes[1:]
-        ]
+        packed += [pack("PEXPIRE", variant.key, self._limits.key_milliseconds) for variant in hashes[1:]]
+        return packed
 
     def _read(
         self, partition: Partition, ids: Sequence[Id], hashes: Sequence[Hash], answer: Replies, now: float
@@ -111,10 +109,9 @@ class Lookups:
             asked_at=now,
             now=answer.micros / 1_000_000,
         )
-        chunks = -(-len(ids) // CHUNK_IDS)
-        reading.read_main(ids, answer.replies[:chunks], hashes[0].tag)
+        reading.read_main(ids, answer.replies[0], hashes[0].tag)
         for variant in hashes[1:]:
-            reading.read_variant(ids, answer.replies[chunks : 2 * chunks], variant.tag, variant.name)
+            reading.read_variant(ids, answer.replies[1], variant.tag, variant.name)
         if reading.spoiled:
             self._commands.count(RedisFailed(FailureKind.PROTOCOL))
         if reading.expired:

@@ -12,9 +12,6 @@ from gateway.cache.redis.retry_queue import Undelivered, UserType
 from gateway.cache.write_rule import Outcome, Unwritten
 from gateway.model import PLAIN, Id, Kind, Partition, Rating
 
-FILL_IDS = 1000
-"""Ratings stored by one script: Redis does nothing else meanwhile."""
-
 
 class Writes:
     """Writes to Redis; raises if Redis fails. `gateway_id` is the origin of what is published.
@@ -36,11 +33,26 @@ class Writes:
 
     async def fill(self, partition: Partition, version: bytes, ratings: Mapping[Id, Rating]) -> bool:
         """Store what a fetch returned; False: refused, by a write in between or for lack of a place."""
-        items = list(ratings.items())
-        for start in range(0, len(items), FILL_IDS):
-            if not await self._fill(partition, version, items[start : start + FILL_IDS]):
-                return False
-        return True
+        user_key, kind = partition.user.key, partition.kind
+        keys, of_variant = [self._keys.main(user_key, kind)], (b"", "")
+        if partition.variant != PLAIN:
+            name = variant_name(partition.variant)
+            keys.append(f"{keys[0]}:{name}")
+            of_variant = (owner_tag(user_key, kind, partition.variant), name)
+        stored = await self._commands.run(
+            scripts.FILL,
+            keys,
+            [
+                owner_tag(user_key, kind),
+                self._limits.key_milliseconds,
+                version,
+                self._limits.max_ratings_per_user,
+                *of_variant,
+                round(1000 * self._limits.freshness.fresh_seconds),
+                *(part for id_, rating in ratings.items() for part in (id_, content(rating))),
+            ],
+        )
+        return bool(stored == 1)
 
     async def begin(self, user_type: UserType, id_: Id) -> bytes:
         """Record that a write is about to be sent; return its stamp."""
@@ -114,28 +126,6 @@ class Writes:
             ],
         )
         return stamp
-
-    async def _fill(self, partition: Partition, version: bytes, items: Sequence[tuple[Id, Rating]]) -> bool:
-        user_key, kind = partition.user.key, partition.kind
-        keys, of_variant = [self._keys.main(user_key, kind)], (b"", "")
-        if partition.variant != PLAIN:
-            name = variant_name(partition.variant)
-            keys.append(f"{keys[0]}:{name}")
-            of_variant = (owner_tag(user_key, kind, partition.variant), name)
-        stored = await self._commands.run(
-            scripts.FILL,
-            keys,
-            [
-                owner_tag(user_key, kind),
-                self._limits.key_milliseconds,
-                version,
-                self._limits.max_ratings_per_user,
-                *of_variant,
-                round(1000 * self._limits.freshness.fresh_seconds),
-                *(part for id_, rating in items for part in (id_, content(rating))),
-            ],
-        )
-        return bool(stored == 1)
 
     def _hashes(self, user_type: UserType) -> list[str]:
         user_key, kind = user_type

@@ -104,7 +104,7 @@ def field(code: int, stored_at: int = NOW - 100, *, form: int = 1) -> bytes:
 
 def read(*fields: bytes | None, meta: bytes | None = META) -> Reading:
     reading = Reading(FRESHNESS, 20.0, asked_at=ASKED_AT, now=NOW / TICKS)
-    reading.read_main(IDS[: len(fields)], [[meta, *fields]], TAG)
+    reading.read_main(IDS[: len(fields)], [meta, *fields], TAG)
     return reading
 
 
@@ -205,7 +205,7 @@ def test_a_field_means_the_same_alone_and_beside_others(meta, fields):
     together = read(*fields, meta=meta)
     for id_, each in zip(IDS, fields, strict=True):
         alone = Reading(FRESHNESS, 20.0, asked_at=ASKED_AT, now=NOW / TICKS)
-        alone.read_main([id_], [[meta, each]], TAG)
+        alone.read_main([id_], [meta, each], TAG)
         assert seen(together.entries.get(id_)) == seen(alone.entries.get(id_))
         assert together.holds.get(id_) == alone.holds.get(id_)
         assert together.pending.get(id_) == alone.pending.get(id_)

@@ -238,15 +238,15 @@ class Histories(RuleBasedStateMachine):
             plain = model.lookup(self.now, self.lifetime, of_variant=False)
             assert seen(self.looked_up(place)) == seen(plain)
             variant = self.reading(place)
-            variant.read_main(IDS, [self.fetched(KEYS.main(*place))], owner_tag(*place))
-            replies = [self.fetched(f"{KEYS.main(*place)}:{name}")]
-            variant.read_variant(IDS, replies, owner_tag(*place, OTHER_FORM), name.encode())
+            variant.read_main(IDS, self.fetched(KEYS.main(*place)), owner_tag(*place))
+            reply = self.fetched(f"{KEYS.main(*place)}:{name}")
+            variant.read_variant(IDS, reply, owner_tag(*place, OTHER_FORM), name.encode())
             found = variant.lookup(name.encode())
             assert seen(found) == seen(model.lookup(self.now, self.lifetime, of_variant=True))
 
     def looked_up(self, place: tuple[bytes, Kind]) -> Lookup:
         reading = self.reading(place)
-        reading.read_main(IDS, [self.fetched(KEYS.main(*place))], owner_tag(*place))
+        reading.read_main(IDS, self.fetched(KEYS.main(*place)), owner_tag(*place))
         return reading.lookup()
 
     def reading(self, place: tuple[bytes, Kind]) -> Reading:
@@ -447,7 +447,7 @@ def test_forgetting_a_whole_place_voids_everything_but_writes_under_way(hand_mov
     received = done(writes.forget(place, Undelivered(all=True)))
     reading = Reading(freshness(LIFETIME), LIFETIME, hand_moved.now, hand_moved.now)
     records = hand_moved.client.hmget(KEYS.main(*place), [META, *IDS])
-    reading.read_main(IDS, [records], owner_tag(*place))
+    reading.read_main(IDS, records, owner_tag(*place))
     outcome = reading.lookup(variant_name(OTHER_FORM).encode())
     assert outcome == Lookup(
         version=received, pending={IDS[1]: received}, paired_stamp=received, cap_until=hand_moved.now + HOLD

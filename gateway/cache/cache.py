@@ -8,11 +8,9 @@ A read looks ids up in memory (`recall`), then the rest in Redis (`look_up_share
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
-import msgspec
-
 from gateway.cache.entry import Entry, Freshness
 from gateway.cache.invalidation import Drop, DropPaired, Invalidation, Purge
-from gateway.cache.lookup import FillToken, Lookup, Write, fill_token, local_holds
+from gateway.cache.lookup import FillToken, Lookup, Tiers, Write, fill_token, local_holds
 from gateway.cache.memory import MemoryCache
 from gateway.cache.shared_cache import SharedCache
 from gateway.cache.top_up import due, is_due
@@ -87,18 +85,17 @@ class Cache:
             self._keep(partition, entries, memory, now)
         return lookup
 
-    def fill_token(
-        self,
-        partition: Partition,
-        asked: Sequence[Id],
-        memory: Lookup,
-        shared: Lookup | None,
-        holds: Collection[Id],
-        now: float,
-    ) -> FillToken:
+    async def look_up(self, partition: Partition, ids: Sequence[Id], now: float) -> Tiers:
+        """Look `ids` up in both tiers, without effect on either."""
+        memory = self.recall(partition, now)
+        if self._shared is None:
+            return Tiers(memory, None)
+        return Tiers(memory, await self.look_up_shared(partition, ids, memory, now, keep=False))
+
+    def fill_token(self, partition: Partition, asked: Sequence[Id], tiers: Tiers, now: float) -> FillToken:
         """Return the token for a fetch of `asked`, after the lookups made at `now`."""
         pending = self._write_log.pending(partition.user.key, partition.kind, now)
-        return fill_token(msgspec.structs.replace(memory, pending=pending), shared, holds, asked, now)
+        return fill_token(tiers, pending, asked, now)
 
     def due(self, partition: Partition, memory: Lookup, asked: Sequence[Id], now: float) -> Sequence[Id]:
         """Return cached ids to refresh along with `asked`, the most useful first: see `top_up`.

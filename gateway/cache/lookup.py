@@ -1,7 +1,8 @@
 """The lookup of some ids of one partition in a tier, and the token with which a fetch is stored."""
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from math import inf
+from typing import NamedTuple
 
 import msgspec
 
@@ -28,7 +29,7 @@ class Lookup(msgspec.Struct, frozen=True):
     holds: Mapping[Id, StoredRating] = {}
     """Written ratings within their hold: they outrank what Apple reports, in every variant."""
     pending: Mapping[Id, Hashable] = {}
-    """Stamps of the ids whose write is under way or ended unknown: join no fetch from before the stamp."""
+    """In Redis: stamps of writes under way, or whose end is unknown. Join no fetch from before its stamp."""
     rides: Rides = NO_RIDES
     """Which ids were refreshed along with others, in memory."""
     trusted_since: float = -inf
@@ -103,18 +104,31 @@ def held_entries(holds: Mapping[Id, StoredRating]) -> dict[Id, Entry]:
     }
 
 
-def fill_token(
-    memory: Lookup, shared: Lookup | None, holds: Iterable[Id], asked: Sequence[Id], now: float
-) -> FillToken:
-    """Create the token for a fetch of `asked` after lookups at `now`; `holds` are ids held in any tier."""
+class Tiers(NamedTuple):
+    """What both tiers have of some ids of one partition."""
+
+    memory: Lookup
+    shared: Lookup | None
+    """None: Redis was not asked."""
+
+    @property
+    def holds(self) -> Mapping[Id, StoredRating]:
+        """The holds that stand, of writes through any gateway."""
+        own = local_holds(self.memory, self.shared)
+        return {**own, **self.shared.holds} if self.shared is not None and self.shared.holds else own
+
+
+def fill_token(tiers: Tiers, pending: Mapping[Id, int], asked: Sequence[Id], now: float) -> FillToken:
+    """Create the token for a fetch of `asked` after lookups at `now`; `pending` are this gateway's writes."""
+    memory, shared = tiers
     assert isinstance(memory.version, int)
-    unsettled = frozenset(memory.pending).union(holds)
+    unsettled = frozenset(pending).union(tiers.holds)
     if shared is None:
-        return FillToken(memory.version, now, pending=memory.pending, unsettled=unsettled)
-    pending = {**memory.pending, **shared.pending}
+        return FillToken(memory.version, now, pending=pending, unsettled=unsettled)
+    stamps: dict[Id, Hashable] = {**pending, **shared.pending}
     if shared.paired_stamp:
-        pending = {id_: (shared.paired_stamp, pending.get(id_)) for id_ in asked}
+        stamps = {id_: (shared.paired_stamp, stamps.get(id_)) for id_ in asked}
     assert not isinstance(shared.version, int)
     return FillToken(
-        memory.version, now, shared.version, shared.cap_until, pending, unsettled.union(shared.pending)
+        memory.version, now, shared.version, shared.cap_until, stamps, unsettled.union(shared.pending)
     )

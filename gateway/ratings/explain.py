@@ -1,17 +1,17 @@
 """Explains where the answer for one id would come from now, and why, for operators."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from gateway.cache.entry import Entry
-from gateway.cache.lookup import Lookup, held_entries, local_holds
+from gateway.cache.lookup import Lookup
 from gateway.cache.write_rule import StoredRating
 from gateway.clock import Clock
 from gateway.errors import BreakerOpen, Cause, Quarantined, UpstreamError
 from gateway.model import Id, Kind, Partition, User, value_of
-from gateway.ratings.partition_read import Sources
+from gateway.ratings.partition_read import PartitionRead, Sources
 from gateway.ratings.plan import ReadPlan
-from gateway.ratings.query import NO_DIRECTIVES
+from gateway.ratings.query import Part, Query
 
 Refusal: TypeAlias = Callable[[Partition, Id, float], UpstreamError | None]
 
@@ -30,20 +30,20 @@ class Explainer:
     async def explain(self, user: User, kind: Kind, id_: Id) -> dict[str, Any]:
         """Return a JSON-ready explanation; times in seconds."""
         cache, flights, quarantine = self._sources.cache, self._sources.flights, self._sources.quarantine
-        partition = Partition(user, kind)
-        now = self._clock.monotonic()
-        memory = cache.recall(partition, now)
-        local = memory.entries.get(id_)
-        plan, holds, shared = await self._plan(partition, id_, memory, now)
-        token = cache.fill_token(partition, [id_], memory, shared, holds.keys(), now)
+        now, part = self._clock.monotonic(), Part(kind, (id_,))
+        read = PartitionRead(self._sources, Query(user, (part,)), part, now)
+        local = read.tiers.memory.entries.get(id_)
+        await read.look_up(keep=False)
+        partition, plan = read.partition, read.plan
+        memory, shared = read.tiers
         quarantined = quarantine.active(user.key, now)
-        plan.resolve(stale_allowed=not quarantined)
         served = plan.served.get(id_)
         refusal = None if served is not None else self._refusal(partition, id_, now)
         stale_allowed = not quarantined and (refusal is None or refusal.stale_allowed)
         stale = plan.served[id_] if served is None and stale_allowed and plan.stand_in(id_) else None
         asks = served is None and (refusal is None or stale is None)
-        held = holds.get(id_)
+        held = read.tiers.holds.get(id_)
+        unsettled = id_ in cache.fill_token(partition, [id_], read.tiers, now).unsettled
         return {
             "type": kind.value,
             "id": id_,
@@ -53,7 +53,7 @@ class Explainer:
             if served is not None
             else _why_not_asked(refusal, stale=stale is not None)
             if refusal is not None
-            else _why_asked(stale=stale is not None, unsettled=id_ in token.unsettled, shared=shared),
+            else _why_asked(stale=stale is not None, unsettled=unsettled, shared=shared),
             "entry": None if served is None else self._shown(served, now, memory.trusted_since),
             "stale": None if stale is None else self._shown(stale, now, memory.trusted_since),
             "local": None if local is None else self._shown(local, now, memory.trusted_since),
@@ -62,23 +62,6 @@ class Explainer:
             "in_flight": flights.in_flight(partition, id_),
             "quarantined": quarantined,
         }
-
-    async def _plan(
-        self, partition: Partition, id_: Id, memory: Lookup, now: float
-    ) -> tuple[ReadPlan, Mapping[Id, StoredRating], Lookup | None]:
-        cache = self._sources.cache
-        plan = ReadPlan([id_], NO_DIRECTIVES, cache.freshness, now)
-        holds: Mapping[Id, StoredRating] = memory.trusted_holds
-        plan.hold(held_entries(holds), shared=False)
-        plan.take(memory, shared=False)
-        if not plan.missing or not cache.has_shared:
-            return plan, holds, None
-        shared = await cache.look_up_shared(partition, [id_], memory, now, keep=False)
-        holds = local_holds(memory, shared)
-        plan.hold(held_entries(holds), shared=False)
-        plan.hold(held_entries(shared.holds), shared=True)
-        plan.take(shared, shared=True)
-        return plan, {**holds, **shared.holds}, shared
 
     def _shown(self, entry: Entry, now: float, trusted_since: float) -> dict[str, Any]:
         return {

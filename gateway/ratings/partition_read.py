@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from gateway.apple.quarantine import Quarantine
 from gateway.cache.cache import Cache
-from gateway.cache.lookup import FillToken, Lookup, held_entries, local_holds
+from gateway.cache.lookup import FillToken, Lookup, Tiers, held_entries, local_holds
 from gateway.cache.write_rule import StoredRating
 from gateway.errors import DeadlineExceeded, GatewayError, Refused, UpstreamError
 from gateway.fetch.single_flight import SingleFlight
@@ -38,8 +38,9 @@ class PartitionRead:
     """
 
     __slots__ = (
-        "_due", "_holds", "_local_findings", "_memory", "_now", "_query", "_rendered", "_sources",
+        "_due", "_holds", "_local_findings", "_now", "_query", "_rendered", "_shared_findings", "_sources",
         "admitted", "failed", "fetched", "forwarded", "part", "partition", "plan", "stood_in_for", "stored",
+        "tiers",
     )  # fmt: skip
 
     def __init__(self, sources: Sources, query: Query, part: Part, now: float) -> None:
@@ -58,34 +59,24 @@ class PartitionRead:
         self.forwarded = False
         """Whether Apple had to be asked, successfully or not."""
         self.stored = False
-        self._memory = sources.cache.recall(self.partition, now)
+        self.tiers = Tiers(sources.cache.recall(self.partition, now), None)
         self._holds: Mapping[Id, StoredRating] = {}
         self._rendered: bytes | None = None
         self._due: Sequence[Id] = ()
         """Cached ids that may be refreshed along with the missing ones."""
-        self._local_findings = self._take_memory()
-
-    def finish(self) -> None:
-        """Count the lookup in memory, and perhaps check the hits against Apple."""
-        sources = self._sources
-        if sources.cache.memory.max_entries:
-            sources.metrics.memory.add(self._local_findings)
-        if self._memory.rides:
-            self._count_used()
-        if sources.shadow is not None and sources.shadow.drawn():
-            sources.shadow.check_entries(self.partition, self.plan.served, self._now)
+        if self.tiers.memory.holds:
+            self._holds = self.tiers.memory.trusted_holds
+        self._local_findings = self._take(self.tiers.memory, self._holds, shared=False)
+        self._shared_findings: Findings | None = None
 
     async def run(self, requester: Requester, unfetched: GatewayError | None = None) -> None:
         """Answer what memory could not. `unfetched`: the error of missing ids, which are then not fetched."""
-        cache, plan = self._sources.cache, self.plan
-        if plan.missing and not self._query.directives.no_store:
-            self._due = cache.due(self.partition, self._memory, plan.missing, self._now)
-        shared = await self._take_shared() if plan.missing and cache.has_shared else None
-        self.admitted = cache.memory.admits(self.partition, self._now) and (shared is None or shared.admitted)
-        quarantined = self._sources.quarantine.active(self.partition.user.key, self._now)
-        plan.resolve(stale_allowed=not quarantined)
-        self.finish()
-        if unfetched is None and self._query.directives.only_if_cached:
+        cache, plan, directives = self._sources.cache, self.plan, self._query.directives
+        if plan.missing and not directives.no_store:
+            self._due = cache.due(self.partition, self.tiers.memory, plan.missing, self._now)
+        await self.look_up(keep=not directives.no_store)
+        self._count()
+        if unfetched is None and directives.only_if_cached:
             unfetched = not_cached()
         if plan.missing and unfetched is not None:
             self.forwarded = isinstance(unfetched, UpstreamError)
@@ -94,16 +85,31 @@ class PartitionRead:
         if not plan.missing and not plan.refresh:
             return
         asked = [*plan.missing, *plan.refresh, *self._due]
-        token = cache.fill_token(self.partition, asked, self._memory, shared, self._holds.keys(), self._now)
+        token = cache.fill_token(self.partition, asked, self.tiers, self._now)
         self._due = [id_ for id_ in self._due if id_ not in token.unsettled] if self.admitted else ()
         if plan.refresh:
             self._sources.refresher.refresh(self.partition, plan.refresh, token, self._due)
         if not plan.missing:
             return
         self.forwarded = True
-        keep = self.admitted and not self._query.directives.no_store
+        keep = self.admitted and not directives.no_store
         self._settle(await self._fetch(token, requester, keep=keep))
         self.stored = keep and not self.fetched.keys() <= token.unsettled
+
+    async def look_up(self, *, keep: bool) -> None:
+        """Take from Redis what memory lacks, and decide what is served stale; `keep`: keep it in memory."""
+        cache, plan, memory = self._sources.cache, self.plan, self.tiers.memory
+        shared = None
+        if plan.missing and cache.has_shared:
+            asked = [*plan.missing, *self._due] if self._due else plan.missing
+            shared = await cache.look_up_shared(self.partition, asked, memory, self._now, keep=keep)
+            self.tiers = Tiers(memory, shared)
+            self._shared_findings = self._take_shared(memory, shared)
+            # Another gateway may have refreshed them.
+            self._due = cache.still_due(self.partition, self._due, shared, self._now)
+        self.admitted = cache.memory.admits(self.partition, self._now) and (shared is None or shared.admitted)
+        quarantined = self._sources.quarantine.active(self.partition.user.key, self._now)
+        plan.resolve(stale_allowed=not quarantined)
 
     def render(self) -> bytes:
         """Return the resources of the rated ids that did not fail, in the order asked."""
@@ -129,46 +135,40 @@ class PartitionRead:
             ]
         return ids, ratings
 
-    def _count_used(self) -> None:
-        """Count the hits that were refreshed along with others; from now on they count as asked for."""
-        hits: Collection[Id] = self.part.ids
-        if self.plan.complete is None:
-            hits = [id_ for id_, entry in self.plan.served.items() if entry.fresh_until > self._now]
-        self._sources.metrics.top_up_used.inc(self._memory.rides.answered(hits))
+    def _count(self) -> None:
+        """Count what the tiers answered, and perhaps check the hits against Apple."""
+        sources = self._sources
+        if sources.cache.memory.max_entries:
+            sources.metrics.memory.add(self._local_findings)
+        if self._shared_findings is not None:
+            sources.metrics.shared.add(self._shared_findings)
+        if rides := self.tiers.memory.rides:
+            hits: Collection[Id] = self.part.ids
+            if self.plan.complete is None:
+                hits = [id_ for id_, entry in self.plan.served.items() if entry.fresh_until > self._now]
+            sources.metrics.top_up_used.inc(rides.answered(hits))
+        if sources.shadow is not None and sources.shadow.drawn():
+            sources.shadow.check_entries(self.partition, self.plan.served, self._now)
 
-    def _take_memory(self) -> Findings:
-        if not self._memory.holds:
-            return self.plan.take(self._memory, shared=False)
-        self._holds = self._memory.trusted_holds
-        findings = self._hold(self._holds, shared=False)
-        findings.add(self.plan.take(self._memory, shared=False))
-        return findings
-
-    async def _take_shared(self) -> Lookup:
-        cache, plan = self._sources.cache, self.plan
-        asked = [*plan.missing, *self._due] if self._due else plan.missing
-        keep = not self._query.directives.no_store
-        shared = await cache.look_up_shared(self.partition, asked, self._memory, self._now, keep=keep)
-        if self._memory.holds:
-            self._holds = local_holds(self._memory, shared)
-            self._hold(self._holds, shared=False)
-        self._sources.metrics.shared.add(self._take_answer(shared))
-        # Another gateway may have refreshed them.
-        self._due = cache.still_due(self.partition, self._due, shared, self._now)
+    def _take_shared(self, memory: Lookup, shared: Lookup) -> Findings:
+        plan = self.plan
+        if memory.holds or shared.holds:
+            self._holds = self.tiers.holds
+            self._hold(local_holds(memory, shared), shared=False)
+        if shared.version is None and not shared.entries:
+            findings = Findings(error=len(plan.missing))
+        else:
+            findings = self._take(shared, shared.holds, shared=True)
         if plan.missing:
             # A fetch may have completed while Redis was asked.
-            plan.take(cache.recall(self.partition, self._now), shared=False)
-        return shared
+            plan.take(self._sources.cache.recall(self.partition, self._now), shared=False)
+        return findings
 
-    def _take_answer(self, shared: Lookup) -> Findings:
-        if shared.holds:
-            self._holds = {**self._holds, **shared.holds}
-        if shared.version is None and not shared.entries:
-            return Findings(error=len(self.plan.missing))
-        findings = Findings()
-        if shared.holds:
-            findings.add(self._hold(shared.holds, shared=True))
-        findings.add(self.plan.take(shared, shared=True))
+    def _take(self, lookup: Lookup, holds: Mapping[Id, StoredRating], *, shared: bool) -> Findings:
+        if not holds:
+            return self.plan.take(lookup, shared=shared)
+        findings = self._hold(holds, shared=shared)
+        findings.add(self.plan.take(lookup, shared=shared))
         return findings
 
     def _hold(self, holds: Mapping[Id, StoredRating], *, shared: bool) -> Findings:

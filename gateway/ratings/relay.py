@@ -126,13 +126,8 @@ class RelayedReads:
 
     async def _held(self, partition: Partition, ids: Sequence[Id]) -> bool:
         """Whether one of the ids was written so recently that Apple may still report its old rating."""
-        now = self._now()
-        memory = self._cache.recall(partition, now)
-        if not memory.holds.keys().isdisjoint(ids):
-            return True
-        if not self._cache.has_shared:
-            return False
-        return bool((await self._cache.look_up_shared(partition, ids, memory, now, keep=False)).holds)
+        tiers = await self._cache.look_up(partition, ids, self._now())
+        return not tiers.holds.keys().isdisjoint(ids)
 
     async def _send(self, query: Query, original: Original, requester: Requester) -> Relay | GatewayError:
         """Send a read to Apple as it came. Forgets the partition if the answer is a list of ratings."""

@@ -13,7 +13,6 @@ import msgspec
 
 from gateway.cache.cache import Cache
 from gateway.cache.entry import Entry
-from gateway.cache.lookup import local_holds
 from gateway.clock import Clock
 from gateway.errors import GatewayError
 from gateway.fetch.single_flight import SingleFlight
@@ -68,11 +67,8 @@ class Shadow:
 
     async def _check(self, partition: Partition, served: Mapping[Id, Rating]) -> None:
         cache, now, asked = self._cache, self._clock.monotonic(), list(served)
-        memory, shared = cache.recall(partition, now), None
-        if cache.has_shared:
-            shared = await cache.look_up_shared(partition, asked, memory, now, keep=False)
-        holds = local_holds(memory, shared).keys() | (shared.holds.keys() if shared else set())
-        token = cache.fill_token(partition, asked, memory, shared, holds, now)
+        tiers = await cache.look_up(partition, asked, now)
+        token = cache.fill_token(partition, asked, tiers, now)
         # The rating of a pending or recent write may rightly differ from what Apple still reports.
         ids = [id_ for id_ in asked if id_ not in token.unsettled]
         wait = self._flights.join(

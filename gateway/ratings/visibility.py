@@ -202,10 +202,8 @@ class Visibility:
     async def _known(self, written: Announcement, now: float) -> Lookup:
         """Look up the id's writes in Redis, or in memory if there is no Redis."""
         cache, partition = self._sources.cache, Partition(User("", written.user), written.kind)
-        memory = cache.recall(partition, now)
-        if not cache.has_shared:
-            return msgspec.structs.replace(memory, redis_ahead=self._clock.time() - now)
-        return await cache.look_up_shared(partition, [written.id], memory, now, keep=False)
+        memory, shared = await cache.look_up(partition, [written.id], now)
+        return shared or msgspec.structs.replace(memory, redis_ahead=self._clock.time() - now)
 
     def _served_by_redis(self, written: Announcement, shared: Lookup, now: float) -> set[bytes]:
         plan = ReadPlan((written.id,), NO_DIRECTIVES, self._sources.cache.freshness, now)

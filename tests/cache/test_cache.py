@@ -8,7 +8,7 @@ import pytest
 from gateway.cache.cache import FILL_SECONDS, Cache
 from gateway.cache.entry import Entry, Freshness, Usability
 from gateway.cache.invalidation import Drop, DropPaired, Purge
-from gateway.cache.lookup import FillToken, Lookup
+from gateway.cache.lookup import FillToken, Lookup, Tiers
 from gateway.cache.memory import MemoryCache
 from gateway.cache.write_log import WriteLog
 from gateway.cache.write_rule import UNCHANGED, UNKNOWN, Outcome
@@ -30,7 +30,7 @@ HOLD_SECONDS = 10.0
 TRUST_SECONDS = 5.0
 
 
-class Tiers:
+class CacheBench:
     """A cache over a fake shared tier, or over none."""
 
     def __init__(self, shared: FakeSharedCache | None, *, top_up: bool = True) -> None:
@@ -59,7 +59,7 @@ class Tiers:
     def token(self, partition: Partition = ALBUMS, shared: Lookup | None = None) -> FillToken:
         """The token of a fetch that begins now."""
         memory = self.cache.recall(partition, self.now)
-        return self.cache.fill_token(partition, [ONE, TWO], memory, shared, memory.holds, self.now)
+        return self.cache.fill_token(partition, [ONE, TWO], Tiers(memory, shared), self.now)
 
     def store(
         self, ratings: Mapping[Id, Rating], partition: Partition = ALBUMS, *, ridden: bool = False
@@ -93,16 +93,16 @@ def shared() -> FakeSharedCache:
 
 
 @pytest.fixture
-async def tiers(shared: FakeSharedCache) -> AsyncIterator[Tiers]:
-    tiers = Tiers(shared)
+async def tiers(shared: FakeSharedCache) -> AsyncIterator[CacheBench]:
+    tiers = CacheBench(shared)
     yield tiers
     await tiers.tasks.cancel()
 
 
 @pytest.fixture
-async def alone() -> AsyncIterator[Tiers]:
+async def alone() -> AsyncIterator[CacheBench]:
     """A cache without a shared tier."""
-    alone = Tiers(None)
+    alone = CacheBench(None)
     yield alone
     await alone.tasks.cancel()
 
@@ -196,7 +196,7 @@ class TestStore:
         assert tiers.ratings() == {ONE: -1}
 
 
-def due_beside_one(tiers: Tiers) -> list[Id]:
+def due_beside_one(tiers: CacheBench) -> list[Id]:
     memory = tiers.cache.recall(ALBUMS, tiers.now)
     return list(tiers.cache.due(ALBUMS, memory, [ONE], tiers.now))
 
@@ -209,7 +209,7 @@ class TestTopUp:
         assert due_beside_one(alone) == [TWO]
 
     async def test_nothing_is_due_if_it_is_turned_off(self):
-        off = Tiers(None, top_up=False)
+        off = CacheBench(None, top_up=False)
         off.store({ONE: 1, TWO: 1})
         off.clock.move(290.0)
         assert due_beside_one(off) == []

@@ -2,7 +2,7 @@ from math import inf
 
 import pytest
 
-from gateway.cache.lookup import Lookup, fill_token, held_entries, local_holds, undisputed
+from gateway.cache.lookup import Lookup, Tiers, fill_token, held_entries, local_holds, undisputed
 from gateway.cache.write_rule import StoredRating
 from gateway.model import Id
 
@@ -61,32 +61,41 @@ class TestHeldEntries:
         )
 
 
+class TestTiers:
+    def test_holds_of_any_gateway_stand_and_the_one_in_redis_is_later(self):
+        memory = Lookup(holds=HOLDS, trusted_since=100.0)
+        elsewhere = {ONE: StoredRating(1, 101.0, 111.0), TWO: StoredRating(1, 101.0, 111.0)}
+        assert Tiers(memory, None).holds == HOLDS
+        assert Tiers(memory, Lookup(version=b"1")).holds == HOLDS
+        assert Tiers(memory, Lookup(version=b"1", holds=elsewhere)).holds == elsewhere
+
+
 class TestFillToken:
     def test_without_redis_the_token_rests_on_memory_alone(self):
-        token = fill_token(Lookup(version=3, pending={ONE: 7}), None, [TWO], [ONE, TWO, THREE], NOW)
+        memory = Lookup(version=3, holds={TWO: StoredRating(1, 100.0, 110.0)})
+        token = fill_token(Tiers(memory, None), {ONE: 7}, [ONE, TWO, THREE], NOW)
         assert (token.version, token.taken_at, token.shared_version) == (3, NOW, None)
         assert token.pending == {ONE: 7}
         assert token.unsettled == {ONE, TWO}
 
     def test_with_redis_it_carries_the_version_the_cap_and_the_pending_writes_of_both(self):
-        memory = Lookup(version=3, pending={ONE: 7})
         shared = Lookup(version=b"v", pending={THREE: b"9"}, cap_until=120.0)
-        token = fill_token(memory, shared, [], [ONE, THREE], NOW)
+        token = fill_token(Tiers(Lookup(version=3), shared), {ONE: 7}, [ONE, THREE], NOW)
         assert (token.version, token.shared_version, token.cap_until) == (3, b"v", 120.0)
         assert token.pending == {ONE: 7, THREE: b"9"}
         assert token.unsettled == {ONE, THREE}
 
     def test_a_write_on_the_paired_type_changes_the_stamps_of_all_ids_and_lets_them_be_stored(self):
         before, after = (
-            fill_token(Lookup(version=3), Lookup(version=b"v", paired_stamp=stamp), [], [ONE, TWO], NOW)
+            fill_token(
+                Tiers(Lookup(version=3), Lookup(version=b"v", paired_stamp=stamp)), {}, [ONE, TWO], NOW
+            )
             for stamp in (b"1", b"2")
         )
         assert all(before.pending[id_] != after.pending[id_] for id_ in (ONE, TWO))
         assert after.unsettled == frozenset()
 
     def test_an_ids_own_writes_separate_fetches_beside_a_write_on_the_paired_type(self):
-        shared = Lookup(version=b"v", paired_stamp=b"1")
-        before, after = (
-            fill_token(Lookup(version=3, pending={ONE: stamp}), shared, [], [ONE], NOW) for stamp in (7, 8)
-        )
+        tiers = Tiers(Lookup(version=3), Lookup(version=b"v", paired_stamp=b"1"))
+        before, after = (fill_token(tiers, {ONE: stamp}, [ONE], NOW) for stamp in (7, 8))
         assert before.pending[ONE] != after.pending[ONE]

@@ -38,9 +38,9 @@ class PartitionRead:
     """
 
     __slots__ = (
-        "_due", "_holds", "_local_findings", "_now", "_query", "_rendered", "_shared_findings", "_sources",
-        "admitted", "failed", "fetched", "forwarded", "part", "partition", "plan", "stood_in_for", "stored",
-        "tiers",
+        "_due", "_holds", "_local_findings", "_memory", "_now", "_query", "_rendered", "_shared",
+        "_shared_findings", "_sources", "admitted", "failed", "fetched", "forwarded", "part", "partition",
+        "plan", "stood_in_for", "stored",
     )  # fmt: skip
 
     def __init__(self, sources: Sources, query: Query, part: Part, now: float) -> None:
@@ -59,21 +59,27 @@ class PartitionRead:
         self.forwarded = False
         """Whether Apple had to be asked, successfully or not."""
         self.stored = False
-        self.tiers = Tiers(sources.cache.recall(self.partition, now), None)
+        self._memory = sources.cache.recall(self.partition, now)
+        self._shared: Lookup | None = None
         self._holds: Mapping[Id, StoredRating] = {}
         self._rendered: bytes | None = None
         self._due: Sequence[Id] = ()
         """Cached ids that may be refreshed along with the missing ones."""
-        if self.tiers.memory.holds:
-            self._holds = self.tiers.memory.trusted_holds
-        self._local_findings = self._take(self.tiers.memory, self._holds, shared=False)
+        if self._memory.holds:
+            self._holds = self._memory.trusted_holds
+        self._local_findings = self._take(self._memory, self._holds, shared=False)
         self._shared_findings: Findings | None = None
+
+    @property
+    def tiers(self) -> Tiers:
+        """What memory had of the ids, and Redis if it was asked."""
+        return Tiers(self._memory, self._shared)
 
     async def run(self, requester: Requester, unfetched: GatewayError | None = None) -> None:
         """Answer what memory could not. `unfetched`: the error of missing ids, which are then not fetched."""
         cache, plan, directives = self._sources.cache, self.plan, self._query.directives
         if plan.missing and not directives.no_store:
-            self._due = cache.due(self.partition, self.tiers.memory, plan.missing, self._now)
+            self._due = cache.due(self.partition, self._memory, plan.missing, self._now)
         await self.look_up(keep=not directives.no_store)
         self._count()
         if unfetched is None and directives.only_if_cached:
@@ -98,16 +104,16 @@ class PartitionRead:
 
     async def look_up(self, *, keep: bool) -> None:
         """Take from Redis what memory lacks, and decide what is served stale; `keep`: keep it in memory."""
-        cache, plan, memory = self._sources.cache, self.plan, self.tiers.memory
-        shared = None
+        cache, plan = self._sources.cache, self.plan
         if plan.missing and cache.has_shared:
             asked = [*plan.missing, *self._due] if self._due else plan.missing
-            shared = await cache.look_up_shared(self.partition, asked, memory, self._now, keep=keep)
-            self.tiers = Tiers(memory, shared)
-            self._shared_findings = self._take_shared(memory, shared)
+            shared = await cache.look_up_shared(self.partition, asked, self._memory, self._now, keep=keep)
+            self._shared_findings = self._take_shared(shared)
             # Another gateway may have refreshed them.
             self._due = cache.still_due(self.partition, self._due, shared, self._now)
-        self.admitted = cache.memory.admits(self.partition, self._now) and (shared is None or shared.admitted)
+        self.admitted = cache.memory.admits(self.partition, self._now) and (
+            self._shared is None or self._shared.admitted
+        )
         quarantined = self._sources.quarantine.active(self.partition.user.key, self._now)
         plan.resolve(stale_allowed=not quarantined)
 
@@ -142,7 +148,7 @@ class PartitionRead:
             sources.metrics.memory.add(self._local_findings)
         if self._shared_findings is not None:
             sources.metrics.shared.add(self._shared_findings)
-        if rides := self.tiers.memory.rides:
+        if rides := self._memory.rides:
             hits: Collection[Id] = self.part.ids
             if self.plan.complete is None:
                 hits = [id_ for id_, entry in self.plan.served.items() if entry.fresh_until > self._now]
@@ -150,11 +156,12 @@ class PartitionRead:
         if sources.shadow is not None and sources.shadow.drawn():
             sources.shadow.check_entries(self.partition, self.plan.served, self._now)
 
-    def _take_shared(self, memory: Lookup, shared: Lookup) -> Findings:
+    def _take_shared(self, shared: Lookup) -> Findings:
+        self._shared = shared
         plan = self.plan
-        if memory.holds or shared.holds:
+        if self._memory.holds or shared.holds:
             self._holds = self.tiers.holds
-            self._hold(local_holds(memory, shared), shared=False)
+            self._hold(local_holds(self._memory, shared), shared=False)
         if shared.version is None and not shared.entries:
             findings = Findings(error=len(plan.missing))
         else:

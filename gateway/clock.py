@@ -20,7 +20,7 @@ class Clock(Protocol):
 
 
 def counting_suspend(source: ModuleType) -> Callable[[], float]:
-    """The clock of `source` (the module `time`) that goes on while the machine is suspended.
+    """The clock of `source` (the module `time`) that keeps counting while the machine is suspended.
 
     With the plain monotonic clock an entry from before a night's suspend would be fresh in the morning. macOS
     has no such clock, so its plain one is used there. Timers are the event loop's, and stop during a suspend.

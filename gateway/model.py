@@ -41,7 +41,10 @@ Rating = int | bytes | None
 
 
 class Kind(StrEnum):
-    """The nine kinds of content that can be rated; the value is Apple's path segment."""
+    """The nine kinds of content that can be rated; the value is Apple's path segment.
+
+    The API and the documents call it *type*.
+    """
 
     ALBUMS = "albums"
     SONGS = "songs"

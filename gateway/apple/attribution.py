@@ -98,7 +98,7 @@ class Asked(msgspec.Struct, frozen=True):
     idempotent: bool = False
     """Whether sending it twice does what sending it once does, also with other writes between."""
     other_parameters: bool = False
-    """Whether it has parameters that may make the answer something else than a list of ratings."""
+    """Whether it has parameters that may make the answer something other than a list of ratings."""
     divisible: bool = False
     """Whether it may be too large, so that a 504, or no answer in time, is handed back at once."""
     riders: bool = False

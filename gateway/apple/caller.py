@@ -174,7 +174,7 @@ class Caller:
             return refusal
         now = self._now()
         if deadline <= now:
-            raise DeadlineExceeded("The time for asking Apple Music is up.")
+            raise DeadlineExceeded("The request's time ended before Apple Music could be called.")
         if run.failed is None and not call.fits():
             raise Outgrown
         admission = call.trial.probe or self._breaker.admit(now, call.user.key)
@@ -275,7 +275,7 @@ class Caller:
 
     def _open(self, now: float) -> BreakerOpen:
         return BreakerOpen(
-            "Apple Music failed too often lately; it is not asked for a moment.",
+            "Apple Music failed too often. The gateway pauses calls to it; retry after Retry-After.",
             retry_after=self._breaker.retry_after(now),
         )
 

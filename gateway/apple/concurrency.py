@@ -229,7 +229,7 @@ class ConcurrencyLimiter:
     async def slot(self, waiters: Waiters, deadline: float) -> AsyncIterator[None]:
         """Wait for a slot until `deadline` (monotonic seconds), then hold it.
 
-        Raises `NoCapacity` if the queue is full, `DeadlineExceeded` if no slot came free in time.
+        Raises `NoCapacity` if the queue is full, `DeadlineExceeded` if no slot became free in time.
         """
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -286,7 +286,7 @@ class ConcurrencyLimiter:
             async with asyncio.timeout(deadline - self._now()):
                 await granted
         except TimeoutError:
-            raise DeadlineExceeded("No call to Apple Music came free in time.") from None
+            raise DeadlineExceeded("No slot for a call to Apple Music became free in time.") from None
         finally:
             call.waiters.unwatch(changed)
 

@@ -107,7 +107,7 @@ class TokenSource:
         self._skew = ClockSkew()
         self._refusal_minted_at = float("-inf")
         self.refused = False
-        """Whether Apple refused the token at last."""
+        """Whether Apple refused the token in its latest answer."""
         self._token = self._mint("start")
 
     def current(self) -> DeveloperToken:

@@ -115,7 +115,7 @@ class Reactions:
         self._isolated = {cause: metrics.upstream_isolated.labels(what) for cause, what in ISOLATED.items()}
 
     def answered(self, sent: Sent) -> None:
-        """Apple answered soundly."""
+        """Record a valid answer."""
         now, trial = self._now(), sent.trial
         trial.answered = True
         self._users(trial).answered(trial.user_key, sent.began, now)

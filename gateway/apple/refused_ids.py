@@ -56,7 +56,7 @@ class RefusedIds:
     def __init__(self) -> None:
         self._ids: OrderedDict[tuple[bytes, Kind], OrderedDict[tuple[Variant, Id], _Entry]] = OrderedDict()
         self._failing: OrderedDict[tuple[Kind, Variant, Id], float] = OrderedDict()
-        """Until when other users' calls ask for an id by itself, because it failed for one."""
+        """When other users' calls may include the id in a batch again (monotonic seconds)."""
         self._alike: OrderedDict[tuple[bytes, Kind, Variant], float] = OrderedDict()
 
     def sort(self, partition: Partition, ids: Iterable[Id], now: float, *, most_due: int) -> SortedIds:

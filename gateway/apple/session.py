@@ -21,7 +21,7 @@ LARGEST_HEADER: Final = 32 * 1024
 KEEPALIVE_SECONDS: Final = 30.0
 
 RESOLVE_SECONDS: Final = 2.0
-"""For a name; the lookup goes on, and the next attempt joins it."""
+"""Timeout of one name lookup. The lookup itself continues, and the next attempt joins it."""
 
 
 class Sessions(NamedTuple):

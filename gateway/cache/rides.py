@@ -1,7 +1,7 @@
 """Which ids of a partition were refreshed along with others since they were last asked for.
 
-An id that is not asked for any more must not be refreshed for ever: it stops riding along some time after its
-first ride. Only such ids are kept here, so that a hit on any other id pays nothing.
+An id that is no longer asked for must not be refreshed indefinitely: it stops riding along some time after
+its first ride. Only ids that rode are kept here, so that a hit on any other id costs nothing.
 """
 
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from typing import Final
 from gateway.model import Id
 
 LONGEST_SECONDS: Final = 12 * 3600.0
-"""An id rides along for so long after its first ride since it was last asked for."""
+"""Seconds for which an id rides along, from its first ride since it was last asked for."""
 
 
 class Rides:

@@ -54,7 +54,7 @@ def configure(
 
 
 def close(seconds: float = CLOSE_SECONDS) -> None:
-    """Write the queued lines, for `seconds` at most, and let go of the outlet."""
+    """Write the queued lines, for `seconds` at most, and detach the outlet."""
     outlet, _Process.outlet = _Process.outlet, None
     if isinstance(outlet, LogWriter):
         outlet.close(seconds)

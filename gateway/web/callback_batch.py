@@ -12,7 +12,8 @@ from typing import Final, Generic, TypeVar
 T = TypeVar("T")
 
 LONGEST_SECONDS: Final = 0.001
-"""Then the loop gets a turn and answers are sent: the first of a thousand must not wait for the last."""
+"""Longest run in seconds; then the loop sends what was written: the first of a thousand must not wait for the
+last."""
 
 
 class CallbackBatch(Generic[T]):

@@ -1,6 +1,6 @@
-"""The timers that end a connection: nobody uses it, a head arrives too slowly, or nobody reads its answers.
+"""Connection timers: unused, slow request head, unread answers.
 
-aiohttp has none that fit, because it sees only part of a connection's requests.
+aiohttp has no timers that fit, because it sees only part of a connection's requests.
 """
 
 import asyncio

@@ -22,7 +22,7 @@ FROM_MEMORY = "10,000-id hits, p99 ms"
 FROM_APPLE = "10,000-id misses, p99 ms"
 COMPARED = "10,000-id misses, p99 to that of the other version"
 BUSY_MS = 5.0
-"""A p99 of hits beside nothing else beyond this shows that the machine was busy."""
+"""A p99 above this without large requests shows that the machine was busy."""
 
 BOUNDS = {FROM_APPLE: Bound("at most", 35.0), COMPARED: Bound("at most", 0.6)}
 HEADERS = {FROM_MEMORY: {}, FROM_APPLE: {"Cache-Control": "no-cache"}}
@@ -35,7 +35,7 @@ def measure(stage: Stage) -> list[Figure]:
         contenders.gateway(stage.machine, checkout, apple, {"cache__fresh_seconds": contenders.HOUR})
         for checkout in stage.checkouts
     ]
-    samples = Samples("25-id hits beside", stage.checkouts)
+    samples = Samples("25-id hits beside large requests", stage.checkouts)
     for round_ in range(stage.rounds(3)):
         for what in (ALONE, FROM_MEMORY, FROM_APPLE):
             for gateway in rotated(gateways, round_):

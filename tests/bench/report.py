@@ -27,7 +27,7 @@ def render(results: Results, images: str) -> str:
         if part == RATE:
             sections.append(f"![Rate of hits, as a share of a bare handler's]({images}/hits.svg)")
     if results.trace is not None:
-        sections.append(f"### Everybody on the trace\n\n{_trace(results.trace)}")
+        sections.append(f"### All contenders on the trace\n\n{_trace(results.trace)}")
         sections.append(f"![Calls to Apple on the trace]({images}/upstream-calls.svg)")
     return "\n\n".join(sections) + "\n"
 

@@ -50,7 +50,7 @@ def test_every_part_has_its_table_and_every_picture_is_shown(results):
     assert "### Bounds" in page
     for figure in results.figures:
         assert f"### {figure.part[0].upper()}{figure.part[1:]}" in page
-    assert "### Everybody on the trace" in page
+    assert "### All contenders on the trace" in page
     for name in charts.pictures(results):
         assert f"(images/{name})" in page
 

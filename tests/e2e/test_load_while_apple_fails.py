@@ -1,6 +1,6 @@
 """Apple's bad minutes under load: no wrong answer, soon none that fails, and few calls.
 
-RATINGS_GATEWAY_FAULT_SECONDS lengthens the faults in real time, which last a second else.
+RATINGS_GATEWAY_FAULT_SECONDS lengthens the faults in real time, which otherwise last one second.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """Redis fails under a steady load: no wrong or failed answer, and it is used again within 2 s.
 
-RATINGS_GATEWAY_FAULT_SECONDS lengthens each phase (normal, fault), which last a second else.
+RATINGS_GATEWAY_FAULT_SECONDS lengthens each phase (normal, fault), which otherwise last one second.
 """
 
 import asyncio

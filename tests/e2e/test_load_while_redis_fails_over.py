@@ -1,6 +1,6 @@
 """A cluster and a Sentinel fail over under a steady load, and a Redis that is not ours is refused.
 
-RATINGS_GATEWAY_FAULT_SECONDS lengthens the phases between, which last a second else.
+RATINGS_GATEWAY_FAULT_SECONDS lengthens the phases between, which otherwise last one second.
 
 A failover loses what the replica has not received yet; such writes are not promised. So the writers pause
 until the replica has all of their writes, then the master is killed, and every answer is judged strictly: for

@@ -21,11 +21,11 @@ from gateway.cache.redis.url import Address, RedisUrl
 from gateway.resolver import Resolver
 
 CONNECT_SECONDS = 1.0
-"""For resolving, connecting, TLS, login and the first reply together."""
+"""Timeout in seconds for resolving, connecting, TLS, login and the first reply together."""
 SENTINEL_SECONDS = 0.3
-"""For one Sentinel to name the master, after which the next is asked."""
+"""Timeout in seconds for one Sentinel to name the master; then the next is asked."""
 RESOLVE_SHARE = 0.8
-"""Share of these that resolving may take, so that a name that does not resolve is reported as such."""
+"""Share of either timeout that resolving may take, so that a name that does not resolve can be reported."""
 HAPPY_EYEBALLS_SECONDS = 0.1
 """Head start of each address over the next; RFC 8305's least, because Redis is near."""
 FIRST_ATTEMPT_SECONDS = 1.0

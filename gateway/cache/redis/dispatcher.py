@@ -24,15 +24,18 @@ Open = Callable[[], Awaitable[RedisConnection]]
 STALL_SECONDS = 1.0
 """A reply this late is given up, and the connection with it."""
 GRACE_SECONDS = 0.001
-"""Between a deadline and the failure of the request: time for the event loop to read what has arrived."""
+"""Grace period after a deadline: the event loop reads what has arrived before the request fails."""
 BACKOFF_SECONDS = (0.0, 0.05, 0.1, 0.2, 0.4)
 """Waits between attempts to connect; the last repeats. With a connect timeout of 1 s: back within 2 s."""
 BREAKER_OPEN_SECONDS = 1.0
+"""Time from when the breaker opens until it lets a lookup through as a probe."""
 REOPEN_SECONDS = 1.0
-"""Between two connections to a node that refuses writes: its address may lead to another server by now."""
+"""Shortest interval between connections to a node that refuses writes: its address may lead to another server
+by now."""
 REPLAY_SECONDS = 1.0
-"""From when a node accepts writes again until it is looked at: writes are replayed four times a second."""
+"""Delay after the last refused write until lookups resume. Missed writes are replayed four times a second."""
 MAX_PENDING_BYTES = 32 * 1024 * 1024
+"""Most bytes of requests without a reply; beyond it, requests fail at once."""
 TIMER_SECONDS = 0.001
 """Resolution of the event loop's timers."""
 

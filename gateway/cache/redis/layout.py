@@ -79,7 +79,7 @@ def read_meta(field: bytes) -> Meta:
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """Times in seconds."""
+    """Settings of the Redis tier; times in seconds."""
 
     freshness: Freshness
     hold_seconds: float
@@ -89,7 +89,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     lookup_seconds: float
     """A lookup past it, counted from when its bytes are sent, is a miss."""
     max_ratings_per_user: int
-    """Of one type; beyond it the oldest go."""
+    """Most ratings per user and type; the oldest are dropped first."""
 
     @property
     def key_milliseconds(self) -> int:

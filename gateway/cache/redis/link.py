@@ -25,7 +25,7 @@ Build = Callable[[RedisUrl, Tls], Topology]
 
 
 class Link:
-    """A gateway's link to Redis."""
+    """Owns the store and the subscription, and replaces their connections while serving."""
 
     def __init__(
         self,

@@ -24,7 +24,7 @@ class Undelivered(msgspec.Struct, frozen=True):
     """
 
     ids: dict[Id, int] = {}
-    """By written id: how many writes have ended that Redis may still count as under way."""
+    """For each written id, the number of ended writes that Redis may still count as under way."""
     all: bool = False
     """There were more written ids than are kept: any id may have been written."""
     purged: frozenset[Id] | None = frozenset()

@@ -18,11 +18,11 @@ from gateway.cache.redis.url import Address
 from gateway.tasks import Tasks
 
 REFRESH_SECONDS = 0.25
-"""Between two requests for the slot map while it may be outdated."""
+"""Interval in seconds between requests for the slot map while it may be outdated."""
 WATCH_SECONDS = 1.0
-"""Between two requests to Sentinel for the current master."""
+"""Interval in seconds between requests to Sentinel for the current master."""
 MAP_SECONDS = 0.5
-"""For one node to return the slot map, after which the next is asked."""
+"""Timeout in seconds for one node to return the slot map; then the next is asked."""
 
 
 class Topology(Protocol):

@@ -108,7 +108,7 @@ async def wired(
         finally:
             sources.flights.close()
             await tasks.cancel()
-            api.settle()
+            api.flush()
 
 
 def _measure_loop_lag(base: _Base) -> None:

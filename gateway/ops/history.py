@@ -58,7 +58,7 @@ class HistorySample(msgspec.Struct, frozen=True):
 
 def read(metrics: Metrics) -> HistorySample:
     """Read the counters now. Takes about a millisecond, because it walks every child."""
-    metrics.settle()
+    metrics.flush()
     return HistorySample(
         requests=_sum(metrics.http_requests, "_total", ("status",)),
         ids=_sum(metrics.cache_ids, "_total", ("tier", "result")),

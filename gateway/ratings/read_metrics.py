@@ -12,7 +12,7 @@ class TierMetrics:
     def __init__(self, metrics: Metrics, tier: str) -> None:
         self._counters = {result: metrics.cache_ids.labels(tier, result) for result in RESULTS}
         self._sum = Findings()
-        metrics.before_reading(self._settle)
+        metrics.before_reading(self._flush)
 
     def add(self, findings: Findings) -> None:
         """Count the tier's answers for one request's ids."""
@@ -23,7 +23,7 @@ class TierMetrics:
         self._sum.hit += ids - negative
         self._sum.negative += negative
 
-    def _settle(self) -> None:
+    def _flush(self) -> None:
         summed, self._sum = self._sum, Findings()
         for result, counter in self._counters.items():
             counter.inc(getattr(summed, result))

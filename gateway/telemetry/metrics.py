@@ -28,14 +28,14 @@ BATCH_IDS = (1, 2, 5, 10, 25, 50, 100, 200, 300)
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
-class _Settling(Collector):
-    """Exports nothing; has pending counts added before the others are collected."""
+class _Flushing(Collector):
+    """Exports nothing; adds pending counts before the other collectors are read."""
 
-    def __init__(self, settle: Callable[[], None]) -> None:
-        self._settle = settle
+    def __init__(self, flush: Callable[[], None]) -> None:
+        self._flush = flush
 
     def collect(self) -> Iterable[Metric]:
-        self._settle()
+        self._flush()
         return ()
 
     def describe(self) -> Iterable[Metric]:
@@ -47,9 +47,9 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry or CollectorRegistry()
-        self._unsettled: list[WeakMethod[Callable[[], None]]] = []
+        self._flushes: list[WeakMethod[Callable[[], None]]] = []
         # Registered first, so that it runs before all others are collected.
-        self.registry.register(_Settling(self.settle))
+        self.registry.register(_Flushing(self.flush))
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
         self._gauge("build_info", "Always 1.", "version", "python").labels(
@@ -198,18 +198,18 @@ class Metrics:
             "log_lines_dropped", "Log lines dropped because stdout was not read fast enough."
         )
 
-    def before_reading(self, settle: Callable[[], None]) -> None:
-        """Call the method `settle`, which adds its object's pending counts, before every reading."""
-        self._unsettled.append(WeakMethod(settle))
+    def before_reading(self, flush: Callable[[], None]) -> None:
+        """Call the method `flush`, which adds its object's pending counts, before every reading."""
+        self._flushes.append(WeakMethod(flush))
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Add all pending counts."""
-        for reference in list(self._unsettled):
-            settle = reference()
-            if settle is None:
-                self._unsettled.remove(reference)
+        for reference in list(self._flushes):
+            flush = reference()
+            if flush is None:
+                self._flushes.remove(reference)
             else:
-                settle()
+                flush()
 
     def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
         return Counter(f"gateway_{name}", documentation, labels, registry=self.registry)

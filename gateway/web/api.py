@@ -127,7 +127,7 @@ class Api:
         record.error = error
         return self._finish(record, error_reply(error), keep_alive=False)
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Count and log what was answered until now."""
         self._access_log.flush()
 

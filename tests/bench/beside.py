@@ -42,7 +42,7 @@ def measure(stage: Stage) -> list[Figure]:
                 p99 = uvloop.run(_p99(gateway, what))
                 samples.add(what, gateway.name, p99 * 1e3)
                 stage.progress(f"round {round_ + 1}: 25 ids beside {what}, {gateway.name}: {p99 * 1e3:.1f}")
-                apple.settle()
+                apple.wait_idle()
     figures = samples.figures(BOUNDS, decimals=1) + samples.compared(FROM_APPLE, COMPARED, BOUNDS)
     busy = figures[0].now.median > BUSY_MS
     return [msgspec.structs.replace(figure, busy=busy) for figure in figures]

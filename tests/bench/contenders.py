@@ -54,7 +54,7 @@ class Upstream(msgspec.Struct, frozen=True):
             counts: dict[str, int] = json.load(response)
             return counts
 
-    def settle(self) -> None:
+    def wait_idle(self) -> None:
         """Wait until no call is under way."""
         while self.counts()["in_flight"]:
             time.sleep(0.02)

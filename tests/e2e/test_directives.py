@@ -403,7 +403,7 @@ async def test_errors_keep_nothing_of_the_requests_that_they_answered(gateway):
             assert (await gateway.get("albums", [ONE], user=REVOKED)).status == 403
             assert (await gateway.get("albums", [ONE], "&new=1", user=UNSUBSCRIBED)).status == 400
             assert (await gateway.rate("albums", ONE, 1, user=UNSUBSCRIBED)).status == 400
-        gateway.served.gateway.api.settle()  # what was answered a moment ago waits to be counted
+        gateway.served.gateway.api.flush()  # what was answered a moment ago waits to be counted
         assert exchanges() - before < 10
     finally:
         gc.enable()

@@ -73,7 +73,7 @@ class Reads:
         return load
 
     def counted(self, tier: str, result: str) -> float:
-        self.metrics.settle()
+        self.metrics.flush()
         labels = {"tier": tier, "result": result}
         return self.metrics.registry.get_sample_value("gateway_cache_ids_total", labels) or 0.0
 

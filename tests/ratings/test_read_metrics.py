@@ -8,7 +8,7 @@ def test_findings_are_summed_up_by_tier_and_result():
     local, shared = TierMetrics(metrics, "local"), TierMetrics(metrics, "shared")
 
     def sample(tier: str, result: str) -> float | None:
-        metrics.settle()
+        metrics.flush()
         labels = {"tier": tier, "result": result}
         return metrics.registry.get_sample_value("gateway_cache_ids_total", labels)
 

@@ -11,13 +11,13 @@ from gateway.telemetry.metrics import Metrics
 
 
 class Pending:
-    """Adds up by itself and counts in the registry when settled."""
+    """Adds up by itself and counts in the registry when flushed."""
 
     def __init__(self, counter: Counter) -> None:
         self.counter = counter
         self.pending = 0
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         self.counter.inc(self.pending)
         self.pending = 0
 
@@ -66,20 +66,20 @@ def test_the_last_reload_counts_as_successful_from_the_start(metrics):
 
 def test_a_scrape_includes_what_was_added_up_elsewhere(metrics):
     pending = Pending(metrics.coalesced_ids)
-    metrics.before_reading(pending.settle)
+    metrics.before_reading(pending.flush)
     pending.pending = 3
     assert "gateway_coalesced_ids_total 3.0" in generate_latest(metrics.registry).decode()
     pending.pending = 2
-    metrics.settle()
+    metrics.flush()
     assert metrics.registry.get_sample_value("gateway_coalesced_ids_total") == 5
 
 
 def test_an_object_that_is_gone_is_not_asked_again(metrics):
     gone, kept = Pending(metrics.coalesced_ids), Pending(metrics.coalesced_ids)
-    metrics.before_reading(gone.settle)
-    metrics.before_reading(kept.settle)
+    metrics.before_reading(gone.flush)
+    metrics.before_reading(kept.flush)
     gone.pending, kept.pending = 4, 1
     del gone
     gc.collect()
-    metrics.settle()
+    metrics.flush()
     assert metrics.registry.get_sample_value("gateway_coalesced_ids_total") == 1

@@ -61,7 +61,7 @@ async def test_metrics_do_not_keep_a_log_alive():
     alive = weakref.ref(access_log)
     del access_log
     assert alive() is None
-    metrics.settle()
+    metrics.flush()
 
 
 @pytest.mark.parametrize("cause", sorted(AVAILABILITY_CAUSES))

@@ -280,7 +280,7 @@ class TestRecords:
     async def test_a_line_is_logged_with_user_route_and_tiers(self, gateway):
         gateway.reads.store({ONE: 1})
         gateway.begin(MANY + "1")
-        gateway.api.settle()
+        gateway.api.flush()
         (line,) = gateway.lines
         assert (line.user, line.type, line.route, line.status) == (
             USER.label,
@@ -295,6 +295,6 @@ class TestRecords:
         unsampled.reads.store({ONE: 1})
         unsampled.begin(MANY + "1")
         unsampled.begin("/other")
-        unsampled.api.settle()
+        unsampled.api.flush()
         assert [line.status for line in unsampled.lines] == [404]
         await unsampled.close()

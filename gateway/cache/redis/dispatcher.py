@@ -227,9 +227,9 @@ class Dispatcher:
             batch.unread = False
             self._reading = None
             self._sent.popleft()
-        self._settle(request)
+        self._complete(request)
 
-    def _settle(self, request: Request) -> None:
+    def _complete(self, request: Request) -> None:
         self._pending_bytes -= request.cost
         self._record(request, ok=True)
         if not request.future.done():

@@ -173,27 +173,27 @@ class Verdict(msgspec.Struct, frozen=True):
     """Whether it shows that an earlier try succeeded."""
 
 
-def attribute(came: Symptom, asked: Asked, seen: Evidence) -> Verdict:
+def attribute(symptom: Symptom, asked: Asked, evidence: Evidence) -> Verdict:
     """The verdict on a failed call; see the table above."""
-    if came.cut_short:
+    if symptom.cut_short:
         return Verdict(Cause.DEADLINE)
-    if came.kept and asked.idempotent and not asked.reconnected:
+    if symptom.kept and asked.idempotent and not asked.reconnected:
         return Verdict(Cause.CONNECTION, retry=Retry.AT_ONCE)
-    if not came.sent:
+    if not symptom.sent:
         return Verdict(counts=True, retry=Retry.BACKED_OFF if asked.idempotent else Retry.NEVER)
-    if asked.riders and came.status not in (401, 403, 429):
+    if asked.riders and symptom.status not in (401, 403, 429):
         return Verdict(drop_riders=True)
-    if came.status is None or (came.unusable and came.status not in (403, 404)):
-        return _unreadable(came, asked, seen)
-    if came.status in (401, 403, 404):
-        return _denied(came, asked, seen)
-    if came.status == 408:
+    if symptom.status is None or (symptom.unusable and symptom.status not in (403, 404)):
+        return _unreadable(symptom, asked, evidence)
+    if symptom.status in (401, 403, 404):
+        return _denied(symptom, asked, evidence)
+    if symptom.status == 408:
         return Verdict(divide=asked.ids > 1)
-    if came.status == 429:
+    if symptom.status == 429:
         return Verdict(Cause.THROTTLED, retry=Retry.PACED)
-    if 400 <= came.status < 500:
-        return _refused(came, asked, seen)
-    return _failed(came, asked, seen)
+    if 400 <= symptom.status < 500:
+        return _refused(symptom, asked, evidence)
+    return _failed(symptom, asked, evidence)
 
 
 _REQUEST: Final = Verdict(Cause.REQUEST, stale_allowed=False)
@@ -204,83 +204,83 @@ _TOO_LARGE: Final = Verdict(divide=True)
 _DIVIDED: Final = Verdict(Cause.ID, counts=True, divide=True)
 
 
-def _unreadable(came: Symptom, asked: Asked, seen: Evidence) -> Verdict:
+def _unreadable(symptom: Symptom, asked: Asked, evidence: Evidence) -> Verdict:
     """No whole answer came, or one that is not a list of ratings."""
     # A part that is late again was small enough: in an outage only late calls show that Apple fails.
-    late = came.timed_out and asked.divisible and not asked.part
-    if late or (came.too_large and asked.ids > 1):
+    late = symptom.timed_out and asked.divisible and not asked.part
+    if late or (symptom.too_large and asked.ids > 1):
         return _TOO_LARGE
-    if came.other_shape and asked.other_parameters:
+    if symptom.other_shape and asked.other_parameters:
         return Verdict(Cause.REQUEST)
-    return _failed(came, asked, seen)
+    return _failed(symptom, asked, evidence)
 
 
-def _denied(came: Symptom, asked: Asked, seen: Evidence) -> Verdict:
+def _denied(symptom: Symptom, asked: Asked, evidence: Evidence) -> Verdict:
     """Apple, or the edge in front of it, answered 401, 403 or 404."""
-    if came.status == 401:
-        return _REFUSED_USER if seen.token_accepted else _REFUSED_TOKEN
-    if came.status == 403 and came.code == INVALID_AUTHENTICATION and came.enveloped:
+    if symptom.status == 401:
+        return _REFUSED_USER if evidence.token_accepted else _REFUSED_TOKEN
+    if symptom.status == 403 and symptom.code == INVALID_AUTHENTICATION and symptom.enveloped:
         return _REFUSED_USER
-    if came.status == 404 and asked.deletes and asked.reconnected and came.enveloped:
+    if symptom.status == 404 and asked.deletes and asked.reconnected and symptom.enveloped:
         return Verdict(Cause.REQUEST, stale_allowed=False, done=True)
-    if came.enveloped:
+    if symptom.enveloped:
         return _REQUEST
-    again = came.status == 404 and asked.read
+    again = symptom.status == 404 and asked.read
     return Verdict(retry=Retry.BACKED_OFF if again else Retry.NEVER)
 
 
-def _refused(came: Symptom, asked: Asked, seen: Evidence) -> Verdict:
+def _refused(symptom: Symptom, asked: Asked, evidence: Evidence) -> Verdict:
     """Apple answered with another 4xx."""
-    if came.code == NO_SUBSCRIPTION:
+    if symptom.code == NO_SUBSCRIPTION:
         return Verdict(Cause.USER, stale_allowed=False)
-    if came.blamed not in (None, "ids") or not asked.ids:
+    if symptom.blamed not in (None, "ids") or not asked.ids:
         return _REQUEST
     if asked.ids > 1:
-        return _REQUEST if seen.refused_alike else Verdict(Cause.ID, stale_allowed=False, divide=True)
-    if seen.remembered or seen.own_answered or seen.own_answered_lately:
+        return _REQUEST if evidence.refused_alike else Verdict(Cause.ID, stale_allowed=False, divide=True)
+    if evidence.remembered or evidence.own_answered or evidence.own_answered_lately:
         return Verdict(Cause.ID, stale_allowed=False)
     return _REQUEST
 
 
-def _failed(came: Symptom, asked: Asked, seen: Evidence) -> Verdict:
+def _failed(symptom: Symptom, asked: Asked, evidence: Evidence) -> Verdict:
     """Apple failed, or an id or user makes it fail."""
-    if came.status == 504 and asked.divisible:
+    if symptom.status == 504 and asked.divisible:
         return _TOO_LARGE
-    if seen.remembered:
+    if evidence.remembered:
         return _UNCOUNTED_ID
-    if seen.isolated:
+    if evidence.isolated:
         # A bad id in each call of the user must not keep the user isolated.
         return Verdict(Cause.USER, isolate=asked.ids <= 1, divide=asked.ids > 1)
-    if seen.probing and asked.ids > 1 and not asked.part:
+    if evidence.probing and asked.ids > 1 and not asked.part:
         return _DIVIDED
     if asked.last:
-        return _failed_for_good(asked, seen)
-    if asked.part and seen.own_answered:
+        return _failed_for_good(asked, evidence)
+    if asked.part and evidence.own_answered:
         return Verdict(Cause.ID, divide=asked.ids > 1)
     if asked.part:
         return Verdict(counts=True, divide=asked.ids > 1)
-    if came.timed_out and asked.repeated and asked.ids > 1:
+    if symptom.timed_out and asked.repeated and asked.ids > 1:
         # The deadline leaves no time for all the tries and then for the halves.
         return _DIVIDED
-    again = asked.read and (came.status is None or came.unusable or came.status in TRANSIENT)
+    again = asked.read and (symptom.status is None or symptom.unusable or symptom.status in TRANSIENT)
     return Verdict(counts=True, retry=Retry.BACKED_OFF if again else Retry.NEVER)
 
 
-def _failed_for_good(asked: Asked, seen: Evidence) -> Verdict:
+def _failed_for_good(asked: Asked, evidence: Evidence) -> Verdict:
     """The last try failed."""
     if asked.ids > 1:
         return _DIVIDED
-    if asked.ids == 1 and seen.own_answered:
+    if asked.ids == 1 and evidence.own_answered:
         return _UNCOUNTED_ID
-    if seen.others_answered and not seen.others_failing:
-        if seen.failed_calls >= FAILED_CALLS:
+    if evidence.others_answered and not evidence.others_failing:
+        if evidence.failed_calls >= FAILED_CALLS:
             return Verdict(Cause.USER, isolate=True)
         if asked.ids == 1:
             return _UNCOUNTED_ID
     return Verdict(counts=True)
 
 
-def symptom(failure: UpstreamError) -> Symptom:
+def symptom_of(failure: UpstreamError) -> Symptom:
     """What `failure` shows."""
     match failure:
         case Relayed():

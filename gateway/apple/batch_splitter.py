@@ -12,11 +12,11 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from gateway.apple.attribution import symptom
+from gateway.apple.attribution import symptom_of
 from gateway.apple.batch_size import BatchSize
 from gateway.apple.call import Call, Failed, Outgrown, asked_of
 from gateway.apple.caller import Caller
-from gateway.apple.division import Found, Job, Results, Search, Settlement
+from gateway.apple.division import Division, Found, Job, Results, Settlement
 from gateway.apple.reactions import ISOLATED, Trial
 from gateway.apple.refused_ids import RefusedIds
 from gateway.apple.response import read_many
@@ -25,7 +25,7 @@ from gateway.model import Id, Partition, Rating, has_other_parameters
 from gateway.telemetry.metrics import Metrics
 from gateway.waiters import Riders
 
-MOST_DUE: Final = 4
+MOST_ALONE: Final = 4
 """Failing ids that one fetch asks for again, each in a call of its own; others wait for a later fetch."""
 
 
@@ -69,14 +69,14 @@ class BatchSplitter:
         return results
 
     async def _ask_sorted(self, job: Job, ids: Sequence[Id]) -> Results:
-        sorted_ids = self._refused.sort(job.partition, ids, self._now(), most_due=MOST_DUE)
+        sorted_ids = self._refused.sort(job.partition, ids, self._now(), most_alone=MOST_ALONE)
         if len(sorted_ids.rest) == len(ids):
             return await self._ask_in_batches(job, ids)
         results: Results = {**sorted_ids.known}
         async with asyncio.TaskGroup() as group:
             rest = group.create_task(self._ask_in_batches(job, sorted_ids.rest))
-            due = [group.create_task(self._ask_again(job, id_)) for id_ in sorted_ids.due]
-        for asking in (rest, *due):
+            alone = [group.create_task(self._ask_again(job, id_)) for id_ in sorted_ids.ask_alone]
+        for asking in (rest, *alone):
             results |= asking.result()
         return {id_: results[id_] for id_ in ids}
 
@@ -144,11 +144,11 @@ class BatchSplitter:
         if not (isinstance(answer, Failed) and answer.verdict.divide and len(ids) > 1):
             self._learn_of_one(job.partition, ids, answer, trial)
             return _results(ids, answer)
-        async with AsyncExitStack() as held:
-            await held.enter_async_context(splitting)
+        async with AsyncExitStack() as splitting_lock:
+            await splitting_lock.enter_async_context(splitting)
             if len(ids) <= self.batch_size():
-                search = Search(trial, answer, held)
-                return self._settlement.settle(job, search, await self._split(job, search, ids, answer))
+                division = Division(trial, answer, splitting_lock)
+                return self._settlement.settle(job, division, await self._split(job, division, ids, answer))
         return None
 
     def _trial(self, partition: Partition, ids: Sequence[Id]) -> Trial:
@@ -168,10 +168,10 @@ class BatchSplitter:
             return
         if answer.verdict.cause is Cause.ID:
             self._refused.remember(partition, ids[0], answer.error, trial.began, self._now())
-        elif answer.verdict.counts and symptom(answer.error).sent:
+        elif answer.verdict.counts and symptom_of(answer.error).sent:
             self._refused.suspect(partition, ids[0], trial.began, self._now())
 
-    async def _split(self, job: Job, search: Search, ids: Sequence[Id], failed: Failed) -> Found:
+    async def _split(self, job: Job, division: Division, ids: Sequence[Id], failed: Failed) -> Found:
         """Ask for the parts of a failed call side by side, then for the parts of those that failed, in turn.
 
         In turn, so that the second half uses the batch size learnt from the first.
@@ -183,14 +183,14 @@ class BatchSplitter:
         elif len(ids) > 1 and job.waiters.take_extra(2):
             parts = _cut(ids, (len(ids) + 1) // 2)
         else:
-            search.bottomed = True
+            division.bottomed = True
             return dict.fromkeys(ids, failed)
-        answers = await self._ask_parts(job, search, parts, part=halves)
+        answers = await self._ask_parts(job, division, parts, part=halves)
         if not any(isinstance(answer, Failed) for answer in answers):
             self._sizes.learn(len(parts[0]), self._now(), refused=not failed.verdict.stale_allowed)
         if any(not isinstance(answer, Failed) for answer in answers):
             # The size is learnt now, or one half failed: then an id fails, not the size.
-            await search.held.aclose()
+            await division.splitting_lock.aclose()
         found: Found = {}
         for part, answer in zip(parts, answers, strict=True):
             if not isinstance(answer, Failed):
@@ -199,20 +199,20 @@ class BatchSplitter:
                 # Apple's failure of the whole is more useful than the reason why the part was not answered.
                 # A refusal of the whole is not: it may be due to an id of another part.
                 found |= dict.fromkeys(part, failed)
-            elif len(part) > 1 and answer.verdict.divide and not search.hopeless(answer):
-                found |= await self._split(job, search, part, answer)
+            elif len(part) > 1 and answer.verdict.divide and not division.hopeless(answer):
+                found |= await self._split(job, division, part, answer)
             else:
-                search.bottomed = True
-                search.alone.update(part if len(part) == 1 else ())
+                division.bottomed = True
+                division.alone.update(part if len(part) == 1 else ())
                 found |= dict.fromkeys(part, answer)
         return found
 
     async def _ask_parts(
-        self, job: Job, search: Search, parts: Sequence[Sequence[Id]], *, part: bool
+        self, job: Job, division: Division, parts: Sequence[Sequence[Id]], *, part: bool
     ) -> list[dict[Id, Rating] | Failed]:
         async with asyncio.TaskGroup() as group:
             asking = [
-                group.create_task(self._call(job, ids, search.trial, divisible=True, part=part))
+                group.create_task(self._call(job, ids, division.trial, divisible=True, part=part))
                 for ids in parts
             ]
         return [task.result() for task in asking]

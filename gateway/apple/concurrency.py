@@ -97,7 +97,8 @@ class SlotQueue:
         self._limit = limit
         self._longest = longest_queue
         self._waiting = 0
-        self._held: dict[Requester, int] = {}
+        self._taken: dict[Requester, int] = {}
+        """Slots taken by each requester."""
         # Requesters take turns in this order: the one that got a slot goes to the end.
         self._queues: dict[Priority, OrderedDict[Requester, OrderedDict[QueuedCall, None]]] = {
             priority: OrderedDict() for priority in (Priority.FOREGROUND, Priority.BACKGROUND)
@@ -135,9 +136,9 @@ class SlotQueue:
         else:
             self.in_flight -= 1
             self._background -= call.background
-            self._held[call.holder] -= 1
-            if not self._held[call.holder]:
-                del self._held[call.holder]
+            self._taken[call.holder] -= 1
+            if not self._taken[call.holder]:
+                del self._taken[call.holder]
         self.admit()
 
     def admit(self) -> None:
@@ -151,7 +152,7 @@ class SlotQueue:
             call.holder = requester
             call.background = priority is Priority.BACKGROUND
             self._background += call.background
-            self._held[requester] = self._held.get(requester, 0) + 1
+            self._taken[requester] = self._taken.get(requester, 0) + 1
             self._waiting -= 1
             self.in_flight += 1
             call.on_grant()
@@ -162,10 +163,10 @@ class SlotQueue:
             if priority is Priority.BACKGROUND and self._background >= share:
                 return None
             for requester in requesters:
-                if self._held.get(requester, 0) < share:
+                if self._taken.get(requester, 0) < share:
                     return priority, requester
             if requesters:
-                return priority, min(requesters, key=self._held.__getitem__)
+                return priority, min(requesters, key=self._taken.__getitem__)
         return None
 
     def _room(self, waiters: Waiters) -> int:

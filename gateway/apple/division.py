@@ -28,15 +28,15 @@ class Job(NamedTuple):
     deadline: float
 
 
-class Search:
+class Division:
     """The division of one call, with the findings so far."""
 
-    def __init__(self, trial: Trial, whole: Failed, held: AsyncExitStack) -> None:
+    def __init__(self, trial: Trial, whole: Failed, splitting_lock: AsyncExitStack) -> None:
         self.trial = trial
         self.whole = whole
         """The failure of the undivided call."""
-        self.held = held
-        """Closed as soon as the request's other calls have nothing to learn from it."""
+        self.splitting_lock = splitting_lock
+        """Holds the request's `splitting` lock until its other calls have nothing to learn from this one."""
         self.alone: set[Id] = set()
         """Ids that failed by themselves."""
         self.bottomed = False
@@ -67,43 +67,43 @@ class Settlement:
         self._now = now
         self._count = count
 
-    def settle(self, job: Job, search: Search, found: Found) -> Results:
+    def settle(self, job: Job, division: Division, found: Found) -> Results:
         """Attribute the remaining failures of a division for good."""
         failures = {id_: failed for id_, failed in found.items() if isinstance(failed, Failed)}
-        if search.trial.answered or any(_failed_elsewhere_answered(failed) for failed in failures.values()):
-            self._settle_ids(job, search, failures)
+        if division.trial.answered or any(_failed_elsewhere_answered(failed) for failed in failures.values()):
+            self._settle_ids(job, division, failures)
         elif not all(_refused(failed) for failed in failures.values()):
-            self._settle_fault(job, search, failures)
+            self._settle_fault(job, division, failures)
         elif len({(failed.error.status, failed.error.code) for failed in failures.values()}) == 1:
             self._refused.refuse_alike(job.partition, self._now())
             for failed in failures.values():
                 failed.error.attribute(Cause.REQUEST, stale_allowed=False)
         else:
-            self._settle_ids(job, search, failures)
+            self._settle_ids(job, division, failures)
         return {id_: result.error if isinstance(result, Failed) else result for id_, result in found.items()}
 
-    def _settle_ids(self, job: Job, search: Search, failures: Mapping[Id, Failed]) -> None:
+    def _settle_ids(self, job: Job, division: Division, failures: Mapping[Id, Failed]) -> None:
         """Apple answers other calls of the user: what failed is the ids' fault."""
-        began, now = search.trial.began, self._now()
+        began, now = division.trial.began, self._now()
         causes: dict[int, Cause] = {}
         for id_, failed in failures.items():
             if id(failed) not in causes:
-                cause = causes[id(failed)] = self._conclude(search.trial, failed, _ALONE).verdict.cause
+                cause = causes[id(failed)] = self._conclude(division.trial, failed, _ALONE).verdict.cause
                 if cause is Cause.ID:
                     self._count()
             if causes[id(failed)] is not Cause.ID:
                 continue
-            if id_ in search.alone:
+            if id_ in division.alone:
                 self._refused.remember(job.partition, id_, failed.error, began, now)
             else:
                 self._refused.suspect(job.partition, id_, began, now)
 
-    def _settle_fault(self, job: Job, search: Search, failures: Mapping[Id, Failed]) -> None:
+    def _settle_fault(self, job: Job, division: Division, failures: Mapping[Id, Failed]) -> None:
         """No part was answered: the fault is the user's or Apple's, not an id's."""
-        final = self._conclude(search.trial, search.whole, _AS_A_WHOLE).verdict
+        final = self._conclude(division.trial, division.whole, _AS_A_WHOLE).verdict
         for id_, failed in failures.items():
             if failed.verdict.counts or failed.verdict.divide:
-                self._refused.suspect(job.partition, id_, search.trial.began, self._now())
+                self._refused.suspect(job.partition, id_, division.trial.began, self._now())
                 failed.error.attribute(final.cause, stale_allowed=final.stale_allowed)
 
 

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from gateway.apple.attribution import Asked, Evidence, Retry, Verdict, attribute, symptom
+from gateway.apple.attribution import Asked, Evidence, Retry, Verdict, attribute, symptom_of
 from gateway.apple.concurrency import ConcurrencyLimiter
 from gateway.apple.developer_token import TokenSource
 from gateway.apple.evidence import UserRecords
@@ -134,18 +134,18 @@ class Reactions:
 
     def failed(self, sent: Sent, error: UpstreamError) -> Verdict:
         """Attribute the failure of a try, and react to it."""
-        came = symptom(error)
+        symptom = symptom_of(error)
         if self._breaker.is_probe(sent.admission):
             sent.trial.probe = sent.admission
-        seen = self._evidence(sent.trial)
-        sent.trial.divided_once |= seen.probing or seen.others_failing
-        verdict = attribute(came, sent.asked, seen)
+        evidence = self._evidence(sent.trial)
+        sent.trial.divided_once |= evidence.probing or evidence.others_failing
+        verdict = attribute(symptom, sent.asked, evidence)
         self._record(sent, error, verdict)
         if verdict.cause is Cause.THROTTLED:
             self._limiter.throttled(error.retry_after)
-        elif came.status is not None and came.status < 500:
+        elif symptom.status is not None and symptom.status < 500:
             self._limiter.succeeded()
-        if came.enveloped and verdict.cause in (Cause.REQUEST, Cause.ID, Cause.USER):
+        if symptom.enveloped and verdict.cause in (Cause.REQUEST, Cause.ID, Cause.USER):
             self._accept_token(sent)
         if verdict.divide:
             sent.trial.divided = True
@@ -159,7 +159,7 @@ class Reactions:
         if accepted is False:
             self._quarantine.lift_unauthorized()
         evidence = Evidence(token_accepted=accepted is True)
-        verdict = attribute(symptom(error), sent.asked, evidence)
+        verdict = attribute(symptom_of(error), sent.asked, evidence)
         self._carry_out(sent.trial, error, verdict)
         if verdict.retry is Retry.RENEWED and self._tokens.refuse(sent.token) is None:
             verdict = msgspec.structs.replace(verdict, retry=Retry.NEVER)
@@ -169,12 +169,12 @@ class Reactions:
         """Attribute a failure after which there is no further try; `verdict` is that of the last one."""
         if not (verdict.counts or verdict.divide or verdict.cause in (Cause.ID, Cause.REQUEST)):
             return verdict
-        came = symptom(error)
-        final = attribute(came, asked, self._evidence(trial))
+        symptom = symptom_of(error)
+        final = attribute(symptom, asked, self._evidence(trial))
         if final.divide:
             return final
-        if verdict.counts and came.sent and self._count_failed(trial):
-            final = attribute(came, asked, self._evidence(trial))
+        if verdict.counts and symptom.sent and self._count_failed(trial):
+            final = attribute(symptom, asked, self._evidence(trial))
         if final.cause in (Cause.ID, Cause.USER):
             self._acquit(trial)
         elif final.counts:

@@ -45,8 +45,8 @@ class SortedIds(msgspec.Struct):
 
     known: dict[Id, UpstreamError] = {}
     """Answered from memory."""
-    due: list[Id] = []
-    """Asked for again, each by itself."""
+    ask_alone: list[Id] = []
+    """Asked for in a call of their own each, because they failed before."""
     rest: list[Id] = []
 
 
@@ -59,10 +59,10 @@ class RefusedIds:
         """When other users' calls may include the id in a batch again (monotonic seconds)."""
         self._alike: OrderedDict[tuple[bytes, Kind, Variant], float] = OrderedDict()
 
-    def sort(self, partition: Partition, ids: Iterable[Id], now: float, *, most_due: int) -> SortedIds:
-        """Sort `ids`. At most `most_due` of those due are asked again now; the others stay remembered.
+    def sort(self, partition: Partition, ids: Iterable[Id], now: float, *, most_alone: int) -> SortedIds:
+        """Sort `ids`. At most `most_alone` are asked for alone now; further failed ids stay remembered.
 
-        An id that failed for another user only is due, or among the rest.
+        An id that failed only for another user is asked for alone, or is among the rest.
         """
         kept = self._ids.get((partition.user.key, partition.kind)) or OrderedDict()
         if not (kept or self._failing):
@@ -71,17 +71,17 @@ class RefusedIds:
         for id_ in ids:
             entry = kept.get((partition.variant, id_))
             if entry is None or entry.failure is None:
-                due = self.fails_elsewhere(partition, id_, now) and len(found.due) < most_due
-                (found.due if due else found.rest).append(id_)
-            elif now < entry.until or len(found.due) >= most_due:
+                alone = self.fails_elsewhere(partition, id_, now) and len(found.ask_alone) < most_alone
+                (found.ask_alone if alone else found.rest).append(id_)
+            elif now < entry.until or len(found.ask_alone) >= most_alone:
                 found.known[id_] = entry.failure.recall()
             else:
-                found.due.append(id_)
+                found.ask_alone.append(id_)
         return found
 
     def answer(self, partition: Partition, id_: Id, now: float) -> UpstreamError | None:
         """Return the failure that answers for this id without asking Apple, or None."""
-        return self.sort(partition, [id_], now, most_due=1).known.get(id_)
+        return self.sort(partition, [id_], now, most_alone=1).known.get(id_)
 
     def since(self, partition: Partition, id_: Id, now: float) -> float:
         """When a call began in which this id failed before; `now` if none did."""

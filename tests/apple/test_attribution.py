@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from gateway.apple import attribution as module
-from gateway.apple.attribution import Asked, Evidence, Retry, Symptom, Verdict, attribute, symptom
+from gateway.apple.attribution import Asked, Evidence, Retry, Symptom, Verdict, attribute, symptom_of
 from gateway.errors import Cause, DeadlineExceeded, NoCapacity, Relayed, Unreachable, Unusable
 
 READ = Asked(read=True, idempotent=True)
@@ -219,9 +219,9 @@ ROWS: dict[tuple[str, str], list[Any]] = {
 
 class Case(NamedTuple):
     row: tuple[str, str]
-    came: Symptom
+    symptom: Symptom
     asked: Asked
-    seen: Evidence
+    evidence: Evidence
     verdict: Verdict
 
 
@@ -269,7 +269,7 @@ IF_POSSIBLE = {"divide", "repeat"}
 @pytest.mark.parametrize("name", CASES)
 def test_a_failure_is_attributed(name):
     case = CASES[name]
-    assert attribute(case.came, case.asked, case.seen) == case.verdict
+    assert attribute(case.symptom, case.asked, case.evidence) == case.verdict
 
 
 def test_every_row_of_the_table_has_a_case():
@@ -309,9 +309,9 @@ def test_only_apples_failures_count_and_only_refusals_forbid_stale_ratings(name)
     ],
 )
 def test_symptoms_are_read_off_the_failure(failure, shown):
-    assert symptom(failure) == shown
+    assert symptom_of(failure) == shown
 
 
 def test_what_never_reached_apple_has_no_symptom():
     with pytest.raises(AssertionError):
-        symptom(NoCapacity("full"))
+        symptom_of(NoCapacity("full"))

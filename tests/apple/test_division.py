@@ -6,7 +6,7 @@ import pytest
 
 from gateway.apple.attribution import Asked, Verdict
 from gateway.apple.call import Failed
-from gateway.apple.division import Found, Job, Results, Search, Settlement
+from gateway.apple.division import Division, Found, Job, Results, Settlement
 from gateway.apple.reactions import Trial
 from gateway.apple.refused_ids import RefusedIds
 from gateway.errors import Cause, DeadlineExceeded, Relayed
@@ -39,13 +39,13 @@ class Court:
         self.counted = 0
         self._settlement = Settlement(self._conclude, self.refused, lambda: NOW, self._count)
 
-    def settle(self, search: Search, found: Found) -> Results:
+    def settle(self, division: Division, found: Found) -> Results:
         job = Job(ALBUMS, Waiters(Priority.FOREGROUND, Requester()), NOW + 10.0)
-        return self._settlement.settle(job, search, found)
+        return self._settlement.settle(job, division, found)
 
     def known(self, *ids: Id) -> list[Id]:
         """Those that are answered from memory now."""
-        return list(self.refused.sort(ALBUMS, ids, NOW, most_due=0).known)
+        return list(self.refused.sort(ALBUMS, ids, NOW, most_alone=0).known)
 
     def _count(self) -> None:
         self.counted += 1
@@ -60,8 +60,8 @@ def court():
     return Court()
 
 
-def search(*alone: Id, answered: bool = False) -> Search:
-    made = Search(Trial(USER.key, BEGAN), WHOLE, AsyncExitStack())
+def division(*alone: Id, answered: bool = False) -> Division:
+    made = Division(Trial(USER.key, BEGAN), WHOLE, AsyncExitStack())
     made.trial.answered = answered
     made.alone.update(alone)
     return made
@@ -70,40 +70,40 @@ def search(*alone: Id, answered: bool = False) -> Search:
 class TestWhereAPartWasAnswered:
     def test_what_failed_alone_is_remembered_and_the_rest_comes_back(self, court):
         failed = refused()
-        results = court.settle(search(BAD, answered=True), {BAD: failed, GOOD: None})
+        results = court.settle(division(BAD, answered=True), {BAD: failed, GOOD: None})
         assert results == {BAD: failed.error, GOOD: None}
         assert (court.known(BAD, GOOD), court.counted) == ([BAD], 1)
         assert court.asked == [(failed, Asked(ids=1, read=True, idempotent=True, last=True))]
 
     def test_what_failed_in_company_is_only_suspected(self, court):
         failed = refused()
-        court.settle(search(answered=True), {BAD: failed, WORSE: failed, GOOD: None})
+        court.settle(division(answered=True), {BAD: failed, WORSE: failed, GOOD: None})
         assert court.known(BAD, WORSE) == []
         assert court.refused.since(ALBUMS, BAD, NOW) == BEGAN
         assert (len(court.asked), court.counted) == (1, 1)
 
     def test_what_is_not_the_ids_in_the_end_is_not_held_against_it(self, court):
         court.cause = Cause.APPLE
-        court.settle(search(BAD, answered=True), {BAD: refused(), GOOD: None})
+        court.settle(division(BAD, answered=True), {BAD: refused(), GOOD: None})
         assert (court.known(BAD), court.counted) == ([], 0)
         assert court.refused.since(ALBUMS, BAD, NOW) == NOW
 
     def test_an_answer_to_another_call_of_the_user_is_as_good(self, court):
-        court.settle(search(BAD), {BAD: Failed(Relayed(500, b"{}"), UNCOUNTED)})
+        court.settle(division(BAD), {BAD: Failed(Relayed(500, b"{}"), UNCOUNTED)})
         assert court.known(BAD) == [BAD]
 
 
 class TestWhereNoPartWasAnswered:
     def test_refusals_that_are_all_alike_are_the_requests(self, court):
         parts = {BAD: refused(), WORSE: refused()}
-        court.settle(search(BAD, WORSE), {**parts})
+        court.settle(division(BAD, WORSE), {**parts})
         assert [part.error.cause for part in parts.values()] == [Cause.REQUEST] * 2
         assert not any(part.error.stale_allowed for part in parts.values())
         assert court.refused.refused_alike(ALBUMS, NOW)
         assert (court.known(BAD, WORSE), court.counted) == ([], 0)
 
     def test_refusals_that_differ_are_the_ids(self, court):
-        court.settle(search(BAD, WORSE), {BAD: refused(), WORSE: refused(code="40006")})
+        court.settle(division(BAD, WORSE), {BAD: refused(), WORSE: refused(code="40006")})
         assert (court.known(BAD, WORSE), court.counted) == ([BAD, WORSE], 2)
         assert not court.refused.refused_alike(ALBUMS, NOW)
 
@@ -111,7 +111,7 @@ class TestWhereNoPartWasAnswered:
     def test_failures_are_one_failure_of_the_users_or_apples(self, court, cause):
         court.cause = cause
         parts = {id_: Failed(Relayed(500, b"{}"), OF_APPLE) for id_ in (BAD, WORSE)}
-        court.settle(search(BAD, WORSE), {**parts})
+        court.settle(division(BAD, WORSE), {**parts})
         assert court.asked == [(WHOLE, Asked(read=True, idempotent=True, last=True))]
         assert [part.error.cause for part in parts.values()] == [cause] * 2
         assert court.known(BAD, WORSE) == []
@@ -120,7 +120,7 @@ class TestWhereNoPartWasAnswered:
     def test_what_was_not_apples_answer_keeps_its_own_cause(self, court):
         late = Failed(DeadlineExceeded("late"), Verdict(Cause.DEADLINE), abandoned=True)
         court.cause = Cause.USER
-        court.settle(search(BAD), {BAD: Failed(Relayed(500, b"{}"), OF_APPLE), WORSE: late})
+        court.settle(division(BAD), {BAD: Failed(Relayed(500, b"{}"), OF_APPLE), WORSE: late})
         assert late.error.cause is Cause.DEADLINE
         assert court.refused.since(ALBUMS, WORSE, NOW) == NOW
 
@@ -137,15 +137,15 @@ class TestHopeless:
             (OF_USER, False, True, False),
         ],
     )
-    def test_a_search_ends_where_nothing_is_answered_by_apple_or_for_an_isolated_user(
+    def test_a_division_ends_where_nothing_is_answered_by_apple_or_for_an_isolated_user(
         self, verdict, bottomed, answered, hopeless
     ):
-        made = search(answered=answered)
+        made = division(answered=answered)
         made.bottomed = bottomed
         assert made.hopeless(Failed(Relayed(500, b"{}"), verdict)) is hopeless
 
     def test_a_call_that_is_divided_once_is_divided_further_only_if_a_half_is_answered(self):
-        made = search()
+        made = division()
         made.trial.divided_once = True
         failed = Failed(Relayed(500, b"{}"), OF_APPLE)
         assert made.hopeless(failed)

@@ -18,9 +18,9 @@ def refused():
     return RefusedIds()
 
 
-def sort(refused, now, *, partition=ALBUMS, most_due=4, ids=(BAD, GOOD)):
-    found = refused.sort(partition, ids, now, most_due=most_due)
-    return list(found.known), found.due, found.rest
+def sort(refused, now, *, partition=ALBUMS, most_alone=4, ids=(BAD, GOOD)):
+    found = refused.sort(partition, ids, now, most_alone=most_alone)
+    return list(found.known), found.ask_alone, found.rest
 
 
 def test_a_remembered_id_is_answered_from_memory_for_ten_seconds_and_then_due(refused):
@@ -31,16 +31,16 @@ def test_a_remembered_id_is_answered_from_memory_for_ten_seconds_and_then_due(re
 
 def test_it_is_answered_with_an_error_of_its_own_that_apple_was_not_asked_for(refused):
     refused.remember(ALBUMS, BAD, REFUSAL, 0.0, 1.0)
-    first, second = (refused.sort(ALBUMS, [BAD], 2.0, most_due=4).known[BAD] for _ in range(2))
+    first, second = (refused.sort(ALBUMS, [BAD], 2.0, most_alone=4).known[BAD] for _ in range(2))
     assert first is not second
     assert (first.status, first.received_status, REFUSAL.received_status) == (400, None, 400)
 
 
-def test_only_so_many_are_asked_again_at_once(refused):
+def test_only_so_many_are_asked_for_alone_at_once(refused):
     for number in range(3):
         refused.remember(ALBUMS, Id(str(number)), REFUSAL, 0.0, 0.0)
-    known, due, _ = sort(refused, 20.0, most_due=2, ids=[Id("0"), Id("1"), Id("2")])
-    assert (known, due) == (["2"], ["0", "1"])
+    known, alone, _ = sort(refused, 20.0, most_alone=2, ids=[Id("0"), Id("1"), Id("2")])
+    assert (known, alone) == (["2"], ["0", "1"])
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ BENS = Partition(User.of("ben"), Kind.ALBUMS)
 def test_other_users_ask_for_it_by_itself_for_a_while(refused):
     refused.remember(ALBUMS, BAD, REFUSAL, 0.0, 0.0)
     assert sort(refused, 69.9, partition=BENS) == ([], [BAD], [GOOD])
-    assert sort(refused, 69.9, partition=BENS, most_due=0) == ([], [], [BAD, GOOD])
+    assert sort(refused, 69.9, partition=BENS, most_alone=0) == ([], [], [BAD, GOOD])
     assert refused.answer(BENS, BAD, 1.0) is None
     assert sort(refused, 70.0, partition=BENS) == ([], [], [BAD, GOOD])
 

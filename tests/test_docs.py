@@ -88,22 +88,24 @@ def test_links_to_sections_resolve(path):
 def test_a_decision_has_all_its_parts(path):
     text = path.read_text(encoding="utf-8")
     assert re.match(rf"# {path.name[:3]}\. \S", text)
-    assert re.search(r"^Status: (accepted(, supersedes \d{3})?|superseded by \d{3})$", text, re.MULTILINE)
+    accepted = r"accepted(, (supersedes|amends|amended by) \d{3})?"
+    assert re.search(rf"^Status: ({accepted}|superseded by \d{{3}})$", text, re.MULTILINE)
     assert re.search(r"^Date: \d{4}-\d\d-\d\d$", text, re.MULTILINE)
     assert re.findall(r"^## (.+)$", text, re.MULTILINE) == ["Context", "Decision", "Consequences"]
 
 
-def test_superseded_and_superseding_decisions_name_each_other():
+@pytest.mark.parametrize(("passive", "active"), [("superseded by", "supersedes"), ("amended by", "amends")])
+def test_decisions_that_supersede_or_amend_others_are_named_by_them(passive, active):
     texts = {path.name[:3]: path.read_text(encoding="utf-8") for path in DECISIONS}
     assert len(texts) == len(DECISIONS)
-    superseded = {
+    older = {
         (number, found[1])
         for number, text in texts.items()
-        if (found := re.search(r"^Status: superseded by (\d{3})$", text, re.MULTILINE))
+        if (found := re.search(rf"^Status: .*\b{passive} (\d{{3}})$", text, re.MULTILINE))
     }
-    superseding = {
+    newer = {
         (found[1], number)
         for number, text in texts.items()
-        if (found := re.search(r"^Status: accepted, supersedes (\d{3})$", text, re.MULTILINE))
+        if (found := re.search(rf"^Status: .*\b{active} (\d{{3}})$", text, re.MULTILINE))
     }
-    assert superseded == superseding
+    assert older == newer

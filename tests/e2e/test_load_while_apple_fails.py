@@ -40,7 +40,7 @@ class Fault(NamedTuple):
 
 FAULTS = {
     "slow": Fault(lambda: faultproxy.Latency(0.1), answers=True),
-    "now slow, now not": Fault(lambda: faultproxy.Latency(0.2, jitter=0.2), answers=True),
+    "intermittently slow": Fault(lambda: faultproxy.Latency(0.2, jitter=0.2), answers=True),
     "narrow": Fault(lambda: faultproxy.Bandwidth(20_000), answers=True),
     "answering in slices": Fault(lambda: faultproxy.Slicer(31, variation=30), answers=True),
     "cut in mid-answer": Fault(lambda: faultproxy.LimitData(200)),

@@ -93,6 +93,7 @@ class ReadPlan:
         if self._directives is NO_DIRECTIVES:
             found = lookup.complete
             if found is None or found.ids is not self.missing:
+                # The tier did not judge them, or not them alone: ids that may ride along were asked for too.
                 found = complete(self.missing, entries, self.now, lookup.trusted_since)
             if found is not None:
                 return self._serve_all(found, shared=shared)

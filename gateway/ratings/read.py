@@ -47,12 +47,11 @@ class Reader:
 
         None also for several types, and for a large query, which `read` answers in pieces.
         """
-        sources = self._sources
+        sources, part = self._sources, query.parts[0]
+        ids = part.ids
         if query.directives is not NO_DIRECTIVES or not sources.cache.memory.max_entries:
             return None
-        part, *others = query.parts
-        ids = part.ids
-        if others or len(ids) > self._piece_ids:
+        if len(query.parts) > 1 or len(ids) > self._piece_ids:
             return None
         now = self._clock.monotonic()
         partition = query.partition(part)

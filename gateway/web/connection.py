@@ -55,13 +55,13 @@ class Connection(AiohttpConnection):
     """aiohttp's connection, which answers plain GETs itself."""
 
     __slots__ = (
-        "_body_left", "_closing", "_half_closed", "_head", "_input", "_input_paused", "_response", "_shared",
-        "_state", "_timers",
+        "_body_left", "_closing", "_half_closed", "_head", "_input", "_input_paused", "_listener",
+        "_response", "_state", "_timers",
     )  # fmt: skip
 
-    def __init__(self, shared: ListenerContext, server: web.Server, **limits: Any) -> None:
-        super().__init__(shared.api, server, **limits)
-        self._shared = shared
+    def __init__(self, listener: ListenerContext, server: web.Server, **limits: Any) -> None:
+        super().__init__(listener.api, server, **limits)
+        self._listener = listener
         self._timers = Timers(asyncio.get_running_loop())
         self._state = ConnectionState.IDLE
         self._input = ReceiveBuffer()
@@ -141,7 +141,7 @@ class Connection(AiohttpConnection):
         self._timers.head_ends()
         self._state = ConnectionState.ANSWERING
         self._head = head
-        self._shared.to_look_up.add(self)
+        self._listener.to_look_up.add(self)
 
     # Answering
 
@@ -150,7 +150,7 @@ class Connection(AiohttpConnection):
         if self.transport is None:
             return
         head, self._head = self._head, b""
-        parsed = self._shared.parser.parse(head)
+        parsed = self._listener.parser.parse(head)
         if parsed is None:
             self._leave(head)
             return
@@ -165,13 +165,13 @@ class Connection(AiohttpConnection):
         begun = self.api.begin(message.method, message.path, message.headers)
         if isinstance(begun, WholeResponse):
             self._response = begun
-            self._shared.to_answer.add(self)
+            self._listener.to_answer.add(self)
         else:
-            self.running = self._shared.tasks.spawn("request", self._run(begun))
+            self.running = self._listener.tasks.spawn("request", self._run(begun))
 
     async def _run(self, accepted: Accepted) -> None:
         self._response = await self.api.run(accepted, None)
-        self._shared.to_answer.add(self)
+        self._listener.to_answer.add(self)
 
     def answer(self) -> None:
         """Write the answer to the request that was taken, and take the next."""

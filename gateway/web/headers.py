@@ -19,6 +19,7 @@ Headers = CIMultiDictProxy[str]
 
 MAX_TIMEOUT_MS: Final = 600_000
 USER_TOKEN: Final = "Music-User-Token"  # noqa: S105 - a header's name
+_PRINTABLE: Final = bytes(range(0x20, 0x7F))
 # A name that is no `istr` would be folded to lower case for each look-up.
 _TIMEOUT: Final = istr("X-Request-Timeout-Ms")
 _PREFER: Final = istr("Prefer")
@@ -65,7 +66,7 @@ def read_user(headers: Headers) -> User:
     if not tokens:
         raise Refused(403, "40300", "Forbidden", f"The request carries no {USER_TOKEN}.")
     (token,) = tokens
-    if not (token.isascii() and token.isprintable()):
+    if token.encode("utf-8", "surrogateescape").translate(None, _PRINTABLE):
         raise Refused(403, "40300", "Forbidden", f"The {USER_TOKEN} has characters that no token has.")
     return User.of(token)
 

@@ -54,7 +54,8 @@ class RequestRecord:
         self.logged = True
         self.method = method
         self.request_id = request_id(headers.get(_REQUEST_ID))
-        self.trace_id = trace_id(headers.get(_TRACE_PARENT))
+        traceparent = headers.get(_TRACE_PARENT)
+        self.trace_id = None if traceparent is None else trace_id(traceparent)
         self.route = "unmatched"
         self.kind: str | None = None
         self.user: str | None = None
@@ -112,8 +113,7 @@ def request_id(given: str | None) -> str:
     return f"{_PROCESS}-{next(_numbers):08x}"
 
 
-def trace_id(traceparent: str | None) -> str | None:
-    """The trace id of a valid W3C `traceparent`, else None."""
-    if traceparent is None or not (found := _TRACEPARENT.fullmatch(traceparent)):
-        return None
-    return found[1]
+def trace_id(traceparent: str) -> str | None:
+    """The trace id of a W3C `traceparent`; None if it is not valid."""
+    found = _TRACEPARENT.fullmatch(traceparent)
+    return None if found is None else found[1]

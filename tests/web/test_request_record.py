@@ -30,7 +30,6 @@ def test_a_request_id_is_generated_if_the_caller_sent_no_usable_one(given):
         ("00-00000000000000000000000000000000-00f067aa0ba902b7-01", None),
         ("00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01", None),
         ("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01 junk", None),
-        (None, None),
     ],
 )
 def test_the_trace_id_is_read_from_traceparent(given, expected):

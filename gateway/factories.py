@@ -5,12 +5,11 @@ import random
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.apple.client import Apple, build_apple
 from gateway.apple.concurrency import ConcurrencyLimiter
-from gateway.apple.developer_token import SigningKey, TokenSource
+from gateway.apple.developer_token import TokenSource
 from gateway.apple.quarantine import Quarantine
 from gateway.apple.transport import connect
 from gateway.breaker import Breaker, State
@@ -19,6 +18,7 @@ from gateway.cache.entry import Freshness
 from gateway.cache.invalidation import Invalidation, OnInvalidation, Throttled
 from gateway.cache.memory import MemoryCache
 from gateway.clock import Clock
+from gateway.credentials import redis_tls, signing_key
 from gateway.resolver import Resolver
 from gateway.settings import Settings
 from gateway.tasks import Tasks
@@ -26,20 +26,7 @@ from gateway.telemetry.logs import logger
 from gateway.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
-    from gateway.cache.redis.connect import Tls
     from gateway.cache.redis.link import Link
-
-
-def signing_key(settings: Settings, *, origin: str | None) -> SigningKey:
-    """The credential that the settings name, for `origin`. Raises `ValueError`, without any of the key."""
-    apple = settings.apple
-    return SigningKey.parse(
-        team_id=apple.team_id,
-        key_id=apple.key_id,
-        private_key=apple.private_key.get_secret_value(),
-        lifetime_seconds=apple.token_lifetime_seconds,
-        origin=origin,
-    )
 
 
 def token_source(settings: Settings, clock: Clock, metrics: Metrics) -> TokenSource:
@@ -112,18 +99,6 @@ async def redis_link(
         yield link
 
 
-def redis_tls(settings: Settings) -> "Tls":
-    """The files for TLS to Redis."""
-    from gateway.cache.redis.connect import Tls  # noqa: PLC0415 - as above
-
-    cache = settings.cache
-    return Tls(
-        ca_file=_text(cache.redis_ca_file),
-        cert_file=_text(cache.redis_cert_file),
-        key_file=_text(cache.redis_key_file),
-    )
-
-
 def drawn(fraction: float) -> Callable[[], bool]:
     """Draw a share of the calls by chance."""
     chance = random.Random()  # noqa: S311 - not a secret
@@ -151,10 +126,6 @@ def _state_reporter(target: str, metrics: Metrics) -> Callable[[State], None]:
             logger().warning("breaker", target=target, state=state.name.lower())
 
     return changed
-
-
-def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)
 
 
 def invalidation_handler(cache: Cache, apple: Apple) -> OnInvalidation:

@@ -14,7 +14,8 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.app import Gateway
 from gateway.apple.developer_token import SigningKey
-from gateway.factories import caller_tokens, redis_tls, signing_key
+from gateway.credentials import redis_tls, signing_key
+from gateway.factories import caller_tokens
 from gateway.ops.server import Reloaded
 from gateway.settings import SETTINGS, BadSettings, Settings
 

@@ -26,7 +26,6 @@ from gateway.settings import Settings, load
 from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
 from tests.apple.builders import FakeTransport
-from tests.cache.redis.certificates import Authority
 from tests.hand_clock import HandClock
 from tests.ports import free_port
 from tests.waiting import until
@@ -51,14 +50,6 @@ def sample(metrics: Metrics, name: str, **labels: str) -> float | None:
 
 
 class TestDeveloperToken:
-    def test_it_is_signed_with_the_key_of_the_settings(self):
-        key = factories.signing_key(settings(apple__token_lifetime_seconds=600), origin=None)
-        assert (key.team_id, key.key_id, key.lifetime_seconds) == (
-            CREDENTIALS.team_id,
-            CREDENTIALS.key_id,
-            600,
-        )
-
     def test_its_changes_are_logged_and_a_refusal_is_a_warning(self):
         with capture_logs() as logged:
             tokens = factories.token_source(settings(), HandClock(), Metrics())
@@ -144,23 +135,6 @@ class TestRedis:
             (limits,) = given
         # A write takes the caller's time, a call sent at its end, and two seconds for Redis.
         assert (limits.write_seconds, limits.hold_seconds, limits.lookup_seconds) == (15.0, 7.0, 0.05)
-
-    def test_files_for_tls_are_those_of_the_settings(self, tmp_path):
-        authority = Authority(tmp_path, "authority")
-        client = authority.issue("client", "127.0.0.1")
-        tls = factories.redis_tls(
-            settings(
-                cache__redis_url="rediss://127.0.0.1",
-                cache__redis_ca_file=authority.file,
-                cache__redis_cert_file=client.certificate,
-                cache__redis_key_file=client.key,
-            )
-        )
-        assert (tls.ca_file, tls.cert_file, tls.key_file) == (
-            str(authority.file),
-            str(client.certificate),
-            str(client.key),
-        )
 
 
 @pytest.mark.parametrize(("fraction", "drawn"), [(0.0, {False}), (1.0, {True}), (0.5, {True, False})])

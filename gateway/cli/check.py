@@ -8,7 +8,7 @@ from gateway.cli import connect
 from gateway.cli.config import report_warnings, with_settings
 from gateway.cli.console import BAD_CONFIGURATION, CommandFailed, report, say
 from gateway.cli.parser import takes_config
-from gateway.cli.token import signing_key
+from gateway.credentials import signing_key
 from gateway.settings import Settings
 
 DESCRIPTION = "Loads everything and opens no listener. All faults are listed at once."
@@ -37,7 +37,7 @@ def run(arguments: Namespace) -> int:
 
 def _credential(settings: Settings) -> int:
     try:
-        mint(signing_key(settings), time.time())
+        mint(signing_key(settings, origin=settings.apple.origin), time.time())
     except ValueError as error:
         report(f"A developer token cannot be signed: {error}")
         return BAD_CONFIGURATION

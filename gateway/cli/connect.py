@@ -9,7 +9,6 @@ import re
 import secrets
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from redis.exceptions import (
     AuthenticationError,
@@ -22,13 +21,13 @@ from redis.exceptions import (
 
 from gateway.apple.developer_token import mint
 from gateway.cache.invalidation import encode_message
-from gateway.cache.redis.connect import Opener, Tls
+from gateway.cache.redis.connect import Opener
 from gateway.cache.redis.connection import RedisConnection
 from gateway.cache.redis.errors import WritesRefused
 from gateway.cache.redis.url import RedisUrl, parse_url
 from gateway.cli.console import CommandFailed
 from gateway.cli.http import ask
-from gateway.cli.token import signing_key
+from gateway.credentials import redis_tls, signing_key
 from gateway.resolver import Resolver
 from gateway.settings import Settings
 from gateway.settings.values import MASK
@@ -44,15 +43,10 @@ def redis(settings: Settings) -> str:
     if cache.redis_url is None:
         return "not set: the cache is in-process only"
     url = parse_url(cache.redis_url.get_secret_value())
-    tls = Tls(
-        ca_file=_text(cache.redis_ca_file),
-        cert_file=_text(cache.redis_cert_file),
-        key_file=_text(cache.redis_key_file),
-    )
     commands = serving_commands(cache.namespace, secrets.token_hex(8))
     began = time.monotonic()
     try:
-        faults = asyncio.run(_try_everywhere(Opener(url, tls, Resolver()), commands))
+        faults = asyncio.run(_try_everywhere(Opener(url, redis_tls(settings), Resolver()), commands))
     except NoPermissionError as error:
         raise CommandFailed(f"{_safe(error, url)}. {_cure([error], url, cache.namespace)}") from None
     except Exception as error:  # noqa: BLE001 - any exception of the client library means: no Redis
@@ -145,7 +139,8 @@ async def _open_masters(opener: Opener) -> list[RedisConnection]:
 def apple(settings: Settings) -> str:
     """Request `GET /v1/test` with a developer token."""
     apple_ = settings.apple
-    headers = {"Authorization": f"Bearer {mint(signing_key(settings), time.time()).text}"}
+    key = signing_key(settings, origin=apple_.origin)
+    headers = {"Authorization": f"Bearer {mint(key, time.time()).text}"}
     if apple_.origin is not None:
         headers["Origin"] = apple_.origin
     proxy = None if apple_.proxy_url is None else apple_.proxy_url.get_secret_value()
@@ -165,10 +160,6 @@ def apple(settings: Settings) -> str:
             "Try again in a minute; look at Apple's system status page."
         )
     return f"{apple_.base_url} accepts the developer token ({answer.status}){through}, {_ms(began)}"
-
-
-def _text(file: Path | None) -> str | None:
-    return None if file is None else str(file)
 
 
 def _safe(error: Exception, url: RedisUrl) -> str:

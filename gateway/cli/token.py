@@ -4,15 +4,17 @@ import json
 import sys
 import time
 from argparse import ArgumentParser, Namespace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import jwt
 
-from gateway.apple.developer_token import SigningKey, mint
+from gateway.apple.developer_token import mint
 from gateway.cli.config import with_settings
 from gateway.cli.console import CommandFailed, say
 from gateway.cli.parser import takes_config
+from gateway.credentials import signing_key
+from gateway.ops.words import duration
 from gateway.settings import Settings
 
 DESCRIPTION = "Signs with apple.private_key, which is never printed."
@@ -40,7 +42,7 @@ def run(arguments: Namespace) -> int:
 
     def print_new(settings: Settings) -> int:
         now = time.time()
-        text = mint(signing_key(settings), now).text
+        text = mint(signing_key(settings, origin=settings.apple.origin), now).text
         say(described(text, now) if arguments.decode else text)
         return 0
 
@@ -55,18 +57,6 @@ def _given() -> str:
         return sys.stdin.read().strip()
     except UnicodeDecodeError as error:
         raise _no_token(error) from None
-
-
-def signing_key(settings: Settings) -> SigningKey:
-    """The MusicKit key from the settings. Raises ValueError."""
-    apple = settings.apple
-    return SigningKey.parse(
-        team_id=apple.team_id,
-        key_id=apple.key_id,
-        private_key=apple.private_key.get_secret_value(),
-        lifetime_seconds=apple.token_lifetime_seconds,
-        origin=apple.origin,
-    )
 
 
 def described(token: str, now: float) -> str:
@@ -93,15 +83,5 @@ def _expiry(expires_at: Any, now: float) -> str:
         left = expires_at - now
     except (TypeError, ValueError, OverflowError, OSError):
         return "the exp claim is not a time in seconds since 1970"
-    return f"expires in {_span(left)}, at {at}" if left > 0 else f"expired {_span(-left)} ago, at {at}"
-
-
-def _span(seconds: float) -> str:
-    """The two largest units: `2 d 3 h`, `11 h 59 min`, `40 s`."""
-    span = timedelta(seconds=round(seconds))
-    hours, rest = divmod(span.seconds, 3600)
-    minutes, rest = divmod(rest, 60)
-    parts = [(span.days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
-    while len(parts) > 1 and not parts[0][0]:
-        parts.pop(0)
-    return " ".join(f"{number} {unit}" for number, unit in parts[:2] if number or len(parts) == 1)
+    span = duration(round(abs(left)))
+    return f"expires in {span}, at {at}" if left > 0 else f"expired {span} ago, at {at}"

@@ -18,7 +18,7 @@ def test_without_connect_nothing_is_contacted(run, gateway, monkeypatch):
 
 
 def test_a_credential_that_cannot_sign_is_78(run, monkeypatch):
-    def broken(_):
+    def broken(*_, **__):
         raise ValueError("the key is not right")
 
     monkeypatch.setattr("gateway.cli.check.signing_key", broken)

@@ -69,6 +69,11 @@ class Kind(StrEnum):
         return _ID_FORMS[self].pattern
 
     @property
+    def id_prefix(self) -> str:
+        """What every id of this kind begins with; empty if ids are numbers."""
+        return _ID_PREFIXES.get(self, "")
+
+    @property
     def paired(self) -> "Kind | None":
         """The kind that Apple keeps in step with this one (catalog and library); stations have none."""
         return _PAIRED.get(self)
@@ -76,19 +81,16 @@ class Kind(StrEnum):
 
 _TAIL = r"[A-Za-z0-9._-]{1,64}"
 _DIGITS = r"[0-9]{1,20}"
+_ID_PREFIXES = {
+    Kind.PLAYLISTS: "pl.",
+    Kind.STATIONS: "ra.",
+    Kind.LIBRARY_ALBUMS: "l.",
+    Kind.LIBRARY_SONGS: "i.",
+    Kind.LIBRARY_PLAYLISTS: "p.",
+    Kind.LIBRARY_MUSIC_VIDEOS: "i.",
+}
 _ID_FORMS = {
-    kind: re.compile(form)
-    for kind, form in {
-        Kind.ALBUMS: _DIGITS,
-        Kind.SONGS: _DIGITS,
-        Kind.MUSIC_VIDEOS: _DIGITS,
-        Kind.PLAYLISTS: r"pl\." + _TAIL,
-        Kind.STATIONS: r"ra\." + _TAIL,
-        Kind.LIBRARY_ALBUMS: r"l\." + _TAIL,
-        Kind.LIBRARY_SONGS: r"i\." + _TAIL,
-        Kind.LIBRARY_PLAYLISTS: r"p\." + _TAIL,
-        Kind.LIBRARY_MUSIC_VIDEOS: r"i\." + _TAIL,
-    }.items()
+    kind: re.compile(re.escape(kind.id_prefix) + _TAIL if kind.id_prefix else _DIGITS) for kind in Kind
 }
 _PAIRED = {
     kind: paired
@@ -157,9 +159,18 @@ class Priority(Enum):
     BACKGROUND = 1
 
 
+RATINGS_PATH: Final = "/v1/me/ratings"
+FAVORITES_PATH: Final = "/v1/me/favorites"
+
+
+def ratings_path(kind: Kind, id_: Id | None = None) -> str:
+    """The path of Apple's API for the ratings of a type, or for one rating."""
+    return f"{RATINGS_PATH}/{kind}" if id_ is None else f"{RATINGS_PATH}/{kind}/{id_}"
+
+
 def plain_resource(kind: Kind, id_: Id, value: int) -> bytes:
     """Render a resource that has no field but its rating (1 or -1), as Apple does."""
-    href = f"/v1/me/ratings/{kind}/{id_}"
+    href = f"{RATINGS_PATH}/{kind}/{id_}"  # a call of `ratings_path` would cost a tenth of this
     return f'{{"id":"{id_}","type":"ratings","href":"{href}","attributes":{{"value":{value}}}}}'.encode()
 
 

@@ -20,8 +20,9 @@ from gateway.apple.division import Division, Found, Job, Results, Settlement
 from gateway.apple.reactions import ISOLATED, Trial
 from gateway.apple.refused_ids import RefusedIds
 from gateway.apple.response import read_many
+from gateway.chunks import chunks
 from gateway.errors import Cause, UpstreamError
-from gateway.model import Id, Partition, Rating, has_other_parameters
+from gateway.model import Id, Partition, Rating, has_other_parameters, ratings_path
 from gateway.telemetry.metrics import Metrics
 from gateway.waiters import Riders
 
@@ -112,7 +113,7 @@ class BatchSplitter:
         return _results([id_], answer)
 
     async def _ask_in_batches(self, job: Job, ids: Sequence[Id]) -> Results:
-        batches = _cut(ids, self.batch_size())
+        batches = chunks(ids, self.batch_size())
         if len(batches) == 1:
             return await self._ask(job, ids)
         async with asyncio.TaskGroup() as group:
@@ -157,7 +158,7 @@ class BatchSplitter:
         return Trial(
             partition.user.key,
             began,
-            subject=f"/v1/me/ratings/{partition.kind}/{ids[0]}" if len(ids) == 1 else None,
+            subject=ratings_path(partition.kind, ids[0]) if len(ids) == 1 else None,
             refused_alike=self._refused.refused_alike(partition, now),
         )
 
@@ -179,9 +180,9 @@ class BatchSplitter:
         size = self.batch_size()
         halves = size >= len(ids)
         if not halves:
-            parts = _cut(ids, size)
+            parts = chunks(ids, size)
         elif len(ids) > 1 and job.waiters.take_extra(2):
-            parts = _cut(ids, (len(ids) + 1) // 2)
+            parts = chunks(ids, (len(ids) + 1) // 2)
         else:
             division.bottomed = True
             return dict.fromkeys(ids, failed)
@@ -261,12 +262,8 @@ class BatchSplitter:
 
 def _target(partition: Partition, ids: Sequence[Id]) -> str:
     query = f"ids={','.join(ids)}" + (f"&{partition.variant}" if partition.variant else "")
-    return f"/v1/me/ratings/{partition.kind}?{query}"
+    return f"{ratings_path(partition.kind)}?{query}"
 
 
 def _results(ids: Sequence[Id], answer: dict[Id, Rating] | Failed) -> Results:
     return dict.fromkeys(ids, answer.error) if isinstance(answer, Failed) else {**answer}
-
-
-def _cut(ids: Sequence[Id], size: int) -> list[Sequence[Id]]:
-    return [ids[start : start + size] for start in range(0, len(ids), size)]

@@ -1,17 +1,16 @@
 """A call to Apple and how it failed, as the caller and the batch splitter exchange them."""
 
 from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from gateway.apple.attribution import Asked, Verdict
 from gateway.apple.reactions import Trial
+from gateway.apple.transport import NO_HEADERS
 from gateway.errors import Relayed, Unreachable, Unusable, UpstreamError
 from gateway.model import User
 from gateway.waiters import Waiters
-
-_NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
 class Outgrown(Exception):
@@ -32,7 +31,7 @@ class Call(msgspec.Struct, frozen=True):
     asked: Asked
     """What the attribution of a failure depends on, as of the first try."""
     body: bytes | None = None
-    headers: Mapping[str, str] = _NO_HEADERS
+    headers: Mapping[str, str] = NO_HEADERS
     """Preconditions of a write."""
     full_timeout: bool = False
     """The first try has the whole call timeout even past the deadline: its answer is kept."""
@@ -40,7 +39,7 @@ class Call(msgspec.Struct, frozen=True):
     """Checked before the first try: False if Apple has refused that many ids meanwhile."""
 
 
-def asked_of(method: str, headers: Mapping[str, str] = _NO_HEADERS) -> Asked:
+def asked_of(method: str, headers: Mapping[str, str] = NO_HEADERS) -> Asked:
     """What a method and preconditions say about the call."""
     return Asked(
         read=method == "GET",

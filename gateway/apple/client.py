@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
 
 import msgspec
 
@@ -17,15 +16,13 @@ from gateway.apple.reactions import Reactions, Trial
 from gateway.apple.response import AppleResponse, check_json, failure_of, read_many
 from gateway.apple.retry import RetryBudget, RetryPolicy
 from gateway.apple.token_check import TokenCheck, TokenTest
-from gateway.apple.transport import Transport
+from gateway.apple.transport import NO_HEADERS, Transport
 from gateway.breaker import Breaker
 from gateway.clock import Clock
 from gateway.errors import GatewayError, UpstreamError
 from gateway.model import Id, Kind, Partition, Priority, Rating, User
 from gateway.telemetry.metrics import Metrics
 from gateway.waiters import NO_RIDERS, Requester, Riders, Waiters
-
-_NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
 class Outbound(msgspec.Struct, frozen=True):
@@ -39,7 +36,7 @@ class Outbound(msgspec.Struct, frozen=True):
     """As it came, without the question mark; may be empty."""
     user: User
     body: bytes | None = None
-    headers: Mapping[str, str] = _NO_HEADERS
+    headers: Mapping[str, str] = NO_HEADERS
     """Preconditions, which go along as they came."""
     many: tuple[Kind, Sequence[Id]] | None = None
     """What a bypass asks for, in the form with many ids."""

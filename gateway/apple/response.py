@@ -15,7 +15,7 @@ import msgspec
 
 from gateway.apple import strict_json
 from gateway.errors import Relayed, Unusable, UpstreamError
-from gateway.model import Id, Kind, Rating
+from gateway.model import Id, Kind, Rating, ratings_path
 
 NOT_FOUND: Final = "40400"
 """The code by which Apple says that nothing is rated."""
@@ -190,7 +190,7 @@ def _read_plain(kind: Kind, asked: Mapping[Id, object], body: bytes) -> dict[Id,
     if body.count(b'"') != 2 + _QUOTES * len(ratings) or b"\\" in body:
         return None
     found: dict[Id, Rating] = {}
-    path = _path(kind)
+    path = f"{ratings_path(kind)}/"
     for rating in ratings:
         id_ = rating.id
         if id_ not in asked or rating.href != path + id_:
@@ -262,7 +262,7 @@ def _read_rating(kind: Kind, asked: Mapping[Id, object], item: Any, raw: bytes) 
     value = attributes["value"]
     if type(value) is not int or value not in {1, -1}:
         _unusable("holds a rating that is neither 1 nor -1")
-    path = _path(kind)
+    path = f"{ratings_path(kind)}/"
     ours = item.get("href") in {path + id_, path + named}
     if ours and len(attributes) == 1 and item.keys() == {"id", "type", "href", "attributes"}:
         return id_, value
@@ -276,10 +276,6 @@ def _renamed(raw: bytes, id_: Id, href: str | None) -> bytes:
     if href is not None:
         fields["href"] = msgspec.Raw(msgspec.json.encode(href))
     return msgspec.json.encode(fields)
-
-
-def _path(kind: Kind) -> str:
-    return f"/v1/me/ratings/{kind}/"
 
 
 def _unusable(why: str, *, other_shape: bool = False) -> NoReturn:

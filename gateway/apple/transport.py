@@ -25,7 +25,7 @@ T = TypeVar("T")
 LARGEST_BODY: Final = 4 * 1024 * 1024
 """Bytes of an answer, decompressed: several times 300 ratings with their relationships."""
 
-_NO_HEADERS: Final[Mapping[str, str]] = {}
+NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
 class Transport:
@@ -53,7 +53,7 @@ class Transport:
         user_token: str | None,
         body: bytes | None,
         timeout: float,  # noqa: ASYNC109 - the whole exchange, and part of what `Unreachable` says
-        headers: Mapping[str, str] = _NO_HEADERS,
+        headers: Mapping[str, str] = NO_HEADERS,
         fresh: bool = False,
     ) -> AppleResponse:
         """Send `target` (path and query as on the wire) and read the answer, within `timeout` seconds.

@@ -12,6 +12,7 @@ from gateway.cli.access import caller_token, user_token
 from gateway.cli.console import CommandFailed, WrongUsage, report, say
 from gateway.cli.http import HttpReply, ask
 from gateway.cli.parser import KIND_LIST, kind, takes_caller_token, takes_user_token
+from gateway.model import ratings_path
 
 DESCRIPTION = (
     "Writes a rating through the first gateway, reads it through the others, and restores the old rating. "
@@ -94,7 +95,7 @@ def run(arguments: Namespace) -> int:
     token = caller_token(arguments.caller_token_file)
     if token is not None:
         headers["X-Gateway-Token"] = token
-    rated = Rated(f"/v1/me/ratings/{arguments.type}/{arguments.id}", headers)
+    rated = Rated(ratings_path(arguments.type, arguments.id), headers)
     settled = True
     with _Signals() as signals:
         old = rated.read(first, no_cache=True)

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from gateway.chunks import chunks
 from gateway.cli.access import api_url, caller_token, user_token
 from gateway.cli.console import CommandFailed, WrongUsage, report, say
 from gateway.cli.http import HttpReply, ask
 from gateway.cli.parser import KIND_LIST, kind, takes_caller_token, takes_user_token
-from gateway.model import Kind
+from gateway.model import RATINGS_PATH, Kind
 
 DESCRIPTION = (
     "The user token comes from MUSIC_USER_TOKEN or --user-token-file. Exit status 1 if any id cannot be had."
@@ -74,14 +75,14 @@ def run(arguments: Namespace) -> int:
 
     def fetch(chunk: Sequence[str]) -> HttpReply:
         document = {"ids": {arguments.type: chunk}}
-        url = f"{base}/v1/me/ratings"
+        url = base + RATINGS_PATH
         return ask("POST", url, headers, document=document, timeout_seconds=WAIT_MS / 1000 + 5)
 
     began = time.monotonic()
     progress = Progress()
     with _show_progress(len(ids)) as advance:
-        for start in range(0, len(ids), CHUNK):
-            progress = warm_chunk(ids[start : start + CHUNK], fetch, progress, time.sleep)
+        for chunk in chunks(ids, CHUNK):
+            progress = warm_chunk(chunk, fetch, progress, time.sleep)
             advance(progress.ids)
     _summarise(progress, time.monotonic() - began)
     return 1 if progress.failed else 0

@@ -1,16 +1,14 @@
 """Counts of lookups by tier and result: summed up here, and exported when metrics are read."""
 
 from gateway.ratings.plan import Findings
-from gateway.telemetry.metrics import Metrics
-
-RESULTS = ("hit", "negative", "stale", "miss", "error")
+from gateway.telemetry.metrics import CACHE_RESULTS, Metrics
 
 
 class TierMetrics:
     """`cache_ids_total` of one tier; each id counts once per request that consulted the tier."""
 
     def __init__(self, metrics: Metrics, tier: str) -> None:
-        self._counters = {result: metrics.cache_ids.labels(tier, result) for result in RESULTS}
+        self._counters = {result: metrics.cache_ids.labels(tier, result) for result in CACHE_RESULTS}
         self._sum = Findings()
         metrics.before_reading(self._flush)
 

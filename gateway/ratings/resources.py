@@ -5,10 +5,10 @@ from typing import Any
 
 import msgspec
 
-from gateway.model import Id, Kind, Rating, plain_resource
+from gateway.model import Id, Kind, Rating, plain_resource, ratings_path
 
 _HEAD, _BETWEEN = '{"id":"', ',{"id":"'
-_MIDDLE = {kind: f'","type":"ratings","href":"/v1/me/ratings/{kind}/' for kind in Kind}
+_MIDDLE = {kind: f'","type":"ratings","href":"{ratings_path(kind)}/' for kind in Kind}
 _TAIL = {value: f'","attributes":{{"value":{value}}}}}' for value in (1, -1)}
 """A plain resource is head, id, middle, id, tail: joining these is twice as fast as formatting each."""
 

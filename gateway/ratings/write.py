@@ -8,14 +8,16 @@ whether the rating has changed.
 
 import asyncio
 import math
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Final
 
 from gateway.apple.client import Apple, Outbound, Relay
 from gateway.apple.response import written_resource
+from gateway.apple.transport import NO_HEADERS
 from gateway.cache.cache import Cache
 from gateway.cache.lookup import Write
 from gateway.cache.write_rule import UNCHANGED, UNKNOWN, Outcome, Unwritten
+from gateway.chunks import chunks
 from gateway.clock import Clock
 from gateway.errors import (
     BreakerOpen,
@@ -26,13 +28,10 @@ from gateway.errors import (
     Unreachable,
     UpstreamError,
 )
-from gateway.model import Id, Kind, Priority, Rating, User
+from gateway.model import FAVORITES_PATH, Id, Kind, Priority, Rating, User, ratings_path
 from gateway.tasks import Tasks
 from gateway.waiters import Requester, Waiters
 
-NO_CONDITIONS: Final[Mapping[str, str]] = {}
-
-FAVORITES_PATH: Final = "/v1/me/favorites"
 FAVORITES_AT_ONCE: Final = 100
 """Ids whose invalidation is sent to Redis at the same time."""
 
@@ -67,7 +66,7 @@ class Writer:
         query: str,
         deadline: float,
         requester: Requester,
-        conditions: Mapping[str, str] = NO_CONDITIONS,
+        conditions: Mapping[str, str] = NO_HEADERS,
     ) -> Relay:
         """Rate `id_` (1 or -1), or remove its rating (None). Raises `UpstreamError`.
 
@@ -78,7 +77,7 @@ class Writer:
         body = None if value is None else b'{"type":"rating","attributes":{"value":%d}}' % value
         call = Outbound(
             method="DELETE" if value is None else "PUT",
-            path=f"/v1/me/ratings/{kind}/{id_}",
+            path=ratings_path(kind, id_),
             query=query,
             user=user,
             body=body,
@@ -95,7 +94,7 @@ class Writer:
         query: str,
         deadline: float,
         requester: Requester,
-        conditions: Mapping[str, str] = NO_CONDITIONS,
+        conditions: Mapping[str, str] = NO_HEADERS,
     ) -> Relay:
         """Add favorites (POST) or remove them (DELETE), as `query` says. Raises `UpstreamError`.
 
@@ -146,7 +145,7 @@ class Writer:
         self, call: Outbound, ids: Sequence[tuple[Kind, Id]], deadline: float, requester: Requester
     ) -> Relay | GatewayError:
         writes: list[Write] = []
-        for piece in _pieces(ids):
+        for piece in chunks(ids, FAVORITES_AT_ONCE):
             begun = (self._cache.begin_write(call.user, kind, id_) for kind, id_ in piece)
             writes += await asyncio.gather(*begun)
         answer: Relay | GatewayError
@@ -157,17 +156,9 @@ class Writer:
             answer = error
             outcome = UNCHANGED if _failed(error, 1) is UNCHANGED else UNKNOWN
         finally:
-            for ended in _pieces(writes):
+            for ended in chunks(writes, FAVORITES_AT_ONCE):
                 await asyncio.gather(*(self._cache.end_write(write, outcome) for write in ended))
         return answer
-
-
-T = TypeVar("T")
-
-
-def _pieces(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    for start in range(0, len(items), FAVORITES_AT_ONCE):
-        yield items[start : start + FAVORITES_AT_ONCE]
 
 
 def _rated(kind: Kind, id_: Id, value: int, relay: Relay) -> Outcome:

@@ -10,7 +10,7 @@ from operator import attrgetter
 import msgspec
 
 from gateway.errors import GatewayError, Refused, UpstreamError
-from gateway.model import Id, Kind
+from gateway.model import Id, Kind, ratings_path
 
 MAX_KEPT = 25
 """Of each sort: failures, and refusals."""
@@ -85,7 +85,7 @@ def shown(error: GatewayError) -> str:
 
 def read_target(kind: Kind, ids: Sequence[Id]) -> str:
     """Path and query that read up to five of `ids`, which were checked."""
-    return f"/v1/me/ratings/{kind}?ids={','.join(ids[:MAX_SHOWN_IDS])}"
+    return f"{ratings_path(kind)}?ids={','.join(ids[:MAX_SHOWN_IDS])}"
 
 
 KNOWN_PARTS = frozenset(

@@ -13,15 +13,6 @@ _TYPE: Final = Source(parameter="type")
 _SHOWN_IDS: Final = 10
 _SHOWN_CHARACTERS: Final = 80
 
-_PREFIXES: Final = {
-    Kind.PLAYLISTS: "pl.",
-    Kind.STATIONS: "ra.",
-    Kind.LIBRARY_ALBUMS: "l.",
-    Kind.LIBRARY_SONGS: "i.",
-    Kind.LIBRARY_PLAYLISTS: "p.",
-    Kind.LIBRARY_MUSIC_VIDEOS: "i.",
-}
-
 
 class Ids(msgspec.Struct, frozen=True):
     """Distinct ids in the order asked: those that can be of the type, and those that cannot."""
@@ -76,7 +67,6 @@ def too_many_ids(count: int, most: int, source: Source = _IDS) -> Refused:
 
 
 def _expected(kind: Kind) -> str:
-    prefix = _PREFIXES.get(kind)
-    if prefix is None:
+    if not kind.id_prefix:
         return "up to 20 digits"
-    return f"'{prefix}' and up to 64 letters, digits, dots, hyphens and underscores"
+    return f"'{kind.id_prefix}' and up to 64 letters, digits, dots, hyphens and underscores"

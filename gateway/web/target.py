@@ -2,21 +2,29 @@
 
 import re
 from typing import Final, cast
-from urllib.parse import quote, unquote, unquote_plus, urlsplit
+from urllib.parse import unquote, unquote_plus, urlsplit
 
 import msgspec
 
 from gateway.errors import Refused, Source
-from gateway.model import PLAIN, Id, Kind, Variant, has_other_parameters
+from gateway.model import (
+    FAVORITES_PATH,
+    PLAIN,
+    RATINGS_PATH,
+    Id,
+    Kind,
+    Variant,
+    has_other_parameters,
+    ratings_path,
+)
 from gateway.ratings.query import Part
 from gateway.web.ids import Ids, distinct_ids, invalid_ids, read_kind, too_many_ids
 from gateway.web.variant import Parameters, read_parameters, refuse_parameters
 
-ROOT: Final = "/v1/me/ratings"
-FAVORITES: Final = "/v1/me/favorites"
-MANY: Final = ROOT + "/{type}"
-ONE: Final = ROOT + "/{type}/{id}"
-SEVERAL: Final = ROOT
+MANY: Final = RATINGS_PATH + "/{type}"
+ONE: Final = RATINGS_PATH + "/{type}/{id}"
+SEVERAL: Final = RATINGS_PATH
+FAVORITES: Final = FAVORITES_PATH
 UNMATCHED: Final = "unmatched"
 READS: Final = ("GET", "HEAD")
 METHODS: Final = {
@@ -62,7 +70,7 @@ class _Plain(msgspec.Struct, frozen=True):
 
 
 _PLAIN: Final = {
-    f"{ROOT}/{kind}": _Plain(kind, re.compile(f"(?:{kind.id_pattern})(?:,(?:{kind.id_pattern}))*"))
+    ratings_path(kind): _Plain(kind, re.compile(f"(?:{kind.id_pattern})(?:,(?:{kind.id_pattern}))*"))
     for kind in Kind
 }
 
@@ -165,13 +173,13 @@ _IDS_OF_TYPE: Final = re.compile(r"ids\[([A-Za-z0-9-]{1,64})\]")
 def route(path: str, query: str) -> Target:
     """The route that `path` names; an unknown type or id is its `refusal`. Raises `Refused`."""
     trimmed = path.removesuffix("/")
-    if trimmed == ROOT:
-        return Target(SEVERAL, path=ROOT, query=query)
+    if trimmed == SEVERAL:
+        return Target(SEVERAL, path=SEVERAL, query=query)
     if trimmed == FAVORITES:
         return Target(FAVORITES, path=FAVORITES, query=query)
-    if not trimmed.startswith(ROOT + "/"):
+    if not trimmed.startswith(RATINGS_PATH + "/"):
         raise _not_served(path)
-    segments = trimmed[len(ROOT) + 1 :].split("/")
+    segments = trimmed[len(RATINGS_PATH) + 1 :].split("/")
     if len(segments) > 2 or not all(segments):
         raise _no_such_path(path)
     template = MANY if len(segments) == 1 else ONE
@@ -180,11 +188,11 @@ def route(path: str, query: str) -> Target:
     except Refused as refusal:
         return Target(template, refusal=refusal.anew())
     if template == MANY:
-        return Target(MANY, kind, path=f"{ROOT}/{kind}", query=query)
-    id_ = unquote(segments[1])
+        return Target(MANY, kind, path=ratings_path(kind), query=query)
+    id_ = Id(unquote(segments[1]))
     if not kind.admits(id_):
         return Target(ONE, kind, refusal=invalid_ids(kind, [id_]))
-    return Target(ONE, kind, Id(id_), path=f"{ROOT}/{kind}/{quote(id_)}", query=query)
+    return Target(ONE, kind, id_, path=ratings_path(kind, id_), query=query)
 
 
 def _check_method(method: str, target: Target) -> None:

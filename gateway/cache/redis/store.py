@@ -20,6 +20,7 @@ from gateway.cache.redis.lookups import Lookups
 from gateway.cache.redis.retry_queue import RetryQueue, Undelivered, UserType
 from gateway.cache.redis.writes import Writes
 from gateway.cache.write_rule import Outcome
+from gateway.chunks import chunks
 from gateway.model import Id, Kind, Partition, Rating
 from gateway.tasks import Tasks
 
@@ -116,9 +117,7 @@ class RedisStore:
         while True:
             await self._queued.wait()
             faults = 0
-            waiting = self._retry_queue.entries()
-            for start in range(0, len(waiting), REPLAYED_TOGETHER):
-                group = waiting[start : start + REPLAYED_TOGETHER]
+            for group in chunks(self._retry_queue.entries(), REPLAYED_TOGETHER):
                 delivered = await asyncio.gather(
                     *[self._replay(user_type, entry) for user_type, entry in group]
                 )

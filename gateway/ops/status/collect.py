@@ -4,10 +4,10 @@ from collections.abc import Iterable
 
 from gateway.ops.history import Counts, HistorySample, Interval, quantile, total
 from gateway.ops.status.snapshot import Point, Tier, Traffic, VisibilityView
+from gateway.telemetry.metrics import CACHE_RESULTS
 
 WINDOW_SECONDS = 300.0
 """The same window as in the alerts and on the dashboard."""
-RESULTS = ("hit", "negative", "stale", "miss", "error")
 SOONEST_CHECK = "0.1"
 """Label of the visibility checks during which a local entry may still be trusted without invalidations."""
 SOUND = ("2", "3", "4")
@@ -32,7 +32,7 @@ def traffic(lately: Interval) -> Traffic:
 
 def tier(name: str, counted: HistorySample) -> Tier:
     """Lookups in one tier, `local` or `shared`."""
-    found = {result: int(counted.ids.get((name, result), 0)) for result in RESULTS}
+    found = {result: int(counted.ids.get((name, result), 0)) for result in CACHE_RESULTS}
     asked = sum(found.values())
     return Tier(
         name=name,

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from gateway.apple.client import Outbound, Relay
+from gateway.apple.client import AppleSuccess, Outbound
 from gateway.apple.quarantine import Quarantine
 from gateway.cache.cache import Cache
 from gateway.cache.entry import Freshness
@@ -47,8 +47,8 @@ class Apple:
     def check(self, user: User) -> None:
         """No user is refused without a call."""
 
-    async def send(self, call: Outbound, deadline: float, waiters: Waiters) -> Relay:
-        return Relay(204, b"")
+    async def send(self, call: Outbound, deadline: float, waiters: Waiters) -> AppleSuccess:
+        return AppleSuccess(204, b"")
 
 
 class Sizes(NamedTuple):

@@ -42,8 +42,8 @@ class Outbound(msgspec.Struct, frozen=True):
     """What a bypass asks for, in the form with many ids."""
 
 
-class Relay(msgspec.Struct, frozen=True):
-    """What Apple answered, with success (2xx); the body is JSON or empty."""
+class AppleSuccess(msgspec.Struct, frozen=True):
+    """Apple's answer to what was sent as it came: a success (2xx), whose body is JSON or empty."""
 
     status: int
     body: bytes
@@ -97,7 +97,7 @@ class Apple:
         """
         return await self._splitter.fetch(Job(partition, waiters, deadline), ids, riders)
 
-    async def send(self, call: Outbound, deadline: float, waiters: Waiters | None = None) -> Relay:
+    async def send(self, call: Outbound, deadline: float, waiters: Waiters | None = None) -> AppleSuccess:
         """Send `call` until `deadline` (monotonic seconds) and return what Apple answers.
 
         A POST and a conditional write are sent once. Another write is repeated if nothing of it was sent,
@@ -106,7 +106,7 @@ class Apple:
         """
         deletes = call.method == "DELETE"
         subject = call.path if call.operation in ("write", "delete") else None
-        answer: Relay | Failed = await self._caller.run(
+        answer: AppleSuccess | Failed = await self._caller.run(
             Call(
                 operation=call.operation,
                 method=call.method,
@@ -124,15 +124,15 @@ class Apple:
         if not isinstance(answer, Failed):
             return answer
         if answer.verdict.done:
-            return Relay(204, b"")
+            return AppleSuccess(204, b"")
         raise answer.error
 
 
-def _success(answer: AppleResponse, many: tuple[Kind, Sequence[Id]] | None, *, deletes: bool) -> Relay:
+def _success(answer: AppleResponse, many: tuple[Kind, Sequence[Id]] | None, *, deletes: bool) -> AppleSuccess:
     if not 200 <= answer.status < 300:
         raise failure_of(answer, deletes=deletes)
     check_json(answer)
-    return Relay(answer.status, answer.body, many is not None and _lists_ratings(*many, answer))
+    return AppleSuccess(answer.status, answer.body, many is not None and _lists_ratings(*many, answer))
 
 
 def _lists_ratings(kind: Kind, asked: Sequence[Id], answer: AppleResponse) -> bool:

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from gateway.apple.client import Apple, Outbound, Relay
+from gateway.apple.client import Apple, AppleSuccess, Outbound
 from gateway.cache.cache import Cache
 from gateway.clock import Clock
 from gateway.errors import Cause, GatewayError, Relayed, Unusable
@@ -53,7 +53,7 @@ class RelayedPartitions:
         return self._until.get(partition.key, now) > now
 
 
-class Original(msgspec.Struct, frozen=True):
+class RelayedRequest(msgspec.Struct, frozen=True):
     """A read as it came, which is what a relay sends to Apple."""
 
     path: str
@@ -73,33 +73,35 @@ class RelayedReads:
         self._now = clock.monotonic
         self._relayed = RelayedPartitions()
 
-    async def read(self, query: Query, original: Original, requester: Requester) -> Answer | Relay:
-        """Answer a query of one part as `Reader.read` does, or by what Apple answers to `original`.
+    async def read(
+        self, query: Query, request: RelayedRequest, requester: Requester
+    ) -> Answer | AppleSuccess:
+        """Answer a query of one part as `Reader.read` does, or by what Apple answers to `request`.
 
         Raises the `UpstreamError` of a relay that failed, unless the cache has what the request needs; for
         one id also Apple's answer that it is unrated.
         """
         (part,) = query.parts
         if self._relayed.has(query.partition(part), self._now()):
-            answered = await self._relay_at_once(query, original, requester)
+            answered = await self._relay_at_once(query, request, requester)
             if answered is not None:
                 return answered
         answer = await self._reader.read(query, requester)
         if not is_no_list(answer):
             return answer
         if not self._fits_one_call(part.ids):
-            return _stand_in(answer, _several_calls(len(part.ids)), query, original, requester)
-        sent = await self._send(query, original, requester)
-        if _lists_ratings(sent, original):
+            return _stand_in(answer, _several_calls(len(part.ids)), query, request, requester)
+        sent = await self._send(query, request, requester)
+        if _lists_ratings(sent, request):
             return await self._reader.read(query, requester)
         if (failed := _failure(sent)) is not None:
-            return _stand_in(answer, failed, query, original, requester)
+            return _stand_in(answer, failed, query, request, requester)
         self._relayed.add(query.partition(part), self._now())
         return _answered(sent)
 
     async def _relay_at_once(
-        self, query: Query, original: Original, requester: Requester
-    ) -> Answer | Relay | None:
+        self, query: Query, request: RelayedRequest, requester: Requester
+    ) -> Answer | AppleSuccess | None:
         """Answer from the cache, else by a relay, else by ratings that stand in.
 
         None if it is to be read like any other: because it may not call Apple, because Apple's answer is a
@@ -113,12 +115,12 @@ class RelayedReads:
             return cached
         if await self._held(query.partition(part), part.ids):
             return None
-        sent = await self._send(query, original, requester)
-        if _lists_ratings(sent, original):
+        sent = await self._send(query, request, requester)
+        if _lists_ratings(sent, request):
             return None
         if (failed := _failure(sent)) is not None:
             cached = await self._reader.read(query, requester, unfetched=failed)
-            return _stand_in(cached, failed, query, original, requester)
+            return _stand_in(cached, failed, query, request, requester)
         return _answered(sent)
 
     def _fits_one_call(self, ids: Sequence[Id]) -> bool:
@@ -129,23 +131,25 @@ class RelayedReads:
         tiers = await self._cache.look_up(partition, ids, self._now())
         return not tiers.holds.keys().isdisjoint(ids)
 
-    async def _send(self, query: Query, original: Original, requester: Requester) -> Relay | GatewayError:
+    async def _send(
+        self, query: Query, request: RelayedRequest, requester: Requester
+    ) -> AppleSuccess | GatewayError:
         """Send a read to Apple as it came. Forgets the partition if the answer is a list of ratings."""
         (part,) = query.parts
         call = Outbound(
             operation="bypass",
             method="GET",
-            path=original.path,
-            query=original.query,
+            path=request.path,
+            query=request.query,
             user=query.user,
-            many=(part.kind, part.ids) if original.lists_ids else None,
+            many=(part.kind, part.ids) if request.lists_ids else None,
         )
-        sent: Relay | GatewayError
+        sent: AppleSuccess | GatewayError
         try:
             sent = await self._apple.send(call, query.deadline, Waiters(Priority.FOREGROUND, requester))
         except GatewayError as error:
             sent = error
-        if _lists_ratings(sent, original):
+        if _lists_ratings(sent, request):
             self._relayed.discard(query.partition(part))
         return sent
 
@@ -162,31 +166,31 @@ def _several_calls(ids: int) -> Unusable:
     return error.attribute(Cause.REQUEST, stale_allowed=False)
 
 
-def _lists_ratings(sent: Relay | GatewayError, original: Original) -> bool:
+def _lists_ratings(sent: AppleSuccess | GatewayError, request: RelayedRequest) -> bool:
     """Whether Apple answered a list of ratings after all: "unrated" is its empty list."""
-    if isinstance(sent, Relay):
+    if isinstance(sent, AppleSuccess):
         return sent.lists_ratings
-    return original.lists_ids and _failure(sent) is None
+    return request.lists_ids and _failure(sent) is None
 
 
-def _failure(sent: Relay | GatewayError) -> GatewayError | None:
+def _failure(sent: AppleSuccess | GatewayError) -> GatewayError | None:
     """The error, unless it is Apple's answer that nothing is rated: no other 404 to a read is `Relayed`."""
-    if isinstance(sent, Relay) or (isinstance(sent, Relayed) and sent.status == 404):
+    if isinstance(sent, AppleSuccess) or (isinstance(sent, Relayed) and sent.status == 404):
         return None
     return sent
 
 
-def _answered(sent: Relay | GatewayError) -> Relay:
+def _answered(sent: AppleSuccess | GatewayError) -> AppleSuccess:
     if isinstance(sent, GatewayError):
         raise sent
     return sent
 
 
 def _stand_in(
-    answer: Answer, failed: GatewayError, query: Query, original: Original, requester: Requester
+    answer: Answer, failed: GatewayError, query: Query, request: RelayedRequest, requester: Requester
 ) -> Answer:
     """Return `answer` with all calls counted. Raises `failed` if the request needs an id that it lacks."""
-    if answer.failures and not (query.lenient and original.lists_ids):
+    if answer.failures and not (query.lenient and request.lists_ids):
         raise failed
     counts = msgspec.structs.replace(answer.counts, calls=requester.calls)
     return msgspec.structs.replace(answer, counts=counts)

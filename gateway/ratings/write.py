@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
-from gateway.apple.client import Apple, Outbound, Relay
+from gateway.apple.client import Apple, AppleSuccess, Outbound
 from gateway.apple.response import written_resource
 from gateway.apple.transport import NO_HEADERS
 from gateway.cache.cache import Cache
@@ -67,7 +67,7 @@ class Writer:
         deadline: float,
         requester: Requester,
         conditions: Mapping[str, str] = NO_HEADERS,
-    ) -> Relay:
+    ) -> AppleSuccess:
         """Rate `id_` (1 or -1), or remove its rating (None). Raises `UpstreamError`.
 
         `deadline` bounds the wait, and when a try may begin; one that was sent before runs on.
@@ -95,7 +95,7 @@ class Writer:
         deadline: float,
         requester: Requester,
         conditions: Mapping[str, str] = NO_HEADERS,
-    ) -> Relay:
+    ) -> AppleSuccess:
         """Add favorites (POST) or remove them (DELETE), as `query` says. Raises `UpstreamError`.
 
         Apple does not document what that does to the ratings of `ids`, so each counts as written with an
@@ -112,7 +112,9 @@ class Writer:
         )
         return await self._finished(self._send_favorites(call, ids, deadline, requester), deadline)
 
-    async def _finished(self, work: Coroutine[Any, Any, Relay | GatewayError], deadline: float) -> Relay:
+    async def _finished(
+        self, work: Coroutine[Any, Any, AppleSuccess | GatewayError], deadline: float
+    ) -> AppleSuccess:
         writing = self._tasks.spawn("write", work)
         left = None if deadline == math.inf else max(0.0, deadline - self._clock.monotonic())
         done, _ = await asyncio.wait([writing], timeout=left)
@@ -125,9 +127,9 @@ class Writer:
 
     async def _write(
         self, call: Outbound, kind: Kind, id_: Id, value: int | None, deadline: float, requester: Requester
-    ) -> Relay | GatewayError:
+    ) -> AppleSuccess | GatewayError:
         write = await self._cache.begin_write(call.user, kind, id_)
-        answer: Relay | GatewayError
+        answer: AppleSuccess | GatewayError
         outcome: Outcome = UNKNOWN
         try:
             answer = await self._apple.send(call, deadline, Waiters(Priority.FOREGROUND, requester))
@@ -143,12 +145,12 @@ class Writer:
 
     async def _send_favorites(
         self, call: Outbound, ids: Sequence[tuple[Kind, Id]], deadline: float, requester: Requester
-    ) -> Relay | GatewayError:
+    ) -> AppleSuccess | GatewayError:
         writes: list[Write] = []
         for piece in chunks(ids, FAVORITES_AT_ONCE):
             begun = (self._cache.begin_write(call.user, kind, id_) for kind, id_ in piece)
             writes += await asyncio.gather(*begun)
-        answer: Relay | GatewayError
+        answer: AppleSuccess | GatewayError
         outcome: Outcome = UNKNOWN
         try:
             answer = await self._apple.send(call, deadline, Waiters(Priority.FOREGROUND, requester))
@@ -161,9 +163,9 @@ class Writer:
         return answer
 
 
-def _rated(kind: Kind, id_: Id, value: int, relay: Relay) -> Outcome:
+def _rated(kind: Kind, id_: Id, value: int, answer: AppleSuccess) -> Outcome:
     """The resource as Apple now has it; unknown if the answer contradicts what was written."""
-    resource = written_resource(kind, id_, value, relay.body)
+    resource = written_resource(kind, id_, value, answer.body)
     return UNKNOWN if resource is None else resource
 
 

@@ -15,7 +15,7 @@ from gateway.errors import GatewayError
 from gateway.model import Id, Kind, User, Variant
 from gateway.ratings.query import Answer, CacheOutcome, Failure, Part, Query, TierCounts
 from gateway.ratings.read import Reader
-from gateway.ratings.relay import Original, RelayedReads
+from gateway.ratings.relay import RelayedReads, RelayedRequest
 from gateway.ratings.write import Writer
 from gateway.telemetry.logs import RequestLog
 from gateway.telemetry.metrics import Metrics
@@ -34,7 +34,6 @@ from gateway.web.headers import (
     wants_leniency,
 )
 from gateway.web.ids import invalid_ids
-from gateway.web.relays import Relays, bypassed, outcome_of
 from gateway.web.request_record import RequestRecord
 from gateway.web.response import (
     Reply,
@@ -46,6 +45,7 @@ from gateway.web.response import (
     one_reply,
 )
 from gateway.web.target import FAVORITES, SEVERAL, Target, TargetParser
+from gateway.web.writes import WriteRequests, bypassed, result_or_error
 
 Observe = Callable[[RequestRecord, Reply], None]
 """Called with each request and its answer."""
@@ -73,7 +73,7 @@ class Api:
     ) -> None:
         self._reader = reader
         self._relayed = relayed
-        self._relays = Relays(writer)
+        self._writes = WriteRequests(writer)
         self._parser = TargetParser(max_ids=max_ids)
         self._max_ids = max_ids
         self._check_caller = check_caller
@@ -167,8 +167,8 @@ class Api:
         if target.route == SEVERAL:
             return await self._read_several(accepted, body)
         if target.route == FAVORITES:
-            return await self._relays.favorites(accepted, request.method)
-        return await self._relays.write(accepted, read_rating(body) if request.method == "PUT" else None)
+            return await self._writes.favorites(accepted, request.method)
+        return await self._writes.write(accepted, read_rating(body) if request.method == "PUT" else None)
 
     async def _read_several(self, accepted: Accepted, body: bytes) -> Reply:
         several = read_several(body, max_ids=self._max_ids)
@@ -191,8 +191,8 @@ class Api:
 
     async def _read_relayable(self, accepted: Accepted, query: Query) -> Reply:
         record, target, requester = accepted.record, accepted.target, Requester()
-        original = Original(target.path, target.query, lists_ids=target.id is None)
-        answer = await outcome_of(self._relayed.read(query, original, requester))
+        request = RelayedRequest(target.path, target.query, lists_ids=target.id is None)
+        answer = await result_or_error(self._relayed.read(query, request, requester))
         if isinstance(answer, Answer):
             return _read_reply(answer, query, target, record)
         return bypassed(record, requester, answer)

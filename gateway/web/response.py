@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from gateway.apple.client import Relay
+from gateway.apple.client import AppleSuccess
 from gateway.errors import GatewayError, Refused, Relayed, UpstreamError
 from gateway.model import Id
 from gateway.ratings.query import Answer, CacheOutcome, Failure
@@ -84,14 +84,14 @@ def one_reply(answer: Answer, id_: Id, *, lenient: bool) -> Reply:
     return Reply(404, head, error_reply(unrated).body, reply.cache_status)
 
 
-def relayed_reply(relay: Relay, outcome: CacheOutcome) -> Reply:
+def success_reply(success: AppleSuccess, outcome: CacheOutcome) -> Reply:
     """Pass on what Apple answered to a write, or to a read whose answer is not cached."""
     line = forwarded(outcome)
     head = _read_head(line, 0.0)
-    if relay.status == _NO_CONTENT or not relay.body:
+    if success.status == _NO_CONTENT or not success.body:
         # Apple's 202 is empty too; clients parse what is called JSON.
-        return Reply(relay.status, head.removeprefix(CONTENT_TYPE), b"", line)
-    return Reply(relay.status, head, relay.body, line)
+        return Reply(success.status, head.removeprefix(CONTENT_TYPE), b"", line)
+    return Reply(success.status, head, success.body, line)
 
 
 def forwarded(outcome: CacheOutcome) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from gateway.apple.batch_splitter import BatchSplitter
-from gateway.apple.client import Apple, Outbound, Relay
+from gateway.apple.client import Apple, AppleSuccess, Outbound
 from gateway.errors import GatewayError
 from gateway.model import Id, Kind, Partition, Priority, Rating
 from gateway.waiters import NO_RIDERS, Requester, Riders, Waiters
@@ -46,7 +46,7 @@ class Bench:
         query: str = "",
         body: bytes | None = None,
         headers: dict[str, str] | None = None,
-    ) -> Relay:
+    ) -> AppleSuccess:
         operation = {"PUT": "write", "DELETE": "delete", "GET": "bypass"}[method]
         path = "/v1/me/ratings/albums/1"
         call = Outbound(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.apple.client import Relay, build_apple
+from gateway.apple.client import AppleSuccess, build_apple
 from gateway.apple.concurrency import ConcurrencyLimiter
 from gateway.apple.developer_token import TokenSource
 from gateway.apple.quarantine import Quarantine
@@ -56,8 +56,8 @@ class TestFetch:
 class TestSend:
     async def test_a_write_is_sent_as_given_and_the_answer_handed_on(self, bench):
         bench.script.otherwise = reply(200, '{"data":[]}')
-        relay = await bench.send("PUT", query="l=de", body=b'{"type":"rating"}')
-        assert relay == Relay(200, b'{"data":[]}')
+        answer = await bench.send("PUT", query="l=de", body=b'{"type":"rating"}')
+        assert answer == AppleSuccess(200, b'{"data":[]}')
         (seen,) = bench.script.seen
         assert (seen.method, seen.target) == ("PUT", "/v1/me/ratings/albums/1?l=de")
         assert seen.body == b'{"type":"rating"}'
@@ -65,14 +65,14 @@ class TestSend:
 
     async def test_a_deletion(self, bench):
         bench.script.otherwise = reply(204)
-        assert await bench.send("DELETE") == Relay(204, b"")
+        assert await bench.send("DELETE") == AppleSuccess(204, b"")
         assert bench.script.seen[0].target == "/v1/me/ratings/albums/1"
         assert bench.shop.statuses("delete") == {"204": 1.0}
 
     async def test_a_repeated_deletion_that_finds_nothing_was_done_by_the_first_try(self, bench):
         bench.script.plays = [reply(204), reset, error(404, "40400")]
         await bench.send("DELETE")
-        assert await bench.send("DELETE") == Relay(204, b"")
+        assert await bench.send("DELETE") == AppleSuccess(204, b"")
         assert [seen.connection for seen in bench.script.seen] == [1, 1, 2]
 
     async def test_a_conditional_write_on_a_kept_connection_that_breaks_is_not_sent_again(self, bench):
@@ -85,7 +85,7 @@ class TestSend:
     async def test_a_bypassed_read_keeps_its_query_and_is_retried(self, bench):
         bench.script.plays = [error(503)]
         bench.script.otherwise = reply(200, "{}")
-        assert await bench.send("GET", query="ids=1%2C2&x=%20") == Relay(200, b"{}")
+        assert await bench.send("GET", query="ids=1%2C2&x=%20") == AppleSuccess(200, b"{}")
         assert [seen.target for seen in bench.script.seen] == ["/v1/me/ratings/albums/1?ids=1%2C2&x=%20"] * 2
 
     @pytest.mark.parametrize("status", [400, 403, 404, 500])

@@ -3,7 +3,7 @@
 import asyncio
 from typing import cast
 
-from gateway.apple.client import Apple, Outbound, Relay
+from gateway.apple.client import Apple, AppleSuccess, Outbound
 from gateway.errors import UpstreamError
 from gateway.model import User
 from gateway.waiters import Waiters
@@ -14,7 +14,7 @@ class FakeApple:
 
     def __init__(self) -> None:
         self.sent: list[Outbound] = []
-        self.answer: Relay | Exception = Relay(200, b"")
+        self.answer: AppleSuccess | Exception = AppleSuccess(200, b"")
         self.size = 100
         self.received = asyncio.Event()
         """Set by each call."""
@@ -36,7 +36,7 @@ class FakeApple:
         if self.refusal is not None:
             raise self.refusal
 
-    async def send(self, call: Outbound, deadline: float, waiters: Waiters) -> Relay:
+    async def send(self, call: Outbound, deadline: float, waiters: Waiters) -> AppleSuccess:
         del deadline
         self.sent.append(call)
         waiters.count_call()

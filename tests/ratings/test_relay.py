@@ -6,7 +6,7 @@ from math import inf
 
 import pytest
 
-from gateway.apple.client import Outbound, Relay
+from gateway.apple.client import AppleSuccess, Outbound
 from gateway.cache.lookup import Lookup
 from gateway.cache.write_rule import StoredRating
 from gateway.errors import Cause, GatewayError, Refused, Relayed, Unusable
@@ -21,7 +21,7 @@ from gateway.ratings.query import (
     Query,
     TierCounts,
 )
-from gateway.ratings.relay import MAX_RELAYED, Original, RelayedPartitions, RelayedReads, is_no_list
+from gateway.ratings.relay import MAX_RELAYED, RelayedPartitions, RelayedReads, RelayedRequest, is_no_list
 from gateway.ratings.write import Writer
 from gateway.waiters import Requester
 from tests.cache.fake_shared_cache import FakeSharedCache
@@ -32,15 +32,15 @@ from tests.ratings.reads import FRESH_SECONDS, Reads
 ONE, TWO, THREE = Id("1"), Id("2"), Id("3")
 PATH = "/v1/me/ratings/albums"
 NEW = Variant("new=1")
-BOTH = Original(PATH, "ids=1,2&new=1", lists_ids=True)
-SINGLE = Original(f"{PATH}/1", "new=1", lists_ids=False)
+BOTH = RelayedRequest(PATH, "ids=1,2&new=1", lists_ids=True)
+SINGLE = RelayedRequest(f"{PATH}/1", "new=1", lists_ids=False)
 
 RATINGS: Mapping[Id, Rating] = {ONE: 1, TWO: None}
 NO_LIST = Unusable("not a list", received_status=200, other_shape=True)
 NO_LISTS: Mapping[Id, Rating | GatewayError] = dict.fromkeys((ONE, TWO, THREE), NO_LIST)
 
-NO_RATINGS = Relay(200, b'{"results":{}}')
-A_LIST = Relay(200, b'{"data":[]}', lists_ratings=True)
+NO_RATINGS = AppleSuccess(200, b'{"results":{}}')
+A_LIST = AppleSuccess(200, b'{"data":[]}', lists_ratings=True)
 UNRATED = Relayed(404, b'{"errors":[{"code":"40400"}]}', code="40400").attribute(
     Cause.REQUEST, stale_allowed=False
 )
@@ -64,18 +64,18 @@ class RelayedOnFakes:
     async def read(
         self,
         *loaded: Mapping[Id, Rating | GatewayError],
-        original: Original = BOTH,
+        request: RelayedRequest = BOTH,
         directives: Directives = NO_DIRECTIVES,
         lenient: bool = False,
         kind: Kind = Kind.ALBUMS,
         ids: tuple[Id, ...] = (ONE, TWO),
-    ) -> Answer | Relay:
+    ) -> Answer | AppleSuccess:
         """Read with other parameters; `loaded` answers the loads, which must be as many."""
-        ids = ids if original.lists_ids else ids[:1]
+        ids = ids if request.lists_ids else ids[:1]
         query = Query(USER, (Part(kind, ids),), NEW, directives, lenient=lenient)
         loads = self.reads.fake.loads
         before = len(loads)
-        reading = asyncio.create_task(self.relayed.read(query, original, self.requester))
+        reading = asyncio.create_task(self.relayed.read(query, request, self.requester))
         for number, outcomes in enumerate(loaded, before + 1):
             load = (await self.reads.fake.begun(number))[-1]
             load.waiters.count_call()
@@ -95,7 +95,7 @@ class RelayedOnFakes:
     async def write(self, value: int) -> None:
         """Write a rating of the first id, in another variant."""
         apple = FakeApple()
-        apple.answer = Relay(200, b'{"data":[%b]}' % plain_resource(Kind.ALBUMS, ONE, value))
+        apple.answer = AppleSuccess(200, b'{"data":[%b]}' % plain_resource(Kind.ALBUMS, ONE, value))
         writer = Writer(
             cache=self.reads.cache, apple=apple.client, tasks=self.reads.fake.tasks, clock=self.clock
         )
@@ -143,7 +143,7 @@ class TestFirstReads:
         assert fakes.requester.calls == 2
 
     async def test_one_for_one_id_is_sent_to_its_path(self, fakes):
-        assert await fakes.read(NO_LISTS, original=SINGLE) is NO_RATINGS
+        assert await fakes.read(NO_LISTS, request=SINGLE) is NO_RATINGS
         (call,) = fakes.apple.sent
         assert (call.path, call.query, call.many) == (f"{PATH}/1", "new=1", None)
 
@@ -172,7 +172,7 @@ class TestFirstReads:
     async def test_a_lenient_one_for_one_id_fails_if_the_relay_fails(self, fakes):
         fakes.apple.answer = Relayed(503, b"")
         with pytest.raises(Relayed):
-            await fakes.read(NO_LISTS, original=SINGLE, lenient=True)
+            await fakes.read(NO_LISTS, request=SINGLE, lenient=True)
 
     async def test_ids_of_several_calls_are_not_relayed(self, fakes):
         fakes.apple.size = 1
@@ -201,7 +201,7 @@ class TestLaterReads:
         fakes.apple.answer = UNRATED
         for loaded in ([NO_LISTS], []):
             with pytest.raises(Relayed) as raised:
-                await fakes.read(*loaded, original=SINGLE)
+                await fakes.read(*loaded, request=SINGLE)
             assert raised.value is UNRATED
         assert len(fakes.apple.sent) == 2
 

@@ -5,7 +5,7 @@ from math import inf
 
 import pytest
 
-from gateway.apple.client import Outbound, Relay
+from gateway.apple.client import AppleSuccess, Outbound
 from gateway.errors import (
     BreakerOpen,
     DeadlineExceeded,
@@ -44,10 +44,10 @@ class Writes:
         )
         self.requester = Requester()
 
-    async def rate(self, value: int | None, *, deadline: float = inf) -> Relay:
+    async def rate(self, value: int | None, *, deadline: float = inf) -> AppleSuccess:
         return await self.writer.write(USER, ALBUMS, ONE, value, "", deadline, self.requester)
 
-    async def add_favorites(self, *ids: tuple[Kind, Id]) -> Relay:
+    async def add_favorites(self, *ids: tuple[Kind, Id]) -> AppleSuccess:
         return await self.writer.favorites(USER, "POST", ids, "ids[albums]=1", inf, self.requester)
 
     def held(self) -> dict[Id, Rating]:
@@ -104,10 +104,10 @@ class TestOutcome:
     @pytest.mark.parametrize(
         ("value", "answer", "state"),
         [
-            (1, Relay(200, LIKED), "held as 1"),
-            (1, Relay(200, b""), "held as 1"),
-            (-1, Relay(200, LIKED), "unknown"),
-            (None, Relay(204, b""), "held as None"),
+            (1, AppleSuccess(200, LIKED), "held as 1"),
+            (1, AppleSuccess(200, b""), "held as 1"),
+            (-1, AppleSuccess(200, LIKED), "unknown"),
+            (None, AppleSuccess(204, b""), "held as None"),
             (None, Relayed(404, b"{}", code="40400"), "held as None"),
             (1, Relayed(404, b"{}", code="40400"), "unchanged"),
             (None, Relayed(404, b"", code="40402"), "unknown"),
@@ -258,7 +258,7 @@ class TestFavorites:
     @pytest.mark.parametrize(
         ("answer", "state"),
         [
-            (Relay(202, b""), "unknown"),
+            (AppleSuccess(202, b""), "unknown"),
             (Relayed(500, b"{}"), "unknown"),
             (Relayed(400, b"{}"), "unchanged"),
             (BreakerOpen("open"), "unchanged"),

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from gateway.apple.client import Outbound, Relay
+from gateway.apple.client import AppleSuccess, Outbound
 from gateway.errors import GatewayError, Relayed, Unreachable
 from gateway.model import Id, Kind, Partition, Rating, User
 from gateway.waiters import Riders, Waiters
@@ -116,7 +116,7 @@ class SimulatedApple(Ratings):
     def check(self, user: User) -> None:
         """No user is refused without a call."""
 
-    async def send(self, call: Outbound, deadline: float, waiters: Waiters) -> Relay:
+    async def send(self, call: Outbound, deadline: float, waiters: Waiters) -> AppleSuccess:
         await half_a_call(self._chance)
         fate = self._chance.random()
         if fate < self._failing / 2:
@@ -131,7 +131,7 @@ class SimulatedApple(Ratings):
         if fate < 1.5 * self._failing:
             raise Unreachable("The answer was lost.", proxy_error="timeout", sent=True)
         body = b"" if value is None else b'{"data":[%b]}' % (rendered(place, number, value) or b"")
-        return Relay(200 if value is not None else 204, body)
+        return AppleSuccess(200 if value is not None else 204, body)
 
 
 async def half_a_call(chance: random.Random) -> None:

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from gateway.apple.client import Outbound, Relay
+from gateway.apple.client import AppleSuccess, Outbound
 from gateway.errors import DeadlineExceeded, GatewayError, Relayed, Unreachable
 from gateway.model import Id, Kind, Partition, Rating, User
 from gateway.waiters import Riders, Waiters
@@ -129,7 +129,7 @@ class Client:
             return dict.fromkeys(ids, Relayed(500, b""))
         return {id_: rendered(partition, id_, value) for id_, value in shown.items()}
 
-    async def send(self, outbound: Outbound, deadline: float, waiters: Waiters) -> Relay:
+    async def send(self, outbound: Outbound, deadline: float, waiters: Waiters) -> AppleSuccess:
         del waiters
         apple, now = self._apple, self._apple.loop.time
         *_, kind, id_ = outbound.path.split("/")
@@ -151,7 +151,7 @@ class Client:
             case "failed after all":
                 raise Unreachable("It broke.", proxy_error="connection_terminated", sent=True)
         resource = rendered(partition, Id(id_), value)
-        return Relay(204, b"") if resource is None else Relay(200, b'{"data":[%b]}' % resource)
+        return AppleSuccess(204, b"") if resource is None else AppleSuccess(200, b'{"data":[%b]}' % resource)
 
     def _look_for_doubles(self, call: Call) -> None:
         for other in self._apple.calls:

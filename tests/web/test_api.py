@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import HttpVersion10
 
-from gateway.apple.client import Relay
+from gateway.apple.client import AppleSuccess
 from gateway.errors import Refused, Relayed, Unusable
 from gateway.model import Id
 from tests.fetch.fake_loads import USER
@@ -144,12 +144,12 @@ class TestRun:
         ]
 
     async def test_the_removal_of_a_rating_is_relayed(self, gateway):
-        gateway.apple.answer = Relay(204, b"")
+        gateway.apple.answer = AppleSuccess(204, b"")
         answer = await gateway.send("DELETE", "/v1/me/ratings/albums/1")
         assert (answer.status, [call.method for call in gateway.apple.sent]) == (204, ["DELETE"])
 
     async def test_favorites_are_relayed(self, gateway):
-        gateway.apple.answer = Relay(202, b"")
+        gateway.apple.answer = AppleSuccess(202, b"")
         answer = await gateway.send("POST", "/v1/me/favorites?ids[albums]=1")
         assert (answer.status, [call.operation for call in gateway.apple.sent]) == (202, ["favorites"])
 
@@ -167,7 +167,7 @@ class TestAnswersThatAreNoList:
         return await reading
 
     async def test_they_are_relayed_and_later_ones_without_a_fetch(self, gateway):
-        gateway.apple.answer = Relay(200, b'{"results":{}}')
+        gateway.apple.answer = AppleSuccess(200, b'{"results":{}}')
         first = await self.relayed(gateway)
         second = Answer(await gateway.api.run(gateway.accepted(OTHER), None))
         assert [(answer.status, answer.body) for answer in (first, second)] == [(200, b'{"results":{}}')] * 2
@@ -175,7 +175,7 @@ class TestAnswersThatAreNoList:
 
     async def test_a_list_of_ratings_after_all_is_read_and_all_calls_are_counted(self, gateway):
         await self.relayed(gateway)
-        gateway.apple.answer = Relay(200, b'{"data":[]}', lists_ratings=True)
+        gateway.apple.answer = AppleSuccess(200, b'{"data":[]}', lists_ratings=True)
         accepted = gateway.accepted(OTHER)
         reading = asyncio.create_task(gateway.api.run(accepted, None))
         await gateway.reads.fake.begun(2)

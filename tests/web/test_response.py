@@ -4,7 +4,7 @@ from collections.abc import Iterator
 import pytest
 
 from gateway import errors
-from gateway.apple.client import Relay
+from gateway.apple.client import AppleSuccess
 from gateway.errors import (
     BreakerOpen,
     DeadlineExceeded,
@@ -28,7 +28,7 @@ from gateway.web.response import (
     error_reply,
     failed_reply,
     one_reply,
-    relayed_reply,
+    success_reply,
 )
 
 APPLES = b'{"errors":[{"id":"X","title":"t","detail":"d","status":"500","code":"50001"}]}'
@@ -201,7 +201,7 @@ def test_a_failed_read_has_its_cache_status(outcome, line):
 
 
 def test_no_content_has_no_content_type():
-    reply = relayed_reply(Relay(204, b""), CacheOutcome.METHOD)
+    reply = success_reply(AppleSuccess(204, b""), CacheOutcome.METHOD)
     assert (reply.status, reply.body) == (204, b"")
     assert "Content-Type" not in headers(reply)
     assert headers(reply)["Cache-Status"] == "ratings-gateway; fwd=method"

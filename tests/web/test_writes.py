@@ -1,39 +1,39 @@
-"""Relayed requests: what is sent to Apple, what the caller is answered, and what the record says of it."""
+"""Writes, favorites and relayed reads: what Apple receives, what the caller gets, and what is recorded."""
 
 from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.apple.client import Relay
+from gateway.apple.client import AppleSuccess
 from gateway.errors import BreakerOpen, Relayed
 from gateway.model import Id, Kind
 from gateway.ratings.query import CacheOutcome, Part
 from gateway.waiters import Requester
 from gateway.web.accepted import Accepted
-from gateway.web.relays import Relays, bypassed, outcome_of
 from gateway.web.response import Reply
+from gateway.web.writes import WriteRequests, bypassed, result_or_error
 from tests.web.apis import ApiOnFakes
 
 ALBUM = "/v1/me/ratings/albums/1"
 OTHER = "/v1/me/ratings/albums?ids=1,2&new=1"
 
 
-class RelaysOnFakes:
-    """Relays beside an API, which accepts their requests."""
+class WritesOnFakes:
+    """Write requests beside an API, which accepts them."""
 
     def __init__(self) -> None:
         self.gateway = ApiOnFakes()
         self.apple = self.gateway.apple
-        self.relays = Relays(self.gateway.writer)
+        self.writes = WriteRequests(self.gateway.writer)
 
     async def write(self, value: int | None, *more: tuple[str, str]) -> tuple[Accepted, Reply]:
         accepted = self.gateway.accepted(ALBUM + "?l=de", *more, method="PUT")
-        return accepted, await self.relays.write(accepted, value)
+        return accepted, await self.writes.write(accepted, value)
 
 
 @pytest.fixture
-async def fakes() -> AsyncIterator[RelaysOnFakes]:
-    fakes = RelaysOnFakes()
+async def fakes() -> AsyncIterator[WritesOnFakes]:
+    fakes = WritesOnFakes()
     yield fakes
     await fakes.gateway.close()
 
@@ -50,7 +50,7 @@ class TestWrite:
         )
 
     async def test_apples_answer_is_passed_on(self, fakes):
-        fakes.apple.answer = Relay(200, b'{"data":[]}')
+        fakes.apple.answer = AppleSuccess(200, b'{"data":[]}')
         _, reply = await fakes.write(1)
         assert (reply.status, reply.body, reply.cache_status) == (
             200,
@@ -72,7 +72,7 @@ class TestWrite:
 
 async def test_favorites_are_sent_with_their_query(fakes):
     accepted = fakes.gateway.accepted("/v1/me/favorites?ids[albums]=1,2&ids[songs]=3", method="POST")
-    reply = await fakes.relays.favorites(accepted, "POST")
+    reply = await fakes.writes.favorites(accepted, "POST")
     (call,) = fakes.apple.sent
     assert (reply.status, call.operation, call.query) == (
         200,
@@ -88,7 +88,7 @@ class TestBypassed:
     async def test_apples_answer_is_passed_on_and_recorded_as_a_bypass_with_its_calls(self, fakes):
         record, requester = fakes.gateway.accepted(OTHER).record, Requester()
         requester.calls = 2
-        reply = bypassed(record, requester, Relay(200, b'{"results":{}}'))
+        reply = bypassed(record, requester, AppleSuccess(200, b'{"results":{}}'))
         assert (reply.status, reply.body, reply.cache_status) == (
             200,
             b'{"results":{}}',
@@ -103,9 +103,9 @@ class TestBypassed:
         assert (record.cache, record.error) == (CacheOutcome.BYPASS, failure)
 
 
-async def test_an_error_that_is_a_bug_is_no_outcome_of_a_relay():
+async def test_a_bug_is_raised_and_not_returned_as_a_failure():
     async def fail() -> None:
         raise KeyError("bug")
 
     with pytest.raises(KeyError):
-        await outcome_of(fail())
+        await result_or_error(fail())

@@ -1,9 +1,9 @@
-"""Requests relayed to Apple: writes and favorites, and how what Apple answered is rendered."""
+"""Writes and favorites. Also renders what Apple answered to them, and to reads that were relayed."""
 
 from collections.abc import Awaitable
 from typing import TypeVar
 
-from gateway.apple.client import Relay
+from gateway.apple.client import AppleSuccess
 from gateway.errors import GatewayError
 from gateway.ratings.query import CacheOutcome, Part, TierCounts
 from gateway.ratings.write import Writer
@@ -11,12 +11,12 @@ from gateway.waiters import Requester
 from gateway.web.accepted import Accepted
 from gateway.web.headers import preconditions
 from gateway.web.request_record import RequestRecord
-from gateway.web.response import Reply, error_reply, forwarded, relayed_reply
+from gateway.web.response import Reply, error_reply, forwarded, success_reply
 
 T = TypeVar("T")
 
 
-class Relays:
+class WriteRequests:
     """Sends writes and favorites, and renders what Apple answers."""
 
     def __init__(self, writer: Writer) -> None:
@@ -40,7 +40,7 @@ class Relays:
             requester=requester,
             conditions=preconditions(accepted.headers),
         )
-        return rendered(record, requester, await outcome_of(sending), CacheOutcome.METHOD)
+        return rendered(record, requester, await result_or_error(sending), CacheOutcome.METHOD)
 
     async def favorites(self, accepted: Accepted, method: str) -> Reply:
         """Add (POST) or remove (DELETE) favorites."""
@@ -55,29 +55,29 @@ class Relays:
             requester=requester,
             conditions=preconditions(accepted.headers),
         )
-        return rendered(record, requester, await outcome_of(sending), CacheOutcome.METHOD)
+        return rendered(record, requester, await result_or_error(sending), CacheOutcome.METHOD)
 
 
-async def outcome_of(sending: Awaitable[T]) -> T | GatewayError:
-    """Return the result, or the failure of a request that was relayed."""
+async def result_or_error(sending: Awaitable[T]) -> T | GatewayError:
+    """Return the result of what is sent to Apple, or its failure."""
     try:
         return await sending
     except GatewayError as error:
         return error
 
 
-def bypassed(record: RequestRecord, requester: Requester, relay: Relay | GatewayError) -> Reply:
+def bypassed(record: RequestRecord, requester: Requester, answer: AppleSuccess | GatewayError) -> Reply:
     """Render a relayed read, and record that it bypassed the cache."""
     record.cache = CacheOutcome.BYPASS
-    return rendered(record, requester, relay, CacheOutcome.BYPASS)
+    return rendered(record, requester, answer, CacheOutcome.BYPASS)
 
 
 def rendered(
-    record: RequestRecord, requester: Requester, relay: Relay | GatewayError, outcome: CacheOutcome
+    record: RequestRecord, requester: Requester, answer: AppleSuccess | GatewayError, outcome: CacheOutcome
 ) -> Reply:
     """Render what Apple answered, and record the calls that were made and the failure."""
     record.counts = TierCounts(calls=requester.calls)
-    if isinstance(relay, Relay):
-        return relayed_reply(relay, outcome)
-    record.fail(relay)
-    return error_reply(relay, forwarded(outcome))
+    if isinstance(answer, AppleSuccess):
+        return success_reply(answer, outcome)
+    record.fail(answer)
+    return error_reply(answer, forwarded(outcome))

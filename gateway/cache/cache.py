@@ -10,13 +10,14 @@ from typing import Final
 
 from gateway.cache.entry import Entry, Freshness
 from gateway.cache.invalidation import Drop, DropPaired, Invalidation, Purge
-from gateway.cache.lookup import FillToken, Lookup, Tiers, Write, fill_token, local_holds
+from gateway.cache.lookup import Lookup, Tiers, fill_token, local_holds
 from gateway.cache.memory import MemoryCache
 from gateway.cache.shared_cache import SharedCache
 from gateway.cache.top_up import due, is_due
-from gateway.cache.write_log import WriteLog
+from gateway.cache.write_log import Write, WriteLog
 from gateway.cache.write_rule import UNCHANGED, Outcome, StoredRating, Unwritten
 from gateway.clock import Clock
+from gateway.fill_token import FillToken
 from gateway.model import Id, Kind, Partition, Rating, User
 from gateway.tasks import Tasks
 

@@ -1,4 +1,4 @@
-"""The lookup of some ids of one partition in a tier, and the token with which a fetch is stored."""
+"""The lookup of some ids of one partition in a tier, and what follows from two of them."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from math import inf
@@ -10,7 +10,8 @@ from gateway.cache.complete import Complete
 from gateway.cache.entry import Entry
 from gateway.cache.rides import Rides
 from gateway.cache.write_rule import StoredRating
-from gateway.model import Id, Kind, User
+from gateway.fill_token import FillToken
+from gateway.model import Id
 
 NO_RIDES = Rides()
 
@@ -50,33 +51,6 @@ class Lookup(msgspec.Struct, frozen=True):
         """The holds of which no later invalidation can have been missed."""
         since = self.trusted_since
         return {id_: held for id_, held in self.holds.items() if held.fetched_at >= since}
-
-
-class FillToken(msgspec.Struct, frozen=True):
-    """A partition's writes as of before a fetch: if they change, its result is not stored."""
-
-    version: int
-    """Write version of this process."""
-    taken_at: float
-    """Monotonic seconds: writes from before that moment are included."""
-    shared_version: bytes | None = None
-    """Write version of Redis; None: Redis did not answer, so nothing is stored there."""
-    cap_until: float | None = None
-    """As in `Lookup`."""
-    pending: Mapping[Id, Hashable] = {}
-    """Fetches of an id are shared only between equal stamps: a write that has not settled makes another."""
-    unsettled: frozenset[Id] = frozenset()
-    """Ids whose result is not stored, because a write of theirs is under way or within its hold."""
-
-
-class Write(msgspec.Struct, frozen=True):
-    """A write under way, with the stamps that distinguish it from other writes of the same id."""
-
-    user: User
-    kind: Kind
-    id: Id
-    stamp: int
-    shared_stamp: bytes | None
 
 
 def undisputed(holds: Mapping[Id, StoredRating], shared: Lookup) -> dict[Id, StoredRating]:

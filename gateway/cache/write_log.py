@@ -8,9 +8,11 @@ from collections import OrderedDict, deque
 from collections.abc import Collection, Mapping
 from typing import Final
 
+import msgspec
+
 from gateway.cache import write_rule
 from gateway.cache.write_rule import PairedWrite, PendingWrite, StoredRating
-from gateway.model import Id, Kind
+from gateway.model import Id, Kind, User
 
 WRITE_SECONDS: Final = 60.0
 """A write that has not ended by then counts for nothing."""
@@ -36,6 +38,16 @@ class _Writes:
         self.changed_at = 0.0
         self.prune_at = MIN_PRUNED
         """As soon as there are so many records, those that no longer count are dropped."""
+
+
+class Write(msgspec.Struct, frozen=True):
+    """A write under way, with the stamps that distinguish it from other writes of the same id."""
+
+    user: User
+    kind: Kind
+    id: Id
+    stamp: int
+    shared_stamp: bytes | None
 
 
 class WriteLog:

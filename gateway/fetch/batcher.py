@@ -6,20 +6,11 @@ will begin after that request looked at the cache.
 
 import asyncio
 from collections.abc import Callable, Hashable, Mapping
-from typing import Protocol
 
 from gateway.fetch.wait import FetchWait
+from gateway.fill_token import FillToken
 from gateway.model import Id, Partition, PartitionKey, Priority
 from gateway.waiters import Requester, Waiters
-
-
-class Stamped(Protocol):
-    """A fill token, of which single flight reads only the stamps; `Store` reads the rest."""
-
-    @property
-    def pending(self) -> Mapping[Id, Hashable]:
-        """Stamps of pending writes: a fetch is shared only between requesters with equal stamps."""
-        ...
 
 
 class Fetch:
@@ -29,7 +20,7 @@ class Fetch:
 
     batch: "Batch"
 
-    def __init__(self, waiting: list[FetchWait], stamp: Hashable, token: Stamped, *, keep: bool) -> None:
+    def __init__(self, waiting: list[FetchWait], stamp: Hashable, token: FillToken, *, keep: bool) -> None:
         self.waiting = waiting
         self.stamp = stamp
         self.token = token
@@ -64,7 +55,7 @@ class Batch:
         self.waiters = waiters
         self.timer = timer
         self.fetches: dict[Id, Fetch] = {}
-        self.due: dict[Id, Stamped] = {}
+        self.due: dict[Id, FillToken] = {}
         """Cached ids that may fill its free seats, the most useful first."""
         self.riders = BatchRiders()
         self.dispatched = False
@@ -90,7 +81,7 @@ class Batcher:
         fetches: Mapping[Id, Fetch],
         priority: Priority,
         requester: Requester,
-        due: Mapping[Id, Stamped],
+        due: Mapping[Id, FillToken],
     ) -> None:
         """Add ids that are in no gathering batch; every batch that they fill is dispatched now.
 

@@ -13,12 +13,13 @@ How a miss is fetched:
 import asyncio
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from gateway.clock import Clock
 from gateway.errors import DeadlineExceeded, GatewayError, NoCapacity
-from gateway.fetch.batcher import Batch, Batcher, Fetch, Stamped
+from gateway.fetch.batcher import Batch, Batcher, Fetch
 from gateway.fetch.wait import FetchResult, FetchWait
+from gateway.fill_token import FillToken
 from gateway.model import Id, Kind, Partition, Priority, Rating, Variant
 from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
@@ -48,7 +49,7 @@ class Store(Protocol):
     """Stores what was fetched with a token; must not block. `ridden`: no request waits for these ids."""
 
     def __call__(
-        self, partition: Partition, token: Any, ratings: Mapping[Id, Rating], /, *, ridden: bool
+        self, partition: Partition, token: FillToken, ratings: Mapping[Id, Rating], /, *, ridden: bool
     ) -> None: ...
 
 
@@ -98,7 +99,7 @@ class SingleFlight:
         partition: Partition,
         ids: Sequence[Id],
         *,
-        token: Stamped,
+        token: FillToken,
         keep: bool,
         priority: Priority,
         requester: Requester,
@@ -257,7 +258,7 @@ class SingleFlight:
             self._table.pop((partition.user.key, partition.kind), None)
 
 
-def _share(fetch: Fetch, wait: FetchWait, stamp: Hashable, token: Stamped, *, keep: bool) -> None:
+def _share(fetch: Fetch, wait: FetchWait, stamp: Hashable, token: FillToken, *, keep: bool) -> None:
     fetch.waiting.append(wait)
     if not fetch.batch.dispatched:
         # Its call will begin after the latest requester looked at the cache.
@@ -269,9 +270,9 @@ def _share(fetch: Fetch, wait: FetchWait, stamp: Hashable, token: Stamped, *, ke
 
 def _kept(
     fetches: Mapping[Id, Fetch], results: Mapping[Id, FetchResult]
-) -> Iterable[tuple[Stamped, dict[Id, Rating], bool]]:
+) -> Iterable[tuple[FillToken, dict[Id, Rating], bool]]:
     """Group what is to be stored by token, by identity, and by whether a request waits for it."""
-    groups: dict[tuple[int, bool], tuple[Stamped, dict[Id, Rating], bool]] = {}
+    groups: dict[tuple[int, bool], tuple[FillToken, dict[Id, Rating], bool]] = {}
     for id_, fetch in fetches.items():
         result, ridden = results[id_], not fetch.waiting
         if fetch.keep and not isinstance(result, GatewayError):

@@ -5,10 +5,11 @@ from typing import NamedTuple
 
 from gateway.apple.quarantine import Quarantine
 from gateway.cache.cache import Cache
-from gateway.cache.lookup import FillToken, Lookup, Tiers, held_entries, local_holds
+from gateway.cache.lookup import Lookup, Tiers, held_entries, local_holds
 from gateway.cache.write_rule import StoredRating
 from gateway.errors import DeadlineExceeded, GatewayError, Refused, UpstreamError
 from gateway.fetch.single_flight import SingleFlight
+from gateway.fill_token import FillToken
 from gateway.model import PLAIN, Id, Priority, Rating
 from gateway.ratings.plan import Findings, ReadPlan
 from gateway.ratings.query import Part, Query

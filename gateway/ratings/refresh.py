@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from gateway.cache.lookup import FillToken
 from gateway.errors import GatewayError
 from gateway.fetch.single_flight import SingleFlight
 from gateway.fetch.wait import FetchWait
+from gateway.fill_token import FillToken
 from gateway.model import Id, Partition, Priority
 from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics

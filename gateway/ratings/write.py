@@ -15,7 +15,7 @@ from gateway.apple.client import Apple, AppleSuccess, Outbound
 from gateway.apple.response import written_resource
 from gateway.apple.transport import NO_HEADERS
 from gateway.cache.cache import Cache
-from gateway.cache.lookup import Write
+from gateway.cache.write_log import Write
 from gateway.cache.write_rule import UNCHANGED, UNKNOWN, Outcome, Unwritten
 from gateway.chunks import chunks
 from gateway.clock import Clock

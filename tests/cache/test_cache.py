@@ -8,10 +8,11 @@ import pytest
 from gateway.cache.cache import FILL_SECONDS, Cache
 from gateway.cache.entry import Entry, Freshness, Usability
 from gateway.cache.invalidation import Drop, DropPaired, Purge
-from gateway.cache.lookup import FillToken, Lookup, Tiers
+from gateway.cache.lookup import Lookup, Tiers
 from gateway.cache.memory import MemoryCache
 from gateway.cache.write_log import WriteLog
 from gateway.cache.write_rule import UNCHANGED, UNKNOWN, Outcome
+from gateway.fill_token import FillToken
 from gateway.model import Id, Kind, Partition, Rating, User, Variant
 from gateway.tasks import Tasks
 from tests.cache.fake_shared_cache import FakeSharedCache

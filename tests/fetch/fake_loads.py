@@ -1,11 +1,12 @@
 """Single flight over loads that stay in flight until the test ends them."""
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine, Hashable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, TypeVar
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 from gateway.fetch.single_flight import SingleFlight
 from gateway.fetch.wait import FetchResult
+from gateway.fill_token import FillToken
 from gateway.model import Id, Kind, Partition, Rating, User
 from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
@@ -22,11 +23,12 @@ def ids(*names: object) -> list[Id]:
     return [Id(str(name)) for name in names]
 
 
-class FakeToken(NamedTuple):
+class FakeToken(FillToken, frozen=True):
     """A token with a name, so that a test sees which one a result was stored with."""
 
+    version: int = 0
+    taken_at: float = 0.0
     name: object = "token"
-    pending: Mapping[Id, Hashable] = {}
 
 
 class Loading:
@@ -69,7 +71,7 @@ class Storage(Protocol):
     """Where results go instead of into a record."""
 
     def store(
-        self, partition: Partition, token: Any, ratings: Mapping[Id, Rating], *, ridden: bool
+        self, partition: Partition, token: FillToken, ratings: Mapping[Id, Rating], *, ridden: bool
     ) -> None: ...
 
     def riders_failed(self, partition: Partition, ids: Collection[Id]) -> None: ...
@@ -140,13 +142,16 @@ class FakeLoads:
             self._begun.notify_all()
         return await load.result
 
-    def _store(self, partition: Partition, token: Any, ratings: Mapping[Id, Rating], *, ridden: bool) -> None:
+    def _store(
+        self, partition: Partition, token: FillToken, ratings: Mapping[Id, Rating], *, ridden: bool
+    ) -> None:
         self.before_store()
         if self._storage is not None:
             self._storage().store(partition, token, ratings, ridden=ridden)
         elif ridden:
             self.ridden.append(dict(ratings))
         else:
+            assert isinstance(token, FakeToken)
             self.stored.append((partition, token.name, dict(ratings)))
 
     def _riders_failed(self, partition: Partition, ids: Collection[Id]) -> None:

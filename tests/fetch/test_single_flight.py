@@ -31,7 +31,7 @@ def join(
     return fake.flights.join(
         partition,
         ids(*names),
-        token=FakeToken(token, stamps or {}),
+        token=FakeToken(name=token, pending=stamps or {}),
         keep=keep,
         priority=priority,
         requester=requester or Requester(),

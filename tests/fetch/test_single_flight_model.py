@@ -99,7 +99,7 @@ class SingleFlightMachine(RuleBasedStateMachine):
         wait = self.fake.flights.join(
             step.partition,
             step.ids,
-            token=FakeToken(next(self.moments), {id_: self.written[id_] for id_ in step.ids}),
+            token=FakeToken(name=next(self.moments), pending={id_: self.written[id_] for id_ in step.ids}),
             keep=True,
             priority=step.priority,
             requester=Requester(),

@@ -7,9 +7,9 @@ from math import inf
 from gateway.apple.quarantine import Quarantine
 from gateway.cache.cache import Cache
 from gateway.cache.entry import Freshness
-from gateway.cache.lookup import FillToken
 from gateway.cache.memory import MemoryCache
 from gateway.cache.write_log import WriteLog
+from gateway.fill_token import FillToken
 from gateway.model import PLAIN, Id, Kind, Partition, Rating, Variant
 from gateway.ratings.partition_read import PartitionRead, Sources
 from gateway.ratings.query import NO_DIRECTIVES, Answer, Directives, Part, Query

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from gateway.cache.lookup import FillToken, Lookup
+from gateway.cache.lookup import Lookup
 from gateway.cache.write_rule import StoredRating
 from gateway.errors import BreakerOpen, Cause, Quarantined, Relayed, UpstreamError
+from gateway.fill_token import FillToken
 from gateway.model import Id, Priority, Rating
 from gateway.ratings.explain import Explainer
 from gateway.waiters import Requester

@@ -8,8 +8,9 @@ import pytest
 from structlog.testing import CapturingLogger
 
 from gateway.cache.announcement import Announcement, value_digest
-from gateway.cache.lookup import FillToken, Lookup
+from gateway.cache.lookup import Lookup
 from gateway.cache.write_rule import StoredRating
+from gateway.fill_token import FillToken
 from gateway.model import PLAIN, Id, Kind, Partition, Rating, Variant
 from gateway.ratings.visibility import AFTER_SECONDS, MAX_CHECKED, Result, Visibility, judge, superseded
 from gateway.tasks import Tasks

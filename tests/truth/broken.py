@@ -12,7 +12,6 @@ from gateway.cache import lookup as lookups
 from gateway.cache import write_rule
 from gateway.cache.cache import Cache
 from gateway.cache.invalidation import Continuity
-from gateway.cache.lookup import FillToken
 from gateway.cache.memory import MemoryCache
 from gateway.cache.redis.retry_queue import RetryQueue, UserType
 from gateway.cache.redis.store import RedisStore
@@ -20,6 +19,7 @@ from gateway.cache.write_log import WriteLog
 from gateway.cache.write_rule import Outcome, PendingWrite, Record
 from gateway.fetch.single_flight import SingleFlight
 from gateway.fetch.wait import FetchWait
+from gateway.fill_token import FillToken
 from gateway.model import Id, Partition, Rating, User
 from gateway.ratings import partition_read
 from gateway.waiters import Waiters

@@ -1,16 +1,22 @@
 """Gathers the misses of one partition for a moment, so that they become one call to Apple.
 
-A batch is dispatched when its window ends or when it is full. Until then any request may join it: its call
-will begin after that request looked at the cache.
+A batch is dispatched when its window ends or when it is full. Full ones are paced, few in each turn of the
+event loop, because a large request fills a hundred and the start of a call takes time. Until a batch is
+dispatched any request may join it: its call will begin after that request looked at the cache.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Hashable, Mapping
+from typing import Final
 
 from gateway.fetch.wait import FetchWait
 from gateway.fill_token import FillToken
 from gateway.model import Id, Partition, PartitionKey, Priority
 from gateway.waiters import Requester, Waiters
+
+PER_TURN: Final = 6
+"""Full batches are dispatched while fewer than this were in the same turn of the event loop."""
 
 
 class Fetch:
@@ -62,7 +68,7 @@ class Batch:
 
 
 class Batcher:
-    """The batches that are gathering, at most one per partition.
+    """The batches that are gathering, at most one per partition, and full ones that wait for the next turn.
 
     `size()` is the most ids of one call; `dispatch` is called once for each batch.
     """
@@ -74,6 +80,9 @@ class Batcher:
         self._window = window_seconds
         self._size = size
         self._gathering: dict[PartitionKey, Batch] = {}
+        self._full: deque[Batch] = deque()
+        self._dispatched = 0
+        """Batches dispatched in this turn."""
 
     def add(
         self,
@@ -83,7 +92,7 @@ class Batcher:
         requester: Requester,
         due: Mapping[Id, FillToken],
     ) -> None:
-        """Add ids that are in no gathering batch; every batch that they fill is dispatched now.
+        """Add ids that are in no batch; those that they fill are dispatched now, or from the next turn on.
 
         `due` are cached ids that may fill the free seats of the last one.
         """
@@ -97,26 +106,46 @@ class Batcher:
             batch.fetches[id_] = fetch
             fetch.batch = batch
             if len(batch.fetches) >= size:
-                self._release(key)
+                self._full.append(self._gathered(key))
                 batch = None
+        self._dispatch_full()
         if batch is not None:
             batch.due |= due
 
     def close(self) -> list[Batch]:
         """Stop gathering; return the batches that will not be dispatched."""
-        left = list(self._gathering.values())
+        left = [*self._full, *self._gathering.values()]
         for batch in left:
             batch.timer.cancel()
         self._gathering.clear()
+        self._full.clear()
         return left
 
     def _open(self, key: PartitionKey, partition: Partition, waiters: Waiters) -> Batch:
-        timer = asyncio.get_running_loop().call_later(self._window, self._release, key)
+        timer = asyncio.get_running_loop().call_later(self._window, self._window_ended, key)
         batch = self._gathering[key] = Batch(partition, waiters, timer)
         return batch
 
-    def _release(self, key: PartitionKey) -> None:
+    def _gathered(self, key: PartitionKey) -> Batch:
         batch = self._gathering.pop(key)
         batch.timer.cancel()
+        return batch
+
+    def _window_ended(self, key: PartitionKey) -> None:
+        # At once: the batches of small requests do not wait behind those that a large one has filled.
+        self._dispatch_now(self._gathered(key))
+
+    def _dispatch_full(self) -> None:
+        while self._full and self._dispatched < PER_TURN:
+            self._dispatch_now(self._full.popleft())
+
+    def _dispatch_now(self, batch: Batch) -> None:
+        if not self._dispatched:
+            asyncio.get_running_loop().call_soon(self._begin_turn)
+        self._dispatched += 1
         batch.dispatched = True
         self._dispatch(batch)
+
+    def _begin_turn(self) -> None:
+        self._dispatched = 0
+        self._dispatch_full()

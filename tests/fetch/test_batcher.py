@@ -3,7 +3,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.fetch.batcher import Batch, Batcher, Fetch
+from gateway.fetch.batcher import PER_TURN, Batch, Batcher, Fetch
 from gateway.fetch.wait import FetchWait
 from gateway.model import Id, Kind, Partition, Priority, User, Variant
 from gateway.waiters import Requester
@@ -162,3 +162,48 @@ async def test_closing_returns_the_batches_that_were_not_dispatched():
     await asyncio.sleep(0)
     assert list(left.fetches) == ["1", "2"]
     assert batches.dispatched == []
+
+
+class TestPacing:
+    """Few full batches are dispatched in one turn of the event loop."""
+
+    async def test_a_large_request_dispatches_its_batches_in_order_over_several_turns(self, batches):
+        count = 3 * PER_TURN
+        batches.add(*range(batches.size * count))
+        seen = [len(batches.dispatched)]
+        while len(batches.dispatched) < count:
+            await asyncio.sleep(0)
+            seen.append(len(batches.dispatched))
+        assert seen == [PER_TURN, 2 * PER_TURN, 3 * PER_TURN]
+        assert [id_ for batch in batches.asked() for id_ in batch] == ids(*range(batches.size * count))
+
+    async def test_requests_of_one_turn_share_its_bound(self, batches):
+        for piece in range(PER_TURN + 1):
+            batches.add(*range(3 * piece, 3 * piece + 3))
+        assert len(batches.dispatched) == PER_TURN
+        await asyncio.sleep(0)
+        assert len(batches.dispatched) == PER_TURN + 1
+
+    async def test_a_batch_whose_window_ends_does_not_wait_for_full_ones(self):
+        batches = Batches(window=0.0)
+        batches.add("small", partition=Partition(ALBUMS.user, Kind.SONGS))
+        batches.add(*range(batches.size * 4 * PER_TURN))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert ["small"] in batches.asked()
+        assert len(batches.dispatched) < 4 * PER_TURN
+        batches.batcher.close()
+
+    async def test_a_full_batch_may_be_joined_until_it_is_dispatched(self, batches):
+        fetches = batches.add(*range(3 * PER_TURN + 3))
+        last = fetches[Id(str(3 * PER_TURN + 2))].batch
+        assert not last.dispatched
+        await asyncio.sleep(0)
+        assert last.dispatched
+
+    async def test_closing_returns_full_batches_that_were_not_dispatched(self, batches):
+        batches.add(*range(3 * PER_TURN + 4))
+        left = batches.batcher.close()
+        await asyncio.sleep(0)
+        assert [len(batch.fetches) for batch in left] == [3, 1]
+        assert len(batches.dispatched) == PER_TURN

@@ -18,6 +18,7 @@ DELETE = Asked(deletes=True, idempotent=True)
 PUT = Asked(idempotent=True)
 POST = Asked()
 NOTHING = Evidence()
+TRANSIENT = (500, 502, 503, 504)
 
 REFUSED_USER = Verdict(Cause.USER, stale_allowed=False, quarantine=True)
 REQUEST = Verdict(Cause.REQUEST, stale_allowed=False)
@@ -28,6 +29,8 @@ ISOLATED_TOGETHER = Verdict(Cause.USER, divide=True)
 RECONNECTED = Verdict(Cause.CONNECTION, retry=Retry.AT_ONCE)
 AGAINST_APPLE = Verdict(counts=True)
 BACKED_OFF = Verdict(counts=True, retry=Retry.BACKED_OFF)
+RENEWED = Verdict(Cause.DEVELOPER_TOKEN, retry=Retry.RENEWED)
+PACED = Verdict(Cause.THROTTLED, retry=Retry.PACED)
 DIVIDED_FAILURE = Verdict(Cause.ID, counts=True, divide=True)
 FAULT = Symptom(500)
 UNREADABLE = Symptom(200, unusable=True)
@@ -55,7 +58,8 @@ ROWS: dict[tuple[str, str], list[Any]] = {
         ("read", Symptom(sent=False), READ, NOTHING, BACKED_OFF),
         ("several ids, last try", Symptom(sent=False), again(SEVERAL, last=True), NOTHING, BACKED_OFF),
         ("id remembered", Symptom(sent=False), ONE, Evidence(remembered=True), BACKED_OFF),
-        ("write", Symptom(sent=False), PUT, NOTHING, BACKED_OFF),
+        ("PUT", Symptom(sent=False), PUT, NOTHING, BACKED_OFF),
+        ("DELETE", Symptom(sent=False), DELETE, NOTHING, BACKED_OFF),
         ("POST", Symptom(sent=False), POST, NOTHING, AGAINST_APPLE),
     ],
     ("all but 401, 403, 429", "it carries riders"): [
@@ -69,7 +73,9 @@ ROWS: dict[tuple[str, str], list[Any]] = {
          REFUSED_USER),
     ],
     ("401", ""): [
-        ("read", Symptom(401), READ, NOTHING, Verdict(Cause.DEVELOPER_TOKEN, retry=Retry.RENEWED)),
+        ("read", Symptom(401), READ, NOTHING, RENEWED),
+        ("PUT", Symptom(401), PUT, NOTHING, RENEWED),
+        ("DELETE", Symptom(401), DELETE, NOTHING, RENEWED),
     ],
     ("403 40300", ""): [
         ("read", Symptom(403, enveloped=True, code="40300"), READ, NOTHING, REFUSED_USER),
@@ -102,8 +108,9 @@ ROWS: dict[tuple[str, str], list[Any]] = {
         ("one id", Symptom(408), ONE, NOTHING, Verdict()),
     ],
     ("429", ""): [
-        ("read", Symptom(429), READ, NOTHING, Verdict(Cause.THROTTLED, retry=Retry.PACED)),
-        ("write", Symptom(429), PUT, NOTHING, Verdict(Cause.THROTTLED, retry=Retry.PACED)),
+        ("read", Symptom(429), READ, NOTHING, PACED),
+        ("PUT", Symptom(429), PUT, NOTHING, PACED),
+        ("DELETE", Symptom(429), DELETE, NOTHING, PACED),
     ],
     ("400 40015", ""): [
         ("several ids", Symptom(400, enveloped=True, code="40015"), SEVERAL, NOTHING,
@@ -126,6 +133,7 @@ ROWS: dict[tuple[str, str], list[Any]] = {
     ],
     ("4xx", ""): [
         ("one id", Symptom(400), ONE, NOTHING, REQUEST),
+        ("413, one id", Symptom(413), ONE, NOTHING, REQUEST),
         ("write", Symptom(400), PUT, Evidence(own_answered_lately=True), REQUEST),
     ],
     ("504, or none in time", "may be too large"): [
@@ -180,14 +188,19 @@ ROWS: dict[tuple[str, str], list[Any]] = {
         ("none in time", LATE, SEVERAL, NOTHING, BACKED_OFF),
         ("no answer, again on a new connection", Symptom(kept=True), again(READ, reconnected=True), NOTHING,
          BACKED_OFF),
-        ("no answer, write", LOST, PUT, NOTHING, AGAINST_APPLE),
+        ("no answer, PUT", LOST, PUT, NOTHING, AGAINST_APPLE),
+        ("no answer, DELETE", LOST, DELETE, NOTHING, AGAINST_APPLE),
+        ("none in time, PUT", LATE, PUT, NOTHING, AGAINST_APPLE),
+        ("none in time, DELETE", LATE, DELETE, NOTHING, AGAINST_APPLE),
         ("no answer, write, again on a new connection", Symptom(kept=True), again(PUT, reconnected=True),
          NOTHING, AGAINST_APPLE),
         ("POST, or a conditional write, on a kept connection", Symptom(kept=True), POST, NOTHING,
          AGAINST_APPLE),
         ("several ids", FAULT, SEVERAL, NOTHING, BACKED_OFF),
         ("501", Symptom(501), SEVERAL, NOTHING, AGAINST_APPLE),
-        ("write", FAULT, PUT, NOTHING, AGAINST_APPLE),
+        *[(f"{status}, one id", Symptom(status), ONE, NOTHING, BACKED_OFF) for status in TRANSIENT],
+        *[(f"{status}, PUT", Symptom(status), PUT, NOTHING, AGAINST_APPLE) for status in TRANSIENT],
+        *[(f"{status}, DELETE", Symptom(status), DELETE, NOTHING, AGAINST_APPLE) for status in TRANSIENT],
     ],
     ("failed", "several ids"): [
         ("others fail", FAULT, again(SEVERAL, last=True), Evidence(others_failing=True), DIVIDED_FAILURE),

@@ -2,7 +2,8 @@
 
 import pytest
 
-from gateway.apple.call import asked_of
+from gateway.apple.call import asked_of, status_label
+from gateway.errors import DeadlineExceeded, Relayed, Unreachable, Unusable, UpstreamError
 from tests.apple.builders import call
 
 
@@ -32,3 +33,18 @@ def test_a_call_is_a_read_a_deletion_or_neither(method, read, deletes):
 
 def test_it_fits_by_default():
     assert call().fits()
+
+
+@pytest.mark.parametrize(
+    ("failure", "label"),
+    [
+        (Relayed(500, b""), "500"),
+        (Relayed(504, b""), "504"),
+        (Unreachable("gone", proxy_error="connection_terminated", sent=True), "connection_terminated"),
+        (Unreachable("late", proxy_error="http_response_timeout", sent=True), "http_response_timeout"),
+        (Unusable("html", received_status=200), "unusable"),
+        (DeadlineExceeded("late"), "deadline"),
+    ],
+)
+def test_metrics_are_labelled_with_apples_status_or_the_kind_of_failure(failure: UpstreamError, label: str):
+    assert status_label(failure) == label

@@ -98,16 +98,7 @@ class TestOnce:
 class TestRetries:
     @pytest.mark.parametrize(
         ("failure", "reason"),
-        [
-            (LOST, "connection"),
-            (LATE, "connection"),
-            (AppleResponse(429, b""), "429"),
-            (AppleResponse(500, b""), "500"),
-            (AppleResponse(502, b""), "502"),
-            (AppleResponse(503, b""), "503"),
-            (AppleResponse(504, b"<html"), "504"),
-            (AppleResponse(200, b"<html>"), "200"),
-        ],
+        [(LOST, "connection"), (AppleResponse(429, b""), "429"), (AppleResponse(200, b"<html>"), "200")],
     )
     async def test_a_passing_failure_costs_another_call_and_no_answer(self, shop, transport, failure, reason):
         transport.turns = [failure]
@@ -136,11 +127,8 @@ class TestRetries:
         await asyncio.gather(*others)
         assert seen == [503]
 
-    @pytest.mark.parametrize(
-        "answer", [AppleResponse(400, b"{}"), AppleResponse(403, b"{}"), AppleResponse(501, b"")]
-    )
-    async def test_other_failures_are_raised_at_once(self, shop, transport, answer):
-        transport.turns = [answer]
+    async def test_other_failures_are_raised_at_once(self, shop, transport):
+        transport.turns = [AppleResponse(400, b"{}")]
         await failed(shop)
         assert transport.calls == 1
 
@@ -186,20 +174,15 @@ class TestRetries:
 
 
 class TestWrites:
-    @pytest.mark.parametrize("method", ["PUT", "DELETE"])
-    @pytest.mark.parametrize(
-        "failure", [LOST, LATE, AppleResponse(500, b""), AppleResponse(503, b""), AppleResponse(504, b"")]
-    )
-    async def test_what_may_have_been_done_is_not_done_again(self, shop, transport, method, failure):
-        transport.turns = [failure]
-        await failed(shop, call(method))
+    async def test_what_may_have_been_done_is_not_done_again(self, shop, transport):
+        transport.turns = [AppleResponse(500, b"")]
+        await failed(shop, call("PUT"))
         assert transport.calls == 1
 
-    @pytest.mark.parametrize("method", ["PUT", "DELETE"])
-    @pytest.mark.parametrize("failure", [REFUSED, AppleResponse(429, b""), AppleResponse(401, b"")])
-    async def test_what_certainly_was_not_done_is_done_again(self, shop, transport, method, failure):
+    @pytest.mark.parametrize("failure", [REFUSED, AppleResponse(401, b"")], ids=["no connection", "401"])
+    async def test_what_certainly_was_not_done_is_done_again(self, shop, transport, failure):
         transport.turns = [failure]
-        assert await run(shop, call(method)) == b"fine"
+        assert await run(shop, call("PUT")) == b"fine"
         assert transport.calls == 2
 
 
@@ -260,29 +243,13 @@ class TestDeadline:
 
 
 class TestBreaker:
-    @pytest.mark.parametrize(
-        ("turn", "label"),
-        [
-            (LOST, "connection_terminated"),
-            (LATE, "http_response_timeout"),
-            (AppleResponse(500, b""), "500"),
-            (AppleResponse(504, b""), "504"),
-            (AppleResponse(200, b"<html>"), "unusable"),
-        ],
-    )
-    async def test_what_says_that_apple_is_ill_counts(self, transport, clock, turn, label):
+    @pytest.mark.parametrize(("status", "state"), [(500, State.OPEN), (400, State.CLOSED)])
+    async def test_a_failure_that_counts_opens_it(self, transport, clock, status, state):
         shop = Workshop(transport, clock, min_calls=1, attempts=1)
-        transport.turns = [turn]
+        transport.turns = [AppleResponse(status, b'{"errors":[{"code":"x"}]}')]
         await failed(shop)
-        assert shop.breaker.state is State.OPEN
-        assert shop.statuses() == {label: 1.0}
-
-    @pytest.mark.parametrize("status", [400, 401, 403, 404, 408, 413, 429])
-    async def test_429_and_other_4xx_never_count(self, transport, clock, status):
-        shop = Workshop(transport, clock, min_calls=1, attempts=1)
-        transport.otherwise = AppleResponse(status, b'{"errors":[{"code":"x"}]}')
-        await failed(shop)
-        assert shop.breaker.state is State.CLOSED
+        assert shop.breaker.state is state
+        assert shop.statuses() == {str(status): 1.0}
 
     async def test_open_nothing_is_sent_and_the_caller_learns_for_how_long(self, transport, clock):
         shop = Workshop(transport, clock, min_calls=1, attempts=1)

@@ -3,7 +3,8 @@
 A row says what a caller gets who has nothing cached, and how many calls that costs; whether a stale rating is
 served; what is kept from others (`upstream_isolated_total`); and whether such failures open the breaker.
 Longer scenarios are in `test_failure_isolation` (attribution), `test_apple_protections` and
-`test_load_while_apple_fails`; writes have a table of their own below.
+`test_load_while_apple_fails`, answers that the sandbox cannot give in `test_hostile_upstream`; writes have a
+table of their own below.
 """
 
 from collections.abc import Mapping
@@ -27,7 +28,7 @@ from gateway.sandbox import (
 )
 from gateway.sandbox.faults import EVERYWHERE, AnyEffect, Shape
 from tests.e2e.clock_jumps import play, scene
-from tests.e2e.harness import ROOT, Caller
+from tests.e2e.harness import ROOT, Caller, bug_logged
 
 ONE, TWO, BAD = "1138988512", "475655712", "5"
 """Rated, rated, unrated."""
@@ -127,8 +128,13 @@ async def warm_up(caller: Caller, sandbox: Sandbox, row: Row, *, cached: bool) -
     sandbox.faults.add(row.does, where=row.where)
 
 
+def answered_in_part(row: Row) -> bool:
+    """Whether one of the two ids is answered and cached, while the other fails."""
+    return row.isolated == "id" or row.status == 200
+
+
 @every_row
-def test_with_nothing_cached_a_failure_is_an_error_and_never_unrated(row):
+def test_with_nothing_cached_a_failure_is_an_error_and_never_unrated(row, capfd):
     async def story():
         async with scene() as (caller, sandbox):
             await warm_up(caller, sandbox, row, cached=False)
@@ -140,9 +146,11 @@ def test_with_nothing_cached_a_failure_is_an_error_and_never_unrated(row):
             replies.append(await caller.ask("POST", ROOT, body={"ids": {"albums": [ONE, BAD]}}))
             sandbox.faults.clear()
             caller.clock.shift += ASKED_AGAIN
-            return replies, calls, await caller.get("albums", [ONE, BAD], headers=NO_CACHE)
+            headers = NO_CACHE if answered_in_part(row) else None
+            return replies, calls, await caller.get("albums", [ONE, BAD], headers=headers)
 
     replies, calls, well = play(story())
+    assert_no_bug_and_no_token(capfd)
     assert calls == row.calls
     for reply in replies:
         assert reply.status == row.status
@@ -157,6 +165,15 @@ def test_with_nothing_cached_a_failure_is_an_error_and_never_unrated(row):
         assert (error["status"], error["code"], len(error["id"])) == (str(row.status), row.code, 26)
         assert error["title"]
     assert (well.values, well.counts["upstream"]) == ({ONE: 1}, 2)
+    assert well.cache == ("fwd=request; stored" if answered_in_part(row) else "fwd=miss; stored")
+
+
+def assert_no_bug_and_no_token(capfd: pytest.CaptureFixture[str]) -> None:
+    """Check that no bug was logged, and not the user's token."""
+    said = "".join(capfd.readouterr())
+    assert "Traceback" not in said
+    assert not bug_logged(said)
+    assert ADA not in said
 
 
 @every_row
@@ -308,6 +325,25 @@ def test_a_write_is_repeated_if_that_is_safe(row):
     assert rating == (1 if not row.applied else -1 if row.method == "PUT" else None)
     if row.code is not None:
         assert reply.code == row.code
+
+
+UNREADABLE = {name: row for name, row in ROWS.items() if row.status == 502}
+
+
+@pytest.mark.parametrize("row", UNREADABLE.values(), ids=UNREADABLE)
+def test_an_unreadable_answer_to_a_write_is_no_bug_and_no_rating(row, capfd):
+    async def story():
+        async with scene(cache__write_hold_seconds=0) as (caller, sandbox):
+            sandbox.faults.add(row.does, where=Where(method="PUT"))
+            reply = await caller.rate("albums", ONE, -1)
+            sandbox.faults.clear()
+            read = await caller.get("albums", [ONE], headers=NO_CACHE)
+            return reply.status, read.values, sandbox.rating(ADA, Kind.ALBUMS, ONE)
+
+    status, values, rating = play(story())
+    assert status == 502 or 200 <= status < 300
+    assert values == {ONE: rating}
+    assert_no_bug_and_no_token(capfd)
 
 
 def test_a_repeated_delete_that_finds_nothing_is_done():

@@ -1,4 +1,7 @@
-"""An upstream that sends invalid answers: 502, nothing of them cached, no bug logged."""
+"""An upstream that sends invalid answers: 502, nothing of them cached, no bug logged.
+
+Those that the sandbox can give are in the tables of `test_apple_failures`.
+"""
 
 import asyncio
 import gzip
@@ -38,34 +41,18 @@ UNSOUND = {
     "huge": answer(b'{"data":[' + b" " * (64 << 20) + b"]}"),
     "a bomb": answer(gzip.compress(b" " * (64 << 20)), b"Content-Encoding: gzip"),
     "broken compression": answer(b"abc", b"Content-Encoding: gzip"),
-    "a list": answer(b"[]"),
-    "null": answer(b"null"),
     "a number of a million digits": answer(rated(meta="1" * 1_000_000)),
     "NaN": answer(rated(meta="NaN")),
     "not UTF-8": answer(rated().replace(b"ratings", b"rat\xffngs")),
     "a lone surrogate as id": answer(rated(id='"\\ud800"')),
-    "an id as a number": answer(rated(id=ID)),
-    "another id": answer(rated(id='"2"')),
-    "another type": answer(rated(type='"albums"')),
-    "a value out of range": answer(rated(attributes='{"value":2}')),
-    "a value as text": answer(rated(attributes='{"value":"1"}')),
     "a value of 1.0": answer(rated(attributes='{"value":1.0}')),
-    "a value of true": answer(rated(attributes='{"value":true}')),
     "a value twice": answer(rated(attributes='{"value":-1,"value":1}')),
     "data twice": answer(b'{"data":[],"data":[]}'),
     "an id twice in one object": answer(rated().replace(b'{"id"', b'{"id":"2","id"', 1)),
     "both ratings of one id": answer(
         b'{"data":[%b,%b]}' % (rated()[9:-2], rated(attributes='{"value":-1}')[9:-2])
     ),
-    "a next page": answer(SOUND[:-1] + b',"next":"/v1/me"}'),
-    "errors beside data": answer(SOUND[:-1] + b',"errors":[{"code":"50000"}]}'),
-    "HTML": answer(b"<html>captive portal</html>"),
-    "nothing": answer(b""),
-    "a truncated body": answer(SOUND)[:-20],
-    "404 without the envelope": answer(b"{}", status=b"404 Not Found"),
-    "404 as HTML": answer(b"<html>", status=b"404 Not Found"),
     "a redirect": answer(b"", b"Location: http://127.0.0.1:1/", status=b"302 Found"),
-    "204": b"HTTP/1.1 204 No Content\r\n\r\n",
     "two lengths": answer(SOUND, b"Content-Length: 1"),
     "length and chunked": answer(SOUND, b"Transfer-Encoding: chunked"),
     "no HTTP": b"\x00\x01\x02SSH-2.0-OpenSSH\r\n\r\n",
@@ -129,7 +116,7 @@ async def test_nonsense_is_a_bad_gateway_and_leaves_no_trace(name, capfd):
     assert ADA not in said
 
 
-@pytest.mark.parametrize("name", [name for name in UNSOUND if name not in {"nothing", "204"}])
+@pytest.mark.parametrize("name", UNSOUND)
 async def test_nonsense_in_answer_to_a_write_is_no_bug_and_no_stranger_rating(name, capfd):
     async with behind() as (gateway, upstream):
         upstream.said = UNSOUND[name]

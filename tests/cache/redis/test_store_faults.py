@@ -2,14 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from functools import partial
 
 import pytest
 
 from gateway.breaker import State
 from gateway.cache.invalidation import Throttled
 from gateway.cache.redis import store
-from gateway.cache.redis.retry_queue import RetryQueue
+from gateway.cache.redis.retry_queue import MAX_PARTITIONS
 from gateway.model import Id, Kind, Partition, User
 from tests.cache.redis.harness import (
     ALBUMS,
@@ -300,12 +299,11 @@ async def test_until_a_missed_purge_of_a_type_is_delivered_redis_is_ignored_for_
     assert await far.store.fill(ALBUMS, b"0", {ONE: None}) is None
 
 
-async def test_more_than_the_retry_queue_holds_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "RetryQueue", partial(RetryQueue, max_partitions=1))
+async def test_more_than_the_retry_queue_holds_is_counted() -> None:
     async with side_of(f"redis://127.0.0.1:{free_port()}") as side:
-        await side.store.begin(USER.key, Kind.ALBUMS, ONE)
-        await side.store.begin(OTHER.key, Kind.ALBUMS, ONE)
-        assert (side.errors("backlog"), side.store.undelivered) == (1, 1)
+        for number in range(MAX_PARTITIONS + 1):
+            await side.store.begin(b"%016d" % number, Kind.ALBUMS, ONE)
+        assert (side.errors("backlog"), side.store.undelivered) == (1, MAX_PARTITIONS)
 
 
 async def test_a_write_that_cannot_be_delivered_does_not_block_the_others(

@@ -16,13 +16,15 @@ EXTRA_CALLS: Final = 32
 class Requester:
     """One request, as the queue for slots sees it: requests take turns."""
 
-    __slots__ = ("_splitting", "calls", "extra")
+    __slots__ = ("_splitting", "calls", "counted", "extra")
 
     def __init__(self) -> None:
         self.calls = 0
         """Calls to Apple that were made for this request; a call for several requests counts for each."""
         self.extra = 0
         """Calls added by dividing failed ones."""
+        self.counted = False
+        """Whether its ids were counted as hits and misses: once, however often they are looked up."""
         self._splitting: asyncio.Lock | None = None
 
     @property

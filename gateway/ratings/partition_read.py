@@ -82,7 +82,8 @@ class PartitionRead:
         if plan.missing and not directives.no_store:
             self._due = cache.due(self.partition, self._memory, plan.missing, self._now)
         await self.look_up(keep=not directives.no_store)
-        self._count()
+        if not requester.counted:
+            self._count()
         if unfetched is None and directives.only_if_cached:
             unfetched = not_cached()
         if plan.missing and unfetched is not None:

@@ -73,7 +73,8 @@ class Reader:
     ) -> Answer:
         """Answer `query`; ids that failed are the answer's `failures`, in the order asked.
 
-        `requester`: the request, if it has already made calls to Apple. The answer's counts includes them.
+        `requester`: the request, if it reads again, or has made calls to Apple. The answer's counts include
+        these.
         `unfetched`: the error of ids that are missing in the cache, which are then not fetched. If it is
         Apple's, stale entries may stand in.
         """
@@ -84,6 +85,7 @@ class Reader:
             await reads[0].run(requester, unfetched)
         else:
             reads = await self._read_pieces(query, pieces, requester, unfetched)
+        requester.counted = True
         return merge(reads, requester.calls, self._clock.monotonic())
 
     async def _read_pieces(

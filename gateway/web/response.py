@@ -84,6 +84,12 @@ def one_reply(answer: Answer, id_: Id, *, lenient: bool) -> Reply:
     return Reply(404, head, error_reply(unrated).body, reply.cache_status)
 
 
+def unrated_reply(body: bytes, line: str) -> Reply:
+    """Pass on Apple's answer that nothing is rated: an answer, not a failure."""
+    head = _read_head(line, 0.0).replace(READ_CACHE_CONTROL, ERROR_CACHE_CONTROL)
+    return Reply(404, head, body, line)
+
+
 def success_reply(success: AppleSuccess, outcome: CacheOutcome) -> Reply:
     """Pass on what Apple answered to a write, or to a read whose answer is not cached."""
     line = forwarded(outcome)

@@ -4,14 +4,14 @@ from collections.abc import Awaitable
 from typing import TypeVar
 
 from gateway.apple.client import AppleSuccess
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, Relayed
 from gateway.ratings.query import CacheOutcome, Part, TierCounts
 from gateway.ratings.write import Writer
 from gateway.waiters import Requester
 from gateway.web.accepted import Accepted
 from gateway.web.headers import preconditions
 from gateway.web.request_record import RequestRecord
-from gateway.web.response import Reply, error_reply, forwarded, success_reply
+from gateway.web.response import Reply, error_reply, forwarded, success_reply, unrated_reply
 
 T = TypeVar("T")
 
@@ -69,6 +69,9 @@ async def result_or_error(sending: Awaitable[T]) -> T | GatewayError:
 def bypassed(record: RequestRecord, requester: Requester, answer: AppleSuccess | GatewayError) -> Reply:
     """Render a relayed read, and record that it bypassed the cache."""
     record.cache = CacheOutcome.BYPASS
+    if isinstance(answer, Relayed) and answer.status == 404:
+        record.counts = TierCounts(calls=requester.calls)
+        return unrated_reply(answer.body, forwarded(CacheOutcome.BYPASS))
     return rendered(record, requester, answer, CacheOutcome.BYPASS)
 
 

@@ -292,6 +292,18 @@ class TestLaterReads:
         answer = await fakes.read(lenient=True)
         assert (answer.counts.local, [failure.id for failure in answer.failures]) == (1, [TWO])
 
+    @pytest.mark.parametrize("answer", [A_LIST, Relayed(500, b"")], ids=["ratings", "a failure"])
+    async def test_their_ids_count_once_however_often_they_are_looked_up(self, fakes, answer):
+        await fakes.remember()
+        missed = fakes.reads.counted("local", "miss")
+        fakes.apple.answer = answer
+        if answer is A_LIST:
+            await fakes.read(RATINGS)
+        else:
+            with pytest.raises(Relayed):
+                await fakes.read()
+        assert fakes.reads.counted("local", "miss") - missed == 2
+
     @pytest.mark.parametrize("listed", [A_LIST, UNRATED], ids=["ratings", "all unrated"])
     async def test_after_a_list_of_ratings_they_are_ordinary_ones(self, fakes, listed):
         await fakes.remember()

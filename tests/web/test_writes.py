@@ -96,6 +96,14 @@ class TestBypassed:
         )
         assert (record.cache, record.counts.calls, record.error) == (CacheOutcome.BYPASS, 2, None)
 
+    async def test_that_nothing_is_rated_is_an_answer_and_no_failure(self, fakes):
+        record = fakes.gateway.accepted(OTHER).record
+        reply = bypassed(record, Requester(), Relayed(404, b'{"errors":[{"code":"40400"}]}', code="40400"))
+        assert (reply.status, reply.body) == (404, b'{"errors":[{"code":"40400"}]}')
+        assert "Proxy-Status" not in reply.head
+        assert "Cache-Control: no-store" in reply.head
+        assert (record.cache, record.error) == (CacheOutcome.BYPASS, None)
+
     async def test_a_failure_becomes_the_answer_and_is_recorded(self, fakes):
         record, failure = fakes.gateway.accepted(OTHER).record, Relayed(500, b"")
         reply = bypassed(record, Requester(), failure)

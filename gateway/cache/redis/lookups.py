@@ -70,10 +70,10 @@ class Lookups:
             found = self._read(partition, ids, hashes, answer, now)
         except Exception as error:
             # What came over this connection may belong to another user, and so may what comes next.
-            kind = kind_of(error)
-            node.reset(kind)
+            failure = kind_of(error)
+            node.reset(failure)
             self._delete_unsound(hashes)
-            raise RedisFailed(kind) from error
+            raise RedisFailed(failure) from error
         if found.admitted or len(partition.variant) > LONGEST_VARIANT:
             return found
         return msgspec.structs.replace(found, admitted=await self._admits(hashes[0]))

@@ -4,7 +4,10 @@ import time
 from collections.abc import Callable
 from functools import partial
 from types import ModuleType
-from typing import Protocol
+from typing import Final, Protocol
+
+MICROSECONDS: Final = 1_000_000
+"""In a second."""
 
 
 class Clock(Protocol):

@@ -19,7 +19,6 @@ MAX_LATE: Final = 1000
 """Missing messages that are waited for; more count as missed at once."""
 OBSERVATIONS: Final = 16
 """Kept by node: those of about 4 seconds of heartbeats, so that drift and steps of a clock are followed."""
-MICROSECONDS: Final = 1_000_000
 
 
 class Drop(msgspec.Struct, frozen=True, tag="drop"):

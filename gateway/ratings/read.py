@@ -15,6 +15,7 @@ from math import inf
 from typing import Final
 
 from gateway.cache.complete import complete
+from gateway.chunks import chunks
 from gateway.clock import Clock
 from gateway.errors import GatewayError
 from gateway.ratings.partition_read import PartitionRead, Sources
@@ -107,9 +108,8 @@ class Reader:
         for part in query.parts:
             if len(part.ids) <= self._piece_ids:
                 yield part
-                continue
-            for start in range(0, len(part.ids), self._piece_ids):
-                yield Part(part.kind, part.ids[start : start + self._piece_ids])
+            else:
+                yield from (Part(part.kind, ids) for ids in chunks(part.ids, self._piece_ids))
 
 
 def merge(reads: Sequence[PartitionRead], calls: int, now: float) -> Answer:

@@ -15,7 +15,7 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.cache.announcement import Announcement, Sampled, value_digest
 from gateway.cache.lookup import Lookup, held_entries
-from gateway.clock import Clock
+from gateway.clock import MICROSECONDS, Clock
 from gateway.model import PLAIN, Id, Kind, Partition, Rating, User
 from gateway.ratings.partition_read import PartitionRead, Sources
 from gateway.ratings.plan import ReadPlan
@@ -30,7 +30,6 @@ MAX_CHECKED: Final = 10_000
 """Most writes that are checked at the same time; further ones are not checked here."""
 MARGIN_SECONDS: Final = 0.2
 """Uncertainty of the end of a hold in seconds: clocks are estimated, and checks are delayed."""
-MICROSECONDS: Final = 1_000_000
 SAME_WRITE_SECONDS: Final = 0.0001
 """Redis rounds the time of a hold down to its ticks: one that is later than the publication is another's."""
 

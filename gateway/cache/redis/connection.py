@@ -15,6 +15,7 @@ from redis.exceptions import InvalidResponse, ResponseError
 
 from gateway.breaker import Admission
 from gateway.cache.redis.errors import FailureKind, RedisFailed, reply_error
+from gateway.clock import MICROSECONDS
 
 REQUEST_BYTES = 1024
 """Memory that a pending request takes besides its own bytes."""
@@ -186,5 +187,5 @@ def micros(reply: Any) -> int:
         case Exception():
             raise reply
         case [bytes() as seconds, bytes() as part]:
-            return int(seconds) * 1_000_000 + int(part)
+            return int(seconds) * MICROSECONDS + int(part)
     raise RedisFailed(FailureKind.PROTOCOL)

@@ -17,6 +17,7 @@ from gateway.cache.redis.connection import Replies, pack
 from gateway.cache.redis.errors import FailureKind, RedisFailed, is_wrong_type, kind_of
 from gateway.cache.redis.layout import META, TICKS, Keys, Limits, owner_tag, variant_name
 from gateway.cache.redis.scripts import Argument
+from gateway.clock import MICROSECONDS
 from gateway.model import LONGEST_VARIANT, PLAIN, Id, Partition
 from gateway.tasks import Tasks
 
@@ -107,7 +108,7 @@ class Lookups:
             freshness,
             freshness.fresh_seconds_of(partition.user.key, partition.kind),
             asked_at=now,
-            now=answer.micros / 1_000_000,
+            now=answer.micros / MICROSECONDS,
         )
         reading.read_main(ids, answer.replies[0], hashes[0].tag)
         for variant in hashes[1:]:

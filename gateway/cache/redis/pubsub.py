@@ -15,7 +15,6 @@ import msgspec
 
 from gateway.cache.announcement import OnAnnouncement, decode_announcement
 from gateway.cache.invalidation import (
-    MICROSECONDS,
     Continuity,
     Message,
     OnInvalidation,
@@ -32,7 +31,7 @@ from gateway.cache.redis.dispatcher import BACKOFF_SECONDS, Dispatcher
 from gateway.cache.redis.errors import FailureKind, RedisFailed, kind_of
 from gateway.cache.redis.layout import Keys
 from gateway.cache.redis.topology import Topology
-from gateway.clock import Clock
+from gateway.clock import MICROSECONDS, Clock
 from gateway.model import Kind
 from gateway.telemetry.metrics import Metrics
 

@@ -109,6 +109,7 @@ class Link:
         for task in self._running:
             task.cancel()
         await asyncio.wait(self._running)
+        self._subscriber.close()
         await self._commands.topology.__aexit__(None, None, None)
 
 

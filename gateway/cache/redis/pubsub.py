@@ -80,6 +80,7 @@ class Subscriber:
         self._on_announcement: OnAnnouncement | None = None
         self._subscription: _Subscription | None = None
         self._successor: _Subscription | None = None
+        """Opened by `move`, and not taken by `listen` yet."""
 
     def trusted_since(self, now: float) -> float:
         """See `Continuity`."""
@@ -92,12 +93,11 @@ class Subscriber:
         failures = 0
         while True:
             try:
-                self._subscription = self._successor or await self._subscribe(self._topology)
+                self._subscription = await self._next()
             except Exception:  # noqa: BLE001 - after any failure the next attempt may succeed
                 failures = min(failures + 1, len(BACKOFF_SECONDS) - 1)
             else:
                 failures = 1
-                self._successor = None
                 await self._watch(self._subscription)
             if self._successor is None:
                 await asyncio.sleep(BACKOFF_SECONDS[failures])
@@ -122,16 +122,35 @@ class Subscriber:
         """
         self._topology = topology
         self._server_time.reset()
+        successor = None
         if same_server:
             with contextlib.suppress(Exception):  # then `listen` subscribes again, and a gap counts as one
                 async with asyncio.timeout(CONNECT_SECONDS):
-                    self._successor = await self._subscribe(topology, seamless=True)
+                    successor = await self._subscribe(topology, seamless=True)
         else:
             now = self._now()
             self._continuity.distrust_before(now)
             self._show(now)
-        if self._subscription is not None:
-            self._subscription.connection.close(ConnectionError("moved"))
+        self.close()
+        self._successor = successor
+
+    def close(self) -> None:
+        """Close the subscription, and one from an earlier move that `listen` has not taken yet."""
+        for subscription in (self._subscription, self._successor):
+            if subscription is not None:
+                subscription.connection.close(ConnectionError("the subscription moved, or is not needed"))
+        self._successor = None
+
+    async def _next(self) -> "_Subscription":
+        """The subscription that `move` opened, or a new one."""
+        while (successor := self._successor) is None:
+            topology = self._topology
+            opened = await self._subscribe(topology)
+            if self._topology is topology and self._successor is None:
+                return opened
+            opened.connection.close(ConnectionError("moved meanwhile"))
+        self._successor = None
+        return successor
 
     async def _subscribe(self, topology: Topology, *, seamless: bool = False) -> "_Subscription":
         connection = await topology.open_subscription()

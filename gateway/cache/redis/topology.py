@@ -124,7 +124,7 @@ class Single:
 class Cluster:
     """The masters of a cluster. The slot map is fetched again when a node is lost or redirects.
 
-    Also while a node refuses writes: it may have become a replica.
+    Also until every slot has a node, and while a node refuses writes: it may have become a replica.
     """
 
     def __init__(self, opener: Opener, tasks: Tasks, on_change: Callable[[], None]) -> None:
@@ -187,17 +187,19 @@ class Cluster:
             await node.__aexit__()
 
     async def _keep_fresh(self) -> None:
-        await self._refresh()
-        self._tried.set()
         while True:
-            await self._stale.wait()
             self._stale.clear()
-            if not await self._refresh() or not self._all_take_writes():
+            if not await self._refresh() or not self._whole():
                 self._stale.set()
+            self._tried.set()
             await asyncio.sleep(REFRESH_SECONDS)
+            await self._stale.wait()
 
     async def _refresh(self) -> bool:
-        """Adopt the slot map of the first node that returns one; False if none does."""
+        """Adopt the slot map of the first node that returns one; False if none does.
+
+        The map of a node that has not joined a cluster yet is empty: the next node is asked.
+        """
         up = [address for address, node in self._nodes.items() if node.up]
         for address in dict.fromkeys([*up, *self._opener.url.addresses, *self._nodes]):
             try:
@@ -207,8 +209,9 @@ class Cluster:
                 self._unmapped = kind if kind in NAMED_REASONS else FailureKind.CONNECTION
                 continue
             self._unmapped = FailureKind.CONNECTION
-            await self._adopt(ranges)
-            return True
+            if ranges:
+                await self._adopt(ranges)
+                return True
         return False
 
     async def _slot_map(self, address: Address) -> list[tuple[int, int, Address]]:
@@ -242,6 +245,10 @@ class Cluster:
         if not self._all_take_writes():
             self._stale.set()
         self._on_change()
+
+    def _whole(self) -> bool:
+        """Whether every slot has a node, and all of them take writes."""
+        return None not in self._slots and self._all_take_writes()
 
     def _all_take_writes(self) -> bool:
         """False while a node is away, or was demoted to a replica and refuses writes."""

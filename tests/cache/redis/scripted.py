@@ -74,7 +74,7 @@ class ScriptedRedis:
 
 
 class ScriptedNode(ScriptedRedis):
-    """A cluster node that claims every slot, and answers every other command with `reply`."""
+    """A cluster node that claims all slots, and answers every other command with `reply`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,6 +84,8 @@ class ScriptedNode(ScriptedRedis):
         self.host = b"$-1\r\n"
         self.owner = 0
         """Port of the node that has every slot; 0: this one."""
+        self.slots = 16_384
+        """How many slots have a node, from the first on."""
         self.maps = 0
         """Requests for the slot map."""
 
@@ -97,8 +99,10 @@ class ScriptedNode(ScriptedRedis):
                 return TIME
             case b"CLUSTER":
                 self.maps += 1
-                owner = self.owner or self.port
-                return b"*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n%b:%d\r\n" % (self.host, owner)
+                owner, last = self.owner or self.port, self.slots - 1
+                if last < 0:
+                    return b"*0\r\n"
+                return b"*1\r\n*3\r\n:0\r\n:%d\r\n*2\r\n%b:%d\r\n" % (last, self.host, owner)
         return self.reply
 
 

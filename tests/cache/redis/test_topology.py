@@ -1,6 +1,7 @@
 """Routing to the node that has a key: a real cluster of three masters, a scripted node, a real Sentinel."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -8,6 +9,7 @@ from redis.exceptions import ClusterDownError, ResponseError
 
 from gateway.breaker import State
 from gateway.cache.invalidation import Drop, Throttled
+from gateway.cache.redis import topology as module
 from gateway.cache.redis.layout import Keys
 from gateway.model import Kind, Partition, User
 from gateway.resolver import Resolver
@@ -31,6 +33,8 @@ from tests.redis_sentinel import NAME, Watched, watched_by_sentinel
 from tests.redis_server import RedisServer
 from tests.waiting import until
 
+KEY_OF_A_LATE_SLOT = "a"
+"""Its slot is 15495."""
 USERS = [User.of(f"user {number}") for number in range(30)]
 
 
@@ -206,6 +210,45 @@ class TestSlotMap:
             await until(lambda: [each.name for each in topology.everywhere()] == [f"127.0.0.1:{other.port}"])
             assert topology.route("key").name == f"127.0.0.1:{other.port}"
             assert topology.state is State.CLOSED
+
+    async def test_a_cluster_that_starts_later_is_found_without_a_request(self, node: ScriptedNode) -> None:
+        await node.stop()
+        async with topology_of(node.url) as topology:
+            assert topology.state is State.OPEN
+            await node.start()
+            await until(lambda: topology.state is State.CLOSED)
+
+    @pytest.mark.parametrize("slots", [0, 8000])
+    async def test_slots_that_are_assigned_later_are_found_without_a_request(
+        self, node: ScriptedNode, slots: int
+    ) -> None:
+        node.slots = slots
+        async with topology_of(node.url) as topology:
+            before = node.maps
+            node.slots = 16_384
+            await until(lambda: node.maps > before)
+            await until(lambda: topology.state is State.CLOSED)
+            assert topology.route(KEY_OF_A_LATE_SLOT).name == f"127.0.0.1:{node.port}"
+
+    async def test_a_node_without_slots_does_not_replace_the_map_of_the_others(
+        self, node: ScriptedNode
+    ) -> None:
+        async with ScriptedNode() as fresh:
+            fresh.slots = 0
+            async with topology_of(
+                f"redis+cluster://127.0.0.1:{fresh.port},127.0.0.1:{node.port}"
+            ) as topology:
+                assert [each.name for each in topology.everywhere()] == [f"127.0.0.1:{node.port}"]
+                assert fresh.maps == 1
+
+    async def test_a_complete_map_is_not_fetched_again(
+        self, node: ScriptedNode, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "REFRESH_SECONDS", 0.01)
+        async with topology_of(node.url):
+            began = time.monotonic()
+            await until(lambda: time.monotonic() > began + 0.1)
+            assert node.maps == 1
 
 
 @pytest.mark.redis_server

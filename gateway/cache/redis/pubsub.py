@@ -26,10 +26,11 @@ from gateway.cache.invalidation import (
 from gateway.cache.redis import scripts
 from gateway.cache.redis.commands import Commands
 from gateway.cache.redis.connect import CONNECT_SECONDS
-from gateway.cache.redis.connection import RedisConnection, pack
+from gateway.cache.redis.connection import pack
 from gateway.cache.redis.dispatcher import BACKOFF_SECONDS, Dispatcher
 from gateway.cache.redis.errors import FailureKind, RedisFailed, kind_of
 from gateway.cache.redis.layout import Keys
+from gateway.cache.redis.subscription import Subscription
 from gateway.cache.redis.topology import Topology
 from gateway.clock import MICROSECONDS, Clock
 from gateway.model import Kind
@@ -78,8 +79,8 @@ class Subscriber:
         """By node: when the latest heartbeat was sent that came back through it."""
         self._on_invalidation: OnInvalidation | None = None
         self._on_announcement: OnAnnouncement | None = None
-        self._subscription: _Subscription | None = None
-        self._successor: _Subscription | None = None
+        self._subscription: Subscription | None = None
+        self._successor: Subscription | None = None
         """Opened by `move`, and not taken by `listen` yet."""
 
     def trusted_since(self, now: float) -> float:
@@ -98,7 +99,9 @@ class Subscriber:
                 failures = min(failures + 1, len(BACKOFF_SECONDS) - 1)
             else:
                 failures = 1
-                await self._watch(self._subscription)
+                error = await self._subscription.wait_ended(self._silence_seconds)
+                if self._successor is None:
+                    self._commands.count(error)
             if self._successor is None:
                 await asyncio.sleep(BACKOFF_SECONDS[failures])
 
@@ -138,49 +141,34 @@ class Subscriber:
         """Close the subscription, and one from an earlier move that `listen` has not taken yet."""
         for subscription in (self._subscription, self._successor):
             if subscription is not None:
-                subscription.connection.close(ConnectionError("the subscription moved, or is not needed"))
+                subscription.close()
         self._successor = None
 
-    async def _next(self) -> "_Subscription":
+    async def _next(self) -> Subscription:
         """The subscription that `move` opened, or a new one."""
         while (successor := self._successor) is None:
             topology = self._topology
             opened = await self._subscribe(topology)
             if self._topology is topology and self._successor is None:
                 return opened
-            opened.connection.close(ConnectionError("moved meanwhile"))
+            opened.close()
         self._successor = None
         return successor
 
-    async def _subscribe(self, topology: Topology, *, seamless: bool = False) -> "_Subscription":
+    async def _subscribe(self, topology: Topology, *, seamless: bool = False) -> Subscription:
         connection = await topology.open_subscription()
-        subscription = _Subscription(connection, seamless=seamless and self._continuity.up(self._now()))
+        subscription = Subscription(connection, seamless=seamless and self._continuity.up(self._now()))
         connection.attach(lambda message: self._receive(subscription, message))
         connection.write(pack("SUBSCRIBE", self._channel, self._keys.announcements, self._beat_channel))
         if seamless:
             try:
                 await subscription.established.wait()
             except BaseException:
-                connection.close(ConnectionError("not subscribed in time"))
+                subscription.close()
                 raise
         return subscription
 
-    async def _watch(self, subscription: "_Subscription") -> None:
-        """Wait until the subscription is lost, or silent for too long."""
-        connection = subscription.connection
-        try:
-            async with asyncio.timeout(self._silence_seconds) as silence:
-                subscription.silence = silence
-                error = await connection.wait_lost()
-            if self._successor is None:
-                self._commands.count(error)
-        except TimeoutError as error:
-            self._commands.count(error)
-        finally:
-            subscription.silence = None
-            connection.close(ConnectionError("the subscription has ended"))
-
-    def _receive(self, subscription: "_Subscription", message: Any) -> None:
+    def _receive(self, subscription: Subscription, message: Any) -> None:
         if isinstance(message, Exception):
             raise message
         sort, channel, content = message
@@ -278,17 +266,3 @@ class Subscriber:
 
     def _now(self) -> float:
         return self._clock.monotonic()
-
-
-class _Subscription:
-    """One subscribed connection. A `seamless` one began while another was working."""
-
-    def __init__(self, connection: RedisConnection, *, seamless: bool) -> None:
-        self.connection = connection
-        self.seamless = seamless
-        self.established = asyncio.Event()
-        self.silence: asyncio.Timeout | None = None
-
-    def postpone_silence(self, seconds: float) -> None:
-        if self.silence is not None and not self.silence.expired():
-            self.silence.reschedule(asyncio.get_running_loop().time() + seconds)

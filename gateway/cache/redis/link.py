@@ -171,7 +171,13 @@ async def linked(
     since.update(commands.topology.state)  # a first attempt that failed changes no state, but must show
     keys = Keys(namespace)
     subscriber = Subscriber(
-        commands, keys, gateway_id=gateway_id, trust_seconds=trust_seconds, clock=clock, metrics=metrics
+        commands,
+        keys,
+        gateway_id=gateway_id,
+        trust_seconds=trust_seconds,
+        lookup_seconds=limits.lookup_seconds,
+        clock=clock,
+        metrics=metrics,
     )
     lookups = Lookups(commands, tasks, keys, limits)
     writes = Writes(commands, keys, limits, gateway_id, sampled)

@@ -3,6 +3,7 @@
 A gateway publishes heartbeats through every node, just as invalidations, and receives them on its
 subscription: while they come back, invalidations arrive too. A silent subscription is replaced even if its
 connection is open. A node that refuses heartbeats refuses writes and invalidations too: it is not looked at.
+With each heartbeat goes a probe, if the node's breaker is not closed.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from gateway.breaker import State
 from gateway.cache.announcement import OnAnnouncement, decode_announcement
 from gateway.cache.invalidation import (
     Continuity,
@@ -52,6 +54,7 @@ class Subscriber:
         *,
         gateway_id: str,
         trust_seconds: float,
+        lookup_seconds: float,
         clock: Clock,
         metrics: Metrics,
     ) -> None:
@@ -63,6 +66,7 @@ class Subscriber:
         self._beat_channel = keys.beat(gateway_id)
         self._beat_seconds = max(MIN_BEAT_SECONDS, min(trust_seconds / 4, MAX_BEAT_SECONDS))
         self._silence_seconds = max(trust_seconds, 4 * self._beat_seconds)
+        self._lookup_seconds = lookup_seconds
         self._clock = clock
         self._up_gauge = metrics.subscription_up
         self._lag = metrics.invalidation_lag
@@ -253,7 +257,14 @@ class Subscriber:
         if up is not self.up:
             self.up, self.subscribed_since = up, now
 
+    def _probe(self, node: Dispatcher) -> None:
+        """Probe a node whose breaker is not closed, within the time of a lookup: there may be none."""
+        if node.state is not State.CLOSED:
+            with contextlib.suppress(RedisFailed):
+                node.send(pack("TIME"), 1, timeout=self._lookup_seconds, guarded=True)
+
     async def _beat_through(self, node: Dispatcher) -> None:
+        self._probe(node)
         # Failures are not counted, but for the first refusal: four a second would drown those of lookups.
         with contextlib.suppress(Exception):
             sent_at = self._now()

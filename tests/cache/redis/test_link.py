@@ -10,6 +10,7 @@ from gateway.breaker import State
 from gateway.cache.invalidation import Throttled
 from gateway.cache.redis.connect import Tls
 from tests.cache.redis.harness import ALBUMS, LIKED, ONE, TWO, Side, side_of
+from tests.faultproxy import FaultProxy, Latency
 from tests.ports import free_port
 from tests.redis_server import RedisServer
 from tests.waiting import until
@@ -92,6 +93,40 @@ async def test_redis_is_away_since_it_stopped_answering_not_since_the_last_attem
                     await side.look(ALBUMS, ONE)
                     await asyncio.sleep(0)
             assert side.link.state_since > away_since
+
+
+async def open_breaker(side: Side) -> None:
+    """Look up at a node that does not answer until lookups are refused."""
+    while side.link.state is State.CLOSED:
+        await side.look(ALBUMS, ONE)
+
+
+@pytest.mark.parametrize("away", [0.0, 1.5])
+async def test_without_lookups_the_breaker_closes_when_redis_answers_again(away: float) -> None:
+    """After a pause that the connection survives, and after one that it does not."""
+    with RedisServer() as frozen:
+        async with side_of(frozen.url, lookup_seconds=0.05, listening=True) as side:
+            frozen.pause()
+            await open_breaker(side)
+            paused = time.monotonic()
+            await until(lambda: time.monotonic() > paused + away)
+            frozen.resume()
+            assert await until(lambda: side.link.state is State.CLOSED) < 4
+
+
+async def test_without_lookups_the_breaker_stays_open_while_redis_is_slow(server: RedisServer) -> None:
+    async with (
+        FaultProxy("127.0.0.1", server.port) as proxy,
+        side_of(f"redis://127.0.0.1:{proxy.port}", lookup_seconds=0.05, listening=True) as side,
+    ):
+        slow = proxy.add(Latency(0.2))
+        await open_breaker(side)
+        reported = len(side.states)
+        await until(lambda: side.states[reported:].count(State.HALF_OPEN) == 2)
+        assert State.CLOSED not in side.states[reported:]
+        assert side.link.subscribed  # heartbeats have more time
+        proxy.remove(slow)
+        await until(lambda: side.link.state is State.CLOSED)
 
 
 async def test_a_new_password_is_used_and_old_connections_close(side: Side, first: RedisServer) -> None:

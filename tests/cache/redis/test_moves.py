@@ -87,6 +87,7 @@ class Moving:
             Keys("ratings"),
             gateway_id="one",
             trust_seconds=1.0,
+            lookup_seconds=1.0,
             clock=SystemClock(),
             metrics=Metrics(),
         )

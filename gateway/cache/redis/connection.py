@@ -67,6 +67,11 @@ class RedisConnection(asyncio.Protocol):
         self.write(pack(*command))
         return await answer
 
+    @property
+    def lost(self) -> bool:
+        """Whether it is closed, by either side."""
+        return self._lost.done()
+
     async def wait_lost(self) -> Exception:
         """Wait until the connection is lost; why it was."""
         await asyncio.wait([self._lost])  # unlike awaiting it, leaves it alone when cancelled

@@ -133,7 +133,7 @@ class Subscriber:
         if same_server:
             with contextlib.suppress(Exception):  # then `listen` subscribes again, and a gap counts as one
                 async with asyncio.timeout(CONNECT_SECONDS):
-                    successor = await self._subscribe(topology, seamless=True)
+                    successor = await self._subscribe(topology, confirmed=True)
         else:
             now = self._now()
             self._continuity.distrust_before(now)
@@ -159,12 +159,13 @@ class Subscriber:
         self._successor = None
         return successor
 
-    async def _subscribe(self, topology: Topology, *, seamless: bool = False) -> Subscription:
+    async def _subscribe(self, topology: Topology, *, confirmed: bool = False) -> Subscription:
+        """Open a subscription; with `confirmed`, wait until Redis has confirmed it."""
         connection = await topology.open_subscription()
-        subscription = Subscription(connection, seamless=seamless and self._continuity.up(self._now()))
+        subscription = Subscription(connection)
         connection.attach(lambda message: self._receive(subscription, message))
         connection.write(pack("SUBSCRIBE", self._channel, self._keys.announcements, self._beat_channel))
-        if seamless:
+        if confirmed:
             try:
                 await subscription.established.wait()
             except BaseException:
@@ -179,11 +180,7 @@ class Subscriber:
         now = self._now()
         subscription.postpone_silence(self._silence_seconds)
         if sort == b"subscribe":
-            subscription.established.set()
-            if not subscription.seamless:
-                self._distrust(now)
-                self._server_time.reset()
-            self._due.set()
+            self._confirm(subscription, now)
         elif channel == self._beat_channel.encode():
             sent_at, _, node = content.decode().partition(" ")
             self._received[node] = float(sent_at)
@@ -194,6 +191,17 @@ class Subscriber:
             self._announce(content, now)
         else:
             self._pass_on(content, now)
+
+    def _confirm(self, subscription: Subscription, now: float) -> None:
+        """Note that `subscription` is up: without a gap only if another one has lasted until now."""
+        if not subscription.established.is_set():
+            others = (self._subscription, self._successor)
+            seamless = any(other is not None and other.receives for other in others)
+            if not seamless or not self._continuity.up(now):
+                self._distrust(now)
+                self._server_time.reset()
+            subscription.established.set()
+        self._due.set()
 
     def _pass_on(self, content: bytes, now: float) -> None:
         message = self._decoded(decode_message, content)

@@ -6,14 +6,18 @@ from gateway.cache.redis.connection import RedisConnection
 
 
 class Subscription:
-    """One subscribed connection. A `seamless` one began while another was working."""
+    """One subscribed connection."""
 
-    def __init__(self, connection: RedisConnection, *, seamless: bool) -> None:
+    def __init__(self, connection: RedisConnection) -> None:
         self.connection = connection
-        self.seamless = seamless
         self.established = asyncio.Event()
         """Set when Redis has confirmed it."""
         self._silence: asyncio.Timeout | None = None
+
+    @property
+    def receives(self) -> bool:
+        """Whether Redis has confirmed it, and the connection is open."""
+        return self.established.is_set() and not self.connection.lost
 
     def postpone_silence(self, seconds: float) -> None:
         """Count the silence from now on, up to `seconds`: something has arrived."""

@@ -15,12 +15,14 @@ from gateway.cache.redis.layout import Keys
 from gateway.cache.redis.pubsub import Subscriber
 from gateway.cache.redis.topology import Single
 from gateway.cache.redis.url import parse_url
-from gateway.clock import SystemClock
 from gateway.resolver import Resolver
 from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
+from tests.cache.redis.scripted import bulk
+from tests.hand_clock import HandClock
 from tests.waiting import until
 
+TRUST = 1.0
 LONG = (3600.0,) * len(BACKOFF_SECONDS)
 """Waits between attempts to subscribe that outlast every test."""
 
@@ -33,18 +35,23 @@ class Wire(asyncio.Transport):
         self.open = True
         self._connection = connection
         self._confirms = confirms
-        self._confirming: asyncio.Task[None] | None = None
 
     def write(self, data: Any) -> None:
         assert data.split(b"\r\n")[2] == b"SUBSCRIBE"
-        self._confirming = asyncio.get_running_loop().create_task(self._confirm())
+        self.confirming = asyncio.get_running_loop().create_task(self._confirm())
 
     def abort(self) -> None:
         self.open = False
 
+    def receive(self, *words: bytes) -> None:
+        self._connection.data_received(b"*%d\r\n" % len(words) + b"".join(map(bulk, words)))
+
+    def lose(self) -> None:
+        self._connection.connection_lost(None)
+
     async def _confirm(self) -> None:
         await self._confirms.wait()
-        self._connection.data_received(b"*3\r\n$9\r\nsubscribe\r\n$7\r\nchannel\r\n:1\r\n")
+        self.receive(b"subscribe", b"ratings:news", b"1")
 
 
 class Server(Opener):
@@ -80,15 +87,16 @@ class Moving:
 
     def __init__(self) -> None:
         self.tasks = Tasks(lambda name, error: None)
+        self.clock = HandClock()
         self.servers: list[Server] = []
         self.first = self.server("first")
         self.subscriber = Subscriber(
             Commands(self.on(self.first), Metrics()),
             Keys("ratings"),
             gateway_id="one",
-            trust_seconds=1.0,
+            trust_seconds=TRUST,
             lookup_seconds=1.0,
-            clock=SystemClock(),
+            clock=self.clock,
             metrics=Metrics(),
         )
 
@@ -104,6 +112,14 @@ class Moving:
 
     def begin_move(self, server: Server, *, same_server: bool = True) -> asyncio.Task[None]:
         return self.tasks.spawn("move", self.subscriber.move(self.on(server), same_server=same_server))
+
+    def beat(self, server: Server) -> None:
+        """Let a heartbeat come back that was sent just now."""
+        content = f"{self.clock.monotonic()!r} "
+        server.wires[-1].receive(b"message", b"ratings:beat:one", content.encode())
+
+    def trusted_since(self) -> float:
+        return self.subscriber.trusted_since(self.clock.monotonic())
 
     async def wait_in_backoff(self) -> None:
         """Listen, and wait until the first attempt to subscribe has failed."""
@@ -175,6 +191,27 @@ async def test_a_move_outruns_an_attempt_to_subscribe(moving: Moving, *, same_se
     await until(lambda: moving.first.open_now == [False])
     await until(lambda: second.open_now == [True])
     assert moving.first.asked == second.asked == 1
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_entries_stay_trusted_only_if_the_old_subscription_lasted_until_the_new_one_was_up(
+    moving: Moving, *, lost: bool
+) -> None:
+    second = moving.server("second")
+    moving.listen()
+    await until(lambda: moving.first.open_now == [True])
+    await moving.first.wires[0].confirming
+    began = moving.clock.monotonic()
+    for _ in range(10):
+        moving.beat(moving.first)
+        moving.clock.move(TRUST / 2)
+    assert moving.trusted_since() == began
+    if lost:
+        moving.first.wires[0].lose()
+    await moving.begin_move(second)
+    for _ in range(3):
+        moving.beat(second)
+    assert moving.trusted_since() == (moving.clock.monotonic() - TRUST if lost else began)
 
 
 async def test_a_cancelled_move_leaves_the_subscription_in_use(moving: Moving) -> None:

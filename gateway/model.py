@@ -117,6 +117,11 @@ class User(msgspec.Struct, frozen=True):
         digest.update(token.encode())
         return cls(token, digest.digest()[:16])
 
+    @classmethod
+    def of_key(cls, key: bytes) -> "User":
+        """A user whose token is unknown: no call to Apple can be made for it."""
+        return cls("", key)
+
     @property
     def label(self) -> str:
         """8 hex digits for log lines."""
@@ -134,6 +139,10 @@ class User(msgspec.Struct, frozen=True):
 
     def __hash__(self) -> int:
         return hash(self.key)
+
+
+UserKind = tuple[bytes, Kind]
+"""The key of a user, and a type: what a write, a purge or an eviction affects, in every variant."""
 
 
 class Partition(msgspec.Struct, frozen=True):

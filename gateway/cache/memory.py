@@ -11,7 +11,7 @@ from typing import Final
 
 from gateway.cache.entry import Entry, all_expired
 from gateway.cache.rides import Rides
-from gateway.model import LONGEST_VARIANT, MAX_VARIANTS, PLAIN, Id, Kind, Partition, Variant
+from gateway.model import LONGEST_VARIANT, MAX_VARIANTS, PLAIN, Id, Kind, Partition, UserKind, Variant
 
 USER_BYTES: Final = 900
 """Measured size of one user and type without its entries."""
@@ -59,7 +59,7 @@ class MemoryCache:
         """0 turns this tier off."""
         self._max_bytes = max_bytes
         self._fresh_seconds = fresh_seconds
-        self._users: OrderedDict[tuple[bytes, Kind], _UserRatings] = OrderedDict()
+        self._users: OrderedDict[UserKind, _UserRatings] = OrderedDict()
         self._on_evict = on_evict
         self.entries = 0
         self.bytes = 0
@@ -203,7 +203,7 @@ class MemoryCache:
         size = sum([entry.bytes_per_id for entry in ratings.entries.values()])
         self._count(user, -len(ratings.entries), -size - VARIANT_BYTES - len(variant))
 
-    def _drop_user(self, key: tuple[bytes, Kind]) -> None:
+    def _drop_user(self, key: UserKind) -> None:
         user = self._users.pop(key)
         self.entries -= len(user)
         self.bytes -= user.bytes

@@ -12,11 +12,11 @@ import msgspec
 
 from gateway.cache import write_rule
 from gateway.cache.write_rule import PairedWrite, PendingWrite, StoredRating
-from gateway.model import Id, Kind, User
+from gateway.model import Id, Kind, User, UserKind
 
 WRITE_SECONDS: Final = 60.0
 """A write that has not ended by then counts for nothing."""
-MAX_WRITERS: Final = 50_000
+MAX_USER_KINDS: Final = 50_000
 """Users and types whose writes are remembered; beyond it the oldest are forgotten."""
 
 MIN_PRUNED: Final = 256
@@ -56,7 +56,7 @@ class WriteLog:
     def __init__(self, *, hold_seconds: float) -> None:
         self._hold = hold_seconds
         self._keep = WRITE_SECONDS + hold_seconds
-        self._writes: OrderedDict[tuple[bytes, Kind], _Writes] = OrderedDict()
+        self._writes: OrderedDict[UserKind, _Writes] = OrderedDict()
         self._floor = 0
         self._refused: deque[tuple[float, bytes, Kind]] = deque(maxlen=MAX_REFUSED)
         self.version = 0
@@ -168,7 +168,7 @@ class WriteLog:
     def _prune(self, now: float) -> None:
         while self._writes:
             key, oldest = next(iter(self._writes.items()))
-            if len(self._writes) <= MAX_WRITERS and now < oldest.changed_at + self._keep:
+            if len(self._writes) <= MAX_USER_KINDS and now < oldest.changed_at + self._keep:
                 return
             self._floor = max(self._floor, oldest.version)
             del self._writes[key]

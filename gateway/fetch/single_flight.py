@@ -20,7 +20,7 @@ from gateway.errors import DeadlineExceeded, GatewayError, NoCapacity
 from gateway.fetch.batcher import Batch, Batcher, Fetch
 from gateway.fetch.wait import FetchResult, FetchWait
 from gateway.fill_token import FillToken
-from gateway.model import Id, Kind, Partition, Priority, Rating, Variant
+from gateway.model import Id, Kind, Partition, Priority, Rating, UserKind, Variant
 from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
 from gateway.waiters import Requester, Riders, Waiters
@@ -91,7 +91,7 @@ class SingleFlight:
         self._coalesced = metrics.coalesced_ids
         self._top_up = metrics.upstream_top_up_ids
         self._batcher = Batcher(self._dispatch, window_seconds=window_seconds, size=size)
-        self._table: dict[tuple[bytes, Kind], dict[Variant, dict[Id, Fetch]]] = {}
+        self._table: dict[UserKind, dict[Variant, dict[Id, Fetch]]] = {}
         self._closed = False
 
     def join(

@@ -187,7 +187,7 @@ class Visibility:
 
     def _served_locally(self, written: Announcement, now: float) -> set[bytes]:
         """Return what reads would be answered from memory, in any variant that is kept there."""
-        user, part = User("", written.user), Part(written.kind, (written.id,))
+        user, part = User.of_key(written.user), Part(written.kind, (written.id,))
         variants = self._sources.cache.memory.variants(written.user, written.kind, written.id)
         served = set()
         for variant in {PLAIN, *variants}:
@@ -200,7 +200,7 @@ class Visibility:
 
     async def _known(self, written: Announcement, now: float) -> Lookup:
         """Look up the id's writes in Redis, or in memory if there is no Redis."""
-        cache, partition = self._sources.cache, Partition(User("", written.user), written.kind)
+        cache, partition = self._sources.cache, Partition(User.of_key(written.user), written.kind)
         memory, shared = await cache.look_up(partition, [written.id], now)
         return shared or msgspec.structs.replace(memory, redis_ahead=self._clock.time() - now)
 
@@ -233,7 +233,7 @@ class Visibility:
         taken = (written.published - (written.begun or written.published)) / MICROSECONDS
         begun_here = received.at - received.age - taken
         return {
-            "user": User("", written.user).label,
+            "user": User.of_key(written.user).label,
             "type": written.kind.value,
             "id": written.id,
             "origin": written.origin,

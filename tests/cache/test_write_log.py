@@ -3,7 +3,7 @@ import tracemalloc
 import pytest
 
 from gateway.cache import write_rule
-from gateway.cache.write_log import MAX_REFUSED, MAX_WRITERS, WRITE_SECONDS, WriteLog
+from gateway.cache.write_log import MAX_REFUSED, MAX_USER_KINDS, WRITE_SECONDS, WriteLog
 from gateway.model import Id, Kind
 
 ADA, BEN = b"a" * 16, b"b" * 16
@@ -136,9 +136,9 @@ def test_a_pruned_record_still_voids_the_fetches_from_before_it(write_log):
 
 
 def test_records_are_bounded(write_log):
-    for number in range(MAX_WRITERS + 10):
+    for number in range(MAX_USER_KINDS + 10):
         write_log.purged(number.to_bytes(16), Kind.ALBUMS, 0.0)
-    assert len(write_log) == MAX_WRITERS
+    assert len(write_log) == MAX_USER_KINDS
 
 
 def test_a_user_who_only_writes_takes_no_more_memory_than_the_writes_that_still_count(write_log):

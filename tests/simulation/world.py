@@ -14,7 +14,7 @@ from gateway.cache.entry import Freshness
 from gateway.errors import GatewayError
 from gateway.fetch.batcher import Batch
 from gateway.fetch.single_flight import SingleFlight
-from gateway.model import Id, Kind, Partition, Rating, User
+from gateway.model import Id, Kind, Partition, Rating, User, UserKind
 from gateway.ratings.query import NO_DIRECTIVES, Answer, Directives, Part, Query
 from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
@@ -63,8 +63,8 @@ class World:
         self.faults: list[str] = []
         self._failing = chance.choice((0.0, 0.0, 0.2))
         self._apple = SimulatedApple(chance, failing=self._failing, epoch_of=self._epoch)
-        self._dispatched: deque[tuple[Mapping[tuple[bytes, Kind], int], Mapping[Id, Hashable]]] = deque()
-        self._drops: dict[tuple[bytes, Kind], int] = {}
+        self._dispatched: deque[tuple[Mapping[UserKind, int], Mapping[Id, Hashable]]] = deque()
+        self._drops: dict[UserKind, int] = {}
         self._tasks = tasks = Tasks(lambda name, error: self.faults.append(f"{name}: {error!r}"))
         parts = assemble(
             self._fetch,
@@ -83,7 +83,7 @@ class World:
         assert isinstance(parts.flights, ReportingSingleFlight)
         parts.flights.on_dispatch = self._record_dispatch
         self._wrote: dict[Place, list[WriteRecord]] = {}
-        self._purged: dict[tuple[bytes, Kind], list[float]] = {}
+        self._purged: dict[UserKind, list[float]] = {}
 
     def run(self) -> list[str]:
         """Run, and return the faults; equal for equal seeds."""

@@ -13,14 +13,14 @@ from gateway.cache import write_rule
 from gateway.cache.cache import Cache
 from gateway.cache.invalidation import Continuity
 from gateway.cache.memory import MemoryCache
-from gateway.cache.redis.retry_queue import RetryQueue, UserType
+from gateway.cache.redis.retry_queue import RetryQueue
 from gateway.cache.redis.store import RedisStore
 from gateway.cache.write_log import WriteLog
 from gateway.cache.write_rule import Outcome, PendingWrite, Record
 from gateway.fetch.single_flight import SingleFlight
 from gateway.fetch.wait import FetchWait
 from gateway.fill_token import FillToken
-from gateway.model import Id, Partition, Rating, User
+from gateway.model import Id, Partition, Rating, User, UserKind
 from gateway.ratings import partition_read
 from gateway.waiters import Waiters
 from tests import redis_rule
@@ -180,8 +180,8 @@ def purges_that_redis_missed_are_dropped(patch: pytest.MonkeyPatch) -> None:
 
 
 def purges_are_repeated_as_writes(patch: pytest.MonkeyPatch) -> None:
-    def as_write(self: RetryQueue, user_type: UserType, _: Sequence[Id] | None) -> bool:
-        return self.add(user_type, Id("1"))
+    def as_write(self: RetryQueue, user_kind: UserKind, _: Sequence[Id] | None) -> bool:
+        return self.add(user_kind, Id("1"))
 
     patch.setattr(RetryQueue, "add_purge", as_write)
 

@@ -11,12 +11,12 @@ from gateway.cache.entry import Freshness
 from gateway.cache.invalidation import Purge
 from gateway.cache.lookup import Lookup
 from gateway.cache.memory import MemoryCache
-from gateway.cache.redis.retry_queue import Undelivered, UserType
+from gateway.cache.redis.retry_queue import Undelivered
 from gateway.cache.redis.store import RedisStore
 from gateway.cache.write_log import WriteLog
 from gateway.cache.write_rule import Outcome
 from gateway.fetch.single_flight import SingleFlight
-from gateway.model import Id, Kind, Partition, Rating, User
+from gateway.model import Id, Kind, Partition, Rating, User, UserKind
 from gateway.ratings.partition_read import Sources
 from gateway.ratings.query import Answer, Query
 from gateway.ratings.read import Reader
@@ -101,10 +101,10 @@ class Commands:
     async def fill(self, partition: Partition, version: bytes, ratings: Mapping[Id, Rating]) -> bool:
         return await self._wire.carry(lambda: self._redis.fill(partition, version, ratings), WRITE_SECONDS)
 
-    async def begin(self, place: UserType, id_: Id) -> bytes:
+    async def begin(self, place: UserKind, id_: Id) -> bytes:
         return await self._wire.carry(lambda: self._redis.begin(place, id_, self._name), WRITE_SECONDS)
 
-    async def end(self, place: UserType, id_: Id, stamp: bytes | None, outcome: Outcome) -> bool:
+    async def end(self, place: UserKind, id_: Id, stamp: bytes | None, outcome: Outcome) -> bool:
         return await self._wire.carry(
             lambda: self._redis.end(place, id_, stamp, outcome, self._name), WRITE_SECONDS
         )
@@ -116,7 +116,7 @@ class Commands:
 
         await self._wire.carry(work, WRITE_SECONDS)
 
-    async def forget(self, place: UserType, undelivered: Undelivered) -> bytes:
+    async def forget(self, place: UserKind, undelivered: Undelivered) -> bytes:
         def forget() -> bytes:
             stamp = self._redis.forget(place, undelivered, self._name)
             self._on_forget(self._name, place, None if undelivered.all else set(undelivered.ids))

@@ -7,8 +7,7 @@ through it or if its memory does not hold the id, else after 100 ms, at worst af
 
 from typing import NamedTuple
 
-from gateway.cache.redis.retry_queue import UserType
-from gateway.model import Id, Kind, Partition, User
+from gateway.model import Id, Kind, Partition, User, UserKind
 from tests.truth.apple import Truth, Value
 from tests.truth.gateways import FETCH_SECONDS, FRESHNESS, HOLD_SECONDS, TRUST_SECONDS, Written
 
@@ -70,7 +69,7 @@ class History:
         self.emptied_at = float("-inf")
         """When Redis last lost its data."""
         self._events: list[tuple[bytes, Kind | None, set[Id] | None, Event]] = []
-        self._delivered_late: list[tuple[UserType, set[Id] | None, str, float]] = []
+        self._delivered_late: list[tuple[UserKind, set[Id] | None, str, float]] = []
 
     def purged(
         self,
@@ -92,7 +91,7 @@ class History:
         event = Event(at, at, origin, delivered=True, settles=False, late=True, purges=True)
         self._events.append((user_key, kind, ids, event))
 
-    def delivered_late(self, origin: str, place: UserType, ids: set[Id] | None, at: float) -> None:
+    def delivered_late(self, origin: str, place: UserKind, ids: set[Id] | None, at: float) -> None:
         self._delivered_late.append((place, ids, origin, at))
         user_key, kind = place
         self._events.append(

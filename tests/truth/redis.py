@@ -7,9 +7,9 @@ from gateway.cache import write_rule
 from gateway.cache.entry import Entry, Freshness
 from gateway.cache.invalidation import Drop, DropPaired, Invalidation, Purge
 from gateway.cache.lookup import Lookup
-from gateway.cache.redis.retry_queue import Undelivered, UserType
+from gateway.cache.redis.retry_queue import Undelivered
 from gateway.cache.write_rule import Outcome, PairedWrite, PendingWrite, Record, StoredRating
-from gateway.model import PLAIN, Id, Kind, Partition, Rating, Variant
+from gateway.model import PLAIN, Id, Kind, Partition, Rating, UserKind, Variant
 from tests import redis_rule
 
 EPOCH = 1_000_000.0
@@ -47,13 +47,13 @@ class RuleRedis:
         self._hold = hold
         self._freshness = freshness
         self._publish = publish
-        self._kept: dict[UserType, Kept] = {}
+        self._kept: dict[UserKind, Kept] = {}
 
     @property
     def now(self) -> float:
         return EPOCH + self._loop.time()
 
-    def version(self, place: UserType) -> bytes:
+    def version(self, place: UserKind) -> bytes:
         return b"%d" % self._of(place).version
 
     def restart_empty(self) -> None:
@@ -112,7 +112,7 @@ class RuleRedis:
             kept.variants.setdefault(partition.variant, {}).update(fetched)
         return True
 
-    def begin(self, place: UserType, id_: Id, origin: str) -> bytes:
+    def begin(self, place: UserKind, id_: Id, origin: str) -> bytes:
         kept = self._of(place)
         stamp = self._raise(kept)
         kept.records[id_] = write_rule.begin(kept.records.get(id_), stamp, self.now, TERM)
@@ -121,7 +121,7 @@ class RuleRedis:
         self._publish_each(origin, Drop(*place, (id_,)), *_paired_invalidations(place))
         return b"%d" % stamp
 
-    def end(self, place: UserType, id_: Id, stamp: bytes | None, outcome: Outcome, origin: str) -> bool:
+    def end(self, place: UserKind, id_: Id, stamp: bytes | None, outcome: Outcome, origin: str) -> bool:
         kept = self._of(place)
         version = self._raise(kept)
         record = write_rule.end(
@@ -152,7 +152,7 @@ class RuleRedis:
                 kept.drop_in_variants(ids)
         self._publish_each(origin, purge)
 
-    def forget(self, place: UserType, undelivered: Undelivered, origin: str) -> bytes:
+    def forget(self, place: UserKind, undelivered: Undelivered, origin: str) -> bytes:
         kept = self._of(place)
         version = self._raise(kept)
         if undelivered.all:
@@ -173,14 +173,14 @@ class RuleRedis:
     def _forgotten(self, record: Record, ended: int, version: int) -> Record:
         return redis_rule.forgotten(record, ended, version=version, now=self.now, hold=self._hold)
 
-    def _of(self, place: UserType) -> Kept:
+    def _of(self, place: UserKind) -> Kept:
         return self._kept.setdefault(place, Kept())
 
     def _raise(self, kept: Kept) -> int:
         kept.version = redis_rule.raised(kept.version, self.now)
         return kept.version
 
-    def _mark_paired(self, place: UserType) -> None:
+    def _mark_paired(self, place: UserKind) -> None:
         user_key, kind = place
         if kind.paired is not None:
             paired = self._of((user_key, kind.paired))
@@ -191,6 +191,6 @@ class RuleRedis:
             self._publish(origin, each)
 
 
-def _paired_invalidations(place: UserType) -> tuple[Invalidation, ...]:
+def _paired_invalidations(place: UserKind) -> tuple[Invalidation, ...]:
     user_key, kind = place
     return () if kind.paired is None else (DropPaired(user_key, kind.paired),)

@@ -5,15 +5,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from gateway.model import Id, Kind
+from gateway.model import Id, UserKind
 
-MAX_PARTITIONS = 10_000
+MAX_USER_KINDS = 10_000
 MAX_IDS = 50_000
 MAX_DELIVERED = 10_000
 """Replayed ids whose stamp is remembered; it matters for no longer than a hold."""
-
-UserType = tuple[bytes, Kind]
-"""A user key and a rating type."""
 
 
 class Undelivered(msgspec.Struct, frozen=True):
@@ -60,97 +57,97 @@ class Undelivered(msgspec.Struct, frozen=True):
 class RetryQueue:
     """Undelivered writes by user and type. Entries are replaced, never changed: `is` compares them."""
 
-    def __init__(self, *, max_partitions: int = MAX_PARTITIONS, max_ids: int = MAX_IDS) -> None:
-        self._max_partitions = max_partitions
+    def __init__(self, *, max_user_kinds: int = MAX_USER_KINDS, max_ids: int = MAX_IDS) -> None:
+        self._max_user_kinds = max_user_kinds
         self._max_ids = max_ids
-        self._undelivered: dict[UserType, Undelivered] = {}
+        self._undelivered: dict[UserKind, Undelivered] = {}
         self._ids = 0
-        self._open: dict[tuple[UserType, Id], int] = {}
-        self._late: dict[tuple[UserType, Id], bytes] = {}
-        self._delivered: OrderedDict[tuple[UserType, Id], bytes] = OrderedDict()
+        self._open: dict[tuple[UserKind, Id], int] = {}
+        self._late: dict[tuple[UserKind, Id], bytes] = {}
+        self._delivered: OrderedDict[tuple[UserKind, Id], bytes] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._undelivered)
 
-    def entries(self) -> list[tuple[UserType, Undelivered]]:
+    def entries(self) -> list[tuple[UserKind, Undelivered]]:
         """What is to be replayed, oldest first."""
         return list(self._undelivered.items())
 
-    def get(self, user_type: UserType) -> Undelivered | None:
+    def get(self, user_kind: UserKind) -> Undelivered | None:
         """What is undelivered of one user and type."""
-        return self._undelivered.get(user_type)
+        return self._undelivered.get(user_kind)
 
-    def add(self, user_type: UserType, id_: Id, *, ended: int = 0) -> bool:
+    def add(self, user_kind: UserKind, id_: Id, *, ended: int = 0) -> bool:
         """Keep a missed write of `id_`. False if there is no room even for its user and type."""
-        before = self._undelivered.get(user_type, Undelivered())
+        before = self._undelivered.get(user_kind, Undelivered())
         if before.all or self._ids >= self._max_ids:
             # Replaying it drops all ratings, so purges need not be kept beside it.
-            return self._put(user_type, Undelivered(all=True))
+            return self._put(user_kind, Undelivered(all=True))
         ids = {**before.ids, id_: before.ids.get(id_, 0) + ended}
-        return self._put(user_type, msgspec.structs.replace(before, ids=ids))
+        return self._put(user_kind, msgspec.structs.replace(before, ids=ids))
 
-    def add_purge(self, user_type: UserType, ids: Sequence[Id] | None) -> bool:
+    def add_purge(self, user_kind: UserKind, ids: Sequence[Id] | None) -> bool:
         """Keep a missed purge of `ids` (None: all). False if there is no room."""
-        before = self._undelivered.get(user_type, Undelivered())
+        before = self._undelivered.get(user_kind, Undelivered())
         purged = None
         if ids is not None and before.purged is not None and self._ids + len(ids) <= self._max_ids:
             purged = before.purged.union(ids)
-        return self._put(user_type, msgspec.structs.replace(before, purged=purged))
+        return self._put(user_kind, msgspec.structs.replace(before, purged=purged))
 
-    def drop(self, user_type: UserType, id_: Id) -> None:
+    def drop(self, user_kind: UserKind, id_: Id) -> None:
         """A later write of `id_` was delivered: drop the earlier one unless writes have ended since."""
-        before = self._undelivered.get(user_type)
+        before = self._undelivered.get(user_kind)
         if before is not None and before.ids.get(id_) == 0:
             ids = {other: ended for other, ended in before.ids.items() if other != id_}
-            self._put(user_type, msgspec.structs.replace(before, ids=ids))
+            self._put(user_kind, msgspec.structs.replace(before, ids=ids))
 
-    def delivered(self, user_type: UserType, entry: Undelivered, stamp: bytes | None) -> None:
+    def delivered(self, user_kind: UserKind, entry: Undelivered, stamp: bytes | None) -> None:
         """Redis took `entry`, its writes under `stamp`. What was added meanwhile stays."""
         if stamp is not None:
-            self._remember(user_type, entry.ids, stamp)
-        if self._undelivered.get(user_type) is entry:
-            self._put(user_type, Undelivered())
+            self._remember(user_kind, entry.ids, stamp)
+        if self._undelivered.get(user_kind) is entry:
+            self._put(user_kind, Undelivered())
 
-    def delivered_late(self, user_type: UserType, pending: Mapping[Id, object]) -> frozenset[Id]:
+    def delivered_late(self, user_kind: UserKind, pending: Mapping[Id, object]) -> frozenset[Id]:
         """The ids whose pending marker came from a replay of this gateway, with no other write since."""
         return frozenset(
-            id_ for id_, stamp in pending.items() if self._delivered.get((user_type, id_)) == stamp
+            id_ for id_, stamp in pending.items() if self._delivered.get((user_kind, id_)) == stamp
         )
 
-    def postpone(self, user_type: UserType) -> None:
-        """Move `user_type` to the end: it could not be delivered now."""
-        if user_type in self._undelivered:
-            self._undelivered[user_type] = self._undelivered.pop(user_type)
+    def postpone(self, user_kind: UserKind) -> None:
+        """Move `user_kind` to the end: it could not be delivered now."""
+        if user_kind in self._undelivered:
+            self._undelivered[user_kind] = self._undelivered.pop(user_kind)
 
-    def begin_undelivered(self, user_type: UserType, id_: Id) -> None:
+    def begin_undelivered(self, user_kind: UserKind, id_: Id) -> None:
         """A write begins that Redis missed the begin of."""
-        self._open[user_type, id_] = self._open.get((user_type, id_), 0) + 1
+        self._open[user_kind, id_] = self._open.get((user_kind, id_), 0) + 1
 
-    def late_stamp(self, user_type: UserType, id_: Id) -> bytes | None:
+    def late_stamp(self, user_kind: UserKind, id_: Id) -> bytes | None:
         """The stamp that ends such a write, if its begin was replayed meanwhile and no other overlapped."""
-        left = self._open.pop((user_type, id_), 1) - 1
-        stamp = self._late.pop((user_type, id_), None)
+        left = self._open.pop((user_kind, id_), 1) - 1
+        stamp = self._late.pop((user_kind, id_), None)
         if left:
-            self._open[user_type, id_] = left
+            self._open[user_kind, id_] = left
             return None
         return stamp
 
-    def _remember(self, user_type: UserType, ids: Iterable[Id], stamp: bytes) -> None:
+    def _remember(self, user_kind: UserKind, ids: Iterable[Id], stamp: bytes) -> None:
         for id_ in ids:
-            self._delivered[user_type, id_] = stamp
-            self._delivered.move_to_end((user_type, id_))
-            if self._open.get((user_type, id_)) == 1:
-                self._late[user_type, id_] = stamp
+            self._delivered[user_kind, id_] = stamp
+            self._delivered.move_to_end((user_kind, id_))
+            if self._open.get((user_kind, id_)) == 1:
+                self._late[user_kind, id_] = stamp
         while len(self._delivered) > MAX_DELIVERED:
             self._delivered.popitem(last=False)
 
-    def _put(self, user_type: UserType, entry: Undelivered) -> bool:
-        before = self._undelivered.get(user_type)
-        if before is None and len(self._undelivered) >= self._max_partitions:
+    def _put(self, user_kind: UserKind, entry: Undelivered) -> bool:
+        before = self._undelivered.get(user_kind)
+        if before is None and len(self._undelivered) >= self._max_user_kinds:
             return False
         self._ids += entry.names - (before.names if before else 0)
         if entry.writes or entry.purges:
-            self._undelivered[user_type] = entry
+            self._undelivered[user_kind] = entry
         else:
-            self._undelivered.pop(user_type, None)
+            self._undelivered.pop(user_kind, None)
         return True

@@ -17,11 +17,11 @@ from gateway.cache.redis.commands import Commands
 from gateway.cache.redis.connection import pack
 from gateway.cache.redis.errors import FailureKind, RedisFailed
 from gateway.cache.redis.lookups import Lookups
-from gateway.cache.redis.retry_queue import RetryQueue, Undelivered, UserType
+from gateway.cache.redis.retry_queue import RetryQueue, Undelivered
 from gateway.cache.redis.writes import Writes
 from gateway.cache.write_rule import Outcome
 from gateway.chunks import chunks
-from gateway.model import Id, Kind, Partition, Rating
+from gateway.model import Id, Kind, Partition, Rating, UserKind
 from gateway.tasks import Tasks
 
 T = TypeVar("T")
@@ -119,7 +119,7 @@ class RedisStore:
             faults = 0
             for group in chunks(self._retry_queue.entries(), REPLAYED_TOGETHER):
                 delivered = await asyncio.gather(
-                    *[self._replay(user_type, entry) for user_type, entry in group]
+                    *[self._replay(user_kind, entry) for user_kind, entry in group]
                 )
                 faults += delivered.count(False)
                 if faults >= MAX_FAULTS:
@@ -129,55 +129,55 @@ class RedisStore:
             elif faults:
                 await asyncio.sleep(RETRY_SECONDS)
 
-    async def _replay(self, user_type: UserType, entry: Undelivered) -> bool:
+    async def _replay(self, user_kind: UserKind, entry: Undelivered) -> bool:
         try:
-            await self._deliver(user_type, entry)
+            await self._deliver(user_kind, entry)
         except Exception:  # noqa: BLE001 - it was counted when it was queued
-            self._retry_queue.postpone(user_type)
+            self._retry_queue.postpone(user_kind)
             return False
         return True
 
-    async def _deliver(self, user_type: UserType, entry: Undelivered | None) -> None:
-        """Deliver the queued writes of a user_type, unless they were delivered or grew meanwhile."""
-        if entry is None or self._retry_queue.get(user_type) is not entry:
+    async def _deliver(self, user_kind: UserKind, entry: Undelivered | None) -> None:
+        """Deliver the queued writes of a user_kind, unless they were delivered or grew meanwhile."""
+        if entry is None or self._retry_queue.get(user_kind) is not entry:
             return
         if entry.purges:
-            user_key, kind = user_type
+            user_key, kind = user_kind
             ids = None if entry.purged is None else tuple(entry.purged)
             await self._writes.purge([kind], Purge(user_key, kind, ids))
         # Last: if one fails, both are repeated, and repeated writes count their writers out twice.
-        stamp = await self._writes.forget(user_type, entry) if entry.writes else None
-        self._retry_queue.delivered(user_type, entry, stamp)
+        stamp = await self._writes.forget(user_kind, entry) if entry.writes else None
+        self._retry_queue.delivered(user_kind, entry, stamp)
 
-    async def _begin(self, user_type: UserType, id_: Id) -> bytes | None:
+    async def _begin(self, user_kind: UserKind, id_: Id) -> bytes | None:
         try:
             # Otherwise a write that ended undelivered would count as overlapping with this one.
-            await self._deliver(user_type, self._retry_queue.get(user_type))
-            stamp = await self._writes.begin(user_type, id_)
+            await self._deliver(user_kind, self._retry_queue.get(user_kind))
+            stamp = await self._writes.begin(user_kind, id_)
         except Exception as error:  # noqa: BLE001 - as above
             self._commands.count(error)
-            self._retry_queue.begin_undelivered(user_type, id_)
-            self._keep(self._retry_queue.add(user_type, id_))
+            self._retry_queue.begin_undelivered(user_kind, id_)
+            self._keep(self._retry_queue.add(user_kind, id_))
             return None
-        self._retry_queue.drop(user_type, id_)
+        self._retry_queue.drop(user_kind, id_)
         return stamp
 
-    async def _end(self, user_type: UserType, id_: Id, stamp: bytes | None, outcome: Outcome) -> bool | None:
+    async def _end(self, user_kind: UserKind, id_: Id, stamp: bytes | None, outcome: Outcome) -> bool | None:
         if stamp is None:
-            stamp = self._retry_queue.late_stamp(user_type, id_)
+            stamp = self._retry_queue.late_stamp(user_kind, id_)
         try:
-            stored = await self._writes.end(user_type, id_, stamp, outcome)
+            stored = await self._writes.end(user_kind, id_, stamp, outcome)
         except Exception as error:  # noqa: BLE001 - as above
             self._commands.count(error)
             # Also if the begin was not acknowledged: it may have been carried out.
-            self._keep(self._retry_queue.add(user_type, id_, ended=1))
+            self._keep(self._retry_queue.add(user_kind, id_, ended=1))
             return None
         if stored or stamp is not None:
-            self._retry_queue.drop(user_type, id_)
+            self._retry_queue.drop(user_kind, id_)
         else:
             # The begin was carried out late, so this end has left a pending marker without an owner.
             # A retry leaves one that is recorded as our own.
-            self._keep(self._retry_queue.add(user_type, id_))
+            self._keep(self._retry_queue.add(user_kind, id_))
         return stored
 
     async def _purge(self, purge: Purge) -> bool:

@@ -8,9 +8,9 @@ from gateway.cache.redis import scripts
 from gateway.cache.redis.codec import content
 from gateway.cache.redis.commands import Commands
 from gateway.cache.redis.layout import TICKS, Keys, Limits, owner_tag, variant_name
-from gateway.cache.redis.retry_queue import Undelivered, UserType
+from gateway.cache.redis.retry_queue import Undelivered
 from gateway.cache.write_rule import Outcome, Unwritten
-from gateway.model import PLAIN, Id, Kind, Partition, Rating
+from gateway.model import PLAIN, Id, Kind, Partition, Rating, UserKind
 
 
 class Writes:
@@ -54,37 +54,37 @@ class Writes:
         )
         return bool(stored == 1)
 
-    async def begin(self, user_type: UserType, id_: Id) -> bytes:
+    async def begin(self, user_kind: UserKind, id_: Id) -> bytes:
         """Record that a write is about to be sent; return its stamp."""
         stamp: bytes = await self._commands.run(
             scripts.BEGIN,
-            self._hashes(user_type),
+            self._hashes(user_kind),
             [
-                *self._common(user_type),
+                *self._common(user_kind),
                 self._hold,
                 self._term,
-                *self._message(*_written(user_type, id_)),
+                *self._message(*_written(user_kind, id_)),
                 id_,
             ],
         )
         return stamp
 
-    async def end(self, user_type: UserType, id_: Id, stamp: bytes | None, outcome: Outcome) -> bool:
+    async def end(self, user_kind: UserKind, id_: Id, stamp: bytes | None, outcome: Outcome) -> bool:
         """Record that a write has ended; return whether its rating is stored and held."""
         if isinstance(outcome, Unwritten):
             ending: tuple[str | bytes, ...] = (outcome.value, b"")
             announced: tuple[str | bytes, ...] = ()
         else:
             ending = ("value", content(outcome))
-            announced = self._announcement(user_type, id_, stamp, outcome) if self._sampled() else ()
+            announced = self._announcement(user_kind, id_, stamp, outcome) if self._sampled() else ()
         stored = await self._commands.run(
             scripts.END,
-            self._hashes(user_type),
+            self._hashes(user_kind),
             [
-                *self._common(user_type),
+                *self._common(user_kind),
                 self._hold,
                 stamp or b"",
-                *self._message(*_written(user_type, id_)),
+                *self._message(*_written(user_kind, id_)),
                 id_,
                 *ending,
                 self._limits.max_ratings_per_user,
@@ -108,18 +108,18 @@ class Writes:
             ],
         )
 
-    async def forget(self, user_type: UserType, undelivered: Undelivered) -> bytes:
+    async def forget(self, user_kind: UserKind, undelivered: Undelivered) -> bytes:
         """Deliver what Redis missed; return the stamp that it got."""
-        user_key, kind = user_type
+        user_key, kind = user_kind
         forgotten = Purge(user_key, kind) if undelivered.all else Drop(user_key, kind, tuple(undelivered.ids))
         named = [part for id_, ended in undelivered.ids.items() for part in (id_, ended)]
         stamp: bytes = await self._commands.run(
             scripts.FORGET,
-            self._hashes(user_type),
+            self._hashes(user_kind),
             [
-                *self._common(user_type),
+                *self._common(user_kind),
                 self._hold,
-                *self._message(forgotten, *_paired_invalidation(user_type)),
+                *self._message(forgotten, *_paired_invalidation(user_kind)),
                 "all" if undelivered.all else "",
                 self._limits.max_ratings_per_user,
                 *named,
@@ -127,12 +127,12 @@ class Writes:
         )
         return stamp
 
-    def _hashes(self, user_type: UserType) -> list[str]:
-        user_key, kind = user_type
+    def _hashes(self, user_kind: UserKind) -> list[str]:
+        user_key, kind = user_kind
         return [self._keys.main(user_key, each) for each in (kind, kind.paired) if each is not None]
 
-    def _common(self, user_type: UserType) -> tuple[bytes, int, bytes]:
-        user_key, kind = user_type
+    def _common(self, user_kind: UserKind) -> tuple[bytes, int, bytes]:
+        user_key, kind = user_kind
         paired_tag = owner_tag(user_key, kind.paired) if kind.paired is not None else b""
         return owner_tag(user_key, kind), self._limits.key_milliseconds, paired_tag
 
@@ -142,25 +142,25 @@ class Writes:
         return self._keys.channel, encode_message(self._gateway_id, *invalidations, sequence=self._sequence)
 
     def _announcement(
-        self, user_type: UserType, id_: Id, stamp: bytes | None, rating: Rating
+        self, user_kind: UserKind, id_: Id, stamp: bytes | None, rating: Rating
     ) -> tuple[str | bytes, ...]:
         announcement = Announcement(
             origin=self._gateway_id,
-            user=user_type[0],
-            kind=user_type[1],
+            user=user_kind[0],
+            kind=user_kind[1],
             id=id_,
-            digest=value_digest(*user_type, id_, rating),
+            digest=value_digest(*user_kind, id_, rating),
             hold_seconds=self._limits.hold_seconds,
             begun=int(stamp or 0),  # versions are derived from Redis' clock
         )
         return self._keys.announcements, encode_announcement(announcement)
 
 
-def _written(user_type: UserType, id_: Id) -> tuple[Invalidation, ...]:
-    user_key, kind = user_type
-    return (Drop(user_key, kind, (id_,)), *_paired_invalidation(user_type))
+def _written(user_kind: UserKind, id_: Id) -> tuple[Invalidation, ...]:
+    user_key, kind = user_kind
+    return (Drop(user_key, kind, (id_,)), *_paired_invalidation(user_kind))
 
 
-def _paired_invalidation(user_type: UserType) -> tuple[Invalidation, ...]:
-    user_key, kind = user_type
+def _paired_invalidation(user_kind: UserKind) -> tuple[Invalidation, ...]:
+    user_key, kind = user_kind
     return () if kind.paired is None else (DropPaired(user_key, kind.paired),)

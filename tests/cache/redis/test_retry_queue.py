@@ -56,7 +56,7 @@ def test_too_many_ids_become_everything_of_their_user_and_type() -> None:
 
 
 def test_too_many_users_and_types_are_refused() -> None:
-    queue = RetryQueue(max_partitions=1)
+    queue = RetryQueue(max_user_kinds=1)
     assert queue.add(HERE, ONE)
     assert not queue.add(THERE, ONE)
     assert not queue.add_purge(THERE, None)

@@ -8,7 +8,7 @@ import pytest
 from gateway.breaker import State
 from gateway.cache.invalidation import Throttled
 from gateway.cache.redis import store
-from gateway.cache.redis.retry_queue import MAX_PARTITIONS
+from gateway.cache.redis.retry_queue import MAX_USER_KINDS
 from gateway.model import Id, Kind, Partition, User
 from tests.cache.redis.harness import (
     ALBUMS,
@@ -301,9 +301,9 @@ async def test_until_a_missed_purge_of_a_type_is_delivered_redis_is_ignored_for_
 
 async def test_more_than_the_retry_queue_holds_is_counted() -> None:
     async with side_of(f"redis://127.0.0.1:{free_port()}") as side:
-        for number in range(MAX_PARTITIONS + 1):
+        for number in range(MAX_USER_KINDS + 1):
             await side.store.begin(b"%016d" % number, Kind.ALBUMS, ONE)
-        assert (side.errors("backlog"), side.store.undelivered) == (1, MAX_PARTITIONS)
+        assert (side.errors("backlog"), side.store.undelivered) == (1, MAX_USER_KINDS)
 
 
 async def test_a_write_that_cannot_be_delivered_does_not_block_the_others(

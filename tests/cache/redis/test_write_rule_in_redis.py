@@ -22,7 +22,7 @@ from gateway.cache.redis.retry_queue import Undelivered
 from gateway.cache.redis.scripts import Script
 from gateway.cache.redis.writes import Writes
 from gateway.cache.write_rule import UNCHANGED, UNKNOWN, PairedWrite, PendingWrite, Record, StoredRating
-from gateway.model import Id, Kind, Partition, Rating, Variant, plain_resource
+from gateway.model import Id, Kind, Partition, Rating, UserKind, Variant, plain_resource
 from tests import redis_rule
 from tests.cache.redis.harness import USER, limits
 from tests.redis_server import RedisServer
@@ -133,8 +133,8 @@ class Histories(RuleBasedStateMachine):
         self.redis.now = START
         self.writes = writes_on(redis)
         self.models = {place: Model() for place in PLACES}
-        self.begun: list[tuple[tuple[bytes, Kind], Id, bytes | None]] = []
-        self.tokens: list[tuple[tuple[bytes, Kind], bytes]] = [(place, b"0") for place in PLACES]
+        self.begun: list[tuple[UserKind, Id, bytes | None]] = []
+        self.tokens: list[tuple[UserKind, bytes]] = [(place, b"0") for place in PLACES]
 
     @property
     def now(self) -> float:
@@ -145,7 +145,7 @@ class Histories(RuleBasedStateMachine):
         self.redis.now += pause
 
     @step(place=places, id_=ids)
-    def begins(self, place: tuple[bytes, Kind], id_: Id) -> None:
+    def begins(self, place: UserKind, id_: Id) -> None:
         model = self.models[place]
         stamp = model.raised(self.now)
         model.records[id_] = write_rule.begin(model.records.get(id_), stamp, self.now, TERM)
@@ -180,7 +180,7 @@ class Histories(RuleBasedStateMachine):
         assert done(self.writes.end(place, id_, stamp, outcome)) is stored
 
     @step(place=places)
-    def takes_token(self, place: tuple[bytes, Kind]) -> None:
+    def takes_token(self, place: UserKind) -> None:
         self.tokens.append((place, b"%d" % self.models[place].version))
 
     @step(which=st.integers(-3, 3), wanted=st.lists(ids, min_size=1, unique=True), rating=contents)
@@ -195,7 +195,7 @@ class Histories(RuleBasedStateMachine):
         assert done(self.writes.fill(Partition(USER, place[1]), token, fetched_ratings)) is accepted
 
     @step(place=places, wanted=st.lists(ids, min_size=1, unique=True), rating=contents)
-    def fills_variant(self, place: tuple[bytes, Kind], wanted: list[Id], rating: Any) -> None:
+    def fills_variant(self, place: UserKind, wanted: list[Id], rating: Any) -> None:
         model = self.models[place]
         fetched_ratings = {id_: form(place[1], id_, rating) for id_ in wanted}
         for id_, each in fetched_ratings.items():
@@ -205,7 +205,7 @@ class Histories(RuleBasedStateMachine):
         assert done(self.writes.fill(Partition(USER, place[1], OTHER_FORM), token, fetched_ratings)) is True
 
     @step(place=places, wanted=st.none() | st.lists(ids, min_size=1, unique=True))
-    def purges(self, place: tuple[bytes, Kind], wanted: list[Id] | None) -> None:
+    def purges(self, place: UserKind, wanted: list[Id] | None) -> None:
         model = self.models[place]
         version = model.raised(self.now)
         for id_ in wanted or IDS:
@@ -215,7 +215,7 @@ class Histories(RuleBasedStateMachine):
         done(self.writes.purge([place[1]], Purge(USER.key, place[1], named)))
 
     @step(place=places, wanted=st.dictionaries(ids, st.integers(0, 1), min_size=1))
-    def receives_late(self, place: tuple[bytes, Kind], wanted: dict[Id, int]) -> None:
+    def receives_late(self, place: UserKind, wanted: dict[Id, int]) -> None:
         model = self.models[place]
         version = model.raised(self.now)
         for id_, ended in wanted.items():
@@ -227,7 +227,7 @@ class Histories(RuleBasedStateMachine):
         assert done(self.writes.forget(place, Undelivered(wanted))) == b"%d" % version
 
     @step(place=places)
-    def sweeps(self, place: tuple[bytes, Kind]) -> None:
+    def sweeps(self, place: UserKind) -> None:
         key, tag = KEYS.main(*place), owner_tag(*place)
         done(self.redis.run(scripts.SWEEP, [key], [tag, int(self.lifetime * 100), "main", *IDS]))
 
@@ -244,18 +244,18 @@ class Histories(RuleBasedStateMachine):
             found = variant.lookup(name.encode())
             assert seen(found) == seen(model.lookup(self.now, self.lifetime, of_variant=True))
 
-    def looked_up(self, place: tuple[bytes, Kind]) -> Lookup:
+    def looked_up(self, place: UserKind) -> Lookup:
         reading = self.reading(place)
         reading.read_main(IDS, self.fetched(KEYS.main(*place)), owner_tag(*place))
         return reading.lookup()
 
-    def reading(self, place: tuple[bytes, Kind]) -> Reading:
+    def reading(self, place: UserKind) -> Reading:
         return Reading(freshness(self.lifetime), self.lifetime, self.now, self.now)
 
     def fetched(self, key: str) -> Any:
         return self.redis.client.hmget(key, [META, *IDS])
 
-    def paired_with(self, place: tuple[bytes, Kind]) -> Model:
+    def paired_with(self, place: UserKind) -> Model:
         paired = place[1].paired
         assert paired is not None
         return self.models[place[0], paired]

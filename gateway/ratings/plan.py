@@ -16,14 +16,19 @@ from gateway.model import Id
 from gateway.ratings.query import NO_DIRECTIVES, Directives, TierCounts
 
 
-class Candidate(msgspec.Struct, frozen=True):
-    """An entry that is not a hit, kept in case no tier has a better one."""
+class Candidate(msgspec.Struct, frozen=True, eq=False):
+    """An entry that is of some use. One that is not a hit is kept in case no tier has a better one.
+
+    Ids that share an entry share its candidate.
+    """
 
     entry: Entry
     usability: Usability
     shared: bool
     trusted: bool
     """False if an invalidation may have been missed since: it serves only if Apple fails."""
+    hit: bool
+    """Whether it is fresh, and no directive rejects it."""
 
 
 class Findings(msgspec.Struct):
@@ -97,55 +102,63 @@ class ReadPlan:
                 found = complete(self.missing, entries, self.now, lookup.trusted_since)
             if found is not None:
                 return self._serve_all(found, shared=shared)
-        findings, missing = Findings(), []
+        candidates = self._judge(lookup, shared=shared)
+        hits, missing, stale = {}, [], 0
         for id_ in self.missing:
-            if (entry := entries.get(id_)) is None:
-                findings.miss += 1
+            entry = entries.get(id_)
+            candidate = None if entry is None else candidates.get(entry)
+            if candidate is None:
                 missing.append(id_)
-            elif not self._take_one(id_, entry, findings, shared=shared, trusted_since=lookup.trusted_since):
+            elif candidate.hit:
+                hits[id_] = candidate.entry
+            else:
                 missing.append(id_)
+                stale += candidate.usability is not Usability.FRESH
+                self._remember(id_, candidate)
         self.missing = missing
+        findings = self._serve(hits, shared=shared)
+        findings.stale, findings.miss = stale, len(missing) - stale
         return findings
 
     def hold(self, held: Mapping[Id, Entry], *, shared: bool) -> Findings:
         """Serve ratings within their write's hold, regardless of directives."""
-        findings = Findings()
         if not held:
-            return findings
-        for id_ in self.missing:
-            if (entry := held.get(id_)) is not None:
-                self._serve(id_, entry, shared=shared)
-                _count_fresh(findings, entry)
+            return Findings()
+        served = {id_: held[id_] for id_ in self.missing if id_ in held}
         self.missing = [id_ for id_ in self.missing if id_ not in held]
-        return findings
+        return self._serve(served, shared=shared)
 
     def resolve(self, *, stale_allowed: bool) -> None:
         """Serve the stale entries that need not wait for Apple; what is `missing` then must be fetched."""
         if not (self._candidates and stale_allowed):
             return
-        missing = []
+        allowed = {each: self._served_stale(each) for each in set(self._candidates.values())}
+        served: dict[bool, dict[Id, Entry]] = {False: {}, True: {}}
+        missing: list[Id] = []
         for id_ in self.missing:
             candidate = self._candidates.get(id_)
             if candidate is None:
                 missing.append(id_)
                 continue
             revalidated = candidate.usability is Usability.REVALIDATE
-            if not self._served_stale(candidate):
+            if not allowed[candidate]:
                 self.overruled |= revalidated
                 missing.append(id_)
                 continue
-            self._serve(id_, candidate.entry, shared=candidate.shared)
-            self.counts.stale += 1
+            served[candidate.shared][id_] = candidate.entry
             if revalidated and self._directives.refreshes:
                 self.refresh.append(id_)
         self.missing = missing
+        for shared, entries in served.items():
+            self._serve(entries, shared=shared)
+            self.counts.stale += len(entries)
 
     def stand_in(self, id_: Id) -> bool:
         """Serve a stale entry because Apple failed; False if there is none or none is allowed."""
         candidate = self._candidates.get(id_)
         if candidate is None or self._directives.no_cache:
             return False
-        self._serve(id_, candidate.entry, shared=candidate.shared)
+        self._serve({id_: candidate.entry}, shared=candidate.shared)
         self.counts.stale += 1
         return True
 
@@ -159,23 +172,22 @@ class ReadPlan:
         self.missing = ()
         return Findings(hit=len(found.entries) - found.negative, negative=found.negative)
 
-    def _take_one(
-        self, id_: Id, entry: Entry, findings: Findings, *, shared: bool, trusted_since: float
-    ) -> bool:
-        usability = self._freshness.usability(entry, self.now, trusted_since)
-        if usability is Usability.FRESH and self._admissible(entry):
-            _count_fresh(findings, entry)
-            self._serve(id_, entry, shared=shared)
-            return True
-        if usability in (Usability.FRESH, Usability.GONE):
-            findings.miss += 1
-        else:
-            findings.stale += 1
-        if usability is not Usability.GONE:
+    def _judge(self, lookup: Lookup, *, shared: bool) -> dict[Entry, Candidate]:
+        """Judge the entries of the missing ids, each distinct one once; those of no use are left out."""
+        candidates = {}
+        for entry in set(map(lookup.entries.get, self.missing)):
+            if entry is None:
+                continue
+            usability = self._freshness.usability(entry, self.now, lookup.trusted_since)
+            if usability is Usability.GONE:
+                continue
+            fresh = usability is Usability.FRESH
+            hit = fresh and self._admissible(entry)
             # A fresh entry that a directive rejects is not a hit: the next tier is asked, or Apple.
-            self.overruled |= usability is Usability.FRESH
-            self._remember(id_, Candidate(entry, usability, shared, entry.trusted_at >= trusted_since))
-        return False
+            self.overruled |= fresh and not hit
+            trusted = entry.trusted_at >= lookup.trusted_since
+            candidates[entry] = Candidate(entry, usability, shared, trusted, hit)
+        return candidates
 
     def _served_stale(self, candidate: Candidate) -> bool:
         directives, entry = self._directives, candidate.entry
@@ -196,10 +208,14 @@ class ReadPlan:
         if best is None or candidate.entry.fetched_at > best.entry.fetched_at:
             self._candidates[id_] = candidate
 
-    def _serve(self, id_: Id, entry: Entry, *, shared: bool) -> None:
-        self._served[id_] = entry
-        self._count(1, shared=shared)
-        self._note_times(entry.fetched_at, entry.fresh_until)
+    def _serve(self, found: Mapping[Id, Entry], *, shared: bool) -> Findings:
+        """Serve hits; return how many are rated, and how many unrated."""
+        self._served.update(found)
+        self._count(len(found), shared=shared)
+        for entry in set(found.values()):
+            self._note_times(entry.fetched_at, entry.fresh_until)
+        negative = sum([entry.rating is None for entry in found.values()])
+        return Findings(hit=len(found) - negative, negative=negative)
 
     def _note_times(self, fetched_at: float, fresh_until: float) -> None:
         self.oldest = min(self.oldest, fetched_at)
@@ -210,10 +226,3 @@ class ReadPlan:
             self.counts.shared += ids
         else:
             self.counts.local += ids
-
-
-def _count_fresh(findings: Findings, entry: Entry) -> None:
-    if entry.rating is None:
-        findings.negative += 1
-    else:
-        findings.hit += 1

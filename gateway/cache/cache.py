@@ -156,19 +156,23 @@ class Cache:
             trusted_at=now if unasked else token.taken_at,
             cap=cap,
         )
+        self._store_locally(partition, entries, now, ridden=ridden)
+        if self._shared is None or token.shared_version is None or not settled:
+            return
+        # Redis derives the limit from when it stores a rating: after its end it would apply none.
+        if cap is None or cap > FILL_SECONDS:
+            filling = self._fill(self._shared, partition, token.shared_version, settled, entries)
+            self._tasks.spawn("fill", filling)
+
+    def _store_locally(
+        self, partition: Partition, entries: Mapping[Id, Entry], now: float, *, ridden: bool
+    ) -> None:
         self.memory.put(partition, entries, now)
         rides = self.memory.partition(partition, now).rides
         if ridden:
             rides.rode(entries, now)
         elif rides:
             rides.answered(entries)
-        if self._shared is None or token.shared_version is None or not settled:
-            return
-        # Redis derives the limit from when it stores a rating: after its end it would apply none.
-        if cap is None or cap > FILL_SECONDS:
-            self._tasks.spawn(
-                "fill", self._fill(self._shared, partition, token.shared_version, settled, entries)
-            )
 
     def undisturbed(self, partition: Partition, token: FillToken) -> bool:
         """Whether no write or purge of the partition was recorded since `token` was taken."""

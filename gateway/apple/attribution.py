@@ -5,8 +5,8 @@ Everything that reacts to a failure (retries, breaker, quarantine, renewal, stal
 the call in two halves. "Failed" is a 5xx, an answer that cannot be read as ratings, or none to a call that
 was sent: a bad id can cause each of them.
 
-Where most other users' calls fail as well, or the call is the probe of a half-open breaker, it is divided
-only once, unless a half is answered: an outage must not multiply the calls (`Trial.divided_once`).
+If neither half is answered, a few ids of the call are asked for by themselves, chosen at random, and if none
+of them is answered, the division ends: an outage must not multiply the calls (`Division.sample`).
 
 came back                  asked, evidence                             cause            verdict
 -------------------------- ------------------------------------------- ---------------- -------------------

@@ -34,7 +34,13 @@ class BatchSplitter:
     """Fetches ids through `caller`; remembers the batch size that Apple accepts, and ids that it refuses."""
 
     def __init__(
-        self, caller: Caller, *, max_ids_per_call: int, now: Callable[[], float], metrics: Metrics
+        self,
+        caller: Caller,
+        *,
+        max_ids_per_call: int,
+        now: Callable[[], float],
+        chance: Callable[[], float],
+        metrics: Metrics,
     ) -> None:
         self._caller = caller
         self._sizes = BatchSize(max_ids_per_call)
@@ -42,6 +48,7 @@ class BatchSplitter:
         isolated = metrics.upstream_isolated.labels(ISOLATED[Cause.ID])
         self._settlement = Settlement(caller.conclude, self._refused, now, isolated.inc)
         self._now = now
+        self._chance = chance
         self._batch_ids = metrics.upstream_batch_ids
 
     def batch_size(self) -> int:
@@ -184,7 +191,6 @@ class BatchSplitter:
         elif len(ids) > 1 and job.waiters.take_extra(2):
             parts = chunks(ids, (len(ids) + 1) // 2)
         else:
-            division.bottomed = True
             return dict.fromkeys(ids, failed)
         answers = await self._ask_parts(job, division, parts, part=halves)
         if not any(isinstance(answer, Failed) for answer in answers):
@@ -192,6 +198,7 @@ class BatchSplitter:
         if any(not isinstance(answer, Failed) for answer in answers):
             # The size is learnt now, or one half failed: then an id fails, not the size.
             await division.splitting_lock.aclose()
+        await self._ask_sample(job, division, division.sample(parts, answers, self._chance))
         found: Found = {}
         for part, answer in zip(parts, answers, strict=True):
             if not isinstance(answer, Failed):
@@ -203,10 +210,19 @@ class BatchSplitter:
             elif len(part) > 1 and answer.verdict.divide and not division.hopeless(answer):
                 found |= await self._split(job, division, part, answer)
             else:
-                division.bottomed = True
                 division.alone.update(part if len(part) == 1 else ())
                 found |= dict.fromkeys(part, answer)
         return found
+
+    async def _ask_sample(self, job: Job, division: Division, sample: Sequence[Id]) -> None:
+        """Ask for these ids of a call of which no part was answered; one answer lets the division go on."""
+        if sample and job.waiters.take_extra(len(sample)):
+            answers = await self._ask_parts(job, division, [[id_] for id_ in sample], part=True)
+            division.alone.update(
+                id_
+                for id_, answer in zip(sample, answers, strict=True)
+                if isinstance(answer, Failed) and not answer.abandoned
+            )
 
     async def _ask_parts(
         self, job: Job, division: Division, parts: Sequence[Sequence[Id]], *, part: bool

@@ -181,5 +181,7 @@ def build_apple(
         metrics=metrics,
         chance=chance,
     )
-    splitter = BatchSplitter(caller, max_ids_per_call=max_ids_per_call, now=clock.monotonic, metrics=metrics)
+    splitter = BatchSplitter(
+        caller, max_ids_per_call=max_ids_per_call, now=clock.monotonic, chance=chance, metrics=metrics
+    )
     return Apple(caller, splitter, limiter, clock.monotonic)

@@ -4,7 +4,7 @@ If Apple answered any part, the parts that failed by themselves are their ids' f
 the fault is not an id's: it is the request's, the user's or Apple's.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Final, NamedTuple, TypeAlias
 
@@ -15,6 +15,9 @@ from gateway.apple.refused_ids import RefusedIds
 from gateway.errors import Cause, GatewayError
 from gateway.model import Id, Partition, Rating
 from gateway.waiters import Waiters
+
+SAMPLES: Final = 3
+"""Ids that are asked for by themselves if no half is answered; one is good if at most two ids are bad."""
 
 Found: TypeAlias = dict[Id, Rating | Failed]
 Results: TypeAlias = dict[Id, Rating | GatewayError]
@@ -39,14 +42,29 @@ class Division:
         """Holds the request's `splitting` lock until its other calls have nothing to learn from this one."""
         self.alone: set[Id] = set()
         """Ids that failed by themselves."""
-        self.bottomed = False
-        """Whether a part failed that could not be divided further."""
+        self._sampled = False
 
     def hopeless(self, failed: Failed) -> bool:
         """Whether Apple seems to fail for all that is asked, so that more parts would only be more calls."""
-        cause, last = failed.verdict.cause, self.bottomed or self.trial.divided_once
-        fails = (cause is Cause.APPLE and last) or cause is Cause.USER
-        return fails and not self.trial.answered
+        return failed.verdict.cause in (Cause.APPLE, Cause.USER) and not self.trial.answered
+
+    def sample(
+        self, parts: Sequence[Sequence[Id]], answers: Iterable[object], chance: Callable[[], float]
+    ) -> list[Id]:
+        """Choose the ids to ask for by themselves before the division ends without an answer, once.
+
+        Each half may contain a bad id. `chance` returns random numbers from 0 to 1, excluding 1.
+        """
+        ended = all(
+            isinstance(answer, Failed) and not answer.abandoned and self.hopeless(answer)
+            for answer in answers
+        )
+        if self._sampled or not ended:
+            return []
+        self._sampled = True
+        untested = [id_ for part in parts if len(part) > 1 for id_ in part]
+        count = min(SAMPLES, len(untested))
+        return [untested.pop(int(chance() * len(untested))) for _ in range(count)]
 
 
 class Settlement:

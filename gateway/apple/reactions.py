@@ -28,7 +28,6 @@ class Trial:
         "charges",
         "deferred",
         "divided",
-        "divided_once",
         "failed",
         "probe",
         "refused_alike",
@@ -63,8 +62,6 @@ class Trial:
         """Whether any part was answered."""
         self.divided = False
         """Whether its call failed and is divided: whose fault it is shows at the end."""
-        self.divided_once = False
-        """Whether it is divided no further unless a part is answered: Apple may fail for all."""
         self.failed = False
         """Whether it counts among the user's failed calls."""
         self.charges: list[Charge] = []
@@ -138,7 +135,6 @@ class Reactions:
         if self._breaker.is_probe(sent.admission):
             sent.trial.probe = sent.admission
         evidence = self._evidence(sent.trial)
-        sent.trial.divided_once |= evidence.probing or evidence.others_failing
         verdict = attribute(symptom, sent.asked, evidence)
         self._record(sent, error, verdict)
         if verdict.cause is Cause.THROTTLED:

@@ -1,5 +1,6 @@
 """Apple's client over real sockets and a script, and what its fetches return."""
 
+import random
 from collections.abc import Callable, Sequence
 
 from gateway.apple.batch_splitter import BatchSplitter
@@ -23,7 +24,9 @@ class Bench:
         now = shop.clock.monotonic
         self.script = script
         self.shop = shop
-        self.splitter = BatchSplitter(shop.caller, max_ids_per_call=100, now=now, metrics=shop.metrics)
+        self.splitter = BatchSplitter(
+            shop.caller, max_ids_per_call=100, now=now, chance=random.Random(7).random, metrics=shop.metrics
+        )
         self.apple = Apple(shop.caller, self.splitter, shop.limiter, now)
 
     async def fetch(

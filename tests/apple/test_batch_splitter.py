@@ -336,6 +336,48 @@ class TestKnownIds:
         assert bench.splitter.refusal(ALBUMS, Id("1"), clock.monotonic()) is None
 
 
+def break_off(bench: Bench) -> None:
+    """Open the breaker."""
+    breaker, now = bench.shop.breaker, bench.shop.clock.monotonic()
+    while (admission := breaker.admit(now)) is not None:
+        breaker.record(admission, ok=False, now=now)
+
+
+class TestNoHalfAnswered:
+    """Each half of a call contains a bad id, or Apple fails for everything."""
+
+    def make_others_fail(self, bench: Bench) -> None:
+        breaker, now = bench.shop.breaker, bench.shop.clock.monotonic()
+        for user in (b"ben", b"cleo"):
+            admission = breaker.admit(now, user)
+            assert admission is not None
+            breaker.record(admission, ok=False, now=now, user=user)
+
+    @pytest.mark.parametrize("others_fail", [False, True])
+    @pytest.mark.parametrize("bad", [{"0", "99"}, {"49", "50"}, {"12", "60", "61"}])
+    async def test_the_bad_ids_fail_alone(self, bench, bad, others_fail):
+        if others_fail:
+            self.make_others_fail(bench)
+        bench.script.choose = lambda seen: error(500) if bad & set(seen.ids) else rated()
+        assert set(errors(await bench.fetch(ids(100)))) == bad
+        assert bench.shop.breaker.causes["500"] == 0
+        assert len(bench.script.seen) <= 5 + 32
+
+    async def test_the_breakers_probe_finds_them_and_closes_it(self, bench, clock):
+        break_off(bench)
+        clock.move(5.0)
+        bad = {"0", "99"}
+        bench.script.choose = lambda seen: error(500) if bad & set(seen.ids) else rated()
+        assert set(errors(await bench.fetch(ids(100)))) == bad
+        assert bench.shop.breaker.state is State.CLOSED
+
+    async def test_in_an_outage_three_ids_are_asked_for_by_themselves_and_no_more(self, bench):
+        bench.script.otherwise = error(500)
+        assert len(errors(await bench.fetch(ids(100)))) == 100
+        assert [len(asked) for asked in bench.script.asked] == [100] * 5 + [50, 50, 1, 1, 1]
+        assert bench.shop.breaker.causes["500"] == 10
+
+
 class TestCutShort:
     """The breaker opens while a failed call is divided."""
 
@@ -344,11 +386,7 @@ class TestCutShort:
 
         def choose(_: Seen) -> Reply:
             if len(bench.script.seen) == calls:
-                breaker, now = bench.shop.breaker, bench.shop.clock.monotonic()
-                while not breaker.refuses(now):
-                    admission = breaker.admit(now)
-                    assert admission is not None
-                    breaker.record(admission, ok=False, now=now)
+                break_off(bench)
             return failure
 
         return choose

@@ -127,27 +127,47 @@ class TestWhereNoPartWasAnswered:
 
 class TestHopeless:
     @pytest.mark.parametrize(
-        ("verdict", "bottomed", "answered", "hopeless"),
+        ("verdict", "answered", "hopeless"),
         [
-            (OF_APPLE, True, False, True),
-            (OF_APPLE, False, False, False),
-            (OF_APPLE, True, True, False),
-            (OF_IDS, True, False, False),
-            (OF_USER, False, False, True),
-            (OF_USER, False, True, False),
+            (OF_APPLE, False, True),
+            (OF_APPLE, True, False),
+            (OF_IDS, False, False),
+            (OF_USER, False, True),
+            (OF_USER, True, False),
         ],
     )
-    def test_a_division_ends_where_nothing_is_answered_by_apple_or_for_an_isolated_user(
-        self, verdict, bottomed, answered, hopeless
-    ):
+    def test_a_division_ends_where_apple_answers_nothing(self, verdict, answered, hopeless):
         made = division(answered=answered)
-        made.bottomed = bottomed
         assert made.hopeless(Failed(Relayed(500, b"{}"), verdict)) is hopeless
 
-    def test_a_call_that_is_divided_once_is_divided_further_only_if_a_half_is_answered(self):
+
+class TestSample:
+    HALVES = ([Id("1"), Id("2"), Id("3")], [Id("4"), Id("5")])
+    FAILED = Failed(Relayed(500, b"{}"), OF_APPLE)
+
+    def sample(self, made: Division, *, answers=(FAILED, FAILED), parts=HALVES, chance=0.0) -> list[Id]:
+        return made.sample(parts, answers, lambda: chance)
+
+    @pytest.mark.parametrize(("chance", "chosen"), [(0.0, ["1", "2", "3"]), (0.999, ["5", "4", "3"])])
+    def test_three_ids_are_chosen_at_random_if_no_half_is_answered(self, chance, chosen):
+        assert self.sample(division(), chance=chance) == chosen
+
+    def test_ids_that_failed_by_themselves_are_not_chosen(self):
+        assert self.sample(division(), parts=([Id("1"), Id("2")], [Id("3")])) == ["1", "2"]
+        assert self.sample(division(), parts=([Id("1")], [Id("2")])) == []
+
+    def test_a_division_has_one_sample(self):
         made = division()
-        made.trial.divided_once = True
-        failed = Failed(Relayed(500, b"{}"), OF_APPLE)
-        assert made.hopeless(failed)
-        made.trial.answered = True
-        assert not made.hopeless(failed)
+        assert self.sample(made)
+        assert not self.sample(made)
+
+    @pytest.mark.parametrize(
+        "half",
+        [
+            {},
+            Failed(Relayed(400, b"{}"), OF_IDS),
+            Failed(DeadlineExceeded("late"), Verdict(), abandoned=True),
+        ],
+    )
+    def test_there_is_none_if_the_division_goes_on_or_calls_are_no_longer_made(self, half):
+        assert not self.sample(division(), answers=(self.FAILED, half))

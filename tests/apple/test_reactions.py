@@ -330,7 +330,6 @@ class TestDividedProbe:
         assert shop.breaker.state is State.CLOSED
 
     def test_it_opens_the_breaker_if_none_is(self, shop, probe):
-        assert probe.trial.divided_once
         for _ in range(2):
             shop.reactions.failed(self.part(shop, probe), relayed(FAULT))
         shop.reactions.end(probe.trial)

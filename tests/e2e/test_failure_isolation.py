@@ -99,6 +99,34 @@ def test_an_id_that_most_users_ask_for_fails_alone_and_opens_nothing(bad_users):
     assert state == 0
 
 
+@pytest.mark.parametrize("after_outage", [False, True])
+def test_two_bad_ids_that_all_users_ask_for_fail_alone_and_open_nothing(after_outage):
+    async def story():
+        async with scene() as (caller, sandbox):
+            users = [f"sandbox-user-{number}" for number in range(6)]
+            for user in users:
+                sandbox.add_user(user)
+            page = [BAD, *unrated(98), "667"]
+
+            async def read():
+                reading = [caller.get("albums", page, user=user, headers=LENIENT) for user in users]
+                replies = await asyncio.gather(*reading)
+                return [{each["meta"]["id"] for each in reply.json.get("errors", ())} for reply in replies]
+
+            outage = sandbox.faults.add(Reply(500)) if after_outage else None
+            while outage is not None and breaker(caller) == 0:
+                await read()
+            for bad in (BAD, "667"):
+                sandbox.faults.poison(bad)
+            if outage is not None:
+                sandbox.faults.remove(outage.id)
+                caller.clock.shift += 5
+                await read()
+            return await read(), breaker(caller)
+
+    assert play(story()) == ([{BAD, "667"}] * 6, 0)
+
+
 # -- users
 
 

@@ -111,10 +111,7 @@ class BatchSplitter:
         now = self._now()
         began = self._refused.since(job.partition, id_, now)
         trial = Trial(job.partition.user.key, began, remembered=True)
-        try:
-            answer = await self._call(job, [id_], trial, part=True)
-        finally:
-            self._caller.end(trial)
+        answer = await self._call(job, [id_], trial, part=True)
         if isinstance(answer, Failed) and answer.verdict.cause is Cause.ID:
             self._refused.remember(job.partition, id_, answer.error, trial.began, self._now())
         return _results([id_], answer)

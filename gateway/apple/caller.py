@@ -258,7 +258,8 @@ class Caller:
     async def _back_off(self, call: Call, run: _Run, failed: Failed, deadline: float) -> bool:
         retry, error = failed.verdict.retry, failed.error
         paced = retry is Retry.PACED
-        if not call.asked.idempotent or (call.asked.part and not paced):
+        if not call.asked.idempotent or (call.asked.part and not paced) or call.trial.probe is not None:
+            # While the breaker's probe lasts, no other call is made.
             return False
         now = self._now()
         wait = self._policy.wait(

@@ -69,7 +69,7 @@ class Trial:
         self.deferred: list[tuple[Admission, str]] = []
         """Further ones, with their reasons: counted once it is clear that no id is at fault."""
         self.probe: Admission | None = None
-        """Set while its call, the probe of a half-open breaker, is divided: its parts are the probe."""
+        """Set while its whole call, the probe of a half-open breaker, is divided: its parts are the probe."""
 
 
 class Sent(msgspec.Struct, frozen=True):
@@ -132,11 +132,11 @@ class Reactions:
     def failed(self, sent: Sent, error: UpstreamError) -> Verdict:
         """Attribute the failure of a try, and react to it."""
         symptom = symptom_of(error)
-        if self._breaker.is_probe(sent.admission):
+        probing = self._breaker.is_probe(sent.admission)
+        verdict = attribute(symptom, sent.asked, self._evidence(sent.trial, probing=probing))
+        if probing and verdict.divide and not sent.asked.part:
             sent.trial.probe = sent.admission
-        evidence = self._evidence(sent.trial)
-        verdict = attribute(symptom, sent.asked, evidence)
-        self._record(sent, error, verdict)
+        self._record(sent, error, verdict, probing=probing)
         if verdict.cause is Cause.THROTTLED:
             self._limiter.throttled(error.retry_after)
         elif symptom.status is not None and symptom.status < 500:
@@ -216,7 +216,7 @@ class Reactions:
     def _users(self, trial: Trial) -> UserRecords:
         return self._writes if trial.write else self._reads
 
-    def _evidence(self, trial: Trial) -> Evidence:
+    def _evidence(self, trial: Trial, *, probing: bool = False) -> Evidence:
         user, now, users = trial.user_key, self._now(), self._users(trial)
         return Evidence(
             refused_alike=trial.refused_alike,
@@ -226,24 +226,21 @@ class Reactions:
             own_answered_lately=users.own_answered_lately(user, now),
             others_answered=users.others_answered(user),
             others_failing=self._breaker.others_failing(user, now),
-            probing=trial.probe is not None,
+            probing=probing,
             failed_calls=users.failed_calls(user),
         )
 
-    def _record(self, sent: Sent, error: UpstreamError, verdict: Verdict) -> None:
-        trial = sent.trial
-        if trial.probe is not None and (verdict.divide or sent.asked.part):
-            if verdict.counts:
-                trial.deferred.append((sent.admission, error.reason))
-            return
-        trial.probe = None
-        if not verdict.counts:
-            self._breaker.forget(sent.admission)
-        elif trial.charges and sent.asked.ids:
-            # One id can make every try and part fail, for many users at once, before it is found.
-            trial.deferred.append((sent.admission, error.reason))
-        else:
-            self._count(trial, sent.admission, error.reason)
+    def _record(self, sent: Sent, error: UpstreamError, verdict: Verdict, *, probing: bool) -> None:
+        """Count the failure now or when the call is over; a probe that is not divided ends now."""
+        trial, admission = sent.trial, sent.admission
+        # One id can make every try and part fail, for many users at once, before it is found.
+        repeated = bool(trial.charges) and sent.asked.ids > 0
+        if verdict.counts and (trial.probe is not None or (repeated and not probing)):
+            trial.deferred.append((admission, error.reason))
+        elif verdict.counts:
+            self._count(trial, admission, error.reason)
+        elif trial.probe is None:
+            self._breaker.forget(admission)
 
     def _count(self, trial: Trial, admission: Admission, reason: str) -> None:
         charge = self._breaker.record(admission, ok=False, now=self._now(), user=trial.user_key, cause=reason)

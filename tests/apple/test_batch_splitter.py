@@ -371,6 +371,14 @@ class TestNoHalfAnswered:
         assert set(errors(await bench.fetch(ids(100)))) == bad
         assert bench.shop.breaker.state is State.CLOSED
 
+    async def test_a_part_of_the_probe_that_is_throttled_is_not_repeated(self, bench, clock):
+        break_off(bench)
+        clock.move(5.0)
+        bench.script.plays = [error(500), error(429), error(429)]
+        await bench.fetch(ids(100))
+        assert [len(asked) for asked in bench.script.asked] == [100, 50, 50]
+        assert bench.shop.breaker.state is State.OPEN
+
     async def test_in_an_outage_three_ids_are_asked_for_by_themselves_and_no_more(self, bench):
         bench.script.otherwise = error(500)
         assert len(errors(await bench.fetch(ids(100)))) == 100

@@ -345,3 +345,23 @@ class TestDividedProbe:
         shop.reactions.end(made.trial)
         shop.reactions.end(made.trial)
         assert not shop.breaker.refuses(clock.monotonic())
+
+    @pytest.mark.parametrize("asked", [PART, READ])
+    def test_a_part_or_later_try_that_becomes_the_probe_ends_it_by_itself(self, shop, clock, asked):
+        made = trial(shop)
+        shop.reactions.failed(sent(shop, FEW, made), relayed(FAULT))
+        made.divided = made.answered = asked.part
+        open_breaker(shop)
+        clock.move(5.0)
+        shop.reactions.failed(sent(shop, asked, made), relayed(FAULT))
+        shop.reactions.end(made)
+        assert shop.breaker.state is not State.CLOSED
+        clock.move(5.0)
+        assert not shop.breaker.refuses(clock.monotonic())
+
+    def test_a_remembered_id_that_is_throttled_makes_room_for_another_at_once(self, shop, clock):
+        open_breaker(shop)
+        clock.move(5.0)
+        made = Trial(USER.key, clock.monotonic(), remembered=True)
+        shop.reactions.failed(sent(shop, msgspec.structs.replace(READ, part=True), made), relayed(429))
+        assert not shop.breaker.refuses(clock.monotonic())

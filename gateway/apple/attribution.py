@@ -31,8 +31,8 @@ all but 401, 403, 429      it carries riders                           Apple    
 4xx                        several ids                                 id               divide, no stale
 4xx                        one id; remembered, or own calls answered   id               no stale
 4xx                                                                    request          no stale
-504, or none in time       may be too large                            Apple            not counted, divide
-answer too large           several ids                                 Apple            not counted, divide
+504, or none in time       may be too large                            Apple            counted, divide
+answer too large           several ids                                 Apple            counted, divide
 JSON of another shape      with parameters that only Apple knows       request
 failed                     id remembered                               id               not counted
 failed                     user isolated; several ids                  user             not counted, divide
@@ -100,7 +100,8 @@ class Asked(msgspec.Struct, frozen=True):
     other_parameters: bool = False
     """Whether it has parameters that may make the answer something other than a list of ratings."""
     divisible: bool = False
-    """Whether it may be too large, so that a 504, or no answer in time, is handed back at once."""
+    """Whether it may be too large, so that a 504, or no answer in time, is not repeated but divided at once.
+    A part that fails so again was small enough."""
     riders: bool = False
     """Whether it carries riders: cached ids in its free seats that no request asked for."""
     reconnected: bool = False
@@ -200,15 +201,13 @@ _REQUEST: Final = Verdict(Cause.REQUEST, stale_allowed=False)
 _REFUSED_TOKEN: Final = Verdict(Cause.DEVELOPER_TOKEN, retry=Retry.RENEWED)
 _REFUSED_USER: Final = Verdict(Cause.USER, stale_allowed=False, quarantine=True)
 _UNCOUNTED_ID: Final = Verdict(Cause.ID)
-_TOO_LARGE: Final = Verdict(divide=True)
+_TOO_LARGE: Final = Verdict(counts=True, divide=True)
 _DIVIDED: Final = Verdict(Cause.ID, counts=True, divide=True)
 
 
 def _unreadable(symptom: Symptom, asked: Asked, evidence: Evidence) -> Verdict:
     """No whole answer came, or one that is not a list of ratings."""
-    # A part that is late again was small enough: in an outage only late calls show that Apple fails.
-    late = symptom.timed_out and asked.divisible and not asked.part
-    if late or (symptom.too_large and asked.ids > 1):
+    if (symptom.timed_out and asked.divisible) or (symptom.too_large and asked.ids > 1):
         return _TOO_LARGE
     if symptom.other_shape and asked.other_parameters:
         return Verdict(Cause.REQUEST)

@@ -225,10 +225,7 @@ class BatchSplitter:
         self, job: Job, division: Division, parts: Sequence[Sequence[Id]], *, part: bool
     ) -> list[dict[Id, Rating] | Failed]:
         async with asyncio.TaskGroup() as group:
-            asking = [
-                group.create_task(self._call(job, ids, division.trial, divisible=True, part=part))
-                for ids in parts
-            ]
+            asking = [group.create_task(self._call(job, ids, division.trial, part=part)) for ids in parts]
         return [task.result() for task in asking]
 
     async def _call(
@@ -237,13 +234,11 @@ class BatchSplitter:
         ids: Sequence[Id],
         trial: Trial,
         *,
-        divisible: bool = False,
         part: bool = False,
         riders: bool = False,
         fits: Callable[[], bool] = lambda: True,
     ) -> dict[Id, Rating] | Failed:
         partition = job.partition
-        full = len(ids) >= self.batch_size()
         call = Call(
             operation="read",
             method="GET",
@@ -255,7 +250,7 @@ class BatchSplitter:
                 asked_of("GET"),
                 ids=len(ids),
                 other_parameters=has_other_parameters(partition.variant),
-                divisible=len(ids) > 1 and (divisible or full),
+                divisible=not part and len(ids) > 1 and len(ids) >= self.batch_size(),
                 part=part,
                 riders=riders,
             ),

@@ -233,9 +233,11 @@ class Reactions:
     def _record(self, sent: Sent, error: UpstreamError, verdict: Verdict, *, probing: bool) -> None:
         """Count the failure now or when the call is over; a probe that is not divided ends now."""
         trial, admission = sent.trial, sent.admission
-        # One id can make every try and part fail, for many users at once, before it is found.
+        # One id can make every try and part fail, for many users at once, before it is found; so can a call
+        # that is too large for Apple.
         repeated = bool(trial.charges) and sent.asked.ids > 0
-        if verdict.counts and (trial.probe is not None or (repeated and not probing)):
+        too_large = verdict.divide and not sent.asked.part
+        if verdict.counts and (trial.probe is not None or ((repeated or too_large) and not probing)):
             trial.deferred.append((admission, error.reason))
         elif verdict.counts:
             self._count(trial, admission, error.reason)

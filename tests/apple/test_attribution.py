@@ -31,6 +31,7 @@ AGAINST_APPLE = Verdict(counts=True)
 BACKED_OFF = Verdict(counts=True, retry=Retry.BACKED_OFF)
 RENEWED = Verdict(Cause.DEVELOPER_TOKEN, retry=Retry.RENEWED)
 PACED = Verdict(Cause.THROTTLED, retry=Retry.PACED)
+DIVIDED_AT_ONCE = Verdict(counts=True, divide=True)
 DIVIDED_FAILURE = Verdict(Cause.ID, counts=True, divide=True)
 FAULT = Symptom(500)
 UNREADABLE = Symptom(200, unusable=True)
@@ -137,13 +138,13 @@ ROWS: dict[tuple[str, str], list[Any]] = {
         ("write", Symptom(400), PUT, Evidence(own_answered_lately=True), REQUEST),
     ],
     ("504, or none in time", "may be too large"): [
-        ("504", Symptom(504), again(SEVERAL, divisible=True), NOTHING, Verdict(divide=True)),
-        ("none in time", LATE, again(SEVERAL, divisible=True), NOTHING, Verdict(divide=True)),
+        ("504", Symptom(504), again(SEVERAL, divisible=True), NOTHING, DIVIDED_AT_ONCE),
+        ("none in time", LATE, again(SEVERAL, divisible=True), NOTHING, DIVIDED_AT_ONCE),
     ],
     ("answer too large", "several ids"): [
-        ("read", TOO_LARGE, SEVERAL, NOTHING, Verdict(divide=True)),
+        ("read", TOO_LARGE, SEVERAL, NOTHING, DIVIDED_AT_ONCE),
         ("with other parameters", TOO_LARGE, again(SEVERAL, other_parameters=True), NOTHING,
-         Verdict(divide=True)),
+         DIVIDED_AT_ONCE),
     ],
     ("JSON of another shape", "with parameters that only Apple knows"): [
         ("read", OTHER_SHAPE, again(SEVERAL, other_parameters=True), NOTHING, Verdict(Cause.REQUEST)),
@@ -170,9 +171,9 @@ ROWS: dict[tuple[str, str], list[Any]] = {
         ("one id", FAULT, again(ONE, part=True), Evidence(own_answered=True), Verdict(Cause.ID)),
     ],
     ("failed", "a part of a failed call"): [
-        ("none in time", LATE, again(SEVERAL, part=True, divisible=True), NOTHING,
-         Verdict(counts=True, divide=True)),
-        ("several ids", FAULT, again(SEVERAL, part=True), NOTHING, Verdict(counts=True, divide=True)),
+        ("504", Symptom(504), again(SEVERAL, part=True), NOTHING, DIVIDED_AT_ONCE),
+        ("none in time", LATE, again(SEVERAL, part=True), NOTHING, DIVIDED_AT_ONCE),
+        ("several ids", FAULT, again(SEVERAL, part=True), NOTHING, DIVIDED_AT_ONCE),
         ("one id", FAULT, again(ONE, part=True), NOTHING, AGAINST_APPLE),
     ],
     ("none in time again", "several ids"): [

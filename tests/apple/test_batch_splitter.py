@@ -379,6 +379,33 @@ class TestNoHalfAnswered:
         assert [len(asked) for asked in bench.script.asked] == [100, 50, 50]
         assert bench.shop.breaker.state is State.OPEN
 
+    @pytest.mark.parametrize("failure", [reply(504, "<html>"), reply(200, b" " * TOO_MANY_BYTES)])
+    async def test_an_outage_that_looks_like_calls_too_large_counts_when_no_part_is_answered(
+        self, bench, failure
+    ):
+        bench.script.otherwise = failure
+        await bench.fetch(ids(100))
+        assert [len(asked) for asked in bench.script.asked] == [100, 50, 50, 1, 1, 1]
+        assert sum(bench.shop.breaker.causes.values()) == 6
+
+    async def test_it_fails_the_breakers_probe(self, bench, clock):
+        break_off(bench)
+        clock.move(5.0)
+        bench.script.otherwise = reply(504, "<html>")
+        await bench.fetch(ids(100))
+        assert bench.shop.breaker.state is State.OPEN
+
+    async def test_a_call_too_large_for_apple_is_never_counted(self, bench):
+        counted = []
+
+        def choose(seen: Seen) -> Reply:
+            counted.append(bench.shop.breaker.causes.total())
+            return at_most(50, reply(504, "<html>"))(seen)
+
+        bench.script.choose = choose
+        assert not errors(await bench.fetch(ids(100)))
+        assert [*counted, bench.shop.breaker.causes.total()] == [0] * 4
+
     async def test_in_an_outage_three_ids_are_asked_for_by_themselves_and_no_more(self, bench):
         bench.script.otherwise = error(500)
         assert len(errors(await bench.fetch(ids(100)))) == 100

@@ -158,7 +158,7 @@ class BatchSplitter:
 
     def _trial(self, partition: Partition, ids: Sequence[Id]) -> Trial:
         now = self._now()
-        began = min(self._refused.since(partition, id_, now) for id_ in ids)
+        began = max(self._refused.since(partition, id_, now) for id_ in ids)
         return Trial(
             partition.user.key,
             began,

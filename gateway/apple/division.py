@@ -121,7 +121,8 @@ class Settlement:
         final = self._conclude(division.trial, division.whole, _AS_A_WHOLE).verdict
         for id_, failed in failures.items():
             if failed.verdict.counts or failed.verdict.divide:
-                self._refused.suspect(job.partition, id_, division.trial.began, self._now())
+                if id_ in division.alone:
+                    self._refused.suspect(job.partition, id_, division.trial.began, self._now())
                 failed.error.attribute(final.cause, stale_allowed=final.stale_allowed)
 
 

@@ -51,7 +51,7 @@ class Trial:
         self.write = write
         """Whether it changes something: reads and writes are not judged by each other."""
         self.began = began
-        """When its first try began, or that of an earlier question for the same id that failed."""
+        """When its first try began. If each of its ids failed by itself before: when the last of them did."""
         self.subject = subject
         """The path of the one id that is read or written; None for several."""
         self.remembered = remembered

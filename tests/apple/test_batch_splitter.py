@@ -413,6 +413,33 @@ class TestNoHalfAnswered:
         assert bench.shop.breaker.causes["500"] == 10
 
 
+class TestAgain:
+    """A call fails, others are answered, and the same ids fail again within a minute."""
+
+    async def fail_twice(self, bench: Bench, wanted: Sequence[Id]) -> list[list[str]]:
+        """Return what the second failing call became."""
+        for otherwise, asked in ((error(500), wanted), (rated(), ids(3, start=500)), (error(500), wanted)):
+            calls = len(bench.script.seen)
+            bench.script.otherwise = otherwise
+            await bench.fetch(asked)
+        return bench.script.asked[calls:]
+
+    def known(self, bench: Bench, wanted: Sequence[Id]) -> list[Id]:
+        now = bench.shop.clock.monotonic()
+        return [id_ for id_ in wanted if bench.splitter.refusal(ALBUMS, id_, now) is not None]
+
+    async def test_a_list_is_apples_failure_again(self, bench):
+        asked = await self.fail_twice(bench, ids(20))
+        assert [len(each) for each in asked] == [20] * 5 + [10, 10, 1, 1, 1]
+        assert self.known(bench, ids(20)) == []
+        assert bench.shop.breaker.causes["500"] > 0
+
+    @pytest.mark.parametrize("count", [1, 2])
+    async def test_ids_that_all_failed_by_themselves_are_at_fault(self, bench, count):
+        await self.fail_twice(bench, ids(count))
+        assert self.known(bench, ids(count)) == ids(count)
+
+
 class TestCutShort:
     """The breaker opens while a failed call is divided."""
 

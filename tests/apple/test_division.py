@@ -117,6 +117,11 @@ class TestWhereNoPartWasAnswered:
         assert court.known(BAD, WORSE) == []
         assert court.refused.since(ALBUMS, BAD, NOW) == BEGAN
 
+    def test_an_id_that_failed_in_company_only_is_not_suspected(self, court):
+        court.cause = Cause.APPLE
+        court.settle(division(BAD), {id_: Failed(Relayed(500, b"{}"), OF_APPLE) for id_ in (BAD, WORSE)})
+        assert [court.refused.since(ALBUMS, id_, NOW) for id_ in (BAD, WORSE)] == [BEGAN, NOW]
+
     def test_what_was_not_apples_answer_keeps_its_own_cause(self, court):
         late = Failed(DeadlineExceeded("late"), Verdict(Cause.DEADLINE), abandoned=True)
         court.cause = Cause.USER

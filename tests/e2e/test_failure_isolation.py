@@ -364,6 +364,30 @@ def test_an_outage_opens_the_breaker_though_an_account_and_an_id_fail_as_well():
     assert play(story()) == (0, 2, {200}, 0)
 
 
+def test_a_second_outage_within_a_minute_opens_the_breaker_and_blames_no_id():
+    async def story():
+        async with scene(upstream__attempts=1) as (caller, sandbox):
+            users, opened, calls = (ADA, BEN, CLEO), [], []
+            for _ in range(2):
+                calls.append(sandbox.calls.total)
+                outage = sandbox.faults.add(Reply(503))
+                for number in range(9):
+                    await caller.get("albums", unrated(50), user=users[number % 3])
+                opened.append(breaker(caller))
+                calls.append(sandbox.calls.total)
+                sandbox.faults.remove(outage.id)
+                caller.clock.shift += 5
+                for user in users:
+                    await caller.get("albums", unrated(50, 100), user=user)
+                    caller.clock.shift += 11
+            healed = [(await caller.get("albums", unrated(50), user=user)).status for user in users]
+            return opened, calls, healed, isolated(caller, "id")
+
+    opened, calls, healed, blamed = play(story())
+    assert (opened, healed, blamed) == ([2, 2], [200] * 3, 0)
+    assert calls[3] - calls[2] == calls[1] - calls[0] <= 9 * 6
+
+
 def test_an_account_that_fails_and_always_probes_first_keeps_the_breaker_open_for_no_one():
     async def story():
         async with scene(upstream__attempts=1) as (caller, sandbox):

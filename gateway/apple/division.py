@@ -4,7 +4,7 @@ If Apple answered any part, the parts that failed by themselves are their ids' f
 the fault is not an id's: it is the request's, the user's or Apple's.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Final, NamedTuple, TypeAlias
 
@@ -45,24 +45,31 @@ class Division:
         self._sampled = False
 
     def hopeless(self, failed: Failed) -> bool:
-        """Whether Apple seems to fail for all that is asked, so that more parts would only be more calls."""
-        return failed.verdict.cause in (Cause.APPLE, Cause.USER) and not self.trial.answered
+        """Whether Apple seems to fail for all that is asked, so that more parts would only be more calls.
+
+        A refusal is not a failure. Answers to other calls do not show that Apple answers this one: it may
+        fail for one type only.
+        """
+        return failed.verdict.stale_allowed and not self.trial.answered
 
     def sample(
-        self, parts: Sequence[Sequence[Id]], answers: Iterable[object], chance: Callable[[], float]
+        self,
+        parts: Sequence[Sequence[Id]],
+        answers: Sequence[dict[Id, Rating] | Failed],
+        chance: Callable[[], float],
     ) -> list[Id]:
         """Choose the ids to ask for by themselves before the division ends without an answer, once.
 
         Each half may contain a bad id. `chance` returns random numbers from 0 to 1, excluding 1.
         """
-        ended = all(
-            isinstance(answer, Failed) and not answer.abandoned and self.hopeless(answer)
-            for answer in answers
-        )
-        if self._sampled or not ended:
+        untested: list[Id] = []
+        for part, answer in zip(parts, answers, strict=True):
+            if not isinstance(answer, Failed) or answer.abandoned or not self.hopeless(answer):
+                return []
+            untested += part if answer.verdict.divide else ()
+        if self._sampled:
             return []
         self._sampled = True
-        untested = [id_ for part in parts if len(part) > 1 for id_ in part]
         count = min(SAMPLES, len(untested))
         return [untested.pop(int(chance() * len(untested))) for _ in range(count)]
 

@@ -12,7 +12,7 @@ from gateway.model import Id, Kind, Partition, Priority, User
 from gateway.waiters import Requester, Waiters
 from tests.apple.builders import USER, Workshop
 from tests.apple.fetches import ALBUMS, BAD_IDS, Bench, at_most, errors, ids, liked
-from tests.apple.scripted import Reply, Seen, error, held, rated, reply, reset
+from tests.apple.scripted import Reply, Seen, Wire, error, held, rated, reply, reset
 
 TOO_MANY_BYTES = LARGEST_BODY + 1
 
@@ -378,6 +378,19 @@ class TestNoHalfAnswered:
         await bench.fetch(ids(100))
         assert [len(asked) for asked in bench.script.asked] == [100, 50, 50]
         assert bench.shop.breaker.state is State.OPEN
+
+    async def test_that_apple_answers_for_another_type_meanwhile_does_not_multiply_the_calls(self, bench):
+        async def answer_albums(seen: Seen, wire: Wire) -> None:
+            songs = "songs" in seen.target
+            if songs and len(seen.ids) == 100:
+                await bench.fetch(ids(1))
+            await (error(500) if songs else rated())(seen, wire)
+
+        bench.script.otherwise = answer_albums
+        failed = errors(await bench.fetch(ids(100), partition=Partition(USER, Kind.SONGS)))
+        sizes = [len(seen.ids) for seen in bench.script.seen if "songs" in seen.target]
+        assert (len(failed), sizes) == (100, [100] * 5 + [50, 50, 1, 1, 1])
+        assert bench.shop.breaker.causes["500"] == 0
 
     @pytest.mark.parametrize("failure", [reply(504, "<html>"), reply(200, b" " * TOO_MANY_BYTES)])
     async def test_an_outage_that_looks_like_calls_too_large_counts_when_no_part_is_answered(

@@ -137,6 +137,8 @@ class TestHopeless:
             (OF_APPLE, False, True),
             (OF_APPLE, True, False),
             (OF_IDS, False, False),
+            (UNCOUNTED, False, True),
+            (UNCOUNTED, True, False),
             (OF_USER, False, True),
             (OF_USER, True, False),
         ],
@@ -148,7 +150,8 @@ class TestHopeless:
 
 class TestSample:
     HALVES = ([Id("1"), Id("2"), Id("3")], [Id("4"), Id("5")])
-    FAILED = Failed(Relayed(500, b"{}"), OF_APPLE)
+    FAILED = Failed(Relayed(500, b"{}"), Verdict(counts=True, divide=True))
+    ALONE = Failed(Relayed(500, b"{}"), OF_APPLE)
 
     def sample(self, made: Division, *, answers=(FAILED, FAILED), parts=HALVES, chance=0.0) -> list[Id]:
         return made.sample(parts, answers, lambda: chance)
@@ -158,8 +161,8 @@ class TestSample:
         assert self.sample(division(), chance=chance) == chosen
 
     def test_ids_that_failed_by_themselves_are_not_chosen(self):
-        assert self.sample(division(), parts=([Id("1"), Id("2")], [Id("3")])) == ["1", "2"]
-        assert self.sample(division(), parts=([Id("1")], [Id("2")])) == []
+        assert self.sample(division(), answers=(self.FAILED, self.ALONE)) == ["1", "2", "3"]
+        assert self.sample(division(), answers=(self.ALONE, self.ALONE)) == []
 
     def test_a_division_has_one_sample(self):
         made = division()

@@ -6,6 +6,7 @@ an id that many users have is not searched for in the calls of each.
 
 from collections import OrderedDict
 from collections.abc import Iterable
+from operator import itemgetter
 from typing import Final
 
 import msgspec
@@ -62,21 +63,27 @@ class RefusedIds:
     def sort(self, partition: Partition, ids: Iterable[Id], now: float, *, most_alone: int) -> SortedIds:
         """Sort `ids`. At most `most_alone` are asked for alone now; further failed ids stay remembered.
 
-        An id that failed only for another user is asked for alone, or is among the rest.
+        Those that were asked for longest ago come first. An id that failed only for another user is asked for
+        alone, or is among the rest.
         """
         kept = self._ids.get((partition.user.key, partition.kind)) or OrderedDict()
         if not (kept or self._failing):
             return SortedIds(rest=list(ids))
         found = SortedIds()
+        due: list[tuple[float, Id, UpstreamError]] = []
         for id_ in ids:
             entry = kept.get((partition.variant, id_))
-            if entry is None or entry.failure is None:
-                alone = self.fails_elsewhere(partition, id_, now) and len(found.ask_alone) < most_alone
-                (found.ask_alone if alone else found.rest).append(id_)
-            elif now < entry.until or len(found.ask_alone) >= most_alone:
-                found.known[id_] = entry.failure.recall()
-            else:
+            if entry is not None and entry.failure is not None:
+                due.append((entry.until, id_, entry.failure))
+            elif self.fails_elsewhere(partition, id_, now) and len(found.ask_alone) < most_alone:
                 found.ask_alone.append(id_)
+            else:
+                found.rest.append(id_)
+        for until, id_, failure in sorted(due, key=itemgetter(0)):
+            if until <= now and len(found.ask_alone) < most_alone:
+                found.ask_alone.append(id_)
+            else:
+                found.known[id_] = failure.recall()
         return found
 
     def answer(self, partition: Partition, id_: Id, now: float) -> UpstreamError | None:

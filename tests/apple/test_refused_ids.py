@@ -43,6 +43,13 @@ def test_only_so_many_are_asked_for_alone_at_once(refused):
     assert (known, alone) == (["2"], ["0", "1"])
 
 
+def test_those_that_were_asked_for_longest_ago_are_asked_for_first(refused):
+    for number in range(3):
+        refused.remember(ALBUMS, Id(str(number)), REFUSAL, 0.0, 3.0 - number)
+    known, alone, _ = sort(refused, 20.0, most_alone=2, ids=[Id("0"), Id("1"), Id("2")])
+    assert (known, alone) == (["0"], ["2", "1"])
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -261,7 +261,7 @@ class BatchSplitter:
             call, lambda answer: read_many(partition.kind, ids, answer), job.deadline
         )
         if not isinstance(answer, Failed):
-            self._refused.forget(partition, ids)
+            self._refused.answered(partition, ids, self._now())
         if not (isinstance(answer, Failed) and answer.abandoned):
             # A first try that was abandoned was not sent: the deadline never cuts it short.
             self._batch_ids.observe(len(ids))

@@ -4,7 +4,7 @@ If Apple answered any part, the parts that failed by themselves are their ids' f
 the fault is not an id's: it is the request's, the user's or Apple's.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Final, NamedTuple, TypeAlias
 
@@ -99,8 +99,7 @@ class Settlement:
             self._settle_ids(job, division, failures)
         elif not all(_refused(failed) for failed in failures.values()):
             self._settle_fault(job, division, failures)
-        elif len({(failed.error.status, failed.error.code) for failed in failures.values()}) == 1:
-            self._refused.refuse_alike(job.partition, self._now())
+        elif _alike(failures.values()) and self._refused.refuse_alike(job.partition, self._now()):
             for failed in failures.values():
                 failed.error.attribute(Cause.REQUEST, stale_allowed=False)
         else:
@@ -146,3 +145,7 @@ def _failed_elsewhere_answered(failed: Failed) -> bool:
 def _refused(failed: Failed) -> bool:
     """Whether Apple refused the ids, in a call that was made for them."""
     return failed.verdict.cause in (Cause.ID, Cause.REQUEST) and not failed.verdict.stale_allowed
+
+
+def _alike(failures: Iterable[Failed]) -> bool:
+    return len({(failed.error.status, failed.error.code) for failed in failures}) == 1

@@ -7,12 +7,15 @@ an id that many users have is not searched for in the calls of each.
 from collections import OrderedDict
 from collections.abc import Iterable
 from operator import itemgetter
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
 from gateway.errors import UpstreamError
 from gateway.model import Id, Kind, Partition, Variant
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 ASKED_AGAIN: Final = 10.0
 """Seconds for which an id is answered from memory."""
@@ -30,7 +33,8 @@ MOST_SHARED: Final = 10_000
 """Most ids that failed for any user, in all; those that failed longest ago are dropped first."""
 
 ALIKE: Final = 600.0
-"""Seconds for which a variant whose every part was refused alike is not divided."""
+"""Seconds for which a refused call is not divided after one whose every part was refused alike, and for which
+an answer to the variant shows that refusals are the ids' fault."""
 
 
 class _Entry(msgspec.Struct, frozen=True):
@@ -58,7 +62,8 @@ class RefusedIds:
         self._ids: OrderedDict[tuple[bytes, Kind], OrderedDict[tuple[Variant, Id], _Entry]] = OrderedDict()
         self._failing: OrderedDict[tuple[Kind, Variant, Id], float] = OrderedDict()
         """When other users' calls may include the id in a batch again (monotonic seconds)."""
-        self._alike: OrderedDict[tuple[bytes, Kind, Variant], float] = OrderedDict()
+        self._alike: OrderedDict[tuple[bytes, Kind, Variant], tuple[bool, float]] = OrderedDict()
+        """Whether a call with the variant was last refused alike, or answered, and until when that holds."""
 
     def sort(self, partition: Partition, ids: Iterable[Id], now: float, *, most_alone: int) -> SortedIds:
         """Sort `ids`. At most `most_alone` are asked for alone now; further failed ids stay remembered.
@@ -106,18 +111,16 @@ class RefusedIds:
         """The failure is the id's own."""
         self._keep(partition, id_, _Entry(failure, self.since(partition, id_, began), now + ASKED_AGAIN))
         everyones = (partition.kind, partition.variant, id_)
-        self._failing[everyones] = now + ASKED_AGAIN + SUSPECTED
-        self._failing.move_to_end(everyones)
-        if len(self._failing) > MOST_SHARED:
-            self._failing.popitem(last=False)
+        _keep_latest(self._failing, everyones, now + ASKED_AGAIN + SUSPECTED, MOST_SHARED)
 
     def suspect(self, partition: Partition, id_: Id, began: float, now: float) -> None:
         """The id failed alone; whether the id or Apple is at fault is not decided yet."""
         since = self.since(partition, id_, now)
         self._keep(partition, id_, _Entry(None, min(since, began), now))
 
-    def forget(self, partition: Partition, ids: Iterable[Id]) -> None:
-        """These ids were answered."""
+    def answered(self, partition: Partition, ids: Iterable[Id], now: float) -> None:
+        """These ids were answered: neither they nor the variant are at fault."""
+        _keep_latest(self._alike, partition.key, (False, now + ALIKE), MOST_KEYS)
         if self._failing:
             for id_ in ids:
                 self._failing.pop((partition.kind, partition.variant, id_), None)
@@ -129,23 +132,29 @@ class RefusedIds:
             if not kept:
                 del self._ids[key]
 
-    def refuse_alike(self, partition: Partition, now: float) -> None:
-        """Every part of a call was refused alike: it is the request that Apple refuses."""
-        self._alike[partition.key] = now + ALIKE
-        self._alike.move_to_end(partition.key)
-        if len(self._alike) > MOST_KEYS:
-            self._alike.popitem(last=False)
+    def refuse_alike(self, partition: Partition, now: float) -> bool:
+        """Every part of a call was refused alike. Return whether it is the request that Apple refuses."""
+        alike, until = self._alike.get(partition.key, (True, now))
+        if not alike and now < until:
+            return False
+        _keep_latest(self._alike, partition.key, (True, now + ALIKE), MOST_KEYS)
+        return True
 
     def refused_alike(self, partition: Partition, now: float) -> bool:
-        return now < self._alike.get(partition.key, 0.0)
+        """Whether a refused call with this variant is not to be divided."""
+        alike, until = self._alike.get(partition.key, (False, now))
+        return alike and now < until
 
     def _keep(self, partition: Partition, id_: Id, entry: _Entry) -> None:
         key = (partition.user.key, partition.kind)
-        kept = self._ids.setdefault(key, OrderedDict())
-        self._ids.move_to_end(key)
-        kept[partition.variant, id_] = entry
-        kept.move_to_end((partition.variant, id_))
-        if len(kept) > MOST_IDS:
-            kept.popitem(last=False)
-        if len(self._ids) > MOST_KEYS:
-            self._ids.popitem(last=False)
+        kept = self._ids.get(key, OrderedDict())
+        _keep_latest(kept, (partition.variant, id_), entry, MOST_IDS)
+        _keep_latest(self._ids, key, kept, MOST_KEYS)
+
+
+def _keep_latest(kept: OrderedDict[K, V], key: K, value: V, most: int) -> None:
+    """Set the value of `key`, and drop the one that was set longest ago if there are more than `most`."""
+    kept[key] = value
+    kept.move_to_end(key)
+    if len(kept) > most:
+        kept.popitem(last=False)

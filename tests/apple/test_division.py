@@ -102,6 +102,11 @@ class TestWhereNoPartWasAnswered:
         assert court.refused.refused_alike(ALBUMS, NOW)
         assert (court.known(BAD, WORSE), court.counted) == ([], 0)
 
+    def test_refusals_that_are_all_alike_are_the_ids_if_the_variant_was_answered_lately(self, court):
+        court.refused.answered(ALBUMS, [GOOD], BEGAN)
+        court.settle(division(BAD, WORSE), {BAD: refused(), WORSE: refused()})
+        assert (court.known(BAD, WORSE), court.counted) == ([BAD, WORSE], 2)
+
     def test_refusals_that_differ_are_the_ids(self, court):
         court.settle(division(BAD, WORSE), {BAD: refused(), WORSE: refused(code="40006")})
         assert (court.known(BAD, WORSE), court.counted) == ([BAD, WORSE], 2)

@@ -75,16 +75,16 @@ def test_other_users_ask_for_it_by_itself_for_a_while(refused):
 
 def test_an_answer_for_any_user_shows_that_it_is_one_users_failure(refused):
     refused.remember(ALBUMS, BAD, REFUSAL, 0.0, 0.0)
-    refused.forget(BENS, [BAD])
+    refused.answered(BENS, [BAD], 0.5)
     assert sort(refused, 1.0, partition=BENS) == ([], [], [BAD, GOOD])
     assert sort(refused, 1.0) == ([BAD], [], [GOOD])
 
 
 def test_an_answer_clears_it(refused):
     refused.remember(ALBUMS, BAD, REFUSAL, 0.0, 0.0)
-    refused.forget(ALBUMS, [GOOD])
+    refused.answered(ALBUMS, [GOOD], 0.5)
     assert sort(refused, 1.0)[0] == [BAD]
-    refused.forget(ALBUMS, [BAD])
+    refused.answered(ALBUMS, [BAD], 1.5)
     assert sort(refused, 1.0) == ([], [], [BAD, GOOD])
 
 
@@ -98,10 +98,19 @@ def test_a_suspected_id_is_asked_for_as_ever_and_its_first_failure_is_dated(refu
 
 
 def test_a_variant_refused_alike_is_so_for_ten_minutes(refused):
-    refused.refuse_alike(ALBUMS, 0.0)
+    assert refused.refuse_alike(ALBUMS, 0.0)
     assert refused.refused_alike(ALBUMS, 599.9)
     assert not refused.refused_alike(ALBUMS, 600.0)
     assert not refused.refused_alike(Partition(USER, Kind.SONGS), 1.0)
+
+
+def test_a_variant_that_is_answered_is_not_refused_as_such_for_ten_minutes(refused):
+    refused.refuse_alike(ALBUMS, 0.0)
+    refused.answered(ALBUMS, [GOOD], 1.0)
+    assert not refused.refused_alike(ALBUMS, 2.0)
+    assert not refused.refuse_alike(ALBUMS, 600.9)
+    assert not refused.refused_alike(ALBUMS, 600.9)
+    assert refused.refuse_alike(ALBUMS, 601.0)
 
 
 def test_everything_is_bounded_and_the_oldest_goes(refused, monkeypatch):

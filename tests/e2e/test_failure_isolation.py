@@ -99,6 +99,23 @@ def test_an_id_that_most_users_ask_for_fails_alone_and_opens_nothing(bad_users):
     assert state == 0
 
 
+@pytest.mark.parametrize("answered_first", [True, False])
+def test_a_list_of_refused_ids_breaks_no_page_with_another(answered_first):
+    async def story():
+        async with scene() as (caller, sandbox):
+            for bad in (BAD, "667", "668"):
+                sandbox.faults.poison(bad, status=400)
+            if answered_first:
+                await caller.get("albums", unrated(5))
+            await caller.get("albums", [BAD, "667"], headers=LENIENT)
+            if not answered_first:
+                await caller.get("albums", unrated(5))
+            page = await caller.get("albums", [ONE, *unrated(20, 50), "668"], headers=LENIENT)
+            return page.values, [error["meta"]["id"] for error in page.json["errors"]]
+
+    assert play(story()) == ({ONE: 1}, ["668"])
+
+
 @pytest.mark.parametrize("after_outage", [False, True])
 def test_two_bad_ids_that_all_users_ask_for_fail_alone_and_open_nothing(after_outage):
     async def story():

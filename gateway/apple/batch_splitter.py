@@ -17,9 +17,10 @@ from gateway.apple.batch_size import BatchSize
 from gateway.apple.call import Call, Failed, Outgrown, asked_of
 from gateway.apple.caller import Caller
 from gateway.apple.division import Division, Found, Job, Results, Settlement
-from gateway.apple.reactions import ISOLATED, Trial
+from gateway.apple.reactions import ISOLATED
 from gateway.apple.refused_ids import RefusedIds
 from gateway.apple.response import read_many
+from gateway.apple.trial import Trial
 from gateway.chunks import chunks
 from gateway.errors import Cause, UpstreamError
 from gateway.model import Id, Partition, Rating, has_other_parameters, ratings_path

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import msgspec
 
 from gateway.apple.attribution import Asked, Verdict
-from gateway.apple.reactions import Trial
 from gateway.apple.transport import NO_HEADERS
+from gateway.apple.trial import Trial
 from gateway.errors import Relayed, Unreachable, Unusable, UpstreamError
 from gateway.model import User
 from gateway.waiters import Waiters

@@ -27,10 +27,11 @@ from gateway.apple.call import Call, Failed, Outgrown, status_label
 from gateway.apple.concurrency import ConcurrencyLimiter
 from gateway.apple.developer_token import TokenSource
 from gateway.apple.quarantine import Quarantine
-from gateway.apple.reactions import Reactions, Sent, Trial
+from gateway.apple.reactions import Reactions
 from gateway.apple.response import AppleResponse
 from gateway.apple.retry import RetryBudget, RetryPolicy
 from gateway.apple.transport import Transport
+from gateway.apple.trial import Sent, Trial
 from gateway.breaker import Breaker
 from gateway.clock import Clock
 from gateway.errors import BreakerOpen, DeadlineExceeded, NoCapacity, Unreachable, UpstreamError

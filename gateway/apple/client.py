@@ -12,11 +12,12 @@ from gateway.apple.concurrency import ConcurrencyLimiter
 from gateway.apple.developer_token import TokenSource
 from gateway.apple.division import Job
 from gateway.apple.quarantine import Quarantine
-from gateway.apple.reactions import Reactions, Trial
+from gateway.apple.reactions import Reactions
 from gateway.apple.response import AppleResponse, check_json, failure_of, read_many
 from gateway.apple.retry import RetryBudget, RetryPolicy
 from gateway.apple.token_check import TokenCheck, TokenTest
 from gateway.apple.transport import NO_HEADERS, Transport
+from gateway.apple.trial import Trial
 from gateway.breaker import Breaker
 from gateway.clock import Clock
 from gateway.errors import GatewayError, UpstreamError

@@ -10,8 +10,8 @@ from typing import Final, NamedTuple, TypeAlias
 
 from gateway.apple.attribution import Asked
 from gateway.apple.call import Failed
-from gateway.apple.reactions import Trial
 from gateway.apple.refused_ids import RefusedIds
+from gateway.apple.trial import Trial
 from gateway.errors import Cause, GatewayError
 from gateway.model import Id, Partition, Rating
 from gateway.waiters import Waiters

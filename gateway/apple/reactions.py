@@ -1,6 +1,6 @@
 """Carries out verdicts: reports each ended call to breaker, limiter, quarantine and developer token.
 
-It collects the evidence for `attribution` from those same parts, and decides nothing by itself.
+It decides nothing by itself: `observations` has the evidence, `attribution` the verdict.
 """
 
 from collections.abc import Callable
@@ -11,76 +11,13 @@ import msgspec
 from gateway.apple.attribution import Asked, Evidence, Retry, Verdict, attribute, symptom_of
 from gateway.apple.concurrency import ConcurrencyLimiter
 from gateway.apple.developer_token import TokenSource
-from gateway.apple.evidence import UserRecords
+from gateway.apple.observations import Observations
 from gateway.apple.quarantine import Quarantine
 from gateway.apple.token_check import TokenCheck
-from gateway.breaker import Admission, Breaker, Charge, State
+from gateway.apple.trial import Sent, Trial
+from gateway.breaker import Admission, Breaker, State
 from gateway.errors import Cause, Relayed, UpstreamError
 from gateway.telemetry.metrics import Metrics
-
-
-class Trial:
-    """One question to Apple, with all the tries and parts that its call becomes."""
-
-    __slots__ = (
-        "answered",
-        "began",
-        "charges",
-        "deferred",
-        "divided",
-        "failed",
-        "probe",
-        "refused_alike",
-        "remembered",
-        "subject",
-        "user_key",
-        "write",
-    )
-
-    def __init__(
-        self,
-        user_key: bytes,
-        began: float,
-        *,
-        subject: str | None = None,
-        remembered: bool = False,
-        refused_alike: bool = False,
-        write: bool = False,
-    ) -> None:
-        self.user_key = user_key
-        self.write = write
-        """Whether it changes something: reads and writes are not judged by each other."""
-        self.began = began
-        """When its first try began. If each of its ids failed by itself before: when the last of them did."""
-        self.subject = subject
-        """The path of the one id that is read or written; None for several."""
-        self.remembered = remembered
-        """Whether the id failed before."""
-        self.refused_alike = refused_alike
-        """Whether such a call had every part refused alike before."""
-        self.answered = False
-        """Whether any part was answered."""
-        self.divided = False
-        """Whether its call failed and is divided: whose fault it is shows at the end."""
-        self.failed = False
-        """Whether it counts among the user's failed calls."""
-        self.charges: list[Charge] = []
-        """Failures that were counted against Apple."""
-        self.deferred: list[tuple[Admission, str]] = []
-        """Further ones, with their reasons: counted once it is clear that no id is at fault."""
-        self.probe: Admission | None = None
-        """Set while its whole call, the probe of a half-open breaker, is divided: its parts are the probe."""
-
-
-class Sent(msgspec.Struct, frozen=True):
-    """One try, as it went out."""
-
-    trial: Trial
-    asked: Asked
-    admission: Admission
-    token: str
-    began: float
-
 
 ISOLATED: Final = {Cause.ID: "id", Cause.USER: "user", Cause.CONNECTION: "connection"}
 """The `what` of `upstream_isolated_total`."""
@@ -105,8 +42,7 @@ class Reactions:
         self._limiter = limiter
         self._breaker = breaker
         self._quarantine = quarantine
-        self._reads = UserRecords()
-        self._writes = UserRecords()
+        self._observations = Observations(breaker)
         self._now = now
         # Each series starts at 0, so that rates include its first failure.
         self._isolated = {cause: metrics.upstream_isolated.labels(what) for cause, what in ISOLATED.items()}
@@ -115,7 +51,7 @@ class Reactions:
         """Record a valid answer."""
         now, trial = self._now(), sent.trial
         trial.answered = True
-        self._users(trial).answered(trial.user_key, sent.began, now)
+        self._observations.answered(trial, sent.began, now)
         self._quarantine.lift_isolation(trial.user_key, write=trial.write)
         if trial.probe is None:
             self._breaker.record(sent.admission, ok=True, now=now, user=trial.user_key)
@@ -169,7 +105,7 @@ class Reactions:
         final = attribute(symptom, asked, self._evidence(trial))
         if final.divide:
             return final
-        if verdict.counts and symptom.sent and self._count_failed(trial):
+        if verdict.counts and symptom.sent and self._observations.failed(trial, self._now()):
             final = attribute(symptom, asked, self._evidence(trial))
         if final.cause in (Cause.ID, Cause.USER):
             self._acquit(trial)
@@ -199,36 +135,8 @@ class Reactions:
         else:
             self._breaker.forget(probe)
 
-    def _count_failed(self, trial: Trial) -> bool:
-        """Count a call among those of its user that failed, once.
-
-        It says nothing about the user if Apple answers them meanwhile, or fails for most others as well.
-        """
-        user, breaker, users = trial.user_key, self._breaker, self._users(trial)
-        if trial.failed or trial.answered or users.own_answered(user, trial.began):
-            return False
-        if breaker.state is not State.CLOSED or breaker.others_failing(user, self._now()):
-            return False
-        trial.failed = True
-        users.failed(user, trial.began, trial.subject)
-        return True
-
-    def _users(self, trial: Trial) -> UserRecords:
-        return self._writes if trial.write else self._reads
-
     def _evidence(self, trial: Trial, *, probing: bool = False) -> Evidence:
-        user, now, users = trial.user_key, self._now(), self._users(trial)
-        return Evidence(
-            refused_alike=trial.refused_alike,
-            remembered=trial.remembered,
-            isolated=users.is_isolated(user),
-            own_answered=trial.answered or users.own_answered(user, trial.began),
-            own_answered_lately=users.own_answered_lately(user, now),
-            others_answered=users.others_answered(user),
-            others_failing=self._breaker.others_failing(user, now),
-            probing=probing,
-            failed_calls=users.failed_calls(user),
-        )
+        return self._observations.evidence(trial, self._now(), probing=probing)
 
     def _record(self, sent: Sent, error: UpstreamError, verdict: Verdict, *, probing: bool) -> None:
         """Count the failure now or when the call is over; a probe that is not divided ends now."""
@@ -250,8 +158,7 @@ class Reactions:
             trial.charges.append(charge)
         if self._breaker.state is State.OPEN:
             # An outage explains what failed before it was recognised.
-            self._reads.forget_failures()
-            self._writes.forget_failures()
+            self._observations.forget_failures()
 
     def _count_deferred(self, trial: Trial) -> None:
         """No id is at fault: count the failures of the call that were not counted yet."""
@@ -275,7 +182,7 @@ class Reactions:
         if verdict.quarantine and isinstance(error, Relayed):
             self._quarantine.refuse(trial.user_key, error, self._now())
         if verdict.isolate:
-            self._users(trial).isolate(trial.user_key)
+            self._observations.isolated(trial)
             self._quarantine.isolate(trial.user_key, error, self._now(), writes_only=trial.write)
 
     def _accept_token(self, sent: Sent) -> None:

@@ -13,11 +13,12 @@ from gateway.apple.caller import Caller
 from gateway.apple.concurrency import ConcurrencyLimiter
 from gateway.apple.developer_token import SigningKey, TokenSource
 from gateway.apple.quarantine import Quarantine
-from gateway.apple.reactions import Reactions, Trial
+from gateway.apple.reactions import Reactions
 from gateway.apple.response import AppleResponse
 from gateway.apple.retry import RetryBudget, RetryPolicy
 from gateway.apple.token_check import TokenCheck, TokenTest
 from gateway.apple.transport import Transport
+from gateway.apple.trial import Trial
 from gateway.breaker import Breaker
 from gateway.model import Priority, User
 from gateway.telemetry.metrics import Metrics

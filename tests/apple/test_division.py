@@ -7,8 +7,8 @@ import pytest
 from gateway.apple.attribution import Asked, Verdict
 from gateway.apple.call import Failed
 from gateway.apple.division import Division, Found, Job, Results, Settlement
-from gateway.apple.reactions import Trial
 from gateway.apple.refused_ids import RefusedIds
+from gateway.apple.trial import Trial
 from gateway.errors import Cause, DeadlineExceeded, Relayed
 from gateway.model import Id, Kind, Partition, Priority
 from gateway.waiters import Requester, Waiters

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from gateway.apple.attribution import Asked, Retry, Verdict
-from gateway.apple.reactions import Sent, Trial
+from gateway.apple.trial import Sent, Trial
 from gateway.breaker import State
 from gateway.errors import Cause, Relayed, Unreachable
 from gateway.model import Priority, User

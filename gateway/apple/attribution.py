@@ -54,7 +54,8 @@ from typing import Final
 
 import msgspec
 
-from gateway.errors import Cause, DeadlineExceeded, Relayed, Unreachable, Unusable, UpstreamError
+from gateway.apple.symptom import Symptom
+from gateway.errors import Cause
 
 INVALID_AUTHENTICATION: Final = "40300"
 NO_SUBSCRIPTION: Final = "40015"
@@ -62,30 +63,6 @@ TRANSIENT: Final = frozenset({500, 502, 503, 504})
 """Statuses after which the same call may well succeed."""
 FAILED_CALLS: Final = 2
 """Calls of a user that fail in a row, retries and all, before the user is suspected."""
-
-
-class Symptom(msgspec.Struct, frozen=True):
-    """What came back from a try that failed."""
-
-    status: int | None = None
-    enveloped: bool = False
-    code: str | None = None
-    blamed: str | None = None
-    """The parameter that the error names as its source."""
-    unusable: bool = False
-    """An answer came that is not one of Apple's API."""
-    other_shape: bool = False
-    """It is well-formed JSON, but not a list of ratings."""
-    too_large: bool = False
-    """It is larger than the gateway reads."""
-    timed_out: bool = False
-    """No whole answer came in the time of a call."""
-    sent: bool = True
-    """Whether any byte of the request may have reached Apple."""
-    kept: bool = False
-    """Whether a kept connection broke before any byte of an answer."""
-    cut_short: bool = False
-    """Whether the caller's deadline ended it."""
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -123,7 +100,8 @@ class Evidence(msgspec.Struct, frozen=True):
     refused_alike: bool = False
     """Every part of such a call of this user, type and variant was refused alike within ten minutes."""
     remembered: bool = False
-    """The id is remembered as failing."""
+    """The id is remembered as failing. For a write: one of the same id failed within a minute, and other
+    calls of the user were answered since."""
     isolated: bool = False
     """The user was isolated, and no call of theirs was answered since."""
     own_answered: bool = False
@@ -277,22 +255,3 @@ def _failed_for_good(asked: Asked, evidence: Evidence) -> Verdict:
         if asked.ids == 1:
             return _UNCOUNTED_ID
     return Verdict(counts=True)
-
-
-def symptom_of(failure: UpstreamError) -> Symptom:
-    """What `failure` shows."""
-    match failure:
-        case Relayed():
-            return Symptom(failure.status, failure.enveloped, failure.code, failure.blamed)
-        case Unusable():
-            return Symptom(
-                failure.received_status,
-                unusable=True,
-                other_shape=failure.other_shape,
-                too_large=failure.too_large,
-            )
-        case Unreachable():
-            return Symptom(sent=failure.sent, kept=failure.kept, timed_out=failure.timed_out)
-        case DeadlineExceeded():
-            return Symptom(cut_short=True)
-    raise AssertionError(failure)

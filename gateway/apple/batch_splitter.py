@@ -12,7 +12,6 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from gateway.apple.attribution import symptom_of
 from gateway.apple.batch_size import BatchSize
 from gateway.apple.call import Call, Failed, Outgrown, asked_of
 from gateway.apple.caller import Caller
@@ -20,6 +19,7 @@ from gateway.apple.division import Division, Found, Job, Results, Settlement
 from gateway.apple.reactions import ISOLATED
 from gateway.apple.refused_ids import RefusedIds
 from gateway.apple.response import read_many
+from gateway.apple.symptom import symptom_of
 from gateway.apple.trial import Trial
 from gateway.chunks import chunks
 from gateway.errors import Cause, UpstreamError

@@ -1,10 +1,16 @@
 """Recent outcomes of users' calls: the memory behind `attribution.Evidence`. Time is an argument."""
 
 from collections import OrderedDict
-from typing import Final
+from typing import Final, TypeAlias
 
 MOST_USERS: Final = 10_000
 """Most users that are remembered; the least recently active is dropped first."""
+
+MOST_WRITES: Final = 10_000
+"""Most failed writes that are remembered; the one that failed longest ago is dropped first."""
+
+FAILS_AGAIN: Final = 60.0
+"""Seconds for which a failed write is remembered."""
 
 LATELY: Final = 10.0
 """Seconds for which an answer shows that a user's calls are answered in general."""
@@ -24,6 +30,38 @@ class _Record:
         self.failed_subject: str | None = None
         """The one id that the last of those was for."""
         self.isolated = False
+
+
+Write: TypeAlias = tuple[bytes, str]
+"""A user's writes of one id: the user key and the path."""
+
+
+class FailedWrites:
+    """Writes that failed: if one of them fails again while other calls are answered, its id is at fault."""
+
+    def __init__(self) -> None:
+        self._writes: OrderedDict[Write, tuple[float, float]] = OrderedDict()
+        """When the call began that failed first, and until when that is remembered."""
+
+    def since(self, write: Write, now: float) -> float:
+        """When the write began that failed first; `now` if none failed lately."""
+        began, until = self._writes.get(write, (now, now))
+        return began if now < until else now
+
+    def failed(self, write: Write, began: float, now: float) -> None:
+        """A write that began at `began` failed."""
+        self._writes[write] = (min(began, self.since(write, now)), now + FAILS_AGAIN)
+        self._writes.move_to_end(write)
+        if len(self._writes) > MOST_WRITES:
+            self._writes.popitem(last=False)
+
+    def answered(self, write: Write) -> None:
+        """It was carried out."""
+        self._writes.pop(write, None)
+
+    def forget_failures(self) -> None:
+        """Nothing that failed until now says anything about its id."""
+        self._writes.clear()
 
 
 class UserRecords:

@@ -1,7 +1,7 @@
 """What calls of all users have shown lately: the evidence for `attribution`. Time is an argument."""
 
 from gateway.apple.attribution import Evidence
-from gateway.apple.evidence import UserRecords
+from gateway.apple.evidence import FailedWrites, UserRecords, Write
 from gateway.apple.trial import Trial
 from gateway.breaker import Breaker, State
 
@@ -13,10 +13,13 @@ class Observations:
         self._breaker = breaker
         self._reads = UserRecords()
         self._writes = UserRecords()
+        self._failed_writes = FailedWrites()
 
     def answered(self, trial: Trial, began: float, now: float) -> None:
         """A try that began at `began` was answered."""
         self._users(trial).answered(trial.user_key, began, now)
+        if (write := _write_of(trial)) is not None:
+            self._failed_writes.answered(write)
 
     def failed(self, trial: Trial, now: float) -> bool:
         """Count a call among those of its user that failed, once; return whether it was counted now.
@@ -32,6 +35,11 @@ class Observations:
         users.failed(user, trial.began, trial.subject)
         return True
 
+    def write_failed(self, trial: Trial, now: float) -> None:
+        """Remember a call that failed for good, if it is a write of one id."""
+        if (write := _write_of(trial)) is not None:
+            self._failed_writes.failed(write, trial.began, now)
+
     def isolated(self, trial: Trial) -> None:
         """The user of the call is isolated, until a call is answered."""
         self._users(trial).isolate(trial.user_key)
@@ -40,13 +48,14 @@ class Observations:
         """An outage explains what failed until now."""
         self._reads.forget_failures()
         self._writes.forget_failures()
+        self._failed_writes.forget_failures()
 
     def evidence(self, trial: Trial, now: float, *, probing: bool = False) -> Evidence:
         """What is known about a call that failed; `probing` says whether it is the breaker's probe."""
         user, users = trial.user_key, self._users(trial)
         return Evidence(
             refused_alike=trial.refused_alike,
-            remembered=trial.remembered,
+            remembered=trial.remembered or self._fails_again(trial, now),
             isolated=users.is_isolated(user),
             own_answered=trial.answered or users.own_answered(user, trial.began),
             own_answered_lately=users.own_answered_lately(user, now),
@@ -56,5 +65,17 @@ class Observations:
             failed_calls=users.failed_calls(user),
         )
 
+    def _fails_again(self, trial: Trial, now: float) -> bool:
+        """Whether a write of the same id failed before, and another call of its user was answered since."""
+        write = _write_of(trial)
+        if write is None:
+            return False
+        first = self._failed_writes.since(write, now)
+        return any(users.own_answered(trial.user_key, first) for users in (self._reads, self._writes))
+
     def _users(self, trial: Trial) -> UserRecords:
         return self._writes if trial.write else self._reads
+
+
+def _write_of(trial: Trial) -> Write | None:
+    return (trial.user_key, trial.subject) if trial.write and trial.subject is not None else None

@@ -8,11 +8,12 @@ from typing import Final
 
 import msgspec
 
-from gateway.apple.attribution import Asked, Evidence, Retry, Verdict, attribute, symptom_of
+from gateway.apple.attribution import Asked, Evidence, Retry, Verdict, attribute
 from gateway.apple.concurrency import ConcurrencyLimiter
 from gateway.apple.developer_token import TokenSource
 from gateway.apple.observations import Observations
 from gateway.apple.quarantine import Quarantine
+from gateway.apple.symptom import symptom_of
 from gateway.apple.token_check import TokenCheck
 from gateway.apple.trial import Sent, Trial
 from gateway.breaker import Admission, Breaker, State
@@ -107,6 +108,8 @@ class Reactions:
             return final
         if verdict.counts and symptom.sent and self._observations.failed(trial, self._now()):
             final = attribute(symptom, asked, self._evidence(trial))
+        if symptom.sent:
+            self._observations.write_failed(trial, self._now())
         if final.cause in (Cause.ID, Cause.USER):
             self._acquit(trial)
         elif final.counts:

@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from gateway.apple import attribution as module
-from gateway.apple.attribution import Asked, Evidence, Retry, Symptom, Verdict, attribute, symptom_of
-from gateway.errors import Cause, DeadlineExceeded, NoCapacity, Relayed, Unreachable, Unusable
+from gateway.apple.attribution import Asked, Evidence, Retry, Verdict, attribute
+from gateway.apple.symptom import Symptom
+from gateway.errors import Cause
 
 READ = Asked(read=True, idempotent=True)
 ONE = Asked(ids=1, read=True, idempotent=True)
@@ -305,27 +306,3 @@ def test_only_apples_failures_count_and_only_refusals_forbid_stale_ratings(name)
     verdict = CASES[name].verdict
     assert not verdict.counts or verdict.cause is Cause.APPLE or verdict.divide
     assert verdict.stale_allowed or verdict.cause in (Cause.REQUEST, Cause.ID, Cause.USER)
-
-
-@pytest.mark.parametrize(
-    ("failure", "shown"),
-    [
-        (Relayed(403, b"{}", code="40300"), Symptom(403, enveloped=True, code="40300")),
-        (Relayed(403, b""), Symptom(403, code="40301")),
-        (Relayed(400, b"{}", blamed="l"), Symptom(400, enveloped=True, code="40000", blamed="l")),
-        (Unusable("html", received_status=200), Symptom(200, unusable=True)),
-        (Unusable("{}", received_status=200, other_shape=True), OTHER_SHAPE),
-        (Unusable("[…]", received_status=200, too_large=True), TOO_LARGE),
-        (Unreachable("x", proxy_error="http_response_timeout", sent=True), LATE),
-        (Unreachable("x", proxy_error="connection_terminated", sent=True, kept=True), Symptom(kept=True)),
-        (Unreachable("x", proxy_error="connection_refused", sent=False), Symptom(sent=False)),
-        (DeadlineExceeded("late"), Symptom(cut_short=True)),
-    ],
-)
-def test_symptoms_are_read_off_the_failure(failure, shown):
-    assert symptom_of(failure) == shown
-
-
-def test_what_never_reached_apple_has_no_symptom():
-    with pytest.raises(AssertionError):
-        symptom_of(NoCapacity("full"))

@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.apple import evidence as module
-from gateway.apple.evidence import UserRecords
+from gateway.apple.evidence import FailedWrites, UserRecords
 
 ADA, BEN = b"a" * 16, b"b" * 16
 
@@ -110,3 +110,21 @@ def test_users_are_bounded(users, monkeypatch):
     users.failed(ADA, 1.0)
     users.failed(BEN, 1.0)
     assert (users.failed_calls(ADA), users.failed_calls(BEN)) == (0, 1)
+
+
+class TestFailedWrites:
+    ONE, OTHER = (ADA, "albums/1"), (ADA, "albums/2")
+
+    def test_the_first_failure_is_remembered_for_a_minute_after_the_last(self):
+        writes = FailedWrites()
+        writes.failed(self.ONE, 1.0, 2.0)
+        writes.failed(self.ONE, 50.0, 51.0)
+        assert [writes.since(self.ONE, now) for now in (110.9, 111.0)] == [1.0, 111.0]
+        assert writes.since(self.OTHER, 60.0) == 60.0
+
+    def test_they_are_bounded_and_the_oldest_goes(self, monkeypatch):
+        monkeypatch.setattr(module, "MOST_WRITES", 1)
+        writes = FailedWrites()
+        writes.failed(self.ONE, 1.0, 2.0)
+        writes.failed(self.OTHER, 1.0, 2.0)
+        assert [writes.since(write, 3.0) for write in (self.ONE, self.OTHER)] == [3.0, 1.0]

@@ -99,6 +99,28 @@ def test_an_id_that_most_users_ask_for_fails_alone_and_opens_nothing(bad_users):
     assert state == 0
 
 
+@pytest.mark.parametrize("other", ["read", "write"])
+@pytest.mark.parametrize("users", [(ADA,), (ADA, BEN)])
+def test_an_id_that_cannot_be_rated_opens_nothing_though_few_users_ask(users, other):
+    async def story():
+        async with scene() as (caller, sandbox):
+            sandbox.faults.add(Reply(500), where=Where(method="PUT", id=BAD))
+            failed = []
+            for number in range(30):
+                for user in users:
+                    failed.append((await caller.rate("albums", BAD, 1, user=user)).status)
+                    caller.clock.shift += 0.1
+                    if number % 5:
+                        continue
+                    if other == "read":
+                        await caller.get("albums", unrated(1, number), user=user)
+                    else:
+                        await caller.rate("albums", str(UNRATED + number), 1, user=user)
+            return set(failed), breaker(caller), isolated(caller, "user"), isolated(caller, "id") > 20
+
+    assert play(story()) == ({500}, 0, 0, True)
+
+
 @pytest.mark.parametrize("answered_first", [True, False])
 def test_a_list_of_refused_ids_breaks_no_page_with_another(answered_first):
     async def story():

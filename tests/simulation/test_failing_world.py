@@ -13,7 +13,7 @@ import pytest
 
 from gateway.apple import reactions
 from gateway.apple.attribution import Retry, Verdict, attribute
-from gateway.apple.evidence import UserRecords
+from gateway.apple.evidence import FailedWrites, UserRecords
 from gateway.apple.quarantine import Quarantine
 from gateway.apple.refused_ids import RefusedIds
 from gateway.apple.token_check import TokenCheck
@@ -130,6 +130,7 @@ def one_failing_user_opens_the_breaker(patch: pytest.MonkeyPatch) -> None:
 def two_failures_for_one_id_isolate_its_user(patch: pytest.MonkeyPatch) -> None:
     failed = UserRecords.failed
     patch.setattr(UserRecords, "failed", lambda self, user, began, _: failed(self, user, began))
+    patch.setattr(FailedWrites, "since", lambda self, write, now: now)
 
 
 def an_outage_isolates_users(patch: pytest.MonkeyPatch) -> None:

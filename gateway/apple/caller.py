@@ -11,8 +11,9 @@ How ids are fetched (writes and relayed reads begin at step 2):
 4. `Reactions` carries out the verdict: it reports the try to the breaker, the concurrency limiter, the
    quarantine and the developer token. When the call has no further try, `conclude` attributes its failure for
    good, unless it is a part.
-5. `BatchSplitter` asks for the parts of a call that is to be divided. When the last part has ended,
-   `Settlement` attributes the failures that are left.
+5. `BatchSplitter` asks for the parts of a call that is to be divided, and for a few of its ids by themselves
+   if Apple answers neither half (`Division`). When the last part has ended, `Settlement` attributes the
+   failures that are left.
 """
 
 import asyncio

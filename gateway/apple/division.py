@@ -60,18 +60,20 @@ class Division:
     ) -> list[Id]:
         """Choose the ids to ask for by themselves before the division ends without an answer, once.
 
-        Each half may contain a bad id. `chance` returns random numbers from 0 to 1, excluding 1.
+        Each half may contain a bad id. For an isolated user one id is chosen: Apple probably fails for all.
+        `chance` returns random numbers from 0 to 1, excluding 1.
         """
         untested: list[Id] = []
+        most = SAMPLES
         for part, answer in zip(parts, answers, strict=True):
             if not isinstance(answer, Failed) or answer.abandoned or not self.hopeless(answer):
                 return []
             untested += part if answer.verdict.divide else ()
+            most = 1 if answer.verdict.cause is Cause.USER else most
         if self._sampled:
             return []
         self._sampled = True
-        count = min(SAMPLES, len(untested))
-        return [untested.pop(int(chance() * len(untested))) for _ in range(count)]
+        return [untested.pop(int(chance() * len(untested))) for _ in range(min(most, len(untested)))]
 
 
 class Settlement:

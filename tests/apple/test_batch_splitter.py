@@ -1,6 +1,7 @@
 """Many ids in as many calls as it takes: batches, halves, remembered ids, and riders."""
 
 import asyncio
+import random
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -362,6 +363,16 @@ class TestNoHalfAnswered:
         assert set(errors(await bench.fetch(ids(100)))) == bad
         assert bench.shop.breaker.causes["500"] == 0
         assert len(bench.script.seen) <= 5 + 32
+
+    @pytest.mark.parametrize(("count", "most"), [(5, 3), (20, 7), (60, 15)])
+    async def test_more_of_them_are_found_in_several_calls(self, bench, count, most):
+        bad = set(random.Random(count).sample(ids(100), count))
+        bench.script.choose = lambda seen: error(500) if bad & set(seen.ids) else rated()
+        fetches = 1
+        while set(errors(await bench.fetch(ids(100)))) != bad:
+            fetches += 1
+        assert fetches <= most
+        assert bench.shop.breaker.state is State.CLOSED
 
     async def test_the_breakers_probe_finds_them_and_closes_it(self, bench, clock):
         break_off(bench)

@@ -169,6 +169,10 @@ class TestSample:
         assert self.sample(division(), answers=(self.FAILED, self.ALONE)) == ["1", "2", "3"]
         assert self.sample(division(), answers=(self.ALONE, self.ALONE)) == []
 
+    def test_one_id_is_chosen_for_an_isolated_user(self):
+        isolated = Failed(Relayed(500, b"{}"), OF_USER)
+        assert self.sample(division(), answers=(isolated, isolated)) == ["1"]
+
     def test_a_division_has_one_sample(self):
         made = division()
         assert self.sample(made)

@@ -24,7 +24,8 @@ class Lookup(msgspec.Struct, frozen=True):
 
     version: int | bytes | None = None
     """The write version at the time of the lookup. None: Redis did not answer, or cannot be trusted yet."""
-    entries: Mapping[Id, Entry] = {}
+    entries: dict[Id, Entry] = {}
+    """Of memory, all of the partition's, in the order in which they were stored."""
     complete: Complete | None = None
     """The entries, if Redis is known to have a fresh one of every id asked for."""
     holds: Mapping[Id, StoredRating] = {}

@@ -4,7 +4,7 @@ An id that is no longer asked for must not be refreshed indefinitely: it stops r
 its first ride. Only ids that rode are kept here, so that a hit on any other id costs nothing.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from gateway.model import Id
@@ -26,6 +26,11 @@ class Rides:
 
     def __contains__(self, id_: Id) -> bool:
         return self._first.get(id_) is not None
+
+    @property
+    def ids(self) -> Collection[Id]:
+        """Those that rode, or failed a call that they rode on, since they were last asked for."""
+        return self._first.keys()
 
     def may_ride(self, id_: Id, now: float) -> bool:
         """Whether the id is still worth refreshing, and has not failed a call that it rode on."""

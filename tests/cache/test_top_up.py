@@ -1,7 +1,9 @@
+import pytest
+
 from gateway.cache.entry import Entry, Freshness
 from gateway.cache.lookup import Lookup
 from gateway.cache.rides import Rides
-from gateway.cache.top_up import MAX_IDS, due, is_due
+from gateway.cache.top_up import MAX_IDS, MOST_JUDGED, due, is_due
 from gateway.model import Id
 
 NOW = 10_000.0
@@ -21,17 +23,25 @@ def found(cached: Lookup, *asked: str) -> list[Id]:
 
 
 def test_an_id_is_due_when_a_quarter_of_its_freshness_is_left():
-    assert found(ratings(early=26, now=25, past=-1)) == ["now", "past"]
+    assert found(ratings(past=-1, now=25, early=26)) == ["now", "past"]
 
 
-def test_the_freshest_come_first():
-    assert found(ratings(b=10, c=20, a=-500)) == ["c", "b", "a"]
+def test_the_last_stored_come_first():
+    assert found(ratings(a=-500, b=10, c=20)) == ["c", "b", "a"]
 
 
 def test_ids_that_rode_since_they_were_asked_for_come_last():
-    cached = ratings(a=10, b=20, c=-500)
+    cached = ratings(c=-500, a=10, b=20)
     cached.rides.rode([Id("b")], NOW)
     assert found(cached) == ["a", "c", "b"]
+
+
+@pytest.mark.parametrize("kept", [MOST_JUDGED, MOST_JUDGED + 1])
+def test_of_very_many_only_those_stored_last_are_looked_at(kept):
+    fresh = Entry(1, NOW, NOW, NOW + 100)
+    later = {Id(str(number)): fresh for number in range(kept - 1)}
+    cached = Lookup(entries={Id("due"): Entry(1, NOW, NOW, NOW + 1), **later}, rides=Rides())
+    assert found(cached) == (["due"] if kept == MOST_JUDGED else [])
 
 
 def test_an_id_that_serves_no_more_even_if_apple_fails_is_not_due():

@@ -282,15 +282,17 @@ async def trickle(caller, ids, *, every):
 # -- splitting
 
 
-@pytest.mark.parametrize("status", [400, 413, 414, 504])
-async def test_a_batch_that_apple_refuses_as_too_large_is_halved(sandbox, status):
+@pytest.mark.parametrize(("status", "samples"), [(400, []), (413, []), (414, []), (504, [1, 1, 1])], ids=str)
+async def test_a_batch_that_apple_refuses_as_too_large_is_halved(sandbox, status, samples):
+    """A 504 may mean that Apple fails: ids asked for by themselves show that it does not."""
     async with gateway_on(sandbox, upstream__attempts=1) as caller:
         sandbox.faults.add(MaxIds(25, status))
         first = await caller.get("albums", [ONE, *unrated(99)])
         assert (first.status, first.values, first.counts["upstream"]) == (200, {ONE: 1}, 100)
-        assert sorted(sizes(sandbox)) == [25, 25, 25, 25, 50, 50, 100]
+        assert sorted(sizes(sandbox)) == [*samples, 25, 25, 25, 25, 50, 50, 100]
+        before = len(sizes(sandbox))
         await caller.get("albums", unrated(100, start=1000))
-        assert sizes(sandbox)[7:] == [25, 25, 25, 25]
+        assert sizes(sandbox)[before:] == [25, 25, 25, 25]
 
 
 @pytest.mark.parametrize(("status", "seconds"), [(400, 600), (504, 60)])

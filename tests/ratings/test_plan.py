@@ -1,4 +1,3 @@
-from collections.abc import Mapping
 from math import inf
 
 import pytest
@@ -28,7 +27,7 @@ def plan(directives: Directives = NO_DIRECTIVES, *ids: Id) -> ReadPlan:
 
 
 def take(
-    made: ReadPlan, entries: Mapping[Id, Entry], *, shared: bool = False, trusted_since: float = -inf
+    made: ReadPlan, entries: dict[Id, Entry], *, shared: bool = False, trusted_since: float = -inf
 ) -> Findings:
     return made.take(Lookup(entries=entries, trusted_since=trusted_since), shared=shared)
 

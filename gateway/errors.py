@@ -238,9 +238,11 @@ class DeadlineExceeded(UpstreamError):
     status = 504
     code = "50400"
     title = "Gateway Timeout"
-    proxy_error = "http_response_timeout"
     cause = Cause.DEADLINE
 
-    def __init__(self, detail: str, *, received_status: int | None = None) -> None:
+    def __init__(
+        self, detail: str, *, received_status: int | None = None, proxy_error: str | None = None
+    ) -> None:
         super().__init__(detail)
         self._received = received_status
+        self.proxy_error = proxy_error or "http_response_timeout"

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
+from gateway.errors import UpstreamError
 from gateway.model import Id, Priority
 
 EXTRA_CALLS: Final = 32
@@ -38,14 +39,14 @@ class Requester:
 class Waiters:
     """The requests that need one fetch, perhaps of several calls. More may join: its priority only rises."""
 
-    __slots__ = ("_watchers", "priority", "received_status", "requesters")
+    __slots__ = ("_watchers", "failure", "priority", "requesters")
 
     def __init__(self, priority: Priority, requester: Requester) -> None:
         self.priority = priority
         self.requesters = [requester]
         """The requests of this `priority`. The first one began the fetch, or raised its priority."""
-        self.received_status: int | None = None
-        """Apple's status for the last try if it failed: requests that leave before the next try report it."""
+        self.failure: UpstreamError | None = None
+        """That of the last try, while another is to come: requests that leave before report it."""
         self._watchers: list[Callable[[], None]] = []
 
     def join(self, priority: Priority, requester: Requester) -> None:

@@ -101,14 +101,14 @@ class Caller:
             outcome = await self._attempt(call, run, read, deadline)
             if not isinstance(outcome, Failed):
                 if run.failed is not None:
-                    call.waiters.received_status = None
+                    call.waiters.failure = None
                 return outcome
             if outcome.abandoned:
                 self._reactions.abandoned(call.trial)
                 # Apple's answer to the previous try is more useful than the reason for no further one.
                 return outcome if run.failed is None or outcome.error.recalled else run.failed
             run.failed = outcome
-            call.waiters.received_status = outcome.error.received_status
+            call.waiters.failure = outcome.error
             if outcome.verdict.drop_riders:
                 return outcome
             if not await self._again(call, run, outcome, deadline):
@@ -290,5 +290,5 @@ def _not_sent(error: UpstreamError) -> Failed:
 def _cut_short(failure: UpstreamError) -> UpstreamError:
     """Turn a timeout that the deadline caused into `DeadlineExceeded`: it is not Apple's failure."""
     if isinstance(failure, Unreachable) and (failure.proxy_error or "").endswith("_timeout"):
-        return DeadlineExceeded("Apple Music did not answer in time.")
+        return DeadlineExceeded("Apple Music did not answer in time.", proxy_error=failure.proxy_error)
     return failure

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, UpstreamError
 from gateway.model import Id, Rating
 from gateway.waiters import Waiters
 
@@ -28,9 +28,9 @@ class FetchWait:
         """The calls that fetch the ids, as those that wait for them see them."""
 
     @property
-    def received_status(self) -> int | None:
-        """What Apple answered to a try that failed, where another one is still to come."""
-        return next((call.received_status for call in self.calls if call.received_status is not None), None)
+    def failure(self) -> UpstreamError | None:
+        """That of a try after which another one is still to come."""
+        return next((call.failure for call in self.calls if call.failure is not None), None)
 
     async def until(self, deadline: float) -> None:
         """Return when every id has its result, or at `deadline` (monotonic seconds, may be infinite).

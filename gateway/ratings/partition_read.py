@@ -205,7 +205,7 @@ class PartitionRead:
             wait.leave()
         fetched = sum(not isinstance(result, GatewayError) for result in wait.results.values())
         self.plan.counts.collapsed += min(wait.collapsed, fetched)
-        late = _late(wait.received_status)
+        late = _late(wait.failure)
         return {id_: wait.results.get(id_, late) for id_ in missing}
 
     def _settle(self, results: Mapping[Id, Rating | GatewayError]) -> None:
@@ -225,13 +225,16 @@ class PartitionRead:
         self.plan.counts.upstream += len(fetched)
 
 
-def _late(received_status: int | None) -> DeadlineExceeded:
-    if received_status is None:
+def _late(failure: UpstreamError | None) -> DeadlineExceeded:
+    """Return the error of ids that are not fetched in time; `failure` is that of the try before this one."""
+    if failure is None:
         return DeadlineExceeded("Apple Music did not answer within the time that the request allows.")
-    return DeadlineExceeded(
-        f"Apple Music answered {received_status}, and the request allows no time to ask again.",
-        received_status=received_status,
-    )
+    status = failure.received_status
+    if status is None:
+        detail = f"{failure.detail} The request allows no time to try again."
+        return DeadlineExceeded(detail, proxy_error=failure.proxy_error)
+    detail = f"Apple Music answered {status}, and the request allows no time to ask again."
+    return DeadlineExceeded(detail, received_status=status)
 
 
 def not_cached() -> Refused:

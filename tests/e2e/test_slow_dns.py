@@ -1,4 +1,4 @@
-"""A name server that does not answer for the name of Redis delays nothing else."""
+"""A name server that does not answer: for Redis, nothing else is delayed; for Apple, errors say so."""
 
 import asyncio
 import signal
@@ -17,7 +17,7 @@ resolve = socket.getaddrinfo
 
 
 def getaddrinfo(host, *more, **named):
-    if host == "redis.invalid":
+    if host in ("apple.invalid", "redis.invalid"):
         time.sleep(60)
     return resolve(host, *more, **named)
 
@@ -44,3 +44,14 @@ async def test_a_slow_name_of_redis_holds_up_neither_start_nor_calls_nor_the_end
         served.process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(2):
             assert await served.process.wait() == 0
+
+
+@pytest.mark.usefixtures("_slow_names")
+async def test_a_request_that_ends_while_apples_name_is_not_resolved_says_so(sandbox):
+    settings = {"apple__base_url": "https://apple.invalid", "server__drain_seconds": 0}
+    async with asyncio.timeout(20), ClientSession() as session, process(sandbox, **settings) as served:
+        client = Client(session, served.api, served.ops)
+        # A lookup ends after 2 s, and is repeated until the request ends.
+        reply = await client.get("albums", [1], headers={"X-Request-Timeout-Ms": "2700"})
+        assert reply.status == 504
+        assert reply.headers["Proxy-Status"] == "ratings-gateway; error=dns_timeout"

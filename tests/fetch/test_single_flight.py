@@ -74,9 +74,9 @@ class TestSharing:
         await fake.begun(1)
         wait = join(fake, 1, 2)
         loads = await fake.begun(2)
-        assert wait.received_status is None
-        loads[failing].waiters.received_status = 503
-        assert wait.received_status == 503
+        assert wait.failure is None
+        loads[failing].waiters.failure = Relayed(503, b"")
+        assert wait.failure is loads[failing].waiters.failure
 
     async def test_concurrent_requests_share_one_call(self, fake):
         requests = [join(fake, number) for number in range(50)]

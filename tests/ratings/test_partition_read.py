@@ -4,7 +4,7 @@ import pytest
 
 from gateway.cache.lookup import Lookup
 from gateway.cache.write_rule import StoredRating
-from gateway.errors import DeadlineExceeded, GatewayError, Relayed
+from gateway.errors import DeadlineExceeded, GatewayError, Relayed, Unreachable
 from gateway.model import Id, Kind, Variant
 from gateway.ratings.partition_read import PartitionRead
 from gateway.ratings.query import Directives
@@ -59,6 +59,32 @@ async def test_an_id_that_is_late_fails_and_its_fetch_goes_on(reads):
     load.answer({ONE: 1})
     await quiet()
     assert reads.partition_read(query((ALBUMS, [ONE]))).ratings() == ([ONE], [1])
+
+
+@pytest.mark.parametrize(
+    ("failure", "error", "status", "detail"),
+    [
+        (None, "http_response_timeout", None, "Apple Music did not answer within the time"),
+        (Relayed(503, b""), "http_response_timeout", 503, "Apple Music answered 503, and the request"),
+        (
+            Unreachable("No address was found.", proxy_error="dns_timeout", sent=False),
+            "dns_timeout",
+            None,
+            "No address was found. The request allows no time",
+        ),
+    ],
+    ids=["no try failed", "a status", "no answer"],
+)
+async def test_an_id_that_is_late_fails_as_its_last_try_did(reads, failure, error, status, detail):
+    read = reads.partition_read(query((ALBUMS, [ONE]), deadline=reads.clock.monotonic() + 0.05))
+    running = started(read)
+    (load,) = await reads.fake.begun(1)
+    load.waiters.failure = failure
+    await running
+    late = read.failed[ONE]
+    assert (late.proxy_error, late.received_status) == (error, status)
+    assert late.detail.startswith(detail)
+    load.answer({ONE: 1})
 
 
 async def test_a_stale_rating_stands_in_for_an_id_that_failed(reads):

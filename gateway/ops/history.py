@@ -21,6 +21,9 @@ KEPT_SECONDS = 3600.0
 PER_POINT = 4
 """Readings that make one point of a chart: one a minute."""
 
+GATEWAY = "gateway"
+"""Cause of the requests that failed because of a fault in the gateway."""
+
 Labels = tuple[str, ...]
 Counts = Mapping[Labels, float]
 
@@ -30,6 +33,8 @@ class HistorySample(msgspec.Struct, frozen=True):
 
     requests: Counts
     """By status."""
+    failed: Counts
+    """Requests that the availability objective counts as failed, by cause; `gateway` for its own faults."""
     ids: Counts
     """By tier and result."""
     calls: Counts
@@ -61,6 +66,10 @@ def read(metrics: Metrics) -> HistorySample:
     metrics.flush()
     return HistorySample(
         requests=_sum(metrics.http_requests, "_total", ("status",)),
+        failed={
+            **_sum(metrics.requests_failed, "_total", ("cause",)),
+            (GATEWAY,): total(_sum(metrics.internal_errors, "_total", ())),
+        },
         ids=_sum(metrics.cache_ids, "_total", ("tier", "result")),
         calls=_sum(metrics.upstream_requests, "_total", ("status",)),
         durations=_sum(metrics.http_request_duration, "_bucket", ("le",)),

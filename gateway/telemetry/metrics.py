@@ -81,6 +81,10 @@ class Metrics:
             "capacity or deadline.",
             "cause",
         )
+        self.internal_errors = self._counter(
+            "internal_errors",
+            "Requests answered 500 because of a fault in the gateway; availability counts them too.",
+        )
 
     def _define_cache(self) -> None:
         self.cache_ids = self._counter(

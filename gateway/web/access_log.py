@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from gateway.errors import AVAILABILITY_CAUSES, UpstreamError
+from gateway.errors import AVAILABILITY_CAUSES, GatewayError, Refused, UpstreamError
 from gateway.telemetry.logs import RequestLog
 from gateway.telemetry.metrics import Metrics
 from gateway.web.request_record import RequestRecord
@@ -70,11 +70,18 @@ class RequestCounts:
             if bound is None:
                 bound = self._bound[labels] = self._bind(*labels)
             bound.observe(record.ended - record.started)
-            error = record.error
-            if isinstance(error, UpstreamError) and error.cause in self._failed:
-                self._failed[error.cause]()
+            if record.error is not None:
+                self._count_failure(record.error)
         for labels, total in totals.items():
             self._bound[labels].add(total)
+
+    def _count_failure(self, error: GatewayError) -> None:
+        """Count what the availability objective counts: no refusals, nothing that is one user's or id's."""
+        if isinstance(error, UpstreamError):
+            if error.cause in self._failed:
+                self._failed[error.cause]()
+        elif not isinstance(error, Refused):
+            self._metrics.internal_errors.inc()
 
     def _bind(self, route: str, method: str, status: int, cache: str) -> "_Bound":
         # Looking a child up by its labels costs more than counting on it.

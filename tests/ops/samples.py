@@ -95,6 +95,7 @@ def healthy() -> Snapshot:
             requests=72_410,
             rate=241.4,
             by_status={"200": 71_902, "204": 31, "404": 477},
+            failed={},
             failed_share=0.0,
             p50_seconds=0.00058,
             p99_seconds=0.034,
@@ -159,7 +160,11 @@ def without_apple() -> Snapshot:
     """Apple fails: the breaker is open."""
     good = healthy()
     traffic = replace(
-        good.traffic, by_status={"200": 61_300, "503": 11_110}, failed_share=0.1534, p99_seconds=1.4
+        good.traffic,
+        by_status={"200": 61_300, "503": 11_110},
+        failed={"apple": 11_110},
+        failed_share=0.1534,
+        p99_seconds=1.4,
     )
     upstream = replace(
         good.upstream,
@@ -215,7 +220,7 @@ def just_started() -> Snapshot:
         process=replace(good.process, uptime_seconds=2.0),
         window_seconds=2.0,
         traffic=Traffic(
-            requests=0, rate=0.0, by_status={}, failed_share=None,
+            requests=0, rate=0.0, by_status={}, failed={}, failed_share=None,
             p50_seconds=None, p99_seconds=None, hits=0, hits_p99_seconds=None,
         ),
         tiers=tuple(

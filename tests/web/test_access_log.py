@@ -4,7 +4,15 @@ import weakref
 
 import pytest
 
-from gateway.errors import AVAILABILITY_CAUSES, Cause
+from gateway.errors import (
+    AVAILABILITY_CAUSES,
+    Cause,
+    DeadlineExceeded,
+    GatewayError,
+    Quarantined,
+    Refused,
+    Relayed,
+)
 from gateway.telemetry.metrics import Metrics
 from gateway.web.access_log import FLUSH_REQUESTS, AccessLog
 from gateway.web.request_record import RequestRecord
@@ -69,3 +77,25 @@ async def test_failed_requests_are_exported_as_0_before_the_first_failure(cause:
     metrics = Metrics()
     AccessLog(metrics, None)
     assert metrics.registry.get_sample_value("gateway_requests_failed_total", {"cause": cause}) == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "failed", "internal"),
+    [
+        (GatewayError("a bug"), [], 1),
+        (Relayed(500, b""), ["apple"], 0),
+        (DeadlineExceeded("too late"), ["deadline"], 0),
+        (Quarantined(403, b""), [], 0),
+        (Refused(504, "50400", "Gateway Timeout", "only-if-cached"), [], 0),
+    ],
+    ids=["bug", "Apple's 500", "deadline", "user", "only-if-cached"],
+)
+async def test_a_failure_that_availability_counts_is_counted_once(error, failed, internal):
+    metrics = Metrics()
+    access_log = AccessLog(metrics, None)
+    record = answered("a")
+    record.error = error
+    access_log.add(record, 1.0, logged=True)
+    value = metrics.registry.get_sample_value
+    causes = [cause for cause in Cause if value("gateway_requests_failed_total", {"cause": cause})]
+    assert (causes, value("gateway_internal_errors_total")) == (failed, internal)

@@ -22,7 +22,8 @@ def traffic(lately: Interval) -> Traffic:
         requests=int(requests),
         rate=lately.rate(counted.requests),
         by_status=by_label(counted.requests),
-        failed_share=share(total(counted.requests, "5"), requests),
+        failed=by_label(counted.failed),
+        failed_share=share(total(counted.failed), requests),
         p50_seconds=quantile(counted.durations, 0.5),
         p99_seconds=quantile(counted.durations, 0.99),
         hits=int(counted.hit_durations.get(("+Inf",), 0)),
@@ -92,7 +93,7 @@ def _point(step: Interval, now: float) -> Point:
     return Point(
         ago_seconds=now - step.end,
         requests=step.rate(counted.requests),
-        failures=step.rate(counted.requests, "5"),
+        failures=step.rate(counted.failed),
         calls=step.rate(counted.calls),
         local_ratio=tier("local", counted).hit_ratio,
         cached_ratio=cached_ratio(counted),

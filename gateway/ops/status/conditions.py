@@ -76,13 +76,12 @@ def apple_stopped(snapshot: Snapshot, _: float) -> str | None:
 
 def requests_failing(snapshot: Snapshot, threshold: float) -> str | None:
     traffic = snapshot.traffic
-    failed = {status: count for status, count in traffic.by_status.items() if status.startswith("5")}
-    total = sum(failed.values())
+    total = sum(traffic.failed.values())
     if total <= threshold * traffic.requests:
         return None
     return (
         f"{total:,} of {plural(traffic.requests, 'request')} failed ({percent(traffic.failed_share)}) in the "
-        f"last {about(snapshot.window_seconds)}{_causes(failed)}."
+        f"last {about(snapshot.window_seconds)}{_causes(traffic.failed)}."
     )
 
 

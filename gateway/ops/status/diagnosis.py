@@ -38,6 +38,10 @@ _CHECK_REDIS = (
     "Answers stay right. `denied`: user, password, rights or TLS; `check --connect` names which. "
     "`readonly`: it refuses writes. Otherwise check its memory limit and restarts, then the network between."
 )
+_CHECK_FAILURES = (
+    "`apple`: Apple, or the way to it. `developer_token`: the key. `capacity`: more calls than Apple takes. "
+    "`deadline`: slow calls, or callers' short deadlines. `gateway`: a fault to report. See recent errors."
+)
 FAILING, DEGRADED, NOTE = Severity.FAILING, Severity.DEGRADED, Severity.NOTE
 RULES = (
     Rule(FAILING, None, 0, when.not_ready,
@@ -50,11 +54,11 @@ RULES = (
     Rule(FAILING, "RatingsGatewayBreakerOpen", 0, when.apple_stopped,
          "All gateways: Apple, or the way to it. This one alone: its network. It closes by itself."),
     Rule(FAILING, "RatingsGatewayAvailabilityBurnFast", when.FAST_BURN, when.requests_failing,
-         "502, 503 and 504 come from Apple or the way to it, 500 from this gateway: see recent errors."),
+         _CHECK_FAILURES),
     Rule(DEGRADED, "RatingsGatewayTokenExpiring", 300, when.token_expiring,
          "When it expires, Apple refuses every call. Restart this gateway; check its clock."),
     Rule(DEGRADED, "RatingsGatewayAvailabilityBurnSlow", when.ERROR_BUDGET, when.requests_failing_slowly,
-         "502, 503 and 504 come from Apple or the way to it, 500 from this gateway: see recent errors."),
+         _CHECK_FAILURES),
     Rule(DEGRADED, None, 0.05, when.apple_failing,
          "Compare with other gateways, and with Apple's system status page."),
     Rule(DEGRADED, "RatingsGatewayClockSkew", 30, when.clock_skewed,

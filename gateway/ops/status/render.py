@@ -137,7 +137,7 @@ def _now(snapshot: Snapshot) -> Html:
         facts(
             ("Requests", rate(traffic.rate)),
             ("Fresh in the cache", percent(snapshot.cached_ratio)),
-            ("Failed (5xx)", percent(traffic.failed_share)),
+            ("Failed", percent(traffic.failed_share)),
             ("Duration, median", latency(traffic.p50_seconds)),
             ("Duration, 99 % within", latency(traffic.p99_seconds)),
             ("Hits, 99 % within", latency(traffic.hits_p99_seconds)),
@@ -181,7 +181,7 @@ def _charts(snapshot: Snapshot) -> Html:
             ],
             latency,
         ),
-        chart("Failed requests (5xx)", [("failed", course(lambda point: point.failures))], _rate),
+        chart("Failed requests", [("failed", course(lambda point: point.failures))], _rate),
         class_="charts",
     )
 

@@ -34,8 +34,10 @@ class Traffic(msgspec.Struct, frozen=True, kw_only=True):
     requests: int
     rate: float
     by_status: dict[str, int]
+    failed: dict[str, int]
+    """Requests that the availability objective counts as failed, by cause."""
     failed_share: float | None
-    """Share of requests that ended in a 5xx; None if there were none."""
+    """Share of requests that failed; None if there were no requests."""
     p50_seconds: float | None
     """Quantiles are estimated from histogram buckets; None if nothing was counted."""
     p99_seconds: float | None
@@ -151,6 +153,7 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     """Where the step ends."""
     requests: float
     failures: float
+    """Requests that the availability objective counts as failed."""
     calls: float
     local_ratio: float | None
     """Share of ids that were fresh in this process; None if no id was looked up."""

@@ -18,15 +18,25 @@ def since_start(metrics: Metrics, seconds: float = 5.0) -> Interval:
 
 def test_traffic_counts_the_requests_of_the_interval(metrics):
     metrics.http_requests.labels("r", "GET", "200").inc(9)
-    metrics.http_requests.labels("r", "GET", "503").inc(1)
+    metrics.http_requests.labels("r", "GET", "504").inc(1)
     metrics.http_request_duration.labels("r", "hit").observe(0.002)
     traffic = collect.traffic(since_start(metrics))
     assert (traffic.requests, traffic.rate) == (10, 2.0)
-    assert traffic.by_status == {"200": 9, "503": 1}
-    assert traffic.failed_share == 0.1
+    assert traffic.by_status == {"200": 9, "504": 1}
+    assert (traffic.failed, traffic.failed_share) == ({}, 0.0)
     assert traffic.p50_seconds == pytest.approx(0.00175)
     assert traffic.hits == 1
     assert traffic.hits_p99_seconds == traffic.p99_seconds == pytest.approx(0.002485)
+
+
+def test_requests_fail_by_cause_as_the_availability_objective_counts_them(metrics):
+    metrics.http_requests.labels("r", "GET", "200").inc(10)
+    metrics.requests_failed.labels("apple").inc(2)
+    metrics.requests_failed.labels("developer_token").inc(1)
+    metrics.internal_errors.inc(1)
+    traffic = collect.traffic(since_start(metrics))
+    assert traffic.failed == {"apple": 2, "developer_token": 1, "gateway": 1}
+    assert traffic.failed_share == 0.4
 
 
 def test_each_tier_has_its_own_hit_ratio(metrics):
@@ -86,6 +96,7 @@ def test_the_course_has_a_point_per_minute(metrics):
     history.take(read(metrics), 0.0)
     for step in range(1, 9):
         metrics.http_requests.labels("r", "GET", "500").inc(15)
+        metrics.internal_errors.inc(15)
         metrics.upstream_requests.labels("read", "200").inc(30)
         metrics.cache_ids.labels("local", "miss").inc()
         history.take(read(metrics), 15.0 * step)

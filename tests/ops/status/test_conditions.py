@@ -132,14 +132,14 @@ CASES = [
         "2 checks found an old rating a second or more after a write in the last 5 min.",
     ),
     (
-        changed("traffic", requests=1_000, by_status={"200": 998, "502": 2}, failed_share=0.002),
+        changed("traffic", requests=1_000, failed={"deadline": 2}, failed_share=0.002),
         "degraded",
-        "2 of 1,000 requests failed (0.2 %) in the last 5 min (502: 2).",
+        "2 of 1,000 requests failed (0.2 %) in the last 5 min (deadline: 2).",
     ),
     (
-        changed("traffic", requests=1_000, by_status={"200": 900, "503": 90, "500": 10}, failed_share=0.1),
+        changed("traffic", requests=1_000, failed={"apple": 90, "gateway": 10}, failed_share=0.1),
         "failing",
-        "100 of 1,000 requests failed (10 %) in the last 5 min (503: 90, 500: 10).",
+        "100 of 1,000 requests failed (10 %) in the last 5 min (apple: 90, gateway: 10).",
     ),
     (changed("traffic", hits_p99_seconds=0.04), "degraded", "1 % of the cache hits take 40 ms or longer"),
     (
@@ -216,8 +216,9 @@ QUIET = {
         "traffic", requests=100, by_status={"200": 60, "403": 40}
     ),
     "too few slow hits": changed("traffic", hits=5, hits_p99_seconds=0.4),
-    "failures within the error budget": changed(
-        "traffic", requests=10_000, by_status={"200": 9_999, "503": 1}
+    "failures within the error budget": changed("traffic", requests=10_000, failed={"apple": 1}),
+    "504s for callers that sent only-if-cached": changed(
+        "traffic", requests=100, by_status={"200": 60, "504": 40}
     ),
     "a hit ratio above half of the usual": replace(samples.healthy(), cached_ratio=0.6),
     "a low hit ratio without an hour to compare with": replace(

@@ -8,7 +8,7 @@ from typing import Any
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from gateway.ops.markup import Html, el
+from gateway.ops.markup import Html, el, join
 
 
 def blocks(text: str) -> Html:
@@ -30,12 +30,18 @@ def contents(text: str) -> Html:
     tokens = _MARKDOWN.parse(text)
     for opened, inline_ in pairwise(tokens):
         if opened.type == "heading_open" and opened.markup in ("##", "###"):
-            link = el("a", inline_.content, href=f"#{anchor(inline_.content)}")
+            link = el("a", _breakable(inline_.content), href=f"#{anchor(inline_.content)}")
             if opened.markup == "##":
                 entries.append((link, []))
             elif entries:
                 entries[-1][1].append(el("li", link))
     return el("ul", [el("li", link, el("ul", below) if below else None) for link, below in entries])
+
+
+def _breakable(heading: str) -> Html:
+    """A narrow sidebar may break `RatingsGatewayBreakerOpen` between its words."""
+    first, *others = re.split(r"(?<=[a-z])(?=[A-Z])", heading)
+    return join(first, *((el("wbr"), word) for word in others))
 
 
 def anchor(heading: str) -> str:

@@ -170,6 +170,15 @@ def test_it_is_readable(browser, site, page, scheme, width):
     assert browser.get_log("browser") == []
 
 
+@pytest.mark.parametrize("width", [1200, 400])
+@pytest.mark.parametrize("page", ["docs", "runbook"])
+def test_the_sidebar_shows_whole_names(browser, site, page, width):
+    show(browser, "light", width)
+    browser.get(address(site, page))
+    sidebar = browser.find_element(By.CLASS_NAME, "sidebar")
+    assert sidebar.get_property("scrollWidth") <= sidebar.get_property("clientWidth")
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_it_makes_no_request_besides_the_page(browser, site, page):
     url = address(site, page)

@@ -21,6 +21,10 @@ def test_html_in_markdown_is_escaped():
     assert "<script>" not in blocks("<script>alert(1)</script> and `<b>`")
 
 
+def test_long_names_in_the_contents_may_break_between_words():
+    assert ">Ratings<wbr>Gateway<wbr>Absent</a>" in contents("## RatingsGatewayAbsent")
+
+
 def test_contents_link_to_headings_of_two_levels():
     document = Document(contents(TEXT))
     assert document.values("href") == ["#first", "#below-it", "#second-code"]

@@ -32,6 +32,11 @@ def join(*children: Child) -> Html:
     return Html("".join(map(_piece, children)))
 
 
+def with_code(text: str) -> Html:
+    """Render a sentence; what is between backticks is code, as in Markdown."""
+    return join(*(el("code", piece) if number % 2 else piece for number, piece in enumerate(text.split("`"))))
+
+
 def table(head: Iterable[Child], rows: Iterable[Iterable[Child]], *, caption: str, class_: str = "") -> Html:
     """Render a table in a scroll container; the first cell of each row is its heading.
 

@@ -1,6 +1,6 @@
 import pytest
 
-from gateway.ops.markup import Html, el, join, table
+from gateway.ops.markup import Html, el, join, table, with_code
 
 
 def test_text_is_escaped():
@@ -39,3 +39,7 @@ def test_a_table_has_a_caption_and_headings_for_columns_and_rows():
     assert '<th scope="row">1</th><td>2</td>' in shown
     assert '<caption class="unseen">numbers &amp; more</caption>' in shown
     assert 'tabindex="0" role="region" aria-label="numbers &amp; more"' in shown
+
+
+def test_backticks_of_a_sentence_become_code():
+    assert with_code("Run `a<b` now.") == "Run <code>a&lt;b</code> now."

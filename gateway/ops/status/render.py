@@ -6,7 +6,7 @@ from collections.abc import Callable
 import msgspec
 
 from gateway.ops.explained import form
-from gateway.ops.markup import Child, Html, el, join
+from gateway.ops.markup import Child, Html, el, join, with_code
 from gateway.ops.page import facts, page, section
 from gateway.ops.status.charts import Course, chart
 from gateway.ops.status.diagnosis import diagnose
@@ -115,7 +115,7 @@ def _finding(finding: Finding) -> Html:
             " ",
             finding.what,
         ),
-        el("p", finding.advice, _runbook(finding.runbook), class_="advice"),
+        el("p", with_code(finding.advice), _runbook(finding.runbook), class_="advice"),
         class_=f"finding {finding.severity}",
     )
 

@@ -58,6 +58,12 @@ def test_a_finding_links_to_its_runbook_section():
     assert "/runbook#ratingsgatewayrediserrors" in Document(render(samples.without_redis())).values("href")
 
 
+def test_code_in_advice_is_rendered_as_code():
+    page = render(samples.without_redis())
+    assert "<code>check --connect</code> names which" in page
+    assert "`" not in Document(page).text
+
+
 def test_a_finding_without_an_alert_has_no_runbook_link():
     document = Document(render(with_evictions()))
     assert "7 entries were evicted" in document.text

@@ -39,9 +39,13 @@ def deployment(
 
 
 def check(item: dict[str, Any]) -> tuple[int, str]:
+    return run(msgspec.yaml.encode(item))
+
+
+def run(manifests: bytes) -> tuple[int, str]:
     done = subprocess.run(
         [sys.executable, DEPLOY / "kustomize" / "check-rendered"],
-        input=msgspec.yaml.encode(item),
+        input=manifests,
         capture_output=True,
         check=False,
     )
@@ -54,6 +58,11 @@ def test_a_workload_with_the_sidecar_has_no_mistakes():
 
 def test_a_workload_that_does_not_ask_has_no_mistakes():
     assert check(deployment(label={}, sidecars=()))[0] == 0
+
+
+@pytest.mark.parametrize("nothing", [b"", b"---\n"])
+def test_no_manifests_are_a_mistake(nothing):
+    assert run(nothing) == (1, "no manifests on stdin\n")
 
 
 @pytest.mark.parametrize(

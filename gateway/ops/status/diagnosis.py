@@ -73,7 +73,7 @@ RULES = (
          _CHECK_REDIS),
     Rule(DEGRADED, "RatingsGatewayRedisErrors", 0.05, when.redis_failing,
          _CHECK_REDIS),
-    Rule(DEGRADED, "RatingsGatewayNewsDown", 0, when.subscription_down,
+    Rule(DEGRADED, "RatingsGatewaySubscriptionDown", 0, when.subscription_down,
          "Check publish/subscribe in Redis: a proxy without it, an ACL, or the output buffer limit."),
     Rule(DEGRADED, "RatingsGatewayRedisErrors", 0, when.undelivered,
          "They are replayed when Redis answers again. Keep this gateway running until then."),

@@ -74,6 +74,11 @@ def plural(count: int, thing: str, things: str | None = None) -> str:
     return f"{count:,} {thing if count == 1 else things or f'{thing}s'}"
 
 
+def users_of(users_and_types: int) -> str:
+    """Pairs of a user and a type: `1 user and type`, `9 users and types`."""
+    return plural(users_and_types, "user and type", "users and types")
+
+
 def stale_bound(stale: int, checks: int) -> str:
     """Say how often a check was stale, and how often at most with 95 % confidence.
 

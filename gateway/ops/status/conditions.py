@@ -6,7 +6,7 @@ A condition compares with a threshold, which `diagnosis.RULES` passes.
 from collections.abc import Mapping
 
 from gateway.ops.status.snapshot import BreakerView, RedisView, Snapshot
-from gateway.ops.words import about, duration, latency, percent, plural
+from gateway.ops.words import about, duration, latency, percent, plural, users_of
 
 FEW = 20
 """Shares of fewer requests or calls are chance."""
@@ -178,8 +178,8 @@ def undelivered(snapshot: Snapshot, _: float) -> str | None:
     if redis is None or not redis.undelivered_writes:
         return None
     return (
-        f"Writes wait for Redis ({redis.undelivered_writes:,} by user and type): other gateways may still "
-        "return the old ratings."
+        f"Writes or purges of {users_of(redis.undelivered_writes)} have not reached Redis: other gateways "
+        "may still return the old ratings."
     )
 
 

@@ -116,7 +116,7 @@ class RedisView(msgspec.Struct, frozen=True, kw_only=True):
     """Whether invalidations of the other gateways arrive."""
     subscribed_for_seconds: float | None
     undelivered_writes: int
-    """Users and types with writes that wait for Redis."""
+    """Users and types with writes or purges that have not reached Redis, each pair counted once."""
     errors: dict[str, int]
     """Failed operations in the window, by kind."""
 

@@ -7,7 +7,17 @@ from gateway.ops.curl import CurlTarget
 from gateway.ops.markup import Child, Html, el, join, table
 from gateway.ops.page import facts, labelled, secret
 from gateway.ops.status.snapshot import Process, Snapshot, Tier
-from gateway.ops.words import NOTHING, about, duration, latency, percent, rate, size, stale_bound
+from gateway.ops.words import (
+    NOTHING,
+    about,
+    duration,
+    latency,
+    percent,
+    rate,
+    size,
+    stale_bound,
+    users_of,
+)
 from gateway.telemetry.recent import MAX_KEPT, RecentError
 
 WRITES = frozenset({"PUT", "DELETE"})
@@ -83,7 +93,7 @@ def redis(snapshot: Snapshot) -> Html:
             "Invalidation subscription",
             _state(view.subscribed_for_seconds, "up" if view.subscribed else "down"),
         ),
-        ("Writes waiting for Redis", f"{view.undelivered_writes:,}"),
+        ("Waiting for Redis", _undelivered(view.undelivered_writes)),
     )
 
 
@@ -134,6 +144,10 @@ def settings(snapshot: Snapshot) -> Html:
 def statuses(by_status: Mapping[str, int], nothing: str = "none yet") -> str:
     """Statuses, or kinds, and their counts."""
     return " · ".join(f"{status}: {count:,}" for status, count in by_status.items()) or nothing
+
+
+def _undelivered(users_and_types: int) -> str:
+    return f"writes or purges of {users_of(users_and_types)}" if users_and_types else "nothing"
 
 
 def _breaker(snapshot: Snapshot, target: str) -> str:

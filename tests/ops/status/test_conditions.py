@@ -124,7 +124,7 @@ CASES = [
     (
         changed("redis", undelivered_writes=1),
         "degraded",
-        "Writes wait for Redis (1 by user and type)",
+        "Writes or purges of 1 user and type have not reached Redis: other gateways may still return",
     ),
     (
         changed("visibility", stale=7, stale_lately=2),

@@ -39,6 +39,13 @@ def test_redis_shows_its_own_breaker():
     assert "open" not in text_of(tables.apple(failing))
 
 
+def test_what_redis_missed_is_counted_by_user_and_type():
+    assert "Waiting for Rediswrites or purges of 4 users and types" in text_of(
+        tables.redis(samples.without_redis())
+    )
+    assert "Waiting for Redisnothing" in text_of(tables.redis(samples.healthy()))
+
+
 def test_without_redis_the_cache_is_said_to_be_in_process():
     text = text_of(tables.redis(samples.just_started()))
     assert text == "No Redis is set: the cache is in-process only."

@@ -8,13 +8,16 @@ import asyncio
 from typing import Any
 
 from aiohttp import ClientConnectionResetError, web
-from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp.http_exceptions import BadHttpMessage, HttpProcessingError, LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
 from gateway.errors import GatewayError, Refused
 from gateway.web.api import Api
-from gateway.web.heads import MAX_HEADER_BYTES, MAX_TARGET_BYTES, BodyCheck
+from gateway.web.heads import MAX_HEADER_BYTES, MAX_HEADERS, MAX_TARGET_BYTES, BodyCheck
 from gateway.web.response import WholeResponse
+
+_TOO_MANY_HEADERS = "Too many headers received"
+"""The text of aiohttp's error: no class of its own tells it from malformed input."""
 
 
 class AiohttpResponse(web.StreamResponse):
@@ -129,6 +132,8 @@ class AiohttpConnection(RequestHandler):
 
 def _refusal(exc: BaseException | None) -> GatewayError:
     # The parser's own message quotes what it read, which may be a user token: it is not shown.
+    if isinstance(exc, BadHttpMessage) and exc.message == _TOO_MANY_HEADERS:
+        return Refused(431, "43100", "Header Too Large", f"A request may have {MAX_HEADERS} headers.")
     if not isinstance(exc, LineTooLong):
         return Refused(400, "40000", "Bad Request", "The request is not well-formed HTTP.")
     if str(MAX_TARGET_BYTES) in exc.message.partition(":")[0]:

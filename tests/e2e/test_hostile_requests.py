@@ -131,7 +131,7 @@ REFUSED = {
     "a target over the bound": (request(b"GET", MANY + b"1" * heads.MAX_TARGET_BYTES), 414),
     "a target without an end": (b"GET /" + b"1" * heads.MAX_TARGET_BYTES * 2, 414),
     "a header over the bound": (request(b"GET", MANY, b"X: " + b"a" * 2 * heads.MAX_HEADER_BYTES), 431),
-    "too many headers": (request(b"GET", MANY, *[b"X-%d: a" % n for n in range(heads.MAX_HEADERS)]), 400),
+    "too many headers": (request(b"GET", MANY, *[b"X-%d: a" % n for n in range(heads.MAX_HEADERS)]), 431),
     "deep JSON": (put(b"Content-Length: 100000", body=b"[" * 100_000), 400),
     "a lone surrogate": (put(b"Content-Length: 16", body=b'{"type":"\\ud800"'), 400),
     "a compressed body": (

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from gateway.web.connection import Connection
-from gateway.web.heads import MAX_HEADER_BYTES, MAX_TARGET_BYTES
+from gateway.web.heads import MAX_HEADER_BYTES, MAX_HEADERS, MAX_TARGET_BYTES
 from tests.waiting import until
 from tests.web.connections import turns
 
@@ -19,8 +19,9 @@ class TestMalformedInput:
             (b"malformed\r\n\r\n", 400),
             (b"GET /" + b"x" * MAX_TARGET_BYTES + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414),
             (b"GET / HTTP/1.1\r\nX: " + b"x" * 2 * MAX_HEADER_BYTES + b"\r\n\r\n", 431),
+            (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * (MAX_HEADERS + 1) + b"\r\n", 431),
         ],
-        ids=["TLS", "bare line feeds", "no request line", "long target", "long header"],
+        ids=["TLS", "bare line feeds", "no request line", "long target", "long header", "many headers"],
     )
     async def test_it_is_refused_and_the_connection_closed(self, caller, data, status):
         caller.writer.write(data)

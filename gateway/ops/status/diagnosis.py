@@ -82,7 +82,7 @@ RULES = (
     Rule(DEGRADED, "RatingsGatewayReloadFailed", 0, when.reload_failed,
          "The log line `reload` says what is wrong. Correct it before anything restarts."),
     Rule(DEGRADED, "RatingsGatewayHitRatioCollapse", 0.5, when.hits_collapsed,
-         "Evictions, Redis, a rollout, or a caller that sends no-cache or ever new variants."),
+         "Evictions, Redis, a rollout, or a caller: no-cache, or query parameters that keep changing."),
     Rule(DEGRADED, "RatingsGatewayHitLatencyBurnSlow", 0.025, when.hits_slow,
          "Check this gateway's CPU limit, Redis, and requests with thousands of ids."),
     Rule(NOTE, None, 0, when.restart_needed,

@@ -51,7 +51,8 @@ def run(arguments: Namespace) -> int:
         raise CommandFailed(f"{url} answered {answer.status}: {answer.detail()}{hint}")
     if answer.json().get("purged") is not True:
         raise CommandFailed(
-            "this gateway purged, but Redis did not answer: repeat the purge when Redis is back (/status)"
+            "Purged here only: Redis did not answer. The purge is replayed when Redis is back, unless this "
+            "gateway stops first."
         )
     say(f"purged {_what(kind_, ids)}")
     return 0

@@ -17,14 +17,19 @@ def user_of(tokens: Iterable[str]) -> User:
 
 def kind_and_id(named: Mapping[str, str]) -> tuple[Kind, Id]:
     """The `type` (default albums) and `id`. Raises 400."""
-    try:
-        kind = Kind(named.get("type", Kind.ALBUMS))
-    except ValueError:
-        raise web.HTTPBadRequest(text=f"type must be one of {', '.join(Kind)}.\n") from None
+    kind = kind_of(named.get("type", Kind.ALBUMS))
     id_ = named.get("id", "").strip()
     if not kind.admits(id_):
         raise web.HTTPBadRequest(text=f"id must be a valid id of type {kind}.\n")
     return kind, Id(id_)
+
+
+def kind_of(name: str) -> Kind:
+    """The type of that name. Raises 400."""
+    try:
+        return Kind(name)
+    except ValueError:
+        raise web.HTTPBadRequest(text=f"Unknown type {name[:80]!r}; known: {', '.join(Kind)}.\n") from None
 
 
 def wants_html(request: web.Request) -> bool:

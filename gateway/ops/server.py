@@ -9,7 +9,7 @@ from prometheus_client.aiohttp import make_aiohttp_handler
 
 from gateway.model import Id, Kind
 from gateway.ops.access import OpsAccess
-from gateway.ops.asking import user_of
+from gateway.ops.asking import kind_of, user_of
 from gateway.ops.health import Checks, ready, verbose
 from gateway.ops.pages import Pages
 from gateway.user_token import user_tokens
@@ -30,7 +30,7 @@ class Reloaded(msgspec.Struct, frozen=True):
 class PurgeBody(msgspec.Struct, forbid_unknown_fields=True):
     """The body of `POST /-/purge`: one kind or all, these ids (of one kind) or all."""
 
-    type: Kind | None = None
+    type: str | None = None
     ids: list[str] | None = None
 
 
@@ -85,12 +85,13 @@ class Ops:
             body = msgspec.json.decode(await request.read() or b"{}", type=PurgeBody)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise web.HTTPBadRequest(text=f"{error}\n") from None
-        if body.ids is not None and body.type is None:
+        kind = None if body.type is None else kind_of(body.type)
+        if body.ids is not None and kind is None:
             raise web.HTTPBadRequest(text="ids need a type: the same id may exist in several.\n")
-        if wrong := [id_ for id_ in body.ids or () if body.type is not None and not body.type.admits(id_)]:
-            raise web.HTTPBadRequest(text=f"No ids of {body.type}: {', '.join(wrong[:10])}.\n")
+        if wrong := [id_ for id_ in body.ids or () if kind is not None and not kind.admits(id_)]:
+            raise web.HTTPBadRequest(text=f"Invalid {kind} ids: {', '.join(wrong[:10])}.\n")
         ids = None if body.ids is None else [Id(id_) for id_ in body.ids]
-        return web.json_response({"purged": await self._purge(user.key, body.type, ids)})
+        return web.json_response({"purged": await self._purge(user.key, kind, ids)})
 
     def _reloading(self, reload: Reload) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def handle(request: web.Request) -> web.Response:

@@ -145,7 +145,7 @@ async def test_explain_is_a_page_for_a_browser(client):
     [
         ("type=albums&id=1", {}, "Send exactly one Music-User-Token."),
         ("type=albums&id=1", {"Music-User-Token": " "}, "Send exactly one"),
-        ("type=films&id=1", USER, "type must be one of albums, songs"),
+        ("type=films&id=1", USER, "Unknown type 'films'; known: albums, songs"),
         ("type=albums&id=pl.x", USER, "id must be a valid id of type albums."),
         ("type=albums", USER, "id must be a valid id of type albums."),
     ],

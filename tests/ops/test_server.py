@@ -132,9 +132,9 @@ async def test_a_purge_that_redis_has_not_received_yet_says_so(client, parts):
         (b"{", "Input data was truncated"),
         (b"\xff", "JSON"),
         (b'{"more":1}', "unknown field `more`"),
-        (b'{"type":"artists"}', "Invalid enum value"),
+        (b'{"type":"artists"}', "Unknown type 'artists'; known: albums, songs"),
         (b'{"ids":["1"]}', "ids need a type"),
-        (b'{"type":"albums","ids":["x","1"]}', "albums: x."),
+        (b'{"type":"albums","ids":["x","1"]}', "Invalid albums ids: x."),
         (b'{"ids":"1"}', "Expected `array"),
     ],
 )

@@ -71,7 +71,8 @@ class Resolver:
         if not running.done():
             raise ResolutionTimeout(f"{host} was not resolved within {timeout:g} s")
         error = running.exception()
-        raise ResolutionError(f"{host} cannot be resolved: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise ResolutionError(f"{host} cannot be resolved: {reason}") from error
 
     def _start(self, host: str) -> "asyncio.Future[Sequence[AddressInfo]]":
         loop = asyncio.get_running_loop()

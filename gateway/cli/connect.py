@@ -5,8 +5,10 @@ Each check returns a line of result or raises `CommandFailed` with the cure in w
 
 import asyncio
 import hashlib
+import os
 import re
 import secrets
+import ssl
 import time
 from collections.abc import Sequence
 
@@ -50,7 +52,7 @@ def redis(settings: Settings) -> str:
     except NoPermissionError as error:
         raise CommandFailed(f"{_safe(error, url)}. {_cure([error], url, cache.namespace)}") from None
     except Exception as error:  # noqa: BLE001 - any exception of the client library means: no Redis
-        raise CommandFailed(f"{_safe(error, url)}. {_advice(error)}") from None
+        raise CommandFailed(f"{_no_answer(error, url) or _safe(error, url)}. {_advice(error)}") from None
     if faults:
         listed = "\n".join(f"  {_safe(error, url)}" for error in faults)
         raise CommandFailed(
@@ -160,6 +162,19 @@ def apple(settings: Settings) -> str:
             "Try again in a minute; look at Apple's system status page."
         )
     return f"{apple_.base_url} accepts the developer token ({answer.status}){through}, {_ms(began)}"
+
+
+def _no_answer(error: Exception, url: RedisUrl) -> str | None:
+    """Which server did not answer, in the system's words; None if the error says enough."""
+    single = url.scheme != "redis+cluster" and url.service is None
+    where = url.path or ", ".join(map(str, url.addresses))
+    if isinstance(error, TimeoutError):
+        return f"no answer from {where} in time"
+    if not isinstance(error, OSError) or isinstance(error, ssl.SSLError) or not error.errno:
+        return None
+    reason = os.strerror(error.errno)
+    # Other addresses of a cluster, or of Sentinel's master, are only in the error's own text.
+    return f"no answer from {where}: {reason}" if single else f"no answer: {reason} ({error.strerror})"
 
 
 def _safe(error: Exception, url: RedisUrl) -> str:

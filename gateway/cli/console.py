@@ -1,5 +1,6 @@
 """What commands print, and the exceptions that end them."""
 
+import errno
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,20 @@ class CommandFailed(Exception):
 
 class OutputLost(Exception):
     """Stdout cannot be written; the message says why. Exit status 1."""
+
+
+def cannot_listen(error: OSError, address: str) -> str:
+    """Why a command cannot listen on `address`, and which of its options to change."""
+    match error.errno:
+        case errno.EADDRINUSE:
+            fault = "the address is in use. Try another --port"
+        case errno.EADDRNOTAVAIL:
+            fault = "no network interface has this address. Try another --host"
+        case errno.EACCES:
+            fault = "this user may not use this port. Try a --port above 1023"
+        case _:
+            fault = f"{error.strerror or error}. Try another --host or --port"
+    return f"cannot listen on {address}: {fault}."
 
 
 def say(text: str) -> None:

@@ -8,10 +8,10 @@ from argparse import ArgumentParser, Namespace
 
 import uvloop
 
-from gateway.cli.console import CommandFailed, coloured, flush, report, say
+from gateway.cli.console import CommandFailed, cannot_listen, coloured, flush, report, say
 from gateway.cli.parser import port
 from gateway.sandbox import ADA, Sandbox
-from gateway.server import serving
+from gateway.server import CannotListen, serving
 from gateway.settings import Settings, load
 from gateway.telemetry import logs
 from gateway.web.request_record import RequestRecord
@@ -68,6 +68,8 @@ def run(arguments: Namespace) -> int:
         uvloop.run(_demo(arguments.port))
     except BrokenPipeError:
         raise
+    except CannotListen as error:
+        raise CommandFailed(cannot_listen(error, error.address)) from None
     except OSError as error:
         raise CommandFailed(f"{error.strerror or error}. Try another --port.") from None
     return 0

@@ -7,7 +7,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from gateway.cli.console import CommandFailed, flush, writing
+from gateway.cli.console import CommandFailed, cannot_listen, flush, writing
 from gateway.cli.parser import port
 from gateway.sandbox import standalone
 
@@ -31,8 +31,14 @@ def run(arguments: Namespace) -> int:
         asyncio.run(_serve(arguments))
     except BrokenPipeError:
         raise
-    except (OSError, ValueError) as error:
-        raise CommandFailed(f"{error}. Try another --port or --key-file.") from None
+    except OSError as error:
+        if error.filename is not None:
+            raise CommandFailed(
+                f"{error.filename} cannot be used: {error.strerror}. Try another --key-file."
+            ) from None
+        raise CommandFailed(cannot_listen(error, f"{arguments.host}:{arguments.port}")) from None
+    except ValueError as error:
+        raise CommandFailed(f"{error}. Try another --key-file.") from None
     return 0
 
 

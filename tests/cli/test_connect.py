@@ -58,6 +58,32 @@ def test_a_server_with_a_password_is_accepted_and_named_without_it(start, reach)
     assert said.startswith(f"redis://******@127.0.0.1:{port}/0 answers")
 
 
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("redis://127.0.0.1:1", "no answer from 127.0.0.1:1: Connection refused. Is the server running"),
+        ("unix:///nowhere.sock", "no answer from /nowhere.sock: No such file or directory. Is the server"),
+        ("redis+cluster://127.0.0.1:1", "no answer: Connection refused (Connect call failed ('127.0"),
+    ],
+)
+def test_a_server_that_does_not_answer_is_named_without_error_numbers(reach, url, said):
+    with pytest.raises(CommandFailed) as caught:
+        reach(url)
+    assert str(caught.value).startswith(said)
+    assert "Errno" not in str(caught.value)
+
+
+async def test_a_server_that_never_answers_is_named(reach):
+    async def silent(_: Command) -> bytes:
+        await asyncio.Event().wait()
+        return b""
+
+    async with ScriptedRedis() as server:
+        server.respond = silent
+        with pytest.raises(CommandFailed, match=rf"no answer from 127.0.0.1:{server.port} in time\. Is the"):
+            await asyncio.to_thread(reach, f"redis://127.0.0.1:{server.port}")
+
+
 @pytest.mark.parametrize("login", ["", ":hunter3@", "nobody:hunter3@"])
 def test_a_wrong_login_is_named_and_not_repeated(start, reach, login):
     port = start("--requirepass", "hunter2").port

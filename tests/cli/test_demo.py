@@ -62,7 +62,7 @@ def test_a_port_in_use_is_1_with_a_hint(gateway):
         check=False,
     )
     assert ran.returncode == 1
-    assert "Try another --port" in ran.stderr
+    assert f"cannot listen on 127.0.0.1:{taken}: the address is in use. Try another --port." in ran.stderr
 
 
 def introduced(demo: subprocess.Popen[str]) -> str:

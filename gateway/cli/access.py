@@ -10,10 +10,25 @@ from typing import Any
 from urllib.parse import quote
 
 from gateway.cli.console import WrongUsage
-from gateway.cli.http import UNIX, reason
+from gateway.cli.http import UNIX, HttpReply, reason
 
+REFUSALS = {
+    "401": "Apple refuses the gateway's developer token: run `ratings-gateway check --connect` on its host.",
+    "403": "Apple refuses the user token: it is wrong or expired; the user must sign in again.",
+}
+"""What an error of the API means by its status, whether it is the request's or one id's."""
 NOT_THE_OPS_LISTENER = "\nIs this the ops listener (port 8081), not the API?"
 """Hint for a 404 to a request of the ops listener."""
+
+
+def hint(answer: HttpReply) -> str:
+    """What to do about an error of the API, as a line to append; empty if its detail says enough."""
+    text = REFUSALS.get(str(answer.status), "")
+    if answer.status == 401 and "WWW-Authenticate" in answer.headers:
+        text = "Pass one of server.caller_tokens: --caller-token-file FILE, or GATEWAY_CALLER_TOKEN."
+    elif answer.status == 404:
+        text = "Is this the API (port 8080), not the ops listener?"
+    return f"\n{text}" if text else ""
 
 
 def user_token(file: Path | None) -> str:

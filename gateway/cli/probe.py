@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Self
 
-from gateway.cli.access import caller_token, user_token
+from gateway.cli.access import caller_token, hint, user_token
 from gateway.cli.console import CommandFailed, WrongUsage, report, say
 from gateway.cli.http import HttpReply, ask
 from gateway.cli.parser import KIND_LIST, kind, takes_caller_token, takes_user_token
@@ -57,7 +57,7 @@ class Rated(NamedTuple):
             return value
         if answer.status == 404 and any(error.get("code") == "40400" for error in document.get("errors", ())):
             return None
-        raise CommandFailed(f"reading through {base}: {answer.status} {answer.detail()}")
+        raise CommandFailed(f"reading through {base}: {answer.status} {answer.detail()}{hint(answer)}")
 
     def write(self, base: str, value: int | None) -> None:
         """Rate, or remove the rating. Raises `CommandFailed`, `Unsettled` if it may have taken effect."""
@@ -67,7 +67,7 @@ class Rated(NamedTuple):
             raise Unsettled(str(error)) from None
         if not (200 <= answer.status < 300 or (value is None and answer.status == 404)):
             failure = Unsettled if answer.status >= 500 else CommandFailed
-            raise failure(f"writing through {base}: {answer.status} {answer.detail()}")
+            raise failure(f"writing through {base}: {answer.status} {answer.detail()}{hint(answer)}")
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -96,7 +96,7 @@ def run(arguments: Namespace) -> int:
     if token is not None:
         headers["X-Gateway-Token"] = token
     rated = Rated(ratings_path(arguments.type, arguments.id), headers)
-    settled = True
+    failed: BaseException | None = None
     with _Signals() as signals:
         old = rated.read(first, no_cache=True)
         new = -1 if old == 1 else 1
@@ -104,11 +104,11 @@ def run(arguments: Namespace) -> int:
             rated.read(url)  # so that each has the old rating in its memory
         try:
             lags = _measure(rated, first, others, new, signals)
-        except Unsettled:
-            settled = False
+        except BaseException as error:
+            failed = error
             raise
         finally:
-            _restore(rated, first, old, settled=settled)
+            _restore(rated, first, old, failed)
     return _verdict(lags)
 
 
@@ -192,13 +192,18 @@ def watch(
     return lags
 
 
-def _restore(rated: Rated, first: str, old: int | None, *, settled: bool) -> None:
+def _restore(rated: Rated, first: str, old: int | None, failed: BaseException | None) -> None:
+    """Write the old rating back, also after the measurement `failed`."""
+    may_have_changed = f"The rating may have changed. It was: {_shown(old)}"
     try:
         rated.write(first, old)
+    except CommandFailed as error:
+        causes = [str(each) for each in (failed, error) if isinstance(each, CommandFailed)]
+        raise CommandFailed("\n".join([*dict.fromkeys(causes), may_have_changed])) from None
     except BaseException:
-        report(f"The old rating could not be restored. It was: {_shown(old)}")
+        report(may_have_changed)
         raise
-    if settled:
+    if not isinstance(failed, Unsettled):
         say(f"restored {_shown(old)}")
     else:
         report(

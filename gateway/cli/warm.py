@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.chunks import chunks
-from gateway.cli.access import api_url, caller_token, user_token
+from gateway.cli.access import REFUSALS, api_url, caller_token, hint, user_token
 from gateway.cli.console import CommandFailed, WrongUsage, report, say
 from gateway.cli.http import HttpReply, ask
 from gateway.cli.parser import KIND_LIST, kind, takes_caller_token, takes_user_token
@@ -136,14 +136,12 @@ def _count(
     document = answer.json()
     if answer.status != 200:
         if str(answer.status) not in _TRANSIENT:
-            raise CommandFailed(
-                f"the gateway answered {answer.status}: {answer.detail()}{_HINTS.get(answer.status, '')}"
-            )
+            raise CommandFailed(f"the gateway answered {answer.status}: {answer.detail()}{hint(answer)}")
         return progress, {id_: {"status": str(answer.status), "detail": answer.detail()} for id_ in ids}
     errors = {error["meta"]["id"]: error for error in document.get("errors", ()) if "meta" in error}
     for error in errors.values():
-        if error.get("status") in _REFUSALS:
-            raise CommandFailed(_REFUSALS[error["status"]])
+        if error.get("status") in REFUSALS:
+            raise CommandFailed(REFUSALS[error["status"]])
     rated = len(document.get("data", ()))
     tiers = {
         tier: int(number)
@@ -206,15 +204,3 @@ def _summarise(progress: Progress, seconds: float) -> None:
 
 _TRANSIENT = frozenset({"429", "500", "502", "503", "504"})
 """Statuses that are worth a retry."""
-
-_REFUSALS = {
-    "401": "Apple refuses the gateway's developer token: run `ratings-gateway check --connect` on its host.",
-    "403": "Apple refuses the user token: it is wrong or expired; the user must sign in again.",
-}
-"""Errors of one id that apply to every id: stop there."""
-
-_HINTS = {
-    401: "\nPass one of server.caller_tokens: --caller-token-file FILE, or GATEWAY_CALLER_TOKEN.",
-    403: f"\n{_REFUSALS['403']}",
-    404: "\nIs this the API (port 8080), not the ops listener?",
-}

@@ -122,7 +122,25 @@ def test_the_old_rating_is_printed_if_it_cannot_be_restored(run, gateway, monkey
     gateway.answer = lambda asked: (200, {}, rated) if asked.method == "GET" else (503, {}, {})
     ran = run("probe", "--type", "albums", "--id", "1", "--url", gateway.url, "--url", gateway.url)
     assert ran.status == 1
-    assert "could not be restored. It was: -1" in ran.err
+    said = f"writing through {gateway.url}: 503 {{}}\nThe rating may have changed. It was: -1\n"
+    assert ran.err == f"ratings-gateway probe: {said}"
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "hint"),
+    [
+        (401, {"WWW-Authenticate": "Bearer"}, "--caller-token-file"),
+        (401, {}, "Apple refuses the gateway's developer token"),
+        (403, {}, "the user must sign in again"),
+    ],
+)
+def test_a_refusal_says_what_to_do(run, gateway, monkeypatch, status, headers, hint):
+    monkeypatch.setenv("MUSIC_USER_TOKEN", ADA)
+    gateway.answer = lambda _: (status, headers, {"errors": [{"detail": "no"}]})
+    ran = run("probe", "--type", "albums", "--id", "1", "--url", gateway.url, "--url", gateway.url)
+    assert (ran.status, ran.out) == (1, "")
+    assert f": {status} no\n" in ran.err
+    assert hint in ran.err
 
 
 def test_a_write_of_unknown_outcome_is_not_said_to_be_restored(run, gateway, monkeypatch):

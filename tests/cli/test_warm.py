@@ -130,12 +130,21 @@ def test_the_port_defaults_to_the_gateways_variable(run, gateway, ids_file, monk
     assert run("warm", "--ids", ids_file("1")).status == 0
 
 
+CALLER = {"WWW_Authenticate": "Bearer"}
+
+
 @pytest.mark.parametrize(
-    ("status", "hint"),
-    [(401, "--caller-token-file"), (403, "must sign in again"), (404, "port 8080"), (400, "bad")],
+    ("status", "headers", "hint"),
+    [
+        (401, CALLER, "--caller-token-file"),
+        (401, {}, "refuses the gateway's developer token"),
+        (403, {}, "must sign in again"),
+        (404, {}, "port 8080"),
+        (400, {}, "bad"),
+    ],
 )
-def test_a_refusal_ends_the_run_with_a_hint(run, gateway, ids_file, status, hint):
-    gateway.always(status, {"errors": [{"title": "Bad", "detail": "bad"}]})
+def test_a_refusal_ends_the_run_with_a_hint(run, gateway, ids_file, status, headers, hint):
+    gateway.always(status, {"errors": [{"title": "Bad", "detail": "bad"}]}, **headers)
     ran = run("warm", "--ids", ids_file("1\n"), "--url", gateway.url)
     assert (ran.status, ran.out) == (1, "")
     assert f"answered {status}: bad" in ran.err

@@ -53,6 +53,8 @@ class Runtime:
         """Whether the API listener accepts connections."""
         self.settings = settings.masked()
         """The settings in force, as text."""
+        self.reloaded = False
+        """Whether the settings were read again since the start."""
         self.not_applied: Sequence[str] = ()
         """Settings whose changed value needs a restart."""
 
@@ -145,6 +147,7 @@ class Observed(NamedTuple):
             ops_url=self.runtime.ops_url,
             checks=tuple(self.checks()),
             last_reload_successful=_value(self.metrics.config_last_reload_successful) == 1,
+            reloaded=self.runtime.reloaded,
             not_applied=tuple(self.runtime.not_applied),
         )
 

@@ -53,6 +53,7 @@ class Reloader:
     async def reload(self, reason: str = "request") -> Reloaded:
         """Read the settings again and apply what can be applied."""
         async with self._one_at_a_time:
+            self._gateway.runtime.reloaded = True
             try:
                 # In a thread, because files may lie on a network.
                 settings = await asyncio.to_thread(self._read)

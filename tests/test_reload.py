@@ -152,6 +152,18 @@ async def test_a_broken_key_is_logged_and_the_old_one_stays_in_use(sandbox, tmp_
     assert "apple.private_key" in capfd.readouterr().out
 
 
+async def test_the_status_says_whether_there_was_a_reload(sandbox, tmp_path):
+    async with rotating(sandbox, tmp_path) as (caller, _):
+
+        async def reloaded() -> bool:
+            async with caller.session.get(f"{caller.served.ops_url}/status?format=json") as status:
+                return bool((await status.json())["process"]["reloaded"])
+
+        assert not await reloaded()
+        assert (await caller.ask("POST", "/-/reload")).status == 200
+        assert await reloaded()
+
+
 async def test_a_post_reloads_and_answers_whether_it_worked(sandbox, tmp_path):
     new = Credentials.generate(key_id="ROTATEDKEY")
     async with rotating(sandbox, tmp_path) as (caller, secret):

@@ -65,7 +65,7 @@ def answer_page(answer: Mapping[str, Any], *, asks_ops_token: bool) -> str:
             el("p", answer["why"]),
             facts(
                 ("Comes from", SOURCES[answer["source"]]),
-                ("Refreshed in a free seat", "yes, and not asked for since" if answer["top_up"] else "no"),
+                ("Refreshed by top-up, not requested since", "yes" if answer["top_up"] else "no"),
                 ("Written value held", "no" if hold is None else _held(hold)),
                 ("Being fetched", "yes" if answer["in_flight"] else "no"),
                 ("User token quarantined", "yes" if answer["quarantined"] else "no"),

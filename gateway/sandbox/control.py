@@ -9,7 +9,7 @@ GET    /_sandbox/users               every user with token, label, standing and 
 POST   /_sandbox/users               {"token", "label"?, "standing"?, "ratings"?: {type: {id: 1 | -1}}}
 POST   /_sandbox/ratings             {"user": token or label, "type", "id", "value": 1 | -1 | null}
 POST   /_sandbox/pairs               {"type", "id", "library_id"}: keep a catalog and a library id in step
-GET    /_sandbox/faults              armed faults, how often each struck, how many calls wait
+GET    /_sandbox/faults              armed faults, how often each fired, how many calls wait
 POST   /_sandbox/faults              arm {"effect": {"name", ...}, "where"?, "times"?, "fraction"?}
 DELETE /_sandbox/faults              disarm all
 DELETE /_sandbox/faults/{id}         disarm one

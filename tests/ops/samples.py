@@ -89,6 +89,7 @@ def healthy() -> Snapshot:
             ops_url="http://127.0.0.1:8081",
             checks=(Check("accepting", ok=True, detail="yes", required=True),),
             last_reload_successful=True,
+            reloaded=True,
         ),
         window_seconds=300,
         traffic=Traffic(

@@ -24,6 +24,9 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     checks: tuple[Check, ...]
     """The checks of `/readyz`."""
     last_reload_successful: bool
+    """False only after a reload that failed."""
+    reloaded: bool
+    """Whether the settings were read again since the start."""
     not_applied: tuple[str, ...] = ()
     """Settings whose changed value needs a restart."""
 

@@ -32,7 +32,7 @@ def apple(snapshot: Snapshot) -> Html:
     return facts(
         ("Address", el("code", upstream.url)),
         ("Circuit breaker", _breaker(snapshot, "apple")),
-        ("Calls in flight", f"{upstream.in_flight}, at most {upstream.limit} of {upstream.max_limit}"),
+        ("Calls in flight", f"{upstream.in_flight}; limit {upstream.limit}, maximum {upstream.max_limit}"),
         ("Calls", f"{rate(upstream.rate)}, {percent(upstream.failed_share)} failed"),
         ("Statuses", statuses(upstream.by_status)),
         ("Duration", f"median {latency(upstream.p50_seconds)}, 99 % within {latency(upstream.p99_seconds)}"),
@@ -49,8 +49,14 @@ def token(snapshot: Snapshot) -> Html:
     return facts(
         ("Key id", el("code", view.key_id)),
         ("Expires", f"{ends} ({_moment(view.expires_at)})"),
-        ("Last reload", "succeeded" if snapshot.process.last_reload_successful else "failed"),
+        ("Last reload", _last_reload(snapshot.process)),
     )
+
+
+def _last_reload(process: Process) -> str:
+    if not process.last_reload_successful:
+        return "failed"
+    return "succeeded" if process.reloaded else "none yet"
 
 
 def cache(snapshot: Snapshot) -> Html:
@@ -85,7 +91,7 @@ def redis(snapshot: Snapshot) -> Html:
         ("Address", el("code", view.address)),
         (
             "Connection",
-            _state(view.answering_for_seconds, "answers" if view.answering else "does not answer"),
+            _state(view.answering_for_seconds, "answering" if view.answering else "no answer"),
         ),
         ("Circuit breaker", _breaker(snapshot, "redis")),
         ("Failed operations", statuses(view.errors, "none")),
@@ -151,19 +157,15 @@ def _undelivered(users_and_types: int) -> str:
 
 
 def _breaker(snapshot: Snapshot, target: str) -> str:
-    says = {
-        "closed": "closed, calls are made",
-        "open": "open, only probes are sent",
-        "half-open": "half-open, a probe is out",
-    }
+    means = {"closed": "", "open": "; only probes are sent", "half-open": "; a probe is in flight"}
     for breaker in snapshot.breakers:
         if breaker.target == target:
-            return _state(breaker.for_seconds, says[breaker.state])
+            return _state(breaker.for_seconds, breaker.state) + means[breaker.state]
     return NOTHING
 
 
 def _state(seconds: float | None, says: str) -> str:
-    return says if seconds is None else f"{says}, for {duration(seconds)}"
+    return says if seconds is None else f"{says} for {duration(seconds)}"
 
 
 def _tier(tier: Tier) -> tuple[Child, ...]:
@@ -206,7 +208,7 @@ def _error(group: list[RecentError], process: Process) -> tuple[Child, ...]:
 
 
 def _again(error: RecentError, target: str, process: Process) -> Html:
-    verb = "read what is rated" if error.method in WRITES else "read the same ids"
+    verb = "read the current rating" if error.method in WRITES else "read the same ids"
     command = curl(process.api_url, target, asks_caller_token=process.asks_caller_token)
     return el("details", el("summary", verb), el("pre", el("code", command), tabindex=0))
 

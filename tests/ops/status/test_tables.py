@@ -23,19 +23,20 @@ def with_errors(*errors: RecentError) -> Snapshot:
 
 def test_apple_shows_its_breaker_and_the_calls_in_flight():
     text = text_of(tables.apple(samples.healthy()))
-    assert "closed, calls are made, for 1 d 3 h" in text
-    assert "3, at most 64 of 64" in text
+    assert "closed for 1 d 3 h" in text
+    assert "3; limit 64, maximum 64" in text
 
 
 def test_redis_shows_its_address_and_the_subscription():
     text = text_of(tables.redis(samples.healthy()))
     assert "redis://cache.internal:6379/0" in text
-    assert "up, for 2 h 32 min" in text
+    assert "up for 2 h 32 min" in text
 
 
 def test_redis_shows_its_own_breaker():
     failing = samples.without_redis()
-    assert "open, only probes are sent, for 12 s" in text_of(tables.redis(failing))
+    assert "open for 12 s; only probes are sent" in text_of(tables.redis(failing))
+    assert "no answer for 12 s" in text_of(tables.redis(failing))
     assert "open" not in text_of(tables.apple(failing))
 
 
@@ -60,6 +61,16 @@ def test_the_token_shows_its_key_and_when_it_expires():
 def test_an_expired_token_shows_since_when():
     expected = "expired 3 min 20 s ago (2026-05-28 20:23:20 UTC)"
     assert expected in text_of(tables.token(samples.with_expired_token()))
+
+
+@pytest.mark.parametrize(
+    ("reloaded", "successful", "said"),
+    [(False, True, "none yet"), (True, True, "succeeded"), (True, False, "failed")],
+)
+def test_the_last_reload_is_none_before_the_first(reloaded, successful, said):
+    good = samples.healthy()
+    process = replace(good.process, reloaded=reloaded, last_reload_successful=successful)
+    assert f"Last reload{said}" in text_of(tables.token(replace(good, process=process)))
 
 
 def test_the_cache_shows_how_full_it_is():
@@ -93,7 +104,7 @@ def test_without_errors_the_table_is_a_sentence():
 
 def test_a_failed_write_offers_a_read_of_the_same_id():
     text = text_of(tables.recent_errors(samples.without_apple()))
-    assert "read what is rated" in text
+    assert "read the current rating" in text
     assert (
         'curl -i -H "Music-User-Token: $MUSIC_USER_TOKEN" '
         "'http://127.0.0.1:8080/v1/me/ratings/songs?ids=900000001'" in text

@@ -33,6 +33,9 @@ IDLE_GRACE_SECONDS = 0.25
 
 OPS_DRAIN_SECONDS = 0.5
 
+FLUSH_SECONDS = 0.4
+"""Time for the delivery of writes that Redis missed, if the drain left less."""
+
 OVERTIME_SECONDS = 1.5
 """Seconds after the drain until the process is ended by force; two are promised."""
 
@@ -111,8 +114,25 @@ async def serving(
                 await site.stop()
             await asyncio.sleep(min(IDLE_GRACE_SECONDS, settings.server.drain_seconds))
         finally:
+            drained_by = asyncio.get_running_loop().time() + drain_seconds
             await api.cleanup()
+            await _deliver_writes(gateway, drained_by)
             await ops.cleanup()
+
+
+async def _deliver_writes(gateway: Gateway, until: float) -> None:
+    """Deliver the writes that Redis missed, until then (by the event loop's clock); log what is left."""
+    if gateway.link is None:
+        return
+    store = gateway.link.store
+    await store.flush(max(until - asyncio.get_running_loop().time(), FLUSH_SECONDS))
+    if store.undelivered:
+        logger().warning(
+            "writes_undelivered",
+            users_and_types=store.undelivered,
+            reason="Redis did not receive these writes and purges: other gateways may serve the old ratings "
+            "until they are no longer fresh",
+        )
 
 
 async def serve(settings: Settings, reading: SettingsReading) -> None:

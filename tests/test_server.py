@@ -105,6 +105,23 @@ async def test_a_second_signal_exits_at_once(sandbox):
         assert await served.process.wait() == 1
 
 
+async def test_writes_that_redis_never_received_are_logged_at_the_exit(sandbox):
+    async with (
+        process(sandbox, cache__redis_url=f"redis://127.0.0.1:{free_port()}") as served,
+        ClientSession() as session,
+    ):
+        url = f"{served.api}/v1/me/ratings/albums/{ONE}"
+        rating = {"type": "rating", "attributes": {"value": -1}}
+        async with session.put(url, json=rating, headers={"Music-User-Token": ADA}) as answer:
+            assert answer.status == 200
+        served.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(5):  # Redis is not waited for, although the drain may take 20 s
+            lost = await served.line("writes_undelivered")
+            assert (lost["level"], lost["users_and_types"]) == ("warning", 1)
+            await served.line("stopped")
+            assert await served.process.wait() == 0
+
+
 @pytest.mark.parametrize("name", ["api", "ops"])
 async def test_an_address_in_use_is_an_error_with_a_hint(sandbox, name):
     async with process(sandbox) as first:

@@ -5,6 +5,7 @@ a caller that leaves changes nothing.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -55,6 +56,8 @@ class RedisStore:
         self._gateway_id = gateway_id
         self._retry_queue = RetryQueue()
         self._queued = asyncio.Event()
+        self._attempted = asyncio.Event()
+        """Set after each attempt to deliver the queue."""
 
     @property
     def undelivered(self) -> int:
@@ -124,10 +127,19 @@ class RedisStore:
                 faults += delivered.count(False)
                 if faults >= MAX_FAULTS:
                     break
+            self._attempted.set()
             if not self._retry_queue:
                 self._queued.clear()
             elif faults:
                 await asyncio.sleep(RETRY_SECONDS)
+
+    async def flush(self, seconds: float) -> None:
+        """Wait until the retry queue is delivered, for `seconds` at most; not without a connection."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._retry_queue and any(node.up for node in self._commands.topology.everywhere()):
+                    self._attempted.clear()
+                    await self._attempted.wait()
 
     async def _replay(self, user_kind: UserKind, entry: Undelivered) -> bool:
         try:

@@ -299,6 +299,41 @@ async def test_until_a_missed_purge_of_a_type_is_delivered_redis_is_ignored_for_
     assert await far.store.fill(ALBUMS, b"0", {ONE: None}) is None
 
 
+async def test_at_shutdown_what_waits_is_delivered_if_redis_is_connected(
+    far: Side, near: Side, proxy: FaultProxy
+) -> None:
+    await near.keep(ALBUMS, {ONE: DISLIKED})
+    await cut_off(proxy, far)
+    await far.write(ALBUMS, ONE, LIKED)
+    await proxy.up()
+    await until(lambda: far.link.state is State.CLOSED)
+    await far.store.flush(5)
+    assert not far.store.undelivered
+    assert await near.seen(ALBUMS, ONE) == "miss"
+
+
+async def test_at_shutdown_redis_is_not_waited_for_without_a_connection_or_anything_to_deliver(
+    far: Side, proxy: FaultProxy
+) -> None:
+    async with asyncio.timeout(5):
+        await far.store.flush(3600)
+        await cut_off(proxy, far)
+        await far.write(ALBUMS, ONE, LIKED)
+        await far.store.flush(3600)
+    assert far.store.undelivered
+
+
+@pytest.mark.usefixtures("late_retries")
+async def test_at_shutdown_redis_is_waited_for_no_longer_than_said(far: Side, proxy: FaultProxy) -> None:
+    await cut_off(proxy, far)
+    await far.write(ALBUMS, ONE, LIKED)
+    await proxy.up()
+    await until(lambda: far.link.state is State.CLOSED)
+    async with asyncio.timeout(5):
+        await far.store.flush(0.05)
+    assert far.store.undelivered
+
+
 async def test_more_than_the_retry_queue_holds_is_counted() -> None:
     async with side_of(f"redis://127.0.0.1:{free_port()}") as side:
         for number in range(MAX_USER_KINDS + 1):

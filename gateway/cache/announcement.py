@@ -31,13 +31,17 @@ class Announcement(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     version: int = 0
     """Write version of the user and type after the write: larger if anything was written since."""
     published: int = 0
+    """0: Redis did not confirm the write."""
 
 
 class OnAnnouncement(Protocol):
     """Receives announcements, those of this gateway included. Called on the event loop; must not block."""
 
     def __call__(self, announcement: Announcement, /, *, age: float, own: bool) -> None:
-        """Check the write. `age`: seconds since its publication, by Redis' clock; 0 if not measured yet."""
+        """Check the write. `age`: seconds since its publication, by Redis' clock; 0 if not measured.
+
+        `own`: it was written through this gateway, which has it from Redis' reply.
+        """
         ...
 
 

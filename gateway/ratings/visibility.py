@@ -1,8 +1,9 @@
 """Visibility checks: after a sampled share of writes, every gateway checks that it serves no older rating.
 
-The gateway that wrote announces the write through Redis. 0.1, 1 and 5 seconds after the publication each
-gateway looks at what it would serve then, without fetching or storing anything, and compares it with the
-value that was written. A gateway without Redis checks its own writes.
+The gateway that wrote announces the write through Redis, and checks it whether or not the announcement
+arrives. 0.1, 1 and 5 seconds after the publication each gateway looks at what it would serve then, without
+fetching or storing anything, and compares it with the value that was written. A gateway without Redis checks
+its own writes.
 """
 
 import asyncio
@@ -67,8 +68,11 @@ def judge(
 
 
 def superseded(written: Announcement, known: Lookup) -> bool | None:
-    """Return whether there was a later write of the id; None if only Redis can decide and did not answer."""
-    if known.version is None:
+    """Return whether there was a later write of the id.
+
+    None if only Redis can decide, and did not answer now or when the write ended.
+    """
+    if known.version is None or not written.published:
         return None
     held = known.holds.get(written.id)
     if held is not None and digest_of(written, held.rating) == written.digest:
@@ -170,7 +174,7 @@ class Visibility:
     async def _check(self, received: Received, after: float) -> None:
         written, now = received.written, self._clock.monotonic()
         held, local = received.held(now), self._served_locally(written, now)
-        # This gateway may not have read Redis' reply to its own write yet, or have begun another one.
+        # This gateway may have begun another write of the id.
         pending = self._sources.cache.write_pending(written.user, written.kind, written.id, now)
         agrees = bool(local) and all(digest == written.digest for digest in local)
         if agrees and not received.own:
@@ -180,10 +184,13 @@ class Visibility:
         later = superseded(written, known)
         if later is False and pending:
             later = True  # not answered yet: what was written before it is still served
-        self._count(received, after, "local", judge(written, local, held=held, superseded=later), known)
-        if self._sources.cache.has_shared and later is not None and (received.own or not local):
+        if written.published:  # else nothing could show that what is served is old
+            self._count(received, after, "local", judge(written, local, held=held, superseded=later), known)
+        if self._sources.cache.has_shared and (received.own or not local):
             found = self._served_by_redis(written, known, now)
-            self._count(received, after, "shared", judge(written, found, held=held, superseded=later), known)
+            if later is not None or not found:
+                result = judge(written, found, held=held, superseded=later)
+                self._count(received, after, "shared", result, known)
 
     def _served_locally(self, written: Announcement, now: float) -> set[bytes]:
         """Return what reads would be answered from memory, in any variant that is kept there."""

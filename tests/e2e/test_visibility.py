@@ -9,6 +9,7 @@ import pytest
 
 from gateway.cache.cache import Cache
 from gateway.cache.redis import scripts
+from gateway.cache.redis.pubsub import Subscriber
 from gateway.cache.redis.store import RedisStore
 from gateway.cache.write_log import WriteLog
 from gateway.model import PLAIN
@@ -72,6 +73,14 @@ async def test_a_write_is_checked_in_both_tiers_by_the_writer_and_by_the_other(p
     assert results(pair.one, "local") == results(pair.one, "shared") == {"agree": 1}
     assert results(pair.two, "local") == {"absent": 1}
     assert results(pair.two, "shared") == {"agree": 1}
+
+
+async def test_a_writer_checks_its_write_although_no_announcement_arrives(pair, monkeypatch):
+    monkeypatch.setattr(Subscriber, "_announce", lambda *_: None)
+    await pair.one.rate("albums", ID, -1)
+    await until(lambda: bool(results(pair.one, "shared")))
+    assert results(pair.one, "local") == results(pair.one, "shared") == {"agree": 1}
+    assert results(pair.two, "shared") == {}
 
 
 async def test_the_lag_of_invalidations_is_measured_at_each_gateway(pair):

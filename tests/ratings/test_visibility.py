@@ -285,6 +285,20 @@ async def test_without_redis_nothing_is_concluded_from_another_value(checks):
     checks.reads.store({ONE: 1})
     checks.redis.found = Lookup()
     await checks.check(own=True)
+    assert (checks.counted("local"), checks.counted("shared")) == ({}, {"absent": EACH})
+
+
+@pytest.mark.parametrize("found", [Lookup(), known(version=VERSION + 1, pending=True)])
+async def test_of_a_write_that_redis_did_not_confirm_only_its_absence_there_is_counted(checks, found):
+    checks.reads.store({ONE: -1})
+    checks.redis.found = found
+    await checks.check(msgspec.structs.replace(WRITTEN, version=0, published=0), own=True)
+    assert (checks.counted("local"), checks.counted("shared")) == ({}, {"absent": EACH})
+
+
+async def test_a_rating_from_redis_proves_nothing_about_a_write_that_redis_did_not_confirm(checks):
+    checks.redis.found = known(1, version=VERSION + 1, now=checks.clock.monotonic())
+    await checks.check(msgspec.structs.replace(WRITTEN, version=0, published=0), own=True)
     assert (checks.counted("local"), checks.counted("shared")) == ({}, {})
 
 

@@ -34,6 +34,7 @@ class Link:
         *,
         commands: Commands,
         subscriber: Subscriber,
+        writes: Writes,
         store: RedisStore,
         since: "_Since",
         tasks: Tasks,
@@ -43,6 +44,7 @@ class Link:
         self._build = build
         self._commands = commands
         self._subscriber = subscriber
+        self._writes = writes
         self._since = since
         self._tasks = tasks
         self._replacing = asyncio.Lock()
@@ -74,6 +76,7 @@ class Link:
 
     def listen(self, on_invalidation: OnInvalidation, on_announcement: OnAnnouncement) -> None:
         """Pass on other gateways' invalidations, and all announcements, from now on. To be called once."""
+        self._writes.on_announcement = on_announcement
         self._running += [
             self._tasks.spawn("redis listen", self._subscriber.listen(on_invalidation, on_announcement)),
             self._tasks.spawn("redis beat", self._subscriber.beat()),
@@ -183,7 +186,14 @@ async def linked(
     writes = Writes(commands, keys, limits, gateway_id, sampled)
     store = RedisStore(commands, lookups, writes, tasks, channel=keys.channel, gateway_id=gateway_id)
     link = Link(
-        target, build, commands=commands, subscriber=subscriber, store=store, since=since, tasks=tasks
+        target,
+        build,
+        commands=commands,
+        subscriber=subscriber,
+        writes=writes,
+        store=store,
+        since=since,
+        tasks=tasks,
     )
     try:
         yield link

@@ -220,9 +220,14 @@ class Subscriber:
 
     def _announce(self, content: bytes, now: float) -> None:
         announcement = self._decoded(decode_announcement, content)
-        if announcement is not None and self._on_announcement is not None:
+        # Its own ones are known from the reply to the write: this subscription may miss them.
+        if (
+            announcement is not None
+            and announcement.origin != self._gateway_id
+            and self._on_announcement is not None
+        ):
             age = self._age(announcement.published, announcement.user, now)
-            self._on_announcement(announcement, age=age or 0.0, own=announcement.origin == self._gateway_id)
+            self._on_announcement(announcement, age=age or 0.0, own=False)
 
     def _decoded(self, decode: Callable[[bytes], T], content: bytes) -> T | None:
         try:

@@ -2,7 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 
-from gateway.cache.announcement import Announcement, Sampled, encode_announcement, value_digest
+import msgspec
+
+from gateway.cache.announcement import (
+    Announcement,
+    OnAnnouncement,
+    Sampled,
+    encode_announcement,
+    value_digest,
+)
 from gateway.cache.invalidation import Drop, DropPaired, Invalidation, Purge, encode_message
 from gateway.cache.redis import scripts
 from gateway.cache.redis.codec import content
@@ -16,7 +24,8 @@ from gateway.model import PLAIN, Id, Kind, Partition, Rating, UserKind
 class Writes:
     """Writes to Redis; raises if Redis fails. `gateway_id` is the origin of what is published.
 
-    A rating that was written is announced if `sampled()`.
+    A rating that was written is announced if `sampled()`: to the other gateways through Redis, and to
+    `on_announcement` as soon as Redis has answered, or has not: without a time then.
     """
 
     def __init__(
@@ -27,6 +36,8 @@ class Writes:
         self._limits = limits
         self._gateway_id = gateway_id
         self._sampled = sampled
+        self.on_announcement: OnAnnouncement | None = None
+        """Receives the announcements of this gateway; set by `Link.listen`."""
         self._sequence = 0
         self._hold = round(limits.hold_seconds * TICKS)
         self._term = round(limits.write_seconds * TICKS)
@@ -72,12 +83,29 @@ class Writes:
     async def end(self, user_kind: UserKind, id_: Id, stamp: bytes | None, outcome: Outcome) -> bool:
         """Record that a write has ended; return whether its rating is stored and held."""
         if isinstance(outcome, Unwritten):
-            ending: tuple[str | bytes, ...] = (outcome.value, b"")
-            announced: tuple[str | bytes, ...] = ()
-        else:
-            ending = ("value", content(outcome))
-            announced = self._announcement(user_kind, id_, stamp, outcome) if self._sampled() else ()
-        stored = await self._commands.run(
+            return await self._end(user_kind, id_, stamp, (outcome.value, b""))
+        ending = ("value", content(outcome))
+        if not self._sampled():
+            return await self._end(user_kind, id_, stamp, ending)
+        announcement = self._announcement(user_kind, id_, stamp, outcome)
+        try:
+            return await self._end(user_kind, id_, stamp, ending, announcement)
+        except Exception:
+            self._announce(announcement)
+            raise
+
+    async def _end(
+        self,
+        user_kind: UserKind,
+        id_: Id,
+        stamp: bytes | None,
+        ending: tuple[str, bytes],
+        announcement: Announcement | None = None,
+    ) -> bool:
+        announced: tuple[str | bytes, ...] = ()
+        if announcement is not None:
+            announced = self._keys.announcements, encode_announcement(announcement)
+        stored, version, published = await self._commands.run(
             scripts.END,
             self._hashes(user_kind),
             [
@@ -91,7 +119,15 @@ class Writes:
                 *announced,
             ],
         )
+        if stored and announcement is not None:
+            self._announce(
+                msgspec.structs.replace(announcement, version=int(version), published=int(published))
+            )
         return bool(stored)
+
+    def _announce(self, announcement: Announcement) -> None:
+        if self.on_announcement is not None:
+            self.on_announcement(announcement, age=0.0, own=True)
 
     async def purge(self, kinds: Sequence[Kind], purge: Purge) -> None:
         """Drop ratings of `kinds`, as `purge` names them."""
@@ -143,8 +179,8 @@ class Writes:
 
     def _announcement(
         self, user_kind: UserKind, id_: Id, stamp: bytes | None, rating: Rating
-    ) -> tuple[str | bytes, ...]:
-        announcement = Announcement(
+    ) -> Announcement:
+        return Announcement(
             origin=self._gateway_id,
             user=user_kind[0],
             kind=user_kind[1],
@@ -153,7 +189,6 @@ class Writes:
             hold_seconds=self._limits.hold_seconds,
             begun=int(stamp or 0),  # versions are derived from Redis' clock
         )
-        return self._keys.announcements, encode_announcement(announcement)
 
 
 def _written(user_kind: UserKind, id_: Id) -> tuple[Invalidation, ...]:

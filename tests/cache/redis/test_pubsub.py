@@ -166,6 +166,34 @@ async def test_numbers_without_a_gap_miss_nothing(one: Side, two: Side) -> None:
     assert missed(one) == 0
 
 
+async def test_a_gateway_has_its_own_announcements_from_the_reply_and_once(server: RedisServer) -> None:
+    async with (
+        side_of(server.url, sampled=lambda: True, listening=True) as side,
+        side_of(server.url, gateway_id="two", listening=True) as other,
+    ):
+        await side.write(ALBUMS, ONE, LIKED)
+        (announced,) = side.announced
+        await until(lambda: other.announced == [announced])
+        await other.store.publish(Throttled(1.0))
+        await until(lambda: side.received == [Throttled(1.0)])  # later, on the same connection
+        assert side.announced == [announced]
+        assert announced.published <= announced.version
+
+
+async def test_a_write_that_redis_did_not_confirm_is_announced_to_its_own_gateway_without_a_time(
+    server: RedisServer,
+) -> None:
+    async with (
+        FaultProxy("127.0.0.1", server.port) as proxy,
+        side_of(f"redis://127.0.0.1:{proxy.port}", sampled=lambda: True, listening=True) as side,
+    ):
+        await proxy.down()
+        await until(lambda: side.link.state is State.OPEN)
+        assert await side.write(ALBUMS, ONE, LIKED) is None
+        (announced,) = side.announced
+        assert (announced.id, announced.published, announced.version) == (ONE, 0, 0)
+
+
 async def test_a_write_that_overlapped_with_another_is_not_announced(server: RedisServer) -> None:
     async with side_of(server.url, sampled=lambda: True, listening=True) as side:
         place = (USER.key, Kind.ALBUMS)

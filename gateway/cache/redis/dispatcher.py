@@ -80,7 +80,7 @@ class Dispatcher:
         self._connection: RedisConnection | None = None
         self._served = False
         self._away = FailureKind.UNAVAILABLE
-        self._refusal: FailureKind | None = None
+        self.refusal: FailureKind | None = None
         """Why the node refuses writes, although it answers."""
         self._refused_at = self._opened_at = -math.inf
         self._loop = asyncio.get_running_loop()
@@ -93,7 +93,7 @@ class Dispatcher:
     @property
     def takes_writes(self) -> bool:
         """Whether there is a connection, and the node refused no write lately."""
-        return self.up and self._refusal is None
+        return self.up and self.refusal is None
 
     @property
     def state(self) -> State:
@@ -121,8 +121,8 @@ class Dispatcher:
             raise RedisFailed(self._away)
         if self._pending_bytes > MAX_PENDING_BYTES:
             raise RedisFailed(FailureKind.OVERFLOW)
-        if guarded and self._refusal is not None:
-            raise RedisFailed(self._refusal)
+        if guarded and self.refusal is not None:
+            raise RedisFailed(self.refusal)
         admission = None
         if guarded and (admission := self._breaker.admit(self._loop.time())) is None:
             raise RedisFailed(FailureKind.UNAVAILABLE)
@@ -147,9 +147,9 @@ class Dispatcher:
                 self.reset(kind)
         elif now < self._refused_at + REPLAY_SECONDS:
             return False
-        if kind is self._refusal:
+        if kind is self.refusal:
             return False
-        self._refusal = kind
+        self.refusal = kind
         self._on_change()
         return True
 

@@ -98,6 +98,8 @@ _REPLIES: dict[str, type[redis.RedisError]] = {
     "TRYAGAIN": redis.TryAgainError,
     "CLUSTERDOWN": redis.ClusterDownError,
 }
+_DENIED_IN_SCRIPT = ("The user executing the script can't ", "ACL failure in script")
+"""Parts of ERR replies to a script that lacks a right: of Redis 6 and 7, and of later ones."""
 _REDIRECTS: dict[str, type[redis.AskError]] = {"MOVED": redis.MovedError, "ASK": redis.AskError}
 
 
@@ -120,6 +122,8 @@ def reply_error(text: str) -> redis.RedisError:
             return redis.InvalidResponse(text)
     if text == "ERR max number of clients reached":
         return redis.ConnectionError(text)
+    if code == "ERR" and any(part in text for part in _DENIED_IN_SCRIPT):
+        return redis.NoPermissionError(text)
     return _REPLIES.get(code, redis.ResponseError)(text)
 
 

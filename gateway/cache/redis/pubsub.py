@@ -100,14 +100,14 @@ class Subscriber:
             try:
                 self._subscription = await self._next()
             except Exception:  # noqa: BLE001 - after any failure the next attempt may succeed
-                failures = min(failures + 1, len(BACKOFF_SECONDS) - 1)
+                failures += 1
             else:
-                failures = 1
                 error = await self._subscription.wait_ended(self._silence_seconds)
+                failures = 1 if self._subscription.established.is_set() else failures + 1
                 if self._successor is None:
-                    self._commands.count(error)
+                    self._commands.count(self._cause_of(error))
             if self._successor is None:
-                await asyncio.sleep(BACKOFF_SECONDS[failures])
+                await asyncio.sleep(BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)])
 
     async def beat(self) -> None:
         """Publish heartbeats, and show whether they come back."""
@@ -140,6 +140,11 @@ class Subscriber:
             self._show(now)
         self.close()
         self._successor = successor
+
+    def _cause_of(self, error: Exception) -> Exception:
+        """Why a subscription ended: one is silent because heartbeats are refused, if they are."""
+        refusals = [node.refusal for node in self._topology.everywhere() if node.refusal is not None]
+        return RedisFailed(refusals[0]) if refusals and isinstance(error, TimeoutError) else error
 
     def close(self) -> None:
         """Close the subscription, and one from an earlier move that `listen` has not taken yet."""

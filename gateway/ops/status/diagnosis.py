@@ -76,7 +76,7 @@ RULES = (
     Rule(DEGRADED, "RatingsGatewaySubscriptionDown", 0, when.subscription_down,
          "Check publish/subscribe in Redis: a proxy without it, an ACL, or the output buffer limit."),
     Rule(DEGRADED, "RatingsGatewayRedisErrors", 0, when.undelivered,
-         "They are replayed when Redis answers again. Keep this gateway running until then."),
+         "They are replayed until Redis accepts them. Keep this gateway running until then."),
     Rule(DEGRADED, "RatingsGatewayStaleAfterWrite", 0, when.stale_after_write,
          "Expected only during a Redis failover. The log line `stale_after_write` has the write's timeline."),
     Rule(DEGRADED, "RatingsGatewayReloadFailed", 0, when.reload_failed,

@@ -8,13 +8,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
 from gateway.breaker import State
 from gateway.cache.redis.connect import CONNECT_SECONDS, Tls
+from gateway.cache.redis.errors import FailureKind
+from gateway.cache.redis.layout import META, Keys
+from gateway.model import Kind, Partition
 from gateway.resolver import AddressInfo, Resolver, system_lookup
 from tests.cache.redis.black_hole import black_hole_at, hole_first, info
 from tests.cache.redis.certificates import Authority, Files, tls_server
-from tests.cache.redis.harness import ALBUMS, LIKED, MINIMAL_ACL, ONE, TWO, Side, side_of
+from tests.cache.redis.harness import ALBUMS, GERMAN, LIKED, MINIMAL_ACL, ONE, TWO, Side, side_of
 from tests.redis_sentinel import watched_by_sentinel
 from tests.redis_server import RedisServer
 from tests.waiting import until
@@ -60,6 +64,38 @@ async def test_a_password_works(locked: RedisServer) -> None:
 async def test_the_rights_of_the_documented_acl_are_enough(locked: RedisServer) -> None:
     async with side_of(f"redis://gateway:secret@127.0.0.1:{locked.port}", listening=True) as side:
         assert await works(side)
+
+
+OF_OLDER_RELEASES = "+exists"
+"""A right that the scripts of this release do not need."""
+SILENCE_SECONDS = 0.05
+
+
+@pytest.mark.parametrize(
+    "right", [word for word in MINIMAL_ACL.split() if word[0] in "~&+" and word != OF_OLDER_RELEASES]
+)
+async def test_a_missing_right_is_counted_as_denied_and_as_nothing_else(
+    server: RedisServer, client: Redis, right: str
+) -> None:
+    _, name, *words = MINIMAL_ACL.split()
+    client.execute_command("ACL", "SETUSER", name, "reset", *(word for word in words if word != right))
+    client.script_flush()
+    client.hset(Keys("ratings").main(ALBUMS.user.key, Kind.SONGS), META, b"another owner")
+    url = f"redis://{name}:secret@127.0.0.1:{server.port}"
+    async with side_of(url, trust_seconds=SILENCE_SECONDS, sampled=lambda: True) as side:
+        side.link.listen(side.on_invalidation, side.on_announcement)
+        silent_since = time.monotonic() + 10 * SILENCE_SECONDS
+        await until(lambda: time.monotonic() > silent_since)
+        for partition in (ALBUMS, GERMAN):
+            await side.look(partition, ONE)
+            await side.store.fill(partition, b"0", {ONE: LIKED, TWO: None})
+        await side.store.purge(ALBUMS.user.key, ALBUMS.kind, [TWO])
+        await side.write(ALBUMS, ONE, LIKED)
+        await side.write(Partition(ALBUMS.user, Kind.SONGS), ONE, LIKED)
+        await side.store.purge(ALBUMS.user.key, ALBUMS.kind, None)
+        counted = {kind for kind in FailureKind if side.errors(kind)}
+    assert counted - {FailureKind.UNAVAILABLE} == {FailureKind.DENIED}
+    client.acl_deluser(name)
 
 
 async def test_a_database_other_than_0_also_needs_the_right_to_select(locked: RedisServer) -> None:

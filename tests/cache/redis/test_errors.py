@@ -57,6 +57,20 @@ def test_an_error_reply_becomes_the_exception_of_its_code(text: str, error: type
     assert type(reply_error(text)) is error
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ERR The user executing the script can't run this command or subcommand script: 63de",
+        "ERR The user executing the script can't publish to the channel mentioned in the command",
+        "ERR Error running script: @user_script:1: -NOPERM The user executing the script can't access a key",
+        "ERR ACL failure in script: User gateway has no permissions to run the 'hlen' command",
+        "NOPERM ACL failure in script: User gateway has no permissions to run the 'hlen' command",
+    ],
+)
+def test_a_script_that_lacks_a_right_is_denied(text: str) -> None:
+    assert kind_of(reply_error(text)) is FailureKind.DENIED
+
+
 @pytest.mark.parametrize(("code", "error"), [("MOVED", redis.MovedError), ("ASK", redis.AskError)])
 def test_a_redirection_names_slot_and_node(code: str, error: type[redis.AskError]) -> None:
     redirection = reply_error(f"{code} 3999 127.0.0.1:6381")

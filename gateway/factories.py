@@ -5,7 +5,7 @@ import random
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from gateway.apple.client import Apple, build_apple
 from gateway.apple.concurrency import ConcurrencyLimiter
@@ -93,7 +93,7 @@ async def redis_link(
         clock=clock,
         tasks=tasks,
         metrics=metrics,
-        on_state=_state_reporter("redis", metrics),
+        on_state=state_reporter("redis", metrics),
         sampled=drawn(cache.visibility_fraction),
     ) as link:
         yield link
@@ -113,17 +113,27 @@ def _longest_write(settings: Settings) -> float:
     return settings.server.request_timeout_seconds + settings.upstream.call_timeout_seconds + 2.0
 
 
-def _state_reporter(target: str, metrics: Metrics) -> Callable[[State], None]:
-    """Return a function that sets a breaker's metric, and logs each change of its state."""
-    gauge = metrics.breaker_state.labels(target)
-    shown = State.CLOSED
+class ReportState(Protocol):
+    """Reports the state of a breaker; `reason`: why it is open, if that is known."""
 
-    def changed(state: State) -> None:
-        nonlocal shown
+    def __call__(self, state: State, reason: str | None = None) -> None: ...
+
+
+def state_reporter(target: str, metrics: Metrics) -> ReportState:
+    """Return a function that sets a breaker's metric, and logs each change of its state.
+
+    A reason that becomes known later is logged then, once.
+    """
+    gauge = metrics.breaker_state.labels(target)
+    shown, explained = State.CLOSED, True
+
+    def changed(state: State, reason: str | None = None) -> None:
+        nonlocal shown, explained
         gauge.set(state)
-        if state is not shown:
-            shown = state
-            logger().warning("breaker", target=target, state=state.name.lower())
+        if state is not shown or (reason is not None and not explained):
+            shown, explained = state, reason is not None
+            known = {} if reason is None else {"reason": reason}
+            logger().warning("breaker", target=target, state=state.name.lower(), **known)
 
     return changed
 
@@ -152,7 +162,7 @@ def apple_breaker(settings: Settings, metrics: Metrics) -> Breaker:
         window_seconds=upstream.breaker_window_seconds,
         min_calls=upstream.breaker_min_calls,
         open_seconds=upstream.breaker_open_seconds,
-        on_change=_state_reporter("apple", metrics),
+        on_change=state_reporter("apple", metrics),
     )
 
 

@@ -113,6 +113,26 @@ class TestRedis:
         assert [(line["event"], line["target"], line["state"]) for line in logged] == [
             ("breaker", "redis", "open")
         ]
+        assert logged[0]["reason"].startswith("connection: ")
+
+    async def test_the_reason_of_a_state_is_logged_once_also_if_it_becomes_known_later(self):
+        with capture_logs() as logged:
+            report = factories.state_reporter("redis", Metrics())
+            for state, reason in (
+                (State.OPEN, None),
+                (State.OPEN, None),
+                (State.OPEN, "timeout"),
+                (State.OPEN, "connection: refused"),
+                (State.CLOSED, None),
+                (State.OPEN, "denied"),
+            ):
+                report(state, reason)
+        assert [(line["state"], line.get("reason")) for line in logged] == [
+            ("open", None),
+            ("open", "timeout"),
+            ("closed", None),
+            ("open", "denied"),
+        ]
 
     async def test_its_limits_follow_from_the_settings(self, monkeypatch):
         given: list[Limits] = []

@@ -15,7 +15,8 @@ from redis.exceptions import ReadOnlyError
 from gateway.breaker import Breaker, State
 from gateway.cache.redis.connect import first_attempt
 from gateway.cache.redis.connection import RedisConnection, Replies, Request, SendBatch, micros, pack
-from gateway.cache.redis.errors import NAMED_REASONS, FailureKind, RedisFailed, kind_of
+from gateway.cache.redis.errors import NAMED_REASONS, FailureKind, RedisFailed, described, kind_of
+from gateway.cache.redis.refusal import REOPEN_SECONDS, Refusal
 from gateway.tasks import Tasks
 
 Open = Callable[[], Awaitable[RedisConnection]]
@@ -29,11 +30,6 @@ BACKOFF_SECONDS = (0.0, 0.05, 0.1, 0.2, 0.4)
 """Waits between attempts to connect; the last repeats. With a connect timeout of 1 s: back within 2 s."""
 BREAKER_OPEN_SECONDS = 1.0
 """Time from when the breaker opens until it lets a lookup through as a probe."""
-REOPEN_SECONDS = 1.0
-"""Shortest interval between connections to a node that refuses writes: its address may lead to another server
-by now."""
-REPLAY_SECONDS = 1.0
-"""Delay after the last refused write until lookups resume. Missed writes are replayed four times a second."""
 MAX_PENDING_BYTES = 32 * 1024 * 1024
 """Most bytes of requests without a reply; beyond it, requests fail at once."""
 TIMER_SECONDS = 0.001
@@ -45,7 +41,8 @@ _TIME = pack("TIME")
 class Dispatcher:
     """Sends requests to one node. Without a connection, or with the breaker open, requests fail at once.
 
-    `on_change` is called after every change of `state`.
+    `on_change` is called when `state` or `reason` may have changed, `on_failure` with the error of each
+    attempt to connect that failed.
     """
 
     def __init__(
@@ -55,12 +52,14 @@ class Dispatcher:
         tasks: Tasks,
         *,
         on_change: Callable[[], None],
+        on_failure: Callable[[Exception], None],
         reopen_on_readonly: bool = False,
     ) -> None:
         self.name = name
         self._open = open_connection
         self._tasks = tasks
         self._on_change = on_change
+        self._on_failure = on_failure
         self._reopen_on_readonly = reopen_on_readonly
         self._breaker = Breaker(
             error_rate=0.5,
@@ -80,9 +79,10 @@ class Dispatcher:
         self._connection: RedisConnection | None = None
         self._served = False
         self._away = FailureKind.UNAVAILABLE
-        self.refusal: FailureKind | None = None
-        """Why the node refuses writes, although it answers."""
-        self._refused_at = self._opened_at = -math.inf
+        self._failure: str | None = None
+        """Why there is no connection; None until the first attempt has ended."""
+        self.refusal = Refusal()
+        self._opened_at = -math.inf
         self._loop = asyncio.get_running_loop()
 
     @property
@@ -93,12 +93,19 @@ class Dispatcher:
     @property
     def takes_writes(self) -> bool:
         """Whether there is a connection, and the node refused no write lately."""
-        return self.up and self.refusal is None
+        return self.up and self.refusal.kind is None
 
     @property
     def state(self) -> State:
         """Open (lookups fail at once) without a connection or without writes, else the breaker's state."""
         return self._breaker.state if self.takes_writes else State.OPEN
+
+    @property
+    def reason(self) -> str | None:
+        """Why `state` is open, for the log; None if it is not, or the first attempt to connect lasts."""
+        if not self.up:
+            return self._failure
+        return self.refusal.kind or ("too many lookups fail" if self.state is State.OPEN else None)
 
     async def __aenter__(self) -> Self:
         """Start. Returns when the first attempt to connect has ended, after FIRST_ATTEMPT_SECONDS at most."""
@@ -121,8 +128,8 @@ class Dispatcher:
             raise RedisFailed(self._away)
         if self._pending_bytes > MAX_PENDING_BYTES:
             raise RedisFailed(FailureKind.OVERFLOW)
-        if guarded and self.refusal is not None:
-            raise RedisFailed(self.refusal)
+        if guarded and self.refusal.kind is not None:
+            raise RedisFailed(self.refusal.kind)
         admission = None
         if guarded and (admission := self._breaker.admit(self._loop.time())) is None:
             raise RedisFailed(FailureKind.UNAVAILABLE)
@@ -135,23 +142,14 @@ class Dispatcher:
         return request.future
 
     def note_refusal(self, kind: FailureKind | None) -> bool:
-        """Note why the node refuses writes; None: it accepts them. Returns whether that has changed.
-
-        A write that it refused was not published, and ratings from before it are still there to be looked up:
-        until the gateways that made them have replayed them.
-        """
+        """Note why the node refuses writes; None: it accepts them. Returns whether that has changed."""
         now = self._loop.time()
-        if kind is not None:
-            self._refused_at = now
-            if now >= self._opened_at + REOPEN_SECONDS:
-                self.reset(kind)
-        elif now < self._refused_at + REPLAY_SECONDS:
-            return False
-        if kind is self.refusal:
-            return False
-        self.refusal = kind
-        self._on_change()
-        return True
+        if kind is not None and now >= self._opened_at + REOPEN_SECONDS:
+            self.reset(kind)
+        changed = self.refusal.note(kind, now)
+        if changed:
+            self._on_change()
+        return changed
 
     def reset(self, kind: FailureKind) -> None:
         """Close the connection and open another: its replies are not trusted any more."""
@@ -182,6 +180,9 @@ class Dispatcher:
         try:
             connection = await self._open()
         except Exception as error:  # noqa: BLE001 - after any failure the next attempt may succeed
+            self._failure = described(error)
+            self._on_failure(error)
+            self._on_change()
             return kind_of(error)
         finally:
             self._tried.set()
@@ -190,10 +191,11 @@ class Dispatcher:
         self._opened_at = self._loop.time()
         self._on_change()
         try:
-            kind = kind_of(await connection.wait_lost())
+            lost = await connection.wait_lost()
         finally:
             self._connection = None
             connection.close(ConnectionError("the gateway is closing"))
+        kind, self._failure = kind_of(lost), described(lost)
         self._drop_all(kind)
         self._on_change()
         return kind

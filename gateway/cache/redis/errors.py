@@ -11,6 +11,9 @@ from redis import exceptions as redis
 
 from gateway.resolver import ResolutionError, ResolutionTimeout
 
+MAX_TEXT = 300
+"""Most characters that are logged of an error's text."""
+
 
 class FailureKind(StrEnum):
     """The values of `kind` in `gateway_shared_cache_errors_total`."""
@@ -110,6 +113,12 @@ def kind_of(error: BaseException) -> FailureKind:
     if isinstance(error, NoMasterError) and error.__cause__ is not None:
         return kind_of(error.__cause__)
     return next((kind for cls, kind in _KINDS if isinstance(error, cls)), FailureKind.PROTOCOL)
+
+
+def described(error: BaseException) -> str:
+    """Kind and text of a failure, for the log."""
+    kind, text = kind_of(error), str(error)
+    return kind if text in ("", kind) else f"{kind}: {text[:MAX_TEXT]}"
 
 
 def reply_error(text: str) -> redis.RedisError:

@@ -22,6 +22,7 @@ from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
 
 Build = Callable[[RedisUrl, Tls], Topology]
+OnState = Callable[[State, str | None], None]
 
 
 class Link:
@@ -104,7 +105,7 @@ class Link:
             self._target = target
             previous, self._commands.topology = self._commands.topology, topology
             self._tasks.spawn("redis retire", _retire(previous))
-            self._since.update(topology.state)
+            self._since.update(topology)
             await self._subscriber.move(topology, same_server=same_server)
 
     async def close(self) -> None:
@@ -125,19 +126,20 @@ async def _retire(topology: Topology) -> None:
 
 
 class _Since:
-    """When a state last changed to or from closed; reports each update to `on_state`."""
+    """When the state last changed to or from closed; reports each update to `on_state`."""
 
-    def __init__(self, clock: Clock, on_state: Callable[[State], None]) -> None:
+    def __init__(self, clock: Clock, on_state: OnState) -> None:
         self._clock = clock
         self._on_state = on_state
         self._state = State.OPEN
         self.at = clock.monotonic()
 
-    def update(self, state: State) -> None:
+    def update(self, topology: Topology) -> None:
+        state = topology.state
         if State.CLOSED in (self._state, state) and state is not self._state:
             self.at = self._clock.monotonic()
         self._state = state
-        self._on_state(state)
+        self._on_state(state, topology.reason)
 
 
 @asynccontextmanager
@@ -153,25 +155,28 @@ async def linked(
     clock: Clock,
     tasks: Tasks,
     metrics: Metrics,
-    on_state: Callable[[State], None],
+    on_state: OnState,
     sampled: Sampled,
 ) -> AsyncIterator[Link]:
     """Connect. Yields after the first attempt (about 1 s at most), whether or not it succeeded.
 
-    `gateway_id` marks this gateway's invalidations; `on_state` is called with `Link.state` whenever a node's
-    state changes; `sampled` draws whether a write is announced, so that every gateway checks what it would
-    serve. Raises ValueError if the URL is malformed.
+    `gateway_id` marks this gateway's invalidations; `on_state` is called with `Link.state`, and why it is
+    open if that is known, whenever either may have changed; `sampled` draws whether a write is announced, so
+    that every gateway checks what it would serve. Raises ValueError if the URL is malformed.
     """
     since = _Since(clock, on_state)
 
     def build(url: RedisUrl, tls: Tls) -> Topology:
         opener = Opener(url, tls, resolver)
-        return build_topology(opener, tasks, lambda: since.update(commands.topology.state))
+        return build_topology(opener, tasks, lambda: since.update(commands.topology), count)
+
+    def count(error: Exception) -> None:
+        commands.count(error)
 
     target = (parse_url(url), tls)
     commands = Commands(build(*target), metrics)
     await commands.topology.__aenter__()
-    since.update(commands.topology.state)  # a first attempt that failed changes no state, but must show
+    since.update(commands.topology)  # a first attempt that failed changes no state, but must show
     keys = Keys(namespace)
     subscriber = Subscriber(
         commands,

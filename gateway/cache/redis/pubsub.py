@@ -143,8 +143,9 @@ class Subscriber:
 
     def _cause_of(self, error: Exception) -> Exception:
         """Why a subscription ended: one is silent because heartbeats are refused, if they are."""
-        refusals = [node.refusal for node in self._topology.everywhere() if node.refusal is not None]
-        return RedisFailed(refusals[0]) if refusals and isinstance(error, TimeoutError) else error
+        refusals = (node.refusal.kind for node in self._topology.everywhere())
+        refused = next((kind for kind in refusals if kind is not None), None)
+        return RedisFailed(refused) if refused and isinstance(error, TimeoutError) else error
 
     def close(self) -> None:
         """Close the subscription, and one from an earlier move that `listen` has not taken yet."""

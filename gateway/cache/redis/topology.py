@@ -13,7 +13,7 @@ from gateway.breaker import State
 from gateway.cache.redis.connect import Opener, first_attempt
 from gateway.cache.redis.connection import RedisConnection
 from gateway.cache.redis.dispatcher import Dispatcher
-from gateway.cache.redis.errors import NAMED_REASONS, FailureKind, RedisFailed, kind_of
+from gateway.cache.redis.errors import NAMED_REASONS, FailureKind, RedisFailed, described, kind_of
 from gateway.cache.redis.url import Address
 from gateway.tasks import Tasks
 
@@ -25,12 +25,21 @@ MAP_SECONDS = 0.5
 """Timeout in seconds for one node to return the slot map; then the next is asked."""
 
 
+OnChange = Callable[[], None]
+OnFailure = Callable[[Exception], None]
+
+
 class Topology(Protocol):
     """Has a dispatcher for every key. An async context manager that connects and closes them."""
 
     @property
     def state(self) -> State:
         """The worst state among the dispatchers."""
+        ...
+
+    @property
+    def reason(self) -> str | None:
+        """Why `state` is open, for the log: see `Dispatcher.reason`."""
         ...
 
     def route(self, key: str) -> Dispatcher:
@@ -60,29 +69,42 @@ class Topology(Protocol):
     ) -> None: ...
 
 
-def build_topology(opener: Opener, tasks: Tasks, on_change: Callable[[], None]) -> Topology:
-    """The topology that the opener's URL names; `on_change` is called when its `state` may have changed."""
+def build_topology(opener: Opener, tasks: Tasks, on_change: OnChange, on_failure: OnFailure) -> Topology:
+    """The topology that the opener's URL names.
+
+    `on_change` is called when its `state` or `reason` may have changed, `on_failure` with the error of each
+    attempt to connect that failed.
+    """
     if opener.url.scheme == "redis+cluster":
-        return Cluster(opener, tasks, on_change)
-    return Single(opener, tasks, on_change)
+        return Cluster(opener, tasks, on_change, on_failure)
+    return Single(opener, tasks, on_change, on_failure)
 
 
 class Single:
     """One server; with Sentinel the current master, which changes in a failover."""
 
-    def __init__(self, opener: Opener, tasks: Tasks, on_change: Callable[[], None]) -> None:
+    def __init__(self, opener: Opener, tasks: Tasks, on_change: OnChange, on_failure: OnFailure) -> None:
         self._opener = opener
         self._tasks = tasks
         self._of_sentinel = opener.url.scheme == "redis+sentinel"
         self._open = opener.open_master if self._of_sentinel else opener.open
         self._dispatcher = Dispatcher(
-            "", self._open, tasks, on_change=on_change, reopen_on_readonly=self._of_sentinel
+            "",
+            self._open,
+            tasks,
+            on_change=on_change,
+            on_failure=on_failure,
+            reopen_on_readonly=self._of_sentinel,
         )
         self._watching: list[asyncio.Task[None]] = []
 
     @property
     def state(self) -> State:
         return self._dispatcher.state
+
+    @property
+    def reason(self) -> str | None:
+        return self._dispatcher.reason
 
     def route(self, key: str) -> Dispatcher:
         del key
@@ -127,14 +149,15 @@ class Cluster:
     Also until every slot has a node, and while a node refuses writes: it may have become a replica.
     """
 
-    def __init__(self, opener: Opener, tasks: Tasks, on_change: Callable[[], None]) -> None:
+    def __init__(self, opener: Opener, tasks: Tasks, on_change: OnChange, on_failure: OnFailure) -> None:
         self._opener = opener
         self._tasks = tasks
         self._on_change = on_change
+        self._on_failure = on_failure
         self._nodes: dict[Address, Dispatcher] = {}
         self._slots: list[Address | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
-        self._unmapped = FailureKind.CONNECTION
-        """What requests for a slot without a node fail with."""
+        self._map_error: Exception | None = None
+        """Why the last node that was asked for the slot map did not return it."""
         self._stale = asyncio.Event()
         self._tried = asyncio.Event()
 
@@ -142,11 +165,18 @@ class Cluster:
     def state(self) -> State:
         return max((node.state for node in self._nodes.values()), default=State.OPEN)
 
+    @property
+    def reason(self) -> str | None:
+        if not self._nodes:
+            return None if self._map_error is None else described(self._map_error)
+        return next((node.reason for node in self._nodes.values() if node.state is self.state), None)
+
     def route(self, key: str) -> Dispatcher:
         address = self._slots[key_slot(key.encode())]
         if address is None:
             self._stale.set()
-            raise RedisFailed(self._unmapped)
+            kind = FailureKind.CONNECTION if self._map_error is None else kind_of(self._map_error)
+            raise RedisFailed(kind if kind in NAMED_REASONS else FailureKind.CONNECTION)
         return self._nodes[address]
 
     def everywhere(self) -> Sequence[Dispatcher]:
@@ -205,13 +235,15 @@ class Cluster:
             try:
                 ranges = await self._slot_map(address)
             except Exception as error:  # noqa: BLE001 - any failure: the next node may answer
-                kind = kind_of(error)
-                self._unmapped = kind if kind in NAMED_REASONS else FailureKind.CONNECTION
+                self._map_error = error
                 continue
-            self._unmapped = FailureKind.CONNECTION
+            self._map_error = None
             if ranges:
                 await self._adopt(ranges)
                 return True
+        if self._map_error is not None and not self._nodes:  # nodes report their own failures
+            self._on_failure(self._map_error)
+            self._on_change()
         return False
 
     async def _slot_map(self, address: Address) -> list[tuple[int, int, Address]]:
@@ -236,7 +268,11 @@ class Cluster:
 
     def _dispatcher(self, address: Address) -> Dispatcher:
         return Dispatcher(
-            str(address), lambda: self._opener.open(address), self._tasks, on_change=self._node_changed
+            str(address),
+            lambda: self._opener.open(address),
+            self._tasks,
+            on_change=self._node_changed,
+            on_failure=self._on_failure,
         )
 
     def _node_changed(self) -> None:

@@ -65,7 +65,9 @@ def limits(**changed: Any) -> Limits:
 class Side:
     """One gateway's side of Redis."""
 
-    def __init__(self, link: Link, metrics: Metrics, tasks: Tasks, states: list[State]) -> None:
+    def __init__(
+        self, link: Link, metrics: Metrics, tasks: Tasks, states: list[State], reasons: list[str | None]
+    ) -> None:
         self.link = link
         self.store = link.store
         self.metrics = metrics
@@ -74,6 +76,8 @@ class Side:
         self.announced: list[Announcement] = []
         self.states = states
         """Each reported state of Redis."""
+        self.reasons = reasons
+        """Why it was open, for each of them."""
         self._changed = asyncio.Event()
 
     def on_invalidation(self, invalidation: Invalidation) -> None:
@@ -133,8 +137,10 @@ async def side_of(
     tasks = Tasks(lambda name, error: faults.append((name, error)))
     metrics = Metrics()
     states: list[State] = []
+    reasons: list[str | None] = []
 
-    def on_state(state: State) -> None:
+    def on_state(state: State, reason: str | None) -> None:
+        reasons.append(reason)
         states.append(state)
         metrics.breaker_state.labels("redis").set(state)
 
@@ -152,7 +158,7 @@ async def side_of(
         on_state=on_state,
         sampled=sampled,
     ) as link:
-        side = Side(link, metrics, tasks, states)
+        side = Side(link, metrics, tasks, states, reasons)
         if listening:
             link.listen(side.on_invalidation, side.on_announcement)
             await until(lambda: side.subscription_up == 1)
@@ -168,7 +174,7 @@ async def topology_of(url: str, reported: list[State] | None = None) -> AsyncIte
     tasks = Tasks(lambda name, error: faults.append((name, error)))
     states = [] if reported is None else reported
     opener = Opener(parse_url(url), Tls(), Resolver())
-    topology = build_topology(opener, tasks, lambda: states.append(topology.state))
+    topology = build_topology(opener, tasks, lambda: states.append(topology.state), lambda _: None)
     async with topology:
         yield topology
     await tasks.cancel()

@@ -159,8 +159,9 @@ async def test_tls_works_with_a_private_authority(encrypted: RedisServer, author
 async def test_a_certificate_of_an_unknown_authority_is_refused(encrypted: RedisServer) -> None:
     async with side_of(f"rediss://127.0.0.1:{encrypted.tls_port}") as side:
         assert side.link.state is State.OPEN
+        attempts = side.errors("denied")
         assert (await side.look(ALBUMS, ONE)).version is None
-        assert side.errors("denied") == 1
+        assert side.errors("denied") == attempts + 1 > 1
 
 
 async def test_a_certificate_for_another_address_is_refused(authority: Authority) -> None:
@@ -252,8 +253,9 @@ async def test_a_hung_lookup_is_counted_as_dns_timeout_and_redis_is_used_once_it
 async def test_a_hung_lookup_of_a_sentinel_or_cluster_node_is_counted_as_dns_timeout(url: str) -> None:
     lookup = SlowLookup()
     async with side_of(url, resolver=Resolver(lookup)) as side:
+        attempts = side.errors("dns_timeout")
         await side.look(ALBUMS, ONE)
-        assert side.errors("dns_timeout") == 1
+        assert side.errors("dns_timeout") == attempts + 1 > 1
         assert lookup.calls == 1
         lookup.release.set()
 
@@ -266,5 +268,6 @@ async def test_an_unknown_name_is_counted_as_dns_error(url: str) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     async with side_of(url, resolver=Resolver(fail)) as side:
+        attempts = side.errors("dns_error")
         await side.look(ALBUMS, ONE)
-        assert side.errors("dns_error") == 1
+        assert side.errors("dns_error") == attempts + 1 > 1

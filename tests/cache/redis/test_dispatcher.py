@@ -53,6 +53,7 @@ async def node(
         opener.open,
         tasks,
         on_change=lambda: states.append(dispatcher.state),
+        on_failure=lambda _: None,
         reopen_on_readonly=True,
     )
     async with dispatcher:
@@ -129,7 +130,9 @@ async def test_a_reply_that_arrived_while_the_process_was_busy_is_in_time(
     server: RedisServer, tasks: Tasks
 ) -> None:
     opener = Opener(parse_url(server.url), Tls(), Resolver())
-    async with Dispatcher("test", opener.open, tasks, on_change=lambda: None) as node:
+    async with Dispatcher(
+        "test", opener.open, tasks, on_change=lambda: None, on_failure=lambda _: None
+    ) as node:
         future = ask(node, "ECHO", "a", timeout=0.05)
         await asyncio.sleep(0)  # it is sent
         time.sleep(0.1)  # noqa: ASYNC251 - the process is busy
@@ -357,7 +360,9 @@ async def test_a_reset_without_a_connection_changes_nothing(node: Dispatcher, re
 
 async def test_pending_requests_fail_when_the_gateway_closes(redis: ScriptedRedis, tasks: Tasks) -> None:
     opener = Opener(parse_url(f"redis://127.0.0.1:{redis.port}"), Tls(), Resolver())
-    async with Dispatcher("test", opener.open, tasks, on_change=lambda: None) as node:
+    async with Dispatcher(
+        "test", opener.open, tasks, on_change=lambda: None, on_failure=lambda _: None
+    ) as node:
         Gate(redis)
         waiting = ask(node, "ECHO", "a")
     assert await failure(waiting) is FailureKind.UNAVAILABLE

@@ -69,6 +69,41 @@ async def test_a_redis_that_never_answered_is_reported_as_away(scheme: str) -> N
         assert side.breaker == State.OPEN
 
 
+@pytest.mark.parametrize("scheme", ["redis", "redis+cluster"])
+async def test_attempts_to_connect_that_are_refused_are_counted_and_their_reason_is_reported(
+    scheme: str,
+) -> None:
+    async with side_of(f"{scheme}://127.0.0.1:{free_port()}") as side:
+        await until(lambda: side.errors("connection") >= 3)
+        assert side.errors("unavailable") == 0
+        assert str(side.reasons[-1]).startswith("connection: ")
+
+
+async def test_attempts_to_connect_to_a_stopped_redis_are_counted_as_timeouts() -> None:
+    with RedisServer() as stopped:
+        stopped.pause()
+        async with side_of(stopped.url) as side:
+            await until(lambda: side.errors("timeout") >= 1)
+            assert side.reasons[-1] == "timeout"
+            await side.look(ALBUMS, ONE)
+            assert (side.errors("unavailable"), side.errors("connection")) == (1, 0)
+        stopped.resume()
+
+
+async def test_the_reason_of_a_lost_connection_ends_with_the_next(server: RedisServer) -> None:
+    async with (
+        FaultProxy("127.0.0.1", server.port) as proxy,
+        side_of(f"redis://127.0.0.1:{proxy.port}") as side,
+    ):
+        assert side.reasons[-1] is None
+        await proxy.down()
+        await until(lambda: side.link.state is State.OPEN)
+        assert side.reasons[-1] is not None
+        await proxy.up()
+        await until(lambda: side.link.state is State.CLOSED)
+        assert side.reasons[-1] is None
+
+
 async def test_a_malformed_url_is_an_error_at_once() -> None:
     with pytest.raises(ValueError, match="scheme"):
         async with side_of("http://127.0.0.1"):

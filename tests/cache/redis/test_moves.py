@@ -105,7 +105,7 @@ class Moving:
         return self.servers[-1]
 
     def on(self, server: Server) -> Single:
-        return Single(server, self.tasks, lambda: None)
+        return Single(server, self.tasks, lambda: None, lambda _: None)
 
     def listen(self) -> asyncio.Task[None]:
         return self.tasks.spawn("listen", self.subscriber.listen(lambda _: None, lambda *_, **__: None))

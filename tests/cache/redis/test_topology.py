@@ -170,8 +170,9 @@ class TestCluster:
 
     async def test_without_any_node_every_lookup_is_a_miss(self) -> None:
         async with side_of(f"redis+cluster://127.0.0.1:{free_port()}") as side:
+            attempts = side.errors("connection")
             assert (await side.look(ALBUMS, ONE)).version is None
-            assert side.errors("connection") == 1
+            assert side.errors("connection") == attempts + 1 > 1
             assert side.link.state is State.OPEN
 
 

@@ -1,0 +1,34 @@
+"""Whether a node refuses writes, although it answers. Pure: times are the event loop's seconds."""
+
+import math
+
+from gateway.cache.redis.errors import FailureKind
+
+REOPEN_SECONDS = 1.0
+"""Shortest interval between connections to a node that refuses writes: its address may lead to another server
+by now."""
+REPLAY_SECONDS = 1.0
+"""Delay after the last refused write until lookups resume. Missed writes are replayed four times a second."""
+
+
+class Refusal:
+    """Why a node refuses writes.
+
+    A write that it refused was not published, and ratings from before it are still there to be looked up:
+    until the gateways that made them have replayed them.
+    """
+
+    def __init__(self) -> None:
+        self.kind: FailureKind | None = None
+        """None: it accepts them."""
+        self._noted_at = -math.inf
+
+    def note(self, kind: FailureKind | None, now: float) -> bool:
+        """Note why a write was refused; None: one was accepted. Returns whether `kind` has changed."""
+        if kind is not None:
+            self._noted_at = now
+        elif now < self._noted_at + REPLAY_SECONDS:
+            return False
+        changed = kind is not self.kind
+        self.kind = kind
+        return changed

@@ -95,7 +95,7 @@ class Sequences:
         self._lost = 0
 
     def reset(self) -> None:
-        """Start over: a new subscription is up, and messages missed before it count as its gap."""
+        """Forget earlier numbers: a resubscription ends local trust anyway."""
         self._latest.clear()
         self._late.clear()
         self._lost = 0

@@ -53,7 +53,7 @@ class Explainer:
             if served is not None
             else _why_not_asked(refusal, stale=stale is not None)
             if refusal is not None
-            else _why_asked(stale=stale is not None, unsettled=unsettled, shared=shared),
+            else _why_asked(stale, unsettled=unsettled, shared=shared, trusted_since=memory.trusted_since),
             "entry": None if served is None else self._shown(served, now, memory.trusted_since),
             "stale": None if stale is None else self._shown(stale, now, memory.trusted_since),
             "local": None if local is None else self._shown(local, now, memory.trusted_since),
@@ -103,13 +103,13 @@ def _why_not_asked(refusal: UpstreamError, *, stale: bool) -> str:
     return f"{why}, and nothing is cached that may be served: the answer is {refusal.status}."
 
 
-def _why_asked(*, stale: bool, unsettled: bool, shared: Lookup | None) -> str:
+def _why_asked(stale: Entry | None, *, unsettled: bool, shared: Lookup | None, trusted_since: float) -> str:
     if unsettled:
         return "A write is under way, or Apple did not confirm it: Apple is asked, and nothing is stored."
-    if stale:
-        return (
-            "The cached entry may not be served without asking: Apple is asked; if it fails, that is served."
-        )
+    if stale is not None:
+        doubtful = stale.ask_when_stale or stale.trusted_at < trusted_since
+        why = "is too old, or may have changed" if doubtful else "is too old"
+        return f"The cached entry {why}: Apple is called, and it is served only if Apple fails."
     why = "Nothing usable is cached: Apple is asked, together with every other request for this id."
     if shared is not None and shared.version is None:
         return f"{why} Redis did not answer, or has not received all writes of this user."

@@ -61,7 +61,7 @@ async def test_an_old_entry_is_served_only_if_apple_fails():
         caller.clock.shift += 1000
         answer = (await caller.ask("GET", PATH)).json
         assert (answer["source"], answer["entry"], answer["stale"]["rating"]) == ("upstream", None, 1)
-        assert "if it fails, that is served" in answer["why"]
+        assert "it is served only if Apple fails" in answer["why"]
 
 
 async def test_while_the_breaker_is_open_no_id_comes_from_apple():

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from gateway.cache.invalidation import DropPaired
 from gateway.cache.lookup import Lookup
 from gateway.cache.write_rule import StoredRating
 from gateway.errors import BreakerOpen, Cause, Quarantined, Relayed, UpstreamError
@@ -102,7 +103,17 @@ async def test_an_older_entry_is_served_only_if_apple_fails(explained):
     explained.store(age=IF_ERROR)
     answer = await explained.explain()
     assert (answer["source"], answer["entry"], answer["stale"]["rating"]) == ("upstream", None, 1)
-    assert "if it fails, that is served" in answer["why"]
+    assert answer["why"] == (
+        "The cached entry is too old: Apple is called, and it is served only if Apple fails."
+    )
+
+
+async def test_an_entry_that_a_write_on_the_paired_type_may_have_changed_is_not_called_too_old(explained):
+    explained.store()
+    explained.reads.cache.on_invalidation(DropPaired(USER.key, ALBUMS.kind))
+    answer = await explained.explain()
+    assert (answer["source"], answer["stale"]["rating"]) == ("upstream", 1)
+    assert answer["why"].startswith("The cached entry is too old, or may have changed: Apple is called")
 
 
 async def test_a_held_rating_is_shown_with_the_time_left(explained):

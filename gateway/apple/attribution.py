@@ -43,7 +43,7 @@ failed                     a part of a failed call                     Apple    
 none in time again         several ids                                 id               counted, divide
 failed                     not the last try                            Apple            counted, repeat
 failed                     several ids                                 id               counted, divide
-failed                     one id, own call answered since it failed   id               not counted any more
+failed                     one id, own call answered between failures  id               not counted any more
 failed                     user failed twice, others answered since    user             isolate, as above
 failed                     one id, others answered                     id               not counted any more
 failed                                                                 Apple            counted
@@ -100,12 +100,14 @@ class Evidence(msgspec.Struct, frozen=True):
     refused_alike: bool = False
     """Every part of such a call of this user, type and variant was refused alike within ten minutes."""
     remembered: bool = False
-    """The id is remembered as failing. For a write: one of the same id failed within a minute, and other
-    calls of the user were answered since."""
+    """The id is remembered as failing for this user, or failed for any user and calls of any user were
+    answered since. For a write: one of the same id failed within a minute, and other calls of the user were
+    answered since."""
     isolated: bool = False
     """The user was isolated, and no call of theirs was answered since."""
     own_answered: bool = False
-    """Another call of the user was answered that began after this one's first try."""
+    """Another call of the user was answered that began between two failures of this one: after the first,
+    and before the last try that failed. One begun earlier may be from before an outage."""
     own_answered_lately: bool = False
     """One was answered within the last seconds."""
     others_answered: bool = False

@@ -8,6 +8,7 @@ part is answered, the fault is not an id's: it is the request's, the user's or A
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from math import inf
 from typing import Final
 
 from msgspec.structs import replace
@@ -39,15 +40,16 @@ class BatchSplitter:
         caller: Caller,
         *,
         max_ids_per_call: int,
+        refused: RefusedIds,
         now: Callable[[], float],
         chance: Callable[[], float],
         metrics: Metrics,
     ) -> None:
         self._caller = caller
         self._sizes = BatchSize(max_ids_per_call)
-        self._refused = RefusedIds()
+        self._refused = refused
         isolated = metrics.upstream_isolated.labels(ISOLATED[Cause.ID])
-        self._settlement = Settlement(caller.conclude, self._refused, now, isolated.inc)
+        self._settlement = Settlement(caller.conclude, refused, now, isolated.inc)
         self._now = now
         self._chance = chance
         self._batch_ids = metrics.upstream_batch_ids
@@ -94,8 +96,8 @@ class BatchSplitter:
         partition, now = job.partition, self._now()
         together = [*ids, *riders.ids]
         suspect = any(
-            self._refused.since(partition, id_, now) != now
-            or self._refused.fails_elsewhere(partition, id_, now)
+            min(self._refused.since(partition, id_, now), self._refused.failed_elsewhere(partition, id_, now))
+            < inf
             for id_ in together
         )
         if suspect or len(together) > self.batch_size():
@@ -109,12 +111,16 @@ class BatchSplitter:
 
     async def _ask_again(self, job: Job, id_: Id) -> Results:
         """Ask for an id that failed before."""
-        now = self._now()
-        began = self._refused.since(job.partition, id_, now)
-        trial = Trial(job.partition.user.key, began, remembered=True)
+        partition, now = job.partition, self._now()
+        trial = Trial(
+            partition.user.key,
+            now,
+            first_failed=self._refused.since(partition, id_, now),
+            failed_elsewhere=self._refused.failed_elsewhere(partition, id_, now),
+            remembered=self._refused.remembers(partition, id_),
+        )
         answer = await self._call(job, [id_], trial, part=True)
-        if isinstance(answer, Failed) and answer.verdict.cause is Cause.ID:
-            self._refused.remember(job.partition, id_, answer.error, trial.began, self._now())
+        self._learn_of_one(partition, [id_], answer, trial)
         return _results([id_], answer)
 
     async def _ask_in_batches(self, job: Job, ids: Sequence[Id]) -> Results:
@@ -159,10 +165,10 @@ class BatchSplitter:
 
     def _trial(self, partition: Partition, ids: Sequence[Id]) -> Trial:
         now = self._now()
-        began = max(self._refused.since(partition, id_, now) for id_ in ids)
         return Trial(
             partition.user.key,
-            began,
+            now,
+            first_failed=max(self._refused.since(partition, id_, now) for id_ in ids),
             subject=ratings_path(partition.kind, ids[0]) if len(ids) == 1 else None,
             refused_alike=self._refused.refused_alike(partition, now),
         )
@@ -173,9 +179,9 @@ class BatchSplitter:
         if len(ids) > 1 or not isinstance(answer, Failed):
             return
         if answer.verdict.cause is Cause.ID:
-            self._refused.remember(partition, ids[0], answer.error, trial.began, self._now())
+            self._refused.remember(partition, ids[0], answer.error, trial.first_failed, self._now())
         elif answer.verdict.counts and symptom_of(answer.error).sent:
-            self._refused.suspect(partition, ids[0], trial.began, self._now())
+            self._refused.suspect(partition, ids[0], trial.first_failed, self._now())
 
     async def _split(self, job: Job, division: Division, ids: Sequence[Id], failed: Failed) -> Found:
         """Ask for the parts of a failed call side by side, then for the parts of those that failed, in turn.

@@ -13,6 +13,7 @@ from gateway.apple.developer_token import TokenSource
 from gateway.apple.division import Job
 from gateway.apple.quarantine import Quarantine
 from gateway.apple.reactions import Reactions
+from gateway.apple.refused_ids import RefusedIds
 from gateway.apple.response import AppleResponse, check_json, failure_of, read_many
 from gateway.apple.retry import RetryBudget, RetryPolicy
 from gateway.apple.token_check import TokenCheck, TokenTest
@@ -159,12 +160,14 @@ def build_apple(
     chance: Callable[[], float] = random.random,
 ) -> Apple:
     """Apple's API over `transport`, behind everything that protects it."""
+    refused = RefusedIds()
     reactions = Reactions(
         tokens=tokens,
         token_check=TokenCheck(TokenTest(transport, call_timeout_seconds, clock.monotonic, metrics)),
         limiter=limiter,
         breaker=breaker,
         quarantine=quarantine,
+        refused=refused,
         now=clock.monotonic,
         metrics=metrics,
     )
@@ -183,6 +186,11 @@ def build_apple(
         chance=chance,
     )
     splitter = BatchSplitter(
-        caller, max_ids_per_call=max_ids_per_call, now=clock.monotonic, chance=chance, metrics=metrics
+        caller,
+        max_ids_per_call=max_ids_per_call,
+        refused=refused,
+        now=clock.monotonic,
+        chance=chance,
+        metrics=metrics,
     )
     return Apple(caller, splitter, limiter, clock.monotonic)

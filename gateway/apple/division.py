@@ -110,7 +110,7 @@ class Settlement:
 
     def _settle_ids(self, job: Job, division: Division, failures: Mapping[Id, Failed]) -> None:
         """Apple answers other calls of the user: what failed is the ids' fault."""
-        began, now = division.trial.began, self._now()
+        first, now = division.trial.first_failed, self._now()
         causes: dict[int, Cause] = {}
         for id_, failed in failures.items():
             if id(failed) not in causes:
@@ -120,9 +120,9 @@ class Settlement:
             if causes[id(failed)] is not Cause.ID:
                 continue
             if id_ in division.alone:
-                self._refused.remember(job.partition, id_, failed.error, began, now)
+                self._refused.remember(job.partition, id_, failed.error, first, now)
             else:
-                self._refused.suspect(job.partition, id_, began, now)
+                self._refused.suspect(job.partition, id_, first, now)
 
     def _settle_fault(self, job: Job, division: Division, failures: Mapping[Id, Failed]) -> None:
         """No part was answered: the fault is the user's or Apple's, not an id's."""
@@ -130,7 +130,7 @@ class Settlement:
         for id_, failed in failures.items():
             if failed.verdict.counts or failed.verdict.divide:
                 if id_ in division.alone:
-                    self._refused.suspect(job.partition, id_, division.trial.began, self._now())
+                    self._refused.suspect(job.partition, id_, division.trial.first_failed, self._now())
                 failed.error.attribute(final.cause, stale_allowed=final.stale_allowed)
 
 

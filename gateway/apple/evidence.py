@@ -1,6 +1,7 @@
 """Recent outcomes of users' calls: the memory behind `attribution.Evidence`. Time is an argument."""
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
+from math import inf
 from typing import Final, TypeAlias
 
 MOST_USERS: Final = 10_000
@@ -12,6 +13,9 @@ MOST_WRITES: Final = 10_000
 FAILS_AGAIN: Final = 60.0
 """Seconds for which a failed write is remembered."""
 
+MOST_BEGINNINGS: Final = 16
+"""Answered calls of a user whose beginnings are remembered: the latest ones."""
+
 LATELY: Final = 10.0
 """Seconds for which an answer shows that a user's calls are answered in general."""
 
@@ -19,10 +23,20 @@ LATELY: Final = 10.0
 class _Record:
     """One user's calls."""
 
-    __slots__ = ("answered_at", "answered_began", "failed", "failed_began", "failed_subject", "isolated")
+    __slots__ = (
+        "answered_at",
+        "answered_began",
+        "beginnings",
+        "failed",
+        "failed_began",
+        "failed_subject",
+        "isolated",
+    )
 
     def __init__(self) -> None:
-        self.answered_at = self.answered_began = float("-inf")
+        self.answered_at = self.answered_began = -inf
+        self.beginnings: deque[float] = deque(maxlen=MOST_BEGINNINGS)
+        """When the calls began that were answered last."""
         self.failed = 0
         """Calls that failed in a row."""
         self.failed_began = 0.0
@@ -41,16 +55,16 @@ class FailedWrites:
 
     def __init__(self) -> None:
         self._writes: OrderedDict[Write, tuple[float, float]] = OrderedDict()
-        """When the call began that failed first, and until when that is remembered."""
+        """When it failed first, and until when that is remembered."""
 
     def since(self, write: Write, now: float) -> float:
-        """When the write began that failed first; `now` if none failed lately."""
-        began, until = self._writes.get(write, (now, now))
-        return began if now < until else now
+        """When the write failed first; `inf` if it did not fail lately."""
+        first, until = self._writes.get(write, (inf, now))
+        return first if now < until else inf
 
-    def failed(self, write: Write, began: float, now: float) -> None:
-        """A write that began at `began` failed."""
-        self._writes[write] = (min(began, self.since(write, now)), now + FAILS_AGAIN)
+    def failed(self, write: Write, first: float, now: float) -> None:
+        """A write failed for good, with its first try at `first`."""
+        self._writes[write] = (min(first, self.since(write, now)), now + FAILS_AGAIN)
         self._writes.move_to_end(write)
         if len(self._writes) > MOST_WRITES:
             self._writes.popitem(last=False)
@@ -70,14 +84,15 @@ class UserRecords:
     def __init__(self) -> None:
         self._users: OrderedDict[bytes, _Record] = OrderedDict()
         # The two latest beginnings of answered calls, of different users.
-        self._latest: tuple[bytes, float] = (b"", float("-inf"))
-        self._second: float = float("-inf")
+        self._latest: tuple[bytes, float] = (b"", -inf)
+        self._second: float = -inf
 
     def answered(self, user: bytes, began: float, now: float) -> None:
         """A call of `user` that began at `began` was answered."""
         record = self._of(user)
         record.answered_at = now
         record.answered_began = max(record.answered_began, began)
+        record.beginnings.append(began)
         record.failed = 0
         record.isolated = False
         if began >= self._latest[1]:
@@ -125,9 +140,18 @@ class UserRecords:
         record = self._users.get(user)
         return record is not None and record.answered_began > since
 
+    def own_answered_between(self, user: bytes, first: float, last: float) -> bool:
+        """Whether a call of `user` was answered that began after `first`, and at `last` at the latest."""
+        record = self._users.get(user)
+        return record is not None and any(first < began <= last for began in record.beginnings)
+
     def own_answered_lately(self, user: bytes, now: float) -> bool:
         record = self._users.get(user)
         return record is not None and now - record.answered_at < LATELY
+
+    def any_answered(self, since: float) -> bool:
+        """Whether a call of any user was answered that began after `since`."""
+        return self._latest[1] > since
 
     def others_answered(self, user: bytes) -> bool:
         """Whether another user's call was answered that began after this user's first failure in a row."""

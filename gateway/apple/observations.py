@@ -27,18 +27,19 @@ class Observations:
         It says nothing about the user if Apple answers them meanwhile, or fails for most others as well.
         """
         user, breaker, users = trial.user_key, self._breaker, self._users(trial)
-        if trial.failed or trial.answered or users.own_answered(user, trial.began):
+        since = min(trial.began, trial.first_failed)
+        if trial.failed or trial.answered or users.own_answered(user, since):
             return False
         if breaker.state is not State.CLOSED or breaker.others_failing(user, now):
             return False
         trial.failed = True
-        users.failed(user, trial.began, trial.subject)
+        users.failed(user, since, trial.subject)
         return True
 
     def write_failed(self, trial: Trial, now: float) -> None:
         """Remember a call that failed for good, if it is a write of one id."""
         if (write := _write_of(trial)) is not None:
-            self._failed_writes.failed(write, trial.began, now)
+            self._failed_writes.failed(write, trial.first_failed, now)
 
     def isolated(self, trial: Trial) -> None:
         """The user of the call is isolated, until a call is answered."""
@@ -55,9 +56,15 @@ class Observations:
         user, users = trial.user_key, self._users(trial)
         return Evidence(
             refused_alike=trial.refused_alike,
-            remembered=trial.remembered or self._fails_again(trial, now),
+            remembered=(
+                trial.remembered
+                or users.any_answered(trial.failed_elsewhere)
+                or self._fails_again(trial, now)
+            ),
             isolated=users.is_isolated(user),
-            own_answered=trial.answered or users.own_answered(user, trial.began),
+            own_answered=(
+                trial.answered or users.own_answered_between(user, trial.first_failed, trial.last_began)
+            ),
             own_answered_lately=users.own_answered_lately(user, now),
             others_answered=users.others_answered(user),
             others_failing=self._breaker.others_failing(user, now),
@@ -70,8 +77,10 @@ class Observations:
         write = _write_of(trial)
         if write is None:
             return False
-        first = self._failed_writes.since(write, now)
-        return any(users.own_answered(trial.user_key, first) for users in (self._reads, self._writes))
+        between = (self._failed_writes.since(write, now), trial.last_began)
+        return any(
+            users.own_answered_between(trial.user_key, *between) for users in (self._reads, self._writes)
+        )
 
     def _users(self, trial: Trial) -> UserRecords:
         return self._writes if trial.write else self._reads

@@ -13,6 +13,7 @@ from gateway.apple.concurrency import ConcurrencyLimiter
 from gateway.apple.developer_token import TokenSource
 from gateway.apple.observations import Observations
 from gateway.apple.quarantine import Quarantine
+from gateway.apple.refused_ids import RefusedIds
 from gateway.apple.symptom import symptom_of
 from gateway.apple.token_check import TokenCheck
 from gateway.apple.trial import Sent, Trial
@@ -35,6 +36,7 @@ class Reactions:
         limiter: ConcurrencyLimiter,
         breaker: Breaker,
         quarantine: Quarantine,
+        refused: RefusedIds,
         now: Callable[[], float],
         metrics: Metrics,
     ) -> None:
@@ -43,6 +45,7 @@ class Reactions:
         self._limiter = limiter
         self._breaker = breaker
         self._quarantine = quarantine
+        self._refused = refused
         self._observations = Observations(breaker)
         self._now = now
         # Each series starts at 0, so that rates include its first failure.
@@ -55,7 +58,7 @@ class Reactions:
         self._observations.answered(trial, sent.began, now)
         self._quarantine.lift_isolation(trial.user_key, write=trial.write)
         if trial.probe is None:
-            self._breaker.record(sent.admission, ok=True, now=now, user=trial.user_key)
+            self._count_answer(trial, sent.admission)
         if not trial.divided:
             self._count_deferred(trial)
         self._limiter.succeeded()
@@ -69,6 +72,8 @@ class Reactions:
     def failed(self, sent: Sent, error: UpstreamError) -> Verdict:
         """Attribute the failure of a try, and react to it."""
         symptom = symptom_of(error)
+        if symptom.status not in (401, 429):  # such a call was not served: another was not answered instead
+            sent.trial.try_failed(sent.began, self._now())
         probing = self._breaker.is_probe(sent.admission)
         verdict = attribute(symptom, sent.asked, self._evidence(sent.trial, probing=probing))
         if probing and verdict.divide and not sent.asked.part:
@@ -132,7 +137,7 @@ class Reactions:
         if probe is None:
             return
         if trial.answered:
-            self._breaker.record(probe, ok=True, now=self._now(), user=trial.user_key)
+            self._count_answer(trial, probe)
         elif trial.deferred:
             self._count(trial, probe, trial.deferred[-1][1])
         else:
@@ -155,13 +160,23 @@ class Reactions:
         elif trial.probe is None:
             self._breaker.forget(admission)
 
+    def _count_answer(self, trial: Trial, admission: Admission) -> None:
+        was = self._breaker.state
+        self._breaker.record(admission, ok=True, now=self._now(), user=trial.user_key)
+        if self._breaker.state is not was:
+            self._forget_failures()
+
     def _count(self, trial: Trial, admission: Admission, reason: str) -> None:
         charge = self._breaker.record(admission, ok=False, now=self._now(), user=trial.user_key, cause=reason)
         if charge is not None:
             trial.charges.append(charge)
         if self._breaker.state is State.OPEN:
-            # An outage explains what failed before it was recognised.
-            self._observations.forget_failures()
+            self._forget_failures()
+
+    def _forget_failures(self) -> None:
+        """An outage explains what failed before it was recognised, and until it ended."""
+        self._observations.forget_failures()
+        self._refused.forget_failures(self._now())
 
     def _count_deferred(self, trial: Trial) -> None:
         """No id is at fault: count the failures of the call that were not counted yet."""

@@ -6,6 +6,7 @@ an id that many users have is not searched for in the calls of each.
 
 from collections import OrderedDict
 from collections.abc import Iterable
+from math import inf
 from operator import itemgetter
 from typing import Final, TypeVar
 
@@ -41,7 +42,7 @@ class _Entry(msgspec.Struct, frozen=True):
     failure: UpstreamError | None
     """None while the id is only suspected."""
     since: float
-    """When the call began that failed first."""
+    """When it failed first."""
     until: float
 
 
@@ -61,7 +62,9 @@ class RefusedIds:
     def __init__(self) -> None:
         self._ids: OrderedDict[tuple[bytes, Kind], OrderedDict[tuple[Variant, Id], _Entry]] = OrderedDict()
         self._failing: OrderedDict[tuple[Kind, Variant, Id], float] = OrderedDict()
-        """When other users' calls may include the id in a batch again (monotonic seconds)."""
+        """When the id failed last for any user."""
+        self._explained_until = -inf
+        """What was only suspected until then is explained by an outage."""
         self._alike: OrderedDict[tuple[bytes, Kind, Variant], tuple[bool, float]] = OrderedDict()
         """Whether a call with the variant was last refused alike, or answered, and until when that holds."""
 
@@ -80,7 +83,7 @@ class RefusedIds:
             entry = kept.get((partition.variant, id_))
             if entry is not None and entry.failure is not None:
                 due.append((entry.until, id_, entry.failure))
-            elif self.fails_elsewhere(partition, id_, now) and len(found.ask_alone) < most_alone:
+            elif self.failed_elsewhere(partition, id_, now) < inf and len(found.ask_alone) < most_alone:
                 found.ask_alone.append(id_)
             else:
                 found.rest.append(id_)
@@ -96,27 +99,39 @@ class RefusedIds:
         return self.sort(partition, [id_], now, most_alone=1).known.get(id_)
 
     def since(self, partition: Partition, id_: Id, now: float) -> float:
-        """When a call began in which this id failed before; `now` if none did."""
-        kept = self._ids.get((partition.user.key, partition.kind))
-        entry = None if kept is None else kept.get((partition.variant, id_))
-        return now if entry is None or entry.until + SUSPECTED <= now else entry.since
+        """When this id failed first for this user; `inf` if it did not fail lately."""
+        entry = self._entry(partition, id_)
+        if entry is None or entry.until + SUSPECTED <= now:
+            return inf
+        return inf if entry.failure is None and entry.since <= self._explained_until else entry.since
 
-    def fails_elsewhere(self, partition: Partition, id_: Id, now: float) -> bool:
-        """Whether this id failed for any user lately."""
-        return now < self._failing.get((partition.kind, partition.variant, id_), 0.0)
+    def remembers(self, partition: Partition, id_: Id) -> bool:
+        """Whether this id is known to fail for this user."""
+        entry = self._entry(partition, id_)
+        return entry is not None and entry.failure is not None
+
+    def failed_elsewhere(self, partition: Partition, id_: Id, now: float) -> float:
+        """When this id failed last for any user; `inf` if it did not fail lately."""
+        failed = self._failing.get((partition.kind, partition.variant, id_), -inf)
+        return failed if now < failed + ASKED_AGAIN + SUSPECTED else inf
 
     def remember(
-        self, partition: Partition, id_: Id, failure: UpstreamError, began: float, now: float
+        self, partition: Partition, id_: Id, failure: UpstreamError, first: float, now: float
     ) -> None:
-        """The failure is the id's own."""
-        self._keep(partition, id_, _Entry(failure, self.since(partition, id_, began), now + ASKED_AGAIN))
-        everyones = (partition.kind, partition.variant, id_)
-        _keep_latest(self._failing, everyones, now + ASKED_AGAIN + SUSPECTED, MOST_SHARED)
+        """The failure is the id's own; `first` says when the call failed first."""
+        since = min(self.since(partition, id_, now), first)
+        self._keep(partition, id_, _Entry(failure, since, now + ASKED_AGAIN))
+        _keep_latest(self._failing, (partition.kind, partition.variant, id_), now, MOST_SHARED)
 
-    def suspect(self, partition: Partition, id_: Id, began: float, now: float) -> None:
+    def suspect(self, partition: Partition, id_: Id, first: float, now: float) -> None:
         """The id failed alone; whether the id or Apple is at fault is not decided yet."""
-        since = self.since(partition, id_, now)
-        self._keep(partition, id_, _Entry(None, min(since, began), now))
+        since = min(self.since(partition, id_, now), first)
+        self._keep(partition, id_, _Entry(None, since, now))
+
+    def forget_failures(self, now: float) -> None:
+        """An outage explains what failed until now, except for ids that were found to be at fault."""
+        self._failing.clear()
+        self._explained_until = now
 
     def answered(self, partition: Partition, ids: Iterable[Id], now: float) -> None:
         """These ids were answered: neither they nor the variant are at fault."""
@@ -144,6 +159,10 @@ class RefusedIds:
         """Whether a refused call with this variant is not to be divided."""
         alike, until = self._alike.get(partition.key, (False, now))
         return alike and now < until
+
+    def _entry(self, partition: Partition, id_: Id) -> _Entry | None:
+        kept = self._ids.get((partition.user.key, partition.kind))
+        return None if kept is None else kept.get((partition.variant, id_))
 
     def _keep(self, partition: Partition, id_: Id, entry: _Entry) -> None:
         key = (partition.user.key, partition.kind)

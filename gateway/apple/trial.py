@@ -1,5 +1,7 @@
 """A question to Apple, and its tries as they went out."""
 
+from math import inf
+
 import msgspec
 
 from gateway.apple.attribution import Asked
@@ -16,6 +18,9 @@ class Trial:
         "deferred",
         "divided",
         "failed",
+        "failed_elsewhere",
+        "first_failed",
+        "last_began",
         "probe",
         "refused_alike",
         "remembered",
@@ -29,6 +34,8 @@ class Trial:
         user_key: bytes,
         began: float,
         *,
+        first_failed: float = inf,
+        failed_elsewhere: float = inf,
         subject: str | None = None,
         remembered: bool = False,
         refused_alike: bool = False,
@@ -38,11 +45,17 @@ class Trial:
         self.write = write
         """Whether it changes something: reads and writes are not judged by each other."""
         self.began = began
-        """When its first try began. If each of its ids failed by itself before: when the last of them did."""
+        """When it began."""
+        self.first_failed = first_failed
+        """When a try failed first. If each of its ids failed by itself before: when the last of them did."""
+        self.last_began = -inf
+        """When the last try began that failed."""
+        self.failed_elsewhere = failed_elsewhere
+        """When its id failed for any user, if it is asked for by itself for that reason."""
         self.subject = subject
         """The path of the one id that is read or written; None for several."""
         self.remembered = remembered
-        """Whether the id failed before."""
+        """Whether the id is at fault for this user, as found before."""
         self.refused_alike = refused_alike
         """Whether such a call had every part refused alike before."""
         self.answered = False
@@ -57,6 +70,11 @@ class Trial:
         """Further ones, with their reasons: counted once it is clear that no id is at fault."""
         self.probe: Admission | None = None
         """Set while its whole call, the probe of a half-open breaker, is divided: its parts are the probe."""
+
+    def try_failed(self, began: float, now: float) -> None:
+        """Date the failure of a try that began at `began`."""
+        self.first_failed = min(self.first_failed, now)
+        self.last_began = max(self.last_began, began)
 
 
 class Sent(msgspec.Struct, frozen=True):

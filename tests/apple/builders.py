@@ -14,6 +14,7 @@ from gateway.apple.concurrency import ConcurrencyLimiter
 from gateway.apple.developer_token import SigningKey, TokenSource
 from gateway.apple.quarantine import Quarantine
 from gateway.apple.reactions import Reactions
+from gateway.apple.refused_ids import RefusedIds
 from gateway.apple.response import AppleResponse
 from gateway.apple.retry import RetryBudget, RetryPolicy
 from gateway.apple.token_check import TokenCheck, TokenTest
@@ -115,6 +116,7 @@ class Workshop:
         )
         self.breaker = Breaker(error_rate=0.5, window_seconds=10.0, min_calls=min_calls, open_seconds=5.0)
         self.quarantine = Quarantine(seconds=10.0, metrics=self.metrics)
+        self.refused = RefusedIds()
         self.waits: list[float] = []
         self.during_wait: Callable[[], None] = lambda: None
         self.reactions = Reactions(
@@ -123,6 +125,7 @@ class Workshop:
             limiter=self.limiter,
             breaker=self.breaker,
             quarantine=self.quarantine,
+            refused=self.refused,
             now=clock.monotonic,
             metrics=self.metrics,
         )

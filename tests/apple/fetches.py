@@ -25,7 +25,12 @@ class Bench:
         self.script = script
         self.shop = shop
         self.splitter = BatchSplitter(
-            shop.caller, max_ids_per_call=100, now=now, chance=random.Random(7).random, metrics=shop.metrics
+            shop.caller,
+            max_ids_per_call=100,
+            refused=shop.refused,
+            now=now,
+            chance=random.Random(7).random,
+            metrics=shop.metrics,
         )
         self.apple = Apple(shop.caller, self.splitter, shop.limiter, now)
 

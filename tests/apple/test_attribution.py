@@ -210,7 +210,7 @@ ROWS: dict[tuple[str, str], list[Any]] = {
         ("unreadable", UNREADABLE, again(SEVERAL, last=True), NOTHING, DIVIDED_FAILURE),
         ("no answer", LOST, again(SEVERAL, last=True), NOTHING, DIVIDED_FAILURE),
     ],
-    ("failed", "one id, own call answered since it failed"): [
+    ("failed", "one id, own call answered between failures"): [
         ("one id", FAULT, again(ONE, last=True), Evidence(own_answered=True), Verdict(Cause.ID)),
     ],
     ("failed", "user failed twice, others answered since"): [

@@ -463,6 +463,52 @@ class TestAgain:
         await self.fail_twice(bench, ids(count))
         assert self.known(bench, ids(count)) == ids(count)
 
+    @pytest.mark.parametrize("count", [1, 2])
+    async def test_they_are_not_if_there_was_an_outage_in_between(self, bench, clock, count):
+        bench.script.otherwise = error(500)
+        await bench.fetch(ids(count))
+        break_off(bench)
+        clock.move(5.0)
+        bench.script.otherwise = rated()
+        await bench.fetch(ids(1, start=500))
+        await self.fail_twice(bench, ids(count, start=900))
+        await bench.fetch(ids(count))
+        assert self.known(bench, ids(count)) == []
+
+    @pytest.mark.parametrize("count", [1, 3])
+    async def test_no_id_is_at_fault_if_the_first_try_began_before_the_outage(self, bench, clock, count):
+        """The user's other call began later, and was answered before the outage."""
+
+        async def begin_outage(seen: Seen, wire: Wire) -> None:
+            if seen.ids == ["500"]:
+                await rated()(seen, wire)
+                return
+            if len(bench.script.seen) == 1:
+                clock.move(0.1)
+                await bench.fetch(ids(1, start=500))
+                clock.move(0.1)
+            await error(500)(seen, wire)
+
+        bench.script.otherwise = begin_outage
+        assert len(errors(await bench.fetch(ids(count)))) == count
+        assert self.known(bench, ids(count)) == []
+        assert bench.shop.breaker.causes["500"] > 0
+
+    @pytest.mark.parametrize("answered", [False, True])
+    async def test_an_id_at_fault_for_another_user_is_so_if_calls_are_answered_since(
+        self, bench, clock, answered
+    ):
+        bench.script.choose = at_most(100, error(500), "0")
+        await bench.fetch(ids(5))
+        clock.move(0.1)
+        if answered:
+            await bench.fetch(ids(1, start=500))
+        bench.script.choose, bench.script.otherwise = None, error(500)
+        bens = Partition(User.of("ben"), Kind.ALBUMS)
+        await bench.fetch(ids(1), partition=bens)
+        blamed = bench.splitter.refusal(bens, Id("0"), clock.monotonic()) is not None
+        assert (blamed, bench.shop.breaker.causes["500"]) == (answered, 0 if answered else 1)
+
 
 class TestCutShort:
     """The breaker opens while a failed call is divided."""

@@ -1,6 +1,7 @@
 """Whose the failures are once a call was divided: the ids', the request's, the user's or Apple's."""
 
 from contextlib import AsyncExitStack
+from math import inf
 
 import pytest
 
@@ -17,7 +18,7 @@ from tests.apple.builders import USER
 ALBUMS = Partition(USER, Kind.ALBUMS)
 BAD, WORSE, GOOD = Id("1"), Id("2"), Id("3")
 NOW = 100.0
-BEGAN = 90.0
+BEGAN, FAILED = 90.0, 91.0
 OF_IDS = Verdict(Cause.ID, stale_allowed=False)
 UNCOUNTED = Verdict(Cause.ID, divide=True)
 OF_USER = Verdict(Cause.USER, divide=True)
@@ -61,7 +62,7 @@ def court():
 
 
 def division(*alone: Id, answered: bool = False) -> Division:
-    made = Division(Trial(USER.key, BEGAN), WHOLE, AsyncExitStack())
+    made = Division(Trial(USER.key, BEGAN, first_failed=FAILED), WHOLE, AsyncExitStack())
     made.trial.answered = answered
     made.alone.update(alone)
     return made
@@ -79,14 +80,14 @@ class TestWhereAPartWasAnswered:
         failed = refused()
         court.settle(division(answered=True), {BAD: failed, WORSE: failed, GOOD: None})
         assert court.known(BAD, WORSE) == []
-        assert court.refused.since(ALBUMS, BAD, NOW) == BEGAN
+        assert court.refused.since(ALBUMS, BAD, NOW) == FAILED
         assert (len(court.asked), court.counted) == (1, 1)
 
     def test_what_is_not_the_ids_in_the_end_is_not_held_against_it(self, court):
         court.cause = Cause.APPLE
         court.settle(division(BAD, answered=True), {BAD: refused(), GOOD: None})
         assert (court.known(BAD), court.counted) == ([], 0)
-        assert court.refused.since(ALBUMS, BAD, NOW) == NOW
+        assert court.refused.since(ALBUMS, BAD, NOW) == inf
 
     def test_an_answer_to_another_call_of_the_user_is_as_good(self, court):
         court.settle(division(BAD), {BAD: Failed(Relayed(500, b"{}"), UNCOUNTED)})
@@ -120,19 +121,19 @@ class TestWhereNoPartWasAnswered:
         assert court.asked == [(WHOLE, Asked(read=True, idempotent=True, last=True))]
         assert [part.error.cause for part in parts.values()] == [cause] * 2
         assert court.known(BAD, WORSE) == []
-        assert court.refused.since(ALBUMS, BAD, NOW) == BEGAN
+        assert court.refused.since(ALBUMS, BAD, NOW) == FAILED
 
     def test_an_id_that_failed_in_company_only_is_not_suspected(self, court):
         court.cause = Cause.APPLE
         court.settle(division(BAD), {id_: Failed(Relayed(500, b"{}"), OF_APPLE) for id_ in (BAD, WORSE)})
-        assert [court.refused.since(ALBUMS, id_, NOW) for id_ in (BAD, WORSE)] == [BEGAN, NOW]
+        assert [court.refused.since(ALBUMS, id_, NOW) for id_ in (BAD, WORSE)] == [FAILED, inf]
 
     def test_what_was_not_apples_answer_keeps_its_own_cause(self, court):
         late = Failed(DeadlineExceeded("late"), Verdict(Cause.DEADLINE), abandoned=True)
         court.cause = Cause.USER
         court.settle(division(BAD), {BAD: Failed(Relayed(500, b"{}"), OF_APPLE), WORSE: late})
         assert late.error.cause is Cause.DEADLINE
-        assert court.refused.since(ALBUMS, WORSE, NOW) == NOW
+        assert court.refused.since(ALBUMS, WORSE, NOW) == inf
 
 
 class TestHopeless:

@@ -1,5 +1,7 @@
 """What users' calls have shown lately."""
 
+from math import inf
+
 import pytest
 
 from gateway.apple import evidence as module
@@ -25,6 +27,28 @@ def test_an_answer_counts_by_when_its_call_began(users):
     users.answered(ADA, 5.0, 7.0)
     assert users.own_answered(ADA, 4.9)
     assert not users.own_answered(ADA, 5.0)
+
+
+def test_an_answer_between_two_failures_is_of_a_call_that_began_between_them(users):
+    for began in (2.0, 3.0, 4.0):
+        users.answered(ADA, began, 5.0)
+    assert users.own_answered_between(ADA, 2.0, 3.0)
+    assert not users.own_answered_between(ADA, 2.0, 2.9)
+    assert not users.own_answered_between(ADA, 4.0, 9.0)
+    assert not users.own_answered_between(BEN, 0.0, 9.0)
+
+
+def test_the_latest_beginnings_are_remembered(users, monkeypatch):
+    for moment in range(module.MOST_BEGINNINGS + 1):
+        users.answered(ADA, float(moment), 99.0)
+    assert users.own_answered_between(ADA, 0.0, 1.0)
+    assert not users.own_answered_between(ADA, -1.0, 0.0)
+
+
+def test_answers_to_any_user_count_by_when_their_calls_began(users):
+    users.answered(BEN, 5.0, 7.0)
+    assert users.any_answered(4.9)
+    assert not users.any_answered(5.0)
 
 
 def test_an_answer_is_recent_for_ten_seconds(users):
@@ -119,12 +143,12 @@ class TestFailedWrites:
         writes = FailedWrites()
         writes.failed(self.ONE, 1.0, 2.0)
         writes.failed(self.ONE, 50.0, 51.0)
-        assert [writes.since(self.ONE, now) for now in (110.9, 111.0)] == [1.0, 111.0]
-        assert writes.since(self.OTHER, 60.0) == 60.0
+        assert [writes.since(self.ONE, now) for now in (110.9, 111.0)] == [1.0, inf]
+        assert writes.since(self.OTHER, 60.0) == inf
 
     def test_they_are_bounded_and_the_oldest_goes(self, monkeypatch):
         monkeypatch.setattr(module, "MOST_WRITES", 1)
         writes = FailedWrites()
         writes.failed(self.ONE, 1.0, 2.0)
         writes.failed(self.OTHER, 1.0, 2.0)
-        assert [writes.since(write, 3.0) for write in (self.ONE, self.OTHER)] == [3.0, 1.0]
+        assert [writes.since(write, 3.0) for write in (self.ONE, self.OTHER)] == [inf, 1.0]

@@ -1,5 +1,7 @@
 """Ids that Apple refuses are answered from memory, and rarely asked for again."""
 
+from math import inf
+
 import pytest
 
 from gateway.apple import refused_ids as module
@@ -93,8 +95,19 @@ def test_a_suspected_id_is_asked_for_as_ever_and_its_first_failure_is_dated(refu
     refused.suspect(ALBUMS, BAD, 20.0, 21.0)
     assert sort(refused, 22.0) == ([], [], [BAD, GOOD])
     assert refused.since(ALBUMS, BAD, 22.0) == 5.0
-    assert refused.since(ALBUMS, GOOD, 22.0) == 22.0
-    assert refused.since(ALBUMS, BAD, 81.0) == 81.0
+    assert refused.since(ALBUMS, GOOD, 22.0) == inf
+    assert refused.since(ALBUMS, BAD, 81.0) == inf
+
+
+def test_an_outage_explains_suspicions_and_failures_of_other_users_but_no_id_found_to_be_at_fault(refused):
+    refused.suspect(ALBUMS, GOOD, 5.0, 6.0)
+    refused.remember(ALBUMS, BAD, REFUSAL, 5.0, 6.0)
+    refused.forget_failures(7.0)
+    assert [refused.since(ALBUMS, id_, 8.0) for id_ in (BAD, GOOD)] == [5.0, inf]
+    assert (refused.remembers(ALBUMS, BAD), refused.remembers(ALBUMS, GOOD)) == (True, False)
+    assert refused.failed_elsewhere(BENS, BAD, 8.0) == inf
+    refused.suspect(ALBUMS, GOOD, 9.0, 10.0)
+    assert refused.since(ALBUMS, GOOD, 11.0) == 9.0
 
 
 def test_a_variant_refused_alike_is_so_for_ten_minutes(refused):

@@ -29,7 +29,7 @@ all but 401, 403, 429      it carries riders                           Apple    
 4xx, other parameter                                                   request          no stale
 4xx                        several ids, all refused alike before       request          no stale
 4xx                        several ids                                 id               divide, no stale
-4xx                        one id; remembered, or own calls answered   id               no stale
+4xx                        one id; remembered, or variant answered     id               no stale
 4xx                                                                    request          no stale
 504, or none in time       may be too large                            Apple            counted, divide
 answer too large           several ids                                 Apple            counted, divide
@@ -108,8 +108,8 @@ class Evidence(msgspec.Struct, frozen=True):
     own_answered: bool = False
     """Another call of the user was answered that began between two failures of this one: after the first,
     and before the last try that failed. One begun earlier may be from before an outage."""
-    own_answered_lately: bool = False
-    """One was answered within the last seconds."""
+    variant_answered: bool = False
+    """A call of this user, type and variant was answered within ten minutes."""
     others_answered: bool = False
     """A call of another user was answered that began after this user's first failure in a row."""
     others_failing: bool = False
@@ -216,7 +216,7 @@ def _refused(symptom: Symptom, asked: Asked, evidence: Evidence) -> Verdict:
         return _REQUEST
     if asked.ids > 1:
         return _REQUEST if evidence.refused_alike else Verdict(Cause.ID, stale_allowed=False, divide=True)
-    if evidence.remembered or evidence.own_answered or evidence.own_answered_lately:
+    if evidence.remembered or evidence.own_answered or evidence.variant_answered:
         return Verdict(Cause.ID, stale_allowed=False)
     return _REQUEST
 

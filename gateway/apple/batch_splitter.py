@@ -118,6 +118,7 @@ class BatchSplitter:
             first_failed=self._refused.since(partition, id_, now),
             failed_elsewhere=self._refused.failed_elsewhere(partition, id_, now),
             remembered=self._refused.remembers(partition, id_),
+            variant_answered=self._refused.variant_answered(partition, now),
         )
         answer = await self._call(job, [id_], trial, part=True)
         self._learn_of_one(partition, [id_], answer, trial)
@@ -171,6 +172,7 @@ class BatchSplitter:
             first_failed=max(self._refused.since(partition, id_, now) for id_ in ids),
             subject=ratings_path(partition.kind, ids[0]) if len(ids) == 1 else None,
             refused_alike=self._refused.refused_alike(partition, now),
+            variant_answered=self._refused.variant_answered(partition, now),
         )
 
     def _learn_of_one(

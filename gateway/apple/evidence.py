@@ -16,15 +16,11 @@ FAILS_AGAIN: Final = 60.0
 MOST_BEGINNINGS: Final = 16
 """Answered calls of a user whose beginnings are remembered: the latest ones."""
 
-LATELY: Final = 10.0
-"""Seconds for which an answer shows that a user's calls are answered in general."""
-
 
 class _Record:
     """One user's calls."""
 
     __slots__ = (
-        "answered_at",
         "answered_began",
         "beginnings",
         "failed",
@@ -34,7 +30,7 @@ class _Record:
     )
 
     def __init__(self) -> None:
-        self.answered_at = self.answered_began = -inf
+        self.answered_began = -inf
         self.beginnings: deque[float] = deque(maxlen=MOST_BEGINNINGS)
         """When the calls began that were answered last."""
         self.failed = 0
@@ -87,10 +83,9 @@ class UserRecords:
         self._latest: tuple[bytes, float] = (b"", -inf)
         self._second: float = -inf
 
-    def answered(self, user: bytes, began: float, now: float) -> None:
+    def answered(self, user: bytes, began: float) -> None:
         """A call of `user` that began at `began` was answered."""
         record = self._of(user)
-        record.answered_at = now
         record.answered_began = max(record.answered_began, began)
         record.beginnings.append(began)
         record.failed = 0
@@ -144,10 +139,6 @@ class UserRecords:
         """Whether a call of `user` was answered that began after `first`, and at `last` at the latest."""
         record = self._users.get(user)
         return record is not None and any(first < began <= last for began in record.beginnings)
-
-    def own_answered_lately(self, user: bytes, now: float) -> bool:
-        record = self._users.get(user)
-        return record is not None and now - record.answered_at < LATELY
 
     def any_answered(self, since: float) -> bool:
         """Whether a call of any user was answered that began after `since`."""

@@ -15,9 +15,9 @@ class Observations:
         self._writes = UserRecords()
         self._failed_writes = FailedWrites()
 
-    def answered(self, trial: Trial, began: float, now: float) -> None:
+    def answered(self, trial: Trial, began: float) -> None:
         """A try that began at `began` was answered."""
-        self._users(trial).answered(trial.user_key, began, now)
+        self._users(trial).answered(trial.user_key, began)
         if (write := _write_of(trial)) is not None:
             self._failed_writes.answered(write)
 
@@ -65,7 +65,7 @@ class Observations:
             own_answered=(
                 trial.answered or users.own_answered_between(user, trial.first_failed, trial.last_began)
             ),
-            own_answered_lately=users.own_answered_lately(user, now),
+            variant_answered=trial.variant_answered,
             others_answered=users.others_answered(user),
             others_failing=self._breaker.others_failing(user, now),
             probing=probing,

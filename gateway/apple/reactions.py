@@ -53,9 +53,9 @@ class Reactions:
 
     def answered(self, sent: Sent) -> None:
         """Record a valid answer."""
-        now, trial = self._now(), sent.trial
+        trial = sent.trial
         trial.answered = True
-        self._observations.answered(trial, sent.began, now)
+        self._observations.answered(trial, sent.began)
         self._quarantine.lift_isolation(trial.user_key, write=trial.write)
         if trial.probe is None:
             self._count_answer(trial, sent.admission)

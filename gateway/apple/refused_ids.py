@@ -149,8 +149,7 @@ class RefusedIds:
 
     def refuse_alike(self, partition: Partition, now: float) -> bool:
         """Every part of a call was refused alike. Return whether it is the request that Apple refuses."""
-        alike, until = self._alike.get(partition.key, (True, now))
-        if not alike and now < until:
+        if self.variant_answered(partition, now):
             return False
         _keep_latest(self._alike, partition.key, (True, now + ALIKE), MOST_KEYS)
         return True
@@ -159,6 +158,11 @@ class RefusedIds:
         """Whether a refused call with this variant is not to be divided."""
         alike, until = self._alike.get(partition.key, (False, now))
         return alike and now < until
+
+    def variant_answered(self, partition: Partition, now: float) -> bool:
+        """Whether a call with this variant was answered lately, so that refusals are the ids' fault."""
+        alike, until = self._alike.get(partition.key, (True, now))
+        return not alike and now < until
 
     def _entry(self, partition: Partition, id_: Id) -> _Entry | None:
         kept = self._ids.get((partition.user.key, partition.kind))

@@ -26,6 +26,7 @@ class Trial:
         "remembered",
         "subject",
         "user_key",
+        "variant_answered",
         "write",
     )
 
@@ -39,6 +40,7 @@ class Trial:
         subject: str | None = None,
         remembered: bool = False,
         refused_alike: bool = False,
+        variant_answered: bool = False,
         write: bool = False,
     ) -> None:
         self.user_key = user_key
@@ -58,6 +60,8 @@ class Trial:
         """Whether the id is at fault for this user, as found before."""
         self.refused_alike = refused_alike
         """Whether such a call had every part refused alike before."""
+        self.variant_answered = variant_answered
+        """Whether one was answered before: refusals are the ids' fault."""
         self.answered = False
         """Whether any part was answered."""
         self.divided = False

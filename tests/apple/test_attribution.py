@@ -128,15 +128,15 @@ ROWS: dict[tuple[str, str], list[Any]] = {
         ("400", Symptom(400), SEVERAL, NOTHING, DIVIDED_REFUSAL),
         ("413 that names the ids", Symptom(413, blamed="ids"), SEVERAL, NOTHING, DIVIDED_REFUSAL),
     ],
-    ("4xx", "one id; remembered, or own calls answered"): [
+    ("4xx", "one id; remembered, or variant answered"): [
         ("remembered", Symptom(400), ONE, Evidence(remembered=True), REFUSED_ID),
         ("own call answered since", Symptom(400), ONE, Evidence(own_answered=True), REFUSED_ID),
-        ("own call answered lately", Symptom(400), ONE, Evidence(own_answered_lately=True), REFUSED_ID),
+        ("variant answered", Symptom(400), ONE, Evidence(variant_answered=True), REFUSED_ID),
     ],
     ("4xx", ""): [
         ("one id", Symptom(400), ONE, NOTHING, REQUEST),
         ("413, one id", Symptom(413), ONE, NOTHING, REQUEST),
-        ("write", Symptom(400), PUT, Evidence(own_answered_lately=True), REQUEST),
+        ("write", Symptom(400), PUT, Evidence(variant_answered=True), REQUEST),
     ],
     ("504, or none in time", "may be too large"): [
         ("504", Symptom(504), again(SEVERAL, divisible=True), NOTHING, DIVIDED_AT_ONCE),

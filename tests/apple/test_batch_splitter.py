@@ -337,6 +337,31 @@ class TestKnownIds:
         assert bench.splitter.refusal(ALBUMS, Id("1"), clock.monotonic()) is None
 
 
+class TestRefusedLists:
+    """Lists of refused ids, where the user's calls with the same variant were answered before."""
+
+    @pytest.mark.parametrize(("count", "most"), [(8, 1), (50, 4)])
+    async def test_the_ids_are_found_although_no_part_is_answered(self, bench, clock, count, most):
+        await bench.fetch(ids(1, start=500))
+        clock.move(60.0)
+        bad = set(ids(count))
+        bench.script.choose = lambda seen: BAD_IDS if bad & set(seen.ids) else rated()
+        for _ in range(most):
+            await bench.fetch(ids(count))
+        calls = len(bench.script.seen)
+        assert set(errors(await bench.fetch([*ids(count), *ids(10, start=600)]))) == bad
+        assert len(bench.script.seen) == calls + 1
+
+    async def test_the_request_is_refused_if_the_variant_was_answered_only_long_ago(self, bench, clock):
+        await bench.fetch(ids(1, start=500))
+        clock.move(600.0)
+        bench.script.otherwise = BAD_IDS
+        await bench.fetch(ids(8))
+        calls = len(bench.script.seen)
+        await bench.fetch(ids(8))
+        assert len(bench.script.seen) == calls + 1
+
+
 def break_off(bench: Bench) -> None:
     """Open the breaker."""
     breaker, now = bench.shop.breaker, bench.shop.clock.monotonic()

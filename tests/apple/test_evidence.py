@@ -17,21 +17,20 @@ def users():
 
 def test_a_user_who_never_asked_has_no_evidence(users):
     assert not users.own_answered(ADA, 0.0)
-    assert not users.own_answered_lately(ADA, 0.0)
     assert not users.others_answered(ADA)
     assert not users.is_isolated(ADA)
     assert users.failed_calls(ADA) == 0
 
 
 def test_an_answer_counts_by_when_its_call_began(users):
-    users.answered(ADA, 5.0, 7.0)
+    users.answered(ADA, 5.0)
     assert users.own_answered(ADA, 4.9)
     assert not users.own_answered(ADA, 5.0)
 
 
 def test_an_answer_between_two_failures_is_of_a_call_that_began_between_them(users):
     for began in (2.0, 3.0, 4.0):
-        users.answered(ADA, began, 5.0)
+        users.answered(ADA, began)
     assert users.own_answered_between(ADA, 2.0, 3.0)
     assert not users.own_answered_between(ADA, 2.0, 2.9)
     assert not users.own_answered_between(ADA, 4.0, 9.0)
@@ -40,50 +39,44 @@ def test_an_answer_between_two_failures_is_of_a_call_that_began_between_them(use
 
 def test_the_latest_beginnings_are_remembered(users, monkeypatch):
     for moment in range(module.MOST_BEGINNINGS + 1):
-        users.answered(ADA, float(moment), 99.0)
+        users.answered(ADA, float(moment))
     assert users.own_answered_between(ADA, 0.0, 1.0)
     assert not users.own_answered_between(ADA, -1.0, 0.0)
 
 
 def test_answers_to_any_user_count_by_when_their_calls_began(users):
-    users.answered(BEN, 5.0, 7.0)
+    users.answered(BEN, 5.0)
     assert users.any_answered(4.9)
     assert not users.any_answered(5.0)
 
 
-def test_an_answer_is_recent_for_ten_seconds(users):
-    users.answered(ADA, 5.0, 7.0)
-    assert users.own_answered_lately(ADA, 16.9)
-    assert not users.own_answered_lately(ADA, 17.0)
-
-
 def test_others_must_be_answered_in_calls_begun_after_the_first_failure(users):
-    users.answered(BEN, 1.0, 5.0)
+    users.answered(BEN, 1.0)
     users.failed(ADA, 2.0)
     assert not users.others_answered(ADA)
-    users.answered(BEN, 3.0, 6.0)
+    users.answered(BEN, 3.0)
     assert users.others_answered(ADA)
 
 
 def test_ones_own_answers_are_not_those_of_others(users):
     users.failed(ADA, 2.0)
-    users.answered(ADA, 3.0, 4.0)
+    users.answered(ADA, 3.0)
     users.failed(ADA, 3.5)
     assert not users.others_answered(ADA)
 
 
 def test_two_users_answered_in_turn_are_both_others_for_a_third(users):
     users.failed(ADA, 2.0)
-    users.answered(BEN, 3.0, 4.0)
-    users.answered(ADA, 5.0, 6.0)
+    users.answered(BEN, 3.0)
+    users.answered(ADA, 5.0)
     users.failed(ADA, 2.5)
     assert users.others_answered(ADA)
 
 
 def test_answers_may_come_in_another_order_than_their_calls_began(users):
     users.failed(ADA, 2.0)
-    users.answered(ADA, 9.0, 10.0)
-    users.answered(BEN, 3.0, 11.0)
+    users.answered(ADA, 9.0)
+    users.answered(BEN, 3.0)
     users.failed(ADA, 2.0)
     assert users.others_answered(ADA)
 
@@ -93,7 +86,7 @@ def test_an_answer_ends_a_row_of_failures_and_an_isolation(users):
     users.failed(ADA, 2.0)
     users.isolate(ADA)
     assert (users.failed_calls(ADA), users.is_isolated(ADA)) == (2, True)
-    users.answered(ADA, 3.0, 4.0)
+    users.answered(ADA, 3.0)
     assert (users.failed_calls(ADA), users.is_isolated(ADA)) == (0, False)
 
 
@@ -115,7 +108,7 @@ def test_failures_in_a_row_for_the_same_id_are_one_because_they_may_be_due_to_th
 
 def test_after_an_answer_the_same_id_counts_again(users):
     users.failed(ADA, 1.0, "albums/1")
-    users.answered(ADA, 2.0, 2.0)
+    users.answered(ADA, 2.0)
     users.failed(ADA, 3.0, "albums/1")
     assert users.failed_calls(ADA) == 1
 

@@ -36,7 +36,7 @@ def failed(trial: Trial, *moments: float) -> Trial:
 
 
 def test_reads_and_writes_are_evidence_for_their_own_kind(observations):
-    observations.answered(write(1.0), 1.0, 2.0)
+    observations.answered(write(1.0), 1.0)
     assert not observations.evidence(failed(read(0.5), 0.9, 2.0), 3.0).own_answered
     assert observations.evidence(failed(write(0.5), 0.9, 2.0), 3.0).own_answered
 
@@ -51,16 +51,16 @@ def test_a_part_of_the_same_call_is_evidence(observations):
     ("began", "answered"), [(1.5, False), (2.0, False), (2.1, True), (4.0, True), (4.1, False)]
 )
 def test_an_answer_is_evidence_if_its_call_began_between_two_failures(observations, began, answered):
-    observations.answered(read(began), began, 5.0)
+    observations.answered(read(began), began)
     assert observations.evidence(failed(read(1.0), 2.0, 4.0), 5.0).own_answered is answered
 
 
 @pytest.mark.parametrize("user", [ADA, BEN])
 def test_an_id_that_failed_for_another_user_is_at_fault_if_anything_was_answered_since(observations, user):
     again = Trial(ADA, 3.0, failed_elsewhere=2.0)
-    observations.answered(read(1.0, user), 1.0, 2.5)
+    observations.answered(read(1.0, user), 1.0)
     assert not observations.evidence(again, 4.0).remembered
-    observations.answered(read(3.0, user), 3.0, 3.5)
+    observations.answered(read(3.0, user), 3.0)
     assert observations.evidence(again, 4.0).remembered
     assert not observations.evidence(read(3.0), 4.0).remembered
 
@@ -72,7 +72,7 @@ class TestFailedCalls:
         assert observations.evidence(trial, 2.0).failed_calls == 1
 
     def test_none_counts_if_the_user_is_answered_meanwhile(self, observations):
-        observations.answered(read(2.0), 2.0, 3.0)
+        observations.answered(read(2.0), 2.0)
         assert not observations.failed(read(1.0), 4.0)
 
     def test_none_counts_while_the_breaker_is_open(self, observations, breaker):
@@ -86,30 +86,30 @@ class TestWritesThatFailAgain:
     def test_the_id_is_at_fault_if_another_call_of_the_user_was_answered_since(self, observations, other):
         observations.write_failed(failed(write(1.0), 2.0), 2.0)
         assert not observations.evidence(failed(write(2.5), 2.5), 2.5).remembered
-        observations.answered(other, other.began, 4.0)
+        observations.answered(other, other.began)
         assert observations.evidence(failed(write(5.0), 5.0), 6.0).remembered
         assert not observations.evidence(failed(write(5.0, OTHER), 5.0), 6.0).remembered
         assert not observations.evidence(failed(read(5.0), 5.0), 6.0).remembered
 
     def test_answers_to_other_users_show_nothing(self, observations):
         observations.write_failed(failed(write(1.0), 2.0), 2.0)
-        observations.answered(read(3.0, BEN), 3.0, 4.0)
+        observations.answered(read(3.0, BEN), 3.0)
         assert not observations.evidence(failed(write(5.0), 5.0), 6.0).remembered
 
     def test_answers_while_the_first_write_fails_show_nothing(self, observations):
-        observations.answered(read(1.5), 1.5, 1.6)
+        observations.answered(read(1.5), 1.5)
         observations.write_failed(failed(write(1.0), 2.0), 2.0)
         assert not observations.evidence(failed(write(3.0), 3.0), 3.0).remembered
 
     def test_a_write_that_is_carried_out_or_names_no_id_is_not_remembered(self, observations):
         observations.write_failed(failed(write(1.0), 2.0), 2.0)
         observations.write_failed(failed(write(1.0, None), 2.0), 2.0)
-        observations.answered(write(3.0), 3.0, 4.0)
+        observations.answered(write(3.0), 3.0)
         assert not observations.evidence(failed(write(5.0), 5.0), 6.0).remembered
         assert not observations.evidence(failed(write(5.0, None), 5.0), 6.0).remembered
 
     def test_an_outage_explains_it(self, observations):
         observations.write_failed(failed(write(1.0), 2.0), 2.0)
         observations.forget_failures()
-        observations.answered(read(3.0), 3.0, 4.0)
+        observations.answered(read(3.0), 3.0)
         assert not observations.evidence(failed(write(5.0), 5.0), 6.0).remembered

@@ -60,17 +60,20 @@ class Division:
     ) -> list[Id]:
         """Choose the ids to ask for by themselves before the division ends without an answer, once.
 
-        Each half may contain a bad id. For an isolated user one id is chosen: Apple probably fails for all.
-        `chance` returns random numbers from 0 to 1, excluding 1.
+        Each half may contain a bad id. A refused half shows nothing about one that failed. For an isolated
+        user one id is chosen: Apple probably fails for all. `chance` returns random numbers from 0 to 1,
+        excluding 1.
         """
         untested: list[Id] = []
         most = SAMPLES
         for part, answer in zip(parts, answers, strict=True):
-            if not isinstance(answer, Failed) or answer.abandoned or not self.hopeless(answer):
+            if not isinstance(answer, Failed) or answer.abandoned or self.trial.answered:
                 return []
+            if not self.hopeless(answer):
+                continue
             untested += part if answer.verdict.divide else ()
             most = 1 if answer.verdict.cause is Cause.USER else most
-        if self._sampled:
+        if self._sampled or not untested:
             return []
         self._sampled = True
         return [untested.pop(int(chance() * len(untested))) for _ in range(min(most, len(untested)))]

@@ -399,6 +399,20 @@ class TestNoHalfAnswered:
         assert fetches <= most
         assert bench.shop.breaker.state is State.CLOSED
 
+    @pytest.mark.parametrize("wanted", [["0", "1", "2", "3"], ["2", "3", "0", "1"]])
+    async def test_good_ids_beside_a_failing_one_are_answered_if_the_other_half_is_refused(
+        self, bench, wanted
+    ):
+        def choose(seen: Seen) -> Reply:
+            if {"0", "1"} & set(seen.ids):
+                return BAD_IDS
+            return error(500) if "2" in seen.ids else rated()
+
+        bench.script.choose = choose
+        results = await bench.fetch([*map(Id, wanted)])
+        assert set(errors(results)) == {"0", "1", "2"}
+        assert results[Id("3")] == 1
+
     async def test_the_breakers_probe_finds_them_and_closes_it(self, bench, clock):
         break_off(bench)
         clock.move(5.0)

@@ -183,9 +183,15 @@ class TestSample:
         "half",
         [
             {},
-            Failed(Relayed(400, b"{}"), OF_IDS),
             Failed(DeadlineExceeded("late"), Verdict(), abandoned=True),
         ],
     )
     def test_there_is_none_if_the_division_goes_on_or_calls_are_no_longer_made(self, half):
         assert not self.sample(division(), answers=(self.FAILED, half))
+
+    def test_a_refused_half_is_left_out(self):
+        refused_half = Failed(Relayed(400, b"{}"), Verdict(Cause.ID, stale_allowed=False, divide=True))
+        made = division()
+        assert self.sample(made, answers=(refused_half, refused_half)) == []
+        assert self.sample(made, answers=(self.FAILED, refused_half)) == ["1", "2", "3"]
+        assert self.sample(division(answered=True), answers=(self.FAILED, refused_half)) == []

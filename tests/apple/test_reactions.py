@@ -239,6 +239,15 @@ class TestConclude:
         answered(shop, BEN)
         assert fail_for_good(shop).cause is Cause.USER
 
+    def test_a_refused_write_is_no_failed_one(self, shop):
+        for status in (400, FAULT):
+            made = Trial(USER.key, shop.clock.monotonic(), subject="/v1/me/ratings/albums/1", write=True)
+            error, put = relayed(status), Asked(idempotent=True)
+            verdict = shop.reactions.failed(sent(shop, put, made), error)
+            verdict = shop.reactions.conclude(made, error, msgspec.structs.replace(put, last=True), verdict)
+            answered(shop)
+        assert (verdict.cause, verdict.counts) == (Cause.APPLE, True)
+
     def test_failures_for_the_same_id_isolate_no_user(self, shop):
         fail_for_good(shop, subject="/v1/me/ratings/albums/1")
         answered(shop, BEN)

@@ -11,7 +11,7 @@ MOST_WRITES: Final = 10_000
 """Most failed writes that are remembered; the one that failed longest ago is dropped first."""
 
 FAILS_AGAIN: Final = 60.0
-"""Seconds for which a failed write is remembered."""
+"""Seconds for which a failed write, and a user's failures in a row, are remembered."""
 
 MOST_BEGINNINGS: Final = 16
 """Answered calls of a user whose beginnings are remembered: the latest ones."""
@@ -24,6 +24,7 @@ class _Record:
         "answered_began",
         "beginnings",
         "failed",
+        "failed_at",
         "failed_began",
         "failed_subject",
         "isolated",
@@ -35,6 +36,8 @@ class _Record:
         """When the calls began that were answered last."""
         self.failed = 0
         """Calls that failed in a row."""
+        self.failed_at = -inf
+        """When the last of those failed."""
         self.failed_began = 0.0
         """When the first of those began."""
         self.failed_subject: str | None = None
@@ -97,17 +100,19 @@ class UserRecords:
         elif self._latest[0] != user:
             self._second = max(self._second, began)
 
-    def failed(self, user: bytes, began: float, subject: str | None = None) -> None:
+    def failed(self, user: bytes, began: float, now: float, subject: str | None = None) -> None:
         """A call of `user` that began at `began` failed for good.
 
         `subject` is the one id that it was for. Failures in a row for the same id count once: they may be due
         to the id.
         """
         record = self._of(user)
-        if not record.failed:
+        if not self.failed_calls(user, now):
+            record.failed = 0
             record.failed_began = began
         elif subject is not None and subject == record.failed_subject:
             return
+        record.failed_at = now
         record.failed_subject = subject
         record.failed += 1
 
@@ -117,10 +122,10 @@ class UserRecords:
             record.failed = 0
             record.isolated = False
 
-    def failed_calls(self, user: bytes) -> int:
-        """Calls of `user` that failed in a row."""
+    def failed_calls(self, user: bytes, now: float) -> int:
+        """Calls of `user` that failed in a row, each within a minute of the one before."""
         record = self._users.get(user)
-        return 0 if record is None else record.failed
+        return 0 if record is None or now >= record.failed_at + FAILS_AGAIN else record.failed
 
     def isolate(self, user: bytes) -> None:
         """The user is isolated, until a call is answered."""
@@ -144,10 +149,10 @@ class UserRecords:
         """Whether a call of any user was answered that began after `since`."""
         return self._latest[1] > since
 
-    def others_answered(self, user: bytes) -> bool:
+    def others_answered(self, user: bytes, now: float) -> bool:
         """Whether another user's call was answered that began after this user's first failure in a row."""
         record = self._users.get(user)
-        if record is None or not record.failed:
+        if record is None or not self.failed_calls(user, now):
             return False
         latest = self._second if self._latest[0] == user else self._latest[1]
         return latest > record.failed_began

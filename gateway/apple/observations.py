@@ -33,7 +33,7 @@ class Observations:
         if breaker.state is not State.CLOSED or breaker.others_failing(user, now):
             return False
         trial.failed = True
-        users.failed(user, since, trial.subject)
+        users.failed(user, since, now, trial.subject)
         return True
 
     def write_failed(self, trial: Trial, now: float) -> None:
@@ -66,10 +66,10 @@ class Observations:
                 trial.answered or users.own_answered_between(user, trial.first_failed, trial.last_began)
             ),
             variant_answered=trial.variant_answered,
-            others_answered=users.others_answered(user),
+            others_answered=users.others_answered(user, now),
             others_failing=self._breaker.others_failing(user, now),
             probing=probing,
-            failed_calls=users.failed_calls(user),
+            failed_calls=users.failed_calls(user, now),
         )
 
     def _fails_again(self, trial: Trial, now: float) -> bool:

@@ -17,9 +17,9 @@ def users():
 
 def test_a_user_who_never_asked_has_no_evidence(users):
     assert not users.own_answered(ADA, 0.0)
-    assert not users.others_answered(ADA)
+    assert not users.others_answered(ADA, 9.0)
     assert not users.is_isolated(ADA)
-    assert users.failed_calls(ADA) == 0
+    assert users.failed_calls(ADA, 9.0) == 0
 
 
 def test_an_answer_counts_by_when_its_call_began(users):
@@ -52,42 +52,42 @@ def test_answers_to_any_user_count_by_when_their_calls_began(users):
 
 def test_others_must_be_answered_in_calls_begun_after_the_first_failure(users):
     users.answered(BEN, 1.0)
-    users.failed(ADA, 2.0)
-    assert not users.others_answered(ADA)
+    users.failed(ADA, 2.0, 2.0)
+    assert not users.others_answered(ADA, 9.0)
     users.answered(BEN, 3.0)
-    assert users.others_answered(ADA)
+    assert users.others_answered(ADA, 9.0)
 
 
 def test_ones_own_answers_are_not_those_of_others(users):
-    users.failed(ADA, 2.0)
+    users.failed(ADA, 2.0, 2.0)
     users.answered(ADA, 3.0)
-    users.failed(ADA, 3.5)
-    assert not users.others_answered(ADA)
+    users.failed(ADA, 3.5, 3.5)
+    assert not users.others_answered(ADA, 9.0)
 
 
 def test_two_users_answered_in_turn_are_both_others_for_a_third(users):
-    users.failed(ADA, 2.0)
+    users.failed(ADA, 2.0, 2.0)
     users.answered(BEN, 3.0)
     users.answered(ADA, 5.0)
-    users.failed(ADA, 2.5)
-    assert users.others_answered(ADA)
+    users.failed(ADA, 2.5, 2.5)
+    assert users.others_answered(ADA, 9.0)
 
 
 def test_answers_may_come_in_another_order_than_their_calls_began(users):
-    users.failed(ADA, 2.0)
+    users.failed(ADA, 2.0, 2.0)
     users.answered(ADA, 9.0)
     users.answered(BEN, 3.0)
-    users.failed(ADA, 2.0)
-    assert users.others_answered(ADA)
+    users.failed(ADA, 2.0, 2.0)
+    assert users.others_answered(ADA, 9.0)
 
 
 def test_an_answer_ends_a_row_of_failures_and_an_isolation(users):
-    users.failed(ADA, 1.0)
-    users.failed(ADA, 2.0)
+    users.failed(ADA, 1.0, 1.0)
+    users.failed(ADA, 2.0, 2.0)
     users.isolate(ADA)
-    assert (users.failed_calls(ADA), users.is_isolated(ADA)) == (2, True)
+    assert (users.failed_calls(ADA, 9.0), users.is_isolated(ADA)) == (2, True)
     users.answered(ADA, 3.0)
-    assert (users.failed_calls(ADA), users.is_isolated(ADA)) == (0, False)
+    assert (users.failed_calls(ADA, 9.0), users.is_isolated(ADA)) == (0, False)
 
 
 @pytest.mark.parametrize(
@@ -102,31 +102,40 @@ def test_an_answer_ends_a_row_of_failures_and_an_isolation(users):
 )
 def test_failures_in_a_row_for_the_same_id_are_one_because_they_may_be_due_to_the_id(users, subjects, failed):
     for moment, subject in enumerate(subjects):
-        users.failed(ADA, float(moment), subject)
-    assert users.failed_calls(ADA) == failed
+        users.failed(ADA, float(moment), float(moment), subject)
+    assert users.failed_calls(ADA, 9.0) == failed
 
 
 def test_after_an_answer_the_same_id_counts_again(users):
-    users.failed(ADA, 1.0, "albums/1")
+    users.failed(ADA, 1.0, 1.0, "albums/1")
     users.answered(ADA, 2.0)
-    users.failed(ADA, 3.0, "albums/1")
-    assert users.failed_calls(ADA) == 1
+    users.failed(ADA, 3.0, 3.0, "albums/1")
+    assert users.failed_calls(ADA, 9.0) == 1
+
+
+def test_failures_in_a_row_begin_anew_after_a_minute_without_one(users):
+    users.failed(ADA, 1.0, 2.0)
+    users.answered(BEN, 3.0)
+    assert [users.failed_calls(ADA, now) for now in (61.9, 62.0)] == [1, 0]
+    assert [users.others_answered(ADA, now) for now in (61.9, 62.0)] == [True, False]
+    users.failed(ADA, 62.0, 63.0)
+    assert (users.failed_calls(ADA, 64.0), users.others_answered(ADA, 64.0)) == (1, False)
 
 
 def test_forgotten_failures_count_no_more(users):
-    users.failed(ADA, 1.0, "albums/1")
+    users.failed(ADA, 1.0, 1.0, "albums/1")
     users.isolate(ADA)
     users.forget_failures()
-    assert (users.failed_calls(ADA), users.is_isolated(ADA)) == (0, False)
-    users.failed(ADA, 2.0, "albums/1")
-    assert users.failed_calls(ADA) == 1
+    assert (users.failed_calls(ADA, 9.0), users.is_isolated(ADA)) == (0, False)
+    users.failed(ADA, 2.0, 2.0, "albums/1")
+    assert users.failed_calls(ADA, 9.0) == 1
 
 
 def test_users_are_bounded(users, monkeypatch):
     monkeypatch.setattr(module, "MOST_USERS", 1)
-    users.failed(ADA, 1.0)
-    users.failed(BEN, 1.0)
-    assert (users.failed_calls(ADA), users.failed_calls(BEN)) == (0, 1)
+    users.failed(ADA, 1.0, 1.0)
+    users.failed(BEN, 1.0, 1.0)
+    assert (users.failed_calls(ADA, 9.0), users.failed_calls(BEN, 9.0)) == (0, 1)
 
 
 class TestFailedWrites:

@@ -213,6 +213,12 @@ class TestConclude:
         assert refusal.status == FAULT
         assert not shop.quarantine.active(USER.key, clock.monotonic())
 
+    def test_failures_more_than_a_minute_apart_isolate_no_user(self, shop, clock):
+        fail_for_good(shop)
+        clock.move(61.0)
+        answered(shop, BEN)
+        assert fail_for_good(shop).cause is not Cause.USER
+
     def test_a_user_who_fails_twice_while_all_fail_is_not(self, shop):
         verdicts = [fail_for_good(shop, user) for user in (USER, BEN) * 3]
         assert {verdict.cause for verdict in verdicts} == {Cause.APPLE}

@@ -7,6 +7,7 @@ import os
 import random
 from collections.abc import Callable
 from itertools import count, islice
+from math import inf
 
 import msgspec
 import pytest
@@ -129,8 +130,8 @@ def one_failing_user_opens_the_breaker(patch: pytest.MonkeyPatch) -> None:
 
 def two_failures_for_one_id_isolate_its_user(patch: pytest.MonkeyPatch) -> None:
     failed = UserRecords.failed
-    patch.setattr(UserRecords, "failed", lambda self, user, began, _: failed(self, user, began))
-    patch.setattr(FailedWrites, "since", lambda self, write, now: now)
+    patch.setattr(UserRecords, "failed", lambda self, user, began, now, _: failed(self, user, began, now))
+    patch.setattr(FailedWrites, "since", lambda *_: inf)
 
 
 def an_outage_isolates_users(patch: pytest.MonkeyPatch) -> None:

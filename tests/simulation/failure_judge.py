@@ -5,6 +5,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from gateway.apple.evidence import FAILS_AGAIN
 from gateway.breaker import State
 from gateway.errors import GatewayError, UpstreamError
 from gateway.model import Id, Kind, User
@@ -30,6 +31,11 @@ UNTESTED: Final = 30.0 + IN_FLIGHT + 1.0
 LONG_OUTAGE: Final = 8.0
 MOST_CALLS: Final = 45
 """Calls of one run for an id that always fails, or for a user for whom Apple fails."""
+MOST_WITH_OUTAGE: Final = 60
+"""The same for such a user if there is an outage as well, which ends the isolation: it is found twice."""
+IN_A_ROW: Final = FAILS_AGAIN + QUARANTINE
+"""Seconds after an outage in which a failure may be answered from memory for a user who has a bad id: a call
+that failed in the outage, and one that fails for the id, isolate the user."""
 MISATTRIBUTED: Final = 4
 """Ids or users that may be isolated wrongly if an outage begins during a call: those of one call."""
 
@@ -65,10 +71,11 @@ class Judge:
             return
         bad = (plan.bad_user(place[0], now), plan.bad_id(place, now))
         not_asked = error.status >= 500 and plan.outage is not None and self._was_open(began, now)
+        has_bad_id = any(each.place[0] == place[0] and each.status == 500 for each in plan.ids)
         recalled = (
             isinstance(error, UpstreamError)
             and error.recalled
-            and plan.outage_between(began - FROM_MEMORY, now)
+            and plan.outage_between(began - (IN_A_ROW if has_bad_id else FROM_MEMORY), now)
         )
         due = any(each is not None and error.status == each.status for each in bad)
         if not (not_asked or recalled or due):
@@ -144,7 +151,8 @@ class Judge:
         made = [
             made for made in self._exchanges if made.user_key == user.user.key and made.began >= user.since
         ]
-        if user.status == 500 and len(made) > MOST_CALLS:
+        most = MOST_CALLS if self._plan.outage is None else MOST_WITH_OUTAGE
+        if user.status == 500 and len(made) > most:
             self.faults.append(f"{len(made)} calls for a user for whom Apple fails")
         refused_at = [each.ended for each in made if each.status == user.status != 500]
         for each in made:

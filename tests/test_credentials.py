@@ -1,20 +1,8 @@
 """The signing key and the files for TLS are those that the settings name."""
 
 from gateway.credentials import redis_tls, signing_key
-from gateway.sandbox import Credentials
-from gateway.settings import Settings, load
 from tests.cache.redis.certificates import Authority
-
-CREDENTIALS = Credentials.generate()
-
-
-def settings(**more: object) -> Settings:
-    required = {
-        "apple__team_id": CREDENTIALS.team_id,
-        "apple__key_id": CREDENTIALS.key_id,
-        "apple__private_key": CREDENTIALS.private_key_pem,
-    }
-    return load(None, {f"GATEWAY_{name.upper()}": str(value) for name, value in (required | more).items()})
+from tests.minimal_settings import CREDENTIALS, settings
 
 
 def test_tokens_are_signed_with_the_key_of_the_settings():

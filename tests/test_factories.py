@@ -21,28 +21,16 @@ from gateway.cache.redis.connect import Tls
 from gateway.cache.redis.layout import Limits
 from gateway.errors import UpstreamError
 from gateway.model import Id, Kind, Partition, User
-from gateway.sandbox import Credentials
-from gateway.settings import Settings, load
 from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
 from tests.apple.builders import FakeTransport
 from tests.hand_clock import HandClock
+from tests.minimal_settings import settings
 from tests.ports import free_port
 from tests.waiting import until
 
-CREDENTIALS = Credentials.generate()
 USER = User.of("a user's token")
 ALBUMS = Partition(USER, Kind.ALBUMS)
-
-
-def settings(**more: object) -> Settings:
-    """The defaults with credentials; `cache__fresh_seconds=1` sets one more."""
-    required = {
-        "apple__team_id": CREDENTIALS.team_id,
-        "apple__key_id": CREDENTIALS.key_id,
-        "apple__private_key": CREDENTIALS.private_key_pem,
-    }
-    return load(None, {f"GATEWAY_{name.upper()}": str(value) for name, value in (required | more).items()})
 
 
 def sample(metrics: Metrics, name: str, **labels: str) -> float | None:

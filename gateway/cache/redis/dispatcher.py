@@ -52,7 +52,7 @@ class Dispatcher:
         tasks: Tasks,
         *,
         on_change: Callable[[], None],
-        on_failure: Callable[[Exception], None],
+        on_failure: Callable[[Exception], object],
         reopen_on_readonly: bool = False,
     ) -> None:
         self.name = name

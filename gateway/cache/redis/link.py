@@ -32,11 +32,10 @@ class Link:
         self,
         target: tuple[RedisUrl, Tls],
         build: Build,
-        *,
         commands: Commands,
         subscriber: Subscriber,
-        writes: Writes,
         store: RedisStore,
+        *,
         since: "_Since",
         tasks: Tasks,
     ) -> None:
@@ -45,7 +44,6 @@ class Link:
         self._build = build
         self._commands = commands
         self._subscriber = subscriber
-        self._writes = writes
         self._since = since
         self._tasks = tasks
         self._replacing = asyncio.Lock()
@@ -77,7 +75,7 @@ class Link:
 
     def listen(self, on_invalidation: OnInvalidation, on_announcement: OnAnnouncement) -> None:
         """Pass on other gateways' invalidations, and all announcements, from now on. To be called once."""
-        self._writes.on_announcement = on_announcement
+        self.store.on_announcement(on_announcement)
         self._running += [
             self._tasks.spawn("redis listen", self._subscriber.listen(on_invalidation, on_announcement)),
             self._tasks.spawn("redis beat", self._subscriber.beat()),
@@ -142,6 +140,21 @@ class _Since:
         self._on_state(state, topology.reason)
 
 
+def _builder(resolver: Resolver, tasks: Tasks, since: _Since, commands: Callable[[], Commands]) -> Build:
+    """Return what builds a topology, which reports to `since` and to the commands that are sent over it."""
+
+    def build(url: RedisUrl, tls: Tls) -> Topology:
+        opener = Opener(url, tls, resolver)
+        return build_topology(
+            opener,
+            tasks,
+            on_change=lambda: since.update(commands().topology),
+            on_failure=lambda error: commands().count(error),
+        )
+
+    return build
+
+
 @asynccontextmanager
 async def linked(
     url: str,
@@ -165,14 +178,7 @@ async def linked(
     that every gateway checks what it would serve. Raises ValueError if the URL is malformed.
     """
     since = _Since(clock, on_state)
-
-    def build(url: RedisUrl, tls: Tls) -> Topology:
-        opener = Opener(url, tls, resolver)
-        return build_topology(opener, tasks, lambda: since.update(commands.topology), count)
-
-    def count(error: Exception) -> None:
-        commands.count(error)
-
+    build = _builder(resolver, tasks, since, lambda: commands)
     target = (parse_url(url), tls)
     commands = Commands(build(*target), metrics)
     await commands.topology.__aenter__()
@@ -191,14 +197,7 @@ async def linked(
     writes = Writes(commands, keys, limits, gateway_id, sampled)
     store = RedisStore(commands, lookups, writes, tasks, channel=keys.channel, gateway_id=gateway_id)
     link = Link(
-        target,
-        build,
-        commands=commands,
-        subscriber=subscriber,
-        writes=writes,
-        store=store,
-        since=since,
-        tasks=tasks,
+        target, build, commands=commands, subscriber=subscriber, store=store, since=since, tasks=tasks
     )
     try:
         yield link

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from gateway.cache.announcement import OnAnnouncement
 from gateway.cache.entry import all_expired
 from gateway.cache.invalidation import Invalidation, Purge, encode_message
 from gateway.cache.lookup import Lookup
@@ -58,6 +59,10 @@ class RedisStore:
         self._queued = asyncio.Event()
         self._attempted = asyncio.Event()
         """Set after each attempt to deliver the queue."""
+
+    def on_announcement(self, receive: OnAnnouncement) -> None:
+        """Pass the announcements of this gateway's own writes to `receive` from now on."""
+        self._writes.on_announcement = receive
 
     @property
     def undelivered(self) -> int:

@@ -26,7 +26,7 @@ MAP_SECONDS = 0.5
 
 
 OnChange = Callable[[], None]
-OnFailure = Callable[[Exception], None]
+OnFailure = Callable[[Exception], object]
 
 
 class Topology(Protocol):

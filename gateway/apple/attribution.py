@@ -111,7 +111,8 @@ class Evidence(msgspec.Struct, frozen=True):
     variant_answered: bool = False
     """A call of this user, type and variant was answered within ten minutes."""
     others_answered: bool = False
-    """A call of another user was answered that began after this user's first failure in a row."""
+    """A call of another user was answered that began after this user's first failure in a row, and before
+    the last try that failed."""
     others_failing: bool = False
     """Most of the other users fail."""
     probing: bool = False

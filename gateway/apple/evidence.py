@@ -16,6 +16,9 @@ FAILS_AGAIN: Final = 60.0
 MOST_BEGINNINGS: Final = 16
 """Answered calls of a user whose beginnings are remembered: the latest ones."""
 
+SLICE: Final = 0.1
+"""Seconds; for each slice of time, the beginnings of answered calls of two users are remembered."""
+
 
 class _Record:
     """One user's calls."""
@@ -25,8 +28,8 @@ class _Record:
         "beginnings",
         "failed",
         "failed_at",
-        "failed_began",
         "failed_subject",
+        "first_failed",
         "isolated",
     )
 
@@ -38,8 +41,8 @@ class _Record:
         """Calls that failed in a row."""
         self.failed_at = -inf
         """When the last of those failed."""
-        self.failed_began = 0.0
-        """When the first of those began."""
+        self.first_failed = 0.0
+        """When the first of those failed."""
         self.failed_subject: str | None = None
         """The one id that the last of those was for."""
         self.isolated = False
@@ -77,14 +80,44 @@ class FailedWrites:
         self._writes.clear()
 
 
+class _Answers:
+    """When calls began that were answered, for as long as failures in a row are remembered."""
+
+    def __init__(self) -> None:
+        self.latest = -inf
+        self._slices: dict[int, dict[bytes, float]] = {}
+        """By slice of time: when calls of two users began, one of whom is another than any user."""
+
+    def add(self, user: bytes, began: float) -> None:
+        self.latest = max(self.latest, began)
+        number = int(began / SLICE)
+        users = self._slices.get(number)
+        if users is None:
+            users = self._slices[number] = {}
+            if len(self._slices) > FAILS_AGAIN / SLICE:
+                del self._slices[next(iter(self._slices))]
+        if len(users) < 2:
+            users.setdefault(user, began)
+
+    def of_others(self, user: bytes, first: float, last: float) -> bool:
+        """Whether one of another user began after `first`, and at `last` at the latest."""
+        if first >= min(last, self.latest):
+            return False
+        earliest = max(first, last - FAILS_AGAIN)
+        return any(
+            first < began <= last
+            for number in range(int(earliest / SLICE), int(last / SLICE) + 1)
+            for other, began in self._slices.get(number, {}).items()
+            if other != user
+        )
+
+
 class UserRecords:
     """Which users' calls were answered and which failed; a call counts once, with all its tries and parts."""
 
     def __init__(self) -> None:
         self._users: OrderedDict[bytes, _Record] = OrderedDict()
-        # The two latest beginnings of answered calls, of different users.
-        self._latest: tuple[bytes, float] = (b"", -inf)
-        self._second: float = -inf
+        self._answers = _Answers()
 
     def answered(self, user: bytes, began: float) -> None:
         """A call of `user` that began at `began` was answered."""
@@ -93,15 +126,10 @@ class UserRecords:
         record.beginnings.append(began)
         record.failed = 0
         record.isolated = False
-        if began >= self._latest[1]:
-            if self._latest[0] != user:
-                self._second = self._latest[1]
-            self._latest = (user, began)
-        elif self._latest[0] != user:
-            self._second = max(self._second, began)
+        self._answers.add(user, began)
 
-    def failed(self, user: bytes, began: float, now: float, subject: str | None = None) -> None:
-        """A call of `user` that began at `began` failed for good.
+    def failed(self, user: bytes, first: float, now: float, subject: str | None = None) -> None:
+        """A call of `user` failed for good, with its first try at `first`.
 
         `subject` is the one id that it was for. Failures in a row for the same id count once: they may be due
         to the id.
@@ -109,7 +137,7 @@ class UserRecords:
         record = self._of(user)
         if not self.failed_calls(user, now):
             record.failed = 0
-            record.failed_began = began
+            record.first_failed = first
         elif subject is not None and subject == record.failed_subject:
             return
         record.failed_at = now
@@ -147,15 +175,17 @@ class UserRecords:
 
     def any_answered(self, since: float) -> bool:
         """Whether a call of any user was answered that began after `since`."""
-        return self._latest[1] > since
+        return self._answers.latest > since
 
-    def others_answered(self, user: bytes, now: float) -> bool:
-        """Whether another user's call was answered that began after this user's first failure in a row."""
-        record = self._users.get(user)
-        if record is None or not self.failed_calls(user, now):
+    def others_answered(self, user: bytes, last: float, now: float) -> bool:
+        """Whether another user's call was answered that began between two failures of this user.
+
+        After the first failure in a row, and before the call began that failed at last, at `last`. One begun
+        earlier may be from before an outage, and one begun later from after it.
+        """
+        if not self.failed_calls(user, now):
             return False
-        latest = self._second if self._latest[0] == user else self._latest[1]
-        return latest > record.failed_began
+        return self._answers.of_others(user, self._users[user].first_failed, last)
 
     def _of(self, user: bytes) -> _Record:
         record = self._users.get(user)

@@ -33,7 +33,7 @@ class Observations:
         if breaker.state is not State.CLOSED or breaker.others_failing(user, now):
             return False
         trial.failed = True
-        users.failed(user, since, now, trial.subject)
+        users.failed(user, trial.first_failed, now, trial.subject)
         return True
 
     def write_failed(self, trial: Trial, now: float) -> None:
@@ -66,7 +66,7 @@ class Observations:
                 trial.answered or users.own_answered_between(user, trial.first_failed, trial.last_began)
             ),
             variant_answered=trial.variant_answered,
-            others_answered=users.others_answered(user, now),
+            others_answered=users.others_answered(user, trial.last_began, now),
             others_failing=self._breaker.others_failing(user, now),
             probing=probing,
             failed_calls=users.failed_calls(user, now),

@@ -17,7 +17,7 @@ def users():
 
 def test_a_user_who_never_asked_has_no_evidence(users):
     assert not users.own_answered(ADA, 0.0)
-    assert not users.others_answered(ADA, 9.0)
+    assert not users.others_answered(ADA, 9.0, 9.0)
     assert not users.is_isolated(ADA)
     assert users.failed_calls(ADA, 9.0) == 0
 
@@ -50,27 +50,28 @@ def test_answers_to_any_user_count_by_when_their_calls_began(users):
     assert not users.any_answered(5.0)
 
 
-def test_others_must_be_answered_in_calls_begun_after_the_first_failure(users):
-    users.answered(BEN, 1.0)
+@pytest.mark.parametrize(
+    ("began", "answered"), [(1.5, False), (2.0, False), (2.1, True), (4.0, True), (4.1, False)]
+)
+def test_others_must_be_answered_in_calls_that_began_between_two_failures(users, began, answered):
     users.failed(ADA, 2.0, 2.0)
-    assert not users.others_answered(ADA, 9.0)
-    users.answered(BEN, 3.0)
-    assert users.others_answered(ADA, 9.0)
+    users.answered(BEN, began)
+    assert users.others_answered(ADA, 4.0, 5.0) is answered
 
 
 def test_ones_own_answers_are_not_those_of_others(users):
     users.failed(ADA, 2.0, 2.0)
     users.answered(ADA, 3.0)
-    users.failed(ADA, 3.5, 3.5)
-    assert not users.others_answered(ADA, 9.0)
+    users.failed(ADA, 2.5, 3.5)
+    assert not users.others_answered(ADA, 9.0, 9.0)
 
 
-def test_two_users_answered_in_turn_are_both_others_for_a_third(users):
+@pytest.mark.parametrize("order", [(ADA, ADA, BEN), (BEN, ADA, ADA), (ADA, BEN, ADA)])
+def test_many_answers_of_one_user_hide_none_of_another(users, order):
+    for user in order:
+        users.answered(user, 3.0)
     users.failed(ADA, 2.0, 2.0)
-    users.answered(BEN, 3.0)
-    users.answered(ADA, 5.0)
-    users.failed(ADA, 2.5, 2.5)
-    assert users.others_answered(ADA, 9.0)
+    assert users.others_answered(ADA, 9.0, 9.0)
 
 
 def test_answers_may_come_in_another_order_than_their_calls_began(users):
@@ -78,7 +79,25 @@ def test_answers_may_come_in_another_order_than_their_calls_began(users):
     users.answered(ADA, 9.0)
     users.answered(BEN, 3.0)
     users.failed(ADA, 2.0, 2.0)
-    assert users.others_answered(ADA, 9.0)
+    assert users.others_answered(ADA, 9.0, 9.0)
+
+
+def test_answers_are_remembered_for_as_long_as_failures_in_a_row(users):
+    users.failed(ADA, 0.0, 0.0)
+    for tenth in range(600):
+        users.answered(BEN, 0.05 + tenth / 10)
+    assert users.others_answered(ADA, 0.1, 59.0)
+    users.answered(BEN, 60.05)
+    assert not users.others_answered(ADA, 0.1, 59.0)
+
+
+def test_a_long_row_of_failures_is_judged_by_the_answers_of_its_last_minute(users):
+    for moment in range(0, 10_000, 50):
+        users.failed(ADA, float(moment), float(moment))
+    users.answered(BEN, 9_000.0)
+    assert not users.others_answered(ADA, 9_990.0, 9_990.0)
+    users.answered(BEN, 9_940.0)
+    assert users.others_answered(ADA, 9_990.0, 9_990.0)
 
 
 def test_an_answer_ends_a_row_of_failures_and_an_isolation(users):
@@ -117,9 +136,9 @@ def test_failures_in_a_row_begin_anew_after_a_minute_without_one(users):
     users.failed(ADA, 1.0, 2.0)
     users.answered(BEN, 3.0)
     assert [users.failed_calls(ADA, now) for now in (61.9, 62.0)] == [1, 0]
-    assert [users.others_answered(ADA, now) for now in (61.9, 62.0)] == [True, False]
+    assert [users.others_answered(ADA, 9.0, now) for now in (61.9, 62.0)] == [True, False]
     users.failed(ADA, 62.0, 63.0)
-    assert (users.failed_calls(ADA, 64.0), users.others_answered(ADA, 64.0)) == (1, False)
+    assert (users.failed_calls(ADA, 64.0), users.others_answered(ADA, 64.0, 64.0)) == (1, False)
 
 
 def test_forgotten_failures_count_no_more(users):

@@ -195,9 +195,9 @@ class TestConclude:
 
     def test_one_that_fails_while_others_are_answered_is_its_ids_and_counts_no_more(self, shop):
         made, error = sent(shop), relayed(FAULT)
-        verdict = shop.reactions.failed(made, error)
-        shop.reactions.conclude(made.trial, error, FEW, verdict)
+        shop.reactions.failed(made, error)
         answered(shop, BEN)
+        verdict = shop.reactions.failed(sent(shop, READ, made.trial), error)
         assert shop.reactions.conclude(made.trial, error, LAST, verdict).cause is Cause.ID
         assert error.cause is Cause.ID
         assert shop.breaker.causes["500"] == 0
@@ -212,6 +212,20 @@ class TestConclude:
         assert refusal is not None
         assert refusal.status == FAULT
         assert not shop.quarantine.active(USER.key, clock.monotonic())
+
+    def test_an_answer_to_a_call_from_before_the_outage_or_after_it_isolates_no_user(self, shop, clock):
+        write = Asked(idempotent=True, last=True)
+        calls = [Trial(USER.key, clock.monotonic(), subject=subject, write=True) for subject in "12"]
+        first, before = sent(shop, write, calls[0]), sent(shop, write, Trial(BEN.key, 0.0, write=True))
+        shop.reactions.answered(before)
+        verdicts = []
+        for made in (first, sent(shop, write, calls[1])):
+            shop.clock.move(0.4)
+            error = relayed(FAULT)
+            shop.reactions.answered(sent(shop, write, Trial(BEN.key, 0.0, write=True)))
+            verdict = shop.reactions.failed(made, error)
+            verdicts.append(shop.reactions.conclude(made.trial, error, made.asked, verdict))
+        assert [verdict.cause for verdict in verdicts] == [Cause.APPLE, Cause.APPLE]
 
     def test_failures_more_than_a_minute_apart_isolate_no_user(self, shop, clock):
         fail_for_good(shop)

@@ -110,6 +110,7 @@ async def serving(
             yield Serving(gateway, reloader, api_url, ops_url)
             gateway.api.draining = True
             gateway.runtime.accepting = False
+            await _accept_waiting()
             for site in api.sites:
                 await site.stop()
             await asyncio.sleep(min(IDLE_GRACE_SECONDS, settings.server.drain_seconds))
@@ -118,6 +119,13 @@ async def serving(
             await api.cleanup()
             await _deliver_writes(gateway, drained_by)
             await ops.cleanup()
+
+
+async def _accept_waiting() -> None:
+    """Let the event loop accept what waits: the system resets the rest when the listener closes."""
+    # Of asyncio's turns, the first polls, the second accepts, and the third makes the connection.
+    for _ in range(3):
+        await asyncio.sleep(0)
 
 
 async def _deliver_writes(gateway: Gateway, until: float) -> None:

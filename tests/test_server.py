@@ -6,7 +6,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,19 @@ async def test_during_the_drain_delay_requests_are_answered_with_connection_clos
             async with session.get(url, headers={"Music-User-Token": ADA}) as answer:
                 assert (answer.status, answer.headers["Connection"]) == (200, "close")
         assert await served.process.wait() == 0
+
+
+async def test_connections_that_wait_to_be_accepted_when_the_listener_closes_are_answered(sandbox):
+    async with AsyncExitStack() as gateway:
+        served = await gateway.enter_async_context(serving(load(None, environment(sandbox))))
+        address = ("127.0.0.1", int(served.api_url.rpartition(":")[2]))
+        # While this blocks the event loop, nothing accepts them.
+        waiting = [socket.create_connection(address) for _ in range(3)]
+        for each in waiting:
+            each.sendall(f"GET /v1/me/ratings/albums/{ONE} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    for each in waiting:
+        with each:
+            assert each.recv(100).startswith(b"HTTP/1.1 403 ")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -32,6 +32,7 @@ class Explainer:
         cache, flights, quarantine = self._sources.cache, self._sources.flights, self._sources.quarantine
         now, part = self._clock.monotonic(), Part(kind, (id_,))
         read = PartitionRead(self._sources, Query(user, (part,)), part, now)
+        read.recall()
         local = read.tiers.memory.entries.get(id_)
         await read.look_up(keep=False)
         partition, plan = read.partition, read.plan

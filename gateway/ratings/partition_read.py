@@ -1,4 +1,4 @@
-"""Reads the ids of one partition: memory, Redis, then Apple for what is missing."""
+"""Reads the ids of one partition: memory (`recall`), Redis (`look_up`), then Apple for what is missing."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
@@ -33,7 +33,7 @@ class Sources(NamedTuple):
 
 
 class PartitionRead:
-    """One part of a query. It looks up memory when it is created; `run` does the rest.
+    """One part of a query: `run` answers it, or `recall` and then `look_up` say what is cached.
 
     `run` never raises for an id that failed: see `failed`.
     """
@@ -60,15 +60,13 @@ class PartitionRead:
         self.forwarded = False
         """Whether Apple had to be asked, successfully or not."""
         self.stored = False
-        self._memory = sources.cache.recall(self.partition, now)
+        self._memory = _NOTHING
         self._shared: Lookup | None = None
         self._holds: Mapping[Id, StoredRating] = {}
         self._rendered: bytes | None = None
         self._due: Sequence[Id] = ()
         """Cached ids that may be refreshed along with the missing ones."""
-        if self._memory.holds:
-            self._holds = self._memory.trusted_holds
-        self._local_findings = self._take(self._memory, self._holds, shared=False)
+        self._local_findings: Findings | None = None
         self._shared_findings: Findings | None = None
 
     @property
@@ -77,8 +75,9 @@ class PartitionRead:
         return Tiers(self._memory, self._shared)
 
     async def run(self, requester: Requester, unfetched: GatewayError | None = None) -> None:
-        """Answer what memory could not. `unfetched`: the error of missing ids, which are then not fetched."""
+        """Answer the part. `unfetched`: the error of ids that are not cached, which are then not fetched."""
         cache, plan, directives = self._sources.cache, self.plan, self._query.directives
+        self.recall()
         if plan.missing and not directives.no_store:
             self._due = cache.due(self.partition, self._memory, plan.missing, self._now)
         await self.look_up(keep=not directives.no_store)
@@ -103,6 +102,13 @@ class PartitionRead:
         keep = self.admitted and not directives.no_store
         self._settle(await self._fetch(token, requester, keep=keep))
         self.stored = keep and not self.fetched.keys() <= token.unsettled
+
+    def recall(self) -> None:
+        """Take from memory what is fresh there."""
+        memory = self._memory = self._sources.cache.recall(self.partition, self._now)
+        if memory.holds:
+            self._holds = memory.trusted_holds
+        self._local_findings = self._take(memory, self._holds, shared=False)
 
     async def look_up(self, *, keep: bool) -> None:
         """Take from Redis what memory lacks, and decide what is served stale; `keep`: keep it in memory."""
@@ -146,7 +152,7 @@ class PartitionRead:
     def _count(self) -> None:
         """Count what the tiers answered, and perhaps check the hits against Apple."""
         sources = self._sources
-        if sources.cache.memory.max_entries:
+        if self._local_findings is not None and sources.cache.memory.max_entries:
             sources.metrics.memory.add(self._local_findings)
         if self._shared_findings is not None:
             sources.metrics.shared.add(self._shared_findings)
@@ -223,6 +229,9 @@ class PartitionRead:
                 self.failed[id_] = result
         self.fetched = fetched
         self.plan.counts.upstream += len(fetched)
+
+
+_NOTHING = Lookup()
 
 
 def _late(failure: UpstreamError | None) -> DeadlineExceeded:

@@ -199,6 +199,7 @@ class Visibility:
         served = set()
         for variant in {PLAIN, *variants}:
             read = PartitionRead(self._sources, Query(user, (part,), variant), part, now)
+            read.recall()
             read.plan.resolve(stale_allowed=True)
             if not read.plan.missing:
                 _, (rating,) = read.ratings()

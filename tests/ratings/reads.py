@@ -66,6 +66,12 @@ class Reads:
         (part,) = query.parts
         return PartitionRead(self.sources, query, part, self.clock.monotonic())
 
+    def recalled(self, query: Query) -> PartitionRead:
+        """A read that has looked memory up."""
+        read = self.partition_read(query)
+        read.recall()
+        return read
+
     async def load(self, reading: asyncio.Task[Answer]) -> Loading:
         """Return the only load that `reading` waits for."""
         (load,) = await self.fake.begun(1)

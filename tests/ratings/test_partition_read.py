@@ -58,7 +58,7 @@ async def test_an_id_that_is_late_fails_and_its_fetch_goes_on(reads):
     (load,) = await reads.fake.begun(1)
     load.answer({ONE: 1})
     await quiet()
-    assert reads.partition_read(query((ALBUMS, [ONE]))).ratings() == ([ONE], [1])
+    assert reads.recalled(query((ALBUMS, [ONE]))).ratings() == ([ONE], [1])
 
 
 @pytest.mark.parametrize(

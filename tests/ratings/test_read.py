@@ -163,21 +163,21 @@ class TestOutcome:
         self, reads, admitted, stale, overruled, outcome
     ):
         reads.store({ONE: 1})
-        read = reads.partition_read(query((ALBUMS, [ONE])))
+        read = reads.recalled(query((ALBUMS, [ONE])))
         read.forwarded, read.admitted, read.plan.overruled = True, admitted, overruled
         read.stood_in_for = Relayed(500, b"") if stale else None
         assert merge([read], 1, reads.clock.monotonic()).outcome is outcome
 
     async def test_a_part_answered_from_the_cache_does_not_make_the_answer_a_bypass(self, reads):
         reads.store({ONE: 1})
-        cached, forwarded = (reads.partition_read(query((ALBUMS, [ONE]))) for _ in range(2))
+        cached, forwarded = (reads.recalled(query((ALBUMS, [ONE]))) for _ in range(2))
         cached.admitted = False
         forwarded.forwarded = True
         assert merge([cached, forwarded], 1, 0.0).outcome is CacheOutcome.PARTIAL
 
     async def test_the_first_failure_that_stale_ratings_stand_in_for_gives_the_status(self, reads):
         reads.store({ONE: 1})
-        parts = [reads.partition_read(query((ALBUMS, [ONE]))) for _ in range(3)]
+        parts = [reads.recalled(query((ALBUMS, [ONE]))) for _ in range(3)]
         for part, status in zip(parts, (None, 500, 503), strict=True):
             part.forwarded = True
             part.stood_in_for = None if status is None else Relayed(status, b"")

@@ -28,6 +28,9 @@ from gateway.web.timers import KEEPALIVE_SECONDS
 BACKLOG = 1024
 """Connections that may wait to be accepted; a SYN beyond them is dropped, and sent again a second later."""
 
+ACCEPT_SECONDS = 0.3
+"""Most time for accepting the connections that wait when the listener is about to close."""
+
 IDLE_GRACE_SECONDS = 0.25
 """Before idle connections are closed: a caller may be writing its next request to one of them just now."""
 
@@ -91,9 +94,8 @@ async def serving(
             gateway.tasks.spawn("watch files", reloader.watch(reading.files, reading.known))
         # aiohttp takes 0 seconds as no limit.
         drain_seconds = max(settings.server.drain_seconds, 0.001)
-        api = web.ServerRunner(
-            ApiServer(gateway.api, gateway.tasks), handle_signals=False, shutdown_timeout=drain_seconds
-        )
+        api_server = ApiServer(gateway.api, gateway.tasks)
+        api = web.ServerRunner(api_server, handle_signals=False, shutdown_timeout=drain_seconds)
         ops_server = OpsServer(
             gateway.ops.routes(reloader.reload), logger(), keepalive_seconds=KEEPALIVE_SECONDS
         )
@@ -110,7 +112,7 @@ async def serving(
             yield Serving(gateway, reloader, api_url, ops_url)
             gateway.api.draining = True
             gateway.runtime.accepting = False
-            await _accept_waiting()
+            await _accept_waiting(api_server)
             for site in api.sites:
                 await site.stop()
             await asyncio.sleep(min(IDLE_GRACE_SECONDS, settings.server.drain_seconds))
@@ -121,11 +123,15 @@ async def serving(
             await ops.cleanup()
 
 
-async def _accept_waiting() -> None:
+async def _accept_waiting(server: ApiServer) -> None:
     """Let the event loop accept what waits: the system resets the rest when the listener closes."""
-    # Of asyncio's turns, the first polls, the second accepts, and the third makes the connection.
-    for _ in range(3):
+    until = asyncio.get_running_loop().time() + ACCEPT_SECONDS
+    # A turn of uvloop accepts one or two, and asyncio makes a connection in the third turn.
+    quiet_turns = 0
+    while quiet_turns < 3 and asyncio.get_running_loop().time() < until:
+        before = server.accepted
         await asyncio.sleep(0)
+        quiet_turns = quiet_turns + 1 if server.accepted == before else 0
 
 
 async def _deliver_writes(gateway: Gateway, until: float) -> None:

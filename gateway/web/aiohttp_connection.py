@@ -5,7 +5,7 @@ takes no longer than it was given. `Connection` decides which requests come here
 """
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import ClientConnectionResetError, web
 from aiohttp.http_exceptions import BadHttpMessage, HttpProcessingError, LineTooLong
@@ -16,6 +16,8 @@ from gateway.web.api import Api
 from gateway.web.heads import MAX_HEADER_BYTES, MAX_HEADERS, MAX_TARGET_BYTES, BodyCheck
 from gateway.web.response import WholeResponse
 
+CUT_OFF_SECONDS: Final = 0.05
+"""How long the answer to a request that is cut off at the end of the drain may take."""
 _TOO_MANY_HEADERS = "Too many headers received"
 """The text of aiohttp's error: no class of its own tells it from malformed input."""
 
@@ -116,12 +118,17 @@ class AiohttpConnection(RequestHandler):
             super().log_exception(*args, **kw)
 
     async def shutdown(self, timeout: float | None = 15.0) -> None:  # noqa: ASYNC109 - as aiohttp has it
-        """Let what is in progress end within `timeout`, then cancel it: aiohttp would wait twice as long."""
+        """Let what is in progress end within `timeout`, then cancel it, which answers it.
+
+        aiohttp would wait twice as long, and for a request that it does not see without end.
+        """
         if self.busy:
             self._done = asyncio.get_running_loop().create_future()
             await asyncio.wait([self._done], timeout=timeout)
             if self.running is not None:
                 self.running.cancel()
+                await asyncio.wait([self._done], timeout=CUT_OFF_SECONDS)
+            timeout = CUT_OFF_SECONDS
         await super().shutdown(timeout)
 
     def finished(self, *, lost: bool = False) -> None:

@@ -6,8 +6,9 @@ therefore parsed by a parser of our own and answered from `Api.begin`, or by one
 connections are looked up together, and answered together, once per turn of the event loop.
 
 Anything else goes to aiohttp byte for byte. A request with a determined end (it has no body, or a
-`Content-Length`) is handed over, and the connection is ours again after its answer. In any doubt (pipelining
-behind such a request, chunked bodies, upgrades, HTTP/1.0, errors) aiohttp keeps the connection for good.
+`Content-Length`) is handed over, and the connection is ours again after its answer. In any doubt (chunked
+bodies, upgrades, HTTP/1.0, errors) aiohttp keeps the connection for good. What arrives behind a request that
+is not answered yet waits here, and reading pauses: aiohttp would read on, and bound messages, not bytes.
 """
 
 import asyncio
@@ -55,8 +56,8 @@ class Connection(AiohttpConnection):
     """aiohttp's connection, which answers plain GETs itself."""
 
     __slots__ = (
-        "_body_left", "_closing", "_half_closed", "_head", "_input", "_input_paused", "_listener",
-        "_response", "_state", "_timers",
+        "_body_left", "_closing", "_half_closed", "_head", "_input", "_listener", "_response",
+        "_state", "_timers",
     )  # fmt: skip
 
     def __init__(self, listener: ListenerContext, server: web.Server, **limits: Any) -> None:
@@ -65,7 +66,6 @@ class Connection(AiohttpConnection):
         self._timers = Timers(asyncio.get_running_loop())
         self._state = ConnectionState.IDLE
         self._input = ReceiveBuffer()
-        self._input_paused = False
         self._head = b""
         """The request that was taken."""
         self._response: WholeResponse | None = None
@@ -77,8 +77,9 @@ class Connection(AiohttpConnection):
 
     @property
     def busy(self) -> bool:
-        """Whether a request is being answered."""
-        return self._state in (ConnectionState.ANSWERING, ConnectionState.HANDED_OVER) or super().busy
+        """Whether a request is being answered, or part of one has arrived."""
+        answering = self._state in (ConnectionState.ANSWERING, ConnectionState.HANDED_OVER)
+        return answering or bool(self._input) or super().busy
 
     # Receiving
 
@@ -92,11 +93,8 @@ class Connection(AiohttpConnection):
         if self._state is ConnectionState.LEFT or not data:
             self._pass_on(data)
         elif self._state is ConnectionState.HANDED_OVER:
-            if len(data) > self._body_left:
-                self._leave(data)
-            else:
-                self._body_left -= len(data)
-                self._pass_on(data)
+            self._input += data
+            self._pass_on_body()
         elif (
             self._state is ConnectionState.IDLE
             and not self._input
@@ -114,9 +112,7 @@ class Connection(AiohttpConnection):
         if transport is None or transport.is_closing():
             return
         if self._state is not ConnectionState.IDLE or self.writing_paused:
-            if self._input:
-                self._input_paused = True
-                transport.pause_reading()
+            self._input.pause(self.transport)
             return
         head = self._input.take_head()
         if head is None:
@@ -129,7 +125,7 @@ class Connection(AiohttpConnection):
         if self._half_closed:
             self._end()
             return
-        self._resume_input()
+        self._input.resume(self.transport)
         if not self._input:
             return
         if not self._input.may_become_head():
@@ -183,7 +179,7 @@ class Connection(AiohttpConnection):
             self._state = ConnectionState.IDLE
             if self._closing or not response.keep_alive:
                 self._end()
-            elif self._input or self._input_paused or self._half_closed:
+            elif self._input or self._input.paused or self._half_closed:
                 self._take_next()
         self.finished()
 
@@ -197,18 +193,25 @@ class Connection(AiohttpConnection):
 
     def _hand_over(self, head: bytes, body_length: int) -> None:
         """Let aiohttp answer one request, of whose body part may have arrived."""
-        if len(self._input) > body_length:
-            self._leave(head)
-            return
         self._state = ConnectionState.HANDED_OVER
-        self._body_left = body_length - len(self._input)
-        self._resume_input()
-        self._pass_on(head + self._input.take(body_length))
+        self._body_left = body_length
+        self._pass_on(head)
+        self._pass_on_body()
+
+    def _pass_on_body(self) -> None:
+        """Pass on what is of the handed-over request, and read no more while something follows it."""
+        body = self._input.take(self._body_left)
+        self._body_left -= len(body)
+        self._pass_on(body)
+        if self._input:
+            self._input.pause(self.transport)
+        else:
+            self._input.resume(self.transport)
 
     def _leave(self, data: bytes = b"") -> None:
         """Let aiohttp have the connection for good, beginning with `data` and what else was received."""
         self._state = ConnectionState.LEFT
-        self._resume_input()
+        self._input.resume(self.transport)
         self._pass_on(data + self._input.take(len(self._input)))
         if self._closing:
             super().close()
@@ -217,11 +220,6 @@ class Connection(AiohttpConnection):
         if data and self._state is ConnectionState.LEFT and self.current is None:
             self._timers.head_begins(self.force_close)
         self.feed(data)
-
-    def _resume_input(self) -> None:
-        if self._input_paused and self.transport is not None:
-            self._input_paused = False
-            self.transport.resume_reading()
 
     def begin_request(self, request: web.BaseRequest) -> None:
         """Note that aiohttp begins to answer a request."""
@@ -237,9 +235,11 @@ class Connection(AiohttpConnection):
         if self._state is ConnectionState.HANDED_OVER:
             whole = request.content.is_eof() and not self._body_left
             self._state = ConnectionState.IDLE if whole and resp.keep_alive else ConnectionState.LEFT
+            if self._input:
+                self._take_next() if self._state is ConnectionState.IDLE else self._leave()
         if self._closing:
             super().close()
-        if self._half_closed:
+        if self._half_closed and self._state is not ConnectionState.ANSWERING:
             self._end_soon()
         self.finished()
         return finished
@@ -255,7 +255,7 @@ class Connection(AiohttpConnection):
     def resume_writing(self) -> None:
         super().resume_writing()
         self._timers.read()
-        if self._input or self._input_paused or self._half_closed:
+        if self._input or self._input.paused or self._half_closed:
             self._take_next()
 
     # Ending
@@ -281,9 +281,9 @@ class Connection(AiohttpConnection):
             self._end()
 
     def close(self) -> None:
-        """Take no more requests; one that was taken is answered first."""
+        """Take no more requests; one that was taken, or has arrived in part, is answered first."""
         self._closing = True
-        if self._state is ConnectionState.IDLE:
+        if self._state is ConnectionState.IDLE and not self._input:
             self._end()
         elif self._state is ConnectionState.LEFT:
             super().close()

@@ -28,12 +28,26 @@ _NEVER_FULL: Final = 2**30
 class ReceiveBuffer(bytearray):
     """Bytes that wait: part of a head, or what was sent behind the request that is being answered."""
 
-    __slots__ = ("_searched",)
+    __slots__ = ("_searched", "paused")
 
     def __init__(self) -> None:
         super().__init__()
+        self.paused = False
+        """Whether reading was paused because of them."""
         self._searched = 0
         """How many bytes were scanned without an end of the head, or a reason to rule one out."""
+
+    def pause(self, transport: asyncio.Transport | None) -> None:
+        """Read no more if bytes wait."""
+        if self and transport is not None:
+            self.paused = True
+            transport.pause_reading()
+
+    def resume(self, transport: asyncio.Transport | None) -> None:
+        """Read on."""
+        if self.paused and transport is not None:
+            self.paused = False
+            transport.resume_reading()
 
     def take(self, size: int) -> bytes:
         """Remove the first bytes."""

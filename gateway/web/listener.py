@@ -26,6 +26,8 @@ class ApiServer(web.Server):
     def __init__(self, api: Api, tasks: Tasks) -> None:
         super().__init__(self._handle, request_factory=self._begin_request)
         self._shared = ListenerContext(api, tasks)
+        self.accepted = 0
+        """Connections made so far."""
         self._limits: Mapping[str, Any] = {
             "access_log": None,
             "auto_decompress": False,
@@ -37,6 +39,7 @@ class ApiServer(web.Server):
         }
 
     def __call__(self) -> RequestHandler:
+        self.accepted += 1
         return Connection(self._shared, self, **self._limits)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:

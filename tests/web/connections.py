@@ -27,6 +27,7 @@ class ScriptedApi:
         self.keep_alive = True
         self.stuck: asyncio.Event | None = None
         """Requests that aiohttp parsed wait for it."""
+        self.reads_bodies = True
 
     def begin(self, method: str, path: str, headers: Any) -> Any:
         if path == "/hit":
@@ -43,7 +44,7 @@ class ScriptedApi:
         self.handled.append(f"{request.method} {request.path}")
         if self.stuck is not None:
             await self.stuck.wait()
-        body = await request.read()
+        body = await request.read() if self.reads_bodies else b""
         return answer(f"handled {request.path} {len(body)}", keep_alive=request.keep_alive)
 
     def refuse(self, request: web.BaseRequest, error: GatewayError) -> WholeResponse:

@@ -75,15 +75,42 @@ class TestHandingOver:
         caller.send("/hit")
         assert await caller.answer() == "handled /hit 0"
 
-    async def test_requests_behind_one_that_was_handed_over_are_answered_in_order(self, api, caller):
+    @pytest.mark.parametrize("together", [True, False])
+    async def test_requests_behind_one_that_was_handed_over_are_answered_in_order(
+        self, api, caller, together
+    ):
+        api.stuck = asyncio.Event()
+        caller.send("/put", method="PUT", extra="Content-Length: 5\r\n", body=b"12345" if together else b"12")
+        if not together:
+            await until(lambda: api.handled)
+            caller.writer.write(b"345")
+        caller.send("/hit")
+        caller.send("/delete", method="DELETE")
+        caller.send("/hit")
+        await until(lambda: api.handled)
+        api.stuck.set()
+        expected = ["handled /put 5", "hit", "handled /delete 0", "hit"]
+        assert [await caller.answer() for _ in expected] == expected
+
+    async def test_much_behind_a_request_of_aiohttps_is_not_read(self, api, server, caller):
         api.stuck = asyncio.Event()
         caller.send("/delete", method="DELETE")
         await until(lambda: api.handled)
-        caller.send("/hit")
-        await turns()
+        caller.send("/hit", extra="X: y\r\n" * 10)
+        await until(lambda: not transport_of(server).is_reading())
         api.stuck.set()
         assert await caller.answer() == "handled /delete 0"
-        assert await caller.answer() == "handled /hit 0"
+        assert await caller.answer() == "hit"
+
+    async def test_what_follows_a_request_whose_body_was_not_read_is_answered_after_it(self, api, caller):
+        api.reads_bodies = False
+        body = b"x" * 100_000
+        caller.send("/put", method="PUT", extra=f"Content-Length: {len(body)}\r\n", body=body[:1000])
+        await until(lambda: api.handled)
+        caller.writer.write(body[1000:])
+        caller.send("/hit")
+        assert await caller.answer() == "handled /put 0"
+        assert await caller.answer() in ("hit", "handled /hit 0")
 
 
 class TestInputDuringAnAnswer:
@@ -235,6 +262,18 @@ class TestShutdown:
         assert await caller.answer() == "waited /wait/1"
         await stopping
         assert await caller.closed()
+
+    async def test_a_head_that_has_arrived_in_part_is_answered(self, server, dial):
+        caller = await dial()
+        caller.writer.write(b"GET /hit HTTP/1.1\r\n")
+        await until(lambda: any(connection.busy for connection in server.connections))
+        server.pre_shutdown()
+        stopping = asyncio.create_task(server.shutdown(5))
+        await turns()
+        caller.writer.write(b"Host: x\r\n\r\n")
+        assert await caller.answer() == "hit"
+        assert await caller.closed()
+        await stopping
 
     async def test_only_idle_connections_are_closed_before_it(self, api, server, dial, caller):
         idle = await dial()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import ClientError, ClientResponse, ClientSession, UnixConnector
+from aiohttp import ClientResponse, ClientSession, UnixConnector
 
 from gateway.sandbox import ADA, Armed, Sandbox, Where
 from gateway.server import Serving, serving
@@ -31,12 +31,15 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 
 @asynccontextmanager
 async def draining(
-    sandbox: Sandbox, hold: Armed, seconds: float
+    sandbox: Sandbox, hold: Armed, seconds: float, method: str = "GET"
 ) -> AsyncIterator[tuple[Process, "asyncio.Future[ClientResponse]"]]:
     """A gateway that got SIGTERM while a request waits for Apple, and that request."""
     async with process(sandbox, server__drain_seconds=seconds) as served, ClientSession() as session:
-        url = f"{served.api}/v1/me/ratings/albums?ids={ONE}"
-        asking = asyncio.ensure_future(session.get(url, headers={"Music-User-Token": ADA}))
+        body = None if method == "GET" else {"type": "rating", "attributes": {"value": 1}}
+        url = f"{served.api}/v1/me/ratings/albums/{ONE}"
+        asking = asyncio.ensure_future(
+            session.request(method, url, json=body, headers={"Music-User-Token": ADA})
+        )
         await hold.reached()
         served.process.send_signal(signal.SIGTERM)
         await served.line("draining")
@@ -53,14 +56,26 @@ async def test_sigterm_finishes_requests_in_flight_and_exits_0(sandbox):
         assert await served.process.wait() == 0
 
 
-async def test_requests_that_take_longer_than_the_drain_are_cut_off(sandbox):
-    hold = sandbox.hold(Where(method="GET"))
-    async with draining(sandbox, hold, 4) as (served, asking):
-        async with asyncio.timeout(7):
-            assert (await served.next_line())["event"] == "stopped"
-            assert await served.process.wait() == 0
-        with pytest.raises(ClientError):
-            await asking
+@pytest.mark.parametrize(
+    ("method", "detail"),
+    [
+        ("GET", "The gateway is stopping, and its time to drain is over."),
+        (
+            "PUT",
+            "The gateway is stopping, and its time to drain is over. The write may have been carried out.",
+        ),
+    ],
+)
+async def test_requests_that_take_longer_than_the_drain_are_answered_503_and_logged(sandbox, method, detail):
+    hold = sandbox.hold(Where(method=method))
+    async with draining(sandbox, hold, 2, method) as (served, asking):
+        async with asyncio.timeout(4), await asking as answer:
+            assert (answer.status, answer.headers["Connection"]) == (503, "close")
+            assert (await answer.json())["errors"][0]["detail"] == detail
+        line = await served.line("request")
+        assert (line["method"], line["status"], line["level"]) == (method, 503, "warning")
+        assert "reason" not in await served.line("stopped")
+        assert await served.process.wait() == 0
 
 
 async def test_during_the_drain_delay_requests_are_answered_with_connection_close(sandbox):
@@ -87,6 +102,21 @@ async def test_connections_that_wait_to_be_accepted_when_the_listener_closes_are
     for each in waiting:
         with each:
             assert each.recv(100).startswith(b"HTTP/1.1 403 ")
+
+
+async def test_a_gateway_that_was_too_busy_to_accept_them_answers_connections_before_it_stops(sandbox):
+    async with process(sandbox) as served:
+        address = ("127.0.0.1", int(served.api.rpartition(":")[2]))
+        served.process.send_signal(signal.SIGSTOP)
+        waiting = [socket.create_connection(address) for _ in range(50)]
+        for each in waiting:
+            each.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        served.process.send_signal(signal.SIGTERM)
+        served.process.send_signal(signal.SIGCONT)
+        assert await served.process.wait() == 0
+    for each in waiting:
+        with each:
+            assert each.recv(100).startswith(b"HTTP/1.1 404 ")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

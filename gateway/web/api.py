@@ -3,6 +3,7 @@
 `begin` does everything that needs no waiting, and answers cache hits and refusals. `run` does the rest.
 """
 
+import asyncio
 import random
 from collections.abc import Callable, Sequence
 
@@ -11,7 +12,7 @@ from aiohttp import HttpVersion11, web
 from structlog.typing import FilteringBoundLogger
 
 from gateway.clock import Clock
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, Refused
 from gateway.model import Id, Kind, User, Variant
 from gateway.ratings.query import Answer, CacheOutcome, Failure, Part, Query, TierCounts
 from gateway.ratings.read import Reader
@@ -119,6 +120,8 @@ class Api:
                 reply = await self._read(accepted, accepted.query)
         except Exception as error:  # noqa: BLE001 - every request gets an answer
             reply = self._failed(record, error)
+        except asyncio.CancelledError:  # by the end of the drain, and nothing else
+            reply = self._failed(record, _cut_off(accepted))
         return self._finish(record, reply, keep_alive=accepted.keep_alive)
 
     def refuse(self, request: web.BaseRequest, error: GatewayError) -> WholeResponse:
@@ -238,6 +241,13 @@ class Api:
 
     def _sampled(self) -> bool:
         return self._sample_hits >= 1 or random.random() < self._sample_hits  # noqa: S311 - a log sample
+
+
+def _cut_off(accepted: Accepted) -> Refused:
+    detail = "The gateway is stopping, and its time to drain is over."
+    if accepted.query is None and accepted.target.route != SEVERAL:
+        detail += " The write may have been carried out."
+    return Refused(503, "50300", "Service Unavailable", detail)
 
 
 _NOTHING = Answer(b"", TierCounts(), CacheOutcome.HIT)

@@ -3,7 +3,7 @@
 Everything that reacts to a failure (retries, breaker, quarantine, renewal, stale ratings, metrics) reads the
 `Verdict`; nothing else looks at a status. The first row that matches applies. "Divide" asks for the ids of
 the call in two halves. "Failed" is a 5xx, an answer that cannot be read as ratings, or none to a call that
-was sent: a bad id can cause each of them.
+was sent: a bad id can cause each of them. "Refused": nothing stale stands in.
 
 If neither half is answered, a few ids of the call are asked for by themselves, chosen at random, and if none
 of them is answered, the division ends: an outage must not multiply the calls (`Division.sample`).
@@ -14,23 +14,23 @@ ended by the deadline                                                  deadline
 kept connection broke      may be sent twice, was not yet              connection       repeat at once
 no connection                                                          Apple            counted, repeat
 all but 401, 403, 429      it carries riders                           Apple            not counted, drop them
-401                        developer token accepted since              user             quarantine, no stale
+401                        developer token accepted since              user             refused, quarantine
 401                                                                    developer token  renew, repeat
-403 40300                                                              user             quarantine, no stale
-403 with another code                                                  request          no stale
+403 40300                                                              user             refused, quarantine
+403 with another code                                                  request          refused
 403 without envelope                                                   Apple            not counted
-404 with envelope          repeated DELETE                             request          done, no stale
-404 with envelope                                                      request          no stale
+404 with envelope          repeated DELETE                             request          refused, done
+404 with envelope                                                      request          refused
 404 without envelope       read                                        Apple            not counted, repeat
 404 without envelope       write                                       Apple            not counted
 408                                                                    Apple            not counted, divide
 429                                                                    throttled        paced repeat
-400 40015                                                              user             no stale
-4xx, other parameter                                                   request          no stale
-4xx                        several ids, all refused alike before       request          no stale
-4xx                        several ids                                 id               divide, no stale
-4xx                        one id; remembered, or variant answered     id               no stale
-4xx                                                                    request          no stale
+400 40015                                                              user             refused
+4xx, other parameter                                                   request          refused
+4xx                        several ids, all refused alike before       request          refused
+4xx                        several ids                                 id               refused, divide
+4xx                        one id; remembered, or variant answered     id               refused
+4xx                                                                    request          refused
 504, or none in time       may be too large                            Apple            counted, divide
 answer too large           several ids                                 Apple            counted, divide
 JSON of another shape      with parameters that only Apple knows       request
@@ -142,7 +142,8 @@ class Verdict(msgspec.Struct, frozen=True):
     counts: bool = False
     """Whether it counts as Apple's failure for the breaker; other verdicts count neither way."""
     retry: Retry = Retry.NEVER
-    stale_allowed: bool = True
+    refused: bool = False
+    """Whether Apple answered that it does not do what was asked; else it failed, or was not reached."""
     quarantine: bool = False
     """Whether Apple refuses the user: not asked again for a while, and nothing stale."""
     isolate: bool = False
@@ -153,6 +154,11 @@ class Verdict(msgspec.Struct, frozen=True):
     """Whether a rider may be at fault: the call is repeated without riders."""
     done: bool = False
     """Whether it shows that an earlier try succeeded."""
+
+    @property
+    def stale_allowed(self) -> bool:
+        """Whether stale ratings may stand in: for failures, not for refusals."""
+        return not self.refused
 
 
 def attribute(symptom: Symptom, asked: Asked, evidence: Evidence) -> Verdict:
@@ -178,9 +184,9 @@ def attribute(symptom: Symptom, asked: Asked, evidence: Evidence) -> Verdict:
     return _failed(symptom, asked, evidence)
 
 
-_REQUEST: Final = Verdict(Cause.REQUEST, stale_allowed=False)
+_REQUEST: Final = Verdict(Cause.REQUEST, refused=True)
 _REFUSED_TOKEN: Final = Verdict(Cause.DEVELOPER_TOKEN, retry=Retry.RENEWED)
-_REFUSED_USER: Final = Verdict(Cause.USER, stale_allowed=False, quarantine=True)
+_REFUSED_USER: Final = Verdict(Cause.USER, refused=True, quarantine=True)
 _UNCOUNTED_ID: Final = Verdict(Cause.ID)
 _TOO_LARGE: Final = Verdict(counts=True, divide=True)
 _DIVIDED: Final = Verdict(Cause.ID, counts=True, divide=True)
@@ -202,7 +208,7 @@ def _denied(symptom: Symptom, asked: Asked, evidence: Evidence) -> Verdict:
     if symptom.status == 403 and symptom.code == INVALID_AUTHENTICATION and symptom.enveloped:
         return _REFUSED_USER
     if symptom.status == 404 and asked.deletes and asked.reconnected and symptom.enveloped:
-        return Verdict(Cause.REQUEST, stale_allowed=False, done=True)
+        return Verdict(Cause.REQUEST, refused=True, done=True)
     if symptom.enveloped:
         return _REQUEST
     again = symptom.status == 404 and asked.read
@@ -212,13 +218,13 @@ def _denied(symptom: Symptom, asked: Asked, evidence: Evidence) -> Verdict:
 def _refused(symptom: Symptom, asked: Asked, evidence: Evidence) -> Verdict:
     """Apple answered with another 4xx."""
     if symptom.code == NO_SUBSCRIPTION:
-        return Verdict(Cause.USER, stale_allowed=False)
+        return Verdict(Cause.USER, refused=True)
     if symptom.blamed not in (None, "ids") or not asked.ids:
         return _REQUEST
     if asked.ids > 1:
-        return _REQUEST if evidence.refused_alike else Verdict(Cause.ID, stale_allowed=False, divide=True)
+        return _REQUEST if evidence.refused_alike else Verdict(Cause.ID, refused=True, divide=True)
     if evidence.remembered or evidence.own_answered or evidence.variant_answered:
-        return Verdict(Cause.ID, stale_allowed=False)
+        return Verdict(Cause.ID, refused=True)
     return _REQUEST
 
 

@@ -200,7 +200,7 @@ class BatchSplitter:
             return dict.fromkeys(ids, failed)
         answers = await self._ask_parts(job, division, parts, part=halves)
         if not any(isinstance(answer, Failed) for answer in answers):
-            self._sizes.learn(len(parts[0]), self._now(), refused=not failed.verdict.stale_allowed)
+            self._sizes.learn(len(parts[0]), self._now(), refused=failed.verdict.refused)
         if any(not isinstance(answer, Failed) for answer in answers):
             # The size is learnt now, or one half failed: then an id fails, not the size.
             await division.splitting_lock.aclose()
@@ -209,7 +209,7 @@ class BatchSplitter:
         for part, answer in zip(parts, answers, strict=True):
             if not isinstance(answer, Failed):
                 found |= answer
-            elif answer.abandoned and not answer.error.recalled and failed.verdict.stale_allowed:
+            elif answer.abandoned and not answer.error.recalled and not failed.verdict.refused:
                 # Apple's failure of the whole is more useful than the reason why the part was not answered.
                 # A refusal of the whole is not: it may be due to an id of another part.
                 found |= dict.fromkeys(part, failed)

@@ -284,7 +284,7 @@ class Caller:
 
 
 def _not_sent(error: UpstreamError) -> Failed:
-    return Failed(error, Verdict(error.cause, stale_allowed=error.stale_allowed), abandoned=True)
+    return Failed(error, Verdict(error.cause), abandoned=True)
 
 
 def _cut_short(failure: UpstreamError) -> UpstreamError:

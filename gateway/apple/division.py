@@ -50,7 +50,7 @@ class Division:
         A refusal is not a failure. Answers to other calls do not show that Apple answers this one: it may
         fail for one type only.
         """
-        return failed.verdict.stale_allowed and not self.trial.answered
+        return not (failed.verdict.refused or self.trial.answered)
 
     def sample(
         self,
@@ -144,12 +144,12 @@ _AS_A_WHOLE: Final = Asked(read=True, idempotent=True, last=True)
 def _failed_elsewhere_answered(failed: Failed) -> bool:
     """Whether Apple failed for a part while it answered other calls of the user."""
     verdict = failed.verdict
-    return verdict.cause is Cause.ID and verdict.stale_allowed and not verdict.counts
+    return verdict.cause is Cause.ID and not (verdict.refused or verdict.counts)
 
 
 def _refused(failed: Failed) -> bool:
     """Whether Apple refused the ids, in a call that was made for them."""
-    return failed.verdict.cause in (Cause.ID, Cause.REQUEST) and not failed.verdict.stale_allowed
+    return failed.verdict.refused and failed.verdict.cause in (Cause.ID, Cause.REQUEST)
 
 
 def _alike(failures: Iterable[Failed]) -> bool:

@@ -113,7 +113,7 @@ class Reactions:
             return final
         if verdict.counts and symptom.sent and self._observations.failed(trial, self._now()):
             final = attribute(symptom, asked, self._evidence(trial))
-        if symptom.sent and final.stale_allowed:  # a write that Apple refuses has not failed
+        if symptom.sent and not final.refused:  # a write that Apple refuses has not failed
             self._observations.write_failed(trial, self._now())
         if final.cause in (Cause.ID, Cause.USER):
             self._acquit(trial)

@@ -21,10 +21,10 @@ POST = Asked()
 NOTHING = Evidence()
 TRANSIENT = (500, 502, 503, 504)
 
-REFUSED_USER = Verdict(Cause.USER, stale_allowed=False, quarantine=True)
-REQUEST = Verdict(Cause.REQUEST, stale_allowed=False)
-REFUSED_ID = Verdict(Cause.ID, stale_allowed=False)
-DIVIDED_REFUSAL = Verdict(Cause.ID, stale_allowed=False, divide=True)
+REFUSED_USER = Verdict(Cause.USER, refused=True, quarantine=True)
+REQUEST = Verdict(Cause.REQUEST, refused=True)
+REFUSED_ID = Verdict(Cause.ID, refused=True)
+DIVIDED_REFUSAL = Verdict(Cause.ID, refused=True, divide=True)
 ISOLATED = Verdict(Cause.USER, isolate=True)
 ISOLATED_TOGETHER = Verdict(Cause.USER, divide=True)
 RECONNECTED = Verdict(Cause.CONNECTION, retry=Retry.AT_ONCE)
@@ -91,7 +91,7 @@ ROWS: dict[tuple[str, str], list[Any]] = {
     ],
     ("404 with envelope", "repeated DELETE"): [
         ("DELETE", NOT_FOUND, again(DELETE, reconnected=True), NOTHING,
-         Verdict(Cause.REQUEST, stale_allowed=False, done=True)),
+         Verdict(Cause.REQUEST, refused=True, done=True)),
     ],
     ("404 with envelope", ""): [
         ("DELETE", NOT_FOUND, DELETE, NOTHING, REQUEST),
@@ -116,7 +116,7 @@ ROWS: dict[tuple[str, str], list[Any]] = {
     ],
     ("400 40015", ""): [
         ("several ids", Symptom(400, enveloped=True, code="40015"), SEVERAL, NOTHING,
-         Verdict(Cause.USER, stale_allowed=False)),
+         Verdict(Cause.USER, refused=True)),
     ],
     ("4xx, other parameter", ""): [
         ("extend", Symptom(400, blamed="extend"), SEVERAL, NOTHING, REQUEST),
@@ -264,7 +264,7 @@ def words(verdict: Verdict) -> dict[str, bool]:
     """What a row says of its verdict, and whether it does here."""
     return {
         "counted": verdict.counts,
-        "no stale": not verdict.stale_allowed,
+        "refused": verdict.refused,
         "quarantine": verdict.quarantine,
         "isolate": verdict.isolate,
         "drop them": verdict.drop_riders,
@@ -305,4 +305,5 @@ def test_the_table_says_what_follows(name):
 def test_only_apples_failures_count_and_only_refusals_forbid_stale_ratings(name):
     verdict = CASES[name].verdict
     assert not verdict.counts or verdict.cause is Cause.APPLE or verdict.divide
-    assert verdict.stale_allowed or verdict.cause in (Cause.REQUEST, Cause.ID, Cause.USER)
+    assert verdict.stale_allowed is not verdict.refused
+    assert not verdict.refused or verdict.cause in (Cause.REQUEST, Cause.ID, Cause.USER)

@@ -19,7 +19,7 @@ ALBUMS = Partition(USER, Kind.ALBUMS)
 BAD, WORSE, GOOD = Id("1"), Id("2"), Id("3")
 NOW = 100.0
 BEGAN, FAILED = 90.0, 91.0
-OF_IDS = Verdict(Cause.ID, stale_allowed=False)
+OF_IDS = Verdict(Cause.ID, refused=True)
 UNCOUNTED = Verdict(Cause.ID, divide=True)
 OF_USER = Verdict(Cause.USER, divide=True)
 OF_APPLE = Verdict(counts=True)
@@ -190,7 +190,7 @@ class TestSample:
         assert not self.sample(division(), answers=(self.FAILED, half))
 
     def test_a_refused_half_is_left_out(self):
-        refused_half = Failed(Relayed(400, b"{}"), Verdict(Cause.ID, stale_allowed=False, divide=True))
+        refused_half = Failed(Relayed(400, b"{}"), Verdict(Cause.ID, refused=True, divide=True))
         made = division()
         assert self.sample(made, answers=(refused_half, refused_half)) == []
         assert self.sample(made, answers=(self.FAILED, refused_half)) == ["1", "2", "3"]

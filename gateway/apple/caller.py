@@ -164,7 +164,7 @@ class Caller:
     def _refusal(self, call: Call) -> Failed | None:
         """Why the call is not made now."""
         try:
-            self.check(call.user.key, write=not call.asked.read, probing=call.trial.probe is not None)
+            self.check(call.user.key, write=not call.asked.read, probing=call.trial.account.probe is not None)
         except UpstreamError as error:
             return _not_sent(error)
         return None
@@ -179,7 +179,7 @@ class Caller:
             raise DeadlineExceeded("The request's time ended before Apple Music could be called.")
         if run.failed is None and not call.fits():
             raise Outgrown
-        admission = call.trial.probe or self._breaker.admit(now, call.user.key)
+        admission = call.trial.account.probe or self._breaker.admit(now, call.user.key)
         if admission is None:
             return _not_sent(self._open(now))
         self._budget.count_call(now)
@@ -260,7 +260,9 @@ class Caller:
     async def _back_off(self, call: Call, run: _Run, failed: Failed, deadline: float) -> bool:
         retry, error = failed.verdict.retry, failed.error
         paced = retry is Retry.PACED
-        if not call.asked.idempotent or (call.asked.part and not paced) or call.trial.probe is not None:
+        if not call.asked.idempotent or (call.asked.part and not paced):
+            return False
+        if call.trial.account.probe is not None:
             # While the breaker's probe lasts, no other call is made.
             return False
         now = self._now()

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from gateway.apple.attribution import Asked, Evidence, Retry, Verdict, attribute
+from gateway.apple.breaker_account import BreakerLedger
 from gateway.apple.concurrency import ConcurrencyLimiter
 from gateway.apple.developer_token import TokenSource
 from gateway.apple.observations import Observations
@@ -17,7 +18,7 @@ from gateway.apple.refused_ids import RefusedIds
 from gateway.apple.symptom import symptom_of
 from gateway.apple.token_check import TokenCheck
 from gateway.apple.trial import Sent, Trial
-from gateway.breaker import Admission, Breaker, State
+from gateway.breaker import Breaker
 from gateway.errors import Cause, Relayed, UpstreamError
 from gateway.telemetry.metrics import Metrics
 
@@ -47,6 +48,7 @@ class Reactions:
         self._quarantine = quarantine
         self._refused = refused
         self._observations = Observations(breaker)
+        self._ledger = BreakerLedger(breaker, now, self._forget_failures)
         self._now = now
         # Each series starts at 0, so that rates include its first failure.
         self._isolated = {cause: metrics.upstream_isolated.labels(what) for cause, what in ISOLATED.items()}
@@ -57,17 +59,15 @@ class Reactions:
         trial.answered = True
         self._observations.answered(trial, sent.began)
         self._quarantine.lift_isolation(trial.user_key, write=trial.write)
-        if trial.probe is None:
-            self._count_answer(trial, sent.admission)
+        self._ledger.answered(trial.account, sent.admission)
         if not trial.divided:
-            self._count_deferred(trial)
+            self._ledger.settle(trial.account)
         self._limiter.succeeded()
         self._accept_token(sent)
 
     def cancelled(self, sent: Sent) -> None:
         """The call ended before Apple answered, for reasons of our own."""
-        if sent.trial.probe is None:
-            self._breaker.forget(sent.admission)
+        self._ledger.release(sent.trial.account, sent.admission)
 
     def failed(self, sent: Sent, error: UpstreamError) -> Verdict:
         """Attribute the failure of a try, and react to it."""
@@ -77,7 +77,7 @@ class Reactions:
         probing = self._breaker.is_probe(sent.admission)
         verdict = attribute(symptom, sent.asked, self._evidence(sent.trial, probing=probing))
         if probing and verdict.divide and not sent.asked.part:
-            sent.trial.probe = sent.admission
+            self._ledger.divide_probe(sent.trial.account, sent.admission)
         self._record(sent, error, verdict, probing=probing)
         if verdict.cause is Cause.THROTTLED:
             self._limiter.throttled(error.retry_after)
@@ -116,9 +116,9 @@ class Reactions:
         if symptom.sent and not final.refused:  # a write that Apple refuses has not failed
             self._observations.write_failed(trial, self._now())
         if final.cause in (Cause.ID, Cause.USER):
-            self._acquit(trial)
+            self._ledger.acquit(trial.account)
         elif final.counts:
-            self._count_deferred(trial)
+            self._ledger.settle(trial.account)
         if final != verdict:
             self._carry_out(trial, error, final)
         return final
@@ -126,71 +126,36 @@ class Reactions:
     def abandoned(self, trial: Trial) -> None:
         """The gateway ended a call: see `Failed.abandoned`."""
         if not trial.divided:
-            self._count_deferred(trial)
+            self._ledger.settle(trial.account)
 
     def end(self, trial: Trial) -> None:
         """A call, and the division that it may have become, is over; a probe that was divided ends now."""
         if trial.divided and trial.answered:
             # Apple answers: an id was at fault, or the number of ids.
-            self._acquit(trial)
-        probe, trial.probe = trial.probe, None
-        if probe is None:
-            return
-        if trial.answered:
-            self._count_answer(trial, probe)
-        elif trial.deferred:
-            self._count(trial, probe, trial.deferred[-1][1])
-        else:
-            self._breaker.forget(probe)
+            self._ledger.acquit(trial.account)
+        self._ledger.end_probe(trial.account, answered=trial.answered)
 
     def _evidence(self, trial: Trial, *, probing: bool = False) -> Evidence:
         return self._observations.evidence(trial, self._now(), probing=probing)
 
     def _record(self, sent: Sent, error: UpstreamError, verdict: Verdict, *, probing: bool) -> None:
         """Count the failure now or when the call is over; a probe that is not divided ends now."""
-        trial, admission = sent.trial, sent.admission
+        account = sent.trial.account
         # One id can make every try and part fail, for many users at once, before it is found; so can a call
         # that is too large for Apple.
-        repeated = bool(trial.charges) and sent.asked.ids > 0
+        repeated = bool(account.charges) and sent.asked.ids > 0
         too_large = verdict.divide and not sent.asked.part
-        if verdict.counts and (trial.probe is not None or ((repeated or too_large) and not probing)):
-            trial.deferred.append((admission, error.reason))
+        if verdict.counts and (account.probe is not None or ((repeated or too_large) and not probing)):
+            self._ledger.defer(account, sent.admission, error.reason)
         elif verdict.counts:
-            self._count(trial, admission, error.reason)
-        elif trial.probe is None:
-            self._breaker.forget(admission)
-
-    def _count_answer(self, trial: Trial, admission: Admission) -> None:
-        was = self._breaker.state
-        self._breaker.record(admission, ok=True, now=self._now(), user=trial.user_key)
-        if self._breaker.state is not was:
-            self._forget_failures()
-
-    def _count(self, trial: Trial, admission: Admission, reason: str) -> None:
-        charge = self._breaker.record(admission, ok=False, now=self._now(), user=trial.user_key, cause=reason)
-        if charge is not None:
-            trial.charges.append(charge)
-        if self._breaker.state is State.OPEN:
-            self._forget_failures()
+            self._ledger.charge(account, sent.admission, error.reason)
+        else:
+            self._ledger.release(account, sent.admission)
 
     def _forget_failures(self) -> None:
         """An outage explains what failed before it was recognised, and until it ended."""
         self._observations.forget_failures()
         self._refused.forget_failures(self._now())
-
-    def _count_deferred(self, trial: Trial) -> None:
-        """No id is at fault: count the failures of the call that were not counted yet."""
-        if trial.probe is None:
-            for admission, reason in trial.deferred:
-                self._count(trial, admission, reason)
-            trial.deferred.clear()
-
-    def _acquit(self, trial: Trial) -> None:
-        """The failures of the call are not Apple's."""
-        for charge in trial.charges:
-            self._breaker.retract(charge)
-        trial.charges.clear()
-        trial.deferred.clear()
 
     def _carry_out(self, trial: Trial, error: UpstreamError, verdict: Verdict) -> None:
         error.attribute(verdict.cause, stale_allowed=verdict.stale_allowed)

@@ -5,23 +5,22 @@ from math import inf
 import msgspec
 
 from gateway.apple.attribution import Asked
-from gateway.breaker import Admission, Charge
+from gateway.apple.breaker_account import BreakerAccount
+from gateway.breaker import Admission
 
 
 class Trial:
     """One question to Apple, with all the tries and parts that its call becomes."""
 
     __slots__ = (
+        "account",
         "answered",
         "began",
-        "charges",
-        "deferred",
         "divided",
         "failed",
         "failed_elsewhere",
         "first_failed",
         "last_began",
-        "probe",
         "refused_alike",
         "remembered",
         "subject",
@@ -49,7 +48,7 @@ class Trial:
         self.began = began
         """When it began."""
         self.first_failed = first_failed
-        """When a try failed first. If each of its ids failed by itself before: when the last of them did."""
+        """When a try failed first. If each id had failed alone before: the latest of those failures."""
         self.last_began = -inf
         """When the last try began that failed."""
         self.failed_elsewhere = failed_elsewhere
@@ -68,12 +67,8 @@ class Trial:
         """Whether its call failed and is divided: whose fault it is shows at the end."""
         self.failed = False
         """Whether it counts among the user's failed calls."""
-        self.charges: list[Charge] = []
-        """Failures that were counted against Apple."""
-        self.deferred: list[tuple[Admission, str]] = []
-        """Further ones, with their reasons: counted once it is clear that no id is at fault."""
-        self.probe: Admission | None = None
-        """Set while its whole call, the probe of a half-open breaker, is divided: its parts are the probe."""
+        self.account = BreakerAccount(user_key)
+        """What the breaker counts for it."""
 
     def try_failed(self, began: float, now: float) -> None:
         """Date the failure of a try that began at `began`."""

@@ -35,7 +35,7 @@ class Quarantine:
         self._counted = metrics.quarantined_requests
         self._users: OrderedDict[bytes, _Entry] = OrderedDict()
 
-    def active(self, user_key: bytes, now: float) -> bool:
+    def is_refused(self, user_key: bytes, now: float) -> bool:
         """Whether Apple refuses this user, so that nothing stale may be served."""
         entry = self._users.get(user_key)
         return entry is not None and entry.refused and now < entry.until
@@ -50,11 +50,11 @@ class Quarantine:
     ) -> None:
         """Apple fails for this user alone; a refusal counts for more, and so do failing reads."""
         stopped = self.answer(user_key, now) is not None
-        if not (self.active(user_key, now) or (writes_only and stopped)):
+        if not (self.is_refused(user_key, now) or (writes_only and stopped)):
             self._keep(user_key, failure, now, refused=False, writes_only=writes_only)
 
     def answer(self, user_key: bytes, now: float, *, write: bool = False) -> UpstreamError | None:
-        """Return what Apple answered last while this user is not asked for, else None. Counts nothing."""
+        """Return what Apple answered last, if this user is refused or isolated, else None. Counts nothing."""
         entry = self._users.get(user_key)
         if entry is None or entry.until <= now or (entry.writes_only and not write):
             return None
@@ -63,7 +63,7 @@ class Quarantine:
         return failure
 
     def check(self, user_key: bytes, now: float, *, write: bool = False) -> None:
-        """Raise what Apple answered last, and count it, while this user is not asked for."""
+        """Raise what Apple answered last, and count it, if this user is refused or isolated."""
         failure = self.answer(user_key, now, write=write)
         if failure is not None:
             self._counted.inc()

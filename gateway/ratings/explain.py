@@ -37,7 +37,7 @@ class Explainer:
         await read.look_up(keep=False)
         partition, plan = read.partition, read.plan
         memory, shared = read.tiers
-        quarantined = quarantine.active(user.key, now)
+        quarantined = quarantine.is_refused(user.key, now)
         served = plan.served.get(id_)
         refusal = None if served is not None else self._refusal(partition, id_, now)
         stale_allowed = not quarantined and (refusal is None or refusal.stale_allowed)

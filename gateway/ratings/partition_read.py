@@ -122,8 +122,8 @@ class PartitionRead:
         self.admitted = cache.memory.admits(self.partition, self._now) and (
             self._shared is None or self._shared.admitted
         )
-        quarantined = self._sources.quarantine.active(self.partition.user.key, self._now)
-        plan.resolve(stale_allowed=not quarantined)
+        refused = self._sources.quarantine.is_refused(self.partition.user.key, self._now)
+        plan.resolve(stale_allowed=not refused)
 
     def render(self) -> bytes:
         """Return the resources of the rated ids that did not fail, in the order asked."""
@@ -216,7 +216,7 @@ class PartitionRead:
 
     def _settle(self, results: Mapping[Id, Rating | GatewayError]) -> None:
         # A short wait may end before Apple's refusal of the user has arrived.
-        refused = self._sources.quarantine.active(self.partition.user.key, self._now)
+        refused = self._sources.quarantine.is_refused(self.partition.user.key, self._now)
         fetched: dict[Id, Rating] = {}
         for id_, result in results.items():
             if not isinstance(result, GatewayError):

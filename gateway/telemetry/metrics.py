@@ -154,7 +154,8 @@ class Metrics:
         self.upstream_throttled = self._counter("upstream_throttled", "Calls that Apple answered 429.")
         self.breaker_state = self._gauge("breaker_state", "0 closed, 1 half-open, 2 open.", "target")
         self.quarantined_requests = self._counter(
-            "quarantined_requests", "Requests refused because Apple refused their user token moments before."
+            "quarantined_requests",
+            "Requests refused because Apple just refused their user token, or failed for that user alone.",
         )
 
     def _define_fetches(self) -> None:

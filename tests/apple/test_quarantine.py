@@ -31,9 +31,9 @@ def answer_from(quarantine: Quarantine, now: float) -> UpstreamError:
 
 def test_a_refused_user_is_kept_away_for_the_time_set(quarantine):
     quarantine.refuse(ALICE, REFUSAL, 100.0)
-    assert quarantine.active(ALICE, 109.9)
-    assert not quarantine.active(ALICE, 110.0)
-    assert not quarantine.active(BOB, 100.0)
+    assert quarantine.is_refused(ALICE, 109.9)
+    assert not quarantine.is_refused(ALICE, 110.0)
+    assert not quarantine.is_refused(BOB, 100.0)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_a_refused_user_gets_what_apple_said_and_nothing_stale(quarantine, metri
 
 def test_an_isolated_user_gets_apples_last_error_and_may_get_stale_ratings(quarantine):
     quarantine.isolate(ALICE, FAULT, 100.0)
-    assert not quarantine.active(ALICE, 104.0)
+    assert not quarantine.is_refused(ALICE, 104.0)
     answer = answer_from(quarantine, 104.0)
     assert (answer.status, answer.code, answer.cause) == (500, "50001", Cause.USER)
     assert (answer.retry_after, answer.received_status, answer.stale_allowed) == (6.0, None, True)
@@ -62,13 +62,13 @@ def test_an_answer_ends_an_isolation_and_no_refusal(quarantine):
     quarantine.lift_isolation(ALICE)
     quarantine.lift_isolation(BOB)
     assert quarantine.answer(ALICE, 101.0) is None
-    assert quarantine.active(BOB, 101.0)
+    assert quarantine.is_refused(BOB, 101.0)
 
 
 def test_a_failure_of_an_earlier_call_does_not_end_a_refusal(quarantine):
     quarantine.refuse(ALICE, REFUSAL, 100.0)
     quarantine.isolate(ALICE, FAULT, 101.0)
-    assert quarantine.active(ALICE, 102.0)
+    assert quarantine.is_refused(ALICE, 102.0)
 
 
 def test_a_user_whose_writes_fail_may_read(quarantine, metrics):
@@ -114,20 +114,20 @@ def test_a_refused_developer_token_lifts_what_came_from_401s(quarantine):
     quarantine.refuse(ALICE, UNAUTHORIZED, 100.0)
     quarantine.refuse(BOB, REFUSAL, 100.0)
     quarantine.lift_unauthorized()
-    assert not quarantine.active(ALICE, 100.0)
-    assert quarantine.active(BOB, 100.0)
+    assert not quarantine.is_refused(ALICE, 100.0)
+    assert quarantine.is_refused(BOB, 100.0)
 
 
 def test_zero_seconds_turn_it_off(metrics):
     quarantine = Quarantine(seconds=0.0, metrics=metrics)
     quarantine.refuse(ALICE, REFUSAL, 100.0)
-    assert not quarantine.active(ALICE, 100.0)
+    assert not quarantine.is_refused(ALICE, 100.0)
 
 
 def test_a_second_refusal_renews_it(quarantine):
     quarantine.refuse(ALICE, REFUSAL, 100.0)
     quarantine.refuse(ALICE, REFUSAL, 105.0)
-    assert quarantine.active(ALICE, 114.0)
+    assert quarantine.is_refused(ALICE, 114.0)
 
 
 def test_beyond_the_bound_the_oldest_user_is_dropped(quarantine, monkeypatch):
@@ -136,5 +136,5 @@ def test_beyond_the_bound_the_oldest_user_is_dropped(quarantine, monkeypatch):
     quarantine.refuse(BOB, REFUSAL, 100.0)
     quarantine.refuse(ALICE, REFUSAL, 101.0)
     quarantine.refuse(b"c" * 16, REFUSAL, 101.0)
-    assert quarantine.active(ALICE, 101.0)
-    assert not quarantine.active(BOB, 101.0)
+    assert quarantine.is_refused(ALICE, 101.0)
+    assert not quarantine.is_refused(BOB, 101.0)

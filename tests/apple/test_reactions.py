@@ -134,7 +134,7 @@ class TestFailed:
         error = relayed(403, REFUSED_USER, "40300")
         verdict = shop.reactions.failed(sent(shop), error)
         assert (verdict.cause, error.cause, error.stale_allowed) == (Cause.USER, Cause.USER, False)
-        assert shop.quarantine.active(USER.key, clock.monotonic())
+        assert shop.quarantine.is_refused(USER.key, clock.monotonic())
         assert shop.sample("upstream_isolated_total", what="user") == 1.0
 
     def test_a_kept_connection_that_broke_is_counted(self, shop):
@@ -172,7 +172,7 @@ class TestCheckToken:
         verdict = await self.check(shop)
         assert (verdict.cause, verdict.quarantine) == (Cause.USER, True)
         assert shop.tokens.current().text == before
-        assert shop.quarantine.active(USER.key, clock.monotonic())
+        assert shop.quarantine.is_refused(USER.key, clock.monotonic())
 
     async def test_a_401_without_a_verdict_is_the_developer_tokens(self, shop, transport):
         transport.test_status = 503
@@ -185,7 +185,7 @@ class TestCheckToken:
         shop.quarantine.refuse(BEN.key, relayed(401, b""), clock.monotonic())
         transport.test_status = status
         await self.check(shop)
-        assert shop.quarantine.active(BEN.key, clock.monotonic()) is not lifted
+        assert shop.quarantine.is_refused(BEN.key, clock.monotonic()) is not lifted
 
 
 class TestConclude:
@@ -211,7 +211,7 @@ class TestConclude:
         refusal = shop.quarantine.answer(USER.key, clock.monotonic())
         assert refusal is not None
         assert refusal.status == FAULT
-        assert not shop.quarantine.active(USER.key, clock.monotonic())
+        assert not shop.quarantine.is_refused(USER.key, clock.monotonic())
 
     def test_an_answer_to_a_call_from_before_the_outage_or_after_it_isolates_no_user(self, shop, clock):
         write = Asked(idempotent=True, last=True)

@@ -17,9 +17,10 @@ EXTRA_CALLS: Final = 32
 class Requester:
     """One request, as the queue for slots sees it: requests take turns."""
 
-    __slots__ = ("_splitting", "calls", "counted", "extra")
+    __slots__ = ("_splitting", "calls", "counted", "extra", "priority")
 
-    def __init__(self) -> None:
+    def __init__(self, priority: Priority = Priority.FOREGROUND) -> None:
+        self.priority = priority
         self.calls = 0
         """Calls to Apple that were made for this request; a call for several requests counts for each."""
         self.extra = 0
@@ -39,24 +40,26 @@ class Requester:
 class Waiters:
     """The requests that need one fetch, perhaps of several calls. More may join: its priority only rises."""
 
-    __slots__ = ("_watchers", "failure", "priority", "requesters")
+    __slots__ = ("_watchers", "failure", "requesters")
 
-    def __init__(self, priority: Priority, requester: Requester) -> None:
-        self.priority = priority
+    def __init__(self, requester: Requester) -> None:
         self.requesters = [requester]
-        """The requests of this `priority`. The first one began the fetch, or raised its priority."""
+        """All of one priority. The first one began the fetch, or raised its priority."""
         self.failure: UpstreamError | None = None
         """That of the last try, while another is to come: requests that leave before report it."""
         self._watchers: list[Callable[[], None]] = []
 
-    def join(self, priority: Priority, requester: Requester) -> None:
+    @property
+    def priority(self) -> Priority:
+        return self.requesters[0].priority
+
+    def join(self, requester: Requester) -> None:
         """Add a request that needs this fetch; a foreground request raises its priority to the foreground."""
-        if priority is self.priority:
+        if requester.priority is self.priority:
             if requester in self.requesters:
                 return
             self.requesters.append(requester)
-        elif priority is Priority.FOREGROUND:
-            self.priority = priority
+        elif requester.priority is Priority.FOREGROUND:
             self.requesters = [requester]
         else:
             return

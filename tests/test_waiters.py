@@ -16,45 +16,50 @@ def second():
     return Requester()
 
 
+@pytest.fixture
+def refresh():
+    return Requester(Priority.BACKGROUND)
+
+
 def test_another_request_of_the_same_priority_joins(first, second):
-    waiters = Waiters(Priority.FOREGROUND, first)
-    waiters.join(Priority.FOREGROUND, second)
+    waiters = Waiters(first)
+    waiters.join(second)
     assert waiters.requesters == [first, second]
 
 
-def test_a_waiting_request_raises_a_background_fetch(first, second):
-    waiters = Waiters(Priority.BACKGROUND, first)
-    waiters.join(Priority.FOREGROUND, second)
-    assert (waiters.priority, waiters.requesters) == (Priority.FOREGROUND, [second])
-
-
-def test_a_refresh_does_not_lower_the_priority_of_a_fetch(first, second):
-    waiters = Waiters(Priority.FOREGROUND, first)
-    waiters.join(Priority.BACKGROUND, second)
+def test_a_waiting_request_raises_a_background_fetch(first, refresh):
+    waiters = Waiters(refresh)
+    waiters.join(first)
     assert (waiters.priority, waiters.requesters) == (Priority.FOREGROUND, [first])
 
 
-def test_only_changes_are_reported_and_only_while_watched(first, second):
+def test_a_refresh_does_not_lower_the_priority_of_a_fetch(first, refresh):
+    waiters = Waiters(first)
+    waiters.join(refresh)
+    assert (waiters.priority, waiters.requesters) == (Priority.FOREGROUND, [first])
+
+
+def test_only_changes_are_reported_and_only_while_watched(first, second, refresh):
     heard: list[str] = []
 
     def hear() -> None:
         heard.append("change")
 
-    waiters = Waiters(Priority.BACKGROUND, first)
+    waiters = Waiters(refresh)
     waiters.watch(hear)
-    waiters.join(Priority.BACKGROUND, first)
+    waiters.join(refresh)
     assert heard == []
-    waiters.join(Priority.FOREGROUND, second)
-    waiters.join(Priority.BACKGROUND, first)
+    waiters.join(first)
+    waiters.join(refresh)
     assert heard == ["change"]
     waiters.unwatch(hear)
-    waiters.join(Priority.FOREGROUND, first)
+    waiters.join(second)
     assert heard == ["change"]
 
 
 def test_a_call_counts_for_each_request_that_waits_for_it(first, second):
-    waiters = Waiters(Priority.FOREGROUND, first)
+    waiters = Waiters(first)
     waiters.count_call()
-    waiters.join(Priority.FOREGROUND, second)
+    waiters.join(second)
     waiters.count_call()
     assert (first.calls, second.calls) == (2, 1)

@@ -22,7 +22,7 @@ from gateway.apple.trial import Trial
 from gateway.breaker import Breaker
 from gateway.clock import Clock
 from gateway.errors import GatewayError, UpstreamError
-from gateway.model import Id, Kind, Partition, Priority, Rating, User
+from gateway.model import Id, Kind, Partition, Rating, User
 from gateway.telemetry.metrics import Metrics
 from gateway.waiters import NO_RIDERS, Requester, Riders, Waiters
 
@@ -114,7 +114,7 @@ class Apple:
                 method=call.method,
                 target=f"{call.path}?{call.query}" if call.query else call.path,
                 user=call.user,
-                waiters=waiters or Waiters(Priority.FOREGROUND, Requester()),
+                waiters=waiters or Waiters(Requester()),
                 trial=Trial(call.user.key, self._now(), subject=subject, write=call.method != "GET"),
                 asked=asked_of(call.method, call.headers),
                 body=call.body,

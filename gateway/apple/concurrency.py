@@ -86,8 +86,8 @@ class QueuedCall:
         """The requester that its slot counts for; None while it waits."""
         self.background = False
         """Whether it was granted its slot as a background call."""
-        self.places: list[tuple[Priority, Requester]] = []
-        """The queues that it waits in: one for each requester."""
+        self.places: list[Requester] = []
+        """The requesters in whose queues it waits."""
 
 
 class SlotQueue:
@@ -125,7 +125,7 @@ class SlotQueue:
         """Queue the call for every requester that needs it by now; it keeps the places that it has."""
         if call.holder is not None:
             return
-        self._put(call, [(call.waiters.priority, requester) for requester in call.waiters.requesters])
+        self._put(call, list(call.waiters.requesters))
         self.admit()
 
     def give_back(self, call: QueuedCall) -> None:
@@ -143,30 +143,34 @@ class SlotQueue:
 
     def admit(self) -> None:
         """Grant free slots to the calls whose turn it is."""
-        while not self.paused and self.in_flight < self._limit.current and (head := self._next()) is not None:
-            priority, requester = head
-            call = next(iter(self._queues[priority][requester]))
+        while (
+            not self.paused
+            and self.in_flight < self._limit.current
+            and (requester := self._next()) is not None
+        ):
+            queues = self._queues[requester.priority]
+            call = next(iter(queues[requester]))
             self._put(call, [])
-            if requester in self._queues[priority]:
-                self._queues[priority].move_to_end(requester)
+            if requester in queues:
+                queues.move_to_end(requester)
             call.holder = requester
-            call.background = priority is Priority.BACKGROUND
+            call.background = requester.priority is Priority.BACKGROUND
             self._background += call.background
             self._taken[requester] = self._taken.get(requester, 0) + 1
             self._waiting -= 1
             self.in_flight += 1
             call.on_grant()
 
-    def _next(self) -> tuple[Priority, Requester] | None:
+    def _next(self) -> Requester | None:
         share = max(1, self._limit.current // SHARE)
         for priority, requesters in self._queues.items():
             if priority is Priority.BACKGROUND and self._background >= share:
                 return None
             for requester in requesters:
                 if self._taken.get(requester, 0) < share:
-                    return priority, requester
+                    return requester
             if requesters:
-                return priority, min(requesters, key=self._taken.__getitem__)
+                return min(requesters, key=self._taken.__getitem__)
         return None
 
     def _room(self, waiters: Waiters) -> int:
@@ -180,17 +184,17 @@ class SlotQueue:
             else 2 * self._longest
         )
 
-    def _put(self, call: QueuedCall, places: list[tuple[Priority, Requester]]) -> None:
-        """Have the call wait in these places, and in no others."""
-        for priority, requester in places:
-            self._queues[priority].setdefault(requester, OrderedDict()).setdefault(call)
+    def _put(self, call: QueuedCall, places: list[Requester]) -> None:
+        """Have the call wait in the queues of these requesters, and in no others."""
+        for requester in places:
+            self._queues[requester.priority].setdefault(requester, OrderedDict()).setdefault(call)
         kept = set(places)
-        for priority, requester in call.places:
-            if (priority, requester) not in kept:
-                queue = self._queues[priority][requester]
-                del queue[call]
-                if not queue:
-                    del self._queues[priority][requester]
+        for requester in call.places:
+            if requester not in kept:
+                queues = self._queues[requester.priority]
+                del queues[requester][call]
+                if not queues[requester]:
+                    del queues[requester]
         call.places = places
 
 

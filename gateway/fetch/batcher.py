@@ -12,7 +12,7 @@ from typing import Final
 
 from gateway.fetch.wait import FetchWait
 from gateway.fill_token import FillToken
-from gateway.model import Id, Partition, PartitionKey, Priority
+from gateway.model import Id, Partition, PartitionKey
 from gateway.waiters import Requester, Waiters
 
 PER_TURN: Final = 6
@@ -88,7 +88,6 @@ class Batcher:
         self,
         partition: Partition,
         fetches: Mapping[Id, Fetch],
-        priority: Priority,
         requester: Requester,
         due: Mapping[Id, FillToken],
     ) -> None:
@@ -99,10 +98,10 @@ class Batcher:
         key, size = partition.key, self._size()
         batch = self._gathering.get(key)
         if batch is not None and fetches:
-            batch.waiters.join(priority, requester)
+            batch.waiters.join(requester)
         for id_, fetch in fetches.items():
             if batch is None:
-                batch = self._open(key, partition, Waiters(priority, requester))
+                batch = self._open(key, partition, Waiters(requester))
             batch.fetches[id_] = fetch
             fetch.batch = batch
             if len(batch.fetches) >= size:

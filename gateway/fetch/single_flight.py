@@ -20,7 +20,7 @@ from gateway.errors import DeadlineExceeded, GatewayError, NoCapacity
 from gateway.fetch.batcher import Batch, Batcher, Fetch
 from gateway.fetch.wait import FetchResult, FetchWait
 from gateway.fill_token import FillToken
-from gateway.model import Id, Kind, Partition, Priority, Rating, UserKind, Variant
+from gateway.model import Id, Kind, Partition, Rating, UserKind, Variant
 from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
 from gateway.waiters import Requester, Riders, Waiters
@@ -101,7 +101,6 @@ class SingleFlight:
         *,
         token: FillToken,
         keep: bool,
-        priority: Priority,
         requester: Requester,
         due: Sequence[Id] = (),
     ) -> FetchWait:
@@ -125,8 +124,8 @@ class SingleFlight:
             joined.add(fetch.batch)
             _share(fetch, wait, stamp, token, keep=keep)
         for batch in joined:
-            batch.waiters.join(priority, requester)
-        self._batcher.add(partition, begun, priority, requester, dict.fromkeys(due, token) if begun else {})
+            batch.waiters.join(requester)
+        self._batcher.add(partition, begun, requester, dict.fromkeys(due, token) if begun else {})
         batches = joined.union(fetch.batch for fetch in begun.values())
         wait.calls = [batch.waiters for batch in batches]
         wait.collapsed = len(ids) - len(begun)
@@ -220,9 +219,8 @@ class SingleFlight:
             if newer is not fetch:
                 # It was written meanwhile, and asked for again: the newer fetch answers both.
                 newer.waiting += late.pop(id_).waiting
-        # Whoever asked for a rider is among the last that joined its batch.
-        waiters = batch.waiters
-        self._batcher.add(batch.partition, late, waiters.priority, waiters.requesters[-1], {})
+        # A rider is joined after its call began: one of the last requesters asked for it.
+        self._batcher.add(batch.partition, late, batch.waiters.requesters[-1], {})
 
     def _in_flight(self, partition: Partition) -> dict[Id, Fetch]:
         """The part of the table that is the partition's, made if there is none."""

@@ -10,7 +10,7 @@ from gateway.cache.write_rule import StoredRating
 from gateway.errors import DeadlineExceeded, GatewayError, Refused, UpstreamError
 from gateway.fetch.single_flight import SingleFlight
 from gateway.fill_token import FillToken
-from gateway.model import PLAIN, Id, Priority, Rating
+from gateway.model import PLAIN, Id, Rating
 from gateway.ratings.plan import Findings, ReadPlan
 from gateway.ratings.query import Part, Query
 from gateway.ratings.read_metrics import ReadMetrics
@@ -201,7 +201,6 @@ class PartitionRead:
             missing,
             token=token,
             keep=keep,
-            priority=Priority.FOREGROUND,
             requester=requester,
             due=self._due,
         )

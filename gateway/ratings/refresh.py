@@ -30,8 +30,7 @@ class Refresher:
                 idle,
                 token=token,
                 keep=True,
-                priority=Priority.BACKGROUND,
-                requester=Requester(),
+                requester=Requester(Priority.BACKGROUND),
                 due=due,
             )
             self._tasks.spawn("refresh", self._count(wait))

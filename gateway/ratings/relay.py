@@ -17,7 +17,7 @@ from gateway.apple.client import Apple, AppleSuccess, Outbound
 from gateway.cache.cache import Cache
 from gateway.clock import Clock
 from gateway.errors import Cause, GatewayError, Relayed, Unusable
-from gateway.model import LONGEST_VARIANT, Id, Partition, PartitionKey, Priority
+from gateway.model import LONGEST_VARIANT, Id, Partition, PartitionKey
 from gateway.ratings.partition_read import not_cached
 from gateway.ratings.query import Answer, Query
 from gateway.ratings.read import Reader
@@ -146,7 +146,7 @@ class RelayedReads:
         )
         sent: AppleSuccess | GatewayError
         try:
-            sent = await self._apple.send(call, query.deadline, Waiters(Priority.FOREGROUND, requester))
+            sent = await self._apple.send(call, query.deadline, Waiters(requester))
         except GatewayError as error:
             sent = error
         if _lists_ratings(sent, request):

@@ -76,8 +76,7 @@ class Shadow:
             ids,
             token=token,
             keep=False,
-            priority=Priority.BACKGROUND,
-            requester=Requester(),
+            requester=Requester(Priority.BACKGROUND),
         )
         await wait.until(float("inf"))
         if cache.undisturbed(partition, token):

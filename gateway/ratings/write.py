@@ -28,7 +28,7 @@ from gateway.errors import (
     Unreachable,
     UpstreamError,
 )
-from gateway.model import FAVORITES_PATH, Id, Kind, Priority, Rating, User, ratings_path
+from gateway.model import FAVORITES_PATH, Id, Kind, Rating, User, ratings_path
 from gateway.tasks import Tasks
 from gateway.waiters import Requester, Waiters
 
@@ -132,7 +132,7 @@ class Writer:
         answer: AppleSuccess | GatewayError
         outcome: Outcome = UNKNOWN
         try:
-            answer = await self._apple.send(call, deadline, Waiters(Priority.FOREGROUND, requester))
+            answer = await self._apple.send(call, deadline, Waiters(requester))
             outcome = None if value is None else _rated(kind, id_, value, answer)
         except GatewayError as error:
             answer = error
@@ -153,7 +153,7 @@ class Writer:
         answer: AppleSuccess | GatewayError
         outcome: Outcome = UNKNOWN
         try:
-            answer = await self._apple.send(call, deadline, Waiters(Priority.FOREGROUND, requester))
+            answer = await self._apple.send(call, deadline, Waiters(requester))
         except GatewayError as error:
             answer = error
             outcome = UNCHANGED if _failed(error, 1) is UNCHANGED else UNKNOWN

@@ -21,7 +21,7 @@ from gateway.apple.token_check import TokenCheck, TokenTest
 from gateway.apple.transport import Transport
 from gateway.apple.trial import Trial
 from gateway.breaker import Breaker
-from gateway.model import Priority, User
+from gateway.model import User
 from gateway.telemetry.metrics import Metrics
 from gateway.waiters import Requester, Waiters
 from tests.hand_clock import HandClock
@@ -180,7 +180,7 @@ def call(
         method=method,
         target="/v1/x",
         user=user,
-        waiters=Waiters(Priority.FOREGROUND, requester or Requester()),
+        waiters=Waiters(requester or Requester()),
         trial=Trial(user.key, began),
         asked=replace(asked_of(method, headers), ids=ids, divisible=divisible),
         headers=headers,

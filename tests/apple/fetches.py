@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from gateway.apple.batch_splitter import BatchSplitter
 from gateway.apple.client import Apple, AppleSuccess, Outbound
 from gateway.errors import GatewayError
-from gateway.model import Id, Kind, Partition, Priority, Rating
+from gateway.model import Id, Kind, Partition, Rating
 from gateway.waiters import NO_RIDERS, Requester, Riders, Waiters
 from tests.apple.builders import USER, Workshop
 from tests.apple.scripted import Reply, Script, Seen, error, rated
@@ -43,7 +43,7 @@ class Bench:
         requester: Requester | None = None,
         riders: Riders = NO_RIDERS,
     ) -> Results:
-        waiters = Waiters(Priority.FOREGROUND, requester or Requester())
+        waiters = Waiters(requester or Requester())
         deadline = self.shop.clock.monotonic() + seconds
         return await self.apple.fetch(partition, wanted, riders=riders, waiters=waiters, deadline=deadline)
 

@@ -9,7 +9,7 @@ import pytest
 from gateway.apple.transport import LARGEST_BODY, connect
 from gateway.breaker import State
 from gateway.errors import BreakerOpen, Quarantined, Relayed
-from gateway.model import Id, Kind, Partition, Priority, User
+from gateway.model import Id, Kind, Partition, User
 from gateway.waiters import Requester, Waiters
 from tests.apple.builders import USER, Workshop
 from tests.apple.fetches import ALBUMS, BAD_IDS, Bench, at_most, errors, ids, liked
@@ -194,9 +194,9 @@ class TestTooLarge:
         assert not errors(await bench.fetch(ids(100), partition=songs))
 
     async def test_a_division_continues_while_any_of_its_requests_has_calls_left(self, bench):
-        waiters = Waiters(Priority.FOREGROUND, Requester())
+        waiters = Waiters(Requester())
         assert waiters.take_extra(32)
-        waiters.join(Priority.FOREGROUND, Requester())
+        waiters.join(Requester())
         bench.script.choose = at_most(50, BAD_IDS)
         results = await bench.apple.fetch(ALBUMS, ids(100), waiters=waiters, deadline=float("inf"))
         assert results == liked(ids(100))

@@ -9,7 +9,7 @@ from gateway.apple.quarantine import Quarantine
 from gateway.apple.transport import connect
 from gateway.breaker import Breaker
 from gateway.errors import DeadlineExceeded, Relayed, Unreachable, Unusable
-from gateway.model import Kind, Partition, Priority, Variant
+from gateway.model import Kind, Partition, Variant
 from gateway.telemetry.metrics import Metrics
 from gateway.waiters import Requester, Waiters
 from tests.apple.builders import KEY, USER
@@ -130,7 +130,7 @@ async def test_the_whole_client_stands_together(script, clock):
             metrics=metrics,
         )
         script.plays = [error(429)]
-        waiters = Waiters(Priority.FOREGROUND, Requester())
+        waiters = Waiters(Requester())
         results = await apple.fetch(ALBUMS, ids(4), waiters=waiters, deadline=clock.monotonic() + 10.0)
         assert len(errors(results)) == 2
         assert news == [0.0]

@@ -23,7 +23,7 @@ from gateway.waiters import Requester, Waiters
 from tests.e2e.clock_jumps import LoopClock, play
 from tests.hand_clock import HandClock
 
-FOREGROUND, BACKGROUND = Priority.FOREGROUND, Priority.BACKGROUND
+BACKGROUND = Priority.BACKGROUND
 
 
 class TestLimit:
@@ -83,14 +83,12 @@ class Queue:
         self.slots = SlotQueue(self.limit, longest_queue=longest)
         self.granted: list[str] = []
 
-    def ask(
-        self, name: str, requester: Requester | None = None, priority: Priority = FOREGROUND
-    ) -> QueuedCall:
-        return self.slots.ask(Waiters(priority, requester or Requester()), lambda: self.granted.append(name))
+    def ask(self, name: str, requester: Requester | None = None) -> QueuedCall:
+        return self.slots.ask(Waiters(requester or Requester()), lambda: self.granted.append(name))
 
-    def ask_many(self, name: str, count: int, priority: Priority = FOREGROUND) -> list[QueuedCall]:
-        requester = Requester()
-        return [self.ask(f"{name}{number}", requester, priority) for number in range(count)]
+    def ask_many(self, name: str, count: int, priority: Priority = Priority.FOREGROUND) -> list[QueuedCall]:
+        requester = Requester(priority)
+        return [self.ask(f"{name}{number}", requester) for number in range(count)]
 
 
 class TestSlots:
@@ -156,7 +154,7 @@ class TestSlots:
         queue.ask("a")
         queue.ask_many("b", 2, BACKGROUND)
         with pytest.raises(NoCapacity):
-            queue.ask("c", priority=BACKGROUND)
+            queue.ask("c", Requester(BACKGROUND))
         queue.ask("d")
 
 
@@ -164,7 +162,7 @@ class TestFairness:
     def test_foreground_goes_before_background(self):
         queue = Queue(1)
         first = queue.ask("a")
-        queue.ask("refresh", priority=BACKGROUND)
+        queue.ask("refresh", Requester(BACKGROUND))
         queue.ask("read")
         queue.slots.give_back(first)
         assert queue.granted == ["a", "read"]
@@ -191,7 +189,7 @@ class TestFairness:
             queue.slots.give_back(turn)
         assert sorted(queue.granted[8:]) == ["large0", "large1", "large2", "middle0", "middle1"]
 
-    def test_parties_take_turns(self):
+    def test_requests_take_turns(self):
         queue = Queue(1)
         turn = queue.ask("first")
         requesters = {"a": Requester(), "b": Requester()}
@@ -206,9 +204,9 @@ class TestShared:
     def test_a_background_call_that_a_request_joins_is_promoted(self):
         queue = Queue(1)
         first = queue.ask("a")
-        queue.ask("refresh", priority=BACKGROUND)
-        promoted = queue.ask("promoted", priority=BACKGROUND)
-        promoted.waiters.join(FOREGROUND, Requester())
+        queue.ask("refresh", Requester(BACKGROUND))
+        promoted = queue.ask("promoted", Requester(BACKGROUND))
+        promoted.waiters.join(Requester())
         queue.slots.requeue(promoted)
         queue.slots.give_back(first)
         queue.slots.give_back(promoted)
@@ -220,7 +218,7 @@ class TestShared:
         turns = [queue.ask(f"large{n}", large) for n in range(10)]
         wanted = turns[9]
         small = Requester()
-        wanted.waiters.join(FOREGROUND, small)
+        wanted.waiters.join(small)
         queue.slots.requeue(wanted)
         queue.slots.give_back(turns[0])
         assert queue.granted[-1] == "large9"
@@ -232,7 +230,7 @@ class TestShared:
         requester = Requester()
         shared = queue.ask("shared", requester)
         queue.ask("later", requester)
-        shared.waiters.join(FOREGROUND, Requester())
+        shared.waiters.join(Requester())
         queue.slots.requeue(shared)
         queue.slots.give_back(turn)
         assert queue.granted == ["a", "shared"]
@@ -241,7 +239,7 @@ class TestShared:
         queue = Queue(1)
         turn = queue.ask("a")
         shared = queue.ask("shared")
-        shared.waiters.join(FOREGROUND, Requester())
+        shared.waiters.join(Requester())
         queue.slots.requeue(shared)
         queue.slots.give_back(turn)
         queue.slots.give_back(shared)
@@ -251,7 +249,7 @@ class TestShared:
     def test_news_of_more_demand_after_the_grant_changes_nothing(self):
         queue = Queue(2)
         turn = queue.ask("a")
-        turn.waiters.join(FOREGROUND, Requester())
+        turn.waiters.join(Requester())
         queue.slots.requeue(turn)
         queue.slots.give_back(turn)
         assert queue.granted == ["a"]
@@ -263,14 +261,14 @@ class TestShared:
 def test_no_slot_is_ever_lost_or_given_twice(steps):
     """Any order of asking, sharing, promoting and giving back."""
     queue = Queue(3, longest=1000)
-    requesters = [Requester() for _ in range(3)]
+    requesters = {priority: [Requester(priority) for _ in range(3)] for priority in Priority}
     turns: list[QueuedCall] = []
     for number, (action, priority, which) in enumerate(steps):
         if action == 0 or not turns:
-            turns.append(queue.ask(str(number), requesters[which % 3], priority))
+            turns.append(queue.ask(str(number), requesters[priority][which % 3]))
         elif action == 1:
             turn = turns[which % len(turns)]
-            turn.waiters.join(priority, requesters[which % 3])
+            turn.waiters.join(requesters[priority][which % 3])
             queue.slots.requeue(turn)
         else:
             queue.slots.give_back(turns.pop(which % len(turns)))
@@ -340,7 +338,7 @@ class TestLimiter:
 
     @staticmethod
     def slot(limiter, clock, *, waiters=None, seconds=5.0):
-        return limiter.slot(waiters or Waiters(FOREGROUND, Requester()), clock.monotonic() + seconds)
+        return limiter.slot(waiters or Waiters(Requester()), clock.monotonic() + seconds)
 
     async def test_a_call_waits_for_a_slot_and_gives_it_back(self, limiter, clock, sample):
         order = []
@@ -442,10 +440,10 @@ class TestLimiter:
         first, second = self.slot(limiter, clock), self.slot(limiter, clock)
         await first.__aenter__()
         await second.__aenter__()
-        refresh, wanted = Waiters(BACKGROUND, Requester()), Waiters(BACKGROUND, Requester())
+        refresh, wanted = Waiters(Requester(BACKGROUND)), Waiters(Requester(BACKGROUND))
         calls = [asyncio.create_task(call("refresh", refresh)), asyncio.create_task(call("wanted", wanted))]
         await asyncio.sleep(0)
-        wanted.join(FOREGROUND, Requester())
+        wanted.join(Requester())
         await first.__aexit__(None, None, None)
         await asyncio.gather(*calls)
         await second.__aexit__(None, None, None)
@@ -521,7 +519,7 @@ async def longest_wait(seed):
     async def call():
         while True:
             asked = clock.monotonic()
-            async with limiter.slot(Waiters(Priority.FOREGROUND, Requester()), asked + 600):
+            async with limiter.slot(Waiters(Requester()), asked + 600):
                 waited.append(clock.monotonic() - asked)
                 await asyncio.sleep(CALL_SECONDS)
                 if chance.random() >= THROTTLED:

@@ -11,7 +11,7 @@ from gateway.apple.division import Division, Found, Job, Results, Settlement
 from gateway.apple.refused_ids import RefusedIds
 from gateway.apple.trial import Trial
 from gateway.errors import Cause, DeadlineExceeded, Relayed
-from gateway.model import Id, Kind, Partition, Priority
+from gateway.model import Id, Kind, Partition
 from gateway.waiters import Requester, Waiters
 from tests.apple.builders import USER
 
@@ -41,7 +41,7 @@ class Court:
         self._settlement = Settlement(self._conclude, self.refused, lambda: NOW, self._count)
 
     def settle(self, division: Division, found: Found) -> Results:
-        job = Job(ALBUMS, Waiters(Priority.FOREGROUND, Requester()), NOW + 10.0)
+        job = Job(ALBUMS, Waiters(Requester()), NOW + 10.0)
         return self._settlement.settle(job, division, found)
 
     def known(self, *ids: Id) -> list[Id]:

@@ -7,7 +7,7 @@ from gateway.apple.attribution import Asked, Retry, Verdict
 from gateway.apple.trial import Sent, Trial
 from gateway.breaker import State
 from gateway.errors import Cause, Relayed, Unreachable
-from gateway.model import Priority, User
+from gateway.model import User
 from gateway.waiters import Requester, Waiters
 from tests.apple.builders import USER, FakeTransport, Workshop
 
@@ -76,7 +76,7 @@ class TestAnswered:
         assert shop.sample("upstream_concurrency_limit") == 2.0
         for _ in range(3):
             answered(shop)
-        async with shop.limiter.slot(Waiters(Priority.FOREGROUND, Requester()), clock.monotonic() + 1.0):
+        async with shop.limiter.slot(Waiters(Requester()), clock.monotonic() + 1.0):
             assert shop.sample("upstream_concurrency_limit") == 3.0
 
     def test_it_shows_that_the_developer_token_is_good(self, shop):

@@ -28,11 +28,10 @@ class Batches:
         self,
         *names: object,
         partition: Partition = ALBUMS,
-        priority: Priority = Priority.FOREGROUND,
         requester: Requester | None = None,
     ) -> dict[Id, Fetch]:
         fetches = {id_: Fetch([FetchWait(1, float)], None, FakeToken(), keep=True) for id_ in ids(*names)}
-        self.batcher.add(partition, fetches, priority, requester or Requester(), {})
+        self.batcher.add(partition, fetches, requester or Requester(), {})
         return fetches
 
     def asked(self) -> list[list[str]]:
@@ -140,11 +139,11 @@ async def test_every_fetch_has_its_batch(batches):
 
 
 async def test_a_foreground_request_raises_a_background_batch(batches):
-    first, second = Requester(), Requester()
-    batches.add(1, priority=Priority.BACKGROUND, requester=first)
-    batches.add(2, 3, priority=Priority.FOREGROUND, requester=second)
+    first = Requester()
+    batches.add(1, requester=Requester(Priority.BACKGROUND))
+    batches.add(2, 3, requester=first)
     waiters = batches.dispatched[0].waiters
-    assert (waiters.priority, waiters.requesters) == (Priority.FOREGROUND, [second])
+    assert (waiters.priority, waiters.requesters) == (Priority.FOREGROUND, [first])
 
 
 async def test_a_request_that_adds_no_ids_does_not_join_the_batch(batches):

@@ -24,7 +24,6 @@ def join(
     token: object = "t",
     stamps: Mapping[Id, Hashable] | None = None,
     keep: bool = True,
-    priority: Priority = Priority.FOREGROUND,
     requester: Requester | None = None,
     due: Sequence[Id] = (),
 ) -> FetchWait:
@@ -33,7 +32,6 @@ def join(
         ids(*names),
         token=FakeToken(name=token, pending=stamps or {}),
         keep=keep,
-        priority=priority,
         requester=requester or Requester(),
         due=due,
     )
@@ -417,18 +415,18 @@ class TestDetach:
 
 class TestPriority:
     async def test_a_request_that_waits_raises_a_background_fetch(self, fake):
-        join(fake, 1, priority=Priority.BACKGROUND)
+        join(fake, 1, requester=Requester(Priority.BACKGROUND))
         (load,) = await fake.begun(1)
         assert load.waiters.priority is Priority.BACKGROUND
         requester = Requester()
-        join(fake, 1, priority=Priority.FOREGROUND, requester=requester)
+        join(fake, 1, requester=requester)
         assert (load.waiters.priority, load.waiters.requesters) == (Priority.FOREGROUND, [requester])
 
     async def test_a_background_request_does_not_lower_a_foreground_fetch(self, fake):
         requester = Requester()
         join(fake, 1, requester=requester)
         (load,) = await fake.begun(1)
-        join(fake, 1, priority=Priority.BACKGROUND)
+        join(fake, 1, requester=Requester(Priority.BACKGROUND))
         assert (load.waiters.priority, load.waiters.requesters) == (Priority.FOREGROUND, [requester])
 
     async def test_each_request_that_waits_is_listed_once(self, fake):

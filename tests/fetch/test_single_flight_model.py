@@ -101,8 +101,7 @@ class SingleFlightMachine(RuleBasedStateMachine):
             step.ids,
             token=FakeToken(name=next(self.moments), pending={id_: self.written[id_] for id_ in step.ids}),
             keep=True,
-            priority=step.priority,
-            requester=Requester(),
+            requester=Requester(step.priority),
         )
         self.joined.append(Joined(wait, step.partition, step.ids, self.written))
 

@@ -10,7 +10,7 @@ from gateway.cache.lookup import Lookup
 from gateway.cache.write_rule import StoredRating
 from gateway.errors import BreakerOpen, Cause, Quarantined, Relayed, UpstreamError
 from gateway.fill_token import FillToken
-from gateway.model import Id, Priority, Rating
+from gateway.model import Id, Rating
 from gateway.ratings.explain import Explainer
 from gateway.waiters import Requester
 from tests.cache.fake_shared_cache import FakeSharedCache
@@ -152,7 +152,6 @@ async def test_a_fetch_in_flight_is_shown(explained):
         [ONE],
         token=FakeToken(),
         keep=False,
-        priority=Priority.FOREGROUND,
         requester=Requester(),
     )
     assert (await explained.explain())["in_flight"]

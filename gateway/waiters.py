@@ -3,7 +3,6 @@
 Requests join through `fetch`, also while a call is queued: `apple.concurrency` then reorders its queue.
 """
 
-import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
@@ -15,9 +14,9 @@ EXTRA_CALLS: Final = 32
 
 
 class Requester:
-    """One request, as the queue for slots sees it: requests take turns."""
+    """One request that waits for calls, and what these cost: requests of one priority take turns."""
 
-    __slots__ = ("_splitting", "calls", "counted", "extra", "priority")
+    __slots__ = ("__weakref__", "calls", "counted", "extra", "priority")
 
     def __init__(self, priority: Priority = Priority.FOREGROUND) -> None:
         self.priority = priority
@@ -27,14 +26,6 @@ class Requester:
         """Calls added by dividing failed ones."""
         self.counted = False
         """Whether its ids were counted as hits and misses: once, however often they are looked up."""
-        self._splitting: asyncio.Lock | None = None
-
-    @property
-    def splitting(self) -> asyncio.Lock:
-        """Held while a failed call is divided: the request's other calls use the batch size that it shows."""
-        if self._splitting is None:
-            self._splitting = asyncio.Lock()
-        return self._splitting
 
 
 class Waiters:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from math import inf
 from typing import Final
+from weakref import WeakKeyDictionary
 
 from msgspec.structs import replace
 
@@ -26,7 +27,7 @@ from gateway.chunks import chunks
 from gateway.errors import Cause, UpstreamError
 from gateway.model import Id, Partition, Rating, has_other_parameters, ratings_path
 from gateway.telemetry.metrics import Metrics
-from gateway.waiters import Riders
+from gateway.waiters import Requester, Riders
 
 MOST_ALONE: Final = 4
 """Failing ids that one fetch asks for again, each in a call of its own; others wait for a later fetch."""
@@ -47,6 +48,8 @@ class BatchSplitter:
     ) -> None:
         self._caller = caller
         self._sizes = BatchSize(max_ids_per_call)
+        self._splitting: WeakKeyDictionary[Requester, asyncio.Lock] = WeakKeyDictionary()
+        """Held while a failed call is divided: the request's other calls use the batch size that it shows."""
         self._refused = refused
         isolated = metrics.upstream_isolated.labels(ISOLATED[Cause.ID])
         self._settlement = Settlement(caller.conclude, refused, now, isolated.inc)
@@ -134,7 +137,7 @@ class BatchSplitter:
 
     async def _ask(self, job: Job, ids: Sequence[Id]) -> Results:
         """Ask in one call, or in several if Apple refuses that many ids."""
-        splitting = job.waiters.requesters[0].splitting
+        splitting = self._splitting.setdefault(job.waiters.requesters[0], asyncio.Lock())
         trial = self._trial(job.partition, ids)
         try:
             results = await self._ask_once(job, ids, trial, splitting)

@@ -39,7 +39,7 @@ class Division:
         self.whole = whole
         """The failure of the undivided call."""
         self.splitting_lock = splitting_lock
-        """Holds the request's `splitting` lock until its other calls have nothing to learn from this one."""
+        """Holds the request's lock until its other calls have nothing to learn from this one."""
         self.alone: set[Id] = set()
         """Ids that failed by themselves."""
         self._sampled = False

@@ -12,6 +12,9 @@ from gateway.model import Id, Priority
 EXTRA_CALLS: Final = 32
 """Calls that dividing failed ones may add to a request's own: one bad id among 100 costs 14."""
 
+TOPPED_UP_IDS: Final = 64
+"""Riders fill a call up to so many ids: fuller calls take longer, and save hardly any more."""
+
 
 class Requester:
     """One request that waits for calls, and what these cost: requests of one priority take turns."""

@@ -11,11 +11,12 @@ from typing import Final
 from gateway.cache.entry import Entry, Freshness
 from gateway.cache.lookup import Lookup
 from gateway.model import Id
+from gateway.waiters import TOPPED_UP_IDS
 
 DUE_SHARE: Final = 0.25
 """An id is due when this share of its freshness is left, or less."""
-MAX_IDS: Final = 63
-"""Ids that one read offers: what a call is topped up to, less the one that it must be made for."""
+MAX_IDS: Final = TOPPED_UP_IDS - 1
+"""Ids that one read offers: a call is made for at least one other."""
 MOST_JUDGED: Final = 5000
 """Ids of a partition that one read looks at, those that were stored last: at most a millisecond."""
 

@@ -23,13 +23,10 @@ from gateway.fill_token import FillToken
 from gateway.model import Id, Kind, Partition, Rating, UserKind, Variant
 from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
-from gateway.waiters import Requester, Riders, Waiters
+from gateway.waiters import TOPPED_UP_IDS, Requester, Riders, Waiters
 
 GRACE_SECONDS: Final = 1.0
 """After its longest time, a load that does not end is cancelled: no id may be in flight for ever."""
-
-TOPPED_UP_IDS: Final = 64
-"""Top-up fills a call up to so many ids: fuller calls take longer, and save hardly any more."""
 
 
 class Load(Protocol):

@@ -7,10 +7,9 @@ import pytest
 
 from gateway.errors import DeadlineExceeded, GatewayError, NoCapacity, Relayed, Unreachable
 from gateway.fetch.batcher import Fetch
-from gateway.fetch.single_flight import TOPPED_UP_IDS
 from gateway.fetch.wait import FetchWait
 from gateway.model import Id, Kind, Partition, Priority, User, Variant
-from gateway.waiters import Requester
+from gateway.waiters import TOPPED_UP_IDS, Requester
 from tests.fetch.fake_loads import ALBUMS, USER, FakeLoads, FakeToken, ids, quiet, rating
 
 FOREVER = float("inf")

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Self, TypeVar
 
 from gateway.apple.response import AppleResponse
+from gateway.turn_limit import TurnLimit
 
 T = TypeVar("T")
 
@@ -22,8 +23,7 @@ class AnswerReader:
     def __init__(self) -> None:
         # One thread: several would leave the event loop less of the interpreter.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="parse")
-        self._read = 0
-        """Answers read in this turn."""
+        self._turn = TurnLimit(PER_TURN)
 
     def __enter__(self) -> Self:
         return self
@@ -33,15 +33,9 @@ class AnswerReader:
 
     async def read(self, how: Callable[[AppleResponse], T], answer: AppleResponse) -> T:
         """Return `how(answer)`, with other work before it if the turn is used up."""
-        loop = asyncio.get_running_loop()
         if len(answer.body) > LARGE_BODY:
-            return await loop.run_in_executor(self._thread, how, answer)
-        while self._read >= PER_TURN:  # noqa: ASYNC110 - a turn ends by itself, and nothing announces it
+            return await asyncio.get_running_loop().run_in_executor(self._thread, how, answer)
+        while self._turn.reached:  # noqa: ASYNC110 - a turn ends by itself, and nothing announces it
             await asyncio.sleep(0)
-        if not self._read:
-            loop.call_soon(self._begin_turn)
-        self._read += 1
+        self._turn.count()
         return how(answer)
-
-    def _begin_turn(self) -> None:
-        self._read = 0

@@ -13,6 +13,7 @@ from typing import Final
 from gateway.fetch.wait import FetchWait
 from gateway.fill_token import FillToken
 from gateway.model import Id, Partition, PartitionKey
+from gateway.turn_limit import TurnLimit
 from gateway.waiters import Requester, Waiters
 
 PER_TURN: Final = 6
@@ -81,8 +82,7 @@ class Batcher:
         self._size = size
         self._gathering: dict[PartitionKey, Batch] = {}
         self._full: deque[Batch] = deque()
-        self._dispatched = 0
-        """Batches dispatched in this turn."""
+        self._turn = TurnLimit(PER_TURN, self._dispatch_full)
 
     def add(
         self,
@@ -135,16 +135,10 @@ class Batcher:
         self._dispatch_now(self._gathered(key))
 
     def _dispatch_full(self) -> None:
-        while self._full and self._dispatched < PER_TURN:
+        while self._full and not self._turn.reached:
             self._dispatch_now(self._full.popleft())
 
     def _dispatch_now(self, batch: Batch) -> None:
-        if not self._dispatched:
-            asyncio.get_running_loop().call_soon(self._begin_turn)
-        self._dispatched += 1
+        self._turn.count()
         batch.dispatched = True
         self._dispatch(batch)
-
-    def _begin_turn(self) -> None:
-        self._dispatched = 0
-        self._dispatch_full()

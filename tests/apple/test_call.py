@@ -4,7 +4,6 @@ import pytest
 
 from gateway.apple.call import asked_of, status_label
 from gateway.errors import DeadlineExceeded, Relayed, Unreachable, Unusable, UpstreamError
-from tests.apple.builders import call
 
 
 @pytest.mark.parametrize(
@@ -29,10 +28,6 @@ def test_a_post_and_a_conditional_write_may_not_be_sent_twice(method, headers, i
 def test_a_call_is_a_read_a_deletion_or_neither(method, read, deletes):
     asked = asked_of(method)
     assert (asked.read, asked.deletes) == (read, deletes)
-
-
-def test_it_fits_by_default():
-    assert call().fits()
 
 
 @pytest.mark.parametrize(

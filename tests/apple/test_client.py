@@ -63,7 +63,7 @@ class TestSend:
         assert seen.body == b'{"type":"rating"}'
         assert bench.shop.statuses("write") == {"200": 1.0}
 
-    async def test_a_deletion(self, bench):
+    async def test_a_delete_goes_to_the_path_of_its_id_and_returns_apples_204(self, bench):
         bench.script.otherwise = reply(204)
         assert await bench.send("DELETE") == AppleSuccess(204, b"")
         assert bench.script.seen[0].target == "/v1/me/ratings/albums/1"

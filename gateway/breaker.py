@@ -33,7 +33,7 @@ MOMENTS: Final = 50
 class _Tally:
     """Calls and errors, in all and by user."""
 
-    __slots__ = ("by_user", "calls", "causes", "errors", "failing_users")
+    __slots__ = ("by_user", "calls", "causes", "errors")
 
     def __init__(self) -> None:
         self.calls = self.errors = 0

@@ -127,22 +127,22 @@ class TokenSource:
             self.refused = False
             self._on_change("accepted", "Apple accepts the developer token again")
 
-    def refuse(self, text: str) -> DeveloperToken | None:
-        """Apple refused this token: return the one to try instead; None if trying again makes no sense.
+    def refuse(self, text: str) -> bool:
+        """Apple refused this token; return whether there is another by now, to try instead.
 
         Only the first of many calls that were refused together mints: the others get what it minted.
         """
         if self._token.text != text:
-            return self._token
+            return True
         if not self.refused:
             self.refused = True
             self._on_change("refused", "Apple answered 401 to the developer token")
         now = self._clock.monotonic()
         if now - self._refusal_minted_at < REFUSED_INTERVAL:
-            return None
+            return False
         self._refusal_minted_at = now
         self._token = self._mint("refused")
-        return self._token
+        return True
 
     def replace(self, key: SigningKey) -> None:
         """Sign with another key from now on."""

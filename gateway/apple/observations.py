@@ -1,8 +1,8 @@
 """What calls of all users have shown lately: the evidence for `attribution`. Time is an argument."""
 
 from gateway.apple.attribution import Evidence
-from gateway.apple.evidence import FailedWrites, UserRecords, Write
 from gateway.apple.trial import Trial
+from gateway.apple.user_records import FailedWrites, UserRecords, WriteKey
 from gateway.breaker import Breaker, State
 
 
@@ -86,5 +86,5 @@ class Observations:
         return self._writes if trial.write else self._reads
 
 
-def _write_of(trial: Trial) -> Write | None:
+def _write_of(trial: Trial) -> WriteKey | None:
     return (trial.user_key, trial.subject) if trial.write and trial.subject is not None else None

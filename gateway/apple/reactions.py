@@ -99,7 +99,7 @@ class Reactions:
         evidence = Evidence(token_accepted=accepted is True)
         verdict = attribute(symptom_of(error), sent.asked, evidence)
         self._carry_out(sent.trial, error, verdict)
-        if verdict.retry is Retry.RENEWED and self._tokens.refuse(sent.token) is None:
+        if verdict.retry is Retry.RENEWED and not self._tokens.refuse(sent.token):
             verdict = msgspec.structs.replace(verdict, retry=Retry.NEVER)
         return verdict
 

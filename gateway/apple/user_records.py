@@ -48,30 +48,30 @@ class _Record:
         self.isolated = False
 
 
-Write: TypeAlias = tuple[bytes, str]
-"""A user's writes of one id: the user key and the path."""
+WriteKey: TypeAlias = tuple[bytes, str]
+"""Names a user's writes of one id: the user key and the path."""
 
 
 class FailedWrites:
     """Writes that failed: if one of them fails again while other calls are answered, its id is at fault."""
 
     def __init__(self) -> None:
-        self._writes: OrderedDict[Write, tuple[float, float]] = OrderedDict()
+        self._writes: OrderedDict[WriteKey, tuple[float, float]] = OrderedDict()
         """When it failed first, and until when that is remembered."""
 
-    def since(self, write: Write, now: float) -> float:
+    def since(self, write: WriteKey, now: float) -> float:
         """When the write failed first; `inf` if it did not fail lately."""
         first, until = self._writes.get(write, (inf, now))
         return first if now < until else inf
 
-    def failed(self, write: Write, first: float, now: float) -> None:
+    def failed(self, write: WriteKey, first: float, now: float) -> None:
         """A write failed for good, with its first try at `first`."""
         self._writes[write] = (min(first, self.since(write, now)), now + FAILS_AGAIN)
         self._writes.move_to_end(write)
         if len(self._writes) > MOST_WRITES:
             self._writes.popitem(last=False)
 
-    def answered(self, write: Write) -> None:
+    def answered(self, write: WriteKey) -> None:
         """It was carried out."""
         self._writes.pop(write, None)
 
@@ -86,7 +86,8 @@ class _Answers:
     def __init__(self) -> None:
         self.latest = -inf
         self._slices: dict[int, dict[bytes, float]] = {}
-        """By slice of time: when calls of two users began, one of whom is another than any user."""
+        """Per slice, start times of answered calls of up to two users: with two, one of them is always
+        another user."""
 
     def add(self, user: bytes, began: float) -> None:
         self.latest = max(self.latest, began)

@@ -124,7 +124,7 @@ class SingleFlight:
             batch.waiters.join(requester)
         self._batcher.add(partition, begun, requester, dict.fromkeys(due, token) if begun else {})
         batches = joined.union(fetch.batch for fetch in begun.values())
-        wait.calls = [batch.waiters for batch in batches]
+        wait.waiters = [batch.waiters for batch in batches]
         wait.collapsed = len(ids) - len(begun)
         self._coalesced.inc(wait.collapsed)
         return wait
@@ -137,18 +137,17 @@ class SingleFlight:
         """Whether the id is being fetched, in a fetch that may still be joined."""
         return id_ in self._table.get((partition.user.key, partition.kind), {}).get(partition.variant, {})
 
-    def detach(self, user_key: bytes, kind: Kind | None, ids: Iterable[Id] | None) -> None:
+    def detach(self, user_key: bytes, kind: Kind, ids: Iterable[Id] | None) -> None:
         """Close fetches of these ids (None: all) that began before now to new requests, in any variant.
 
         Called when they are written or purged. The fetches go on for the requests that wait for them, and
         batches that only gather may still be joined.
         """
         listed = None if ids is None else set(ids)
-        for each in Kind if kind is None else (kind,):
-            for in_flight in self._table.get((user_key, each), {}).values():
-                for id_ in list(in_flight if listed is None else listed & in_flight.keys()):
-                    if in_flight[id_].batch.dispatched:
-                        del in_flight[id_]
+        for in_flight in self._table.get((user_key, kind), {}).values():
+            for id_ in list(in_flight if listed is None else listed & in_flight.keys()):
+                if in_flight[id_].batch.dispatched:
+                    del in_flight[id_]
 
     def close(self) -> None:
         """Fail the batches that were not dispatched. The others end with their tasks."""

@@ -4,8 +4,8 @@ from math import inf
 
 import pytest
 
-from gateway.apple import evidence as module
-from gateway.apple.evidence import FailedWrites, UserRecords
+from gateway.apple import user_records as module
+from gateway.apple.user_records import FailedWrites, UserRecords
 
 ADA, BEN = b"a" * 16, b"b" * 16
 

@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from gateway.apple.evidence import FAILS_AGAIN
+from gateway.apple.user_records import FAILS_AGAIN
 from gateway.breaker import State
 from gateway.errors import GatewayError, UpstreamError
 from gateway.model import Id, Kind, User

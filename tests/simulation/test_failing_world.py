@@ -14,10 +14,10 @@ import pytest
 
 from gateway.apple import reactions
 from gateway.apple.attribution import Retry, Verdict, attribute
-from gateway.apple.evidence import FailedWrites, UserRecords
 from gateway.apple.quarantine import Quarantine
 from gateway.apple.refused_ids import RefusedIds
 from gateway.apple.token_check import TokenCheck
+from gateway.apple.user_records import FailedWrites, UserRecords
 from gateway.breaker import Breaker
 from gateway.errors import Cause
 from gateway.model import Partition

@@ -121,8 +121,8 @@ def a_caller_that_leaves_ends_the_fetch(patch: pytest.MonkeyPatch) -> None:
         try:
             await until(self, deadline)
         except asyncio.CancelledError:
-            for call in self.calls:
-                if (task := fetching.get(call)) is not None:
+            for waiters in self.waiters:
+                if (task := fetching.get(waiters)) is not None:
                     task.cancel()
             raise
 

@@ -24,7 +24,7 @@ class Requester:
     def __init__(self, priority: Priority = Priority.FOREGROUND) -> None:
         self.priority = priority
         self.calls = 0
-        """Calls to Apple that were made for this request; a call for several requests counts for each."""
+        """Tries sent to Apple for this request; one for several requests counts for each."""
         self.extra = 0
         """Calls added by dividing failed ones."""
         self.counted = False
@@ -75,8 +75,8 @@ class Waiters:
             requester.extra += calls
         return True
 
-    def count_call(self) -> None:
-        """Count a call to Apple that is made for these requests."""
+    def count_try(self) -> None:
+        """Count a try that is sent to Apple for these requests."""
         for requester in self.requesters:
             requester.calls += 1
 

@@ -59,7 +59,7 @@ def test_only_changes_are_reported_and_only_while_watched(first, second, refresh
 
 def test_a_call_counts_for_each_request_that_waits_for_it(first, second):
     waiters = Waiters(first)
-    waiters.count_call()
+    waiters.count_try()
     waiters.join(second)
-    waiters.count_call()
+    waiters.count_try()
     assert (first.calls, second.calls) == (2, 1)

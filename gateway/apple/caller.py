@@ -7,7 +7,7 @@ How ids are fetched (writes and relayed reads begin at step 2):
    breaker, and goes out (`Sent`). It gives the slot back before the wait for the next try.
 3. A try that failed leaves a `Symptom`. `attribute` compares it with what was asked (`Asked`) and with what
    other calls showed recently (`Evidence`). The `Verdict` names the cause, and says whether the call is
-   repeated or divided, and whether the failure counts against Apple (a `Charge` of the breaker).
+   repeated or divided, and whether the failure counts against Apple (`BreakerAccount`).
 4. `Reactions` carries out the verdict: it reports the try to the breaker, the concurrency limiter, the
    quarantine and the developer token. When the call has no further try, `conclude` attributes its failure for
    good, unless it is a part.
@@ -182,8 +182,8 @@ class Caller:
         admission = call.trial.account.probe or self._breaker.admit(now, call.user.key)
         if admission is None:
             return _not_sent(self._open(now))
-        self._budget.count_call(now)
-        call.waiters.count_call()
+        self._budget.count_try(now)
+        call.waiters.count_try()
         return Sent(call.trial, run.asked, admission, self._tokens.current().text, now)
 
     async def _exchange(

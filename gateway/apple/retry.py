@@ -42,25 +42,25 @@ class RetryPolicy(msgspec.Struct, frozen=True):
 
 
 class RetryBudget:
-    """Keeps retries to a `share` of the calls of the last minute, with a small `floor` for quiet times.
+    """Keeps retries to a `share` of the tries of the last minute, with a small `floor` for quiet times.
 
-    If everything fails, retries would otherwise multiply the calls by the number of attempts. With the floor,
+    If everything fails, retries would otherwise multiply the tries by the number of attempts. With the floor,
     a minute that begins cold with every eighth call failing has no failed answer (99 of 100 minutes).
     """
 
     def __init__(self, *, share: float = 0.2, floor: int = 30, window_seconds: int = 60) -> None:
         self._share = share
         self._floor = floor
-        self._calls = _Window(window_seconds)
+        self._tries = _Window(window_seconds)
         self._retries = _Window(window_seconds)
 
-    def count_call(self, now: float) -> None:
-        """Count a call that goes out, whether it is a first try or not."""
-        self._calls.add(now)
+    def count_try(self, now: float) -> None:
+        """Count a try that goes out, whether it is the first of its call or not."""
+        self._tries.add(now)
 
     def take(self, now: float) -> bool:
         """Spend a retry; False if none is left."""
-        allowed = max(self._floor, self._share * self._calls.total(now))
+        allowed = max(self._floor, self._share * self._tries.total(now))
         if self._retries.total(now) + 1 > allowed:
             return False
         self._retries.add(now)

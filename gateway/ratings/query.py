@@ -78,7 +78,7 @@ class TierCounts(msgspec.Struct):
     collapsed: int = 0
     """Those of `upstream` that another request was already fetching."""
     calls: int = 0
-    """Calls to Apple that were begun for this request."""
+    """Tries of calls to Apple that were sent for this request."""
 
     def add(self, other: "TierCounts") -> None:
         self.local += other.local

@@ -146,7 +146,7 @@ class UpstreamSettings(Section):
     top_up: bool = Field(
         default=True, description="Fill free seats of a call with cached ids that expire soon."
     )
-    call_timeout_seconds: float = Field(3, gt=0, le=300, description="Timeout of one call.")
+    call_timeout_seconds: float = Field(3, gt=0, le=300, description="Timeout of one try of a call.")
     attempts: int = Field(5, ge=1, le=20, description="Most tries of one call, within the deadline.")
     max_concurrency: int = Field(
         64, ge=1, le=10_000, description="Most calls in flight; the limit adapts below this."

@@ -128,19 +128,25 @@ class Metrics:
 
     def _define_upstream(self) -> None:
         self.upstream_requests = self._counter(
-            "upstream_requests", "Calls to Apple by operation and how they ended.", "operation", "status"
+            "upstream_requests",
+            "Tries of calls to Apple, by operation and how they ended.",
+            "operation",
+            "status",
         )
         self.upstream_request_duration = self._histogram(
-            "upstream_request_duration_seconds", "Duration of calls to Apple.", UPSTREAM_SECONDS, "operation"
+            "upstream_request_duration_seconds",
+            "Duration of tries of calls to Apple.",
+            UPSTREAM_SECONDS,
+            "operation",
         )
         self.upstream_batch_ids = self._histogram(
             "upstream_batch_ids", "Ids in one call to Apple; a call that is repeated counts once.", BATCH_IDS
         )
         self.upstream_retries = self._counter(
-            "upstream_retries", "Calls to Apple that were repeated.", "reason"
+            "upstream_retries", "Tries of calls to Apple after the first.", "reason"
         )
         self.upstream_queue = self._histogram(
-            "upstream_queue_seconds", "Time that calls to Apple waited for a slot.", REQUEST_SECONDS
+            "upstream_queue_seconds", "Time that tries of calls to Apple waited for a slot.", REQUEST_SECONDS
         )
         self.upstream_isolated = self._counter(
             "upstream_isolated",
@@ -151,7 +157,7 @@ class Metrics:
         self.upstream_concurrency_limit = self._gauge(
             "upstream_concurrency_limit", "Most calls to Apple in flight at once; adapts to 429s."
         )
-        self.upstream_throttled = self._counter("upstream_throttled", "Calls that Apple answered 429.")
+        self.upstream_throttled = self._counter("upstream_throttled", "Tries that Apple answered 429.")
         self.breaker_state = self._gauge("breaker_state", "0 closed, 1 half-open, 2 open.", "target")
         self.quarantined_requests = self._counter(
             "quarantined_requests",

@@ -65,16 +65,16 @@ class TestBudget:
         budget = RetryBudget(floor=3)
         assert [budget.take(0.0) for _ in range(5)] == [True, True, True, False, False]
 
-    def test_a_fifth_of_the_last_minutes_calls(self):
+    def test_a_fifth_of_the_last_minutes_tries(self):
         budget = RetryBudget(floor=3)
         for _ in range(100):
-            budget.count_call(10.0)
+            budget.count_try(10.0)
         assert sum(budget.take(10.0) for _ in range(100)) == 20
 
-    def test_calls_and_retries_are_forgotten_after_a_minute(self):
+    def test_tries_and_retries_are_forgotten_after_a_minute(self):
         budget = RetryBudget(floor=1)
         for _ in range(100):
-            budget.count_call(0.0)
+            budget.count_try(0.0)
         assert all(budget.take(59.0) for _ in range(20))
         assert not budget.take(59.9)
         assert not budget.take(60.0)
@@ -83,7 +83,7 @@ class TestBudget:
 
     def test_a_long_silence_is_bridged(self):
         budget = RetryBudget(floor=1)
-        budget.count_call(0.0)
+        budget.count_try(0.0)
         assert budget.take(1e9)
         assert not budget.take(1e9)
 
@@ -92,10 +92,10 @@ class TestBudget:
         retries = 0
         for second in range(60):
             for _ in range(20):
-                budget.count_call(float(second))
+                budget.count_try(float(second))
                 if budget.take(float(second)):
                     retries += 1
-                    budget.count_call(float(second))
+                    budget.count_try(float(second))
         assert retries <= 0.2 * (60 * 20 + retries)
 
     @pytest.mark.parametrize("seed", range(5))
@@ -108,7 +108,7 @@ class TestBudget:
         while due:
             now, number, attempt = heapq.heappop(due)
             calls += 1
-            budget.count_call(now)
+            budget.count_try(now)
             dice = chance.random()
             if dice < 0.12:
                 retry = THROTTLED if dice < 0.1 else FAULT

@@ -39,7 +39,7 @@ class FakeApple:
     async def send(self, call: Outbound, deadline: float, waiters: Waiters) -> AppleSuccess:
         del deadline
         self.sent.append(call)
-        waiters.count_call()
+        waiters.count_try()
         self.received.set()
         await self.released.wait()
         if isinstance(self.answer, Exception):

@@ -78,7 +78,7 @@ class RelayedOnFakes:
         reading = asyncio.create_task(self.relayed.read(query, request, self.requester))
         for number, outcomes in enumerate(loaded, before + 1):
             load = (await self.reads.fake.begun(number))[-1]
-            load.waiters.count_call()
+            load.waiters.count_try()
             load.answer({id_: outcomes[id_] for id_ in load.ids})
         try:
             async with asyncio.timeout(5):

@@ -180,7 +180,7 @@ class TestAnswersThatAreNoList:
         reading = asyncio.create_task(gateway.api.run(accepted, None))
         await gateway.reads.fake.begun(2)
         load = gateway.reads.fake.loads[-1]
-        load.waiters.count_call()
+        load.waiters.count_try()
         load.answer({ONE: 1})
         assert [item["id"] for item in Answer(await reading).json["data"]] == ["1"]
         assert accepted.record.counts.calls == 2

@@ -280,7 +280,8 @@ class Caller:
 
     def _open(self, now: float) -> BreakerOpen:
         return BreakerOpen(
-            "Apple Music failed too often. The gateway pauses calls to it; retry after Retry-After.",
+            "Too many recent calls to Apple Music failed, so calls are paused. "
+            "Retry after the time in Retry-After.",
             retry_after=self._breaker.retry_after(now),
         )
 

@@ -98,7 +98,9 @@ def failure_of(answer: AppleResponse, *, deletes: bool = False) -> UpstreamError
     if answer.status == 404 and not _all_unrated(errors):
         if deletes:
             return Relayed(404, b"", code="40402")
-        return Unusable('Apple Music answered 404, but not its "unrated".', received_status=404)
+        return Unusable(
+            "Apple Music answered 404 without the error code 40400 that means unrated.", received_status=404
+        )
     code = errors[0].get("code") if errors else None
     return Relayed(
         answer.status,

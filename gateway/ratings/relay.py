@@ -90,7 +90,9 @@ class RelayedReads:
         if not is_no_list(answer):
             return answer
         if not self._fits_one_call(part.ids):
-            return _stand_in(answer, _several_calls(len(part.ids)), query, request, requester)
+            return _stand_in(
+                answer, _several_calls(len(part.ids), self._apple.batch_size()), query, request, requester
+            )
         sent = await self._send(query, request, requester)
         if _lists_ratings(sent, request):
             return await self._reader.read(query, requester)
@@ -160,9 +162,12 @@ def is_no_list(answer: Answer) -> bool:
     return bool(errors) and all(isinstance(error, Unusable) and error.other_shape for error in errors)
 
 
-def _several_calls(ids: int) -> Unusable:
-    detail = "With these parameters Apple Music's answer is not a list of ratings and cannot be merged; "
-    error = Unusable(f"{detail}{ids} ids take several calls.", received_status=200)
+def _several_calls(ids: int, most: int) -> Unusable:
+    detail = (
+        "With these parameters Apple Music's answer is not a list of ratings and cannot be merged; "
+        f"{ids:,} ids take several calls. Ask for at most {most} per request."
+    )
+    error = Unusable(detail, received_status=200)
     return error.attribute(Cause.REQUEST, stale_allowed=False)
 
 

@@ -140,9 +140,13 @@ class AiohttpConnection(RequestHandler):
 def _refusal(exc: BaseException | None) -> GatewayError:
     # The parser's own message quotes what it read, which may be a user token: it is not shown.
     if isinstance(exc, BadHttpMessage) and exc.message == _TOO_MANY_HEADERS:
-        return Refused(431, "43100", "Header Too Large", f"A request may have {MAX_HEADERS} headers.")
+        return Refused(431, "43100", "Header Too Large", f"A request may have at most {MAX_HEADERS} headers.")
     if not isinstance(exc, LineTooLong):
         return Refused(400, "40000", "Bad Request", "The request is not well-formed HTTP.")
     if str(MAX_TARGET_BYTES) in exc.message.partition(":")[0]:
-        return Refused(414, "41400", "URI Too Long", f"A request target may have {MAX_TARGET_BYTES} bytes.")
-    return Refused(431, "43100", "Header Too Large", f"A header may have {MAX_HEADER_BYTES} bytes.")
+        detail = (
+            f"The request target exceeds {MAX_TARGET_BYTES:,} bytes. "
+            "To read many ids, send them in the body of POST /v1/me/ratings."
+        )
+        return Refused(414, "41400", "URI Too Long", detail)
+    return Refused(431, "43100", "Header Too Large", f"A header may have at most {MAX_HEADER_BYTES:,} bytes.")

@@ -73,7 +73,7 @@ async def read_body(request: web.BaseRequest, *, seconds: float) -> bytes:
 
 
 def _too_large() -> Refused:
-    return Refused(413, "41300", "Payload Too Large", f"A body may have up to {MAX_BODY_BYTES} bytes.")
+    return Refused(413, "41300", "Payload Too Large", f"A body may have at most {MAX_BODY_BYTES:,} bytes.")
 
 
 def bad_body(detail: str, pointer: str, code: str = "40006") -> Refused:
@@ -116,8 +116,8 @@ def _check_length(characters: Mapping[str, int]) -> None:
     if total > MAX_PARAMETER_CHARACTERS:
         longest = max(characters, key=characters.__getitem__)
         detail = (
-            f"{', '.join(NORMALISED)} have {total} characters together; at most "
-            f"{MAX_PARAMETER_CHARACTERS} are sent to Apple. {longest} is the longest of them; shorten it."
+            f"{', '.join(NORMALISED)} have {total:,} characters together; at most "
+            f"{MAX_PARAMETER_CHARACTERS:,} are sent to Apple. {longest} is the longest of them; shorten it."
         )
         raise bad_body(detail, _pointer(longest))
 
@@ -140,7 +140,7 @@ def _read_ids(ids: Any, variant: Variant, max_ids: int) -> Several:
             invalid += [(kind, id_) for id_ in distinct.invalid]
             refusal = refusal or invalid_ids(kind, distinct.invalid, Source(pointer=pointer))
     if not count:
-        raise bad_body("The body has no id in it.", "/ids", code="40005")
+        raise bad_body("The body contains no ids.", "/ids", code="40005")
     if count > max_ids:
         raise too_many_ids(count, max_ids, Source(pointer="/ids"))
     return Several(tuple(parts), variant, tuple(invalid), refusal)

@@ -67,7 +67,9 @@ def read_user(headers: Headers) -> User:
         raise Refused(403, "40300", "Forbidden", f"The request carries no {USER_TOKEN}.")
     (token,) = tokens
     if token.encode("utf-8", "surrogateescape").translate(None, _PRINTABLE):
-        raise Refused(403, "40300", "Forbidden", f"The {USER_TOKEN} has characters that no token has.")
+        raise Refused(
+            403, "40300", "Forbidden", f"The {USER_TOKEN} has characters other than printable ASCII."
+        )
     return User.of(token)
 
 

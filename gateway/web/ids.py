@@ -62,7 +62,7 @@ def invalid_ids(kind: Kind, ids: Iterable[str], source: Source = _IDS) -> Refuse
 
 def too_many_ids(count: int, most: int, source: Source = _IDS) -> Refused:
     """A 400 for more distinct ids than one request may have."""
-    detail = f"{count} distinct ids; at most {most} are served at once."
+    detail = f"{count:,} distinct ids; a request may have at most {most:,}. Split the request."
     return Refused(400, "40005", "Invalid Parameter Value", detail, source=source)
 
 

@@ -133,7 +133,7 @@ class TargetParser:
             raise bad_parameter("The parameter ids is required.", code="40003")
         ids = distinct_ids(kind, ",".join(values).split(","))
         if not len(ids):
-            raise bad_parameter("The parameter ids has no id in it.")
+            raise bad_parameter("The parameter ids contains no ids.")
         if len(ids) > self._max_ids:
             raise too_many_ids(len(ids), self._max_ids)
         return ids
@@ -160,7 +160,7 @@ class TargetParser:
         if not named:
             raise bad_parameter("Ids are required: ids[albums]=1,2 for example.", code="40003")
         if not count:
-            raise bad_parameter("The parameter ids has no id in it.")
+            raise bad_parameter("The parameter ids contains no ids.")
         if count > self._max_ids:
             raise too_many_ids(count, self._max_ids)
         return msgspec.structs.replace(target, favorites=tuple(favorites))

@@ -28,7 +28,7 @@ class Parameters(msgspec.Struct, frozen=True):
 def read_parameters(query: str) -> Parameters:
     """Split a query into ids and variant. Raises `Refused` for more than `MAX_PARAMETERS` parameters."""
     if query.count("&") >= MAX_PARAMETERS:
-        detail = f"A request may have up to {MAX_PARAMETERS} query parameters."
+        detail = f"A request may have at most {MAX_PARAMETERS:,} query parameters."
         raise Refused(400, "40005", "Invalid Parameter Value", detail)
     ids: list[str] = []
     named: dict[str, list[tuple[str, str]]] = {name: [] for name in NORMALISED}

@@ -244,9 +244,12 @@ async def test_what_cannot_be_served_is_refused_in_the_envelope(gateway, sandbox
     assert sandbox.calls.total == 0
 
 
-async def test_a_request_line_over_the_limit_is_414(gateway):
+async def test_a_request_line_over_the_limit_is_414_and_names_the_route_for_many_ids(gateway):
     reply = await gateway.ask("GET", f"{ROOT}/albums?ids=" + "1" * (512 * 1024))
     assert (reply.status, reply.code) == (414, "41400")
+    detail = reply.json["errors"][0]["detail"]
+    assert "exceeds 524,288 bytes" in detail
+    assert "POST /v1/me/ratings" in detail
 
 
 async def test_a_header_over_the_limit_is_431_and_quotes_nothing(gateway):

@@ -53,7 +53,7 @@ def test_parameters_that_are_too_long_together_are_refused(name):
     body = {"ids": {"albums": ["1"]}, name: fits if name == "l" else [fits]}
     assert read_several(json.dumps(body).encode(), max_ids=10).variant == f"{name}={fits}"
     body |= {"include": ["a", "b"]} if name != "include" else {"l": "de"}
-    with pytest.raises(Refused, match=f"at most {MAX_PARAMETER_CHARACTERS} are sent to Apple") as wrong:
+    with pytest.raises(Refused, match=f"at most {MAX_PARAMETER_CHARACTERS:,} are sent to Apple") as wrong:
         read_several(json.dumps(body).encode(), max_ids=10)
     assert wrong.value.source is not None
     assert (wrong.value.code, wrong.value.source.pointer) == ("40006", f"/{name}")

@@ -4,7 +4,7 @@ import pytest
 
 from gateway.errors import Refused
 from gateway.model import Kind
-from gateway.web.ids import distinct_ids, invalid_ids, read_kind
+from gateway.web.ids import distinct_ids, invalid_ids, read_kind, too_many_ids
 
 
 def test_ids_come_once_in_order_without_blanks_and_empty_pieces():
@@ -38,6 +38,11 @@ def test_an_error_names_the_ids_and_the_expected_form(kind, ids, detail):
 
 def test_an_error_that_names_many_long_ids_is_short():
     assert len(invalid_ids(Kind.ALBUMS, ["x" * 5000] * 5000).detail) < 1000
+
+
+def test_an_error_for_too_many_ids_names_the_limit_and_the_next_step():
+    detail = "10,400 distinct ids; a request may have at most 10,000. Split the request."
+    assert too_many_ids(10_400, 10_000).detail == detail
 
 
 def test_an_unknown_type_is_refused_with_a_list_of_types():

@@ -61,5 +61,5 @@ def test_a_route_without_parameters_refuses_any():
 
 def test_more_parameters_than_ids_could_be_are_refused():
     assert len(read_parameters("&".join(["ids=1"] * MAX_PARAMETERS)).ids) == MAX_PARAMETERS
-    with pytest.raises(Refused, match="up to 20000 query parameters"):
+    with pytest.raises(Refused, match="at most 20,000 query parameters"):
         read_parameters("&".join(["a"] * (MAX_PARAMETERS + 1)))

@@ -44,7 +44,7 @@ class Apple:
     ) -> dict[Id, Rating]:
         return dict.fromkeys([*ids, *riders.ids], 1)
 
-    def check(self, user: User) -> None:
+    def write_refusal(self, user: User) -> None:
         """No user is refused without a call."""
 
     async def send(self, call: Outbound, deadline: float, waiters: Waiters) -> AppleSuccess:
@@ -131,7 +131,9 @@ class Soak:
         kind = self._chance.choice((Kind.ALBUMS, Kind.SONGS))
         id_ = Id(str(self._chance.randrange(1, 10**9)))
         if self._chance.random() < 0.05:
-            await self._writer.write(user, kind, id_, 1, "", self._clock.monotonic() + 10, Requester())
+            deadline = self._clock.monotonic() + 10
+            answer = await self._writer.write(user, kind, id_, 1, "", deadline, Requester())
+            assert isinstance(answer, AppleSuccess)
             return
         ids = (id_, *(Id(str(n)) for n in range(1, 5)))
         assert not (await self._reader.read(Query(user, (Part(kind, ids),)))).failures

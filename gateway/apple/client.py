@@ -72,9 +72,13 @@ class Apple:
         """Return the error that answers for this id without a call to Apple, or None. Counts nothing."""
         return self._splitter.refusal(partition, id_, now)
 
-    def check(self, user: User) -> None:
-        """Raise, and count, the error with which `send` would answer a write without a call to Apple."""
-        self._caller.check(user.key, write=True)
+    def write_refusal(self, user: User) -> UpstreamError | None:
+        """Return, and count, the error with which `send` would answer a write without a call, or None."""
+        try:
+            self._caller.check(user.key, write=True)
+        except UpstreamError as error:
+            return error
+        return None
 
     def throttled_elsewhere(self) -> None:
         """Another gateway of the same company was answered 429."""
@@ -99,12 +103,14 @@ class Apple:
         """
         return await self._splitter.fetch(Job(partition, waiters, deadline), ids, riders)
 
-    async def send(self, call: Outbound, deadline: float, waiters: Waiters | None = None) -> AppleSuccess:
-        """Send `call` until `deadline` (monotonic seconds) and return what Apple answers.
+    async def send(
+        self, call: Outbound, deadline: float, waiters: Waiters | None = None
+    ) -> AppleSuccess | UpstreamError:
+        """Send `call` until `deadline` (monotonic seconds) and return what Apple answers, or the failure.
 
         A POST and a conditional write are sent once. Another write is repeated if nothing of it was sent,
         if Apple refused it unread (429; 401 once, with a new developer token), and once if a kept connection
-        broke before an answer. Raises `UpstreamError`, also for every answer but a success.
+        broke before an answer. Every answer but a success is a failure.
         """
         deletes = call.method == "DELETE"
         subject = call.path if call.operation in ("write", "delete") else None
@@ -125,9 +131,7 @@ class Apple:
         )
         if not isinstance(answer, Failed):
             return answer
-        if answer.verdict.done:
-            return AppleSuccess(204, b"")
-        raise answer.error
+        return AppleSuccess(204, b"") if answer.verdict.done else answer.error
 
 
 def _success(answer: AppleResponse, many: tuple[Kind, Sequence[Id]] | None, *, deletes: bool) -> AppleSuccess:

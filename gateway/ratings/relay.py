@@ -16,7 +16,7 @@ import msgspec
 from gateway.apple.client import Apple, AppleSuccess, Outbound
 from gateway.cache.cache import Cache
 from gateway.clock import Clock
-from gateway.errors import Cause, GatewayError, Relayed, Unusable
+from gateway.errors import Cause, Relayed, Unusable, UpstreamError
 from gateway.model import LONGEST_VARIANT, Id, Partition, PartitionKey
 from gateway.ratings.partition_read import not_cached
 from gateway.ratings.query import Answer, Query
@@ -63,6 +63,16 @@ class RelayedRequest(msgspec.Struct, frozen=True):
     """Whether it asks for a list of ids. If not, its path names one id."""
 
 
+class Unrated(msgspec.Struct, frozen=True):
+    """Apple's answer to a relay that nothing is rated: an answer, not a failure."""
+
+    body: bytes
+
+
+RelayResult = AppleSuccess | Unrated | UpstreamError
+"""What Apple answered to a relay, or why there is no answer."""
+
+
 class RelayedReads:
     """Answers reads to which Apple's answer may not be a list of ratings, because of their parameters."""
 
@@ -73,13 +83,10 @@ class RelayedReads:
         self._now = clock.monotonic
         self._relayed = RelayedPartitions()
 
-    async def read(
-        self, query: Query, request: RelayedRequest, requester: Requester
-    ) -> Answer | AppleSuccess:
+    async def read(self, query: Query, request: RelayedRequest, requester: Requester) -> Answer | RelayResult:
         """Answer a query of one part as `Reader.read` does, or by what Apple answers to `request`.
 
-        Raises the `UpstreamError` of a relay that failed, unless the cache has what the request needs; for
-        one id also Apple's answer that it is unrated.
+        If a relay failed, and the cache lacks what the request needs, its failure is returned.
         """
         (part,) = query.parts
         if self._relayed.has(query.partition(part), self._now()):
@@ -96,14 +103,14 @@ class RelayedReads:
         sent = await self._send(query, request, requester)
         if _lists_ratings(sent, request):
             return await self._reader.read(query, requester)
-        if (failed := _failure(sent)) is not None:
-            return _stand_in(answer, failed, query, request, requester)
+        if isinstance(sent, UpstreamError):
+            return _stand_in(answer, sent, query, request, requester)
         self._relayed.add(query.partition(part), self._now())
-        return _answered(sent)
+        return sent
 
     async def _relay_at_once(
         self, query: Query, request: RelayedRequest, requester: Requester
-    ) -> Answer | AppleSuccess | None:
+    ) -> Answer | RelayResult | None:
         """Answer from the cache, else by a relay, else by ratings that stand in.
 
         None if it is to be read like any other: because it may not call Apple, because Apple's answer is a
@@ -120,10 +127,10 @@ class RelayedReads:
         sent = await self._send(query, request, requester)
         if _lists_ratings(sent, request):
             return None
-        if (failed := _failure(sent)) is not None:
-            cached = await self._reader.read(query, requester, unfetched=failed)
-            return _stand_in(cached, failed, query, request, requester)
-        return _answered(sent)
+        if isinstance(sent, UpstreamError):
+            cached = await self._reader.read(query, requester, unfetched=sent)
+            return _stand_in(cached, sent, query, request, requester)
+        return sent
 
     def _fits_one_call(self, ids: Sequence[Id]) -> bool:
         return len(ids) <= self._apple.batch_size()
@@ -133,9 +140,7 @@ class RelayedReads:
         tiers = await self._cache.look_up(partition, ids, self._now())
         return not tiers.holds.keys().isdisjoint(ids)
 
-    async def _send(
-        self, query: Query, request: RelayedRequest, requester: Requester
-    ) -> AppleSuccess | GatewayError:
+    async def _send(self, query: Query, request: RelayedRequest, requester: Requester) -> RelayResult:
         """Send a read to Apple as it came. Forgets the partition if the answer is a list of ratings."""
         (part,) = query.parts
         call = Outbound(
@@ -146,11 +151,11 @@ class RelayedReads:
             user=query.user,
             many=(part.kind, part.ids) if request.lists_ids else None,
         )
-        sent: AppleSuccess | GatewayError
-        try:
-            sent = await self._apple.send(call, query.deadline, Waiters(requester))
-        except GatewayError as error:
-            sent = error
+        sent: RelayResult
+        sent = await self._apple.send(call, query.deadline, Waiters(requester))
+        if isinstance(sent, Relayed) and sent.status == 404:
+            # A 404 to a read that does not say "unrated" is no `Relayed`, but `Unusable`.
+            sent = Unrated(sent.body)
         if _lists_ratings(sent, request):
             self._relayed.discard(query.partition(part))
         return sent
@@ -171,31 +176,18 @@ def _several_calls(ids: int, most: int) -> Unusable:
     return error.attribute(Cause.REQUEST, stale_allowed=False)
 
 
-def _lists_ratings(sent: AppleSuccess | GatewayError, request: RelayedRequest) -> bool:
+def _lists_ratings(sent: RelayResult, request: RelayedRequest) -> bool:
     """Whether Apple answered a list of ratings after all: "unrated" is its empty list."""
     if isinstance(sent, AppleSuccess):
         return sent.lists_ratings
-    return request.lists_ids and _failure(sent) is None
-
-
-def _failure(sent: AppleSuccess | GatewayError) -> GatewayError | None:
-    """The error, unless it is Apple's answer that nothing is rated: no other 404 to a read is `Relayed`."""
-    if isinstance(sent, AppleSuccess) or (isinstance(sent, Relayed) and sent.status == 404):
-        return None
-    return sent
-
-
-def _answered(sent: AppleSuccess | GatewayError) -> AppleSuccess:
-    if isinstance(sent, GatewayError):
-        raise sent
-    return sent
+    return request.lists_ids and isinstance(sent, Unrated)
 
 
 def _stand_in(
-    answer: Answer, failed: GatewayError, query: Query, request: RelayedRequest, requester: Requester
-) -> Answer:
-    """Return `answer` with all calls counted. Raises `failed` if the request needs an id that it lacks."""
+    answer: Answer, failed: UpstreamError, query: Query, request: RelayedRequest, requester: Requester
+) -> Answer | UpstreamError:
+    """Return `answer` with all calls counted, or `failed` if the request needs an id that it lacks."""
     if answer.failures and not (query.lenient and request.lists_ids):
-        raise failed
+        return failed
     counts = msgspec.structs.replace(answer.counts, calls=requester.calls)
     return msgspec.structs.replace(answer, counts=counts)

@@ -22,7 +22,6 @@ from gateway.clock import Clock
 from gateway.errors import (
     BreakerOpen,
     DeadlineExceeded,
-    GatewayError,
     NoCapacity,
     Relayed,
     Unreachable,
@@ -67,13 +66,14 @@ class Writer:
         deadline: float,
         requester: Requester,
         conditions: Mapping[str, str] = NO_HEADERS,
-    ) -> AppleSuccess:
-        """Rate `id_` (1 or -1), or remove its rating (None). Raises `UpstreamError`.
+    ) -> AppleSuccess | UpstreamError:
+        """Rate `id_` (1 or -1), or remove its rating (None). Returns Apple's answer, or the failure.
 
         `deadline` bounds the wait, and when a try may begin; one that was sent before runs on.
         `conditions` are the headers of a conditional request.
         """
-        self._apple.check(user)
+        if (refusal := self._apple.write_refusal(user)) is not None:
+            return refusal
         body = None if value is None else b'{"type":"rating","attributes":{"value":%d}}' % value
         call = Outbound(
             method="DELETE" if value is None else "PUT",
@@ -95,13 +95,14 @@ class Writer:
         deadline: float,
         requester: Requester,
         conditions: Mapping[str, str] = NO_HEADERS,
-    ) -> AppleSuccess:
-        """Add favorites (POST) or remove them (DELETE), as `query` says. Raises `UpstreamError`.
+    ) -> AppleSuccess | UpstreamError:
+        """Add favorites (POST) or remove them (DELETE), as `query` says. Returns as `write` does.
 
         Apple does not document what that does to the ratings of `ids`, so each counts as written with an
         unknown outcome, unless Apple was not reached or refused the request.
         """
-        self._apple.check(user)
+        if (refusal := self._apple.write_refusal(user)) is not None:
+            return refusal
         call = Outbound(
             method=method,
             path=FAVORITES_PATH,
@@ -113,30 +114,23 @@ class Writer:
         return await self._finished(self._send_favorites(call, ids, deadline, requester), deadline)
 
     async def _finished(
-        self, work: Coroutine[Any, Any, AppleSuccess | GatewayError], deadline: float
-    ) -> AppleSuccess:
+        self, work: Coroutine[Any, Any, AppleSuccess | UpstreamError], deadline: float
+    ) -> AppleSuccess | UpstreamError:
         writing = self._tasks.spawn("write", work)
         left = None if deadline == math.inf else max(0.0, deadline - self._clock.monotonic())
         done, _ = await asyncio.wait([writing], timeout=left)
         if not done:
-            raise DeadlineExceeded("The write was not confirmed in time; it may still be carried out.")
-        answer = writing.result()
-        if isinstance(answer, GatewayError):
-            raise answer
-        return answer
+            return DeadlineExceeded("The write was not confirmed in time; it may still be carried out.")
+        return writing.result()
 
     async def _write(
         self, call: Outbound, kind: Kind, id_: Id, value: int | None, deadline: float, requester: Requester
-    ) -> AppleSuccess | GatewayError:
+    ) -> AppleSuccess | UpstreamError:
         write = await self._cache.begin_write(call.user, kind, id_)
-        answer: AppleSuccess | GatewayError
         outcome: Outcome = UNKNOWN
         try:
             answer = await self._apple.send(call, deadline, Waiters(requester))
-            outcome = None if value is None else _rated(kind, id_, value, answer)
-        except GatewayError as error:
-            answer = error
-            outcome = _failed(error, value)
+            outcome = _outcome(kind, id_, value, answer)
         finally:
             held = await self._cache.end_write(write, outcome)
         if held and self._on_written is not None and not isinstance(outcome, Unwritten):
@@ -145,31 +139,33 @@ class Writer:
 
     async def _send_favorites(
         self, call: Outbound, ids: Sequence[tuple[Kind, Id]], deadline: float, requester: Requester
-    ) -> AppleSuccess | GatewayError:
+    ) -> AppleSuccess | UpstreamError:
         writes: list[Write] = []
         for piece in chunks(ids, FAVORITES_AT_ONCE):
             begun = (self._cache.begin_write(call.user, kind, id_) for kind, id_ in piece)
             writes += await asyncio.gather(*begun)
-        answer: AppleSuccess | GatewayError
         outcome: Outcome = UNKNOWN
         try:
             answer = await self._apple.send(call, deadline, Waiters(requester))
-        except GatewayError as error:
-            answer = error
-            outcome = UNCHANGED if _failed(error, 1) is UNCHANGED else UNKNOWN
+            if not isinstance(answer, AppleSuccess) and _failed(answer, 1) is UNCHANGED:
+                outcome = UNCHANGED
         finally:
             for ended in chunks(writes, FAVORITES_AT_ONCE):
                 await asyncio.gather(*(self._cache.end_write(write, outcome) for write in ended))
         return answer
 
 
-def _rated(kind: Kind, id_: Id, value: int, answer: AppleSuccess) -> Outcome:
+def _outcome(kind: Kind, id_: Id, value: int | None, answer: AppleSuccess | UpstreamError) -> Outcome:
     """The resource as Apple now has it; unknown if the answer contradicts what was written."""
+    if not isinstance(answer, AppleSuccess):
+        return _failed(answer, value)
+    if value is None:
+        return None
     resource = written_resource(kind, id_, value, answer.body)
     return UNKNOWN if resource is None else resource
 
 
-def _failed(error: GatewayError, value: int | None) -> Outcome:
+def _failed(error: UpstreamError, value: int | None) -> Outcome:
     """The outcome of a write that Apple did not confirm."""
     match error:
         case UpstreamError(recalled=True):

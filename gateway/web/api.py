@@ -46,7 +46,7 @@ from gateway.web.response import (
     one_reply,
 )
 from gateway.web.target import FAVORITES, SEVERAL, Target, TargetParser
-from gateway.web.writes import WriteRequests, bypassed, result_or_error
+from gateway.web.writes import WriteRequests, bypassed
 
 Observe = Callable[[RequestRecord, Reply], None]
 """Called with each request and its answer."""
@@ -195,7 +195,7 @@ class Api:
     async def _read_relayable(self, accepted: Accepted, query: Query) -> Reply:
         record, target, requester = accepted.record, accepted.target, Requester()
         request = RelayedRequest(target.path, target.query, lists_ids=target.id is None)
-        answer = await result_or_error(self._relayed.read(query, request, requester))
+        answer = await self._relayed.read(query, request, requester)
         if isinstance(answer, Answer):
             return _read_reply(answer, query, target, record)
         return bypassed(record, requester, answer)

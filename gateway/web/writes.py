@@ -1,19 +1,15 @@
 """Writes and favorites. Also renders what Apple answered to them, and to reads that were relayed."""
 
-from collections.abc import Awaitable
-from typing import TypeVar
-
 from gateway.apple.client import AppleSuccess
-from gateway.errors import GatewayError, Relayed
+from gateway.errors import UpstreamError
 from gateway.ratings.query import CacheOutcome, Part, TierCounts
+from gateway.ratings.relay import RelayResult, Unrated
 from gateway.ratings.write import Writer
 from gateway.waiters import Requester
 from gateway.web.accepted import Accepted
 from gateway.web.headers import preconditions
 from gateway.web.request_record import RequestRecord
 from gateway.web.response import Reply, error_reply, forwarded, success_reply, unrated_reply
-
-T = TypeVar("T")
 
 
 class WriteRequests:
@@ -30,7 +26,7 @@ class WriteRequests:
         record.ids = 1
         record.parts = (Part(target.kind, (target.id,)),)
         requester = Requester()
-        sending = self._writer.write(
+        answer = await self._writer.write(
             accepted.user,
             target.kind,
             target.id,
@@ -40,13 +36,13 @@ class WriteRequests:
             requester=requester,
             conditions=preconditions(accepted.headers),
         )
-        return rendered(record, requester, await result_or_error(sending), CacheOutcome.METHOD)
+        return rendered(record, requester, answer, CacheOutcome.METHOD)
 
     async def favorites(self, accepted: Accepted, method: str) -> Reply:
         """Add (POST) or remove (DELETE) favorites."""
         record, target, requester = accepted.record, accepted.target, Requester()
         record.ids = len(target.favorites)
-        sending = self._writer.favorites(
+        answer = await self._writer.favorites(
             accepted.user,
             method,
             target.favorites,
@@ -55,28 +51,20 @@ class WriteRequests:
             requester=requester,
             conditions=preconditions(accepted.headers),
         )
-        return rendered(record, requester, await result_or_error(sending), CacheOutcome.METHOD)
+        return rendered(record, requester, answer, CacheOutcome.METHOD)
 
 
-async def result_or_error(sending: Awaitable[T]) -> T | GatewayError:
-    """Return the result of what is sent to Apple, or its failure."""
-    try:
-        return await sending
-    except GatewayError as error:
-        return error
-
-
-def bypassed(record: RequestRecord, requester: Requester, answer: AppleSuccess | GatewayError) -> Reply:
+def bypassed(record: RequestRecord, requester: Requester, answer: RelayResult) -> Reply:
     """Render a relayed read, and record that it bypassed the cache."""
     record.cache = CacheOutcome.BYPASS
-    if isinstance(answer, Relayed) and answer.status == 404:
+    if isinstance(answer, Unrated):
         record.counts = TierCounts(calls=requester.calls)
         return unrated_reply(answer.body, forwarded(CacheOutcome.BYPASS))
     return rendered(record, requester, answer, CacheOutcome.BYPASS)
 
 
 def rendered(
-    record: RequestRecord, requester: Requester, answer: AppleSuccess | GatewayError, outcome: CacheOutcome
+    record: RequestRecord, requester: Requester, answer: AppleSuccess | UpstreamError, outcome: CacheOutcome
 ) -> Reply:
     """Render what Apple answered, and record the calls that were made and the failure."""
     record.counts = TierCounts(calls=requester.calls)

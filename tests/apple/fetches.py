@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from gateway.apple.batch_splitter import BatchSplitter
 from gateway.apple.client import Apple, AppleSuccess, Outbound
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, UpstreamError
 from gateway.model import Id, Kind, Partition, Rating
 from gateway.waiters import NO_RIDERS, Requester, Riders, Waiters
 from tests.apple.builders import USER, Workshop
@@ -54,7 +54,7 @@ class Bench:
         query: str = "",
         body: bytes | None = None,
         headers: dict[str, str] | None = None,
-    ) -> AppleSuccess:
+    ) -> AppleSuccess | UpstreamError:
         operation = {"PUT": "write", "DELETE": "delete", "GET": "bypass"}[method]
         path = "/v1/me/ratings/albums/1"
         call = Outbound(

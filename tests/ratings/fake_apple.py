@@ -10,18 +10,18 @@ from gateway.waiters import Waiters
 
 
 class FakeApple:
-    """Answers `answer`, or raises it, once `released`, which it is from the start."""
+    """Answers `answer`, or raises it if it is a bug, once `released`, which it is from the start."""
 
     def __init__(self) -> None:
         self.sent: list[Outbound] = []
-        self.answer: AppleSuccess | Exception = AppleSuccess(200, b"")
+        self.answer: AppleSuccess | UpstreamError | Exception = AppleSuccess(200, b"")
         self.size = 100
         self.received = asyncio.Event()
         """Set by each call."""
         self.released = asyncio.Event()
         self.released.set()
         self.refusal: UpstreamError | None = None
-        """What is raised instead of asking Apple; `checks` counts for whom."""
+        """What is answered instead of asking Apple; `checks` counts for whom."""
         self.checks: list[User] = []
 
     @property
@@ -31,17 +31,16 @@ class FakeApple:
     def batch_size(self) -> int:
         return self.size
 
-    def check(self, user: User) -> None:
+    def write_refusal(self, user: User) -> UpstreamError | None:
         self.checks.append(user)
-        if self.refusal is not None:
-            raise self.refusal
+        return self.refusal
 
-    async def send(self, call: Outbound, deadline: float, waiters: Waiters) -> AppleSuccess:
+    async def send(self, call: Outbound, deadline: float, waiters: Waiters) -> AppleSuccess | UpstreamError:
         del deadline
         self.sent.append(call)
         waiters.count_try()
         self.received.set()
         await self.released.wait()
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        return self.answer
+        if isinstance(self.answer, AppleSuccess | UpstreamError):
+            return self.answer
+        raise self.answer

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from gateway.apple.client import AppleSuccess, Outbound
-from gateway.errors import GatewayError, Relayed, Unreachable
+from gateway.errors import GatewayError, Relayed, Unreachable, UpstreamError
 from gateway.model import Id, Kind, Partition, Rating, User
 from gateway.waiters import Riders, Waiters
 
@@ -113,23 +113,23 @@ class SimulatedApple(Ratings):
             for place, epoch in epochs.items():
                 self._fetching[place].remove(epoch)
 
-    def check(self, user: User) -> None:
+    def write_refusal(self, user: User) -> None:
         """No user is refused without a call."""
 
-    async def send(self, call: Outbound, deadline: float, waiters: Waiters) -> AppleSuccess:
+    async def send(self, call: Outbound, deadline: float, waiters: Waiters) -> AppleSuccess | UpstreamError:
         await half_a_call(self._chance)
         fate = self._chance.random()
         if fate < self._failing / 2:
-            raise Unreachable("It failed.", proxy_error="timeout", sent=True)
+            return Unreachable("It failed.", proxy_error="timeout", sent=True)
         if fate < self._failing:
-            raise Relayed(400, b"{}")
+            return Relayed(400, b"{}")
         kind, id_ = call.path.split("/")[-2:]
         place = (call.user.key, Kind(kind), Id(id_))
         value = None if call.body is None else int(msgspec.json.decode(call.body)["attributes"]["value"])
         number = self.write(place, value)
         await half_a_call(self._chance)
         if fate < 1.5 * self._failing:
-            raise Unreachable("The answer was lost.", proxy_error="timeout", sent=True)
+            return Unreachable("The answer was lost.", proxy_error="timeout", sent=True)
         body = b"" if value is None else b'{"data":[%b]}' % (rendered(place, number, value) or b"")
         return AppleSuccess(200 if value is not None else 204, body)
 

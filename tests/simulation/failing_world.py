@@ -11,13 +11,12 @@ from itertools import product
 
 import msgspec
 
-from gateway.apple.client import build_apple
+from gateway.apple.client import AppleSuccess, build_apple
 from gateway.apple.concurrency import ConcurrencyLimiter
 from gateway.apple.developer_token import TokenSource
 from gateway.apple.quarantine import Quarantine
 from gateway.breaker import Breaker
 from gateway.cache.entry import Freshness
-from gateway.errors import GatewayError
 from gateway.model import Id, Kind, User
 from gateway.ratings.query import NO_DIRECTIVES, Directives, Part, Query
 from gateway.tasks import Tasks
@@ -147,12 +146,12 @@ class FailingWorld:
         began, mine = self.loop.time(), len(writes)
         writes.append(Wrote(began, float("inf"), None))
         number = None
-        try:
-            value = self._chance.choice((1, -1))
-            relay = await self._gateway.writer.write(user, kind, id_, value, "", began + 10.0, Requester())
-            number = int(msgspec.json.decode(relay.body)["data"][0]["meta"]["number"])
-        except GatewayError as error:
-            self._judge.failure(place, error, began)
+        value = self._chance.choice((1, -1))
+        answer = await self._gateway.writer.write(user, kind, id_, value, "", began + 10.0, Requester())
+        if isinstance(answer, AppleSuccess):
+            number = int(msgspec.json.decode(answer.body)["data"][0]["meta"]["number"])
+        else:
+            self._judge.failure(place, answer, began)
         writes[mine] = Wrote(began, self.loop.time(), number)
 
     async def _read(self, user: User, kind: Kind, ids: list[Id], directives: Directives) -> None:

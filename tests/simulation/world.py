@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from gateway.apple.client import AppleSuccess
 from gateway.apple.quarantine import Quarantine
 from gateway.cache.entry import Freshness
 from gateway.errors import GatewayError
@@ -224,11 +225,11 @@ class World:
         writes.append(WriteRecord(began, float("inf"), None))
         number = None
         try:
-            relay = await self._writer.write(user, kind, id_, value, "", began + 10, Requester())
-            number = self._number(place, relay.body, began)
-        except GatewayError as error:
-            if not self._failing:
-                self.faults.append(f"write: {error!r}")
+            answer = await self._writer.write(user, kind, id_, value, "", began + 10, Requester())
+            if isinstance(answer, AppleSuccess):
+                number = self._number(place, answer.body, began)
+            elif not self._failing:
+                self.faults.append(f"write: {answer!r}")
         finally:
             if not asyncio.current_task().cancelling():  # type: ignore[union-attr]
                 writes[mine] = WriteRecord(began, self.loop.time(), number)

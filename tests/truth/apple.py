@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from gateway.apple.client import AppleSuccess, Outbound
-from gateway.errors import DeadlineExceeded, GatewayError, Relayed, Unreachable
+from gateway.errors import DeadlineExceeded, GatewayError, Relayed, Unreachable, UpstreamError
 from gateway.model import Id, Kind, Partition, Rating, User
 from gateway.waiters import Riders, Waiters
 
@@ -97,7 +97,7 @@ class Client:
     def batch_size(self) -> int:
         return 3
 
-    def check(self, user: User) -> None:
+    def write_refusal(self, user: User) -> None:
         """No user is refused without a call."""
 
     async def fetch(
@@ -129,7 +129,9 @@ class Client:
             return dict.fromkeys(ids, Relayed(500, b""))
         return {id_: rendered(partition, id_, value) for id_, value in shown.items()}
 
-    async def send(self, outbound: Outbound, deadline: float, waiters: Waiters) -> AppleSuccess:
+    async def send(
+        self, outbound: Outbound, deadline: float, waiters: Waiters
+    ) -> AppleSuccess | UpstreamError:
         del waiters
         apple, now = self._apple, self._apple.loop.time
         *_, kind, id_ = outbound.path.split("/")
@@ -142,14 +144,14 @@ class Client:
             async with asyncio.timeout_at(deadline):
                 await asyncio.sleep(plan.seconds)
         except TimeoutError:
-            raise DeadlineExceeded("Nothing came.") from None
+            return DeadlineExceeded("Nothing came.")
         match plan.ending:
             case "refused":
-                raise Relayed(400, b"")
+                return Relayed(400, b"")
             case "lost":
-                raise Relayed(500, b"")
+                return Relayed(500, b"")
             case "failed after all":
-                raise Unreachable("It broke.", proxy_error="connection_terminated", sent=True)
+                return Unreachable("It broke.", proxy_error="connection_terminated", sent=True)
         resource = rendered(partition, Id(id_), value)
         return AppleSuccess(204, b"") if resource is None else AppleSuccess(200, b'{"data":[%b]}' % resource)
 

@@ -9,6 +9,7 @@ import msgspec
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
+from gateway.apple.client import AppleSuccess
 from gateway.cache.invalidation import Purge
 from gateway.errors import UpstreamError
 from gateway.model import PLAIN, Id, Kind, Partition, User, Variant
@@ -370,13 +371,14 @@ class Truths(RuleBasedStateMachine):
         self.history.writes.append(written)
         task = self.gateways[name].write(written, query, now + DEADLINE_SECONDS)
 
-        def answered(task: "asyncio.Task[Any]") -> None:
+        def answered(task: "asyncio.Task[AppleSuccess | UpstreamError]") -> None:
             if task.cancelled():
                 return
             written.answered = self.loop.time()
-            written.confirmed = task.exception() is None
+            answer = task.result()
+            written.confirmed = isinstance(answer, AppleSuccess)
             # A write that ran out of time counts as unconfirmed, not as refused.
-            written.refused &= task.exception() is not None and getattr(task.exception(), "status", 0) == 400
+            written.refused &= answer.status == 400
 
         task.add_done_callback(answered)
 

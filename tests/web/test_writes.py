@@ -8,10 +8,11 @@ from gateway.apple.client import AppleSuccess
 from gateway.errors import BreakerOpen, Relayed
 from gateway.model import Id, Kind
 from gateway.ratings.query import CacheOutcome, Part
+from gateway.ratings.relay import Unrated
 from gateway.waiters import Requester
 from gateway.web.accepted import Accepted
 from gateway.web.response import Reply
-from gateway.web.writes import WriteRequests, bypassed, result_or_error
+from gateway.web.writes import WriteRequests, bypassed
 from tests.web.apis import ApiOnFakes
 
 ALBUM = "/v1/me/ratings/albums/1"
@@ -98,7 +99,7 @@ class TestBypassed:
 
     async def test_that_nothing_is_rated_is_an_answer_and_no_failure(self, fakes):
         record = fakes.gateway.accepted(OTHER).record
-        reply = bypassed(record, Requester(), Relayed(404, b'{"errors":[{"code":"40400"}]}', code="40400"))
+        reply = bypassed(record, Requester(), Unrated(b'{"errors":[{"code":"40400"}]}'))
         assert (reply.status, reply.body) == (404, b'{"errors":[{"code":"40400"}]}')
         assert "Proxy-Status" not in reply.head
         assert "Cache-Control: no-store" in reply.head
@@ -109,11 +110,3 @@ class TestBypassed:
         reply = bypassed(record, Requester(), failure)
         assert (reply.status, reply.cache_status) == (500, "ratings-gateway; fwd=bypass")
         assert (record.cache, record.error) == (CacheOutcome.BYPASS, failure)
-
-
-async def test_a_bug_is_raised_and_not_returned_as_a_failure():
-    async def fail() -> None:
-        raise KeyError("bug")
-
-    with pytest.raises(KeyError):
-        await result_or_error(fail())

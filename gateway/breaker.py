@@ -180,7 +180,8 @@ class Breaker:
         moment = self._ended[-1]
         for tally in (moment, self._window_tally):
             tally.add(1, not ok, user, cause)
-        if self._fails():
+        # An answer opens nothing: the rate also rises when answers from before an outage leave the window.
+        if not ok and self._fails():
             self._opened_by = self._window_tally.causes.copy()
             self._enter(State.OPEN, now)
             return None

@@ -64,6 +64,16 @@ def test_errors_that_left_the_window_do_not_count():
     assert state(breaker) is State.CLOSED
 
 
+def test_an_answer_opens_nothing_although_the_rate_rises_as_answers_leave_the_window():
+    breaker = make()
+    end(breaker, True, True, True, True, True, now=0.0)
+    end(breaker, False, False, False, now=5.0)
+    end(breaker, True, now=11.0)
+    assert state(breaker) is State.CLOSED
+    end(breaker, False, now=11.0)
+    assert state(breaker) is State.OPEN
+
+
 def test_while_open_it_refuses_with_the_seconds_left():
     breaker = opened(now=100.0)
     assert breaker.refuses(104.9)

@@ -44,7 +44,7 @@ none in time again         several ids                                 id       
 failed                     not the last try                            Apple            counted, repeat
 failed                     several ids                                 id               counted, divide
 failed                     one id, own call answered between failures  id               not counted any more
-failed                     user failed twice, others answered since    user             isolate, as above
+failed                     user failed three times, others did not     user             isolate, as above
 failed                     one id, others answered                     id               not counted any more
 failed                                                                 Apple            counted
 """
@@ -61,8 +61,9 @@ INVALID_AUTHENTICATION: Final = "40300"
 NO_SUBSCRIPTION: Final = "40015"
 TRANSIENT: Final = frozenset({500, 502, 503, 504})
 """Statuses after which the same call may well succeed."""
-FAILED_CALLS: Final = 2
-"""Calls of a user that fail in a row, retries and all, before the user is suspected."""
+FAILED_CALLS: Final = 3
+"""Calls of a user that fail in a row while others are answered between them, before the user is isolated: two
+may be due to two short outages."""
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -111,14 +112,14 @@ class Evidence(msgspec.Struct, frozen=True):
     variant_answered: bool = False
     """A call of this user, type and variant was answered within ten minutes."""
     others_answered: bool = False
-    """A call of another user was answered that began after this user's first failure in a row, and before
-    the last try that failed."""
+    """A call of another user for the same type was answered that began between two failures of this one."""
     others_failing: bool = False
     """Most of the other users fail."""
     probing: bool = False
     """The call is the probe of a half-open breaker."""
     failed_calls: int = 0
-    """Calls of the user that failed in a row, this one included; several for the same id count once."""
+    """Calls of the user that failed in a row, this one included. Several for the same id count once, and so
+    do several without an answer to another user's call for the same type between them."""
 
 
 class Retry(Enum):
@@ -258,9 +259,10 @@ def _failed_for_good(asked: Asked, evidence: Evidence) -> Verdict:
         return _DIVIDED
     if asked.ids == 1 and evidence.own_answered:
         return _UNCOUNTED_ID
-    if evidence.others_answered and not evidence.others_failing:
-        if evidence.failed_calls >= FAILED_CALLS:
-            return Verdict(Cause.USER, isolate=True)
-        if asked.ids == 1:
-            return _UNCOUNTED_ID
+    if evidence.others_failing:
+        return Verdict(counts=True)
+    if evidence.failed_calls >= FAILED_CALLS:
+        return Verdict(Cause.USER, isolate=True)
+    if asked.ids == 1 and evidence.others_answered:
+        return _UNCOUNTED_ID
     return Verdict(counts=True)

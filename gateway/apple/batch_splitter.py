@@ -52,7 +52,7 @@ class BatchSplitter:
         """Held while a failed call is divided: the request's other calls use the batch size that it shows."""
         self._refused = refused
         isolated = metrics.upstream_isolated.labels(ISOLATED[Cause.ID])
-        self._settlement = Settlement(caller.conclude, refused, now, isolated.inc)
+        self._settlement = Settlement(caller.conclude, caller.answered_from, refused, now, isolated.inc)
         self._now = now
         self._chance = chance
         self._batch_ids = metrics.upstream_batch_ids
@@ -105,7 +105,7 @@ class BatchSplitter:
         )
         if suspect or len(together) > self.batch_size():
             return None
-        trial = Trial(partition.user.key, now)
+        trial = Trial(partition.user.key, now, topic=ratings_path(partition.kind))
         answer = await self._call(job, together, trial, riders=True)
         if not isinstance(answer, Failed):
             return {**answer}
@@ -120,6 +120,7 @@ class BatchSplitter:
             now,
             first_failed=self._refused.since(partition, id_, now),
             failed_elsewhere=self._refused.failed_elsewhere(partition, id_, now),
+            topic=ratings_path(partition.kind),
             remembered=self._refused.remembers(partition, id_),
             variant_answered=self._refused.variant_answered(partition, now),
         )
@@ -173,6 +174,7 @@ class BatchSplitter:
             partition.user.key,
             now,
             first_failed=max(self._refused.since(partition, id_, now) for id_ in ids),
+            topic=ratings_path(partition.kind),
             subject=ratings_path(partition.kind, ids[0]) if len(ids) == 1 else None,
             refused_alike=self._refused.refused_alike(partition, now),
             variant_answered=self._refused.variant_answered(partition, now),
@@ -201,6 +203,7 @@ class BatchSplitter:
             parts = chunks(ids, (len(ids) + 1) // 2)
         else:
             return dict.fromkeys(ids, failed)
+        asked = self._now()
         answers = await self._ask_parts(job, division, parts, part=halves)
         if not any(isinstance(answer, Failed) for answer in answers):
             self._sizes.learn(len(parts[0]), self._now(), refused=failed.verdict.refused)
@@ -219,19 +222,20 @@ class BatchSplitter:
             elif len(part) > 1 and answer.verdict.divide and not division.hopeless(answer):
                 found |= await self._split(job, division, part, answer)
             else:
-                division.alone.update(part if len(part) == 1 else ())
+                division.alone.update(dict.fromkeys(part, asked) if len(part) == 1 else {})
                 found |= dict.fromkeys(part, answer)
         return found
 
     async def _ask_sample(self, job: Job, division: Division, sample: Sequence[Id]) -> None:
         """Ask for these ids of a call of which no part was answered; one answer lets the division go on."""
         if sample and job.waiters.take_extra(len(sample)):
+            asked = self._now()
             answers = await self._ask_parts(job, division, [[id_] for id_ in sample], part=True)
-            division.alone.update(
-                id_
+            division.alone |= {
+                id_: asked
                 for id_, answer in zip(sample, answers, strict=True)
                 if isinstance(answer, Failed) and not answer.abandoned
-            )
+            }
 
     async def _ask_parts(
         self, job: Job, division: Division, parts: Sequence[Sequence[Id]], *, part: bool

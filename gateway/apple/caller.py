@@ -139,6 +139,10 @@ class Caller:
             return failed
         return Failed(failed.error, self._reactions.conclude(trial, failed.error, asked, failed.verdict))
 
+    def answered_from(self, trial: Trial, moment: float) -> bool:
+        """Whether any user's call like this one was answered that began at `moment` or later."""
+        return self._reactions.answered_from(trial, moment)
+
     def end(self, trial: Trial) -> None:
         """End a trial whose call was a part, or may have been divided: it may be the breaker's probe."""
         self._reactions.end(trial)

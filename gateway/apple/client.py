@@ -121,7 +121,13 @@ class Apple:
                 target=f"{call.path}?{call.query}" if call.query else call.path,
                 user=call.user,
                 waiters=waiters or Waiters(Requester()),
-                trial=Trial(call.user.key, self._now(), subject=subject, write=call.method != "GET"),
+                trial=Trial(
+                    call.user.key,
+                    self._now(),
+                    topic=topic_of(call.path),
+                    subject=subject,
+                    write=call.method != "GET",
+                ),
                 asked=asked_of(call.method, call.headers),
                 body=call.body,
                 headers=call.headers,
@@ -132,6 +138,11 @@ class Apple:
         if not isinstance(answer, Failed):
             return answer
         return AppleSuccess(204, b"") if answer.verdict.done else answer.error
+
+
+def topic_of(path: str) -> str:
+    """The path without an id: `/v1/me/ratings/albums`, `/v1/me/favorites`."""
+    return "/".join(path.split("/")[:5])
 
 
 def _success(answer: AppleResponse, many: tuple[Kind, Sequence[Id]] | None, *, deletes: bool) -> AppleSuccess:

@@ -40,8 +40,8 @@ class Division:
         """The failure of the undivided call."""
         self.splitting_lock = splitting_lock
         """Holds the request's lock until its other calls have nothing to learn from this one."""
-        self.alone: set[Id] = set()
-        """Ids that failed by themselves."""
+        self.alone: dict[Id, float] = {}
+        """Ids that failed by themselves, and when they, and the parts beside them, were asked for."""
         self._sampled = False
 
     def hopeless(self, failed: Failed) -> bool:
@@ -82,17 +82,20 @@ class Division:
 class Settlement:
     """Attributes the failures of divisions for good.
 
-    `conclude` is the caller's, `refused` remembers ids, `count` counts a failed part that is an id's fault.
+    `conclude` and `answered_from` are the caller's, `refused` remembers ids, `count` counts a failed part
+    that is an id's fault.
     """
 
     def __init__(
         self,
         conclude: Callable[[Trial, Failed, Asked], Failed],
+        answered_from: Callable[[Trial, float], bool],
         refused: RefusedIds,
         now: Callable[[], float],
         count: Callable[[], None],
     ) -> None:
         self._conclude = conclude
+        self._answered_from = answered_from
         self._refused = refused
         self._now = now
         self._count = count
@@ -122,10 +125,18 @@ class Settlement:
                     self._count()
             if causes[id(failed)] is not Cause.ID:
                 continue
-            if id_ in division.alone:
+            if id_ in division.alone and (failed.verdict.refused or self._answered_since(job, division, id_)):
                 self._refused.remember(job.partition, id_, failed.error, first, now)
             else:
                 self._refused.suspect(job.partition, id_, first, now)
+
+    def _answered_since(self, job: Job, division: Division, id_: Id) -> bool:
+        """Whether Apple answered anything since the id failed by itself: now, or lately for the first time.
+
+        If not, an outage may have begun after the last part was answered.
+        """
+        since = self._refused.since(job.partition, id_, self._now())
+        return self._answered_from(division.trial, min(since, division.alone[id_]))
 
     def _settle_fault(self, job: Job, division: Division, failures: Mapping[Id, Failed]) -> None:
         """No part was answered: the fault is the user's or Apple's, not an id's."""

@@ -17,7 +17,7 @@ class Observations:
 
     def answered(self, trial: Trial, began: float) -> None:
         """A try that began at `began` was answered."""
-        self._users(trial).answered(trial.user_key, began)
+        self._users(trial).answered(trial.user_key, trial.topic, began)
         if (write := _write_of(trial)) is not None:
             self._failed_writes.answered(write)
 
@@ -33,13 +33,17 @@ class Observations:
         if breaker.state is not State.CLOSED or breaker.others_failing(user, now):
             return False
         trial.failed = True
-        users.failed(user, trial.first_failed, now, trial.subject)
+        users.failed(user, trial.topic, (trial.first_failed, trial.last_began), now, trial.subject)
         return True
 
     def write_failed(self, trial: Trial, now: float) -> None:
         """Remember a call that failed for good, if it is a write of one id."""
         if (write := _write_of(trial)) is not None:
             self._failed_writes.failed(write, trial.first_failed, now)
+
+    def answered_from(self, trial: Trial, moment: float) -> bool:
+        """Whether any user's call was answered that began at `moment` or later."""
+        return self._users(trial).any_answered_from(moment)
 
     def isolated(self, trial: Trial) -> None:
         """The user of the call is isolated, until a call is answered."""
@@ -66,7 +70,7 @@ class Observations:
                 trial.answered or users.own_answered_between(user, trial.first_failed, trial.last_began)
             ),
             variant_answered=trial.variant_answered,
-            others_answered=users.others_answered(user, trial.last_began, now),
+            others_answered=users.others_answered(user, trial.topic, trial.first_failed, trial.last_began),
             others_failing=self._breaker.others_failing(user, now),
             probing=probing,
             failed_calls=users.failed_calls(user, now),

@@ -128,6 +128,10 @@ class Reactions:
         if not trial.divided:
             self._ledger.settle(trial.account)
 
+    def answered_from(self, trial: Trial, moment: float) -> bool:
+        """See `Observations.answered_from`."""
+        return self._observations.answered_from(trial, moment)
+
     def end(self, trial: Trial) -> None:
         """A call, and the division that it may have become, is over; a probe that was divided ends now."""
         if trial.divided and trial.answered:

@@ -24,6 +24,7 @@ class Trial:
         "refused_alike",
         "remembered",
         "subject",
+        "topic",
         "user_key",
         "variant_answered",
         "write",
@@ -36,6 +37,7 @@ class Trial:
         *,
         first_failed: float = inf,
         failed_elsewhere: float = inf,
+        topic: str = "",
         subject: str | None = None,
         remembered: bool = False,
         refused_alike: bool = False,
@@ -53,6 +55,8 @@ class Trial:
         """When the last try began that failed."""
         self.failed_elsewhere = failed_elsewhere
         """When its id failed for any user, if it is asked for by itself for that reason."""
+        self.topic = topic
+        """The path without any id: Apple may fail for one type only."""
         self.subject = subject
         """The path of the one id that is read or written; None for several."""
         self.remembered = remembered

@@ -16,6 +16,9 @@ FAILS_AGAIN: Final = 60.0
 MOST_BEGINNINGS: Final = 16
 """Answered calls of a user whose beginnings are remembered: the latest ones."""
 
+MOST_SLICES: Final = 6000
+"""Slices that are remembered: of ten topics for a minute."""
+
 SLICE: Final = 0.1
 """Seconds; for each slice of time, the beginnings of answered calls of two users are remembered."""
 
@@ -38,11 +41,11 @@ class _Record:
         self.beginnings: deque[float] = deque(maxlen=MOST_BEGINNINGS)
         """When the calls began that were answered last."""
         self.failed = 0
-        """Calls that failed in a row."""
+        """Calls that failed in a row, with answers to others between each two of them."""
         self.failed_at = -inf
         """When the last of those failed."""
         self.first_failed = 0.0
-        """When the first of those failed."""
+        """When the latest of those failed that counts."""
         self.failed_subject: str | None = None
         """The one id that the last of those was for."""
         self.isolated = False
@@ -85,22 +88,22 @@ class _Answers:
 
     def __init__(self) -> None:
         self.latest = -inf
-        self._slices: dict[int, dict[bytes, float]] = {}
-        """Per slice, start times of answered calls of up to two users: with two, one of them is always
-        another user."""
+        self._slices: dict[tuple[str, int], dict[bytes, tuple[float, float]]] = {}
+        """Per topic and slice, start times of the first and the latest answered call of up to two users: with
+        two, one of them is always another user."""
 
-    def add(self, user: bytes, began: float) -> None:
+    def add(self, user: bytes, topic: str, began: float) -> None:
         self.latest = max(self.latest, began)
-        number = int(began / SLICE)
-        users = self._slices.get(number)
+        key = (topic, int(began / SLICE))
+        users = self._slices.get(key)
         if users is None:
-            users = self._slices[number] = {}
-            if len(self._slices) > FAILS_AGAIN / SLICE:
+            users = self._slices[key] = {}
+            if len(self._slices) > MOST_SLICES:
                 del self._slices[next(iter(self._slices))]
-        if len(users) < 2:
-            users.setdefault(user, began)
+        if user in users or len(users) < 2:
+            users[user] = (users.get(user, (began, began))[0], began)
 
-    def of_others(self, user: bytes, first: float, last: float) -> bool:
+    def of_others(self, user: bytes, topic: str, first: float, last: float) -> bool:
         """Whether one of another user began after `first`, and at `last` at the latest."""
         if first >= min(last, self.latest):
             return False
@@ -108,8 +111,9 @@ class _Answers:
         return any(
             first < began <= last
             for number in range(int(earliest / SLICE), int(last / SLICE) + 1)
-            for other, began in self._slices.get(number, {}).items()
+            for other, beginnings in self._slices.get((topic, number), {}).items()
             if other != user
+            for began in beginnings
         )
 
 
@@ -120,30 +124,37 @@ class UserRecords:
         self._users: OrderedDict[bytes, _Record] = OrderedDict()
         self._answers = _Answers()
 
-    def answered(self, user: bytes, began: float) -> None:
-        """A call of `user` that began at `began` was answered."""
+    def answered(self, user: bytes, topic: str, began: float) -> None:
+        """A call of `user` that began at `began` was answered; `topic` is its path without an id."""
         record = self._of(user)
         record.answered_began = max(record.answered_began, began)
         record.beginnings.append(began)
         record.failed = 0
         record.isolated = False
-        self._answers.add(user, began)
+        self._answers.add(user, topic, began)
 
-    def failed(self, user: bytes, first: float, now: float, subject: str | None = None) -> None:
-        """A call of `user` failed for good, with its first try at `first`.
+    def failed(
+        self, user: bytes, topic: str, tries: tuple[float, float], now: float, subject: str | None = None
+    ) -> None:
+        """A call of `user` failed for good.
 
-        `subject` is the one id that it was for. Failures in a row for the same id count once: they may be due
-        to the id.
+        `tries`: when its first try failed, and when its last one began. It counts if another user's call of
+        the topic was answered that began between the failure that counted before it and its own. One that
+        began before these may be from before an outage, and one that began later from after it. `subject` is
+        the one id that it was for: failures in a row for the same id count once, because they may be due to
+        the id.
         """
-        record = self._of(user)
+        record, (first, last) = self._of(user), tries
         if not self.failed_calls(user, now):
             record.failed = 0
-            record.first_failed = first
         elif subject is not None and subject == record.failed_subject:
             return
         record.failed_at = now
-        record.failed_subject = subject
+        if record.failed and not self._answers.of_others(user, topic, record.first_failed, last):
+            return
         record.failed += 1
+        record.first_failed = first
+        record.failed_subject = subject
 
     def forget_failures(self) -> None:
         """Nothing that failed until now says anything about its user."""
@@ -152,7 +163,7 @@ class UserRecords:
             record.isolated = False
 
     def failed_calls(self, user: bytes, now: float) -> int:
-        """Calls of `user` that failed in a row, each within a minute of the one before."""
+        """Calls of `user` that failed in a row and count, each within a minute of the one before."""
         record = self._users.get(user)
         return 0 if record is None or now >= record.failed_at + FAILS_AGAIN else record.failed
 
@@ -178,15 +189,13 @@ class UserRecords:
         """Whether a call of any user was answered that began after `since`."""
         return self._answers.latest > since
 
-    def others_answered(self, user: bytes, last: float, now: float) -> bool:
-        """Whether another user's call was answered that began between two failures of this user.
+    def any_answered_from(self, moment: float) -> bool:
+        """Whether a call of any user was answered that began at `moment` or later."""
+        return self._answers.latest >= moment
 
-        After the first failure in a row, and before the call began that failed at last, at `last`. One begun
-        earlier may be from before an outage, and one begun later from after it.
-        """
-        if not self.failed_calls(user, now):
-            return False
-        return self._answers.of_others(user, self._users[user].first_failed, last)
+    def others_answered(self, user: bytes, topic: str, first: float, last: float) -> bool:
+        """Whether another user's call of the topic was answered that began after `first`, until `last`."""
+        return self._answers.of_others(user, topic, first, last)
 
     def _of(self, user: bytes) -> _Record:
         record = self._users.get(user)

@@ -213,8 +213,8 @@ ROWS: dict[tuple[str, str], list[Any]] = {
     ("failed", "one id, own call answered between failures"): [
         ("one id", FAULT, again(ONE, last=True), Evidence(own_answered=True), Verdict(Cause.ID)),
     ],
-    ("failed", "user failed twice, others answered since"): [
-        ("one id", FAULT, again(ONE, last=True), Evidence(others_answered=True, failed_calls=2),
+    ("failed", "user failed three times, others did not"): [
+        ("one id", FAULT, again(ONE, last=True), Evidence(failed_calls=3),
          Verdict(Cause.USER, isolate=True)),
     ],
     ("failed", "one id, others answered"): [
@@ -223,11 +223,11 @@ ROWS: dict[tuple[str, str], list[Any]] = {
     ],
     ("failed", ""): [
         ("a divided call without an answer", FAULT, again(READ, last=True), NOTHING, AGAINST_APPLE),
-        ("user failed twice, most others fail", FAULT, again(ONE, last=True),
-         Evidence(others_answered=True, others_failing=True, failed_calls=2), AGAINST_APPLE),
+        ("user failed three times, most others fail", FAULT, again(ONE, last=True),
+         Evidence(others_answered=True, others_failing=True, failed_calls=3), AGAINST_APPLE),
         ("write, others answered", FAULT, again(PUT, last=True),
          Evidence(others_answered=True, failed_calls=1), AGAINST_APPLE),
-        ("no evidence", FAULT, again(ONE, last=True), Evidence(failed_calls=9), AGAINST_APPLE),
+        ("user failed twice", FAULT, again(ONE, last=True), Evidence(failed_calls=2), AGAINST_APPLE),
     ],
 }  # fmt: skip
 

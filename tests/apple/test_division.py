@@ -18,7 +18,7 @@ from tests.apple.builders import USER
 ALBUMS = Partition(USER, Kind.ALBUMS)
 BAD, WORSE, GOOD = Id("1"), Id("2"), Id("3")
 NOW = 100.0
-BEGAN, FAILED = 90.0, 91.0
+BEGAN, FAILED, ASKED = 90.0, 91.0, 92.0
 OF_IDS = Verdict(Cause.ID, refused=True)
 UNCOUNTED = Verdict(Cause.ID, divide=True)
 OF_USER = Verdict(Cause.USER, divide=True)
@@ -38,7 +38,11 @@ class Court:
         self.asked: list[tuple[Failed, Asked]] = []
         self.refused = RefusedIds()
         self.counted = 0
-        self._settlement = Settlement(self._conclude, self.refused, lambda: NOW, self._count)
+        self.answered_at = NOW
+        """When the latest call began that was answered."""
+        self._settlement = Settlement(
+            self._conclude, self._answered_from, self.refused, lambda: NOW, self._count
+        )
 
     def settle(self, division: Division, found: Found) -> Results:
         job = Job(ALBUMS, Waiters(Requester()), NOW + 10.0)
@@ -50,6 +54,9 @@ class Court:
 
     def _count(self) -> None:
         self.counted += 1
+
+    def _answered_from(self, _: Trial, moment: float) -> bool:
+        return self.answered_at >= moment
 
     def _conclude(self, _: Trial, failed: Failed, asked: Asked) -> Failed:
         self.asked.append((failed, asked))
@@ -64,7 +71,7 @@ def court():
 def division(*alone: Id, answered: bool = False) -> Division:
     made = Division(Trial(USER.key, BEGAN, first_failed=FAILED), WHOLE, AsyncExitStack())
     made.trial.answered = answered
-    made.alone.update(alone)
+    made.alone |= dict.fromkeys(alone, ASKED)
     return made
 
 
@@ -91,6 +98,23 @@ class TestWhereAPartWasAnswered:
 
     def test_an_answer_to_another_call_of_the_user_is_as_good(self, court):
         court.settle(division(BAD), {BAD: Failed(Relayed(500, b"{}"), UNCOUNTED)})
+        assert court.known(BAD) == [BAD]
+
+    def test_what_failed_alone_is_only_suspected_if_nothing_was_answered_since(self, court):
+        court.answered_at = FAILED - 0.1
+        court.settle(division(BAD, answered=True), {BAD: Failed(Relayed(500, b"{}"), UNCOUNTED)})
+        assert court.known(BAD) == []
+        assert court.refused.since(ALBUMS, BAD, NOW) == FAILED
+
+    def test_what_failed_alone_again_is_remembered_if_anything_was_answered_since_the_first_time(self, court):
+        court.answered_at = ASKED - 0.1
+        for _ in range(2):
+            court.settle(division(BAD, answered=True), {BAD: Failed(Relayed(500, b"{}"), UNCOUNTED)})
+        assert court.known(BAD) == [BAD]
+
+    def test_a_refusal_needs_no_other_answer(self, court):
+        court.answered_at = FAILED - 0.1
+        court.settle(division(BAD, answered=True), {BAD: refused()})
         assert court.known(BAD) == [BAD]
 
 

@@ -58,10 +58,19 @@ def open_breaker(shop: Workshop) -> None:
         shop.reactions.failed(sent(shop), relayed(FAULT))
 
 
-def fail_for_good(shop: Workshop, user: User = USER, subject: str | None = None) -> Verdict:
+def fail_for_good(
+    shop: Workshop, user: User = USER, subject: str | None = None, of: Trial | None = None
+) -> Verdict:
     """One call of one try that Apple answers 500."""
-    made, error = sent(shop, READ, trial(shop, user, subject)), relayed(FAULT)
+    made, error = sent(shop, READ, of or trial(shop, user, subject)), relayed(FAULT)
     return shop.reactions.conclude(made.trial, error, LAST, shop.reactions.failed(made, error))
+
+
+def fail_twice(shop: Workshop) -> None:
+    """Two calls of the user fail, with an answer to another user after each."""
+    for _ in range(2):
+        fail_for_good(shop)
+        answered(shop, BEN)
 
 
 class TestAnswered:
@@ -203,9 +212,8 @@ class TestConclude:
         assert shop.breaker.causes["500"] == 0
         assert shop.sample("upstream_isolated_total", what="id") == 1.0
 
-    def test_a_user_who_fails_twice_while_others_are_answered_is_isolated(self, shop, clock):
-        fail_for_good(shop)
-        answered(shop, BEN)
+    def test_a_user_who_fails_three_times_while_others_are_answered_is_isolated(self, shop, clock):
+        fail_twice(shop)
         verdict = fail_for_good(shop)
         assert (verdict.cause, verdict.isolate, verdict.stale_allowed) == (Cause.USER, True, True)
         refusal = shop.quarantine.answer(USER.key, clock.monotonic())
@@ -227,8 +235,22 @@ class TestConclude:
             verdicts.append(shop.reactions.conclude(made.trial, error, made.asked, verdict))
         assert [verdict.cause for verdict in verdicts] == [Cause.APPLE, Cause.APPLE]
 
+    def test_two_short_outages_isolate_no_user(self, shop, clock):
+        for _ in range(2):
+            verdicts = [fail_for_good(shop) for _ in range(3)]
+            clock.move(5.0)
+            answered(shop, BEN)
+        assert {verdict.cause for verdict in verdicts} == {Cause.APPLE}
+
+    def test_an_outage_of_one_type_isolates_no_user(self, shop):
+        verdicts = []
+        for _ in range(4):
+            answered(shop, BEN)
+            verdicts.append(fail_for_good(shop, of=Trial(USER.key, shop.clock.monotonic(), topic="songs")))
+        assert {verdict.cause for verdict in verdicts} == {Cause.APPLE}
+
     def test_failures_more_than_a_minute_apart_isolate_no_user(self, shop, clock):
-        fail_for_good(shop)
+        fail_twice(shop)
         clock.move(61.0)
         answered(shop, BEN)
         assert fail_for_good(shop).cause is not Cause.USER
@@ -245,7 +267,7 @@ class TestConclude:
         assert fail_for_good(shop).cause is not Cause.USER
 
     def test_what_failed_before_the_breaker_opened_is_not_held_against_the_user_later(self, shop, clock):
-        fail_for_good(shop)
+        fail_twice(shop)
         open_breaker(shop)
         clock.move(5.0)
         answered(shop, BEN)
@@ -256,8 +278,12 @@ class TestConclude:
         for _ in range(3):
             made = sent(shop, READ, one)
             shop.reactions.conclude(one, error, LAST, shop.reactions.failed(made, error))
-        answered(shop, BEN)
-        assert fail_for_good(shop).cause is Cause.USER
+            answered(shop, BEN)
+        verdicts = []
+        for _ in range(2):
+            verdicts.append(fail_for_good(shop))
+            answered(shop, BEN)
+        assert [verdict.cause is Cause.USER for verdict in verdicts] == [False, True]
 
     def test_a_refused_write_is_no_failed_one(self, shop):
         for status in (400, FAULT):
@@ -271,8 +297,11 @@ class TestConclude:
     def test_failures_for_the_same_id_isolate_no_user(self, shop):
         fail_for_good(shop, subject="/v1/me/ratings/albums/1")
         answered(shop, BEN)
-        assert fail_for_good(shop, subject="/v1/me/ratings/albums/1").cause is Cause.ID
-        assert fail_for_good(shop, subject="/v1/me/ratings/albums/2").cause is Cause.USER
+        causes = []
+        for number in (1, 1, 1, 2, 3):
+            causes.append(fail_for_good(shop, subject=f"/v1/me/ratings/albums/{number}").cause)
+            answered(shop, BEN)
+        assert causes == [Cause.APPLE] * 4 + [Cause.USER]
 
     def test_a_call_that_is_divided_is_no_failure_of_the_user_before_its_parts_are_known(self, shop):
         divided, error = sent(shop, FEW), relayed(FAULT)

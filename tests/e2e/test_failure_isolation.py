@@ -197,10 +197,10 @@ def test_an_account_that_always_fails_leaves_others_alone_and_costs_apple_little
     assert total < 30 + 30
 
 
-def test_a_user_isolated_for_two_bad_ids_is_answered_again_though_one_is_in_every_read():
+def test_a_user_isolated_for_three_bad_ids_is_answered_again_though_one_is_in_every_read():
     async def story():
         async with scene() as (caller, sandbox):
-            for bad in (BAD, "667"):
+            for bad in (BAD, "667", "668"):
                 sandbox.faults.poison(bad)
                 await caller.one("albums", bad)
                 await caller.get("albums", unrated(1, int(bad)), user=BEN)

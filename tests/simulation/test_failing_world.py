@@ -130,7 +130,7 @@ def one_failing_user_opens_the_breaker(patch: pytest.MonkeyPatch) -> None:
 
 def two_failures_for_one_id_isolate_its_user(patch: pytest.MonkeyPatch) -> None:
     failed = UserRecords.failed
-    patch.setattr(UserRecords, "failed", lambda self, user, began, now, _: failed(self, user, began, now))
+    patch.setattr(UserRecords, "failed", lambda self, *args: failed(self, *args[:-1]))
     patch.setattr(FailedWrites, "since", lambda *_: inf)
 
 

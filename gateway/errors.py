@@ -62,12 +62,6 @@ class Refused(GatewayError):
         self.source = source
         self.headers = headers or {}
 
-    def anew(self) -> "Refused":
-        """The same refusal as a new exception: one that is raised repeatedly keeps every frame it met."""
-        return Refused(
-            self.status, self.code, self.title, self.detail, source=self.source, headers=dict(self.headers)
-        )
-
 
 class Cause(StrEnum):
     """What an upstream failure is attributed to. Only `APPLE` can open the breaker."""

@@ -11,9 +11,7 @@ from gateway.errors import (
     GatewayError,
     NoCapacity,
     Quarantined,
-    Refused,
     Relayed,
-    Source,
     Unreachable,
     Unusable,
     UpstreamError,
@@ -36,22 +34,6 @@ def test_statuses_in_the_documentation_are_those_of_the_errors():
     drawn = dict(re.findall(r"─ (\w+) +(\d{3}) ", errors.__doc__ or ""))
     assert drawn
     assert {name: str(getattr(errors, name).status) for name in drawn} == drawn
-
-
-class TestRefused:
-    def test_a_refusal_is_copied_with_everything_but_its_traceback(self):
-        refusal = Refused(
-            405, "40500", "Method Not Allowed", "no", source=Source(parameter="ids"), headers={"Allow": "GET"}
-        )
-        copy = refusal.anew()
-        assert copy is not refusal
-        assert (copy.status, copy.code, copy.title, copy.detail) == (405, "40500", "Method Not Allowed", "no")
-        assert (copy.source, copy.headers) == (Source(parameter="ids"), {"Allow": "GET"})
-
-    def test_headers_of_a_copy_are_its_own(self):
-        refusal = Refused(400, "40000", "Bad Request", "no")
-        refusal.anew().headers["Allow"] = "GET"
-        assert refusal.headers == {}
 
 
 class TestRelayed:

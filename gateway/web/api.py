@@ -22,7 +22,7 @@ from gateway.telemetry.logs import RequestLog
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.recent import RecentErrors, read_target
 from gateway.waiters import Requester
-from gateway.web.accepted import Accepted
+from gateway.web.accepted import Accepted, AcceptedOther, AcceptedRead
 from gateway.web.access_log import AccessLog
 from gateway.web.body import read_body, read_rating, read_several
 from gateway.web.headers import (
@@ -45,7 +45,14 @@ from gateway.web.response import (
     failed_reply,
     one_reply,
 )
-from gateway.web.target import FAVORITES, SEVERAL, Target, TargetParser
+from gateway.web.target import (
+    FavoritesTarget,
+    ReadTarget,
+    RefusedTarget,
+    SeveralTarget,
+    TargetParser,
+    WriteTarget,
+)
 from gateway.web.writes import WriteRequests, bypassed
 
 Observe = Callable[[RequestRecord, Reply], None]
@@ -101,11 +108,12 @@ class Api:
         record = RequestRecord(method, headers, self._clock.monotonic())
         try:
             accepted = self._accept(method, raw_path, headers, record, keep_alive=keep_alive)
-            query = accepted.query
-            answer = None if query is None else self._at_once(query)
-            if query is None or answer is None:
+            if not isinstance(accepted, AcceptedRead):
                 return accepted
-            reply = _read_reply(answer, query, accepted.target, record)
+            target, answer = accepted.target, self._at_once(accepted.query)
+            if answer is None:
+                return accepted
+            reply = _read_reply(answer, accepted.query, record, target.id, target.invalid)
         except Exception as error:  # noqa: BLE001 - every request gets an answer
             reply = self._failed(record, error)
         return self._finish(record, reply, keep_alive=keep_alive)
@@ -114,10 +122,10 @@ class Api:
         """Answer an accepted request; `request` has its body, if it may have one."""
         record = accepted.record
         try:
-            if accepted.query is None:
-                reply = await self._answer(accepted, request)
+            if isinstance(accepted, AcceptedRead):
+                reply = await self._read(accepted)
             else:
-                reply = await self._read(accepted, accepted.query)
+                reply = await self._answer(accepted, request)
         except Exception as error:  # noqa: BLE001 - every request gets an answer
             reply = self._failed(record, error)
         except asyncio.CancelledError:  # by the end of the drain, and nothing else
@@ -143,61 +151,62 @@ class Api:
         record.kind = target.kind
         check_host(headers)
         self._check_caller(headers)
-        if target.refusal is not None:
-            raise target.refusal.anew()
+        # For any other target, `isinstance` would take 0.2 µs: a hundredth of a hit.
+        if type(target) is RefusedTarget:
+            raise target.refusal
         user = read_user(headers)
         record.user = user.label
         timeout = read_timeout(headers)
         deadline = record.started + (self._request_timeout if timeout is None else timeout)
-        query = None
-        if target.parts or target.invalid:
-            query = _query(user, target.parts, target.variant, headers, deadline)
-            if target.invalid and not query.lenient:
-                assert target.kind is not None
-                raise invalid_ids(target.kind, target.invalid)
-            record.ids = query.size
-        return Accepted(record, headers, target, user, deadline, keep_alive, query)
+        if not isinstance(target, ReadTarget):
+            return AcceptedOther(record, target, headers, user, deadline, keep_alive)
+        query = _query(user, target.parts, target.variant, headers, deadline)
+        if target.invalid and not query.lenient:
+            raise invalid_ids(target.kind, [id_ for _, id_ in target.invalid])
+        record.ids = query.size
+        return AcceptedRead(record, target, query, keep_alive)
 
     def _at_once(self, query: Query) -> Answer | None:
         return self._reader.at_once(query) if query.parts else _NOTHING
 
-    async def _answer(self, accepted: Accepted, request: web.BaseRequest | None) -> Reply:
-        target = accepted.target
+    async def _answer(self, accepted: AcceptedOther, request: web.BaseRequest | None) -> Reply:
         assert request is not None
         body = b""
         if request.method != "DELETE":
             body = await read_body(request, seconds=accepted.deadline - self._clock.monotonic())
-        if target.route == SEVERAL:
-            return await self._read_several(accepted, body)
-        if target.route == FAVORITES:
-            return await self._writes.favorites(accepted, request.method)
-        return await self._writes.write(accepted, read_rating(body) if request.method == "PUT" else None)
+        match accepted.target:
+            case SeveralTarget():
+                return await self._read_several(accepted, body)
+            case FavoritesTarget() as target:
+                return await self._writes.favorites(accepted, target, request.method)
+            case WriteTarget() as target:
+                value = read_rating(body) if request.method == "PUT" else None
+                return await self._writes.write(accepted, target, value)
 
-    async def _read_several(self, accepted: Accepted, body: bytes) -> Reply:
+    async def _read_several(self, accepted: AcceptedOther, body: bytes) -> Reply:
         several = read_several(body, max_ids=self._max_ids)
         query = _query(accepted.user, several.parts, several.variant, accepted.headers, accepted.deadline)
         if several.refusal is not None and not query.lenient:
             raise several.refusal
-        accepted.record.ids = query.size
-        return await self._read(accepted, query, several.invalid)
-
-    async def _read(
-        self, accepted: Accepted, query: Query, invalid: Sequence[tuple[Kind, str]] = ()
-    ) -> Reply:
         record = accepted.record
+        record.ids = query.size
         record.parts = query.parts
-        target = accepted.target
-        if target.relayable:
-            return await self._read_relayable(accepted, query)
         answer = await self._reader.read(query) if query.parts else _NOTHING
-        return _read_reply(answer, query, target, record, invalid)
+        return _read_reply(answer, query, record, None, several.invalid)
 
-    async def _read_relayable(self, accepted: Accepted, query: Query) -> Reply:
-        record, target, requester = accepted.record, accepted.target, Requester()
-        request = RelayedRequest(target.path, target.query, lists_ids=target.id is None)
+    async def _read(self, accepted: AcceptedRead) -> Reply:
+        record, target, query = accepted.record, accepted.target, accepted.query
+        record.parts = query.parts
+        if target.relay is not None:
+            return await self._read_relayable(accepted, target.relay)
+        answer = await self._reader.read(query) if query.parts else _NOTHING
+        return _read_reply(answer, query, record, target.id, target.invalid)
+
+    async def _read_relayable(self, accepted: AcceptedRead, request: RelayedRequest) -> Reply:
+        record, query, requester = accepted.record, accepted.query, Requester()
         answer = await self._relayed.read(query, request, requester)
         if isinstance(answer, Answer):
-            return _read_reply(answer, query, target, record)
+            return _read_reply(answer, query, record, accepted.target.id)
         return bypassed(record, requester, answer)
 
     def _failed(self, record: RequestRecord, error: Exception) -> Reply:
@@ -245,7 +254,7 @@ class Api:
 
 def _cut_off(accepted: Accepted) -> Refused:
     detail = "The gateway is stopping, and its time to drain is over."
-    if accepted.query is None and accepted.target.route != SEVERAL:
+    if isinstance(accepted.target, WriteTarget | FavoritesTarget):
         detail += " The write may have been carried out."
     return Refused(503, "50300", "Service Unavailable", detail)
 
@@ -261,20 +270,19 @@ def _query(user: User, parts: tuple[Part, ...], variant: Variant, headers: Heade
 def _read_reply(
     answer: Answer,
     query: Query,
-    target: Target,
     record: RequestRecord,
+    id_: Id | None,
     invalid: Sequence[tuple[Kind, str]] = (),
 ) -> Reply:
+    """Render a read of `id_`, or of many ids of which some are `invalid`."""
     record.counts = answer.counts
-    if answer.failures and not (query.lenient and target.id is None):
+    if answer.failures and not (query.lenient and id_ is None):
         record.fail(answer.failures[0].error)
         return failed_reply(answer)
     record.cache = answer_label(answer)
-    if target.id is not None:
-        return one_reply(answer, target.id, lenient=query.lenient)
-    if target.kind is not None and target.invalid:
-        invalid = [(target.kind, id_) for id_ in target.invalid]
+    if id_ is not None:
+        return one_reply(answer, id_, lenient=query.lenient)
     if invalid:
-        failures = [Failure(kind, Id(id_), invalid_ids(kind, [id_])) for kind, id_ in invalid]
+        failures = [Failure(kind, Id(wrong), invalid_ids(kind, [wrong])) for kind, wrong in invalid]
         answer = msgspec.structs.replace(answer, failures=(*answer.failures, *failures))
     return answer_reply(answer, lenient=query.lenient)

@@ -1,7 +1,7 @@
-"""Request targets to routes, ids and variants. A target that is refused carries its error."""
+"""Request targets to what they ask for. A target that is refused carries its error."""
 
 import re
-from typing import Final, cast
+from typing import ClassVar, Final, cast, final
 from urllib.parse import unquote, unquote_plus, urlsplit
 
 import msgspec
@@ -18,8 +18,9 @@ from gateway.model import (
     ratings_path,
 )
 from gateway.ratings.query import Part
-from gateway.web.ids import Ids, distinct_ids, invalid_ids, read_kind, too_many_ids
-from gateway.web.variant import Parameters, read_parameters, refuse_parameters
+from gateway.ratings.relay import RelayedRequest
+from gateway.web.ids import KINDS, Ids, distinct_ids, invalid_ids, too_many_ids, unknown_type
+from gateway.web.variant import read_parameters, refuse_parameters
 
 MANY: Final = RATINGS_PATH + "/{type}"
 ONE: Final = RATINGS_PATH + "/{type}/{id}"
@@ -36,30 +37,65 @@ METHODS: Final = {
 """HEAD is allowed where GET is."""
 
 
-class Target(msgspec.Struct, frozen=True, gc=False):
-    """What a request target asks for."""
+class ReadTarget(msgspec.Struct, frozen=True, gc=False):
+    """A read of ids of one type."""
 
     route: str
-    """The template of its path, or `unmatched`."""
-    kind: Kind | None = None
+    kind: Kind
+    parts: tuple[Part, ...]
+    """One, or none if every id is invalid."""
     id: Id | None = None
-    parts: tuple[Part, ...] = ()
-    invalid: tuple[str, ...] = ()
+    """The id in the path, in the form with one id."""
+    invalid: tuple[tuple[Kind, str], ...] = ()
     """Ids that cannot be of the type: errors of their own in a lenient answer, else of the whole request."""
     variant: Variant = PLAIN
-    relayable: bool = False
-    """Whether Apple's answer, if it is not a list of ratings, may be relayed.
+    relay: RelayedRequest | None = None
+    """What is sent to Apple if its answer is not a list of ratings; None if it has to be one.
 
     Other parameters may ask for such an answer. Not beside invalid ids: those neither go to Apple nor have an
     error of their own in what is relayed.
     """
-    favorites: tuple[tuple[Kind, Id], ...] = ()
-    path: str = ""
-    """As it is sent to Apple, if it is relayed."""
-    query: str = ""
+
+
+class WriteTarget(msgspec.Struct, frozen=True):
+    """A rating to be written or removed."""
+
+    route: ClassVar[str] = ONE
+    kind: Kind
+    id: Id
+    query: str
     """As it came."""
-    refusal: Refused | None = None
-    """Why the request cannot be served, if its target alone says so."""
+
+
+class FavoritesTarget(msgspec.Struct, frozen=True):
+    """Favorites to be added or removed."""
+
+    route: ClassVar[str] = FAVORITES
+    kind: ClassVar[None] = None
+    ids: tuple[tuple[Kind, Id], ...]
+    """Those of the types that have ratings."""
+    query: str
+    """As it came."""
+
+
+class SeveralTarget(msgspec.Struct, frozen=True):
+    """A read whose types and ids are in the body."""
+
+    route: ClassVar[str] = SEVERAL
+    kind: ClassVar[None] = None
+
+
+@final
+class RefusedTarget(msgspec.Struct, frozen=True):
+    """A target that cannot be served, and why; the request's other checks come first."""
+
+    route: str
+    """The template of its path, or `unmatched`."""
+    kind: Kind | None
+    refusal: Refused
+
+
+Target = ReadTarget | WriteTarget | FavoritesTarget | SeveralTarget | RefusedTarget
 
 
 class _Plain(msgspec.Struct, frozen=True):
@@ -87,45 +123,48 @@ class TargetParser:
         self._max_ids = max_ids
 
     def parse(self, method: str, raw: str) -> Target:
-        """Parse the target of a request line; what is wrong with it is the target's `refusal`."""
+        """Parse the target of a request line; what is wrong with it makes it a `RefusedTarget`."""
         path, _, listed = raw.partition("?ids=")
         plain = _PLAIN.get(path)
         if plain is not None and method in READS and plain.ids.fullmatch(listed):
             # Each call of `Id` would cost more than its part of the pattern.
             ids = cast("list[Id]", listed.split(","))
             if len(set(ids)) == len(ids) <= self._max_ids:
-                return Target(MANY, plain.kind, parts=(Part(plain.kind, tuple(ids)),))
+                return ReadTarget(MANY, plain.kind, (Part(plain.kind, tuple(ids)),))
         return self._parse(method, raw)
 
     def _parse(self, method: str, raw: str) -> Target:
-        target = Target(UNMATCHED)
+        route, kind = UNMATCHED, None
         try:
             path, _, query = _origin_form(raw).partition("?")
-            target = route(path, query)
-            _check_method(method, target)
-            if target.refusal is not None:
-                return target
-            if target.route == SEVERAL:
+            route, segments = _route(path)
+            name = unquote(segments[0]) if segments else ""
+            kind = KINDS.get(name)
+            _check_method(method, route)
+            if route == SEVERAL:
                 refuse_parameters(query)
-                return target
-            if target.route == FAVORITES:
-                return self._favorites(target)
-            parameters = read_parameters(target.query)
-            if target.route == ONE and parameters.ids:
-                raise bad_parameter("This route takes its id from the path, not from the parameter ids.")
-            return self._read(target, parameters) if method in READS else target
+                return SeveralTarget()
+            if route == FAVORITES:
+                return self._favorites(query)
+            if kind is None:
+                raise unknown_type(name)
+            if route == MANY:
+                return self._many(kind, query)
+            return _one(method, kind, Id(unquote(segments[1])), query)
         except Refused as refusal:
-            return msgspec.structs.replace(target, refusal=refusal.anew())
+            return RefusedTarget(route, kind, refusal)
 
-    def _read(self, target: Target, parameters: Parameters) -> Target:
-        assert target.kind is not None
-        ids = self._ids(target.kind, parameters.ids) if target.id is None else Ids((target.id,))
-        return msgspec.structs.replace(
-            target,
-            parts=(Part(target.kind, ids.valid),) if ids.valid else (),
-            invalid=ids.invalid,
+    def _many(self, kind: Kind, query: str) -> ReadTarget:
+        parameters = read_parameters(query)
+        ids = self._ids(kind, parameters.ids)
+        relayed = has_other_parameters(parameters.variant) and not ids.invalid
+        return ReadTarget(
+            MANY,
+            kind,
+            (Part(kind, ids.valid),) if ids.valid else (),
+            invalid=tuple((kind, id_) for id_ in ids.invalid),
             variant=parameters.variant,
-            relayable=has_other_parameters(parameters.variant) and not ids.invalid,
+            relay=RelayedRequest(ratings_path(kind), query, lists_ids=True) if relayed else None,
         )
 
     def _ids(self, kind: Kind, values: tuple[str, ...]) -> Ids:
@@ -138,9 +177,9 @@ class TargetParser:
             raise too_many_ids(len(ids), self._max_ids)
         return ids
 
-    def _favorites(self, target: Target) -> Target:
+    def _favorites(self, query: str) -> FavoritesTarget:
         named: dict[str, list[str]] = {}
-        for piece in target.query.split("&"):
+        for piece in query.split("&"):
             raw_name, _, value = piece.partition("=")
             if found := _IDS_OF_TYPE.fullmatch(unquote_plus(raw_name)):
                 named.setdefault(found[1], []).append(unquote_plus(value))
@@ -148,10 +187,10 @@ class TargetParser:
         count = 0
         for name, values in named.items():
             listed = ",".join(values).split(",")
-            if name not in _KINDS:
+            kind = KINDS.get(name)
+            if kind is None:
                 count += len({piece.strip() for piece in listed} - {""})
                 continue
-            kind = Kind(name)
             ids = distinct_ids(kind, listed)
             if ids.invalid:
                 raise invalid_ids(kind, ids.invalid, Source(parameter=f"ids[{name}]"))
@@ -163,40 +202,27 @@ class TargetParser:
             raise bad_parameter("The parameter ids contains no ids.")
         if count > self._max_ids:
             raise too_many_ids(count, self._max_ids)
-        return msgspec.structs.replace(target, favorites=tuple(favorites))
+        return FavoritesTarget(tuple(favorites), query)
 
 
-_KINDS: Final = frozenset(kind.value for kind in Kind)
 _IDS_OF_TYPE: Final = re.compile(r"ids\[([A-Za-z0-9-]{1,64})\]")
 
 
-def route(path: str, query: str) -> Target:
-    """The route that `path` names; an unknown type or id is its `refusal`. Raises `Refused`."""
+def _route(path: str) -> tuple[str, list[str]]:
+    """The template that `path` matches, and the segments that fill it. Raises `Refused`."""
     trimmed = path.removesuffix("/")
-    if trimmed == SEVERAL:
-        return Target(SEVERAL, path=SEVERAL, query=query)
-    if trimmed == FAVORITES:
-        return Target(FAVORITES, path=FAVORITES, query=query)
+    if trimmed in (SEVERAL, FAVORITES):
+        return trimmed, []
     if not trimmed.startswith(RATINGS_PATH + "/"):
         raise _not_served(path)
     segments = trimmed[len(RATINGS_PATH) + 1 :].split("/")
     if len(segments) > 2 or not all(segments):
         raise _no_such_path(path)
-    template = MANY if len(segments) == 1 else ONE
-    try:
-        kind = read_kind(unquote(segments[0]))
-    except Refused as refusal:
-        return Target(template, refusal=refusal.anew())
-    if template == MANY:
-        return Target(MANY, kind, path=ratings_path(kind), query=query)
-    id_ = Id(unquote(segments[1]))
-    if not kind.admits(id_):
-        return Target(ONE, kind, refusal=invalid_ids(kind, [id_]))
-    return Target(ONE, kind, id_, path=ratings_path(kind, id_), query=query)
+    return MANY if len(segments) == 1 else ONE, segments
 
 
-def _check_method(method: str, target: Target) -> None:
-    methods = METHODS[target.route]
+def _check_method(method: str, route: str) -> None:
+    methods = METHODS[route]
     allowed = (*READS, *methods[1:]) if methods[0] == "GET" else methods
     if method not in allowed:
         raise Refused(
@@ -206,6 +232,25 @@ def _check_method(method: str, target: Target) -> None:
             f"{method} is not allowed here; allowed: {', '.join(allowed)}.",
             headers={"Allow": ", ".join(allowed)},
         )
+
+
+def _one(method: str, kind: Kind, id_: Id, query: str) -> ReadTarget | WriteTarget:
+    if not kind.admits(id_):
+        raise invalid_ids(kind, [id_])
+    parameters = read_parameters(query)
+    if parameters.ids:
+        raise bad_parameter("This route takes its id from the path, not from the parameter ids.")
+    if method not in READS:
+        return WriteTarget(kind, id_, query)
+    relayed = has_other_parameters(parameters.variant)
+    return ReadTarget(
+        ONE,
+        kind,
+        (Part(kind, (id_,)),),
+        id=id_,
+        variant=parameters.variant,
+        relay=RelayedRequest(ratings_path(kind, id_), query, lists_ids=False) if relayed else None,
+    )
 
 
 def _not_served(path: str) -> Refused:

@@ -6,10 +6,11 @@ from gateway.ratings.query import CacheOutcome, Part, TierCounts
 from gateway.ratings.relay import RelayResult, Unrated
 from gateway.ratings.write import Writer
 from gateway.waiters import Requester
-from gateway.web.accepted import Accepted
+from gateway.web.accepted import AcceptedOther
 from gateway.web.headers import preconditions
 from gateway.web.request_record import RequestRecord
 from gateway.web.response import Reply, error_reply, forwarded, success_reply, unrated_reply
+from gateway.web.target import FavoritesTarget, WriteTarget
 
 
 class WriteRequests:
@@ -18,14 +19,11 @@ class WriteRequests:
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
 
-    async def write(self, accepted: Accepted, value: int | None) -> Reply:
+    async def write(self, accepted: AcceptedOther, target: WriteTarget, value: int | None) -> Reply:
         """Rate the id in the target (1 or -1), or remove its rating (None)."""
-        record, target = accepted.record, accepted.target
-        assert target.kind is not None
-        assert target.id is not None
+        record, requester = accepted.record, Requester()
         record.ids = 1
         record.parts = (Part(target.kind, (target.id,)),)
-        requester = Requester()
         answer = await self._writer.write(
             accepted.user,
             target.kind,
@@ -38,14 +36,14 @@ class WriteRequests:
         )
         return rendered(record, requester, answer, CacheOutcome.METHOD)
 
-    async def favorites(self, accepted: Accepted, method: str) -> Reply:
+    async def favorites(self, accepted: AcceptedOther, target: FavoritesTarget, method: str) -> Reply:
         """Add (POST) or remove (DELETE) favorites."""
-        record, target, requester = accepted.record, accepted.target, Requester()
-        record.ids = len(target.favorites)
+        record, requester = accepted.record, Requester()
+        record.ids = len(target.ids)
         answer = await self._writer.favorites(
             accepted.user,
             method,
-            target.favorites,
+            target.ids,
             query=target.query,
             deadline=accepted.deadline,
             requester=requester,

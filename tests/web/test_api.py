@@ -116,7 +116,7 @@ class TestRun:
     )
     async def test_the_deadline_is_the_callers_or_the_settings(self, gateway, more, seconds):
         accepted = gateway.accepted(MANY + "1", *more)
-        assert accepted.deadline == gateway.reads.clock.monotonic() + seconds
+        assert accepted.query.deadline == gateway.reads.clock.monotonic() + seconds
 
     async def test_a_body_may_name_ids_of_several_types(self, gateway):
         gateway.reads.store({ONE: 1})

@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from gateway.errors import Refused
+from gateway.errors import Refused, Source
 from gateway.model import Kind
 from gateway.web.ids import distinct_ids, invalid_ids, read_kind, too_many_ids
 
@@ -47,5 +47,5 @@ def test_an_error_for_too_many_ids_names_the_limit_and_the_next_step():
 
 def test_an_unknown_type_is_refused_with_a_list_of_types():
     with pytest.raises(Refused, match="library-music-videos") as refused:
-        read_kind("artists")
+        read_kind("artists", Source(pointer="/ids/artists"))
     assert (refused.value.status, refused.value.code) == (400, "40008")

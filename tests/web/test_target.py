@@ -3,7 +3,20 @@ from urllib.parse import quote
 import pytest
 
 from gateway.errors import Refused
-from gateway.web.target import FAVORITES, MANY, ONE, SEVERAL, UNMATCHED, Target, TargetParser
+from gateway.model import Id, Kind
+from gateway.ratings.relay import RelayedRequest
+from gateway.web.target import (
+    FAVORITES,
+    MANY,
+    ONE,
+    UNMATCHED,
+    ReadTarget,
+    RefusedTarget,
+    SeveralTarget,
+    Target,
+    TargetParser,
+    WriteTarget,
+)
 
 ROOT = "/v1/me/ratings"
 IDS = {
@@ -24,13 +37,18 @@ def parser() -> TargetParser:
     return TargetParser(max_ids=10)
 
 
+def read(target: Target) -> ReadTarget:
+    assert isinstance(target, ReadTarget)
+    return target
+
+
 def ids(target: Target) -> tuple[str, ...]:
-    (part,) = target.parts
+    (part,) = read(target).parts
     return tuple(part.ids)
 
 
 def refusal(target: Target) -> Refused:
-    assert target.refusal is not None
+    assert isinstance(target, RefusedTarget)
     return target.refusal
 
 
@@ -38,7 +56,7 @@ def refusal(target: Target) -> Refused:
 def test_every_kind_is_read_in_both_forms(parser, kind):
     many = parser.parse("GET", f"{ROOT}/{kind}?ids={IDS[kind]}")
     one = parser.parse("GET", f"{ROOT}/{kind}/{IDS[kind]}")
-    assert (many.route, many.kind, ids(many), many.refusal) == (MANY, kind, (IDS[kind],), None)
+    assert (many.route, many.kind, ids(many), many.id) == (MANY, kind, (IDS[kind],), None)
     assert (one.route, one.kind, one.id, ids(one)) == (ONE, kind, IDS[kind], (IDS[kind],))
 
 
@@ -72,11 +90,11 @@ def test_a_malformed_target_is_refused_with_its_source(parser, target, status, c
 @pytest.mark.parametrize(
     ("target", "invalid"),
     [
-        ("albums?ids=1,abc,x%20y", ("abc", "x y")),
-        ("songs?ids=" + "1" * 21, ("1" * 21,)),
-        ("playlists?ids=pl." + "a" * 65, ("pl." + "a" * 65,)),
+        ("albums?ids=1,abc,x%20y", (("albums", "abc"), ("albums", "x y"))),
+        ("songs?ids=" + "1" * 21, (("songs", "1" * 21),)),
+        ("playlists?ids=pl." + "a" * 65, (("playlists", "pl." + "a" * 65),)),
         ("albums?ids=1,2\n", ()),
-        ("albums?ids=l.1,l.1", ("l.1",)),
+        ("albums?ids=l.1,l.1", (("albums", "l.1"),)),
     ],
 )
 def test_ids_that_cannot_be_of_the_type_are_kept_apart(parser, target, invalid):
@@ -106,7 +124,7 @@ def test_characters_that_no_url_has_are_400(parser, raw):
 def test_one_slash_at_the_end_is_tolerated(parser):
     assert ids(parser.parse("GET", f"{ROOT}/albums/?ids=1,2")) == ("1", "2")
     assert parser.parse("GET", f"{ROOT}/albums/1/").id == "1"
-    assert parser.parse("POST", f"{ROOT}/").route == SEVERAL
+    assert parser.parse("POST", f"{ROOT}/") == SeveralTarget()
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
@@ -130,15 +148,39 @@ def test_an_unknown_method_is_405_with_the_allowed_ones(parser, method, path, al
     assert (wrong.status, wrong.code, wrong.headers["Allow"]) == (405, "40500", allowed)
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "route", "kind"),
+    [
+        ("POST", f"{ROOT}/albums?ids=1", MANY, "albums"),
+        ("PATCH", f"{ROOT}/albums/abc", ONE, "albums"),
+        ("POST", f"{ROOT}/artists?ids=1", MANY, None),
+        ("GET", f"{ROOT}/albums", MANY, "albums"),
+        ("GET", f"{ROOT}/albums/abc", ONE, "albums"),
+        ("GET", f"{ROOT}/artists/1", ONE, None),
+        ("GET", FAVORITES, FAVORITES, None),
+    ],
+)
+def test_a_refused_target_has_its_route_and_type(parser, method, path, route, kind):
+    target = parser.parse(method, path)
+    assert (type(target), target.route, target.kind) == (RefusedTarget, route, kind)
+
+
 def test_other_parameters_are_part_of_the_variant(parser):
     target = parser.parse("GET", f"{ROOT}/albums?ids=1&platform=web")
-    assert (ids(target), target.variant, target.relayable) == (("1",), "platform=web", True)
-    assert not parser.parse("GET", f"{ROOT}/albums?ids=1&l=de").relayable
+    assert (ids(target), target.variant) == (("1",), "platform=web")
+
+
+def test_a_read_with_other_parameters_may_be_relayed_as_it_came(parser):
+    many = parser.parse("GET", f"{ROOT}/albums/?ids=1&platform=web")
+    one = parser.parse("GET", f"{ROOT}/library-albums/l%2E1?platform=web")
+    assert many.relay == RelayedRequest(f"{ROOT}/albums", "ids=1&platform=web", lists_ids=True)
+    assert one.relay == RelayedRequest(f"{ROOT}/library-albums/l.1", "platform=web", lists_ids=False)
+    assert parser.parse("GET", f"{ROOT}/albums?ids=1&l=de").relay is None
 
 
 def test_a_target_with_invalid_ids_is_not_relayed(parser):
     target = parser.parse("GET", f"{ROOT}/albums?ids=1,x&platform=web")
-    assert (target.invalid, target.variant, target.relayable) == (("x",), "platform=web", False)
+    assert (target.invalid, target.variant, target.relay) == ((("albums", "x"),), "platform=web", None)
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
@@ -151,7 +193,7 @@ def test_ids_beside_an_id_in_the_path_are_refused(parser, method):
 
 def test_a_write_keeps_its_query(parser):
     target = parser.parse("PUT", f"{ROOT}/albums/1?l=de")
-    assert (target.id, target.query, target.refusal) == ("1", "l=de", None)
+    assert target == WriteTarget(Kind.ALBUMS, Id("1"), "l=de")
 
 
 def test_a_target_with_a_host_is_read_like_one_without(parser):
@@ -170,7 +212,7 @@ def test_long_targets_are_parsed_too():
 
 def test_query_parameters_beside_a_body_are_refused(parser):
     assert refusal(parser.parse("POST", f"{ROOT}?ids=1")).code == "40005"
-    assert parser.parse("POST", ROOT).route == SEVERAL
+    assert parser.parse("POST", ROOT) == SeveralTarget()
 
 
 @pytest.mark.parametrize(
@@ -185,7 +227,7 @@ def test_query_parameters_beside_a_body_are_refused(parser):
 @pytest.mark.parametrize("method", ["POST", "DELETE"])
 def test_favorites_name_ids_by_type(parser, query, favorites, method):
     target = parser.parse(method, f"{FAVORITES}?{query}")
-    assert (target.route, target.favorites, target.query) == (FAVORITES, favorites, query)
+    assert (target.route, target.ids, target.query) == (FAVORITES, favorites, query)
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,9 @@ from gateway.model import Id, Kind
 from gateway.ratings.query import CacheOutcome, Part
 from gateway.ratings.relay import Unrated
 from gateway.waiters import Requester
-from gateway.web.accepted import Accepted
+from gateway.web.accepted import AcceptedOther
 from gateway.web.response import Reply
+from gateway.web.target import WriteTarget
 from gateway.web.writes import WriteRequests, bypassed
 from tests.web.apis import ApiOnFakes
 
@@ -27,9 +28,11 @@ class WritesOnFakes:
         self.apple = self.gateway.apple
         self.writes = WriteRequests(self.gateway.writer)
 
-    async def write(self, value: int | None, *more: tuple[str, str]) -> tuple[Accepted, Reply]:
+    async def write(self, value: int | None, *more: tuple[str, str]) -> tuple[AcceptedOther, Reply]:
         accepted = self.gateway.accepted(ALBUM + "?l=de", *more, method="PUT")
-        return accepted, await self.writes.write(accepted, value)
+        assert isinstance(accepted, AcceptedOther)
+        assert isinstance(accepted.target, WriteTarget)
+        return accepted, await self.writes.write(accepted, accepted.target, value)
 
 
 @pytest.fixture
@@ -73,7 +76,7 @@ class TestWrite:
 
 async def test_favorites_are_sent_with_their_query(fakes):
     accepted = fakes.gateway.accepted("/v1/me/favorites?ids[albums]=1,2&ids[songs]=3", method="POST")
-    reply = await fakes.writes.favorites(accepted, "POST")
+    reply = await fakes.writes.favorites(accepted, accepted.target, "POST")
     (call,) = fakes.apple.sent
     assert (reply.status, call.operation, call.query) == (
         200,

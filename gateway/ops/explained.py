@@ -68,7 +68,7 @@ def answer_page(answer: Mapping[str, Any], *, asks_ops_token: bool) -> str:
                 ("Refreshed by top-up, not requested since", "yes" if answer["top_up"] else "no"),
                 ("Written value held", "no" if hold is None else _held(hold)),
                 ("Being fetched", "yes" if answer["in_flight"] else "no"),
-                ("User token quarantined", "yes" if answer["quarantined"] else "no"),
+                ("Calls of this user stopped", _stopped(answer)),
             ),
             id_="now",
         ),
@@ -78,6 +78,14 @@ def answer_page(answer: Mapping[str, Any], *, asks_ops_token: bool) -> str:
         section("Explain another id", form(asks_ops_token=asks_ops_token, kind=kind, id_=id_), id_="again"),
         here="/-/explain",
     )
+
+
+def _stopped(answer: Mapping[str, Any]) -> str:
+    if answer["quarantined"]:
+        return "yes: Apple refused the user token moments ago"
+    if not answer["isolated"]:
+        return "no"
+    return f"{' and '.join(answer['isolated'])}: Apple failed for this user alone moments ago"
 
 
 def _held(hold: Mapping[str, Any]) -> str:

@@ -1,8 +1,9 @@
 """Explains where the answer for one id would come from now, and why, for operators."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
+from gateway.apple.quarantine import Quarantine
 from gateway.cache.entry import Entry
 from gateway.cache.lookup import Lookup
 from gateway.cache.write_rule import StoredRating
@@ -37,19 +38,19 @@ class Explainer:
         await read.look_up(keep=False)
         partition, plan = read.partition, read.plan
         memory, shared = read.tiers
-        quarantined = quarantine.is_refused(user.key, now)
         served = plan.served.get(id_)
         refusal = None if served is not None else self._refusal(partition, id_, now)
-        stale_allowed = not quarantined and (refusal is None or refusal.stale_allowed)
-        stale = plan.served[id_] if served is None and stale_allowed and plan.stand_in(id_) else None
+        candidate = None if served is not None else read.stale_for(id_, refusal)
+        stale = None if candidate is None else candidate.entry
         asks = served is None and (refusal is None or stale is None)
+        from_redis = plan.counts.shared > 0 if candidate is None else candidate.shared
         held = read.tiers.holds.get(id_)
         unsettled = id_ in cache.fill_token(partition, [id_], read.tiers, now).unsettled
         return {
             "type": kind.value,
             "id": id_,
             "user": user.label,
-            "source": "upstream" if asks else "shared" if plan.counts.shared else "local",
+            "source": "upstream" if asks else "shared" if from_redis else "local",
             "why": _why_served(plan, held=held is not None)
             if served is not None
             else _why_not_asked(refusal, stale=stale is not None)
@@ -61,7 +62,8 @@ class Explainer:
             "top_up": id_ in memory.rides,
             "hold": None if held is None else _hold(held, now),
             "in_flight": flights.in_flight(partition, id_),
-            "quarantined": quarantined,
+            "quarantined": quarantine.is_refused(user.key, now),
+            "isolated": _isolated(quarantine, user, now),
         }
 
     def _shown(self, entry: Entry, now: float, trusted_since: float) -> dict[str, Any]:
@@ -72,6 +74,17 @@ class Explainer:
             "state": self._sources.cache.freshness.usability(entry, now, trusted_since).name.lower(),
             "trusted": entry.trusted_at >= trusted_since,
         }
+
+
+def _isolated(quarantine: Quarantine, user: User, now: float) -> Sequence[str]:
+    """Return which calls are not sent to Apple because it fails for this user alone."""
+    if quarantine.is_refused(user.key, now):
+        return ()
+    return tuple(
+        calls
+        for calls, write in (("reads", False), ("writes", True))
+        if quarantine.answer(user.key, now, write=write) is not None
+    )
 
 
 def _hold(held: StoredRating, now: float) -> dict[str, Any]:

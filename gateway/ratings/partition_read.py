@@ -11,7 +11,7 @@ from gateway.errors import DeadlineExceeded, GatewayError, Refused, UpstreamErro
 from gateway.fetch.single_flight import SingleFlight
 from gateway.fill_token import FillToken
 from gateway.model import PLAIN, Id, Rating
-from gateway.ratings.plan import Findings, ReadPlan
+from gateway.ratings.plan import Candidate, Findings, ReadPlan
 from gateway.ratings.query import Part, Query
 from gateway.ratings.read_metrics import ReadMetrics
 from gateway.ratings.refresh import Refresher
@@ -125,6 +125,14 @@ class PartitionRead:
         refused = self._sources.quarantine.is_refused(self.partition.user.key, self._now)
         plan.resolve(stale_allowed=not refused)
 
+    def stale_for(self, id_: Id, failure: UpstreamError | None) -> Candidate | None:
+        """Return the stale entry that stands in for this failure, if one may; None: for a failing Apple."""
+        if failure is not None and not failure.stale_allowed:
+            return None
+        # Asked anew, because a short wait may end before Apple's refusal of the user has arrived.
+        refused = self._sources.quarantine.is_refused(self.partition.user.key, self._now)
+        return None if refused else self.plan.candidate(id_)
+
     def render(self) -> bytes:
         """Return the resources of the rated ids that did not fail, in the order asked."""
         if self._rendered is None:
@@ -214,15 +222,12 @@ class PartitionRead:
         return {id_: wait.results.get(id_, late) for id_ in missing}
 
     def _settle(self, results: Mapping[Id, Rating | GatewayError]) -> None:
-        # A short wait may end before Apple's refusal of the user has arrived.
-        refused = self._sources.quarantine.is_refused(self.partition.user.key, self._now)
         fetched: dict[Id, Rating] = {}
         for id_, result in results.items():
             if not isinstance(result, GatewayError):
                 fetched[id_] = result
-            elif refused or not isinstance(result, UpstreamError) or not result.stale_allowed:
-                self.failed[id_] = result
-            elif self.plan.stand_in(id_):
+            elif isinstance(result, UpstreamError) and self.stale_for(id_, result) is not None:
+                self.plan.stand_in(id_)
                 self.stood_in_for = self.stood_in_for or result
             else:
                 self.failed[id_] = result

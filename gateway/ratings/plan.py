@@ -153,14 +153,15 @@ class ReadPlan:
             self._serve(entries, shared=shared)
             self.counts.stale += len(entries)
 
-    def stand_in(self, id_: Id) -> bool:
-        """Serve a stale entry because Apple failed; False if there is none or none is allowed."""
-        candidate = self._candidates.get(id_)
-        if candidate is None or self._directives.no_cache:
-            return False
+    def candidate(self, id_: Id) -> Candidate | None:
+        """Return the entry that `stand_in` would serve; None if there is none or none is allowed."""
+        return None if self._directives.no_cache else self._candidates.get(id_)
+
+    def stand_in(self, id_: Id) -> None:
+        """Serve the candidate of this id because Apple failed; there must be one."""
+        candidate = self._candidates[id_]
         self._serve({id_: candidate.entry}, shared=candidate.shared)
         self.counts.stale += 1
-        return True
 
     def _serve_all(self, found: Complete, *, shared: bool) -> Findings:
         if self._served:

@@ -164,7 +164,10 @@ class UpstreamSettings(Section):
         5, gt=0, le=3600, description="Seconds until an open breaker sends a probe."
     )
     quarantine_seconds: float = Field(
-        10, ge=0, le=3600, description="Seconds that a user token refused by Apple is refused here."
+        10,
+        ge=0,
+        le=3600,
+        description="Seconds without calls to Apple for a user whom it refused, or failed for alone.",
     )
 
 

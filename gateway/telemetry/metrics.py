@@ -161,7 +161,8 @@ class Metrics:
         self.breaker_state = self._gauge("breaker_state", "0 closed, 1 half-open, 2 open.", "target")
         self.quarantined_requests = self._counter(
             "quarantined_requests",
-            "Requests refused because Apple just refused their user token, or failed for that user alone.",
+            "Requests not sent to Apple because it refused the user token, or failed for this user alone, "
+            "moments before.",
         )
 
     def _define_fetches(self) -> None:

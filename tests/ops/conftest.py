@@ -47,6 +47,7 @@ async def explain(user: User, kind: Kind, id_: Id) -> dict[str, Any]:
         "hold": {"rating": -1, "for_seconds": 8.2},
         "in_flight": False,
         "quarantined": False,
+        "isolated": [],
         "top_up": False,
     }
 

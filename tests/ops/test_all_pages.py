@@ -2,6 +2,7 @@
 
 import re
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from gateway.ops.status.render import render
 from tests.ops import samples
 from tests.ops.html import Document
 
-EXPLAINED = {
+EXPLAINED: dict[str, Any] = {
     "type": "albums",
     "id": "1138988512",
     "user": "7ef99c3f",
@@ -29,6 +30,7 @@ EXPLAINED = {
     "hold": None,
     "in_flight": True,
     "quarantined": True,
+    "isolated": [],
     "top_up": True,
 }
 PAGES = {

@@ -111,8 +111,11 @@ async def test_a_user_that_apple_refuses_is_answered_without_a_call(status):
         await caller.one("albums", 5)
         answer = (await caller.ask("GET", f"{ROOT}5")).json
         assert answer["quarantined"]
+        assert answer["isolated"] == []
         assert "Apple refused this user token recently" in answer["why"]
         assert f"the answer is {status}" in answer["why"]
+        text = Document(answer_page(answer, asks_ops_token=False)).text
+        assert "Calls of this user stoppedyes: Apple refused the user token" in text
 
 
 async def test_a_user_that_apple_fails_for_is_answered_without_a_call():
@@ -125,7 +128,9 @@ async def test_a_user_that_apple_fails_for_is_answered_without_a_call():
         answer = (await caller.ask("GET", f"{ROOT}8")).json
         assert (await caller.one("albums", 8)).status == 500
         assert sandbox.calls.total == calls
-        assert not answer["quarantined"]
+        text = Document(answer_page(answer, asks_ops_token=False)).text
+        assert "Calls of this user stoppedreads and writes: Apple failed for this user alone" in text
+        assert (answer["quarantined"], answer["isolated"]) == (False, ["reads", "writes"])
         assert "Apple failed for this user, not for others" in answer["why"]
         assert "the answer is 500" in answer["why"]
 

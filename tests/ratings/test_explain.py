@@ -207,6 +207,21 @@ async def test_a_quarantined_user_gets_no_stale_entry(explained):
     explained.reads.quarantine.refuse(USER.key, Relayed(403, b""), explained.reads.clock.monotonic())
     answer = await explained.explain()
     assert (answer["quarantined"], answer["entry"], answer["stale"]) == (True, None, None)
+    assert answer["isolated"] == ()
+
+
+@pytest.mark.parametrize(("writes_only", "isolated"), [(False, ("reads", "writes")), (True, ("writes",))])
+async def test_a_user_for_whom_alone_apple_fails_is_shown_with_the_calls_that_are_stopped(
+    explained, writes_only, isolated
+):
+    now = explained.reads.clock.monotonic()
+    explained.reads.quarantine.isolate(USER.key, Relayed(500, b""), now, writes_only=writes_only)
+    answer = await explained.explain()
+    assert (answer["quarantined"], answer["isolated"]) == (False, isolated)
+
+
+async def test_users_whom_apple_answers_are_not_isolated(explained):
+    assert (await explained.explain())["isolated"] == ()
 
 
 async def test_nothing_is_fetched_and_no_lookup_counted(explained):

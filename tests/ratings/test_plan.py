@@ -2,7 +2,7 @@ from math import inf
 
 import pytest
 
-from gateway.cache.entry import Entry, Freshness
+from gateway.cache.entry import Entry, Freshness, Usability
 from gateway.cache.lookup import Lookup
 from gateway.model import Id, Rating
 from gateway.ratings.plan import Findings, ReadPlan
@@ -184,13 +184,13 @@ class TestResolve:
         take(made, {ONE: entry(FRESH)}, trusted_since=NOW)
         made.resolve(stale_allowed=True)
         assert list(made.missing) == [ONE]
-        assert made.stand_in(ONE)
+        assert made.candidate(ONE) is not None
 
 
 class TestStandIn:
     def test_a_stale_entry_stands_in_if_apple_fails(self):
         made = resolved(NO_DIRECTIVES, IF_ERROR)
-        assert made.stand_in(ONE)
+        made.stand_in(ONE)
         assert list(made.served) == [ONE]
         assert made.counts == TierCounts(local=1, stale=1)
 
@@ -200,7 +200,14 @@ class TestStandIn:
         ids=["no-cache", "too old"],
     )
     def test_an_entry_that_may_not_be_served_does_not_stand_in(self, directives, age):
-        assert not resolved(directives, age).stand_in(ONE)
+        assert resolved(directives, age).candidate(ONE) is None
+
+    def test_a_look_at_the_candidate_serves_and_counts_nothing(self):
+        made = resolved(NO_DIRECTIVES, IF_ERROR)
+        candidate = made.candidate(ONE)
+        assert candidate is not None
+        assert candidate.usability is Usability.IF_ERROR
+        assert (dict(made.served), made.counts) == ({}, TierCounts())
 
 
 class TestOverruled:

@@ -77,7 +77,7 @@ class UpstreamView(msgspec.Struct, frozen=True, kw_only=True):
     p99_seconds: float | None
     retries: int
     quarantined: int
-    """Requests refused because Apple refused their user token recently."""
+    """Requests not sent to Apple because it refused the user token, or failed for this user alone."""
     in_flight: int
     limit: int
     """How many calls may be in flight now."""

@@ -25,7 +25,7 @@ from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
 
 AFTER_SECONDS: Final = (0.1, 1.0, 5.0)
-"""After the publication. The first is when the write should be visible everywhere (promise 2)."""
+"""After the publication. The first is when the write should be visible everywhere (README: guarantees)."""
 TIERS: Final = ("local", "shared")
 MAX_CHECKED: Final = 10_000
 """Most writes that are checked at the same time; further ones are not checked here."""

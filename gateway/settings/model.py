@@ -84,7 +84,7 @@ class Settings(BaseSettings):
         return self._warnings
 
     def masked(self) -> dict[str, str]:
-        """Every setting as text, in the order of the contract, secrets masked."""
+        """Every setting as text, in the order of config/gateway.toml, secrets masked."""
         return {
             setting.name: values.display(setting.name, getattr(getattr(self, setting.section), setting.key))
             for setting in SETTINGS

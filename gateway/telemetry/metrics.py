@@ -103,7 +103,7 @@ class Metrics:
         )
         self.shared_cache_errors = self._counter(
             "shared_cache_errors",
-            "Redis operations that failed; each is a miss, never a lost answer.",
+            "Redis operations that failed, attempts to connect included; a failed lookup is a miss.",
             "kind",
         )
         self.subscription_up = self._gauge(
@@ -120,7 +120,7 @@ class Metrics:
         )
         self.write_visibility_checks = self._counter(
             "write_visibility_checks",
-            "Checks of what would be served after a write (seconds): agree, newer, absent or stale.",
+            "Checks, `after` seconds after a write, of what would be served, by result.",
             "after",
             "tier",
             "result",

@@ -15,7 +15,7 @@ from gateway.telemetry.log_writer import Outlet
 
 
 class RequestLine(msgspec.Struct, kw_only=True):
-    """The fields of contract section 8, in their order."""
+    """The fields of the line, in their order; docs/operations.md explains them under *Log*."""
 
     event: str = "request"
     level: str = "info"

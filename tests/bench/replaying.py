@@ -29,7 +29,7 @@ PATIENCE = 0.050
 
 RATED_PERCENT = 60
 LAG = 0.1
-"""What a write may take to reach another gateway (promise 2 of the contract)."""
+"""What a write may take to reach another gateway (README: guarantees)."""
 
 QUICK = Shape(seconds=64.0, users=25, sessions_per_second=2.5, fresh_seconds=4)
 FULL = Shape(seconds=240.0, users=40, sessions_per_second=1.5, fresh_seconds=10)

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.redis_server, pytest.mark.commit(PREVIOUS_RELEASE)]
 ID = "1138988512"
 OTHERS = (ID, *range(1, 25))
 VISIBLE_SECONDS = 0.5
-"""Promise 2: gateways that did not write serve what was written within 0.1 s; a busy machine gets more."""
+"""The README says 0.1: when others serve a write; a busy machine gets more."""
 LAG_SECONDS = 1.0
 WRITES = Where(method="PUT")
 DIRECTIONS = pytest.mark.parametrize(

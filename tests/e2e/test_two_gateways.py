@@ -19,7 +19,7 @@ ONE = "1138988512"
 MANY = [ONE, *range(1, 25)]
 LAG_SECONDS = 1.0
 NEWS_SECONDS = 0.5
-"""The contract says 0.1; a busy machine gets more. Without the invalidation it would be minutes."""
+"""The README says 0.1; a busy machine gets more. Without the invalidation it would be minutes."""
 READERS = 50
 WRITES = Where(method="PUT")
 READS = Where(method="GET")

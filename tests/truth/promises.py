@@ -1,4 +1,4 @@
-"""The ratings that a read may return, by section 6 of the contract, independent of the implementation.
+"""The ratings that a read may return by the guarantees in the README, independent of the implementation.
 
 A read may always return what Apple reports between its begin and its end. Earlier reports are forbidden if
 they are older than an event (a write, a purge) that the gateway must have applied: at once if the event went

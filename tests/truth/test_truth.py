@@ -1,4 +1,4 @@
-"""Reads keep the promises of the contract in random histories, and every break of the write rule is found.
+"""Reads keep what the README guarantees in random histories, and every break of the write rule is found.
 
 RATINGS_GATEWAY_EXAMPLES is the number of histories: `python -m pytest tests/truth -k no_read`.
 """

@@ -70,7 +70,7 @@ async def wired(
     """Build a gateway; its resources are closed in reverse order at the end."""
     clock, log, metrics = clock or SystemClock(), logger(), Metrics()
     count_drops(metrics.log_lines_dropped.inc)
-    tasks = Tasks(lambda name, error: log.error("bug", task=name, error=repr(error)))
+    tasks = Tasks(lambda name, error: log.error("bug", where=f"task {name}", exc_info=error))
     base = _Base(settings, clock, tasks, metrics)
     tokens = factories.token_source(settings, clock, metrics)
     quarantine = Quarantine(seconds=settings.upstream.quarantine_seconds, metrics=metrics)

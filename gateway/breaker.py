@@ -25,6 +25,11 @@ class State(IntEnum):
     HALF_OPEN = 1
     OPEN = 2
 
+    @property
+    def label(self) -> str:
+        """The state in log lines and on pages: `closed`, `half-open` or `open`."""
+        return self.name.lower().replace("_", "-")
+
 
 MOMENTS: Final = 50
 """Parts of the window by which calls are counted: one by one, a busy second would be ten thousand entries."""

@@ -133,7 +133,7 @@ def state_reporter(target: str, metrics: Metrics) -> ReportState:
         if state is not shown or (reason is not None and not explained):
             shown, explained = state, reason is not None
             known = {} if reason is None else {"reason": reason}
-            logger().warning("breaker", target=target, state=state.name.lower(), **known)
+            logger().warning("breaker", target=target, state=state.label, **known)
 
     return changed
 

@@ -40,8 +40,6 @@ from gateway.web.api import Api
 if TYPE_CHECKING:
     from gateway.cache.redis.link import Link
 
-STATES = {State.CLOSED: "closed", State.HALF_OPEN: "half-open", State.OPEN: "open"}
-
 
 class Runtime:
     """State that is set, and changes, while the gateway runs."""
@@ -172,14 +170,14 @@ class Observed(NamedTuple):
         since = self.breaker.since or self.started_at
         apple = BreakerView(
             target="apple",
-            state=STATES[self.breaker.state],
+            state=self.breaker.state.label,
             for_seconds=now - since,
             causes=dict(self.breaker.causes),
         )
         if self.link is None:
             return (apple,)
         for_seconds = now - self.link.state_since
-        return apple, BreakerView(target="redis", state=STATES[self.link.state], for_seconds=for_seconds)
+        return apple, BreakerView(target="redis", state=self.link.state.label, for_seconds=for_seconds)
 
     def _redis(self, now: float, counted: HistorySample) -> RedisView | None:
         if self.link is None:

@@ -220,7 +220,7 @@ def _stop(stop: asyncio.Event, seconds: float) -> None:
 
 
 def _end() -> None:
-    logger().warning("stopped", reason="the time to drain was over")
+    logger().warning("drain_timeout", reason="The process did not end within its time to drain.")
     close_logs(seconds=0.2)
     os._exit(0)
 

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
+from structlog.testing import capture_logs
 
 from gateway.app import Gateway, wired
 from gateway.sandbox import ADA, Sandbox
@@ -67,6 +68,19 @@ async def test_no_task_is_left_at_the_end(sandbox):
     async with wired(load(None, environment(sandbox))) as gateway:
         assert len(gateway.tasks) > 0
     assert len(gateway.tasks) == 0
+
+
+async def test_a_background_task_that_fails_is_logged_with_its_traceback(sandbox):
+    async def fail() -> None:
+        raise KeyError("bug")
+
+    with capture_logs() as logged:
+        async with wired(load(None, environment(sandbox))) as gateway:
+            with pytest.raises(KeyError):
+                await gateway.tasks.spawn("failing", fail())
+    (line,) = (line for line in logged if line["event"] == "bug")
+    assert (line["log_level"], line["where"]) == ("error", "task failing")
+    assert isinstance(line["exc_info"], KeyError)
 
 
 async def test_no_task_is_left_if_a_listener_cannot_be_opened(sandbox):

@@ -101,6 +101,10 @@ def test_looking_whether_it_refuses_takes_no_probe():
     assert breaker.admit(5.0) is not None
 
 
+def test_a_state_is_shown_as_it_is_documented():
+    assert [state.label for state in State] == ["closed", "half-open", "open"]
+
+
 def test_half_open_lets_out_exactly_one_probe():
     breaker = opened()
     probe = breaker.admit(5.0)

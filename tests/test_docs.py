@@ -1,5 +1,6 @@
 """The documents name settings, metrics and files that exist."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -8,11 +9,14 @@ import pytest
 from gateway.ops.markdown import anchor
 from gateway.settings import SETTINGS
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.request_log import RequestLine
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("deploy/*.md")])
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+LOGGING = re.compile(r"(^|[._])(log|logger\(\))(\.(debug|info|warning|error|critical|exception|log))?$")
+"""How the source calls a logger: `log.info`, `self._log.error`, `logger().log`, or `log` alone."""
 
 
 def test_operations_explains_every_metric_and_no_other():
@@ -28,6 +32,33 @@ def test_operations_explains_every_metric_and_no_other():
         for name in re.findall(r"`(\w+)`", row)
     }
     assert explained == families
+
+
+def logged_events() -> dict[str, set[str]]:
+    """The events that the source logs, with the names of the fields that are written out there."""
+    events: dict[str, set[str]] = {
+        "request": set(RequestLine.__struct_fields__) - {"event", "level", "timestamp"}
+    }
+    for file in (ROOT / "gateway").rglob("*.py"):
+        for call in ast.walk(ast.parse(file.read_text())):
+            if not isinstance(call, ast.Call) or not LOGGING.search(ast.unparse(call.func)):
+                continue
+            event = next((each.value for each in call.args if isinstance(each, ast.Constant)), None)
+            if isinstance(event, str):
+                fields = {keyword.arg for keyword in call.keywords if keyword.arg is not None}
+                shown = {"exception" if name == "exc_info" else name for name in fields}
+                events.setdefault(event, set()).update(shown)
+    return events
+
+
+def test_operations_explains_every_log_event_with_its_fields_and_no_other():
+    table = OPERATIONS.partition("## Log")[2].partition("## Capacity")[0]
+    rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]*)\| [^|]+ \|$", table, re.MULTILINE)
+    explained = {event: set(re.findall(r"`(\w+)`", fields)) for event, fields in rows}
+    logged = logged_events()
+    assert explained.keys() == logged.keys()
+    unexplained = {event: logged[event] - fields for event, fields in explained.items()}
+    assert {event for event, fields in unexplained.items() if fields} == set()
 
 
 def test_every_explained_setting_exists():

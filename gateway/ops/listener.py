@@ -67,8 +67,9 @@ class OpsServer(web.Server):
         except web.HTTPException as refusal:
             refusal.headers["Server"] = SERVER
             raise
-        except Exception:  # noqa: BLE001 - a bug costs one answer, and is logged without the request
-            self._log.exception("bug", path=request.path if request.path in self._routes else None)
+        except Exception as error:  # noqa: BLE001 - a bug costs one answer, and is logged without the request
+            path = request.path if request.path in self._routes else "unmatched"
+            self._log.error("bug", where=f"ops {path}", exc_info=error)
             response = web.Response(status=500, text="The gateway failed; its log has the details.\n")
         response.headers["Server"] = SERVER
         return response

@@ -212,7 +212,8 @@ class Api:
     def _failed(self, record: RequestRecord, error: Exception) -> Reply:
         if not isinstance(error, GatewayError):
             # A bug must cost one answer, not the connection.
-            self._log.error("bug", request_id=record.request_id, route=record.route, exc_info=error)
+            where = f"{record.method} {record.route}"
+            self._log.error("bug", where=where, request_id=record.request_id, exc_info=error)
             error = GatewayError(f"The gateway failed: {type(error).__name__}.")
         record.fail(error)
         return error_reply(error)

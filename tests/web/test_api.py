@@ -220,6 +220,8 @@ async def test_a_bug_is_logged_and_answered_500(gateway):
     assert "KeyError" in answer.json["errors"][0]["detail"]
     (event,) = gateway.log.calls
     assert (event.args, event.kwargs["request_id"]) == (("bug",), answer.headers["X-Request-Id"])
+    assert event.kwargs["where"] == "PUT /v1/me/ratings/{type}/{id}"
+    assert isinstance(event.kwargs["exc_info"], KeyError)
 
 
 class TestConnections:

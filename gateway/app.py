@@ -3,7 +3,7 @@
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -15,11 +15,11 @@ from gateway.cache.cache import Cache
 from gateway.cache.entry import Freshness
 from gateway.cache.write_log import WriteLog
 from gateway.clock import Clock, SystemClock
+from gateway.factories import Base
 from gateway.fetch.single_flight import SingleFlight
-from gateway.observing import Observed, Runtime, ops_of
+from gateway.observing import Observed, Runtime
 from gateway.ops.history import History, sample
 from gateway.ops.server import Ops
-from gateway.ratings.explain import Explainer
 from gateway.ratings.partition_read import Sources
 from gateway.ratings.read import Reader
 from gateway.ratings.read_metrics import ReadMetrics
@@ -30,7 +30,7 @@ from gateway.ratings.visibility import Visibility
 from gateway.ratings.write import Writer
 from gateway.settings import Settings
 from gateway.tasks import Tasks
-from gateway.telemetry.logs import count_drops, logger, request_log
+from gateway.telemetry.logs import logger, request_log
 from gateway.telemetry.loop_lag import LoopLag
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.recent import RecentErrors
@@ -54,71 +54,46 @@ class Gateway(msgspec.Struct, frozen=True):
     metrics: Metrics
 
 
-class _Base(NamedTuple):
-    """What every part is made with."""
-
-    settings: Settings
-    clock: Clock
-    tasks: Tasks
-    metrics: Metrics
-
-
 @asynccontextmanager
 async def wired(
     settings: Settings, *, clock: Clock | None = None, observe: Observe | None = None
 ) -> AsyncIterator[Gateway]:
     """Build a gateway; its resources are closed in reverse order at the end."""
-    clock, log, metrics = clock or SystemClock(), logger(), Metrics()
-    count_drops(metrics.log_lines_dropped.inc)
-    tasks = Tasks(lambda name, error: log.error("bug", where=f"task {name}", exc_info=error))
-    base = _Base(settings, clock, tasks, metrics)
-    tokens = factories.token_source(settings, clock, metrics)
-    quarantine = Quarantine(seconds=settings.upstream.quarantine_seconds, metrics=metrics)
+    base = factories.base_of(settings, clock or SystemClock())
+    guards = factories.guards_of(settings, base.clock, base.metrics)
     callers = CallerCheck(factories.caller_tokens(settings))
     recent = RecentErrors()
-    breaker = factories.apple_breaker(settings, metrics)
     freshness = factories.freshness_of(settings)
     async with (
-        factories.redis_link(settings, freshness, clock, tasks, metrics) as link,
-        factories.apple_client(settings, tokens, quarantine, breaker, link, clock, tasks, metrics) as apple,
+        factories.redis_link(base, freshness) as link,
+        factories.apple_client(base, guards, link) as apple,
     ):
-        sources = _sources(base, freshness, link, apple, quarantine)
+        sources = _sources(base, freshness, link, apple, guards.quarantine)
         writer = _writer(base, sources, apple, link)
         api = _api(base, sources, apple, writer, callers, recent, observe)
-        observed = Observed(
-            settings,
-            api,
-            sources.cache,
-            Explainer(sources, clock, refusal=apple.refusal),
-            tokens,
-            breaker,
-            link,
-            metrics,
-            recent,
-            History(),
-            Runtime(settings),
-            clock,
-            clock.monotonic(),
-        )
-        tasks.spawn("history", sample(observed.history, metrics, clock))
-        tasks.spawn("developer token", tokens.keep())
-        _measure_loop_lag(base)
+        observed = Observed(base, guards, apple, link, sources, api, recent)
+        _keep_up(base, observed.history, guards.tokens)
         try:
-            yield Gateway(api, ops_of(observed), observed.runtime, tasks, tokens, callers, link, metrics)
+            yield Gateway(
+                api, observed.ops(), observed.runtime, base.tasks, guards.tokens, callers, link, base.metrics
+            )
         finally:
             sources.flights.close()
-            await tasks.cancel()
+            await base.tasks.cancel()
             api.flush()
 
 
-def _measure_loop_lag(base: _Base) -> None:
+def _keep_up(base: Base, history: History, tokens: TokenSource) -> None:
+    """Do what is due without requests: the history, the developer token's renewal, the event loop's lag."""
     loop_lag = LoopLag(time.monotonic)
     base.metrics.event_loop_lag.set_function(loop_lag.highest)
+    base.tasks.spawn("history", sample(history, base.metrics, base.clock))
+    base.tasks.spawn("developer token", tokens.keep())
     base.tasks.spawn("event loop lag", loop_lag.measure())
 
 
 def _sources(
-    base: _Base, freshness: Freshness, link: "Link | None", apple: Apple, quarantine: Quarantine
+    base: Base, freshness: Freshness, link: "Link | None", apple: Apple, quarantine: Quarantine
 ) -> Sources:
     """The cache, the fetches that fill it, and what runs in the background of a read."""
     settings, clock, tasks, metrics = base
@@ -153,7 +128,7 @@ def _sources(
     return Sources(cache, flights, quarantine, refresher, shadow, ReadMetrics(metrics))
 
 
-def _writer(base: _Base, sources: Sources, apple: Apple, link: "Link | None") -> Writer:
+def _writer(base: Base, sources: Sources, apple: Apple, link: "Link | None") -> Writer:
     """The writer, and the checks that what was written is served."""
     visibility = Visibility(
         sources,
@@ -172,7 +147,7 @@ def _writer(base: _Base, sources: Sources, apple: Apple, link: "Link | None") ->
 
 
 def _api(
-    base: _Base,
+    base: Base,
     sources: Sources,
     apple: Apple,
     writer: Writer,

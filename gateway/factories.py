@@ -5,7 +5,7 @@ import random
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from gateway.apple.client import Apple, build_apple
 from gateway.apple.concurrency import ConcurrencyLimiter
@@ -22,11 +22,44 @@ from gateway.credentials import redis_tls, signing_key
 from gateway.resolver import Resolver
 from gateway.settings import Settings
 from gateway.tasks import Tasks
-from gateway.telemetry.logs import logger
+from gateway.telemetry.logs import count_drops, logger
 from gateway.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from gateway.cache.redis.link import Link
+
+
+class Base(NamedTuple):
+    """What every part is made with."""
+
+    settings: Settings
+    clock: Clock
+    tasks: Tasks
+    metrics: Metrics
+
+
+class Guards(NamedTuple):
+    """What decides whether Apple is called: readers consult it, calls change it, and operators see it."""
+
+    tokens: TokenSource
+    quarantine: Quarantine
+    breaker: Breaker
+
+
+def base_of(settings: Settings, clock: Clock) -> Base:
+    """A registry of metrics, and tasks whose failures are logged."""
+    log, metrics = logger(), Metrics()
+    count_drops(metrics.log_lines_dropped.inc)
+    tasks = Tasks(lambda name, error: log.error("bug", where=f"task {name}", exc_info=error))
+    return Base(settings, clock, tasks, metrics)
+
+
+def guards_of(settings: Settings, clock: Clock, metrics: Metrics) -> Guards:
+    return Guards(
+        token_source(settings, clock, metrics),
+        Quarantine(seconds=settings.upstream.quarantine_seconds, metrics=metrics),
+        apple_breaker(settings, metrics),
+    )
 
 
 def token_source(settings: Settings, clock: Clock, metrics: Metrics) -> TokenSource:
@@ -65,9 +98,8 @@ def freshness_of(settings: Settings) -> Freshness:
 
 
 @asynccontextmanager
-async def redis_link(
-    settings: Settings, freshness: Freshness, clock: Clock, tasks: Tasks, metrics: Metrics
-) -> "AsyncIterator[Link | None]":
+async def redis_link(base: Base, freshness: Freshness) -> "AsyncIterator[Link | None]":
+    settings, clock, tasks, metrics = base
     cache = settings.cache
     if cache.redis_url is None:
         yield None
@@ -167,17 +199,9 @@ def apple_breaker(settings: Settings, metrics: Metrics) -> Breaker:
 
 
 @asynccontextmanager
-async def apple_client(
-    settings: Settings,
-    tokens: TokenSource,
-    quarantine: Quarantine,
-    breaker: Breaker,
-    link: "Link | None",
-    clock: Clock,
-    tasks: Tasks,
-    metrics: Metrics,
-) -> AsyncIterator[Apple]:
+async def apple_client(base: Base, guards: Guards, link: "Link | None") -> AsyncIterator[Apple]:
     """Apple's API over connections of its own. 429s that lower the limit are published to other gateways."""
+    settings, clock, tasks, metrics = base
     apple, upstream = settings.apple, settings.upstream
 
     def publish(seconds: float) -> None:
@@ -197,9 +221,9 @@ async def apple_client(
         yield build_apple(
             transport,
             limiter=limiter,
-            tokens=tokens,
-            breaker=breaker,
-            quarantine=quarantine,
+            tokens=guards.tokens,
+            breaker=guards.breaker,
+            quarantine=guards.quarantine,
             max_ids_per_call=upstream.max_ids_per_call,
             call_timeout_seconds=upstream.call_timeout_seconds,
             attempts=upstream.attempts,

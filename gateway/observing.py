@@ -3,21 +3,19 @@
 import platform
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import jwt
-from prometheus_client import Gauge
 
 from gateway import __version__
-from gateway.apple.developer_token import TokenSource
-from gateway.breaker import Breaker, State
-from gateway.cache.cache import Cache
-from gateway.clock import Clock
+from gateway.apple.client import Apple
+from gateway.breaker import State
+from gateway.factories import Base, Guards
 from gateway.ops.access import OpsAccess
 from gateway.ops.health import Check
 from gateway.ops.history import History, HistorySample, Interval, quantile, read, total
 from gateway.ops.pages import Pages
-from gateway.ops.server import Ops
+from gateway.ops.server import Ops, Reloaded
 from gateway.ops.status import collect
 from gateway.ops.status.snapshot import (
     AccessView,
@@ -32,8 +30,8 @@ from gateway.ops.status.snapshot import (
 )
 from gateway.ops.words import NOTHING
 from gateway.ratings.explain import Explainer
+from gateway.ratings.partition_read import Sources
 from gateway.settings import Settings
-from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.recent import RecentErrors
 from gateway.web.api import Api
 
@@ -51,38 +49,62 @@ class Runtime:
         """Whether the API listener accepts connections."""
         self.settings = settings.masked()
         """The settings in force, as text."""
-        self.reloaded = False
-        """Whether the settings were read again since the start."""
-        self.not_applied: Sequence[str] = ()
-        """Settings whose changed value needs a restart."""
+        self.last_reload: Reloaded | None = None
+        """None if the settings were not read again since the start."""
 
     def urls(self) -> tuple[str, str]:
         """Of the API and of the ops listener."""
         return self.api_url, self.ops_url
 
 
-class Observed(NamedTuple):
-    """The parts of a gateway that operators see."""
+class Observed:
+    """The parts of a gateway that operators see, and what happened to it since the start."""
 
-    settings: Settings
-    api: Api
-    cache: Cache
-    explainer: Explainer
-    tokens: TokenSource
-    breaker: Breaker
-    link: "Link | None"
-    metrics: Metrics
-    recent: RecentErrors
-    history: History
-    runtime: Runtime
-    clock: Clock
-    started_at: float
-    """By the clock's monotonic seconds."""
+    def __init__(
+        self,
+        base: Base,
+        guards: Guards,
+        apple: Apple,
+        link: "Link | None",
+        sources: Sources,
+        api: Api,
+        recent: RecentErrors,
+    ) -> None:
+        self._settings, self._clock, _, self._metrics = base
+        self._tokens, _, self._breaker = guards
+        self._limiter = apple.limiter
+        self._link = link
+        self._cache = sources.cache
+        self._explainer = Explainer(sources, self._clock, refusal=apple.refusal)
+        self._api = api
+        self._recent = recent
+        self._started_at = self._clock.monotonic()
+        self.history = History()
+        self.runtime = Runtime(self._settings)
+
+    def ops(self) -> Ops:
+        """The handlers of the ops listener."""
+        token = self._settings.ops.token
+        access = OpsAccess(token=None if token is None else token.get_secret_value())
+        pages = Pages(
+            access=access,
+            snapshot=self.snapshot,
+            urls=self.runtime.urls,
+            explain=self._explainer.explain,
+        )
+        return Ops(
+            access=access,
+            checks=self.checks,
+            started=lambda: self.runtime.accepting,
+            purge=self._cache.purge,
+            pages=pages,
+            registry=self._metrics.registry,
+        )
 
     def snapshot(self, access: AccessView) -> Snapshot:
         """The status now; settings and recent errors only if access is granted."""
-        now = self.clock.monotonic()
-        reading = read(self.metrics)
+        now = self._clock.monotonic()
+        reading = read(self._metrics)
         lately = self.history.lately(reading, now, collect.WINDOW_SECONDS)
         counted = lately.counted
         return Snapshot(
@@ -99,8 +121,8 @@ class Observed(NamedTuple):
             local=self._local(counted),
             visibility=collect.visibility(reading, counted),
             course=collect.course(self.history.course(), now),
-            recent_errors=self.recent.latest() if access.granted else None,
-            settings=self._settings() if access.granted else None,
+            recent_errors=self._recent.latest() if access.granted else None,
+            settings=self._shown_settings() if access.granted else None,
         )
 
     def checks(self) -> Sequence[Check]:
@@ -109,19 +131,19 @@ class Observed(NamedTuple):
             self._accepting(),
             self._token_check(),
             self._acceptance_check(),
-            _reported("apple", self.breaker.state),
+            _reported("apple", self._breaker.state),
         ]
-        return found if self.link is None else [*found, _reported("redis", self.link.state)]
+        return found if self._link is None else [*found, _reported("redis", self._link.state)]
 
     def _accepting(self) -> Check:
-        if self.api.draining:
+        if self._api.draining:
             return Check("accepting", ok=False, detail="draining", required=True)
         accepting = self.runtime.accepting
         return Check("accepting", accepting, "yes" if accepting else "not listening yet", required=True)
 
     def _token_check(self) -> Check:
         try:
-            expires_at = self.tokens.current().expires_at
+            expires_at = self._tokens.current().expires_at
         except Exception as error:  # noqa: BLE001 - any error that keeps a token from being signed is the finding
             return Check("developer token", ok=False, detail=f"cannot be minted: {error}", required=True)
         until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(expires_at))
@@ -129,30 +151,30 @@ class Observed(NamedTuple):
 
     def _acceptance_check(self) -> Check:
         """A gateway whose token Apple refuses still serves what is cached."""
-        detail = "refused by Apple (401)" if self.tokens.refused else "not refused"
-        return Check("developer token accepted", not self.tokens.refused, detail, required=False)
+        detail = "refused by Apple (401)" if self._tokens.refused else "not refused"
+        return Check("developer token accepted", not self._tokens.refused, detail, required=False)
 
     def _process(self, now: float) -> Process:
-        at = self.clock.time()
+        at, reload = self._clock.time(), self.runtime.last_reload
         return Process(
             version=__version__,
             python=platform.python_version(),
             at=at,
-            started_at=at - (now - self.started_at),
-            uptime_seconds=now - self.started_at,
+            started_at=at - (now - self._started_at),
+            uptime_seconds=now - self._started_at,
             api_url=self.runtime.api_url,
             asks_caller_token=self.runtime.settings["server.caller_tokens"] != NOTHING,
             ops_url=self.runtime.ops_url,
             checks=tuple(self.checks()),
-            last_reload_successful=_value(self.metrics.config_last_reload_successful) == 1,
-            reloaded=self.runtime.reloaded,
-            not_applied=tuple(self.runtime.not_applied),
+            last_reload_successful=reload is None or reload.fault is None,
+            reloaded=reload is not None,
+            not_applied=() if reload is None else reload.not_applied,
         )
 
     def _upstream(self, lately: Interval) -> UpstreamView:
         counted = lately.counted
         return UpstreamView(
-            url=self.settings.apple.base_url,
+            url=self._settings.apple.base_url,
             calls=int(total(counted.calls)),
             rate=lately.rate(counted.calls),
             by_status=collect.by_label(counted.calls),
@@ -161,89 +183,65 @@ class Observed(NamedTuple):
             p99_seconds=quantile(counted.call_durations, 0.99),
             retries=int(total(counted.retries)),
             quarantined=int(total(counted.quarantined)),
-            in_flight=int(_value(self.metrics.upstream_in_flight)),
-            limit=int(_value(self.metrics.upstream_concurrency_limit)),
-            max_limit=self.settings.upstream.max_concurrency,
+            in_flight=self._limiter.in_flight,
+            limit=self._limiter.limit,
+            max_limit=self._settings.upstream.max_concurrency,
         )
 
     def _breakers(self, now: float) -> tuple[BreakerView, ...]:
-        since = self.breaker.since or self.started_at
+        since = self._breaker.since or self._started_at
         apple = BreakerView(
             target="apple",
-            state=self.breaker.state.label,
+            state=self._breaker.state.label,
             for_seconds=now - since,
-            causes=dict(self.breaker.causes),
+            causes=dict(self._breaker.causes),
         )
-        if self.link is None:
+        if self._link is None:
             return (apple,)
-        for_seconds = now - self.link.state_since
-        return apple, BreakerView(target="redis", state=self.link.state.label, for_seconds=for_seconds)
+        for_seconds = now - self._link.state_since
+        return apple, BreakerView(target="redis", state=self._link.state.label, for_seconds=for_seconds)
 
     def _redis(self, now: float, counted: HistorySample) -> RedisView | None:
-        if self.link is None:
+        if self._link is None:
             return None
         return RedisView(
             address=self.runtime.settings["cache.redis_url"],
-            answering=self.link.state is State.CLOSED,
-            answering_for_seconds=now - self.link.state_since,
-            subscribed=self.link.subscribed,
-            subscribed_for_seconds=now - self.link.subscribed_since,
-            undelivered_writes=self.link.store.undelivered,
+            answering=self._link.state is State.CLOSED,
+            answering_for_seconds=now - self._link.state_since,
+            subscribed=self._link.subscribed,
+            subscribed_for_seconds=now - self._link.subscribed_since,
+            undelivered_writes=self._link.store.undelivered,
             errors=collect.by_label(counted.redis_errors),
         )
 
     def _token(self) -> TokenView:
-        token = self.tokens.current()
+        token = self._tokens.current()
         return TokenView(
             key_id=jwt.get_unverified_header(token.text)["kid"],
             expires_at=token.expires_at,
-            expires_in_seconds=token.expires_at - self.clock.time(),
-            refused=self.tokens.refused,
-            apples_clock_ahead_seconds=_value(self.metrics.apple_clock_skew),
+            expires_in_seconds=token.expires_at - self._clock.time(),
+            refused=self._tokens.refused,
+            apples_clock_ahead_seconds=self._tokens.apples_clock_ahead,
         )
 
     def _local(self, counted: HistorySample) -> LocalView:
-        cache = self.settings.cache
+        cache = self._settings.cache
         return LocalView(
-            entries=int(_value(self.metrics.local_cache_entries)),
+            entries=self._cache.memory.entries,
             max_entries=cache.local_max_entries,
-            bytes=int(_value(self.metrics.local_cache_bytes)),
+            bytes=self._cache.memory.bytes,
             max_bytes=cache.local_max_bytes,
             evictions=int(total(counted.evictions)),
             trust_seconds=cache.local_trust_seconds,
         )
 
-    def _settings(self) -> tuple[SettingView, ...]:
+    def _shown_settings(self) -> tuple[SettingView, ...]:
         return tuple(
-            SettingView(name=name, value=value, source=self.settings.sources[name])
+            SettingView(name=name, value=value, source=self._settings.sources[name])
             for name, value in self.runtime.settings.items()
         )
-
-
-def ops_of(observed: Observed) -> Ops:
-    """The handlers of the ops listener."""
-    token = observed.settings.ops.token
-    access = OpsAccess(token=None if token is None else token.get_secret_value())
-    pages = Pages(
-        access=access,
-        snapshot=observed.snapshot,
-        urls=observed.runtime.urls,
-        explain=observed.explainer.explain,
-    )
-    return Ops(
-        access=access,
-        checks=observed.checks,
-        started=lambda: observed.runtime.accepting,
-        purge=observed.cache.purge,
-        pages=pages,
-        registry=observed.metrics.registry,
-    )
 
 
 def _reported(target: str, state: State) -> Check:
     detail = {State.CLOSED: "answering", State.HALF_OPEN: "being probed", State.OPEN: "not answering"}
     return Check(target, state is State.CLOSED, detail[state], required=False)
-
-
-def _value(metric: Gauge) -> float:
-    return next(iter(metric.collect())).samples[0].value

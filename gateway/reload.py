@@ -53,18 +53,21 @@ class Reloader:
     async def reload(self, reason: str = "request") -> Reloaded:
         """Read the settings again and apply what can be applied."""
         async with self._one_at_a_time:
-            self._gateway.runtime.reloaded = True
-            try:
-                # In a thread, because files may lie on a network.
-                settings = await asyncio.to_thread(self._read)
-                key = signing_key(settings, origin=self._origin)
-            except BadSettings as error:
-                return self._failed(
-                    reason, "; ".join(f"{fault.setting}: {fault.problem}" for fault in error.faults)
-                )
-            except ValueError as error:
-                return self._failed(reason, str(error))
-            return await self._apply(settings, key, reason)
+            done = self._gateway.runtime.last_reload = await self._reload(reason)
+            return done
+
+    async def _reload(self, reason: str) -> Reloaded:
+        try:
+            # In a thread, because files may lie on a network.
+            settings = await asyncio.to_thread(self._read)
+            key = signing_key(settings, origin=self._origin)
+        except BadSettings as error:
+            return self._failed(
+                reason, "; ".join(f"{fault.setting}: {fault.problem}" for fault in error.faults)
+            )
+        except ValueError as error:
+            return self._failed(reason, str(error))
+        return await self._apply(settings, key, reason)
 
     async def _apply(self, settings: Settings, key: SigningKey, reason: str) -> Reloaded:
         found = _values(settings)
@@ -75,7 +78,6 @@ class Reloader:
             self._in_force[name] = found[name]
             self._gateway.runtime.settings[name] = shown[name]
         not_applied = tuple(name for name in found if name in changed - applied)
-        self._gateway.runtime.not_applied = not_applied
         metrics = self._gateway.metrics
         metrics.config_last_reload_successful.set(1)
         metrics.config_last_reload_success.set_to_current_time()
@@ -129,7 +131,8 @@ class Reloader:
     def _failed(self, reason: str, fault: str) -> Reloaded:
         self._gateway.metrics.config_last_reload_successful.set(0)
         self._log.error("reload", ok=False, reason=reason, error=fault)
-        return Reloaded(fault=fault)
+        previous = self._gateway.runtime.last_reload
+        return Reloaded(fault=fault, not_applied=() if previous is None else previous.not_applied)
 
 
 def _values(settings: Settings) -> Mapping[str, Any]:

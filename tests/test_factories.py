@@ -11,7 +11,6 @@ from structlog.testing import capture_logs
 
 from gateway import factories
 from gateway.apple.client import Apple, Outbound
-from gateway.apple.quarantine import Quarantine
 from gateway.apple.response import AppleResponse
 from gateway.breaker import Breaker, State
 from gateway.cache.cache import Cache
@@ -85,7 +84,7 @@ class TestRedis:
         tasks = Tasks(lambda name, _: pytest.fail(name))
         made = settings(**more)
         freshness = factories.freshness_of(made)
-        async with factories.redis_link(made, freshness, HandClock(), tasks, metrics) as link:
+        async with factories.redis_link(factories.Base(made, HandClock(), tasks, metrics), freshness) as link:
             state = None if link is None else link.state
         await tasks.cancel()
         return state
@@ -139,7 +138,8 @@ class TestRedis:
             upstream__call_timeout_seconds=3,
         )
         tasks = Tasks(lambda name, _: pytest.fail(name))
-        async with factories.redis_link(made, factories.freshness_of(made), HandClock(), tasks, Metrics()):
+        base = factories.Base(made, HandClock(), tasks, Metrics())
+        async with factories.redis_link(base, factories.freshness_of(made)):
             (limits,) = given
         # A write takes the caller's time, a call sent at its end, and two seconds for Redis.
         assert (limits.write_seconds, limits.hold_seconds, limits.lookup_seconds) == (15.0, 7.0, 0.05)
@@ -189,16 +189,8 @@ class TestAppleClient:
     async def call(self, link: Mock | None = None, **more: object) -> Tasks:
         tasks, clock, metrics = Tasks(lambda name, _: pytest.fail(name)), HandClock(), Metrics()
         made = settings(**more)
-        async with factories.apple_client(
-            made,
-            factories.token_source(made, clock, metrics),
-            Quarantine(seconds=1.0, metrics=metrics),
-            factories.apple_breaker(made, metrics),
-            link,
-            clock,
-            tasks,
-            metrics,
-        ) as apple:
+        base = factories.Base(made, clock, tasks, metrics)
+        async with factories.apple_client(base, factories.guards_of(made, clock, metrics), link) as apple:
             sent = await apple.send(Outbound("bypass", "GET", "/v1/x", "", USER), clock.monotonic() + 1.0)
             assert isinstance(sent, UpstreamError)
         return tasks

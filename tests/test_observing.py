@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from gateway.apple.developer_token import SigningKey
+from gateway.ops.server import Reloaded
 from gateway.sandbox import Credentials, Sandbox
 from tests.e2e.harness import Caller, gateway_on
 from tests.redis_server import RedisServer
@@ -65,7 +66,7 @@ async def test_after_a_rotation_the_key_in_use_is_shown():
 
 async def test_settings_that_wait_for_a_restart_are_named():
     async with Sandbox() as sandbox, gateway_on(sandbox) as caller:
-        caller.served.gateway.runtime.not_applied = ("server.port",)
+        caller.served.gateway.runtime.last_reload = Reloaded(not_applied=("server.port",))
         status = await status_of(caller)
         assert status["findings"][0]["what"] == "Changed settings wait for a restart: server.port."
 

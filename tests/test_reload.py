@@ -275,6 +275,19 @@ async def test_settings_that_need_a_restart_are_named_in_the_answer_on_the_page_
     assert "upstream.attempts" in capfd.readouterr().out
 
 
+async def test_settings_that_need_a_restart_are_still_shown_after_a_reload_that_failed(sandbox, tmp_path):
+    async with guarded(sandbox, tmp_path) as (caller, files):
+        files.config.write_text("[log]\nsample_hits = 0.5\n")
+        await reload(caller)
+        files.config.write_text("[log]\nsample_hits = 5\n")
+        failed = await reload(caller)
+        assert (failed.status, list(failed.json)) == (500, ["reloaded", "error"])
+        async with caller.session.get(f"{caller.served.ops_url}/status?format=json") as status:
+            process = (await status.json())["process"]
+        assert (process["reloaded"], process["last_reload_successful"]) == (True, False)
+        assert process["not_applied"] == ["log.sample_hits"]
+
+
 async def test_a_token_that_is_no_longer_set_stays_required_until_a_restart(sandbox, tmp_path):
     files = Files(tmp_path)
     with_token = '[server]\ncaller_tokens = ["old"]\n[ops]\ntoken = "letmein"\n'

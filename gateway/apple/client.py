@@ -61,7 +61,7 @@ class Apple:
     ) -> None:
         self._caller = caller
         self._splitter = splitter
-        self._limiter = limiter
+        self.limiter = limiter
         self._now = now
 
     def batch_size(self) -> int:
@@ -82,7 +82,7 @@ class Apple:
 
     def throttled_elsewhere(self) -> None:
         """Another gateway of the same company was answered 429."""
-        self._limiter.throttled_elsewhere()
+        self.limiter.throttled_elsewhere()
 
     async def fetch(
         self,

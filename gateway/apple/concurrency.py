@@ -178,11 +178,8 @@ class SlotQueue:
         if waiters.priority is Priority.BACKGROUND:
             return self._longest // 2
         waiting = self._queues[waiters.priority]
-        return (
-            self._longest
-            if all(requester in waiting for requester in waiters.requesters)
-            else 2 * self._longest
-        )
+        have_calls = all(requester in waiting for requester in waiters.requesters)
+        return self._longest if have_calls else 2 * self._longest
 
     def _put(self, call: QueuedCall, places: list[Requester]) -> None:
         """Have the call wait in the queues of these requesters, and in no others."""
@@ -228,7 +225,18 @@ class ConcurrencyLimiter:
         self._metrics = metrics
         self._chance = chance
         self._later = later
-        self._show()
+        metrics.upstream_in_flight.set_function(lambda: self.in_flight)
+        metrics.upstream_concurrency_limit.set_function(lambda: self.limit)
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that hold a slot."""
+        return self._slots.in_flight
+
+    @property
+    def limit(self) -> int:
+        """How many calls may hold a slot now."""
+        return self._limit.current
 
     @asynccontextmanager
     async def slot(self, waiters: Waiters, deadline: float) -> AsyncIterator[None]:
@@ -249,11 +257,9 @@ class ConcurrencyLimiter:
             if call.holder is None:
                 await self._wait(call, granted, deadline)
             self._metrics.upstream_queue.observe(self._now() - asked)
-            self._show()
             yield
         finally:
             self._slots.give_back(call)
-            self._show()
 
     def succeeded(self) -> None:
         """A call was answered, and not with 429."""
@@ -274,13 +280,11 @@ class ConcurrencyLimiter:
         if factor == HALVED and not self._slots.paused:
             self._slots.paused = True
             self._later(PAUSE * (0.9 + 0.2 * self._chance()), self._resume)
-        self._show()
         return factor is not None
 
     def _resume(self) -> None:
         self._slots.paused = False
         self._slots.admit()
-        self._show()
 
     async def _wait(self, call: QueuedCall, granted: asyncio.Future[None], deadline: float) -> None:
         def changed() -> None:
@@ -294,7 +298,3 @@ class ConcurrencyLimiter:
             raise DeadlineExceeded("No slot for a call to Apple Music became free in time.") from None
         finally:
             call.waiters.unwatch(changed)
-
-    def _show(self) -> None:
-        self._metrics.upstream_in_flight.set(self._slots.in_flight)
-        self._metrics.upstream_concurrency_limit.set(self._limit.current)

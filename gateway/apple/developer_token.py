@@ -110,6 +110,11 @@ class TokenSource:
         """Whether Apple refused the token in its latest answer."""
         self._token = self._mint("start")
 
+    @property
+    def apples_clock_ahead(self) -> float:
+        """Seconds by which Apple's clock is ahead of ours; negative if it is behind."""
+        return self._skew.seconds
+
     def current(self) -> DeveloperToken:
         """The token to send now."""
         if not self._token.serves(self._time()):

@@ -24,7 +24,7 @@ class Reloaded(msgspec.Struct, frozen=True):
     fault: str | None = None
     """What is wrong with the settings; then all old values stay in use."""
     not_applied: tuple[str, ...] = ()
-    """Settings whose changed value needs a restart."""
+    """Settings whose changed value needs a restart, those of earlier reloads included."""
 
 
 class PurgeBody(msgspec.Struct, forbid_unknown_fields=True):

@@ -92,35 +92,57 @@ async def serving(
         reloader = Reloader(reading.again, settings, gateway, logger())
         if reading.files:
             gateway.tasks.spawn("watch files", reloader.watch(reading.files, reading.known))
+        listeners = _Listeners(gateway, reloader, settings)
+        try:
+            await listeners.open()
+            yield Serving(gateway, reloader, *gateway.runtime.urls())
+            await listeners.stop_accepting()
+        finally:
+            await listeners.close()
+
+
+class _Listeners:
+    """The API and the ops listener, which close in two steps: first accept nothing new, then finish."""
+
+    def __init__(self, gateway: Gateway, reloader: Reloader, settings: Settings) -> None:
+        self._gateway = gateway
+        self._settings = settings
         # aiohttp takes 0 seconds as no limit.
-        drain_seconds = max(settings.server.drain_seconds, 0.001)
-        api_server = ApiServer(gateway.api, gateway.tasks)
-        api = web.ServerRunner(api_server, handle_signals=False, shutdown_timeout=drain_seconds)
+        self._drain_seconds = max(settings.server.drain_seconds, 0.001)
+        self._api_server = ApiServer(gateway.api, gateway.tasks)
+        self._api = web.ServerRunner(
+            self._api_server, handle_signals=False, shutdown_timeout=self._drain_seconds
+        )
         ops_server = OpsServer(
             gateway.ops.routes(reloader.reload), logger(), keepalive_seconds=KEEPALIVE_SECONDS
         )
-        ops = web.ServerRunner(ops_server, handle_signals=False, shutdown_timeout=OPS_DRAIN_SECONDS)
-        try:
-            await api.setup()
-            await ops.setup()
-            # The API first: a probe that the ops listener answers may send callers here.
-            api_url = gateway.runtime.api_url = await _listen_for_callers(api, settings.server)
-            gateway.runtime.accepting = True
-            ops_url = gateway.runtime.ops_url = await _listen(
-                ops, "ops", settings.ops.host, settings.ops.port
-            )
-            yield Serving(gateway, reloader, api_url, ops_url)
-            gateway.api.draining = True
-            gateway.runtime.accepting = False
-            await _accept_waiting(api_server)
-            for site in api.sites:
-                await site.stop()
-            await asyncio.sleep(min(IDLE_GRACE_SECONDS, settings.server.drain_seconds))
-        finally:
-            drained_by = asyncio.get_running_loop().time() + drain_seconds
-            await api.cleanup()
-            await _deliver_writes(gateway, drained_by)
-            await ops.cleanup()
+        self._ops = web.ServerRunner(ops_server, handle_signals=False, shutdown_timeout=OPS_DRAIN_SECONDS)
+
+    async def open(self) -> None:
+        """Listen, and publish the URLs to the gateway's runtime."""
+        runtime, ops = self._gateway.runtime, self._settings.ops
+        await self._api.setup()
+        await self._ops.setup()
+        # The API first: a probe that the ops listener answers may send callers here.
+        runtime.api_url = await _listen_for_callers(self._api, self._settings.server)
+        runtime.accepting = True
+        runtime.ops_url = await _listen(self._ops, "ops", ops.host, ops.port)
+
+    async def stop_accepting(self) -> None:
+        """Accept what waits, then no more callers; answers say that their connection closes."""
+        self._gateway.api.draining = True
+        self._gateway.runtime.accepting = False
+        await _accept_waiting(self._api_server)
+        for site in self._api.sites:
+            await site.stop()
+        await asyncio.sleep(min(IDLE_GRACE_SECONDS, self._settings.server.drain_seconds))
+
+    async def close(self) -> None:
+        """Finish what is in flight within the drain, deliver writes that Redis missed, and close."""
+        drained_by = asyncio.get_running_loop().time() + self._drain_seconds
+        await self._api.cleanup()
+        await _deliver_writes(self._gateway, drained_by)
+        await self._ops.cleanup()
 
 
 async def _accept_waiting(server: ApiServer) -> None:

@@ -12,6 +12,7 @@ from gateway.apple.client import Apple
 from gateway.breaker import State
 from gateway.factories import Base, Guards
 from gateway.ops.access import OpsAccess
+from gateway.ops.formatting import NOTHING
 from gateway.ops.health import Check
 from gateway.ops.history import History, HistorySample, Interval, quantile, read, total
 from gateway.ops.pages import Pages
@@ -28,7 +29,6 @@ from gateway.ops.status.snapshot import (
     TokenView,
     UpstreamView,
 )
-from gateway.ops.words import NOTHING
 from gateway.ratings.explain import Explainer
 from gateway.ratings.partition_read import Sources
 from gateway.settings import Settings

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from aiohttp import ClientSession
 
-from gateway.ops.words import stale_bound
+from gateway.ops.formatting import stale_bound
 from gateway.sandbox import Lag, Sandbox, Where
 from tests.e2e.harness import Client
 from tests.e2e.processes import process

@@ -14,7 +14,7 @@ from gateway.cli.config import with_settings
 from gateway.cli.console import CommandFailed, say
 from gateway.cli.parser import takes_config
 from gateway.credentials import signing_key
-from gateway.ops.words import duration
+from gateway.ops.formatting import duration
 from gateway.settings import Settings
 
 DESCRIPTION = "Signs with apple.private_key, which is never printed."

@@ -10,10 +10,10 @@ from aiohttp import web
 
 from gateway.model import Id, Kind, User
 from gateway.ops.access import OpsAccess, require_own_origin
-from gateway.ops.asking import kind_and_id, user_of, wants_html
-from gateway.ops.explained import answer_page, fault_page, form, question_page
+from gateway.ops.explain_page import answer_page, fault_page, form, question_page
 from gateway.ops.markup import Html, el
 from gateway.ops.page import LINKS, PROBES, PageLink, asset, facts, headers, page, section
+from gateway.ops.request_fields import kind_and_id, user_of, wants_html
 from gateway.ops.status.render import REFRESH_SECONDS, as_json, render
 from gateway.ops.status.snapshot import AccessView, Snapshot
 from gateway.user_token import user_tokens

@@ -9,9 +9,9 @@ from prometheus_client.aiohttp import make_aiohttp_handler
 
 from gateway.model import Id, Kind
 from gateway.ops.access import OpsAccess
-from gateway.ops.asking import kind_of, user_of
 from gateway.ops.health import Checks, ready, verbose
 from gateway.ops.pages import Pages
+from gateway.ops.request_fields import kind_of, user_of
 from gateway.user_token import user_tokens
 
 Purge = Callable[[bytes, Kind | None, Sequence[Id] | None], Awaitable[bool]]

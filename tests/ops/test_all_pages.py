@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.ops.explained import answer_page, fault_page, form, question_page
+from gateway.ops.explain_page import answer_page, fault_page, form, question_page
 from gateway.ops.pages import reference_page, runbook_page
 from gateway.ops.status.render import render
 from tests.ops import samples

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
+from gateway.ops.formatting import NOTHING
 from gateway.ops.history import KEPT_SECONDS
 from gateway.ops.markup import Html, el
-from gateway.ops.words import NOTHING
 
 WIDTH, HEIGHT = 360, 72
 DASHES = ("solid", "dashed", "dotted")

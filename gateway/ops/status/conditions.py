@@ -5,8 +5,8 @@ A condition compares with a threshold, which `diagnosis.RULES` passes.
 
 from collections.abc import Mapping
 
+from gateway.ops.formatting import about, duration, latency, percent, plural, users_of
 from gateway.ops.status.snapshot import BreakerView, RedisView, Snapshot
-from gateway.ops.words import about, duration, latency, percent, plural, users_of
 
 FEW = 20
 """Shares of fewer requests or calls are chance."""

@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from gateway.ops.explained import form
+from gateway.ops.explain_page import form
+from gateway.ops.formatting import NOTHING, about, duration, latency, percent, rate
 from gateway.ops.markup import Child, Html, el, join, with_code
 from gateway.ops.page import facts, page, section
 from gateway.ops.status.charts import Course, chart
@@ -20,7 +21,6 @@ from gateway.ops.status.tables import (
     statuses,
     token,
 )
-from gateway.ops.words import NOTHING, about, duration, latency, percent, rate
 
 SIGNS = {Severity.FAILING: "✖", Severity.DEGRADED: "▲", Severity.NOTE: "●"}
 REFRESH_SECONDS = 15

@@ -4,10 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from gateway.ops.curl import CurlTarget
-from gateway.ops.markup import Child, Html, el, join, table
-from gateway.ops.page import facts, labelled, secret
-from gateway.ops.status.snapshot import Process, Snapshot, Tier
-from gateway.ops.words import (
+from gateway.ops.formatting import (
     NOTHING,
     about,
     duration,
@@ -18,6 +15,9 @@ from gateway.ops.words import (
     stale_bound,
     users_of,
 )
+from gateway.ops.markup import Child, Html, el, join, table
+from gateway.ops.page import facts, labelled, secret
+from gateway.ops.status.snapshot import Process, Snapshot, Tier
 from gateway.telemetry.recent import MAX_KEPT, RecentError
 
 WRITES = frozenset({"PUT", "DELETE"})

@@ -1,7 +1,7 @@
 """Charts as SVG, and the sentence that says the same."""
 
+from gateway.ops.formatting import NOTHING, percent
 from gateway.ops.status.charts import Course, chart
-from gateway.ops.words import NOTHING, percent
 from tests.ops.html import Document
 
 RISING: Course = [(3600.0 - 600 * step, step / 10) for step in range(7)]

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from gateway.ops.words import (
+from gateway.ops.formatting import (
     NOTHING,
     about,
     duration,

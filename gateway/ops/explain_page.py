@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.model import Kind
+from gateway.ops.formatting import duration
 from gateway.ops.markup import Html, el
 from gateway.ops.page import facts, labelled, page, secret, section
-from gateway.ops.words import duration
 
 SOURCES = {"local": "this process", "shared": "Redis", "upstream": "Apple"}
 RATINGS = {1: "1 (liked)", -1: "-1 (disliked)", None: "none (unrated)"}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.ops.explained import answer_page
+from gateway.ops.explain_page import answer_page
 from gateway.sandbox import ADA, BEN, Sandbox, Where
 from gateway.sandbox import Reply as Failing
 from tests.e2e.harness import gateway_on

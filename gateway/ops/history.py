@@ -94,9 +94,9 @@ class Interval(NamedTuple):
     def seconds(self) -> float:
         return self.end - self.start
 
-    def rate(self, counts: Counts, *wanted: str) -> float:
-        """Rate per second of the children whose first label starts with one of `wanted`, or of all."""
-        return total(counts, *wanted) / self.seconds if self.seconds > 0 else 0.0
+    def rate(self, counts: Counts) -> float:
+        """Rate per second of all children."""
+        return total(counts) / self.seconds if self.seconds > 0 else 0.0
 
 
 class History:

@@ -13,7 +13,7 @@ from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import FilteringBoundLogger, Processor
 
 from gateway.telemetry.log_writer import CLOSE_SECONDS, DirectOutlet, LogWriter, Outlet, stdout_writer
-from gateway.telemetry.request_log import ConsoleRequestLog, JsonRequestLog, RequestLine
+from gateway.telemetry.request_log import ConsoleRequestLog, JsonRequestLog
 
 RequestLog = JsonRequestLog | ConsoleRequestLog
 
@@ -30,7 +30,7 @@ def configure(
     readable lines only. Tracebacks never show local variables: user tokens and the key are among them.
     """
     _Process.outlet = outlet or stdout_writer()
-    console = is_console(format_)
+    console = _is_console(format_)
     shared: list[Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -66,11 +66,6 @@ def count_drops(count: Callable[[int], None]) -> None:
         _Process.outlet.count_drops(count)
 
 
-def is_console(format_: Literal["auto", "json", "console"]) -> bool:
-    """Whether lines are for people."""
-    return format_ == "console" or (format_ == "auto" and sys.stdout.isatty())
-
-
 def logger() -> FilteringBoundLogger:
     """The logger of the process."""
     made: FilteringBoundLogger = structlog.get_logger()
@@ -83,9 +78,14 @@ def request_log(*, level: str, format_: Literal["auto", "json", "console"]) -> R
     if least > logging.WARNING:
         return None
     warnings_only = least > logging.INFO
-    if is_console(format_):
+    if _is_console(format_):
         return ConsoleRequestLog(logger(), warnings_only=warnings_only)
     return JsonRequestLog(_Process.outlet or DirectOutlet(), warnings_only=warnings_only)
+
+
+def _is_console(format_: Literal["auto", "json", "console"]) -> bool:
+    """Whether lines are for people."""
+    return format_ == "console" or (format_ == "auto" and sys.stdout.isatty())
 
 
 class _Process:
@@ -132,15 +132,3 @@ class _IntoStructlog(logging.Handler):
 def _described(error: BaseException) -> str:
     kind = type(error).__name__
     return kind if isinstance(error, QUOTING) else f"{kind}: {error}"
-
-
-__all__ = [
-    "RequestLine",
-    "RequestLog",
-    "close",
-    "configure",
-    "count_drops",
-    "is_console",
-    "logger",
-    "request_log",
-]

@@ -46,8 +46,8 @@ class _Flushing(Collector):
 class Metrics:
     """The metrics of one gateway, in a registry of its own."""
 
-    def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        self.registry = registry or CollectorRegistry()
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
         self._flushes: list[WeakMethod[Callable[[], None]]] = []
         # Registered first, so that it runs before all others are collected.
         self.registry.register(_Flushing(self.flush))

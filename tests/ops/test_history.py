@@ -110,7 +110,7 @@ def test_totals_sum_the_children_that_are_named():
     counts: Counts = {("500",): 1.0, ("503",): 2.0, ("200",): 4.0}
     assert total(counts) == 7.0
     assert total(counts, "5") == 3.0
-    assert Interval(0.0, 2.0, EMPTY).rate(counts, "5", "2") == 3.5
+    assert Interval(0.0, 2.0, EMPTY).rate(counts) == 3.5
 
 
 @pytest.mark.parametrize(

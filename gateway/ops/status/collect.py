@@ -55,7 +55,12 @@ def cached_ratio(counted: HistorySample) -> float | None:
 
 def failed_share(calls: Counts) -> float | None:
     """Share of calls to Apple that were answered 5xx, or not at all."""
-    return share(total(calls) - total(calls, *SOUND), total(calls))
+    return share(sum(count for labels, count in calls.items() if is_failure(labels[0])), total(calls))
+
+
+def is_failure(status: str) -> bool:
+    """Whether a call to Apple with this status, or word for why it has none, failed."""
+    return not status.startswith(SOUND)
 
 
 def visibility(since_start: HistorySample, counted: HistorySample) -> VisibilityView:

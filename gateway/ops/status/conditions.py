@@ -6,6 +6,7 @@ A condition compares with a threshold, which `diagnosis.RULES` passes.
 from collections.abc import Mapping
 
 from gateway.ops.formatting import about, duration, latency, percent, plural, users_of
+from gateway.ops.status.collect import is_failure
 from gateway.ops.status.snapshot import BreakerView, RedisView, Snapshot
 
 FEW = 20
@@ -258,7 +259,7 @@ def _breaker(snapshot: Snapshot, target: str) -> BreakerView | None:
 def _failures(snapshot: Snapshot) -> Mapping[str, int]:
     """Failed calls to Apple by status, or by how they failed without one."""
     by_status = snapshot.upstream.by_status
-    return {status: count for status, count in by_status.items() if status[0] not in "234"}
+    return {status: count for status, count in by_status.items() if is_failure(status)}
 
 
 def _redis_failures(redis: RedisView) -> Mapping[str, int]:

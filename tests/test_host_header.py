@@ -51,10 +51,10 @@ def test_other_names_are_not_this_machine(host):
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.6", "::1", "::ffff:127.0.0.1"])
-def test_loopback_addresses(address):
+def test_peers_with_a_loopback_address_are_this_machine(address):
     assert is_loopback(address)
 
 
 @pytest.mark.parametrize("address", ["", "localhost", "10.0.0.1", "::ffff:10.0.0.1", "0.0.0.0", "::"])
-def test_other_addresses(address):
+def test_peers_with_another_address_are_not_this_machine(address):
     assert not is_loopback(address)

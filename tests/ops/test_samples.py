@@ -56,7 +56,7 @@ async def shell(command: str) -> str:
 
 
 @pytest.mark.parametrize(("operation_id", "number"), SAMPLES)
-async def test_the_command_works(operation_id, number):
+async def test_each_sample_command_is_answered_as_documented(operation_id, number):
     async with Sandbox() as sandbox, gateway_on(sandbox) as caller:
         described = document(caller.served.api_url, caller.served.ops_url)
         operation = next(

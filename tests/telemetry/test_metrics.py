@@ -2,12 +2,16 @@
 
 import gc
 import platform
+import re
 
 import pytest
 from prometheus_client import Counter, generate_latest
 
 from gateway import __version__
 from gateway.telemetry.metrics import Metrics
+
+SENTENCE = re.compile(r"[A-Z0-9](?:[^.\n]|\.(?=\S))*\.")
+"""Begins with a capital or a number, and its only full stop is the last character."""
 
 
 class Pending:
@@ -35,12 +39,12 @@ def test_every_metric_has_the_prefix_except_those_of_the_process(metrics):
 
 
 def test_every_metric_has_a_help_text_of_one_sentence(metrics):
-    unclear = [
-        family.name
+    texts = {
+        family.name: family.documentation
         for family in metrics.registry.collect()
-        if family.name.startswith("gateway_") and not family.documentation.endswith(".")
-    ]
-    assert unclear == []
+        if family.name.startswith("gateway_")
+    }
+    assert {name for name, text in texts.items() if not SENTENCE.fullmatch(text)} == set()
 
 
 def test_two_gateways_of_one_process_count_apart(metrics):

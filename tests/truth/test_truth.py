@@ -65,7 +65,7 @@ def test_a_broken_rule_is_found(way: Break, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("story", BY_STORY.values(), ids=named)
-def test_a_story_ends_well(story: Story) -> None:
+def test_a_story_keeps_the_promises_if_nothing_is_broken(story: Story) -> None:
     play(story)
 
 

@@ -143,7 +143,14 @@ def _writer(base: Base, sources: Sources, apple: Apple, link: "Link | None") -> 
         link.listen(factories.invalidation_handler(sources.cache, apple), visibility.on_announcement)
     # With Redis, a write is checked when its announcement arrives.
     on_written = visibility.on_written if link is None else None
-    return Writer(cache=sources.cache, apple=apple, tasks=base.tasks, clock=base.clock, on_written=on_written)
+    return Writer(
+        cache=sources.cache,
+        apple=apple,
+        tasks=base.tasks,
+        clock=base.clock,
+        call_timeout_seconds=base.settings.upstream.call_timeout_seconds,
+        on_written=on_written,
+    )
 
 
 def _api(

@@ -19,11 +19,13 @@ from gateway.cache.invalidation import Invalidation, OnInvalidation, Throttled
 from gateway.cache.memory import MemoryCache
 from gateway.clock import Clock
 from gateway.credentials import redis_tls, signing_key
+from gateway.ratings.write import write_seconds
 from gateway.resolver import Resolver
 from gateway.settings import Settings
 from gateway.tasks import Tasks
 from gateway.telemetry.logs import count_drops, logger
 from gateway.telemetry.metrics import Metrics
+from gateway.web.headers import MAX_TIMEOUT_MS
 
 if TYPE_CHECKING:
     from gateway.cache.redis.link import Link
@@ -114,7 +116,7 @@ async def redis_link(base: Base, freshness: Freshness) -> "AsyncIterator[Link | 
         Limits(
             freshness=freshness,
             hold_seconds=cache.write_hold_seconds,
-            write_seconds=_longest_write(settings),
+            longest_write_seconds=_longest_write(settings),
             lookup_seconds=cache.redis_timeout_ms / 1000,
             max_ratings_per_user=cache.max_ratings_per_user,
         ),
@@ -138,11 +140,9 @@ def drawn(fraction: float) -> Callable[[], bool]:
 
 
 def _longest_write(settings: Settings) -> float:
-    """Seconds that a write may take: the caller's time, a try sent at its end, and two calls to Redis.
-
-    For so long, the pending write of a gateway that died keeps others from holding the same id.
-    """
-    return settings.server.request_timeout_seconds + settings.upstream.call_timeout_seconds + 2.0
+    """Seconds that a write may take, with the longest wait that a caller may ask for."""
+    longest_wait = max(MAX_TIMEOUT_MS / 1000, settings.server.request_timeout_seconds)
+    return write_seconds(longest_wait, settings.upstream.call_timeout_seconds)
 
 
 class ReportState(Protocol):

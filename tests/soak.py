@@ -104,7 +104,7 @@ class Soak:
         refresher = Refresher(self.flights, tasks, metrics)
         sources = Sources(cache, self.flights, quarantine, refresher, None, ReadMetrics(metrics))
         self._reader = Reader(sources, clock)
-        self._writer = Writer(cache=cache, apple=apple, tasks=tasks, clock=clock)  # type: ignore[arg-type]
+        self._writer = Writer(cache=cache, apple=apple, tasks=tasks, clock=clock, call_timeout_seconds=3.0)  # type: ignore[arg-type]
 
     async def run(self, requests: int) -> AsyncIterator[Sizes]:
         """The sizes after each tenth."""

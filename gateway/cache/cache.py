@@ -186,11 +186,16 @@ class Cache:
         """See `WriteLog.fills_refused`."""
         return self._write_log.fills_refused(user_key, kind, since)
 
-    async def begin_write(self, user: User, kind: Kind, id_: Id) -> Write:
-        """Record that a write is about to be sent: no older rating may be served or stored any more."""
-        stamp = self._write_log.begin(user.key, kind, id_, self._clock.monotonic())
+    async def begin_write(self, user: User, kind: Kind, id_: Id, write_seconds: float) -> Write:
+        """Record that a write is about to be sent: no older rating may be served or stored any more.
+
+        A write that has not ended after `write_seconds` counts for nothing.
+        """
+        stamp = self._write_log.begin(user.key, kind, id_, self._clock.monotonic(), write_seconds)
         self._drop_written(user.key, kind, id_)
-        shared_stamp = None if self._shared is None else await self._shared.begin(user.key, kind, id_)
+        shared_stamp = None
+        if self._shared is not None:
+            shared_stamp = await self._shared.begin(user.key, kind, id_, write_seconds)
         return Write(user, kind, id_, stamp, shared_stamp)
 
     async def end_write(self, write: Write, outcome: Outcome) -> bool:

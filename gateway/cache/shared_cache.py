@@ -22,8 +22,11 @@ class SharedCache(Protocol):
         """
         ...
 
-    async def begin(self, user_key: bytes, kind: Kind, id_: Id) -> bytes | None:
-        """Record that a write is about to be sent; return its stamp. None: not delivered (yet)."""
+    async def begin(self, user_key: bytes, kind: Kind, id_: Id, write_seconds: float) -> bytes | None:
+        """Record that a write is about to be sent; return its stamp. None: not delivered (yet).
+
+        A write that has not ended after `write_seconds` counts for nothing: its gateway may have died.
+        """
         ...
 
     async def end(

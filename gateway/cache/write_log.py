@@ -14,8 +14,8 @@ from gateway.cache import write_rule
 from gateway.cache.write_rule import PairedWrite, PendingWrite, StoredRating
 from gateway.model import Id, Kind, User, UserKind
 
-WRITE_SECONDS: Final = 60.0
-"""A write that has not ended by then counts for nothing."""
+KEPT_SECONDS: Final = 60.0
+"""How long a version is kept past its hold: once it is pruned, no user's fetch from before it is stored."""
 MAX_USER_KINDS: Final = 50_000
 """Users and types whose writes are remembered; beyond it the oldest are forgotten."""
 
@@ -29,13 +29,13 @@ MAX_REFUSED: Final = 1024
 class _Writes:
     """The writes of one user and type."""
 
-    __slots__ = ("changed_at", "paired", "prune_at", "records", "version")
+    __slots__ = ("kept_until", "paired", "prune_at", "records", "version")
 
     def __init__(self) -> None:
         self.version = 0
         self.records: dict[Id, StoredRating | PendingWrite] = {}
         self.paired: PairedWrite | None = None
-        self.changed_at = 0.0
+        self.kept_until = 0.0
         self.prune_at = MIN_PRUNED
         """As soon as there are so many records, those that no longer count are dropped."""
 
@@ -55,7 +55,7 @@ class WriteLog:
 
     def __init__(self, *, hold_seconds: float) -> None:
         self._hold = hold_seconds
-        self._keep = WRITE_SECONDS + hold_seconds
+        self._keep = KEPT_SECONDS + hold_seconds
         self._writes: OrderedDict[UserKind, _Writes] = OrderedDict()
         self._floor = 0
         self._refused: deque[tuple[float, bytes, Kind]] = deque(maxlen=MAX_REFUSED)
@@ -99,10 +99,14 @@ class WriteLog:
             return None
         return writes.paired.until
 
-    def begin(self, user_key: bytes, kind: Kind, id_: Id, now: float) -> int:
-        """Record that a write is about to be sent; return its stamp, for `end`."""
+    def begin(self, user_key: bytes, kind: Kind, id_: Id, now: float, write_seconds: float) -> int:
+        """Record that a write is about to be sent; return its stamp, for `end`.
+
+        A write that has not ended after `write_seconds` counts for nothing.
+        """
         writes = self._raise(user_key, kind, now)
-        writes.records[id_] = write_rule.begin(writes.records.get(id_), writes.version, now, WRITE_SECONDS)
+        writes.records[id_] = write_rule.begin(writes.records.get(id_), writes.version, now, write_seconds)
+        writes.kept_until = max(writes.kept_until, now + write_seconds)
         self._mark_paired(user_key, kind, now)
         return writes.version
 
@@ -158,7 +162,7 @@ class WriteLog:
         self._writes.move_to_end((user_key, kind))
         self.version += 1
         writes.version = self.version
-        writes.changed_at = now
+        writes.kept_until = max(writes.kept_until, now + self._keep)
         if len(writes.records) >= writes.prune_at:
             # Reads drop them too, but a user may only write.
             writes.prune_at = max(MIN_PRUNED, 2 * len(self._standing(user_key, kind, now)))
@@ -168,7 +172,7 @@ class WriteLog:
     def _prune(self, now: float) -> None:
         while self._writes:
             key, oldest = next(iter(self._writes.items()))
-            if len(self._writes) <= MAX_USER_KINDS and now < oldest.changed_at + self._keep:
+            if len(self._writes) <= MAX_USER_KINDS and now < oldest.kept_until:
                 return
             self._floor = max(self._floor, oldest.version)
             del self._writes[key]

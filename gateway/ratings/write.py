@@ -7,7 +7,6 @@ whether the rating has changed.
 """
 
 import asyncio
-import math
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
@@ -33,6 +32,13 @@ from gateway.waiters import Requester, Waiters
 
 FAVORITES_AT_ONCE: Final = 100
 """Ids whose invalidation is sent to Redis at the same time."""
+REDIS_SECONDS: Final = 2.0
+"""The longest that Redis takes to acknowledge that a write begins and ends."""
+
+
+def write_seconds(wait: float, call_timeout_seconds: float) -> float:
+    """Return how long a write may take whose caller waits `wait` seconds: the last try begins by then."""
+    return wait + call_timeout_seconds + REDIS_SECONDS
 
 
 class Writer:
@@ -48,12 +54,14 @@ class Writer:
         apple: Apple,
         tasks: Tasks,
         clock: Clock,
+        call_timeout_seconds: float,
         on_written: Callable[[User, Kind, Id, Rating], None] | None = None,
     ) -> None:
         self._cache = cache
         self._apple = apple
         self._tasks = tasks
         self._clock = clock
+        self._call_timeout = call_timeout_seconds
         self._on_written = on_written
 
     async def write(
@@ -117,16 +125,23 @@ class Writer:
         self, work: Coroutine[Any, Any, AppleSuccess | UpstreamError], deadline: float
     ) -> AppleSuccess | UpstreamError:
         writing = self._tasks.spawn("write", work)
-        left = None if deadline == math.inf else max(0.0, deadline - self._clock.monotonic())
-        done, _ = await asyncio.wait([writing], timeout=left)
+        done, _ = await asyncio.wait([writing], timeout=self._left(deadline))
         if not done:
             return DeadlineExceeded("The write was not confirmed in time; it may still be carried out.")
         return writing.result()
 
+    def _left(self, deadline: float) -> float:
+        return max(0.0, deadline - self._clock.monotonic())
+
+    async def _begin(self, user: User, kind: Kind, id_: Id, deadline: float) -> Write:
+        return await self._cache.begin_write(
+            user, kind, id_, write_seconds(self._left(deadline), self._call_timeout)
+        )
+
     async def _write(
         self, call: Outbound, kind: Kind, id_: Id, value: int | None, deadline: float, requester: Requester
     ) -> AppleSuccess | UpstreamError:
-        write = await self._cache.begin_write(call.user, kind, id_)
+        write = await self._begin(call.user, kind, id_, deadline)
         outcome: Outcome = UNKNOWN
         try:
             answer = await self._apple.send(call, deadline, Waiters(requester))
@@ -142,7 +157,7 @@ class Writer:
     ) -> AppleSuccess | UpstreamError:
         writes: list[Write] = []
         for piece in chunks(ids, FAVORITES_AT_ONCE):
-            begun = (self._cache.begin_write(call.user, kind, id_) for kind, id_ in piece)
+            begun = (self._begin(call.user, kind, id_, deadline) for kind, id_ in piece)
             writes += await asyncio.gather(*begun)
         outcome: Outcome = UNKNOWN
         try:

@@ -40,8 +40,8 @@ class FakeSharedCache(SharedCache):
         self.before_fill()
         return self.stores
 
-    async def begin(self, user_key: bytes, kind: Kind, id_: Id) -> bytes | None:
-        del user_key, kind, id_
+    async def begin(self, user_key: bytes, kind: Kind, id_: Id, write_seconds: float) -> bytes | None:
+        del user_key, kind, id_, write_seconds
         return self.stamp
 
     async def end(

@@ -28,6 +28,7 @@ FRESHNESS = Freshness(
     fresh_seconds=300.0, stale_while_revalidate_seconds=60.0, stale_if_error_seconds=1000.0, jitter=0.0
 )
 HOLD_SECONDS = 10.0
+WRITE_SECONDS = 15.0
 TRUST_SECONDS = 5.0
 
 
@@ -69,7 +70,9 @@ class CacheBench:
         self.cache.store(partition, self.token(partition, Lookup(version=b"1")), ratings, ridden=ridden)
 
     async def write(self, outcome: Outcome, id_: Id = ONE, kind: Kind = Kind.ALBUMS) -> bool:
-        return await self.cache.end_write(await self.cache.begin_write(USER, kind, id_), outcome)
+        return await self.cache.end_write(
+            await self.cache.begin_write(USER, kind, id_, WRITE_SECONDS), outcome
+        )
 
     def entries(self, partition: Partition = ALBUMS) -> dict[Id, Entry]:
         return dict(self.cache.recall(partition, self.now).entries)
@@ -120,7 +123,7 @@ class TestLookUpShared:
     async def test_it_is_not_kept_if_a_write_began_meanwhile(self, tiers, shared):
         shared.found = Lookup(version=b"1", entries={ONE: FRESHNESS.entry(1, tiers.now, fresh_seconds=300.0)})
         memory = tiers.cache.recall(ALBUMS, tiers.now)
-        await tiers.cache.begin_write(USER, Kind.ALBUMS, TWO)
+        await tiers.cache.begin_write(USER, Kind.ALBUMS, TWO, WRITE_SECONDS)
         await tiers.cache.look_up_shared(ALBUMS, [ONE], memory, tiers.now, keep=True)
         assert tiers.ratings() == {}
 
@@ -147,7 +150,7 @@ class TestStore:
 
     async def test_a_fetch_from_before_a_write_is_refused_and_counted(self, tiers, shared):
         token = tiers.token(shared=Lookup(version=b"1"))
-        await tiers.cache.begin_write(USER, Kind.ALBUMS, TWO)
+        await tiers.cache.begin_write(USER, Kind.ALBUMS, TWO, WRITE_SECONDS)
         tiers.cache.store(ALBUMS, token, {ONE: 1})
         await until(lambda: not len(tiers.tasks))
         assert (tiers.ratings(), shared.filled, tiers.refused()) == ({}, [], 1)
@@ -237,13 +240,13 @@ class TestWrite:
     async def test_its_begin_drops_the_id_in_every_variant_and_makes_the_paired_type_ask_apple(self, tiers):
         for partition in (ALBUMS, GERMAN, LIBRARY):
             tiers.store({ONE: 1, TWO: 1}, partition)
-        await tiers.cache.begin_write(USER, Kind.ALBUMS, ONE)
+        await tiers.cache.begin_write(USER, Kind.ALBUMS, ONE, WRITE_SECONDS)
         assert (tiers.ratings(ALBUMS), tiers.ratings(GERMAN)) == ({TWO: 1}, {TWO: 1})
         assert tiers.usability(LIBRARY) is Usability.IF_ERROR
         assert tiers.cache.write_pending(USER.key, Kind.ALBUMS, ONE, tiers.now)
 
     async def test_fetches_of_the_id_and_of_the_paired_type_are_detached(self, tiers):
-        await tiers.cache.begin_write(USER, Kind.ALBUMS, ONE)
+        await tiers.cache.begin_write(USER, Kind.ALBUMS, ONE, WRITE_SECONDS)
         assert tiers.dropped == [
             (USER.key, Kind.ALBUMS, [ONE]),
             (USER.key, Kind.LIBRARY_ALBUMS, None),
@@ -269,7 +272,7 @@ class TestWrite:
 
     async def test_nothing_is_left_of_a_hold_that_was_purged_before_a_write_that_changed_nothing(self, tiers):
         await tiers.write(-1)
-        write = await tiers.cache.begin_write(USER, Kind.ALBUMS, ONE)
+        write = await tiers.cache.begin_write(USER, Kind.ALBUMS, ONE, WRITE_SECONDS)
         await tiers.cache.purge(USER.key, Kind.ALBUMS, [ONE])
         await tiers.cache.end_write(write, UNCHANGED)
         tiers.clock.move(HOLD_SECONDS)
@@ -291,13 +294,13 @@ class TestWrite:
     async def test_its_end_makes_the_paired_type_ask_apple_again_unless_nothing_changed(
         self, tiers, outcome, usability
     ):
-        write = await tiers.cache.begin_write(USER, Kind.ALBUMS, ONE)
+        write = await tiers.cache.begin_write(USER, Kind.ALBUMS, ONE, WRITE_SECONDS)
         tiers.store({ONE: 1}, LIBRARY)
         await tiers.cache.end_write(write, outcome)
         assert tiers.usability(LIBRARY) is usability
 
     async def test_a_type_without_a_pair_is_written_alone(self, tiers):
-        await tiers.cache.begin_write(USER, Kind.STATIONS, Id("ra.1"))
+        await tiers.cache.begin_write(USER, Kind.STATIONS, Id("ra.1"), WRITE_SECONDS)
         assert tiers.dropped == [(USER.key, Kind.STATIONS, ["ra.1"])]
 
     async def test_a_write_on_the_paired_type_ends_the_freshness_with_the_hold(self, tiers):
@@ -310,7 +313,7 @@ class TestWrite:
         tokens = {partition: tiers.token(partition) for partition in (ALBUMS, GERMAN, LIBRARY)}
         songs = Partition(USER, Kind.SONGS)
         other = tiers.token(songs)
-        await tiers.cache.begin_write(USER, Kind.ALBUMS, ONE)
+        await tiers.cache.begin_write(USER, Kind.ALBUMS, ONE, WRITE_SECONDS)
         assert not any(tiers.cache.undisturbed(partition, token) for partition, token in tokens.items())
         assert tiers.cache.undisturbed(songs, other)
 

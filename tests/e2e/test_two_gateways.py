@@ -143,3 +143,32 @@ async def test_a_written_rating_outlives_the_gateway_that_wrote_it(sandbox, redi
             assert answer.status == 200
     async with gateway_on(sandbox, cache__redis_url=redis.url) as other:
         assert (await other.get("albums", [ONE])).values == {ONE: -1}
+
+
+async def test_a_write_whose_caller_waits_long_is_still_seen_by_a_later_write_of_the_id(sandbox, redis):
+    settings = {
+        "cache__redis_url": redis.url,
+        "cache__write_hold_seconds": 0.1,
+        "server__request_timeout_seconds": 0.1,
+        "upstream__call_timeout_seconds": 2,
+    }
+    default_term = 0.1 + 2 + 2
+    waits_long = {"X-Request-Timeout-Ms": "40000"}
+    loop = asyncio.get_running_loop()
+    async with gateway_on(sandbox, **settings) as one, gateway_on(sandbox, **settings) as two:
+        sandbox.faults.add(Reply(429, retry_after=3), where=WRITES, times=1)
+        first = asyncio.ensure_future(one.rate("albums", ONE, 1, headers=waits_long))
+        await until(lambda: one.sample("gateway_upstream_throttled_total") == 1)
+        begun = loop.time()
+        answer = sandbox.hold(WRITES, at="answer", times=1)
+        await answer.reached()
+
+        await asyncio.sleep(begun + default_term + 0.1 - loop.time())
+        assert (await two.rate("albums", ONE, -1, headers=waits_long)).status == 200
+        await asyncio.sleep(0.15)
+        answer.release()
+        assert (await first).status == 200
+
+        # Apple carried out the first write before the second.
+        for caller in (one, two):
+            assert (await caller.one("albums", ONE, headers=waits_long)).values == {ONE: -1}

@@ -20,6 +20,7 @@ from tests.cache.fake_shared_cache import FakeSharedCache
 from tests.fetch.fake_loads import USER, FakeLoads, Loading
 
 FRESH_SECONDS = 300.0
+WRITE_SECONDS = 15.0
 
 
 class Reads:

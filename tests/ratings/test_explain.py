@@ -15,7 +15,7 @@ from gateway.ratings.explain import Explainer
 from gateway.waiters import Requester
 from tests.cache.fake_shared_cache import FakeSharedCache
 from tests.fetch.fake_loads import ALBUMS, USER, FakeToken
-from tests.ratings.reads import FRESH_SECONDS, Reads
+from tests.ratings.reads import FRESH_SECONDS, WRITE_SECONDS, Reads
 
 ONE = Id("1")
 STALE = FRESH_SECONDS + 10
@@ -126,7 +126,7 @@ async def test_a_held_rating_is_shown_with_the_time_left(explained):
 
 async def test_a_rating_written_through_this_gateway_is_held_in_this_process(explained):
     cache = explained.reads.cache
-    await cache.end_write(await cache.begin_write(USER, ALBUMS.kind, ONE), -1)
+    await cache.end_write(await cache.begin_write(USER, ALBUMS.kind, ONE, WRITE_SECONDS), -1)
     answer = await explained.explain()
     assert (answer["source"], answer["hold"]["rating"]) == ("local", -1)
     assert "outranks what Apple reports" in answer["why"]

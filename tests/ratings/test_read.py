@@ -12,7 +12,7 @@ from gateway.ratings.query import Answer, CacheOutcome, Directives, TierCounts
 from gateway.ratings.read import Reader, merge
 from tests.cache.fake_shared_cache import FakeSharedCache
 from tests.fetch.fake_loads import USER, quiet
-from tests.ratings.reads import FRESH_SECONDS, Reads, query
+from tests.ratings.reads import FRESH_SECONDS, WRITE_SECONDS, Reads, query
 
 ALBUMS, SONGS = Kind.ALBUMS, Kind.SONGS
 ONE, TWO, THREE = Id("1"), Id("2"), Id("3")
@@ -71,7 +71,7 @@ class TestAtOnce:
 
     async def test_an_id_that_was_written_lately_leaves_the_query_to_read(self, reads):
         reads.store({ONE: 1})
-        write = await reads.cache.begin_write(USER, ALBUMS, TWO)
+        write = await reads.cache.begin_write(USER, ALBUMS, TWO, WRITE_SECONDS)
         await reads.cache.end_write(write, 1)
         assert reads.reader.at_once(query((ALBUMS, [ONE]))) is None
 
@@ -248,7 +248,7 @@ class TestLargeQueries:
         reader = Reader(reads.sources, reads.clock, piece_ids=1)
         reading = asyncio.create_task(reader.read(query((ALBUMS, [ONE, TWO]))))
         await asyncio.sleep(0)
-        write = await reads.cache.begin_write(USER, ALBUMS, TWO)
+        write = await reads.cache.begin_write(USER, ALBUMS, TWO, WRITE_SECONDS)
         await reads.cache.end_write(write, -1)
         assert listed(await reading) == [("albums/1", 1), ("albums/2", -1)]
 
@@ -256,7 +256,7 @@ class TestLargeQueries:
         reader = Reader(reads.sources, reads.clock, piece_ids=1)
         reading = asyncio.create_task(reader.read(query((ALBUMS, [ONE, TWO]))))
         await asyncio.sleep(0)
-        await reads.cache.begin_write(USER, ALBUMS, ONE)
+        await reads.cache.begin_write(USER, ALBUMS, ONE, WRITE_SECONDS)
         for load in await reads.fake.begun(1):
             load.answer({ONE: 1, TWO: 1})
         await reading

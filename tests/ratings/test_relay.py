@@ -105,9 +105,13 @@ class RelayedOnFakes:
         apple = FakeApple()
         apple.answer = AppleSuccess(200, b'{"data":[%b]}' % plain_resource(Kind.ALBUMS, ONE, value))
         writer = Writer(
-            cache=self.reads.cache, apple=apple.client, tasks=self.reads.fake.tasks, clock=self.clock
+            cache=self.reads.cache,
+            apple=apple.client,
+            tasks=self.reads.fake.tasks,
+            clock=self.clock,
+            call_timeout_seconds=3.0,
         )
-        await writer.write(USER, Kind.ALBUMS, ONE, value, "", inf, Requester())
+        await writer.write(USER, Kind.ALBUMS, ONE, value, "", self.clock.monotonic() + 10, Requester())
 
     def store(self, ratings: Mapping[Id, Rating], age: float = 0.0) -> None:
         """Store ratings of the variant that is read, fetched `age` seconds ago."""

@@ -11,7 +11,7 @@ from gateway.model import Id, Partition, Priority, Rating
 from gateway.ratings.shadow import MAX_CHECKS, MAX_IDS, RESULTS, Shadow, compare
 from tests.cache.fake_shared_cache import FakeSharedCache
 from tests.fetch.fake_loads import ALBUMS, USER, quiet
-from tests.ratings.reads import FRESH_SECONDS, Reads
+from tests.ratings.reads import FRESH_SECONDS, WRITE_SECONDS, Reads
 
 ONE, TWO = Id("1"), Id("2")
 
@@ -92,7 +92,7 @@ async def test_a_check_has_background_priority(checks):
 async def test_an_id_that_is_being_written_is_not_compared(checks):
     checks.reads.store({ONE: 1, TWO: 1})
     served = dict(checks.reads.cache.recall(ALBUMS, checks.reads.clock.monotonic()).entries)
-    await checks.reads.cache.begin_write(USER, ALBUMS.kind, ONE)
+    await checks.reads.cache.begin_write(USER, ALBUMS.kind, ONE, WRITE_SECONDS)
     checks.shadow.check_entries(ALBUMS, served, checks.reads.clock.monotonic())
     (load,) = await checks.reads.fake.begun(1)
     assert load.ids == [TWO]
@@ -118,7 +118,7 @@ async def test_nothing_is_counted_if_there_was_a_write_during_the_check(checks):
     checks.reads.store({ONE: 1, TWO: 1})
     checks.serve()
     (load,) = await checks.reads.fake.begun(1)
-    await checks.reads.cache.begin_write(USER, ALBUMS.kind, ONE)
+    await checks.reads.cache.begin_write(USER, ALBUMS.kind, ONE, WRITE_SECONDS)
     load.answer({ONE: -1, TWO: 1})
     assert await checks.counted() == {}
 

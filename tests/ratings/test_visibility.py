@@ -16,7 +16,7 @@ from gateway.ratings.visibility import AFTER_SECONDS, MAX_CHECKED, Result, Visib
 from gateway.tasks import Tasks
 from tests.cache.fake_shared_cache import FakeSharedCache
 from tests.fetch.fake_loads import USER
-from tests.ratings.reads import Reads
+from tests.ratings.reads import WRITE_SECONDS, Reads
 from tests.waiting import until
 
 ONE = Id("1")
@@ -322,7 +322,7 @@ async def test_writes_checked_at_once_are_bounded(checks):
 
 async def write(alone: Checks, rating: Rating) -> None:
     cache = alone.reads.cache
-    assert await cache.end_write(await cache.begin_write(USER, Kind.ALBUMS, ONE), rating)
+    assert await cache.end_write(await cache.begin_write(USER, Kind.ALBUMS, ONE, WRITE_SECONDS), rating)
     alone.visibility.on_written(USER, Kind.ALBUMS, ONE, rating)
 
 
@@ -369,7 +369,7 @@ async def test_a_write_that_is_not_sampled_is_not_checked(alone):
 
 async def test_the_rating_before_a_write_that_is_not_answered_yet_is_not_stale(checks):
     checks.redis.found = known(-1, now=checks.clock.monotonic())
-    await checks.reads.cache.begin_write(USER, Kind.ALBUMS, ONE)
+    await checks.reads.cache.begin_write(USER, Kind.ALBUMS, ONE, WRITE_SECONDS)
     checks.reads.cache.memory.put(
         WRITTEN_PARTITION,
         {ONE: checks.reads.cache.freshness.entry(1, checks.clock.monotonic(), fresh_seconds=300.0)},

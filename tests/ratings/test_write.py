@@ -1,7 +1,6 @@
 """Writes: the call that is sent, the outcome that the cache records, and how long callers wait."""
 
 import asyncio
-from math import inf
 
 import pytest
 
@@ -25,6 +24,8 @@ from tests.ratings.reads import Reads
 
 ALBUMS = Kind.ALBUMS
 ONE = Id("1")
+DEADLINE = 1010.0
+"""Ten seconds from when the clock of a test begins."""
 LIKED = b'{"data":[%b]}' % plain_resource(ALBUMS, ONE, 1)
 
 
@@ -40,15 +41,16 @@ class Writes:
             apple=self.apple.client,
             tasks=self.reads.fake.tasks,
             clock=self.reads.clock,
+            call_timeout_seconds=3.0,
             on_written=lambda *rating: self.written.append(rating),
         )
         self.requester = Requester()
 
-    async def rate(self, value: int | None, *, deadline: float = inf) -> AppleSuccess | UpstreamError:
+    async def rate(self, value: int | None, *, deadline: float = DEADLINE) -> AppleSuccess | UpstreamError:
         return await self.writer.write(USER, ALBUMS, ONE, value, "", deadline, self.requester)
 
     async def add_favorites(self, *ids: tuple[Kind, Id]) -> AppleSuccess | UpstreamError:
-        return await self.writer.favorites(USER, "POST", ids, "ids[albums]=1", inf, self.requester)
+        return await self.writer.favorites(USER, "POST", ids, "ids[albums]=1", DEADLINE, self.requester)
 
     def held(self) -> dict[Id, Rating]:
         recalled = self.reads.cache.recall(Partition(USER, ALBUMS), self.reads.clock.monotonic())
@@ -72,7 +74,9 @@ async def writes():
 
 class TestSent:
     async def test_a_rating_is_put_with_its_value_query_and_conditions(self, writes):
-        await writes.writer.write(USER, ALBUMS, ONE, -1, "l=de", inf, writes.requester, {"If-Match": "*"})
+        await writes.writer.write(
+            USER, ALBUMS, ONE, -1, "l=de", DEADLINE, writes.requester, {"If-Match": "*"}
+        )
         assert writes.apple.sent == [
             Outbound(
                 operation="write",

@@ -75,4 +75,9 @@ def assemble(
     )
     refresher = Refresher(flights, tasks, metrics)
     reader = Reader(Sources(cache, flights, quarantine, refresher, None, ReadMetrics(metrics)), clock)
-    return Parts(cache, flights, reader, Writer(cache=cache, apple=apple, tasks=tasks, clock=clock))
+    return Parts(
+        cache,
+        flights,
+        reader,
+        Writer(cache=cache, apple=apple, tasks=tasks, clock=clock, call_timeout_seconds=3.0),
+    )

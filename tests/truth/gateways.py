@@ -65,8 +65,8 @@ WRITING: ContextVar[Written] = ContextVar("writing")
 class Watched(RedisStore):
     """The real shared tier; also records whether Redis received each write in time."""
 
-    async def begin(self, user_key: bytes, kind: Kind, id_: Id) -> bytes | None:
-        stamp = await super().begin(user_key, kind, id_)
+    async def begin(self, user_key: bytes, kind: Kind, id_: Id, write_seconds: float) -> bytes | None:
+        stamp = await super().begin(user_key, kind, id_, write_seconds)
         WRITING.get().delivered &= stamp is not None
         return stamp
 
@@ -101,8 +101,10 @@ class Commands:
     async def fill(self, partition: Partition, version: bytes, ratings: Mapping[Id, Rating]) -> bool:
         return await self._wire.carry(lambda: self._redis.fill(partition, version, ratings), WRITE_SECONDS)
 
-    async def begin(self, place: UserKind, id_: Id) -> bytes:
-        return await self._wire.carry(lambda: self._redis.begin(place, id_, self._name), WRITE_SECONDS)
+    async def begin(self, place: UserKind, id_: Id, write_seconds: float) -> bytes:
+        return await self._wire.carry(
+            lambda: self._redis.begin(place, id_, write_seconds, self._name), WRITE_SECONDS
+        )
 
     async def end(self, place: UserKind, id_: Id, stamp: bytes | None, outcome: Outcome) -> bool:
         return await self._wire.carry(
@@ -179,7 +181,9 @@ class Gateway:
         # One gateway reads every id in a separate piece.
         self.reader = Reader(sources, clock, piece_ids=1 if name == "one" else 1000)
         apple_client: Any = self.client
-        self.writer = Writer(cache=self.cache, apple=apple_client, tasks=self.tasks, clock=clock)
+        self.writer = Writer(
+            cache=self.cache, apple=apple_client, tasks=self.tasks, clock=clock, call_timeout_seconds=3.0
+        )
         self.tasks.spawn("backlog", self.shared.deliver_retries())
 
     @property

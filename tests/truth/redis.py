@@ -14,7 +14,6 @@ from tests import redis_rule
 
 EPOCH = 1_000_000.0
 """Offset of Redis' clock: it is not a gateway's."""
-TERM = 60.0
 
 
 class Kept:
@@ -112,10 +111,10 @@ class RuleRedis:
             kept.variants.setdefault(partition.variant, {}).update(fetched)
         return True
 
-    def begin(self, place: UserKind, id_: Id, origin: str) -> bytes:
+    def begin(self, place: UserKind, id_: Id, write_seconds: float, origin: str) -> bytes:
         kept = self._of(place)
         stamp = self._raise(kept)
-        kept.records[id_] = write_rule.begin(kept.records.get(id_), stamp, self.now, TERM)
+        kept.records[id_] = write_rule.begin(kept.records.get(id_), stamp, self.now, write_seconds)
         kept.drop_in_variants([id_])
         self._mark_paired(place)
         self._publish_each(origin, Drop(*place, (id_,)), *_paired_invalidations(place))

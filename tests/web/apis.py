@@ -57,6 +57,7 @@ class ApiOnFakes:
             apple=self.apple.client,
             tasks=self.reads.fake.tasks,
             clock=self.reads.clock,
+            call_timeout_seconds=3.0,
         )
         self.log = CapturingLogger()
         self.recent = RecentErrors()

@@ -84,8 +84,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     freshness: Freshness
     hold_seconds: float
     """How long a written rating outranks what Apple reports."""
-    write_seconds: float
-    """A write that has not ended by then counts for nothing."""
+    longest_write_seconds: float
+    """No pending write counts for longer than this."""
     lookup_seconds: float
     """A lookup past it, counted from when its bytes are sent, is a miss."""
     max_ratings_per_user: int
@@ -94,5 +94,5 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def key_milliseconds(self) -> int:
         """How long a hash outlives its last change: longer than anything in it, and than any fetch."""
-        longest = max(self.freshness.lifetime_seconds, self.write_seconds + self.hold_seconds)
+        longest = max(self.freshness.lifetime_seconds, self.longest_write_seconds + self.hold_seconds)
         return round(1000 * (60 + longest))

@@ -95,9 +95,9 @@ class RedisStore:
             self._commands.count(error)
             return None
 
-    async def begin(self, user_key: bytes, kind: Kind, id_: Id) -> bytes | None:
+    async def begin(self, user_key: bytes, kind: Kind, id_: Id, write_seconds: float) -> bytes | None:
         """See `SharedCache`."""
-        return await self._uncancelled("begin", self._begin((user_key, kind), id_))
+        return await self._uncancelled("begin", self._begin((user_key, kind), id_, write_seconds))
 
     async def end(
         self, user_key: bytes, kind: Kind, id_: Id, stamp: bytes | None, outcome: Outcome
@@ -166,11 +166,11 @@ class RedisStore:
         stamp = await self._writes.forget(user_kind, entry) if entry.writes else None
         self._retry_queue.delivered(user_kind, entry, stamp)
 
-    async def _begin(self, user_kind: UserKind, id_: Id) -> bytes | None:
+    async def _begin(self, user_kind: UserKind, id_: Id, write_seconds: float) -> bytes | None:
         try:
             # Otherwise a write that ended undelivered would count as overlapping with this one.
             await self._deliver(user_kind, self._retry_queue.get(user_kind))
-            stamp = await self._writes.begin(user_kind, id_)
+            stamp = await self._writes.begin(user_kind, id_, write_seconds)
         except Exception as error:  # noqa: BLE001 - as above
             self._commands.count(error)
             self._retry_queue.begin_undelivered(user_kind, id_)

@@ -40,7 +40,6 @@ class Writes:
         """Receives the announcements of this gateway; set by `Link.listen`."""
         self._sequence = 0
         self._hold = round(limits.hold_seconds * TICKS)
-        self._term = round(limits.write_seconds * TICKS)
 
     async def fill(self, partition: Partition, version: bytes, ratings: Mapping[Id, Rating]) -> bool:
         """Store what a fetch returned; False: refused, by a write in between or for lack of a place."""
@@ -65,15 +64,15 @@ class Writes:
         )
         return bool(stored == 1)
 
-    async def begin(self, user_kind: UserKind, id_: Id) -> bytes:
-        """Record that a write is about to be sent; return its stamp."""
+    async def begin(self, user_kind: UserKind, id_: Id, write_seconds: float) -> bytes:
+        """Record that a write is about to be sent, and ends within `write_seconds`; return its stamp."""
         stamp: bytes = await self._commands.run(
             scripts.BEGIN,
             self._hashes(user_kind),
             [
                 *self._common(user_kind),
                 self._hold,
-                self._term,
+                round(write_seconds * TICKS),
                 *self._message(*_written(user_kind, id_)),
                 id_,
             ],

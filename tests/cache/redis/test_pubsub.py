@@ -8,7 +8,7 @@ import pytest
 from gateway.breaker import State
 from gateway.cache.invalidation import LATE_SECONDS, Drop, DropPaired, Purge, Throttled, encode_message
 from gateway.model import Kind
-from tests.cache.redis.harness import ALBUMS, LIKED, ONE, TWO, USER, Side, side_of
+from tests.cache.redis.harness import ALBUMS, LIKED, ONE, TWO, USER, WRITE_SECONDS, Side, side_of
 from tests.faultproxy import FaultProxy, Timeout
 from tests.redis_server import RedisServer
 from tests.waiting import until
@@ -197,8 +197,8 @@ async def test_a_write_that_redis_did_not_confirm_is_announced_to_its_own_gatewa
 async def test_a_write_that_overlapped_with_another_is_not_announced(server: RedisServer) -> None:
     async with side_of(server.url, sampled=lambda: True, listening=True) as side:
         place = (USER.key, Kind.ALBUMS)
-        first = await side.store.begin(*place, ONE)
-        second = await side.store.begin(*place, ONE)
+        first = await side.store.begin(*place, ONE, WRITE_SECONDS)
+        second = await side.store.begin(*place, ONE, WRITE_SECONDS)
         await side.store.end(*place, ONE, first, LIKED)
         await side.store.end(*place, ONE, second, LIKED)
         await side.write(ALBUMS, TWO, LIKED)

@@ -151,7 +151,7 @@ class Histories(RuleBasedStateMachine):
         model.records[id_] = write_rule.begin(model.records.get(id_), stamp, self.now, TERM)
         model.variant.pop(id_, None)
         self.paired_with(place).paired_written(self.now)
-        assert done(self.writes.begin(place, id_)) == b"%d" % stamp
+        assert done(self.writes.begin(place, id_, TERM)) == b"%d" % stamp
         self.begun.append((place, id_, b"%d" % stamp))
 
     @step(which=st.integers(0, 3), outcome=outcomes, forgets_stamp=st.booleans())
@@ -262,7 +262,7 @@ class Histories(RuleBasedStateMachine):
 
 
 def writes_on(redis: HandMovedRedis) -> Writes:
-    kept = limits(freshness=freshness(LIFETIME), hold_seconds=HOLD, write_seconds=TERM)
+    kept = limits(freshness=freshness(LIFETIME), hold_seconds=HOLD)
     return Writes(redis, KEYS, kept, "model", lambda: False)  # type: ignore[arg-type]
 
 
@@ -443,7 +443,7 @@ def test_forgetting_a_whole_place_voids_everything_but_writes_under_way(hand_mov
     partition, variant = Partition(USER, place[1]), Partition(USER, place[1], OTHER_FORM)
     done(writes.fill(partition, b"0", {IDS[0]: None, Id("3"): None}))
     done(writes.fill(variant, b"0", {IDS[0]: None}))
-    stamp = done(writes.begin(place, IDS[1]))
+    stamp = done(writes.begin(place, IDS[1], TERM))
     received = done(writes.forget(place, Undelivered(all=True)))
     reading = Reading(freshness(LIFETIME), LIFETIME, hand_moved.now, hand_moved.now)
     records = hand_moved.client.hmget(KEYS.main(*place), [META, *IDS])

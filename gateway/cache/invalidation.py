@@ -29,7 +29,7 @@ class Drop(msgspec.Struct, frozen=True, tag="drop"):
     ids: tuple[Id, ...]
 
 
-class DropPaired(msgspec.Struct, frozen=True, tag="twin"):
+class DropPaired(msgspec.Struct, frozen=True, tag="twin"):  # the tag is kept for older releases
     """The type paired with `kind` was written: refetch the user's entries of `kind` before serving them."""
 
     user: bytes
@@ -45,9 +45,10 @@ class Purge(msgspec.Struct, frozen=True, tag="purge"):
 
 
 class Throttled(msgspec.Struct, frozen=True, tag="throttled"):
-    """Apple answered 429 to a gateway: no calls for `seconds`, counted from when this is received."""
+    """Apple answered 429 to a gateway, which lowered its limit of calls in flight: lower this one's too."""
 
     seconds: float
+    """What Apple asked to wait, 0 if it named none. Not used on receipt; kept for older releases."""
 
 
 Invalidation = Drop | DropPaired | Purge | Throttled
@@ -66,7 +67,7 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     """
 
     origin: str
-    invalidations: tuple[Invalidation, ...] = msgspec.field(name="news")
+    invalidations: tuple[Invalidation, ...] = msgspec.field(name="news")  # kept for older releases
     sequence: int = 0
     """Counts the origin's messages from 1, so that a gap shows; 0: not counted."""
     published: int = 0

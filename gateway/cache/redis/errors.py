@@ -41,7 +41,7 @@ class FailureKind(StrEnum):
     """The cluster is down, or redirects in circles."""
     RESPONSE = "response"
     """Any other error reply."""
-    BACKLOG = "backlog"
+    BACKLOG = "backlog"  # a label of metrics: the name is kept for dashboards of older releases
     """More undelivered writes than can be kept one by one."""
 
 

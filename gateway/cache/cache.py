@@ -77,7 +77,7 @@ class Cache:
         """Look `ids` up in Redis (one round trip), and keep the result in memory if `keep`."""
         assert self._shared is not None
         lookup = await self._shared.lookup(partition, ids, now)
-        if keep and lookup.entries and self.memory.max_entries:
+        if keep and lookup.entries and self.memory.enabled:
             # Redis may have lost a rating written here: the next read must not get an older one from memory.
             standing = local_holds(memory, lookup)
             entries = lookup.entries

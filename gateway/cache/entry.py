@@ -80,9 +80,14 @@ class Freshness(msgspec.Struct, frozen=True):
     jitter: float
 
     @property
+    def stale_seconds(self) -> float:
+        """How long past its freshness an entry has a use."""
+        return max(self.stale_while_revalidate_seconds, self.stale_if_error_seconds)
+
+    @property
     def lifetime_seconds(self) -> float:
         """The age after which an entry has no use."""
-        return self.fresh_seconds + max(self.stale_while_revalidate_seconds, self.stale_if_error_seconds)
+        return self.fresh_seconds + self.stale_seconds
 
     def fresh_seconds_of(self, user_key: bytes, kind: Kind) -> float:
         """Freshness of one user's ratings of one type: jittered alike on every gateway.
@@ -113,8 +118,7 @@ class Freshness(msgspec.Struct, frozen=True):
         trusted_at = now if trusted_at is None else trusted_at
         fresh_until = now + max(fresh_seconds - age, held_seconds)
         size = bytes_per_id(rating) if size is None else size
-        # With no time left to be served in, Apple is asked first, however old the entry is: `max-stale` may
-        # have no end.
+        # With no cap left, Apple is asked first, even if `max-stale` is unbounded.
         if cap is None or (cap > 0 and now + cap >= fresh_until + self.stale_while_revalidate_seconds):
             return Entry(rating, now - age, trusted_at, fresh_until, bytes_per_id=size)
         return Entry(
@@ -146,8 +150,6 @@ class Freshness(msgspec.Struct, frozen=True):
 
     def usability(self, entry: Entry, now: float, trusted_since: float) -> Usability:
         """Judge `entry`; one that was last trusted before `trusted_since` serves only if Apple fails."""
-        if now >= entry.fresh_until + max(self.stale_while_revalidate_seconds, self.stale_if_error_seconds):
-            return Usability.GONE
         if entry.trusted_at >= trusted_since:
             if now < entry.fresh_until:
                 return Usability.FRESH

@@ -48,15 +48,16 @@ class _UserRatings:
 class MemoryCache:
     """Entries of this process. Entries do not expire here: readers judge them by their times.
 
-    `fresh_seconds` is how long a variant must have been unused before another may take its place. `on_evict`
-    receives the number of entries that were dropped to make room.
+    With `max_entries` 0 this tier is off (`enabled`). `fresh_seconds` is how long a variant must have been
+    unused before another may take its place. `on_evict` receives the number of entries that were dropped to
+    make room.
     """
 
     def __init__(
         self, *, max_entries: int, max_bytes: int, fresh_seconds: float, on_evict: Callable[[int], None]
     ) -> None:
-        self.max_entries = max_entries
-        """0 turns this tier off."""
+        self.enabled = max_entries > 0
+        self._max_entries = max_entries
         self._max_bytes = max_bytes
         self._fresh_seconds = fresh_seconds
         self._users: OrderedDict[UserKind, _UserRatings] = OrderedDict()
@@ -107,7 +108,7 @@ class MemoryCache:
 
     def put(self, partition: Partition, entries: Mapping[Id, Entry], now: float) -> None:
         """Store `entries`, replacing older ones, and make room for them."""
-        if not self.max_entries or not entries or not self.admits(partition, now):
+        if not self.enabled or not entries or not self.admits(partition, now):
             return
         key = (partition.user.key, partition.kind)
         user = self._users.get(key)
@@ -169,7 +170,7 @@ class MemoryCache:
         return oldest if now - used[oldest] >= self._fresh_seconds else None
 
     def _make_room(self) -> None:
-        while self.entries > self.max_entries or self.bytes > self._max_bytes:
+        while self.entries > self._max_entries or self.bytes > self._max_bytes:
             if len(self._users) > 1:
                 oldest = next(iter(self._users))
                 self._on_evict(len(self._users[oldest]))
@@ -182,7 +183,7 @@ class MemoryCache:
         largest = max(user.variants.values(), key=lambda ratings: len(ratings.entries), default=None)
         if largest is None or not (kept := largest.entries):
             return False
-        excess = max(self.entries - self.max_entries, len(kept) // 16, 1)
+        excess = max(self.entries - self._max_entries, len(kept) // 16, 1)
         oldest = list(islice(kept, excess))
         self._on_evict(len(oldest))
         largest.rides.drop(oldest)

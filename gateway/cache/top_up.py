@@ -43,7 +43,7 @@ def due(
     An id is due until its entry is of no use even if Apple fails. `fresh_seconds` is the partition's jittered
     freshness.
     """
-    earliest = now - (freshness.lifetime_seconds - freshness.fresh_seconds)
+    earliest = now - freshness.stale_seconds
     # Ids share entries: their few distinct ones are judged first.
     due_entries = {
         entry

@@ -160,7 +160,7 @@ class PartitionRead:
     def _count(self) -> None:
         """Count what the tiers answered, and perhaps check the hits against Apple."""
         sources = self._sources
-        if self._local_findings is not None and sources.cache.memory.max_entries:
+        if self._local_findings is not None and sources.cache.memory.enabled:
             sources.metrics.memory.add(self._local_findings)
         if self._shared_findings is not None:
             sources.metrics.shared.add(self._shared_findings)

@@ -50,7 +50,7 @@ class Reader:
         """
         sources, part = self._sources, query.parts[0]
         ids = part.ids
-        if query.directives is not NO_DIRECTIVES or not sources.cache.memory.max_entries:
+        if query.directives is not NO_DIRECTIVES or not sources.cache.memory.enabled:
             return None
         if len(query.parts) > 1 or len(ids) > self._piece_ids:
             return None

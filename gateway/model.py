@@ -153,6 +153,11 @@ class Partition(msgspec.Struct, frozen=True):
     variant: Variant = PLAIN
 
     @property
+    def user_kind(self) -> UserKind:
+        """What a write of the partition affects. The path of a memory hit builds it itself: it is cheaper."""
+        return (self.user.key, self.kind)
+
+    @property
     def key(self) -> "PartitionKey":
         """The partition as a dictionary key, without the user token."""
         return (self.user.key, self.kind, self.variant)

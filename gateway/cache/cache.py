@@ -18,7 +18,7 @@ from gateway.cache.write_log import Write, WriteLog
 from gateway.cache.write_rule import UNCHANGED, Outcome, StoredRating, Unwritten
 from gateway.clock import Clock
 from gateway.fill_token import FillToken
-from gateway.model import Id, Kind, Partition, Rating, User
+from gateway.model import Id, Kind, Partition, Rating, User, UserKind
 from gateway.tasks import Tasks
 
 FILL_SECONDS: Final = 1.0
@@ -29,7 +29,7 @@ class Cache:
     """Both tiers of one gateway.
 
     `trusted_since(now)` is when the last gap in the invalidations ended: entries from before are not trusted.
-    `on_drop` is called with user key, type and ids (None: all) whenever ratings are dropped, so that no
+    `on_drop` is called with user and type, and ids (None: all), whenever ratings are dropped, so that no
     request joins a fetch that began before. `trust_seconds` is how long a fetch is trusted that Redis did not
     see.
     """
@@ -42,7 +42,7 @@ class Cache:
         shared: SharedCache | None,
         freshness: Freshness,
         trusted_since: Callable[[float], float],
-        on_drop: Callable[[bytes, Kind, Collection[Id] | None], None],
+        on_drop: Callable[[UserKind, Collection[Id] | None], None],
         clock: Clock,
         tasks: Tasks,
         trust_seconds: float = 0.0,
@@ -67,7 +67,7 @@ class Cache:
             version=self._write_log.version,
             entries=ratings.entries,
             rides=ratings.rides,
-            holds=self._write_log.holds(partition.user.key, partition.kind, now),
+            holds=self._write_log.holds((partition.user.key, partition.kind), now),
             trusted_since=self.trusted_since(now),
         )
 
@@ -95,7 +95,7 @@ class Cache:
 
     def fill_token(self, partition: Partition, asked: Sequence[Id], tiers: Tiers, now: float) -> FillToken:
         """Return the token for a fetch of `asked`, after the lookups made at `now`."""
-        pending = self._write_log.pending(partition.user.key, partition.kind, now)
+        pending = self._write_log.pending(partition.user_kind, now)
         return fill_token(tiers, pending, asked, now)
 
     def due(self, partition: Partition, memory: Lookup, asked: Sequence[Id], now: float) -> Sequence[Id]:
@@ -136,23 +136,23 @@ class Cache:
         `ridden`: no request asked for these ids, they were refreshed along with others.
         """
         now = self._clock.monotonic()
-        user_key, kind = partition.user.key, partition.kind
-        if not self._write_log.admits(token.version, user_key, kind):
-            self._write_log.fill_refused(user_key, kind, now)
+        user_kind = partition.user_kind
+        if not self._write_log.admits(token.version, user_kind):
+            self._write_log.fill_refused(user_kind, now)
             return
         settled = {id_: rating for id_, rating in ratings.items() if id_ not in token.unsettled}
         # Invalidations may arrive although Redis did not answer, of holds that this gateway has not read.
         unasked = self._shared is not None and token.shared_version is None
         limits = [
             token.cap_until,
-            self._write_log.cap_until(user_key, kind, now),
+            self._write_log.cap_until(user_kind, now),
             now + self._trust_seconds if unasked else None,
         ]
         cap = min([until - now for until in limits if until is not None], default=None)
         entries = self.freshness.entries(
             settled,
             now,
-            fresh_seconds=self.freshness.fresh_seconds_of(user_key, kind),
+            fresh_seconds=self.freshness.fresh_seconds_of(*user_kind),
             trusted_at=now if unasked else token.taken_at,
             cap=cap,
         )
@@ -176,26 +176,27 @@ class Cache:
 
     def undisturbed(self, partition: Partition, token: FillToken) -> bool:
         """Whether no write or purge of the partition was recorded since `token` was taken."""
-        return self._write_log.admits(token.version, partition.user.key, partition.kind)
+        return self._write_log.admits(token.version, partition.user_kind)
 
-    def write_pending(self, user_key: bytes, kind: Kind, id_: Id, now: float) -> bool:
+    def write_pending(self, user_kind: UserKind, id_: Id, now: float) -> bool:
         """Whether a write of the id through this gateway is under way, or ended unknown."""
-        return id_ in self._write_log.pending(user_key, kind, now)
+        return id_ in self._write_log.pending(user_kind, now)
 
-    def fills_refused(self, user_key: bytes, kind: Kind, since: float) -> int:
+    def fills_refused(self, user_kind: UserKind, since: float) -> int:
         """See `WriteLog.fills_refused`."""
-        return self._write_log.fills_refused(user_key, kind, since)
+        return self._write_log.fills_refused(user_kind, since)
 
     async def begin_write(self, user: User, kind: Kind, id_: Id, write_seconds: float) -> Write:
         """Record that a write is about to be sent: no older rating may be served or stored any more.
 
         A write that has not ended after `write_seconds` counts for nothing.
         """
-        stamp = self._write_log.begin(user.key, kind, id_, self._clock.monotonic(), write_seconds)
-        self._drop_written(user.key, kind, id_)
+        user_kind = (user.key, kind)
+        stamp = self._write_log.begin(user_kind, id_, self._clock.monotonic(), write_seconds)
+        self._drop_written(user_kind, id_)
         shared_stamp = None
         if self._shared is not None:
-            shared_stamp = await self._shared.begin(user.key, kind, id_, write_seconds)
+            shared_stamp = await self._shared.begin(user_kind, id_, write_seconds)
         return Write(user, kind, id_, stamp, shared_stamp)
 
     async def end_write(self, write: Write, outcome: Outcome) -> bool:
@@ -203,19 +204,20 @@ class Cache:
 
         Returns whether its rating is held in this process.
         """
-        user, kind, id_ = write.user, write.kind, write.id
+        user_kind, id_ = write.user_kind, write.id
         alone = None
         if self._shared is not None:
-            alone = await self._shared.end(user.key, kind, id_, write.shared_stamp, outcome)
+            alone = await self._shared.end(user_kind, id_, write.shared_stamp, outcome)
         now = self._clock.monotonic()
         # Without an acknowledged begin, Redis may have carried it out and taken this end for another write's.
         acknowledged = write.shared_stamp is not None
         if acknowledged and alone is False and not isinstance(outcome, Unwritten):
-            self._write_log.overwritten(user.key, kind, [id_], now)
-        record = self._write_log.end(user.key, kind, id_, write.stamp, outcome, now)
-        self._drop_written(user.key, kind, id_, paired=outcome is not UNCHANGED)
+            self._write_log.overwritten(user_kind, [id_], now)
+        record = self._write_log.end(user_kind, id_, write.stamp, outcome, now)
+        self._drop_written(user_kind, id_, paired=outcome is not UNCHANGED)
         if isinstance(record, StoredRating):
-            self.memory.put(Partition(user, kind), {id_: self._written_entry(user, kind, record, now)}, now)
+            entry = self._written_entry(user_kind, record, now)
+            self.memory.put(Partition(write.user, write.kind), {id_: entry}, now)
         return isinstance(record, StoredRating)
 
     async def purge(self, user_key: bytes, kind: Kind | None, ids: Sequence[Id] | None) -> bool:
@@ -233,18 +235,17 @@ class Cache:
         now = self._clock.monotonic()
         match message:
             case Drop(user_key, kind, ids):
-                self._write_log.overwritten(user_key, kind, ids, now)
-                self.memory.drop(user_key, kind, ids)
-                self._on_drop(user_key, kind, ids)
+                self._write_log.overwritten((user_key, kind), ids, now)
+                self._drop((user_key, kind), ids)
             case DropPaired(user_key, kind):
-                self._write_log.paired_written(user_key, kind, now)
-                self._expire(user_key, kind)
+                self._write_log.paired_written((user_key, kind), now)
+                self._expire((user_key, kind))
             case Purge(user_key, kind_or_all, ids_or_all):
                 self._purge_memory(user_key, kind_or_all, ids_or_all)
 
     def _keep(self, partition: Partition, entries: Mapping[Id, Entry], memory: Lookup, now: float) -> None:
         assert isinstance(memory.version, int)
-        if self._write_log.admits(memory.version, partition.user.key, partition.kind):
+        if self._write_log.admits(memory.version, partition.user_kind):
             self.memory.put(partition, entries, now)
 
     async def _fill(
@@ -258,41 +259,43 @@ class Cache:
         if await shared.fill(partition, version, ratings) is False:
             # Another gateway wrote meanwhile, and its invalidation is not here yet: this may be older.
             now = self._clock.monotonic()
-            self._write_log.fill_refused(partition.user.key, partition.kind, now)
+            self._write_log.fill_refused(partition.user_kind, now)
             kept = self.memory.partition(partition, now).entries
             refused = [id_ for id_, entry in entries.items() if kept.get(id_) is entry]
-            self.memory.drop(partition.user.key, partition.kind, refused)
+            self.memory.drop(partition.user_kind, refused)
 
-    def _written_entry(self, user: User, kind: Kind, written: StoredRating, now: float) -> Entry:
+    def _written_entry(self, user_kind: UserKind, written: StoredRating, now: float) -> Entry:
         """The entry of the rating that a write has just left, within its hold."""
         held_seconds = max(0.0, (written.held_until or now) - now)
         # A write on the paired type may have changed it meanwhile: past the hold, Apple is asked.
-        cap_until = self._write_log.cap_until(user.key, kind, now)
+        cap_until = self._write_log.cap_until(user_kind, now)
         cap = None if cap_until is None else max(cap_until - now, held_seconds)
         return self.freshness.entry(
             written.rating,
             now,
-            fresh_seconds=self.freshness.fresh_seconds_of(user.key, kind),
+            fresh_seconds=self.freshness.fresh_seconds_of(*user_kind),
             age=now - written.fetched_at,
             cap=cap,
             held_seconds=held_seconds,
         )
 
-    def _drop_written(self, user_key: bytes, kind: Kind, id_: Id, *, paired: bool = True) -> None:
-        self.memory.drop(user_key, kind, [id_])
-        self._on_drop(user_key, kind, [id_])
+    def _drop_written(self, user_kind: UserKind, id_: Id, *, paired: bool = True) -> None:
+        self._drop(user_kind, [id_])
+        user_key, kind = user_kind
         if paired and kind.paired is not None:
-            self._expire(user_key, kind.paired)
+            self._expire((user_key, kind.paired))
 
-    def _expire(self, user_key: bytes, kind: Kind) -> None:
-        """Make the user's entries of `kind` stale, because the paired type was written."""
-        now = self._clock.monotonic()
-        self.memory.expire(user_key, kind, now)
-        self._on_drop(user_key, kind, None)
+    def _drop(self, user_kind: UserKind, ids: Collection[Id] | None) -> None:
+        self.memory.drop(user_kind, ids)
+        self._on_drop(user_kind, ids)
+
+    def _expire(self, user_kind: UserKind) -> None:
+        """Make the user's entries of the type stale, because the paired type was written."""
+        self.memory.expire(user_kind, self._clock.monotonic())
+        self._on_drop(user_kind, None)
 
     def _purge_memory(self, user_key: bytes, kind: Kind | None, ids: Sequence[Id] | None) -> None:
         now = self._clock.monotonic()
         for each in Kind if kind is None else (kind,):
-            self._write_log.purged(user_key, each, now)
-            self.memory.drop(user_key, each, ids)
-            self._on_drop(user_key, each, ids)
+            self._write_log.purged((user_key, each), now)
+            self._drop((user_key, each), ids)

@@ -11,7 +11,7 @@ from typing import Final
 
 from gateway.cache.entry import Entry, all_expired
 from gateway.cache.rides import Rides
-from gateway.model import LONGEST_VARIANT, MAX_VARIANTS, PLAIN, Id, Kind, Partition, UserKind, Variant
+from gateway.model import LONGEST_VARIANT, MAX_VARIANTS, PLAIN, Id, Partition, UserKind, Variant
 
 USER_BYTES: Final = 900
 """Measured size of one user and type without its entries."""
@@ -85,9 +85,9 @@ class MemoryCache:
         ratings.used_at = now
         return ratings
 
-    def variants(self, user_key: bytes, kind: Kind, id_: Id) -> list[Variant]:
+    def variants(self, user_kind: UserKind, id_: Id) -> list[Variant]:
         """Return the variants that have an entry of `id_`, the plain one included. This counts as no use."""
-        user = self._users.get((user_key, kind))
+        user = self._users.get(user_kind)
         if user is None:
             return []
         return [variant for variant, ratings in user.variants.items() if id_ in ratings.entries]
@@ -98,7 +98,7 @@ class MemoryCache:
             return True
         if len(partition.variant) > LONGEST_VARIANT:
             return False
-        user = self._users.get((partition.user.key, partition.kind))
+        user = self._users.get(partition.user_kind)
         if user is None or partition.variant in user.variants:
             return True
         return (
@@ -110,7 +110,7 @@ class MemoryCache:
         """Store `entries`, replacing older ones, and make room for them."""
         if not self.enabled or not entries or not self.admits(partition, now):
             return
-        key = (partition.user.key, partition.kind)
+        key = partition.user_kind
         user = self._users.get(key)
         if user is None:
             user = self._users[key] = _UserRatings()
@@ -124,13 +124,13 @@ class MemoryCache:
         self._count(user, len(entries), sum([entry.bytes_per_id for entry in entries.values()]))
         self._make_room()
 
-    def drop(self, user_key: bytes, kind: Kind, ids: Collection[Id] | None = None) -> None:
+    def drop(self, user_kind: UserKind, ids: Collection[Id] | None = None) -> None:
         """Drop `ids` in every variant; everything of the type if none are named."""
-        user = self._users.get((user_key, kind))
+        user = self._users.get(user_kind)
         if user is None:
             return
         if ids is None:
-            self._drop_user((user_key, kind))
+            self._drop_user(user_kind)
             return
         for variant, ratings in list(user.variants.items()):
             ratings.rides.drop(ids)
@@ -138,14 +138,14 @@ class MemoryCache:
             if not ratings.entries:
                 self._drop_variant(user, variant)
         if not user.variants:
-            self._drop_user((user_key, kind))
+            self._drop_user(user_kind)
 
-    def expire(self, user_key: bytes, kind: Kind, now: float) -> None:
+    def expire(self, user_kind: UserKind, now: float) -> None:
         """Make every entry of one type stale, because the paired type was written.
 
         Nothing is left to do until the next `put`: a user may write thousands of ids in a row.
         """
-        user = self._users.get((user_key, kind))
+        user = self._users.get(user_kind)
         if user is None or user.expired:
             return
         for ratings in user.variants.values():

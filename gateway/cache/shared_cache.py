@@ -5,7 +5,7 @@ from typing import Protocol
 
 from gateway.cache.lookup import Lookup
 from gateway.cache.write_rule import Outcome
-from gateway.model import Id, Kind, Partition, Rating
+from gateway.model import Id, Kind, Partition, Rating, UserKind
 
 
 class SharedCache(Protocol):
@@ -22,16 +22,14 @@ class SharedCache(Protocol):
         """
         ...
 
-    async def begin(self, user_key: bytes, kind: Kind, id_: Id, write_seconds: float) -> bytes | None:
+    async def begin(self, user_kind: UserKind, id_: Id, write_seconds: float) -> bytes | None:
         """Record that a write is about to be sent; return its stamp. None: not delivered (yet).
 
         A write that has not ended after `write_seconds` counts for nothing: its gateway may have died.
         """
         ...
 
-    async def end(
-        self, user_key: bytes, kind: Kind, id_: Id, stamp: bytes | None, outcome: Outcome
-    ) -> bool | None:
+    async def end(self, user_kind: UserKind, id_: Id, stamp: bytes | None, outcome: Outcome) -> bool | None:
         """Record that the write has ended; return whether its rating is held. None: not delivered (yet)."""
         ...
 

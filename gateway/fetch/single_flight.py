@@ -20,7 +20,7 @@ from gateway.errors import DeadlineExceeded, GatewayError, NoCapacity
 from gateway.fetch.batcher import Batch, Batcher, Fetch
 from gateway.fetch.wait import FetchResult, FetchWait
 from gateway.fill_token import FillToken
-from gateway.model import Id, Kind, Partition, Rating, UserKind, Variant
+from gateway.model import Id, Partition, Rating, UserKind, Variant
 from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
 from gateway.waiters import TOPPED_UP_IDS, Requester, Riders, Waiters
@@ -137,14 +137,14 @@ class SingleFlight:
         """Whether the id is being fetched, in a fetch that may still be joined."""
         return id_ in self._table.get((partition.user.key, partition.kind), {}).get(partition.variant, {})
 
-    def detach(self, user_key: bytes, kind: Kind, ids: Iterable[Id] | None) -> None:
+    def detach(self, user_kind: UserKind, ids: Iterable[Id] | None) -> None:
         """Close fetches of these ids (None: all) that began before now to new requests, in any variant.
 
         Called when they are written or purged. The fetches go on for the requests that wait for them, and
         batches that only gather may still be joined.
         """
         listed = None if ids is None else set(ids)
-        for in_flight in self._table.get((user_key, kind), {}).values():
+        for in_flight in self._table.get(user_kind, {}).values():
             for id_ in list(in_flight if listed is None else listed & in_flight.keys()):
                 if in_flight[id_].batch.dispatched:
                     del in_flight[id_]

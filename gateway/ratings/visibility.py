@@ -175,7 +175,7 @@ class Visibility:
         written, now = received.written, self._clock.monotonic()
         held, local = received.held(now), self._served_locally(written, now)
         # This gateway may have begun another write of the id.
-        pending = self._sources.cache.write_pending(written.user, written.kind, written.id, now)
+        pending = self._sources.cache.write_pending((written.user, written.kind), written.id, now)
         agrees = bool(local) and all(digest == written.digest for digest in local)
         if agrees and not received.own:
             self._count(received, after, "local", judge(written, local, held=held, superseded=None), None)
@@ -195,7 +195,7 @@ class Visibility:
     def _served_locally(self, written: Announcement, now: float) -> set[bytes]:
         """Return what reads would be answered from memory, in any variant that is kept there."""
         user, part = User.of_key(written.user), Part(written.kind, (written.id,))
-        variants = self._sources.cache.memory.variants(written.user, written.kind, written.id)
+        variants = self._sources.cache.memory.variants((written.user, written.kind), written.id)
         served = set()
         for variant in {PLAIN, *variants}:
             read = PartitionRead(self._sources, Query(user, (part,), variant), part, now)
@@ -252,5 +252,5 @@ class Visibility:
             "received": round(published + received.age, 6),
             "checked": round(published + received.age_at(now), 6),
             "version": written.version,
-            "fills_refused": self._sources.cache.fills_refused(written.user, written.kind, begun_here),
+            "fills_refused": self._sources.cache.fills_refused((written.user, written.kind), begun_here),
         }

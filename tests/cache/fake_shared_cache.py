@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from gateway.cache.lookup import Lookup
 from gateway.cache.shared_cache import SharedCache
 from gateway.cache.write_rule import Outcome
-from gateway.model import Id, Kind, Partition, Rating
+from gateway.model import Id, Kind, Partition, Rating, UserKind
 
 
 class FakeSharedCache(SharedCache):
@@ -40,14 +40,12 @@ class FakeSharedCache(SharedCache):
         self.before_fill()
         return self.stores
 
-    async def begin(self, user_key: bytes, kind: Kind, id_: Id, write_seconds: float) -> bytes | None:
-        del user_key, kind, id_, write_seconds
+    async def begin(self, user_kind: UserKind, id_: Id, write_seconds: float) -> bytes | None:
+        del user_kind, id_, write_seconds
         return self.stamp
 
-    async def end(
-        self, user_key: bytes, kind: Kind, id_: Id, stamp: bytes | None, outcome: Outcome
-    ) -> bool | None:
-        del user_key, kind
+    async def end(self, user_kind: UserKind, id_: Id, stamp: bytes | None, outcome: Outcome) -> bool | None:
+        del user_kind
         self.ended.append((id_, stamp, outcome))
         return self.alone
 

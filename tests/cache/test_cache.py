@@ -13,7 +13,7 @@ from gateway.cache.memory import MemoryCache
 from gateway.cache.write_log import WriteLog
 from gateway.cache.write_rule import UNCHANGED, UNKNOWN, Outcome
 from gateway.fill_token import FillToken
-from gateway.model import Id, Kind, Partition, Rating, User, Variant
+from gateway.model import Id, Kind, Partition, Rating, User, UserKind, Variant
 from gateway.tasks import Tasks
 from tests.cache.fake_shared_cache import FakeSharedCache
 from tests.hand_clock import HandClock
@@ -38,7 +38,7 @@ class CacheBench:
     def __init__(self, shared: FakeSharedCache | None, *, top_up: bool = True) -> None:
         self.clock = HandClock()
         self.tasks = Tasks(lambda name, _: pytest.fail(name))
-        self.dropped: list[tuple[bytes, Kind, Collection[Id] | None]] = []
+        self.dropped: list[tuple[UserKind, Collection[Id] | None]] = []
         self.cache = Cache(
             memory=MemoryCache(
                 max_entries=1000, max_bytes=1_000_000, fresh_seconds=300.0, on_evict=lambda _: None
@@ -88,7 +88,7 @@ class CacheBench:
         return FRESHNESS.usability(self.entries(partition)[ONE], self.now, -inf)
 
     def refused(self) -> int:
-        return self.cache.fills_refused(USER.key, Kind.ALBUMS, 0.0)
+        return self.cache.fills_refused((USER.key, Kind.ALBUMS), 0.0)
 
 
 @pytest.fixture
@@ -243,13 +243,13 @@ class TestWrite:
         await tiers.cache.begin_write(USER, Kind.ALBUMS, ONE, WRITE_SECONDS)
         assert (tiers.ratings(ALBUMS), tiers.ratings(GERMAN)) == ({TWO: 1}, {TWO: 1})
         assert tiers.usability(LIBRARY) is Usability.IF_ERROR
-        assert tiers.cache.write_pending(USER.key, Kind.ALBUMS, ONE, tiers.now)
+        assert tiers.cache.write_pending((USER.key, Kind.ALBUMS), ONE, tiers.now)
 
     async def test_fetches_of_the_id_and_of_the_paired_type_are_detached(self, tiers):
         await tiers.cache.begin_write(USER, Kind.ALBUMS, ONE, WRITE_SECONDS)
         assert tiers.dropped == [
-            (USER.key, Kind.ALBUMS, [ONE]),
-            (USER.key, Kind.LIBRARY_ALBUMS, None),
+            (ALBUMS.user_kind, [ONE]),
+            (LIBRARY.user_kind, None),
         ]
 
     async def test_a_confirmed_write_is_held_and_served(self, tiers, shared):
@@ -263,7 +263,7 @@ class TestWrite:
         tiers.store({ONE: 1})
         assert await tiers.write(UNKNOWN) is False
         assert (tiers.held(), tiers.ratings()) == ({}, {})
-        assert tiers.cache.write_pending(USER.key, Kind.ALBUMS, ONE, tiers.now)
+        assert tiers.cache.write_pending((USER.key, Kind.ALBUMS), ONE, tiers.now)
 
     async def test_a_write_that_changed_nothing_leaves_the_hold_of_the_one_before(self, tiers):
         await tiers.write(-1)
@@ -301,7 +301,7 @@ class TestWrite:
 
     async def test_a_type_without_a_pair_is_written_alone(self, tiers):
         await tiers.cache.begin_write(USER, Kind.STATIONS, Id("ra.1"), WRITE_SECONDS)
-        assert tiers.dropped == [(USER.key, Kind.STATIONS, ["ra.1"])]
+        assert tiers.dropped == [((USER.key, Kind.STATIONS), ["ra.1"])]
 
     async def test_a_write_on_the_paired_type_ends_the_freshness_with_the_hold(self, tiers):
         await tiers.write(1, Id("l.1"), Kind.LIBRARY_ALBUMS)
@@ -325,7 +325,7 @@ class TestPurge:
         assert await tiers.cache.purge(USER.key, None, None) is True
         assert (tiers.ratings(), tiers.ratings(LIBRARY)) == ({}, {})
         assert shared.purged == [(USER.key, None, None)]
-        assert tiers.dropped[: len(Kind)] == [(USER.key, kind, None) for kind in Kind]
+        assert tiers.dropped[: len(Kind)] == [((USER.key, kind), None) for kind in Kind]
 
     async def test_of_some_ids_it_leaves_the_others(self, tiers):
         tiers.store({ONE: 1, TWO: 1})
@@ -366,7 +366,7 @@ class TestOnInvalidation:
         tiers.cache.on_invalidation(Drop(USER.key, Kind.ALBUMS, (ONE,)))
         assert (tiers.held(), tiers.ratings()) == ({}, {TWO: 1})
         assert not tiers.cache.undisturbed(ALBUMS, token)
-        assert (USER.key, Kind.ALBUMS, (ONE,)) in tiers.dropped
+        assert (ALBUMS.user_kind, (ONE,)) in tiers.dropped
 
     async def test_a_write_on_the_paired_type_elsewhere_makes_entries_ask_apple(self, tiers):
         tiers.store({ONE: 1})

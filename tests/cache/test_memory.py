@@ -51,8 +51,8 @@ def test_the_variants_that_have_an_id_are_named():
     tier.put(ALBUMS, entries(1, 2), NOW)
     tier.put(Partition(ADA, Kind.ALBUMS, german), entries(1), NOW)
     tier.put(Partition(ADA, Kind.ALBUMS, french), entries(2), NOW)
-    assert tier.variants(ADA.key, Kind.ALBUMS, Id("1")) == [PLAIN, german]
-    assert tier.variants(BEN.key, Kind.ALBUMS, Id("1")) == []
+    assert tier.variants((ADA.key, Kind.ALBUMS), Id("1")) == [PLAIN, german]
+    assert tier.variants((BEN.key, Kind.ALBUMS), Id("1")) == []
 
 
 def test_the_least_recently_used_user_makes_room_first():
@@ -111,7 +111,7 @@ def test_a_drop_reaches_every_variant():
     german = Partition(ADA, Kind.ALBUMS, Variant("l=de"))
     tier.put(ALBUMS, entries(1, 2), NOW)
     tier.put(german, entries(1, 2), NOW)
-    tier.drop(ADA.key, Kind.ALBUMS, [Id("1")])
+    tier.drop((ADA.key, Kind.ALBUMS), [Id("1")])
     assert set(tier.partition(ALBUMS, NOW).entries) == set(tier.partition(german, NOW).entries) == {"2"}
 
 
@@ -119,21 +119,21 @@ def test_a_drop_without_ids_drops_the_type():
     tier = Tier()
     tier.put(ALBUMS, entries(1, 2), NOW)
     tier.put(Partition(ADA, Kind.SONGS), entries(1), NOW)
-    tier.drop(ADA.key, Kind.ALBUMS)
+    tier.drop((ADA.key, Kind.ALBUMS))
     assert not tier.partition(ALBUMS, NOW).entries
     assert tier.partition(Partition(ADA, Kind.SONGS), NOW).entries
 
 
 def test_dropping_the_unknown_changes_nothing():
     tier = Tier()
-    tier.drop(ADA.key, Kind.ALBUMS, [Id("1")])
+    tier.drop((ADA.key, Kind.ALBUMS), [Id("1")])
     assert (tier.entries, tier.bytes) == (0, 0)
 
 
 def test_nothing_is_left_of_a_user_without_entries():
     tier = Tier()
     tier.put(ALBUMS, entries(1), NOW)
-    tier.drop(ADA.key, Kind.ALBUMS, [Id("1")])
+    tier.drop((ADA.key, Kind.ALBUMS), [Id("1")])
     assert (tier.entries, tier.bytes) == (0, 0)
 
 
@@ -171,8 +171,8 @@ def test_a_variant_of_over_2048_characters_is_not_admitted():
 def test_the_entries_of_a_type_can_be_made_stale():
     tier = Tier()
     tier.put(ALBUMS, entries(1, 2), NOW)
-    tier.expire(ADA.key, Kind.ALBUMS, -1.0)
-    tier.expire(BEN.key, Kind.ALBUMS, NOW)
+    tier.expire((ADA.key, Kind.ALBUMS), -1.0)
+    tier.expire((BEN.key, Kind.ALBUMS), NOW)
     stale = tier.partition(ALBUMS, NOW).entries.values()
     assert {(entry.fresh_until, entry.ask_when_stale) for entry in stale} == {(-1.0, True)}
 
@@ -180,18 +180,18 @@ def test_the_entries_of_a_type_can_be_made_stale():
 def test_what_is_stored_later_can_be_made_stale_again():
     tier = Tier()
     tier.put(ALBUMS, entries(1), NOW)
-    tier.expire(ADA.key, Kind.ALBUMS, -1.0)
+    tier.expire((ADA.key, Kind.ALBUMS), -1.0)
     tier.put(ALBUMS, entries(2), NOW)
-    tier.expire(ADA.key, Kind.ALBUMS, -2.0)
+    tier.expire((ADA.key, Kind.ALBUMS), -2.0)
     assert {entry.fresh_until for entry in tier.partition(ALBUMS, NOW).entries.values()} == {-2.0}
 
 
 def test_entries_that_are_stale_already_are_left_as_they_are():
     tier = Tier()
     tier.put(ALBUMS, entries(*range(1000)), NOW)
-    tier.expire(ADA.key, Kind.ALBUMS, -1.0)
+    tier.expire((ADA.key, Kind.ALBUMS), -1.0)
     before = dict(tier.partition(ALBUMS, NOW).entries)
-    tier.expire(ADA.key, Kind.ALBUMS, -2.0)
+    tier.expire((ADA.key, Kind.ALBUMS), -2.0)
     after = tier.partition(ALBUMS, NOW).entries
     assert all(after[id_] is entry for id_, entry in before.items())
 
@@ -216,7 +216,7 @@ def test_the_counts_match_the_entries_and_stay_within_the_bounds(steps):
         if what == "put":
             tier.put(partition, entries(*ids, rating=b"x"), NOW)
         elif what == "drop":
-            tier.drop(user.key, Kind.ALBUMS, [Id(str(id_)) for id_ in ids])
+            tier.drop((user.key, Kind.ALBUMS), [Id(str(id_)) for id_ in ids])
         kept = sum(len(tier.partition(each, NOW).entries) for each in partitions)
         assert tier.entries == kept <= 25
         variants = [each for each in partitions if tier.partition(each, NOW).entries]
@@ -253,5 +253,5 @@ def test_entries_that_ids_share_are_replaced_by_one():
     tier = Tier()
     shared = Entry(1, 0.0, 0.0, 1.0)
     tier.put(ALBUMS, {Id("1"): shared, Id("2"): shared}, NOW)
-    tier.expire(ADA.key, Kind.ALBUMS, -1.0)
+    tier.expire((ADA.key, Kind.ALBUMS), -1.0)
     assert len(set(tier.partition(ALBUMS, NOW).entries.values())) == 1

@@ -367,7 +367,7 @@ class TestDetach:
     async def test_detached_ids_are_fetched_anew_and_the_earlier_fetch_goes_on(self, fake):
         early = join(fake, 1, 2)
         await fake.begun(1)
-        fake.flights.detach(USER.key, Kind.ALBUMS, [ONE, Id("unknown")])
+        fake.flights.detach((USER.key, Kind.ALBUMS), [ONE, Id("unknown")])
         late = join(fake, 1, 2)
         before, after = await fake.begun(2)
         assert after.ids == [ONE]
@@ -384,7 +384,7 @@ class TestDetach:
         join(fake, 1)
         join(fake, 1, partition=fuller)
         await fake.begun(2)
-        fake.flights.detach(USER.key, Kind.ALBUMS, [ONE])
+        fake.flights.detach((USER.key, Kind.ALBUMS), [ONE])
         assert not fake.flights.in_flight(ALBUMS, ONE)
         assert not fake.flights.in_flight(fuller, ONE)
 
@@ -393,13 +393,13 @@ class TestDetach:
         for partition in (ALBUMS, songs, other):
             join(fake, 1, 2, partition=partition)
         await fake.begun(3)
-        fake.flights.detach(USER.key, Kind.ALBUMS, None)
+        fake.flights.detach(ALBUMS.user_kind, None)
         assert [fake.flights.in_flight(ALBUMS, id_) for id_ in (ONE, TWO)] == [False, False]
         assert all(fake.flights.in_flight(partition, ONE) for partition in (songs, other))
 
     async def test_a_gathering_batch_can_still_be_joined_because_its_call_begins_later(self, fake):
         join(fake, 1)
-        fake.flights.detach(USER.key, Kind.ALBUMS, None)
+        fake.flights.detach((USER.key, Kind.ALBUMS), None)
         assert join(fake, 1).collapsed == 1
 
 
@@ -489,7 +489,7 @@ class TestRiders:
         (load,) = await fake.begun(1)
         load.answer({ONE: rating(ONE)})
         before = join(fake, 2)
-        fake.flights.detach(USER.key, ALBUMS.kind, [TWO])
+        fake.flights.detach((USER.key, ALBUMS.kind), [TWO])
         after = join(fake, 2, stamps={TWO: 1})
         _, late = await fake.begun(2)
         late.answer()

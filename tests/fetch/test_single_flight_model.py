@@ -109,7 +109,7 @@ class SingleFlightMachine(RuleBasedStateMachine):
         for id_ in step.ids:
             self.written[id_] = next(self.moments)
         if step.notified:
-            self.fake.flights.detach(PARTITIONS[0].user.key, Kind.ALBUMS, step.ids)
+            self.fake.flights.detach((PARTITIONS[0].user.key, Kind.ALBUMS), step.ids)
 
     @precondition(lambda self: self.in_flight())
     @rule(data=st.data(), how=st.sampled_from(["answer", "answer", "answer", "fail", "break", "cancel"]))

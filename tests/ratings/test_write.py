@@ -60,7 +60,7 @@ class Writes:
         """The id's cached rating."""
         if held := self.held():
             return f"held as {held[ONE]!r}"
-        if self.reads.cache.write_pending(USER.key, ALBUMS, ONE, self.reads.clock.monotonic()):
+        if self.reads.cache.write_pending((USER.key, ALBUMS), ONE, self.reads.clock.monotonic()):
             return "unknown"
         return "unchanged"
 
@@ -270,4 +270,4 @@ class TestFavorites:
         ids = [(ALBUMS, Id(str(number))) for number in range(2 * FAVORITES_AT_ONCE + 1)]
         await writes.add_favorites(*ids)
         now = writes.reads.clock.monotonic()
-        assert all(writes.reads.cache.write_pending(USER.key, kind, id_, now) for kind, id_ in ids)
+        assert all(writes.reads.cache.write_pending((USER.key, kind), id_, now) for kind, id_ in ids)

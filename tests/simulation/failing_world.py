@@ -17,7 +17,7 @@ from gateway.apple.developer_token import TokenSource
 from gateway.apple.quarantine import Quarantine
 from gateway.breaker import Breaker
 from gateway.cache.entry import Freshness
-from gateway.model import Id, Kind, User
+from gateway.model import Id, Kind, User, UserKind
 from gateway.ratings.query import NO_DIRECTIVES, Directives, Part, Query
 from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
@@ -110,8 +110,8 @@ class FailingWorld:
             metrics=metrics,
         )
 
-    def _forget(self, user_key: bytes, kind: Kind, ids: Collection[Id] | None) -> None:
-        self._gateway.flights.detach(user_key, kind, ids)
+    def _forget(self, user_kind: UserKind, ids: Collection[Id] | None) -> None:
+        self._gateway.flights.detach(user_kind, ids)
 
     async def _run(self) -> None:
         await self._read_healthy()

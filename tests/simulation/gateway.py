@@ -12,7 +12,7 @@ from gateway.cache.memory import MemoryCache
 from gateway.cache.write_log import WriteLog
 from gateway.clock import Clock
 from gateway.fetch.single_flight import Load, SingleFlight
-from gateway.model import Id, Kind
+from gateway.model import Id, UserKind
 from gateway.ratings.partition_read import Sources
 from gateway.ratings.read import Reader
 from gateway.ratings.read_metrics import ReadMetrics
@@ -38,7 +38,7 @@ def assemble(
     freshness: Freshness,
     size: int,
     chance: random.Random,
-    on_drop: Callable[[bytes, Kind, Collection[Id] | None], None],
+    on_drop: Callable[[UserKind, Collection[Id] | None], None],
     quarantine: Quarantine,
     clock: Clock,
     tasks: Tasks,

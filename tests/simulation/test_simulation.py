@@ -98,7 +98,7 @@ def fetches_are_not_shared(patch: pytest.MonkeyPatch) -> None:
     join = SingleFlight.join
 
     def alone(self, partition, ids, **more):
-        self.detach(partition.user.key, partition.kind, ids)
+        self.detach(partition.user_kind, ids)
         return join(self, partition, ids, **more)
 
     patch.setattr(SingleFlight, "join", alone)

@@ -266,9 +266,9 @@ class World:
         user_key, kind, id_ = place
         return self._at_dispatch.get((user_key, kind), 0), self._stamps[id_]
 
-    def _record_drop(self, user_key: bytes, kind: Kind, ids: Collection[Id] | None) -> None:
-        self._drops[user_key, kind] = self._drops.get((user_key, kind), 0) + 1
-        self._flights.detach(user_key, kind, ids)
+    def _record_drop(self, user_kind: UserKind, ids: Collection[Id] | None) -> None:
+        self._drops[user_kind] = self._drops.get(user_kind, 0) + 1
+        self._flights.detach(user_kind, ids)
 
     async def _purge(self, user: User, kind: Kind) -> None:
         await self._cache.purge(user.key, kind, None)

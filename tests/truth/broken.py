@@ -36,7 +36,7 @@ def a_fetch_from_before_a_write_is_kept(patch: pytest.MonkeyPatch) -> None:
     fill = RuleRedis.fill
 
     def of_any_version(self: RuleRedis, partition: Partition, _: bytes, ratings: Mapping[Id, Rating]) -> bool:
-        return fill(self, partition, self.version((partition.user.key, partition.kind)), ratings)
+        return fill(self, partition, self.version(partition.user_kind), ratings)
 
     patch.setattr(WriteLog, "admits", lambda *_: True)
     patch.setattr(RuleRedis, "fill", of_any_version)
@@ -103,7 +103,7 @@ def fetches_are_not_shared(patch: pytest.MonkeyPatch) -> None:
     join = SingleFlight.join
 
     def alone(self: SingleFlight, partition: Partition, ids: Sequence[Id], **named: Any) -> FetchWait:
-        self.detach(partition.user.key, partition.kind, ids)
+        self.detach(partition.user_kind, ids)
         return join(self, partition, ids, **named)
 
     patch.setattr(SingleFlight, "join", alone)

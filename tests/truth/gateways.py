@@ -65,15 +65,13 @@ WRITING: ContextVar[Written] = ContextVar("writing")
 class Watched(RedisStore):
     """The real shared tier; also records whether Redis received each write in time."""
 
-    async def begin(self, user_key: bytes, kind: Kind, id_: Id, write_seconds: float) -> bytes | None:
-        stamp = await super().begin(user_key, kind, id_, write_seconds)
+    async def begin(self, user_kind: UserKind, id_: Id, write_seconds: float) -> bytes | None:
+        stamp = await super().begin(user_kind, id_, write_seconds)
         WRITING.get().delivered &= stamp is not None
         return stamp
 
-    async def end(
-        self, user_key: bytes, kind: Kind, id_: Id, stamp: bytes | None, outcome: Outcome
-    ) -> bool | None:
-        alone = await super().end(user_key, kind, id_, stamp, outcome)
+    async def end(self, user_kind: UserKind, id_: Id, stamp: bytes | None, outcome: Outcome) -> bool | None:
+        alone = await super().end(user_kind, id_, stamp, outcome)
         WRITING.get().delivered &= alone is not None
         return alone
 
@@ -193,7 +191,7 @@ class Gateway:
 
     def keeps(self, partition: Partition, id_: Id) -> bool:
         """Whether memory has the id, or a hold of a write through this gateway."""
-        held = self.write_log.holds(partition.user.key, partition.kind, self.loop.time())
+        held = self.write_log.holds(partition.user_kind, self.loop.time())
         return id_ in self.cache.memory.partition(partition, self.loop.time()).entries or id_ in held
 
     def read(self, query: Query) -> "asyncio.Task[Any]":

@@ -59,7 +59,7 @@ class RuleRedis:
         self._kept.clear()
 
     def lookup(self, partition: Partition, ids: Sequence[Id], asked_at: float) -> Lookup:
-        kept = self._kept.get((partition.user.key, partition.kind), Kept())
+        kept = self._kept.get(partition.user_kind, Kept())
         entries: dict[Id, Entry] = {}
         holds: dict[Id, StoredRating] = {}
         pending: dict[Id, bytes] = {}
@@ -97,7 +97,7 @@ class RuleRedis:
         )
 
     def fill(self, partition: Partition, version: bytes, ratings: Mapping[Id, Rating]) -> bool:
-        kept = self._of((partition.user.key, partition.kind))
+        kept = self._of(partition.user_kind)
         if b"%d" % kept.version != version:
             return False
         fetched = {

@@ -77,13 +77,13 @@ class RedisStore:
             self._commands.count(error)
             return Lookup()
         if lookup.pending:
-            own = self._retry_queue.delivered_late((partition.user.key, partition.kind), lookup.pending)
+            own = self._retry_queue.delivered_late(partition.user_kind, lookup.pending)
             lookup = msgspec.structs.replace(lookup, own_retries=own)
         return self._trustworthy(lookup, partition, ids, now) if self._retry_queue else lookup
 
     async def fill(self, partition: Partition, version: bytes, ratings: Mapping[Id, Rating]) -> bool | None:
         """See `SharedCache`."""
-        undelivered = self._retry_queue.get((partition.user.key, partition.kind))
+        undelivered = self._retry_queue.get(partition.user_kind)
         if undelivered is not None:
             missed = undelivered.among(ratings)
             ratings = {id_: rating for id_, rating in ratings.items() if id_ not in missed}
@@ -95,15 +95,13 @@ class RedisStore:
             self._commands.count(error)
             return None
 
-    async def begin(self, user_key: bytes, kind: Kind, id_: Id, write_seconds: float) -> bytes | None:
+    async def begin(self, user_kind: UserKind, id_: Id, write_seconds: float) -> bytes | None:
         """See `SharedCache`."""
-        return await self._uncancelled("begin", self._begin((user_key, kind), id_, write_seconds))
+        return await self._uncancelled("begin", self._begin(user_kind, id_, write_seconds))
 
-    async def end(
-        self, user_key: bytes, kind: Kind, id_: Id, stamp: bytes | None, outcome: Outcome
-    ) -> bool | None:
+    async def end(self, user_kind: UserKind, id_: Id, stamp: bytes | None, outcome: Outcome) -> bool | None:
         """See `SharedCache`."""
-        return await self._uncancelled("end", self._end((user_key, kind), id_, stamp, outcome))
+        return await self._uncancelled("end", self._end(user_kind, id_, stamp, outcome))
 
     async def purge(self, user_key: bytes, kind: Kind | None, ids: Sequence[Id] | None) -> bool:
         """See `SharedCache`."""
@@ -215,7 +213,7 @@ class RedisStore:
 
     def _trustworthy(self, lookup: Lookup, partition: Partition, ids: Sequence[Id], now: float) -> Lookup:
         """Remove from a lookup what writes and purges that Redis missed may have changed."""
-        undelivered = self._retry_queue.get((partition.user.key, partition.kind))
+        undelivered = self._retry_queue.get(partition.user_kind)
         if undelivered is not None and undelivered.whole:
             return Lookup()
         if undelivered is not None and (missed := undelivered.among(ids)):

@@ -106,8 +106,8 @@ class Side:
         return lookup.entries[id_].rating if id_ in lookup.entries else "miss"
 
     async def write(self, partition: Partition, id_: Id, outcome: Any) -> bool | None:
-        stamp = await self.store.begin(partition.user.key, partition.kind, id_, WRITE_SECONDS)
-        return await self.store.end(partition.user.key, partition.kind, id_, stamp, outcome)
+        stamp = await self.store.begin(partition.user_kind, id_, WRITE_SECONDS)
+        return await self.store.end(partition.user_kind, id_, stamp, outcome)
 
     def errors(self, kind: str) -> float:
         value = self.metrics.registry.get_sample_value("gateway_shared_cache_errors_total", {"kind": kind})

@@ -197,10 +197,10 @@ async def test_a_write_that_redis_did_not_confirm_is_announced_to_its_own_gatewa
 async def test_a_write_that_overlapped_with_another_is_not_announced(server: RedisServer) -> None:
     async with side_of(server.url, sampled=lambda: True, listening=True) as side:
         place = (USER.key, Kind.ALBUMS)
-        first = await side.store.begin(*place, ONE, WRITE_SECONDS)
-        second = await side.store.begin(*place, ONE, WRITE_SECONDS)
-        await side.store.end(*place, ONE, first, LIKED)
-        await side.store.end(*place, ONE, second, LIKED)
+        first = await side.store.begin(place, ONE, WRITE_SECONDS)
+        second = await side.store.begin(place, ONE, WRITE_SECONDS)
+        await side.store.end(place, ONE, first, LIKED)
+        await side.store.end(place, ONE, second, LIKED)
         await side.write(ALBUMS, TWO, LIKED)
         await until(lambda: bool(side.announced))
         (announced,) = side.announced

@@ -82,7 +82,7 @@ async def test_a_lookup_of_thousands_of_ids_finds_each(one: Side) -> None:
 
 async def test_a_fill_from_before_a_write_is_refused(one: Side, two: Side) -> None:
     before = await one.look(ALBUMS, ONE, TWO)
-    await two.store.begin(USER.key, Kind.ALBUMS, ONE, WRITE_SECONDS)
+    await two.store.begin((USER.key, Kind.ALBUMS), ONE, WRITE_SECONDS)
     assert isinstance(before.version, bytes)
     assert not await one.store.fill(ALBUMS, before.version, {ONE: DISLIKED, TWO: None})
     assert not (await one.look(ALBUMS, ONE, TWO)).entries
@@ -90,14 +90,14 @@ async def test_a_fill_from_before_a_write_is_refused(one: Side, two: Side) -> No
 
 async def test_an_id_that_is_being_written_is_a_miss_with_a_stamp(one: Side, two: Side) -> None:
     await one.keep(ALBUMS, {ONE: DISLIKED, TWO: None})
-    stamp = await two.store.begin(USER.key, Kind.ALBUMS, ONE, WRITE_SECONDS)
+    stamp = await two.store.begin((USER.key, Kind.ALBUMS), ONE, WRITE_SECONDS)
     lookup = await one.look(ALBUMS, ONE, TWO)
     assert lookup.pending == {ONE: stamp}
     assert list(lookup.entries) == [TWO]
 
 
 async def test_an_id_that_is_being_written_is_not_stored(one: Side, two: Side) -> None:
-    await two.store.begin(USER.key, Kind.ALBUMS, ONE, WRITE_SECONDS)
+    await two.store.begin((USER.key, Kind.ALBUMS), ONE, WRITE_SECONDS)
     assert await one.keep(ALBUMS, {ONE: DISLIKED, TWO: None})
     assert list((await one.look(ALBUMS, ONE, TWO)).entries) == [TWO]
 
@@ -138,9 +138,9 @@ async def test_after_a_refused_write_fills_are_stored_again(one: Side) -> None:
 
 async def test_a_refused_write_does_not_end_the_hold_of_the_one_before(one: Side) -> None:
     await one.write(ALBUMS, ONE, LIKED)
-    stamp = await one.store.begin(USER.key, Kind.ALBUMS, ONE, WRITE_SECONDS)
+    stamp = await one.store.begin((USER.key, Kind.ALBUMS), ONE, WRITE_SECONDS)
     assert await one.seen(ALBUMS, ONE) == LIKED
-    await one.store.end(USER.key, Kind.ALBUMS, ONE, stamp, UNCHANGED)
+    await one.store.end((USER.key, Kind.ALBUMS), ONE, stamp, UNCHANGED)
     assert await one.seen(ALBUMS, ONE) == LIKED
 
 
@@ -151,10 +151,10 @@ async def test_after_a_write_of_unknown_outcome_nothing_is_stored_for_a_while(on
 
 
 async def test_writes_that_overlap_leave_no_rating(one: Side, two: Side) -> None:
-    first = await one.store.begin(USER.key, Kind.ALBUMS, ONE, WRITE_SECONDS)
-    second = await two.store.begin(USER.key, Kind.ALBUMS, ONE, WRITE_SECONDS)
-    assert await one.store.end(USER.key, Kind.ALBUMS, ONE, first, LIKED) is False
-    assert await two.store.end(USER.key, Kind.ALBUMS, ONE, second, DISLIKED) is False
+    first = await one.store.begin((USER.key, Kind.ALBUMS), ONE, WRITE_SECONDS)
+    second = await two.store.begin((USER.key, Kind.ALBUMS), ONE, WRITE_SECONDS)
+    assert await one.store.end((USER.key, Kind.ALBUMS), ONE, first, LIKED) is False
+    assert await two.store.end((USER.key, Kind.ALBUMS), ONE, second, DISLIKED) is False
     lookup = await one.look(ALBUMS, ONE)
     assert not lookup.entries
     assert not lookup.holds

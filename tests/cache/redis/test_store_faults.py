@@ -106,7 +106,7 @@ async def test_a_hung_redis_is_a_miss_after_the_timeout_and_then_at_once(mortal:
 
 
 async def test_a_caller_that_leaves_does_not_stop_its_write(one: Side) -> None:
-    writing = asyncio.ensure_future(one.store.begin(USER.key, Kind.ALBUMS, ONE, WRITE_SECONDS))
+    writing = asyncio.ensure_future(one.store.begin((USER.key, Kind.ALBUMS), ONE, WRITE_SECONDS))
     await asyncio.sleep(0)
     writing.cancel()
     await until(lambda: "redis begin" not in {task.get_name() for task in asyncio.all_tasks()})
@@ -195,19 +195,19 @@ async def test_a_write_begun_without_redis_and_ended_with_it_is_held(
 ) -> None:
     await near.keep(ALBUMS, {ONE: DISLIKED})
     await cut_off(proxy, far)
-    stamp = await far.store.begin(USER.key, Kind.ALBUMS, ONE, WRITE_SECONDS)
+    stamp = await far.store.begin((USER.key, Kind.ALBUMS), ONE, WRITE_SECONDS)
     assert stamp is None
     await reconnect_and_deliver(proxy, far)
-    assert await far.store.end(USER.key, Kind.ALBUMS, ONE, stamp, LIKED) is True
+    assert await far.store.end((USER.key, Kind.ALBUMS), ONE, stamp, LIKED) is True
     assert await near.seen(ALBUMS, ONE) == LIKED
 
 
 async def test_a_write_begun_with_redis_and_ended_without_it_leaves_the_rating_open(
     far: Side, near: Side, proxy: FaultProxy
 ) -> None:
-    stamp = await far.store.begin(USER.key, Kind.ALBUMS, ONE, WRITE_SECONDS)
+    stamp = await far.store.begin((USER.key, Kind.ALBUMS), ONE, WRITE_SECONDS)
     await cut_off(proxy, far)
-    assert await far.store.end(USER.key, Kind.ALBUMS, ONE, stamp, LIKED) is None
+    assert await far.store.end((USER.key, Kind.ALBUMS), ONE, stamp, LIKED) is None
     await reconnect_and_deliver(proxy, far)
     assert await near.seen(ALBUMS, ONE) == "miss"
     assert await near.write(ALBUMS, ONE, DISLIKED) is True
@@ -254,11 +254,11 @@ async def test_a_purge_of_one_id_that_redis_missed_leaves_the_others(
 async def test_a_purge_that_redis_missed_does_not_void_a_write_under_way(
     far: Side, near: Side, proxy: FaultProxy, ids: list[Id] | None
 ) -> None:
-    stamp = await far.store.begin(USER.key, Kind.ALBUMS, ONE, WRITE_SECONDS)
+    stamp = await far.store.begin((USER.key, Kind.ALBUMS), ONE, WRITE_SECONDS)
     await cut_off(proxy, far)
     assert await far.store.purge(USER.key, Kind.ALBUMS, ids) is False
     await reconnect_and_deliver(proxy, far)
-    assert await far.store.end(USER.key, Kind.ALBUMS, ONE, stamp, LIKED) is True
+    assert await far.store.end((USER.key, Kind.ALBUMS), ONE, stamp, LIKED) is True
     assert await near.seen(ALBUMS, ONE) == LIKED
 
 
@@ -277,12 +277,12 @@ async def test_a_purge_that_redis_missed_leaves_the_hold_of_a_write(
 async def test_a_write_that_redis_missed_beside_a_purge_still_counts_as_overlapping(
     far: Side, near: Side, proxy: FaultProxy
 ) -> None:
-    stamp = await near.store.begin(USER.key, Kind.ALBUMS, ONE, WRITE_SECONDS)
+    stamp = await near.store.begin((USER.key, Kind.ALBUMS), ONE, WRITE_SECONDS)
     await cut_off(proxy, far)
     await far.write(ALBUMS, ONE, DISLIKED)
     await far.store.purge(USER.key, Kind.ALBUMS, None)
     await reconnect_and_deliver(proxy, far)
-    assert await near.store.end(USER.key, Kind.ALBUMS, ONE, stamp, LIKED) is False
+    assert await near.store.end((USER.key, Kind.ALBUMS), ONE, stamp, LIKED) is False
     assert await near.seen(ALBUMS, ONE) == "miss"
 
 
@@ -338,7 +338,7 @@ async def test_at_shutdown_redis_is_waited_for_no_longer_than_said(far: Side, pr
 async def test_more_than_the_retry_queue_holds_is_counted() -> None:
     async with side_of(f"redis://127.0.0.1:{free_port()}") as side:
         for number in range(MAX_USER_KINDS + 1):
-            await side.store.begin(b"%016d" % number, Kind.ALBUMS, ONE, WRITE_SECONDS)
+            await side.store.begin((b"%016d" % number, Kind.ALBUMS), ONE, WRITE_SECONDS)
         assert (side.errors("backlog"), side.store.undelivered) == (1, MAX_USER_KINDS)
 
 
@@ -380,7 +380,7 @@ async def test_a_replica_is_read_and_refuses_writes(server: RedisServer, near: S
         client.replicaof("127.0.0.1", str(free_port()))
         try:
             assert await near.seen(ALBUMS, ONE) == LIKED
-            assert await near.store.begin(USER.key, Kind.ALBUMS, TWO, WRITE_SECONDS) is None
+            assert await near.store.begin((USER.key, Kind.ALBUMS), TWO, WRITE_SECONDS) is None
             assert near.errors("readonly") == 1
         finally:
             client.replicaof("NO", "ONE")
@@ -418,7 +418,7 @@ async def test_writes_of_many_users_that_redis_missed_are_replayed_side_by_side(
         mortal.kill()
         await until(lambda: side.link.state is State.OPEN)
         for number in range(300):
-            await side.store.begin(User.of(f"user {number}").key, Kind.ALBUMS, ONE, WRITE_SECONDS)
+            await side.store.begin((User.of(f"user {number}").key, Kind.ALBUMS), ONE, WRITE_SECONDS)
         assert side.store.undelivered == 300
         proxy.add(Latency(0.05))
         mortal.start()

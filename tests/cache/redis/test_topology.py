@@ -95,7 +95,7 @@ class TestCluster:
     async def test_invalidations_of_every_node_arrive(self, side: Side, cluster: RedisCluster) -> None:
         async with side_of(cluster.url, gateway_id="two", listening=True) as other:
             for user in USERS:
-                await side.store.begin(user.key, Kind.STATIONS, ONE, WRITE_SECONDS)
+                await side.store.begin((user.key, Kind.STATIONS), ONE, WRITE_SECONDS)
             await side.store.publish(Throttled(1.0))
             wanted = {Drop(user.key, Kind.STATIONS, (ONE,)) for user in USERS} | {Throttled(1.0)}
             await until(lambda: wanted <= set(other.received))
@@ -157,7 +157,7 @@ class TestCluster:
         await until(lambda: side.link.state is State.OPEN)
         assert (await side.look(ALBUMS, ONE)).version is None
         assert await side.seen(elsewhere, ONE) == LIKED
-        assert await side.store.begin(ALBUMS.user.key, Kind.ALBUMS, ONE, WRITE_SECONDS) is None
+        assert await side.store.begin((ALBUMS.user.key, Kind.ALBUMS), ONE, WRITE_SECONDS) is None
         lost.start()
         await until(lambda: side.link.state is State.CLOSED and not side.store.undelivered, 20)
         assert ONE in (await side.look(ALBUMS, ONE)).pending

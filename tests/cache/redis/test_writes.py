@@ -148,10 +148,10 @@ class TestBound:
 
 
 async def test_a_version_is_not_reused_after_the_key_was_lost(side: Side, client: Redis) -> None:
-    first = await side.store.begin(USER.key, Kind.ALBUMS, ONE, WRITE_SECONDS)
+    first = await side.store.begin((USER.key, Kind.ALBUMS), ONE, WRITE_SECONDS)
     lookup = await side.look(ALBUMS, TWO)
     client.flushall()
-    second = await side.store.begin(USER.key, Kind.ALBUMS, ONE, WRITE_SECONDS)
+    second = await side.store.begin((USER.key, Kind.ALBUMS), ONE, WRITE_SECONDS)
     assert first is not None
     assert second is not None
     assert int(second) > int(first)

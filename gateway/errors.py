@@ -94,14 +94,14 @@ class UpstreamError(GatewayError):
     cause = Cause.APPLE
     stale_allowed = True
     """Whether a stale rating may stand in: not if the fault is the request's or the user's own."""
-    recalled = False
+    remembered = False
     """Whether this repeats an earlier failure from memory: Apple was not asked."""
     _received: int | None = None
 
     @property
     def received_status(self) -> int | None:
         """The status that Apple answered; None if it was not asked or did not answer."""
-        return None if self.recalled else self._received
+        return None if self.remembered else self._received
 
     @property
     def reason(self) -> str:
@@ -115,10 +115,10 @@ class UpstreamError(GatewayError):
         self.stale_allowed = stale_allowed
         return self
 
-    def recall(self) -> Self:
+    def as_remembered(self) -> Self:
         """The same failure as a new exception that was answered from memory."""
         again = type(self).__new__(type(self), *self.args)
-        again.__dict__.update(self.__dict__, recalled=True)
+        again.__dict__.update(self.__dict__, remembered=True)
         return again
 
 
@@ -158,7 +158,7 @@ _MADE_CODES = {403: "40301"}
 class Quarantined(Relayed):
     """Apple refused this user token within the quarantine; `body` is what it sent then."""
 
-    recalled = True
+    remembered = True
     cause = Cause.USER
     stale_allowed = False
 

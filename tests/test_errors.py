@@ -50,24 +50,24 @@ class TestRelayed:
 
 
 class TestRecall:
-    def test_a_recalled_failure_has_the_same_answer_but_no_received_status(self):
+    def test_a_remembered_failure_has_the_same_answer_but_no_received_status(self):
         failure = Relayed(500, b"{}", code="50001", retry_after=3.0)
         failure.attribute(Cause.ID, stale_allowed=True)
-        again = failure.recall()
+        again = failure.as_remembered()
         assert again is not failure
         assert (type(again), again.status, again.body, again.code) == (Relayed, 500, b"{}", "50001")
         assert (again.cause, again.stale_allowed, again.retry_after) == (Cause.ID, True, 3.0)
         assert (failure.received_status, again.received_status) == (500, None)
         assert again.reason == "500"
 
-    def test_the_failure_itself_is_not_recalled(self):
+    def test_the_failure_itself_is_not_remembered(self):
         failure = Unreachable("reset", proxy_error="connection_terminated", sent=True)
-        assert failure.recall().recalled
-        assert not failure.recalled
+        assert failure.as_remembered().remembered
+        assert not failure.remembered
 
-    def test_a_quarantined_user_gets_a_recalled_failure_and_nothing_stale(self):
+    def test_a_quarantined_user_gets_a_remembered_failure_and_nothing_stale(self):
         quarantined = Quarantined(403, b"")
-        assert (quarantined.recalled, quarantined.received_status) == (True, None)
+        assert (quarantined.remembered, quarantined.received_status) == (True, None)
         assert (quarantined.cause, quarantined.stale_allowed) == (Cause.USER, False)
 
 

@@ -215,7 +215,7 @@ class BatchSplitter:
         for part, answer in zip(parts, answers, strict=True):
             if not isinstance(answer, Failed):
                 found |= answer
-            elif answer.abandoned and not answer.error.recalled and not failed.verdict.refused:
+            elif answer.abandoned and not answer.error.remembered and not failed.verdict.refused:
                 # Apple's failure of the whole is more useful than the reason why the part was not answered.
                 # A refusal of the whole is not: it may be due to an id of another part.
                 found |= dict.fromkeys(part, failed)

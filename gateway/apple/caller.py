@@ -106,7 +106,7 @@ class Caller:
             if outcome.abandoned:
                 self._reactions.abandoned(call.trial)
                 # Apple's answer to the previous try is more useful than the reason for no further one.
-                return outcome if run.failed is None or outcome.error.recalled else run.failed
+                return outcome if run.failed is None or outcome.error.remembered else run.failed
             run.failed = outcome
             call.waiters.failure = outcome.error
             if outcome.verdict.drop_riders:

@@ -58,7 +58,7 @@ class Quarantine:
         entry = self._users.get(user_key)
         if entry is None or entry.until <= now or (entry.writes_only and not write):
             return None
-        failure = entry.failure.recall()
+        failure = entry.failure.as_remembered()
         failure.retry_after = entry.until - now
         return failure
 

@@ -91,7 +91,7 @@ class RefusedIds:
             if until <= now and len(found.ask_alone) < most_alone:
                 found.ask_alone.append(id_)
             else:
-                found.known[id_] = failure.recall()
+                found.known[id_] = failure.as_remembered()
         return found
 
     def answer(self, partition: Partition, id_: Id, now: float) -> UpstreamError | None:

@@ -294,7 +294,7 @@ class TestKnownIds:
         assert list(results) == [self.BAD, *ids(2)]
         (failure,) = errors(results).values()
         assert isinstance(failure, Relayed)
-        assert (failure.status, failure.recalled) == (400, True)
+        assert (failure.status, failure.remembered) == (400, True)
         assert bench.script.asked[calls:] == [["0", "1"]]
 
     async def test_after_ten_seconds_each_is_asked_for_in_a_call_of_its_own(self, bench, clock):
@@ -332,7 +332,7 @@ class TestKnownIds:
         known = bench.splitter.refusal(ALBUMS, self.BAD, clock.monotonic())
         quarantined = bench.splitter.refusal(refused, Id("1"), clock.monotonic())
         assert isinstance(known, Relayed)
-        assert (known.status, known.recalled) == (400, True)
+        assert (known.status, known.remembered) == (400, True)
         assert isinstance(quarantined, Quarantined)
         assert bench.splitter.refusal(ALBUMS, Id("1"), clock.monotonic()) is None
 

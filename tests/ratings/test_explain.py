@@ -160,12 +160,12 @@ async def test_a_fetch_in_flight_is_shown(explained):
 REFUSALS = {
     "breaker": (BreakerOpen("open"), "The circuit breaker stops calls to Apple", 503),
     "id": (
-        Relayed(500, b"").attribute(Cause.ID, stale_allowed=True).recall(),
+        Relayed(500, b"").attribute(Cause.ID, stale_allowed=True).as_remembered(),
         "Apple failed for this id",
         500,
     ),
     "user": (
-        Relayed(500, b"").attribute(Cause.USER, stale_allowed=True).recall(),
+        Relayed(500, b"").attribute(Cause.USER, stale_allowed=True).as_remembered(),
         "Apple failed for this user",
         500,
     ),

@@ -117,7 +117,7 @@ class TestOutcome:
             (None, Relayed(404, b"", code="40402"), "unknown"),
             (1, Relayed(400, b"{}"), "unchanged"),
             (1, Relayed(500, b"{}"), "unknown"),
-            (1, Relayed(500, b"{}").recall(), "unchanged"),
+            (1, Relayed(500, b"{}").as_remembered(), "unchanged"),
             (1, Unreachable("refused", proxy_error="connection_refused", sent=False), "unchanged"),
             (1, Unreachable("reset", proxy_error="connection_terminated", sent=True), "unknown"),
             (1, Unusable("HTML", received_status=200), "unknown"),

@@ -72,13 +72,13 @@ class Judge:
         bad = (plan.bad_user(place[0], now), plan.bad_id(place, now))
         not_asked = error.status >= 500 and plan.outage is not None and self._was_open(began, now)
         has_bad_id = any(each.place[0] == place[0] and each.status == 500 for each in plan.ids)
-        recalled = (
+        remembered = (
             isinstance(error, UpstreamError)
-            and error.recalled
+            and error.remembered
             and plan.outage_between(began - (IN_A_ROW if has_bad_id else FROM_MEMORY), now)
         )
         due = any(each is not None and error.status == each.status for each in bad)
-        if not (not_asked or recalled or due):
+        if not (not_asked or remembered or due):
             self.faults.append(f"{place} at {began:.3f}: failed with {error.status}, {error!r}")
 
     def stale(self, user: User, kind: Kind, ids: Sequence[Id], answer: Answer, began: float) -> None:

@@ -14,7 +14,7 @@ from gateway.cache.lookup import Lookup, Tiers, fill_token, local_holds
 from gateway.cache.memory import MemoryCache
 from gateway.cache.shared_cache import SharedCache
 from gateway.cache.top_up import due, is_due
-from gateway.cache.write_log import Write, WriteLog
+from gateway.cache.write_log import BegunWrite, WriteLog
 from gateway.cache.write_rule import UNCHANGED, Outcome, StoredRating, Unwritten
 from gateway.clock import Clock
 from gateway.fill_token import FillToken
@@ -186,20 +186,17 @@ class Cache:
         """See `WriteLog.fills_refused`."""
         return self._write_log.fills_refused(user_kind, since)
 
-    async def begin_write(self, user: User, kind: Kind, id_: Id, write_seconds: float) -> Write:
-        """Record that a write is about to be sent: no older rating may be served or stored any more.
-
-        A write that has not ended after `write_seconds` counts for nothing.
-        """
+    async def begin_write(self, user: User, kind: Kind, id_: Id, write_seconds: float) -> BegunWrite:
+        """Record that a write is about to be sent: no older rating may be served or stored any more."""
         user_kind = (user.key, kind)
         stamp = self._write_log.begin(user_kind, id_, self._clock.monotonic(), write_seconds)
         self._drop_written(user_kind, id_)
-        shared_stamp = None
-        if self._shared is not None:
-            shared_stamp = await self._shared.begin(user_kind, id_, write_seconds)
-        return Write(user, kind, id_, stamp, shared_stamp)
+        shared_stamp = (
+            None if self._shared is None else await self._shared.begin(user_kind, id_, write_seconds)
+        )
+        return BegunWrite(user, kind, id_, stamp, shared_stamp)
 
-    async def end_write(self, write: Write, outcome: Outcome) -> bool:
+    async def end_write(self, write: BegunWrite, outcome: Outcome) -> bool:
         """Record that a write has ended: store its rating with a hold, unless it overlapped with another.
 
         Returns whether its rating is held in this process.

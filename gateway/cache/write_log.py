@@ -40,7 +40,7 @@ class _Writes:
         """As soon as there are so many records, those that no longer count are dropped."""
 
 
-class Write(msgspec.Struct, frozen=True):
+class BegunWrite(msgspec.Struct, frozen=True):
     """A write under way, with the stamps that distinguish it from other writes of the same id."""
 
     user: User

@@ -36,7 +36,7 @@ from gateway.settings.values import MASK
 
 TIMEOUT_SECONDS = 5.0
 
-Command = tuple[str | bytes | int, ...]
+RedisCommand = tuple[str | bytes | int, ...]
 
 
 def redis(settings: Settings) -> str:
@@ -62,7 +62,7 @@ def redis(settings: Settings) -> str:
     return f"{shown} answers {len(commands)} kinds of commands, {_ms(began)}"
 
 
-def serving_commands(namespace: str, mark: str) -> list[Command]:
+def serving_commands(namespace: str, mark: str) -> list[RedisCommand]:
     """One of each command that serving sends, in an order that leaves nothing behind."""
     key, channel, written, beat = (
         f"{namespace}:{{check-{mark}}}",
@@ -91,7 +91,7 @@ def serving_commands(namespace: str, mark: str) -> list[Command]:
     ]
 
 
-async def _try_everywhere(opener: Opener, commands: Sequence[Command]) -> list[ResponseError]:
+async def _try_everywhere(opener: Opener, commands: Sequence[RedisCommand]) -> list[ResponseError]:
     """Errors of the server, of Sentinel's master, or of every master of a cluster; each once."""
     if opener.url.scheme == "redis+cluster":
         connections = await _open_masters(opener)
@@ -109,7 +109,7 @@ async def _try_everywhere(opener: Opener, commands: Sequence[Command]) -> list[R
     return list(found.values())
 
 
-async def _try(connection: RedisConnection, commands: Sequence[Command]) -> list[ResponseError]:
+async def _try(connection: RedisConnection, commands: Sequence[RedisCommand]) -> list[ResponseError]:
     faults = []
     for command in commands:
         try:

@@ -14,7 +14,7 @@ from gateway.ops.pages import Pages
 from gateway.ops.request_fields import kind_of, user_of
 from gateway.user_token import user_tokens
 
-Purge = Callable[[bytes, Kind | None, Sequence[Id] | None], Awaitable[bool]]
+PurgeRatings = Callable[[bytes, Kind | None, Sequence[Id] | None], Awaitable[bool]]
 Reload = Callable[[], Awaitable["Reloaded"]]
 
 
@@ -43,7 +43,7 @@ class Ops:
         access: OpsAccess,
         checks: Checks,
         started: Callable[[], bool],
-        purge: Purge,
+        purge: PurgeRatings,
         pages: Pages,
         registry: CollectorRegistry,
     ) -> None:

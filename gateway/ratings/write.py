@@ -14,7 +14,7 @@ from gateway.apple.client import Apple, AppleSuccess, Outbound
 from gateway.apple.response import written_resource
 from gateway.apple.transport import NO_HEADERS
 from gateway.cache.cache import Cache
-from gateway.cache.write_log import Write
+from gateway.cache.write_log import BegunWrite
 from gateway.cache.write_rule import UNCHANGED, UNKNOWN, Outcome, Unwritten
 from gateway.chunks import chunks
 from gateway.clock import Clock
@@ -133,7 +133,7 @@ class Writer:
     def _left(self, deadline: float) -> float:
         return max(0.0, deadline - self._clock.monotonic())
 
-    async def _begin(self, user: User, kind: Kind, id_: Id, deadline: float) -> Write:
+    async def _begin(self, user: User, kind: Kind, id_: Id, deadline: float) -> BegunWrite:
         return await self._cache.begin_write(
             user, kind, id_, write_seconds(self._left(deadline), self._call_timeout)
         )
@@ -155,7 +155,7 @@ class Writer:
     async def _send_favorites(
         self, call: Outbound, ids: Sequence[tuple[Kind, Id]], deadline: float, requester: Requester
     ) -> AppleSuccess | UpstreamError:
-        writes: list[Write] = []
+        writes: list[BegunWrite] = []
         for piece in chunks(ids, FAVORITES_AT_ONCE):
             begun = (self._begin(call.user, kind, id_, deadline) for kind, id_ in piece)
             writes += await asyncio.gather(*begun)
@@ -183,7 +183,7 @@ def _outcome(kind: Kind, id_: Id, value: int | None, answer: AppleSuccess | Upst
 def _failed(error: UpstreamError, value: int | None) -> Outcome:
     """The outcome of a write that Apple did not confirm."""
     match error:
-        case UpstreamError(recalled=True):
+        case UpstreamError(remembered=True):
             return UNCHANGED
         case Relayed(code="40400") if value is None:
             return None

@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from gateway.settings import values
-from gateway.settings.value_types import AppleId, Authorities, File, Fraction, Host, Port, Token
+from gateway.settings.value_types import AppleId, Authorities, Fraction, Host, Port, ReadableFile, Token
 from gateway.settings.values import Accepts
 
 DAY = 86_400
@@ -185,8 +185,8 @@ class CacheSettings(Section):
         ),
     ] = Field(None, description="Redis, shared by all gateways; without it the cache is in-process only.")
     redis_ca_file: Authorities = Field(None, description="CA certificates that verify Redis (TLS).")
-    redis_cert_file: File = Field(None, description="Client certificate for Redis (TLS).")
-    redis_key_file: File = Field(
+    redis_cert_file: ReadableFile = Field(None, description="Client certificate for Redis (TLS).")
+    redis_key_file: ReadableFile = Field(
         None, validate_default=True, description="Private key of the client certificate for Redis (TLS)."
     )
     redis_timeout_ms: float = Field(

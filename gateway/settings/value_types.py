@@ -11,7 +11,9 @@ from gateway.settings.values import Accepts
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Port = Annotated[int, Field(ge=0, le=65_535)]
 Host = Annotated[str, AfterValidator(values.host), Accepts("an IP address or a host name, without port")]
-File = Annotated[Path | None, AfterValidator(values.readable), Accepts("the path of a file that can be read")]
+ReadableFile = Annotated[
+    Path | None, AfterValidator(values.readable), Accepts("the path of a file that can be read")
+]
 Authorities = Annotated[
     Path | None,
     AfterValidator(values.readable),

@@ -1,4 +1,4 @@
-"""The tree: larger modules have a test file, modules stay short, class names are unique, imports declared."""
+"""The tree: larger modules have tests, modules stay short, types have unique names, imports are declared."""
 
 import ast
 import re
@@ -33,13 +33,25 @@ def test_no_module_is_longer_than_300_lines():
     assert {str(module): lines(module) for module in MODULES if lines(module) > LONGEST} == {}
 
 
-def test_no_public_class_name_is_used_twice_outside_the_sandbox():
+def names_a_type(node: ast.stmt) -> str | None:
+    """The public name of a class or of an alias of types: neither a constant nor a type variable."""
+    match node:
+        case ast.ClassDef(name=name):
+            pass
+        case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+            pass
+        case _:
+            return None
+    return name if name[0].isupper() and not name.isupper() else None
+
+
+def test_no_public_name_of_a_type_is_used_twice_outside_the_sandbox():
     places = defaultdict(list)
     for module in MODULES:
         if module.parts[0] != "sandbox":
             for node in ast.parse((ROOT / "gateway" / module).read_text(encoding="utf-8")).body:
-                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-                    places[node.name].append(str(module))
+                if (name := names_a_type(node)) is not None:
+                    places[name].append(str(module))
     assert {name: modules for name, modules in places.items() if len(modules) > 1} == {}
 
 

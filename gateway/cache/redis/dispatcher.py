@@ -16,7 +16,7 @@ from gateway.breaker import Breaker, State
 from gateway.cache.redis.connect import first_attempt
 from gateway.cache.redis.connection import RedisConnection, Replies, Request, SendBatch, micros, pack
 from gateway.cache.redis.errors import NAMED_REASONS, FailureKind, RedisFailed, described, kind_of
-from gateway.cache.redis.refusal import REOPEN_SECONDS, Refusal
+from gateway.cache.redis.refusal import REOPEN_SECONDS, WriteRefusal
 from gateway.tasks import Tasks
 
 Open = Callable[[], Awaitable[RedisConnection]]
@@ -81,7 +81,7 @@ class Dispatcher:
         self._away = FailureKind.UNAVAILABLE
         self._failure: str | None = None
         """Why there is no connection; None until the first attempt has ended."""
-        self.refusal = Refusal()
+        self.refusal = WriteRefusal()
         self._opened_at = -math.inf
         self._loop = asyncio.get_running_loop()
 

@@ -11,7 +11,7 @@ REPLAY_SECONDS = 1.0
 """Delay after the last refused write until lookups resume. Missed writes are replayed four times a second."""
 
 
-class Refusal:
+class WriteRefusal:
     """Why a node refuses writes.
 
     A write that it refused was not published, and ratings from before it are still there to be looked up:

@@ -44,7 +44,7 @@ class Lookup(msgspec.Struct, frozen=True):
     """Until when a rating fetched now may be served without asking: a write on the paired type is recent."""
     redis_ahead: float = 0.0
     """What to add to times here to get times of Redis' clock, exact to its ticks."""
-    own_retries: frozenset[Id] = frozenset()
+    own_replays: frozenset[Id] = frozenset()
     """Ids whose pending marker came from our own retry."""
 
     @property
@@ -58,7 +58,7 @@ def undisputed(holds: Mapping[Id, StoredRating], shared: Lookup) -> dict[Id, Sto
     """Return the holds that stand although invalidations may be missing: Redis has no later write."""
     if not holds or shared.version is None:
         return dict(holds)
-    disputed = shared.holds.keys() | (shared.pending.keys() - shared.own_retries)
+    disputed = shared.holds.keys() | (shared.pending.keys() - shared.own_replays)
     return {id_: held for id_, held in holds.items() if id_ not in disputed}
 
 

@@ -116,21 +116,21 @@ def end(
     just raised. A record without a pending write (lost or purged) is taken for this write's own.
     """
     record = standing(record, now)
-    # A write that left no rating does not break the promise made for an earlier one.
-    promised = held(record, now) if isinstance(outcome, Unwritten) else None
+    # A write that left no rating does not end the hold of an earlier one.
+    held_rating = held(record, now) if isinstance(outcome, Unwritten) else None
     if isinstance(record, PendingWrite):
         if record.contested or record.stamp != stamp:
             writers = max(record.writers - 1, 0)
             until = record.until if writers else now + hold
-            return PendingWrite(version, writers, True, until, promised)
+            return PendingWrite(version, writers, True, until, held_rating)
     elif held(record, now) is not None:
-        return PendingWrite(version, 0, True, now + hold, promised)
+        return PendingWrite(version, 0, True, now + hold, held_rating)
     if not isinstance(outcome, Unwritten):
         return StoredRating(outcome, now, now + hold)
     if outcome is UNCHANGED:
-        # A purge may have come since the rating was promised.
-        return ending(promised, version)
-    return PendingWrite(version, 0, False, now + hold, promised)
+        # A purge may have come since the rating was held.
+        return ending(held_rating, version)
+    return PendingWrite(version, 0, False, now + hold, held_rating)
 
 
 def overtaken(record: Record, stamp: int, now: float) -> Record:
@@ -160,8 +160,8 @@ def cap(paired: PairedWrite | None, record: StoredRating | PendingWrite, now: fl
     limit = 0.0 if isinstance(record, PendingWrite) else fetched_cap(paired, record.fetched_at, now)
     if limit is None:
         return None
-    promised = held(record, now)
-    return limit if promised is None else max((promised.held_until or now) - now, limit)
+    held_rating = held(record, now)
+    return limit if held_rating is None else max((held_rating.held_until or now) - now, limit)
 
 
 def fetched_cap(paired: PairedWrite | None, fetched_at: float, now: float) -> float | None:
@@ -171,8 +171,8 @@ def fetched_cap(paired: PairedWrite | None, fetched_at: float, now: float) -> fl
     return 0.0 if fetched_at <= paired.at else max(0.0, paired.until - now)
 
 
-def ending(promised: StoredRating | None, stamp: int) -> PendingWrite | None:
+def ending(held_rating: StoredRating | None, stamp: int) -> PendingWrite | None:
     """Return the record of a hold that leaves nothing when it ends."""
-    if promised is None or promised.held_until is None:
+    if held_rating is None or held_rating.held_until is None:
         return None
-    return PendingWrite(stamp, 0, False, promised.held_until, promised)
+    return PendingWrite(stamp, 0, False, held_rating.held_until, held_rating)

@@ -19,7 +19,7 @@ class TestUndisputed:
             (Lookup(version=b"1"), True),
             (Lookup(version=b"1", holds={ONE: StoredRating(1, 101.0, 111.0)}), False),
             (Lookup(version=b"1", pending={ONE: b"7"}), False),
-            (Lookup(version=b"1", pending={ONE: b"7"}, own_retries=frozenset([ONE])), True),
+            (Lookup(version=b"1", pending={ONE: b"7"}, own_replays=frozenset([ONE])), True),
             (Lookup(version=b"1", pending={TWO: b"7"}), True),
         ],
         ids=[

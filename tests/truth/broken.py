@@ -171,8 +171,8 @@ def fetches_without_redis_are_trusted_for_ever(patch: pytest.MonkeyPatch) -> Non
     patch.setattr(Cache, "__init__", lambda self, **named: init(self, **named | {"trust_seconds": 1e9}))
 
 
-def markers_of_own_retries_count_as_anothers(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(RetryQueue, "delivered_late", lambda *_: frozenset())
+def markers_of_own_replays_count_as_anothers(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(RetryQueue, "own_replays", lambda *_: frozenset())
 
 
 def purges_that_redis_missed_are_dropped(patch: pytest.MonkeyPatch) -> None:
@@ -243,7 +243,7 @@ BY_STORY: Mapping[Break, Story] = {
     a_write_of_unknown_outcome_restores_the_earlier_hold: stories.a_write_fails_after_one_that_is_held,
     lookups_ignore_undelivered_writes: stories.a_write_fails_before_redis_receives_it,
     writes_that_redis_missed_are_dropped: stories.a_write_fails_that_redis_receives_late,
-    markers_of_own_retries_count_as_anothers: stories.a_begin_reaches_redis_after_its_time,
+    markers_of_own_replays_count_as_anothers: stories.a_begin_reaches_redis_after_its_time,
     a_hold_ends_when_redis_is_back: stories.redis_receives_a_hold_late,
     fetches_without_redis_are_trusted_for_ever: stories.the_other_writes_while_redis_is_slow,
     a_caller_that_leaves_ends_the_fetch: stories.a_caller_leaves_a_fetch_that_another_waits_for,

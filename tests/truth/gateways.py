@@ -182,7 +182,7 @@ class Gateway:
         self.writer = Writer(
             cache=self.cache, apple=apple_client, tasks=self.tasks, clock=clock, call_timeout_seconds=3.0
         )
-        self.tasks.spawn("backlog", self.shared.deliver_retries())
+        self.tasks.spawn("redis replay", self.shared.replay_undelivered())
 
     @property
     def undelivered(self) -> int:

@@ -39,7 +39,7 @@ PLAIN_RATINGS: Final[dict[int, Rating]] = {UNRATED: None, LIKED: 1, DISLIKED: -1
 _CODES: Final[dict[Rating, bytes]] = {rating: bytes((code,)) for code, rating in PLAIN_RATINGS.items()}
 
 _TOLERANCE_SECONDS: Final = 1.0
-"""A lookup's time is read before its fields: an entry may be this much younger than now, not more."""
+"""TIME runs before HMGET, so a field may be up to this much newer than `now`."""
 
 
 class _Value(msgspec.Struct):

@@ -47,7 +47,7 @@ class Link:
         self._since = since
         self._tasks = tasks
         self._replacing = asyncio.Lock()
-        self._running = [tasks.spawn("redis retries", store.deliver_retries())]
+        self._running = [tasks.spawn("redis replay", store.replay_undelivered())]
 
     @property
     def state(self) -> State:

@@ -2,8 +2,8 @@
 
 A gateway publishes heartbeats through every node, just as invalidations, and receives them on its
 subscription: while they come back, invalidations arrive too. A silent subscription is replaced even if its
-connection is open. A node that refuses heartbeats refuses writes and invalidations too: it is not looked at.
-With each heartbeat goes a probe, if the node's breaker is not closed.
+connection is open. A node that refuses heartbeats refuses writes and invalidations too: lookups skip it. Each
+heartbeat also probes a node whose breaker is not closed.
 """
 
 import asyncio

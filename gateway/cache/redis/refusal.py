@@ -14,8 +14,8 @@ REPLAY_SECONDS = 1.0
 class WriteRefusal:
     """Why a node refuses writes.
 
-    A write that it refused was not published, and ratings from before it are still there to be looked up:
-    until the gateways that made them have replayed them.
+    A refused write was not published, and older ratings are still in Redis. Lookups resume after the refused
+    writes are replayed.
     """
 
     def __init__(self) -> None:

@@ -9,7 +9,7 @@ from gateway.model import Id, UserKind
 
 MAX_USER_KINDS = 10_000
 MAX_IDS = 50_000
-MAX_DELIVERED = 10_000
+MAX_REPLAYED = 10_000
 """Replayed ids whose stamp is remembered; it matters for no longer than a hold."""
 
 
@@ -63,8 +63,8 @@ class RetryQueue:
         self._undelivered: dict[UserKind, Undelivered] = {}
         self._ids = 0
         self._open: dict[tuple[UserKind, Id], int] = {}
-        self._late: dict[tuple[UserKind, Id], bytes] = {}
-        self._delivered: OrderedDict[tuple[UserKind, Id], bytes] = OrderedDict()
+        self._replayed_begins: dict[tuple[UserKind, Id], bytes] = {}
+        self._replayed: OrderedDict[tuple[UserKind, Id], bytes] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._undelivered)
@@ -101,21 +101,21 @@ class RetryQueue:
             ids = {other: ended for other, ended in before.ids.items() if other != id_}
             self._put(user_kind, msgspec.structs.replace(before, ids=ids))
 
-    def delivered(self, user_kind: UserKind, entry: Undelivered, stamp: bytes | None) -> None:
+    def replayed(self, user_kind: UserKind, entry: Undelivered, stamp: bytes | None) -> None:
         """Redis took `entry`, its writes under `stamp`. What was added meanwhile stays."""
         if stamp is not None:
             self._remember(user_kind, entry.ids, stamp)
         if self._undelivered.get(user_kind) is entry:
             self._put(user_kind, Undelivered())
 
-    def delivered_late(self, user_kind: UserKind, pending: Mapping[Id, object]) -> frozenset[Id]:
+    def own_replays(self, user_kind: UserKind, pending: Mapping[Id, object]) -> frozenset[Id]:
         """The ids whose pending marker came from a replay of this gateway, with no other write since."""
         return frozenset(
-            id_ for id_, stamp in pending.items() if self._delivered.get((user_kind, id_)) == stamp
+            id_ for id_, stamp in pending.items() if self._replayed.get((user_kind, id_)) == stamp
         )
 
     def postpone(self, user_kind: UserKind) -> None:
-        """Move `user_kind` to the end: it could not be delivered now."""
+        """Move `user_kind` to the end: it could not be replayed now."""
         if user_kind in self._undelivered:
             self._undelivered[user_kind] = self._undelivered.pop(user_kind)
 
@@ -123,10 +123,10 @@ class RetryQueue:
         """A write begins that Redis missed the begin of."""
         self._open[user_kind, id_] = self._open.get((user_kind, id_), 0) + 1
 
-    def late_stamp(self, user_kind: UserKind, id_: Id) -> bytes | None:
+    def replayed_begin(self, user_kind: UserKind, id_: Id) -> bytes | None:
         """The stamp that ends such a write, if its begin was replayed meanwhile and no other overlapped."""
         left = self._open.pop((user_kind, id_), 1) - 1
-        stamp = self._late.pop((user_kind, id_), None)
+        stamp = self._replayed_begins.pop((user_kind, id_), None)
         if left:
             self._open[user_kind, id_] = left
             return None
@@ -134,12 +134,12 @@ class RetryQueue:
 
     def _remember(self, user_kind: UserKind, ids: Iterable[Id], stamp: bytes) -> None:
         for id_ in ids:
-            self._delivered[user_kind, id_] = stamp
-            self._delivered.move_to_end((user_kind, id_))
+            self._replayed[user_kind, id_] = stamp
+            self._replayed.move_to_end((user_kind, id_))
             if self._open.get((user_kind, id_)) == 1:
-                self._late[user_kind, id_] = stamp
-        while len(self._delivered) > MAX_DELIVERED:
-            self._delivered.popitem(last=False)
+                self._replayed_begins[user_kind, id_] = stamp
+        while len(self._replayed) > MAX_REPLAYED:
+            self._replayed.popitem(last=False)
 
     def _put(self, user_kind: UserKind, entry: Undelivered) -> bool:
         before = self._undelivered.get(user_kind)

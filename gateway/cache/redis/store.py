@@ -1,6 +1,6 @@
 """The store of Redis: every Redis error counts as a miss, and ids with undelivered writes are ignored.
 
-Writes that Redis missed wait in the retry queue until they are delivered. Writes run in tasks of their own:
+Writes that Redis missed wait in the retry queue until they are replayed. Writes run in tasks of their own:
 a caller that leaves changes nothing.
 """
 
@@ -29,7 +29,7 @@ from gateway.tasks import Tasks
 T = TypeVar("T")
 
 RETRY_SECONDS = 0.25
-"""Between two attempts to deliver the retry queue."""
+"""Between two attempts to replay the retry queue."""
 REPLAYED_TOGETHER = 100
 """Users and types whose writes are replayed side by side: other gateways read old ratings until then."""
 MAX_FAULTS = 100
@@ -58,7 +58,7 @@ class RedisStore:
         self._retry_queue = RetryQueue()
         self._queued = asyncio.Event()
         self._attempted = asyncio.Event()
-        """Set after each attempt to deliver the queue."""
+        """Set after each attempt to replay the queue."""
 
     def on_announcement(self, receive: OnAnnouncement) -> None:
         """Pass the announcements of this gateway's own writes to `receive` from now on."""
@@ -77,8 +77,8 @@ class RedisStore:
             self._commands.count(error)
             return Lookup()
         if lookup.pending:
-            own = self._retry_queue.delivered_late(partition.user_kind, lookup.pending)
-            lookup = msgspec.structs.replace(lookup, own_retries=own)
+            own = self._retry_queue.own_replays(partition.user_kind, lookup.pending)
+            lookup = msgspec.structs.replace(lookup, own_replays=own)
         return self._trustworthy(lookup, partition, ids, now) if self._retry_queue else lookup
 
     async def fill(self, partition: Partition, version: bytes, ratings: Mapping[Id, Rating]) -> bool | None:
@@ -118,16 +118,16 @@ class RedisStore:
         except Exception as error:  # noqa: BLE001 - as above
             self._commands.count(error)
 
-    async def deliver_retries(self) -> None:
-        """Deliver, for as long as the gateway runs, the writes that Redis missed."""
+    async def replay_undelivered(self) -> None:
+        """Replay, for as long as the gateway runs, the writes and purges that Redis missed."""
         while True:
             await self._queued.wait()
             faults = 0
             for group in chunks(self._retry_queue.entries(), REPLAYED_TOGETHER):
-                delivered = await asyncio.gather(
-                    *[self._replay(user_kind, entry) for user_kind, entry in group]
+                replayed = await asyncio.gather(
+                    *[self._try_replay(user_kind, entry) for user_kind, entry in group]
                 )
-                faults += delivered.count(False)
+                faults += replayed.count(False)
                 if faults >= MAX_FAULTS:
                     break
             self._attempted.set()
@@ -137,37 +137,38 @@ class RedisStore:
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def flush(self, seconds: float) -> None:
-        """Wait until the retry queue is delivered, for `seconds` at most; not without a connection."""
+        """Wait until the retry queue is replayed, for `seconds` at most; not without a connection."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while self._retry_queue and any(node.up for node in self._commands.topology.everywhere()):
                     self._attempted.clear()
                     await self._attempted.wait()
 
-    async def _replay(self, user_kind: UserKind, entry: Undelivered) -> bool:
+    async def _try_replay(self, user_kind: UserKind, entry: Undelivered) -> bool:
         try:
-            await self._deliver(user_kind, entry)
+            await self._replay(user_kind, entry)
         except Exception:  # noqa: BLE001 - it was counted when it was queued
             self._retry_queue.postpone(user_kind)
             return False
         return True
 
-    async def _deliver(self, user_kind: UserKind, entry: Undelivered | None) -> None:
-        """Deliver the queued writes of a user_kind, unless they were delivered or grew meanwhile."""
+    async def _replay(self, user_kind: UserKind, entry: Undelivered | None) -> None:
+        """Replay what Redis missed of a user and type, unless it was replayed or grew meanwhile."""
         if entry is None or self._retry_queue.get(user_kind) is not entry:
             return
         if entry.purges:
             user_key, kind = user_kind
             ids = None if entry.purged is None else tuple(entry.purged)
             await self._writes.purge([kind], Purge(user_key, kind, ids))
-        # Last: if one fails, both are repeated, and repeated writes count their writers out twice.
+        # Writes last: if either step fails both are sent again, and repeated writes decrement the writer
+        # count twice.
         stamp = await self._writes.forget(user_kind, entry) if entry.writes else None
-        self._retry_queue.delivered(user_kind, entry, stamp)
+        self._retry_queue.replayed(user_kind, entry, stamp)
 
     async def _begin(self, user_kind: UserKind, id_: Id, write_seconds: float) -> bytes | None:
         try:
             # Otherwise a write that ended undelivered would count as overlapping with this one.
-            await self._deliver(user_kind, self._retry_queue.get(user_kind))
+            await self._replay(user_kind, self._retry_queue.get(user_kind))
             stamp = await self._writes.begin(user_kind, id_, write_seconds)
         except Exception as error:  # noqa: BLE001 - as above
             self._commands.count(error)
@@ -179,7 +180,7 @@ class RedisStore:
 
     async def _end(self, user_kind: UserKind, id_: Id, stamp: bytes | None, outcome: Outcome) -> bool | None:
         if stamp is None:
-            stamp = self._retry_queue.late_stamp(user_kind, id_)
+            stamp = self._retry_queue.replayed_begin(user_kind, id_)
         try:
             stored = await self._writes.end(user_kind, id_, stamp, outcome)
         except Exception as error:  # noqa: BLE001 - as above
@@ -191,7 +192,7 @@ class RedisStore:
             self._retry_queue.drop(user_kind, id_)
         else:
             # The begin was carried out late, so this end has left a pending marker without an owner.
-            # A retry leaves one that is recorded as our own.
+            # A replay leaves one that is recorded as our own.
             self._keep(self._retry_queue.add(user_kind, id_))
         return stored
 

@@ -25,7 +25,7 @@ class Writes:
     """Writes to Redis; raises if Redis fails. `gateway_id` is the origin of what is published.
 
     A rating that was written is announced if `sampled()`: to the other gateways through Redis, and to
-    `on_announcement` as soon as Redis has answered, or has not: without a time then.
+    `on_announcement` here, with `published` 0 if Redis failed.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class Writes:
         )
 
     async def forget(self, user_kind: UserKind, undelivered: Undelivered) -> bytes:
-        """Deliver what Redis missed; return the stamp that it got."""
+        """Replay the writes that Redis missed; return the stamp that they got."""
         user_key, kind = user_kind
         forgotten = Purge(user_key, kind) if undelivered.all else Drop(user_key, kind, tuple(undelivered.ids))
         named = [part for id_, ended in undelivered.ids.items() for part in (id_, ended)]

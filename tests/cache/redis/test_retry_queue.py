@@ -1,6 +1,6 @@
 import pytest
 
-from gateway.cache.redis.retry_queue import MAX_DELIVERED, RetryQueue, Undelivered
+from gateway.cache.redis.retry_queue import MAX_REPLAYED, RetryQueue, Undelivered
 from gateway.model import Id, Kind
 
 HERE = (b"user", Kind.ALBUMS)
@@ -19,7 +19,7 @@ def test_what_was_delivered_is_removed() -> None:
     queue = RetryQueue()
     queue.add(HERE, ONE)
     ((place, entry),) = queue.entries()
-    queue.delivered(place, entry, b"7")
+    queue.replayed(place, entry, b"7")
     assert not queue
     assert queue.get(HERE) is None
 
@@ -29,7 +29,7 @@ def test_what_was_added_during_a_delivery_stays() -> None:
     queue.add(HERE, ONE)
     ((place, entry),) = queue.entries()
     queue.add(HERE, TWO)
-    queue.delivered(place, entry, b"7")
+    queue.replayed(place, entry, b"7")
     assert queue.get(HERE) == Undelivered({ONE: 0, TWO: 0})
 
 
@@ -99,7 +99,7 @@ def test_a_purge_during_a_delivery_is_delivered_after_it() -> None:
     queue.add(HERE, ONE)
     ((place, entry),) = queue.entries()
     queue.add_purge(HERE, None)
-    queue.delivered(place, entry, b"7")
+    queue.replayed(place, entry, b"7")
     assert queue.get(HERE) == Undelivered(all=True, purged=None)
 
 
@@ -108,9 +108,9 @@ def test_a_delivered_purge_stamps_no_id() -> None:
     queue.begin_undelivered(HERE, ONE)
     queue.add_purge(HERE, [ONE])
     ((place, entry),) = queue.entries()
-    queue.delivered(place, entry, None)
+    queue.replayed(place, entry, None)
     assert not queue
-    assert queue.late_stamp(HERE, ONE) is None
+    assert queue.replayed_begin(HERE, ONE) is None
 
 
 @pytest.mark.parametrize(
@@ -141,9 +141,9 @@ def test_the_end_of_a_single_write_gets_the_stamp_of_its_replay() -> None:
     queue.begin_undelivered(HERE, ONE)
     queue.add(HERE, ONE)
     ((place, entry),) = queue.entries()
-    queue.delivered(place, entry, b"7")
-    assert queue.late_stamp(HERE, ONE) == b"7"
-    assert queue.late_stamp(HERE, ONE) is None
+    queue.replayed(place, entry, b"7")
+    assert queue.replayed_begin(HERE, ONE) == b"7"
+    assert queue.replayed_begin(HERE, ONE) is None
 
 
 def test_undelivered_writes_that_overlapped_get_no_stamp() -> None:
@@ -152,9 +152,9 @@ def test_undelivered_writes_that_overlapped_get_no_stamp() -> None:
         queue.begin_undelivered(HERE, ONE)
         queue.add(HERE, ONE)
     ((place, entry),) = queue.entries()
-    queue.delivered(place, entry, b"7")
-    assert queue.late_stamp(HERE, ONE) is None
-    assert queue.late_stamp(HERE, ONE) is None
+    queue.replayed(place, entry, b"7")
+    assert queue.replayed_begin(HERE, ONE) is None
+    assert queue.replayed_begin(HERE, ONE) is None
 
 
 def test_a_delivered_write_gives_no_stamp_to_the_end_of_another() -> None:
@@ -168,17 +168,17 @@ def test_a_marker_from_our_own_replay_is_recognised_until_the_next_write() -> No
     queue = RetryQueue()
     queue.add(HERE, ONE)
     ((place, entry),) = queue.entries()
-    queue.delivered(place, entry, b"7")
-    assert queue.delivered_late(HERE, {ONE: b"7", TWO: b"7"}) == {ONE}
-    assert not queue.delivered_late(HERE, {ONE: b"8"})
-    assert not queue.delivered_late(THERE, {ONE: b"7"})
+    queue.replayed(place, entry, b"7")
+    assert queue.own_replays(HERE, {ONE: b"7", TWO: b"7"}) == {ONE}
+    assert not queue.own_replays(HERE, {ONE: b"8"})
+    assert not queue.own_replays(THERE, {ONE: b"7"})
 
 
 def test_remembered_replays_are_bounded() -> None:
     queue = RetryQueue()
-    for number in range(MAX_DELIVERED + 1):
+    for number in range(MAX_REPLAYED + 1):
         queue.add(HERE, Id(str(number)))
         ((place, entry),) = queue.entries()
-        queue.delivered(place, entry, b"7")
-    assert not queue.delivered_late(HERE, {Id("0"): b"7"})
-    assert queue.delivered_late(HERE, {Id("1"): b"7"})
+        queue.replayed(place, entry, b"7")
+    assert not queue.own_replays(HERE, {Id("0"): b"7"})
+    assert queue.own_replays(HERE, {Id("1"): b"7"})

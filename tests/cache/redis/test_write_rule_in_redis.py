@@ -82,20 +82,20 @@ class Model:
         pending: dict[Id, bytes] = {}
         for id_ in IDS:
             record = write_rule.standing(self.records.get(id_), now)
-            promised = write_rule.held(record, now)
-            if promised is not None:
-                holds[id_] = promised
+            held_rating = write_rule.held(record, now)
+            if held_rating is not None:
+                holds[id_] = held_rating
             elif isinstance(record, PendingWrite):
                 pending[id_] = b"%d" % record.stamp
                 continue
-            rated = (None if promised else self.variant.get(id_)) if of_variant else promised or record
-            if isinstance(rated, StoredRating) and (promised or now - rated.fetched_at < lifetime):
+            rated = (None if held_rating else self.variant.get(id_)) if of_variant else held_rating or record
+            if isinstance(rated, StoredRating) and (held_rating or now - rated.fetched_at < lifetime):
                 entries[id_] = freshness(lifetime).entry(
                     rated.rating,
                     now,
                     fresh_seconds=lifetime,
                     age=now - rated.fetched_at,
-                    cap=write_rule.cap(self.paired, record if promised and record else rated, now),
+                    cap=write_rule.cap(self.paired, record if held_rating and record else rated, now),
                 )
         return Lookup(
             version=b"%d" % self.version,

@@ -59,15 +59,15 @@ local function pending_write(stamp, writers, contested, till, before)
 end
 
 -- A hold that leaves nothing when it ends.
-local function ending(stamp, promised)
-  return pending_write(stamp, 0, false, number_at(promised, 8, 5), promised)
+local function ending(stamp, held_rating)
+  return pending_write(stamp, 0, false, number_at(held_rating, 8, 5), held_rating)
 end
 
 local function standing(record)
   record = known(record)
   if is_pending(record) and NOW >= number_at(record, 3, 5) then
-    local promised = held(record)
-    return promised and ending(number_at(record, 10, 7), promised)
+    local held_rating = held(record)
+    return held_rating and ending(number_at(record, 10, 7), held_rating)
   end
   return record
 end
@@ -187,8 +187,8 @@ local function mark_paired(hold, ttl, tag)
   end
 end
 
--- Beyond the bound down to nine tenths at once, oldest first, so that the sorting is not done each time;
--- what writes are promised goes last, and the newest never.
+-- Above the bound, drop the oldest down to nine tenths, so that not every call sorts. Pending writes and holds
+-- go last, the newest never.
 local function keep_bound(key, bound)
   if redis.call('HLEN', key) - 1 <= bound then return end
   local fields, ages = redis.call('HGETALL', key), {}

@@ -1,4 +1,4 @@
--- Writes that Redis receives late. KEYS: main, [paired]. ARGV: tag, ttl, paired tag, hold, channel, message,
+-- A replay of writes that Redis missed. KEYS: main, [paired]. ARGV: tag, ttl, paired tag, hold, channel, message,
 -- 'all' or '', bound, then id and how many writers begun here have ended since, by turns. Returns the new stamp.
 local tag, ttl, paired_tag, hold = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local channel, message, all = ARGV[5], ARGV[6], ARGV[7] == 'all'

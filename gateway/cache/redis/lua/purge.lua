@@ -10,10 +10,10 @@ local function purge(meta, stamp, named)
     if not record or id == META then return end
     record = standing(record)
     if is_pending(record) then return end
-    local promised = held(record)
-    if promised then
+    local held_rating = held(record)
+    if held_rating then
       kept[#kept + 1] = id
-      kept[#kept + 1] = ending(stamp, promised)
+      kept[#kept + 1] = ending(stamp, held_rating)
     else
       gone[#gone + 1] = id
     end

@@ -2,7 +2,7 @@
 
 import re
 from functools import lru_cache
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 _REG_NAME = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*(?::[0-9]*)?")
 _LITERAL = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::[0-9]*)?")
@@ -33,10 +33,15 @@ def names_loopback(host: str) -> bool:
 
 def is_loopback(address: str) -> bool:
     """Whether `address` is a loopback IP address; IPv4-mapped IPv6 addresses count as what they map."""
+    parsed = unmapped(address)
+    return parsed is not None and parsed.is_loopback
+
+
+def unmapped(address: str) -> IPv4Address | IPv6Address | None:
+    """Parse an IP address, an IPv4-mapped IPv6 address as what it maps; None if it is none."""
     try:
         parsed = ip_address(address)
     except ValueError:
-        return False
-    if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is not None:
-        parsed = parsed.ipv4_mapped
-    return parsed.is_loopback
+        return None
+    mapped = parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None
+    return parsed if mapped is None else mapped

@@ -26,6 +26,8 @@ from gateway.cache.invalidation import encode_message
 from gateway.cache.redis.connect import Opener
 from gateway.cache.redis.connection import RedisConnection
 from gateway.cache.redis.errors import WritesRefused
+from gateway.cache.redis.layout import Keys
+from gateway.cache.redis.topology import slot_ranges
 from gateway.cache.redis.url import RedisUrl, parse_url
 from gateway.cli.console import CommandFailed
 from gateway.cli.http import ask
@@ -64,12 +66,8 @@ def redis(settings: Settings) -> str:
 
 def serving_commands(namespace: str, mark: str) -> list[RedisCommand]:
     """One of each command that serving sends, in an order that leaves nothing behind."""
-    key, channel, written, beat = (
-        f"{namespace}:{{check-{mark}}}",
-        f"{namespace}:news",
-        f"{namespace}:written",
-        f"{namespace}:beat:check-{mark}",
-    )
+    keys = Keys(namespace)
+    key, beat = f"{namespace}:{{check-{mark}}}", keys.beat(f"check-{mark}")
     script = "return redis.call('HLEN', KEYS[1])"
     digest = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
     return [
@@ -86,8 +84,8 @@ def serving_commands(namespace: str, mark: str) -> list[RedisCommand]:
         ("HDEL", key, "a"),
         ("DEL", key),
         ("PUBLISH", beat, "check"),
-        ("PUBLISH", channel, encode_message(f"check-{mark}")),
-        ("SUBSCRIBE", channel, written, beat),
+        ("PUBLISH", keys.channel, encode_message(f"check-{mark}")),
+        ("SUBSCRIBE", keys.channel, keys.announcements, beat),
     ]
 
 
@@ -131,10 +129,10 @@ async def _open_masters(opener: Opener) -> list[RedisConnection]:
         except Exception as error:  # noqa: BLE001 - the next address may answer
             fault = error
             continue
-        masters = {(master[0].decode() or address.host, int(master[1])) for _, _, master, *_ in slots}
+        masters = {master for _, _, master in slot_ranges(slots, address)}
         if not masters:
             raise ConnectionError("the cluster serves no slots")
-        return [await opener.open(type(address)(host, port)) for host, port in sorted(masters)]
+        return [await opener.open(master) for master in sorted(masters)]
     raise fault
 
 

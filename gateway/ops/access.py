@@ -1,13 +1,14 @@
 """Access control of the ops routes that change or explain something."""
 
 import hmac
+from ipaddress import ip_address
 from typing import Final
 
 from aiohttp import web
 
-from gateway.host_header import is_loopback, names_loopback
+from gateway.host_header import names_loopback, unmapped
 
-MESH_ADDRESS: Final = "127.0.0.6"
+MESH_ADDRESS: Final = ip_address("127.0.0.6")
 """The address from which Istio's sidecar delivers requests of other pods."""
 FORWARDING_HEADERS: Final = ("forwarded", "via")
 FORWARDING_PREFIXES: Final = ("x-forwarded-", "x-envoy-")
@@ -82,8 +83,8 @@ def is_local(request: web.Request) -> bool:
     peer = None if request.transport is None else request.transport.get_extra_info("peername")
     if not isinstance(peer, tuple):
         return False
-    address = str(peer[0]).removeprefix("::ffff:")
-    if not is_loopback(address) or address == MESH_ADDRESS:
+    address = unmapped(str(peer[0]))
+    if address is None or not address.is_loopback or address == MESH_ADDRESS:
         return False
     if not names_loopback(request.headers.get("Host", "")):
         return False

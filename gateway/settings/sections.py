@@ -97,11 +97,6 @@ class OpsSettings(Section):
         None, description="Bearer token for ops routes that change something or show user data."
     )
 
-    @property
-    def is_loopback(self) -> bool:
-        """Whether only this host can reach the listener."""
-        return values.is_loopback(self.host)
-
 
 class AppleSettings(Section):
     """Apple Music API and the credential for it."""

@@ -15,6 +15,7 @@ from annotated_types import Ge, Gt, Le
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
+from gateway import host_header
 from gateway.apple.signing_key import pem_of, read_private_key
 from gateway.cache.redis.url import parse_url
 
@@ -97,10 +98,7 @@ def mask_url(url: str) -> str:
 
 def is_loopback(host: str) -> bool:
     """Whether only this host can reach the address. Names are not resolved, except `localhost`."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
+    return host.lower() == "localhost" or host_header.is_loopback(host)
 
 
 def overlap(one: str, other: str) -> bool:

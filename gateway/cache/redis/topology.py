@@ -251,7 +251,7 @@ class Cluster:
             asyncio.timeout(MAP_SECONDS),
             self._opener.visit(address, seconds=MAP_SECONDS) as connection,
         ):
-            return _ranges(await connection.execute("CLUSTER", "SLOTS"), address)
+            return slot_ranges(await connection.execute("CLUSTER", "SLOTS"), address)
 
     async def _adopt(self, ranges: list[tuple[int, int, Address]]) -> None:
         wanted = {address for _, _, address in ranges}
@@ -291,7 +291,7 @@ class Cluster:
         return all(node.takes_writes for node in self._nodes.values())
 
 
-def _ranges(reply: Any, asked: Address) -> list[tuple[int, int, Address]]:
+def slot_ranges(reply: Any, asked: Address) -> list[tuple[int, int, Address]]:
     """First slot, last slot and master of each range. A node without a host is the one that was asked."""
     return [
         (int(first), int(last), Address(master[0].decode() if master[0] else asked.host, int(master[1])))

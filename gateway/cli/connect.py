@@ -23,11 +23,11 @@ from redis.exceptions import (
 
 from gateway.apple.developer_token import mint
 from gateway.cache.invalidation import encode_message
+from gateway.cache.redis.cluster import slot_ranges
 from gateway.cache.redis.connect import Opener
 from gateway.cache.redis.connection import RedisConnection
 from gateway.cache.redis.errors import WritesRefused
 from gateway.cache.redis.layout import Keys
-from gateway.cache.redis.topology import slot_ranges
 from gateway.cache.redis.url import RedisUrl, parse_url
 from gateway.cli.console import CommandFailed
 from gateway.cli.http import ask

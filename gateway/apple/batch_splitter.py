@@ -21,7 +21,6 @@ from gateway.apple.division import Division, Found, Job, Results, Settlement
 from gateway.apple.reactions import ISOLATED
 from gateway.apple.refused_ids import RefusedIds
 from gateway.apple.response import read_many
-from gateway.apple.symptom import symptom_of
 from gateway.apple.trial import Trial
 from gateway.chunks import chunks
 from gateway.errors import Cause, UpstreamError
@@ -125,7 +124,7 @@ class BatchSplitter:
             variant_answered=self._refused.variant_answered(partition, now),
         )
         answer = await self._call(job, [id_], trial, part=True)
-        self._learn_of_one(partition, [id_], answer, trial)
+        self._settlement.learn_of_one(partition, [id_], answer, trial)
         return _results([id_], answer)
 
     async def _ask_in_batches(self, job: Job, ids: Sequence[Id]) -> Results:
@@ -159,13 +158,15 @@ class BatchSplitter:
             job, ids, trial, fits=lambda: len(ids) <= self.batch_size() and not splitting.locked()
         )
         if not (isinstance(answer, Failed) and answer.verdict.divide and len(ids) > 1):
-            self._learn_of_one(job.partition, ids, answer, trial)
+            self._settlement.learn_of_one(job.partition, ids, answer, trial)
             return _results(ids, answer)
         async with AsyncExitStack() as splitting_lock:
             await splitting_lock.enter_async_context(splitting)
             if len(ids) <= self.batch_size():
                 division = Division(trial, answer, splitting_lock)
-                return self._settlement.settle(job, division, await self._split(job, division, ids, answer))
+                found = await self._split(job, division, ids, answer)
+                await self._ask_control(job, division, found)
+                return self._settlement.settle(job, division, found)
         return None
 
     def _trial(self, partition: Partition, ids: Sequence[Id]) -> Trial:
@@ -179,16 +180,6 @@ class BatchSplitter:
             refused_alike=self._refused.refused_alike(partition, now),
             variant_answered=self._refused.variant_answered(partition, now),
         )
-
-    def _learn_of_one(
-        self, partition: Partition, ids: Sequence[Id], answer: dict[Id, Rating] | Failed, trial: Trial
-    ) -> None:
-        if len(ids) > 1 or not isinstance(answer, Failed):
-            return
-        if answer.verdict.cause is Cause.ID:
-            self._refused.remember(partition, ids[0], answer.error, trial.first_failed, self._now())
-        elif answer.verdict.counts and symptom_of(answer.error).sent:
-            self._refused.suspect(partition, ids[0], trial.first_failed, self._now())
 
     async def _split(self, job: Job, division: Division, ids: Sequence[Id], failed: Failed) -> Found:
         """Ask for the parts of a failed call side by side, then for the parts of those that failed, in turn.
@@ -236,6 +227,18 @@ class BatchSplitter:
                 for id_, answer in zip(sample, answers, strict=True)
                 if isinstance(answer, Failed) and not answer.abandoned
             }
+
+    async def _ask_control(self, job: Job, division: Division, found: Found) -> None:
+        """Ask once more for an id that was answered, if nothing was since the last ones failed alone.
+
+        Otherwise an outage that began meanwhile would be taken for their fault.
+        """
+        asked = division.latest_failure(found)
+        if asked is None or self._caller.answered_from(division.trial, asked):
+            return
+        good = next((id_ for id_, result in found.items() if not isinstance(result, Failed)), None)
+        if good is not None and job.waiters.take_extra(1):
+            await self._ask_parts(job, division, [[good]], part=True)
 
     async def _ask_parts(
         self, job: Job, division: Division, parts: Sequence[Sequence[Id]], *, part: bool

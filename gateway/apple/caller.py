@@ -80,6 +80,7 @@ class Caller:
         self._breaker = breaker
         self._quarantine = quarantine
         self._reactions = reactions
+        self.answered_from = reactions.answered_from
         self._policy = policy
         self._budget = budget
         self._call_timeout = call_timeout_seconds
@@ -138,10 +139,6 @@ class Caller:
         if failed.abandoned:
             return failed
         return Failed(failed.error, self._reactions.conclude(trial, failed.error, asked, failed.verdict))
-
-    def answered_from(self, trial: Trial, moment: float) -> bool:
-        """Whether any user's call like this one was answered that began at `moment` or later."""
-        return self._reactions.answered_from(trial, moment)
 
     def end(self, trial: Trial) -> None:
         """End a trial whose call was a part, or may have been divided: it may be the breaker's probe."""

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple, TypeAlias
 from gateway.apple.attribution import Asked
 from gateway.apple.call import Failed
 from gateway.apple.refused_ids import RefusedIds
+from gateway.apple.symptom import symptom_of
 from gateway.apple.trial import Trial
 from gateway.errors import Cause, GatewayError
 from gateway.model import Id, Partition, Rating
@@ -43,6 +44,15 @@ class Division:
         self.alone: dict[Id, float] = {}
         """Ids that failed by themselves, and when they, and the parts beside them, were asked for."""
         self._sampled = False
+
+    def latest_failure(self, found: Found) -> float | None:
+        """When those were asked for that failed last by themselves, refusals aside; None if none did."""
+        failed = [
+            asked
+            for id_, asked in self.alone.items()
+            if isinstance(result := found.get(id_), Failed) and not result.verdict.refused
+        ]
+        return max(failed, default=None)
 
     def hopeless(self, failed: Failed) -> bool:
         """Whether Apple seems to fail for all that is asked, so that more parts would only be more calls.
@@ -113,6 +123,17 @@ class Settlement:
         else:
             self._settle_ids(job, division, failures)
         return {id_: result.error if isinstance(result, Failed) else result for id_, result in found.items()}
+
+    def learn_of_one(
+        self, partition: Partition, ids: Sequence[Id], answer: dict[Id, Rating] | Failed, trial: Trial
+    ) -> None:
+        """Remember or suspect the id of a call for one id that failed."""
+        if len(ids) > 1 or not isinstance(answer, Failed):
+            return
+        if answer.verdict.cause is Cause.ID:
+            self._refused.remember(partition, ids[0], answer.error, trial.first_failed, self._now())
+        elif answer.verdict.counts and symptom_of(answer.error).sent:
+            self._refused.suspect(partition, ids[0], trial.first_failed, self._now())
 
     def _settle_ids(self, job: Job, division: Division, failures: Mapping[Id, Failed]) -> None:
         """Apple answers other calls of the user: what failed is the ids' fault."""

@@ -48,6 +48,7 @@ class Reactions:
         self._quarantine = quarantine
         self._refused = refused
         self._observations = Observations(breaker)
+        self.answered_from = self._observations.answered_from
         self._ledger = BreakerLedger(breaker, now, self._forget_failures)
         self._now = now
         # Each series starts at 0, so that rates include its first failure.
@@ -127,10 +128,6 @@ class Reactions:
         """The gateway ended a call: see `Failed.abandoned`."""
         if not trial.divided:
             self._ledger.settle(trial.account)
-
-    def answered_from(self, trial: Trial, moment: float) -> bool:
-        """See `Observations.answered_from`."""
-        return self._observations.answered_from(trial, moment)
 
     def end(self, trial: Trial) -> None:
         """A call, and the division that it may have become, is over; a probe that was divided ends now."""

@@ -51,7 +51,7 @@ class DirectOutlet:
 
 
 class LogWriter:
-    """Buffers lines, which a daemon thread writes. Lines that do not fit are dropped and counted.
+    """Buffers lines, which a daemon thread writes. Counts lines that do not fit or cannot be written.
 
     `write` is `os.write` bound to a file: it may block, and may take fewer bytes than it was given.
     """
@@ -78,11 +78,15 @@ class LogWriter:
         return self._add(lines, MAX_BYTES)
 
     def count_drops(self, count: Callable[[int], None]) -> None:
-        """Report how many lines were dropped to `count`, those until now included."""
-        self._on_drop = count
-        dropped, self._dropped = self._dropped, 0
-        if dropped:
-            count(dropped)
+        """Report how many lines were dropped to `count`, those until now included.
+
+        The thread calls it too, never at the same time as another call.
+        """
+        with self._changed:
+            self._on_drop = count
+            dropped, self._dropped = self._dropped, 0
+            if dropped:
+                count(dropped)
 
     def close(self, seconds: float = CLOSE_SECONDS) -> None:
         """Write the queued lines for at most `seconds`; the rest is lost."""
@@ -103,18 +107,21 @@ class LogWriter:
         return True
 
     def _drop(self, lines: int) -> None:
-        if self._on_drop is None:
-            self._dropped += lines
-        else:
-            self._on_drop(lines)
+        with self._changed:
+            if self._on_drop is None:
+                self._dropped += lines
+            else:
+                self._on_drop(lines)
 
     def _run(self) -> None:
         while (chunk := self._next()) is not None:
-            # A reader that has gone, or a full disk, loses lines but stops nothing.
-            with suppress(OSError):
-                written = 0
+            written = 0
+            try:
                 while written < len(chunk):
                     written += self._write(chunk[written : written + CHUNK_BYTES])
+            except OSError:
+                # A reader that has gone, or a full disk, loses lines but stops nothing.
+                self._drop(chunk.count(b"\n", written))
             with self._changed:
                 self._size -= len(chunk)
                 self._changed.notify_all()

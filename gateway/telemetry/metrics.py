@@ -208,7 +208,7 @@ class Metrics:
             "event_loop_lag_seconds", "Longest delay of a timer in the event loop in the last 15 to 30 s."
         )
         self.log_lines_dropped = self._counter(
-            "log_lines_dropped", "Log lines dropped because stdout was not read fast enough."
+            "log_lines_dropped", "Log lines dropped because stdout was not read fast enough, or not writable."
         )
 
     def before_reading(self, flush: Callable[[], None]) -> None:

@@ -1,4 +1,4 @@
-"""A gateway whose stdout is not read: it answers, stops in time, and counts the lines it dropped."""
+"""A gateway whose stdout is not read or not writable: it answers, stops in time, and counts lost lines."""
 
 import asyncio
 import os
@@ -28,22 +28,33 @@ class Blocked(NamedTuple):
 async def unread(sandbox: Sandbox, **settings: object) -> AsyncIterator[Blocked]:
     """A gateway that writes to a pipe of which nothing is read; its first line fits."""
     reading, writing = os.pipe()
+    try:
+        async with writing_to(writing, sandbox, **settings) as (client, process):
+            yield Blocked(client, process, reading)
+    finally:
+        os.close(reading)
+
+
+@asynccontextmanager
+async def writing_to(
+    stdout: int, sandbox: Sandbox, **settings: object
+) -> AsyncIterator[tuple[Client, asyncio.subprocess.Process]]:
+    """A gateway that listens and has `stdout`, which is closed here."""
     api, ops = free_port(), free_port()
     environ = os.environ | environment(sandbox, server__port=api, ops__port=ops, **settings)
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "gateway", "serve", env=environ, stdout=writing
+        sys.executable, "-m", "gateway", "serve", env=environ, stdout=stdout
     )
-    os.close(writing)
+    os.close(stdout)
     try:
         async with ClientSession() as session:
             client = Client(session, f"http://127.0.0.1:{api}", f"http://127.0.0.1:{ops}")
             await _listening(session, f"http://127.0.0.1:{ops}/startupz")
-            yield Blocked(client, process, reading)
+            yield client, process
     finally:
         if process.returncode is None:
             process.kill()
         await process.wait()
-        os.close(reading)
 
 
 async def _listening(session: ClientSession, url: str) -> None:
@@ -72,6 +83,16 @@ async def test_requests_are_answered_while_stdout_is_blocked_and_dropped_lines_a
             assert {answer.status for answer in await asyncio.gather(*asked)} == {200}
             dropped = (await blocked.client.metrics())["gateway_log_lines_dropped_total"]
         assert (await blocked.client.ask("GET", "/livez")).status == 200
+
+
+async def test_lines_that_a_full_disk_does_not_take_are_counted(sandbox):
+    full = os.open("/dev/full", os.O_WRONLY)
+    async with writing_to(full, sandbox) as (client, _), asyncio.timeout(10):
+        for n in range(3):
+            assert (await client.get("albums", [n], user=ADA)).status == 200
+        dropped, lines = 0.0, len(("listening", 1, 2, 3))
+        while dropped < lines:
+            dropped = (await client.metrics())["gateway_log_lines_dropped_total"]
 
 
 async def test_sigterm_ends_it_in_time(sandbox):

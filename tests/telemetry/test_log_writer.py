@@ -1,5 +1,6 @@
 """The thread that writes log lines: callers never block, and excess lines are dropped."""
 
+import errno
 import os
 import threading
 
@@ -98,12 +99,32 @@ def test_a_partial_write_is_continued():
     assert written == LINE
 
 
-def test_a_closed_pipe_does_not_stop_the_writer():
+def test_lines_that_a_closed_pipe_does_not_take_are_counted_and_stop_nothing():
     reader, end = os.pipe()
     os.close(reader)
     writer = LogWriter(lambda data: os.write(end, data))
+    drops: list[int] = []
+    writer.count_drops(drops.append)
     for _ in range(3):
         writer.write(LINE)
     writer.close()
+    assert sum(drops) == 3
     assert writer.offer(LINE)
     os.close(end)
+
+
+def test_of_a_chunk_that_is_written_in_part_only_the_rest_is_counted():
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    taken = [len(LINE) + 7, 0]
+
+    def write(_: bytes) -> int:
+        if not (count := taken.pop(0)):
+            raise full
+        return count
+
+    writer = LogWriter(write)
+    writer.offer(LINE * 3)
+    writer.close()
+    drops: list[int] = []
+    writer.count_drops(drops.append)
+    assert drops == [2]

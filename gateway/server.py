@@ -177,7 +177,7 @@ async def serve(settings: Settings, reading: SettingsReading) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     seconds = settings.server.drain_delay_seconds + settings.server.drain_seconds + OVERTIME_SECONDS
-    # Before anything else: a start may wait for Redis, and the kernel ignores unhandled signals to PID 1.
+    # Before anything else, because a start may wait for Redis. Until here, `gateway.__main__` handles them.
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _stop, stop, seconds)
     loop.add_signal_handler(signal.SIGHUP, lambda: None)

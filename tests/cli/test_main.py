@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from gateway import __version__, cli
+from gateway import __main__, __version__, cli
 from gateway.cli.console import CommandFailed, WrongUsage, say
 
 ROOT = Path(__file__).parents[2]
@@ -109,10 +109,10 @@ def test_a_pipe_without_a_reader_ends_the_command_quietly(argv):
     assert (ran.returncode, ran.stderr) == (1, b"")
 
 
-def test_the_console_script_calls_main():
+def test_the_console_script_runs_what_python_m_does():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     module, _, name = project["scripts"]["ratings-gateway"].partition(":")
-    assert getattr(import_module(module), name) is cli.main
+    assert getattr(import_module(module), name) is __main__.main
 
 
 def python(*argv: str) -> subprocess.CompletedProcess[str]:

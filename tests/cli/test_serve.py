@@ -42,6 +42,45 @@ def test_a_name_with_a_single_underscore_is_logged_as_a_warning():
     assert "GATEWAY_CACHE__FRESH_SECONDS" in lines[0]["message"]
 
 
+SLOW_IMPORT = """
+import sys
+print("importing", flush=True)
+sys.exit(sys.stdin.readline())
+"""
+CONSOLE_SCRIPT = "import sys; from gateway.__main__ import main; sys.exit(main())"
+
+
+@pytest.fixture(params=[("-m", "gateway"), ("-c", CONSOLE_SCRIPT)], ids=["module", "script"])
+def importing(request, tmp_path):
+    """`serve` while it imports what it needs; a line on its stdin ends it with status 1."""
+    (tmp_path / "uvloop.py").write_text(SLOW_IMPORT)
+    with subprocess.Popen(
+        [sys.executable, *request.param, "serve"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    ) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"importing\n"
+        yield process
+        process.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_stop_during_the_imports_ends_it_at_once_with_status_0(importing, number):
+    importing.send_signal(number)
+    assert importing.wait(10) == 0
+    assert importing.stderr.read() == b""
+
+
+def test_sighup_during_the_imports_is_ignored(importing):
+    importing.send_signal(signal.SIGHUP)
+    _, said = importing.communicate(b"went on\n", timeout=10)
+    assert (importing.returncode, said) == (1, b"went on\n\n")
+
+
 def test_a_bad_configuration_is_78(run):
     ran = run("serve")
     assert (ran.status, ran.out) == (78, "")

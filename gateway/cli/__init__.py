@@ -15,11 +15,13 @@ from gateway.cli.parser import Parsed, parse
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; `argv` excludes the program's name. Raises SystemExit(2) if argparse rejects it."""
+    words = sys.argv[1:] if argv is None else argv
+    _replace_closed_streams(os.O_WRONLY if words[:1] == ["serve"] else os.O_RDONLY)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             # Help and names contain letters that an old locale lacks. The escapes are valid JSON, too.
             stream.reconfigure(errors="backslashreplace")
-    parsed = parse(argv)
+    parsed = parse(words)
     try:
         status = _run(parsed)
         flush()
@@ -45,6 +47,20 @@ def _run(parsed: Parsed) -> int:
     except KeyboardInterrupt:
         report("interrupted")
         return 1
+
+
+def _replace_closed_streams(stdout: int) -> None:
+    """Open /dev/null for streams that were closed before the start (`>&-`), stdout with the flags `stdout`.
+
+    Otherwise the next files and connections get their numbers. `serve` then runs without a log; a result of
+    another command must not vanish, and writing it to a file that is open for reading fails.
+    """
+    if sys.stdin is None:
+        os.open(os.devnull, os.O_RDONLY)
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(os.open(os.devnull, stdout), "w")
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
 
 
 def _discard(*streams: TextIO) -> None:

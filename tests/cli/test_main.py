@@ -109,6 +109,32 @@ def test_a_pipe_without_a_reader_ends_the_command_quietly(argv):
     assert (ran.returncode, ran.stderr) == (1, b"")
 
 
+def run_without(streams: str, command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command with the streams closed that a shell's redirections name."""
+    return subprocess.run(
+        ["sh", "-c", f'exec "$@" {streams}', "sh", sys.executable, "-m", "gateway", command],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=20,
+    )
+
+
+@pytest.mark.parametrize("command", ["openapi", "config", "token"])
+@pytest.mark.usefixtures("credentials")
+def test_results_without_a_stdout_are_one_line_on_stderr(command):
+    ran = run_without(">&-", command)
+    reason = f"ratings-gateway {command}: the output cannot be written: Bad file descriptor\n"
+    assert (ran.returncode, ran.stderr) == (1, reason)
+
+
+def test_without_any_stream_only_the_status_says_that_a_command_failed():
+    ran = run_without("<&- >&- 2>&-", "config")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (78, "", "")
+
+
 def test_the_console_script_runs_what_python_m_does():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     module, _, name = project["scripts"]["ratings-gateway"].partition(":")

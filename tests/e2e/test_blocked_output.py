@@ -6,8 +6,10 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import NamedTuple
 
+import pytest
 from aiohttp import ClientSession
 
 from gateway.sandbox import ADA, Sandbox
@@ -37,13 +39,13 @@ async def unread(sandbox: Sandbox, **settings: object) -> AsyncIterator[Blocked]
 
 @asynccontextmanager
 async def writing_to(
-    stdout: int, sandbox: Sandbox, **settings: object
+    stdout: int, sandbox: Sandbox, /, *through: str, **settings: object
 ) -> AsyncIterator[tuple[Client, asyncio.subprocess.Process]]:
-    """A gateway that listens and has `stdout`, which is closed here."""
+    """A gateway that listens and has `stdout`, which is closed here, started by `through`."""
     api, ops = free_port(), free_port()
     environ = os.environ | environment(sandbox, server__port=api, ops__port=ops, **settings)
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "gateway", "serve", env=environ, stdout=stdout
+        *through, sys.executable, "-m", "gateway", "serve", env=environ, stdout=stdout
     )
     os.close(stdout)
     try:
@@ -93,6 +95,21 @@ async def test_lines_that_a_full_disk_does_not_take_are_counted(sandbox):
         dropped, lines = 0.0, len(("listening", 1, 2, 3))
         while dropped < lines:
             dropped = (await client.metrics())["gateway_log_lines_dropped_total"]
+
+
+def files(pid: int, descriptors: set[int]) -> set[Path]:
+    return {Path(f"/proc/{pid}/fd/{n}").readlink() for n in descriptors}
+
+
+@pytest.mark.parametrize("streams", [">&-", "<&- >&- 2>&-"])
+async def test_without_a_stdout_it_serves_without_a_log(sandbox, streams):
+    null = os.open(os.devnull, os.O_WRONLY)
+    async with writing_to(null, sandbox, "sh", "-c", f'exec "$@" {streams}', "sh") as (client, process):
+        assert (await client.get("albums", [1], user=ADA)).status == 200
+        closed = {0, 1, 2} if "<" in streams else {1}
+        assert files(process.pid, closed) == {Path(os.devnull)}
+        process.send_signal(signal.SIGTERM)
+        assert await process.wait() == 0
 
 
 async def test_sigterm_ends_it_in_time(sandbox):

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 from aiohttp import web
 
+from gateway import descriptors
 from gateway.app import Gateway, wired
 from gateway.clock import Clock
 from gateway.ops.listener import OpsServer
@@ -22,6 +23,7 @@ from gateway.settings import ServerSettings, Settings
 from gateway.telemetry.logs import close as close_logs
 from gateway.telemetry.logs import logger
 from gateway.web.api import Observe
+from gateway.web.connection_limit import ConnectionLimit
 from gateway.web.listener import ApiServer
 from gateway.web.timers import KEEPALIVE_SECONDS
 
@@ -109,7 +111,8 @@ class _Listeners:
         self._settings = settings
         # aiohttp takes 0 seconds as no limit.
         self._drain_seconds = max(settings.server.drain_seconds, 0.001)
-        self._api_server = ApiServer(gateway.api, gateway.tasks)
+        most = descriptors.connections(descriptors.limit(), settings.upstream.max_concurrency)
+        self._api_server = ApiServer(gateway.api, gateway.tasks, ConnectionLimit(most, logger()))
         self._api = web.ServerRunner(
             self._api_server, handle_signals=False, shutdown_timeout=self._drain_seconds
         )

@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import uvloop
 
+from gateway import descriptors
 from gateway.cli.config import with_settings
 from gateway.cli.console import CommandFailed, coloured
 from gateway.cli.parser import takes_config
@@ -35,6 +36,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
+    descriptors.raise_limit()
     gc.freeze()
     gc.set_threshold(*COLLECTION_THRESHOLDS)
 

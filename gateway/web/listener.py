@@ -1,8 +1,8 @@
 """The API listener: aiohttp's low-level server, with connections of our own."""
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, cast
 
 from aiohttp import StreamReader, web
 from aiohttp.abc import AbstractStreamWriter
@@ -13,6 +13,7 @@ from gateway.tasks import Tasks
 from gateway.web.api import Api
 from gateway.web.body import MAX_BODY_BYTES
 from gateway.web.connection import Connection, ListenerContext
+from gateway.web.connection_limit import ConnectionLimit
 from gateway.web.heads import MAX_HEADER_BYTES, MAX_HEADERS, MAX_TARGET_BYTES
 
 LINGERING_SECONDS: Final = 2.0
@@ -21,11 +22,12 @@ NEVER_SECONDS: Final = 10 * 365 * 86400.0
 
 
 class ApiServer(web.Server):
-    """Makes connections, and the requests of those that aiohttp answers."""
+    """Makes connections, within `limit`, and the requests of those that aiohttp answers."""
 
-    def __init__(self, api: Api, tasks: Tasks) -> None:
+    def __init__(self, api: Api, tasks: Tasks, limit: ConnectionLimit) -> None:
         super().__init__(self._handle, request_factory=self._begin_request)
         self._shared = ListenerContext(api, tasks)
+        self._connection_limit = limit
         self.accepted = 0
         """Connections made so far."""
         self._limits: Mapping[str, Any] = {
@@ -40,7 +42,10 @@ class ApiServer(web.Server):
 
     def __call__(self) -> RequestHandler:
         self.accepted += 1
-        return Connection(self._shared, self, **self._limits)
+        return _LimitedConnection(self._admits_another, self._shared, self, **self._limits)
+
+    def _admits_another(self) -> bool:
+        return self._connection_limit.admits(len(self._connections) + 1, self._loop.time())
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         connection = request.protocol
@@ -62,3 +67,21 @@ class ApiServer(web.Server):
         assert isinstance(connection, Connection)
         connection.begin_request(request)
         return request
+
+
+class _LimitedConnection(Connection):
+    """A connection that is closed at once if there are too many."""
+
+    __slots__ = ("_is_admitted",)
+
+    def __init__(
+        self, is_admitted: Callable[[], bool], listener: ListenerContext, server: web.Server, **limits: Any
+    ) -> None:
+        super().__init__(listener, server, **limits)
+        self._is_admitted = is_admitted
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if self._is_admitted():
+            super().connection_made(transport)
+        else:
+            cast("asyncio.Transport", transport).abort()

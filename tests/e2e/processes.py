@@ -36,10 +36,11 @@ class Process:
 
 @asynccontextmanager
 async def started(
-    sandbox: Sandbox, folder: Path | None = None, /, **settings: object
+    sandbox: Sandbox, folder: Path | None = None, /, *through: str, **settings: object
 ) -> AsyncIterator[Process]:
-    """Start the gateway of the source tree `folder` (None: this one). It may not listen yet."""
+    """Start the gateway of the source tree `folder` (None: this one), by `through`. It may not listen yet."""
     process = await asyncio.create_subprocess_exec(
+        *through,
         sys.executable,
         "-m",
         "gateway",
@@ -58,9 +59,9 @@ async def started(
 
 @asynccontextmanager
 async def process(
-    sandbox: Sandbox, folder: Path | None = None, /, **settings: object
+    sandbox: Sandbox, folder: Path | None = None, /, *through: str, **settings: object
 ) -> AsyncIterator[Process]:
-    async with started(sandbox, folder, **settings) as made:
+    async with started(sandbox, folder, *through, **settings) as made:
         listening = await made.line("listening")
         made.api, made.ops = str(listening["api"]), str(listening["ops"])
         yield made

@@ -2,10 +2,12 @@ import asyncio
 import gc
 from collections.abc import AsyncIterator, Callable
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from gateway.tasks import Tasks
+from gateway.web.connection_limit import ConnectionLimit
 from gateway.web.listener import ApiServer
 from tests.web.connections import Caller, ScriptedApi
 
@@ -26,8 +28,13 @@ async def bugs() -> AsyncIterator[list[Any]]:
 
 
 @pytest.fixture
-async def server(api, bugs) -> ApiServer:
-    return ApiServer(api, Tasks(lambda name, error: bugs.append((name, error))))
+def limit() -> ConnectionLimit:
+    return ConnectionLimit(1000, Mock())
+
+
+@pytest.fixture
+async def server(api, bugs, limit) -> ApiServer:
+    return ApiServer(api, Tasks(lambda name, error: bugs.append((name, error))), limit)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ TOPPED_UP_IDS: Final = 64
 
 
 class Requester:
-    """One request that waits for calls, and what these cost: requests of one priority take turns."""
+    """One request that waits for calls, and what these cost."""
 
     __slots__ = ("__weakref__", "calls", "counted", "extra", "priority")
 

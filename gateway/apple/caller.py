@@ -151,7 +151,7 @@ class Caller:
         if refusal is not None:
             return refusal
         try:
-            async with self._limiter.slot(call.waiters, deadline):
+            async with self._limiter.slot(call.user.key, call.waiters, deadline):
                 sent = self._admit(call, run, deadline)
                 if isinstance(sent, Failed):
                     return sent

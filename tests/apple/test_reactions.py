@@ -85,7 +85,7 @@ class TestAnswered:
         assert shop.sample("upstream_concurrency_limit") == 2.0
         for _ in range(3):
             answered(shop)
-        async with shop.limiter.slot(Waiters(Requester()), clock.monotonic() + 1.0):
+        async with shop.limiter.slot(USER.key, Waiters(Requester()), clock.monotonic() + 1.0):
             assert shop.sample("upstream_concurrency_limit") == 3.0
 
     def test_it_shows_that_the_developer_token_is_good(self, shop):

@@ -22,7 +22,7 @@ from tests.faultproxy import Direction, FaultProxy, Toxic
 from tests.redis_server import RedisServer
 
 PHASE_SECONDS = float(os.environ.get("RATINGS_GATEWAY_FAULT_SECONDS", "1"))
-RECOVERY_SECONDS = 2.0
+RECOVERY_SECONDS = 3.5
 REQUEST_TASKS = {"fetch", "write", "refresh", "fill", "shadow"}
 SHARED_HITS = 'gateway_cache_ids_total{result="hit",tier="shared"}'
 

@@ -5,7 +5,6 @@ may abandon it at any time without effect on the connection or on other callers.
 """
 
 import asyncio
-import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Self
@@ -16,7 +15,7 @@ from gateway.breaker import Breaker, State
 from gateway.cache.redis.connect import first_attempt
 from gateway.cache.redis.connection import RedisConnection, Replies, Request, SendBatch, micros, pack
 from gateway.cache.redis.errors import NAMED_REASONS, FailureKind, RedisFailed, described, kind_of
-from gateway.cache.redis.refusal import REOPEN_SECONDS, WriteRefusal
+from gateway.cache.redis.refusal import RETURN_SECONDS, LookupRefusal
 from gateway.tasks import Tasks
 
 Open = Callable[[], Awaitable[RedisConnection]]
@@ -27,7 +26,7 @@ STALL_SECONDS = 1.0
 GRACE_SECONDS = 0.001
 """Grace period after a deadline: the event loop reads what has arrived before the request fails."""
 BACKOFF_SECONDS = (0.0, 0.05, 0.1, 0.2, 0.4)
-"""Waits between attempts to connect; the last repeats. With a connect timeout of 1 s: back within 2 s."""
+"""Waits between attempts to connect; the last repeats. With a connect timeout of 1 s: back within 1.5 s."""
 BREAKER_OPEN_SECONDS = 1.0
 """Time from when the breaker opens until it lets a lookup through as a probe."""
 MAX_PENDING_BYTES = 32 * 1024 * 1024
@@ -81,8 +80,7 @@ class Dispatcher:
         self._away = FailureKind.UNAVAILABLE
         self._failure: str | None = None
         """Why there is no connection; None until the first attempt has ended."""
-        self.refusal = WriteRefusal()
-        self._opened_at = -math.inf
+        self.refusal = LookupRefusal()
         self._loop = asyncio.get_running_loop()
 
     @property
@@ -92,12 +90,12 @@ class Dispatcher:
 
     @property
     def takes_writes(self) -> bool:
-        """Whether there is a connection, and the node refused no write lately."""
+        """Whether there is a connection, and the node missed no write lately."""
         return self.up and self.refusal.kind is None
 
     @property
     def state(self) -> State:
-        """Open (lookups fail at once) without a connection or without writes, else the breaker's state."""
+        """Open (lookups fail at once) without a connection or if writes were missed, else the breaker's."""
         return self._breaker.state if self.takes_writes else State.OPEN
 
     @property
@@ -105,7 +103,7 @@ class Dispatcher:
         """Why `state` is open, for the log; None if it is not, or the first attempt to connect lasts."""
         if not self.up:
             return self._failure
-        return self.refusal.kind or ("too many lookups fail" if self.state is State.OPEN else None)
+        return self.refusal.reason or ("too many lookups fail" if self.state is State.OPEN else None)
 
     async def __aenter__(self) -> Self:
         """Start. Returns when the first attempt to connect has ended, after FIRST_ATTEMPT_SECONDS at most."""
@@ -120,9 +118,9 @@ class Dispatcher:
     def send(self, packed: bytes, count: int, *, timeout: float, guarded: bool) -> asyncio.Future[Replies]:
         """Send `count` packed commands together; `timeout` (seconds) counts from when they are sent.
 
-        Guarded requests are lookups: refused while the breaker is open or the node refuses writes, and their
-        outcome counts for the breaker. Raises RedisFailed if nothing is sent; the future fails with it. A
-        request that timed out may still be carried out.
+        Guarded requests are lookups: refused while the breaker is open or missed writes are replayed, and
+        their outcome counts for the breaker. Raises RedisFailed if nothing is sent; the future fails with it.
+        A request that timed out may still be carried out.
         """
         if self._connection is None:
             raise RedisFailed(self._away)
@@ -142,9 +140,9 @@ class Dispatcher:
         return request.future
 
     def note_refusal(self, kind: FailureKind | None) -> bool:
-        """Note why the node refuses writes; None: it accepts them. Returns whether that has changed."""
+        """Note why the node refuses writes; None: it accepts them. Returns whether lookups changed."""
         now = self._loop.time()
-        if kind is not None and now >= self._opened_at + REOPEN_SECONDS:
+        if kind is not None and self.refusal.is_due_to_reopen(now):
             self.reset(kind)
         changed = self.refusal.note(kind, now)
         if changed:
@@ -167,14 +165,14 @@ class Dispatcher:
         failures = 0
         try:
             while True:
-                kind = await self._connect_and_serve()
+                kind = await self._connect_and_serve(at_once=failures == 0)
                 self._away = kind if kind in NAMED_REASONS else FailureKind.UNAVAILABLE
                 failures = 0 if self._served else min(failures + 1, len(BACKOFF_SECONDS) - 1)
                 await asyncio.sleep(BACKOFF_SECONDS[failures])
         finally:
             self._drop_all(FailureKind.UNAVAILABLE)
 
-    async def _connect_and_serve(self) -> FailureKind:
+    async def _connect_and_serve(self, *, at_once: bool) -> FailureKind:
         """Connect and serve until the connection is lost; why it was, or could not be made."""
         self._served = False
         try:
@@ -188,7 +186,8 @@ class Dispatcher:
             self._tried.set()
         connection.attach(self._receive, self._flush)
         self._connection = connection
-        self._opened_at = self._loop.time()
+        if self.refusal.opened(self._loop.time(), at_once=at_once):
+            self._loop.call_later(RETURN_SECONDS + TIMER_SECONDS, self.note_refusal, None)
         self._on_change()
         try:
             lost = await connection.wait_lost()
@@ -227,6 +226,7 @@ class Dispatcher:
         batch.answered += 1
         if batch.answered == len(batch.requests):
             batch.unread = False
+            self.refusal.alive_at = batch.sent_at
             self._reading = None
             self._sent.popleft()
         self._complete(request)

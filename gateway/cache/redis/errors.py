@@ -24,7 +24,7 @@ class FailureKind(StrEnum):
     DNS_TIMEOUT = "dns_timeout"
     DNS_ERROR = "dns_error"
     UNAVAILABLE = "unavailable"
-    """Not sent: there is no connection, or the breaker is open."""
+    """Not sent: no connection, the breaker is open, or writes that Redis missed are being replayed."""
     OVERFLOW = "overflow"
     """Not sent: too much is waiting already."""
     PROTOCOL = "protocol"

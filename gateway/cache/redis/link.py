@@ -140,17 +140,14 @@ class _Since:
         self._on_state(state, topology.reason)
 
 
-def _builder(resolver: Resolver, tasks: Tasks, since: _Since, commands: Callable[[], Commands]) -> Build:
-    """Return what builds a topology, which reports to `since` and to the commands that are sent over it."""
+def _builder(
+    resolver: Resolver, tasks: Tasks, on_change: Callable[[], None], on_failure: Callable[[Exception], object]
+) -> Build:
+    """Return what builds a topology, which reports to `on_change` and `on_failure`: see `build_topology`."""
 
     def build(url: RedisUrl, tls: Tls) -> Topology:
         opener = Opener(url, tls, resolver)
-        return build_topology(
-            opener,
-            tasks,
-            on_change=lambda: since.update(commands().topology),
-            on_failure=lambda error: commands().count(error),
-        )
+        return build_topology(opener, tasks, on_change=on_change, on_failure=on_failure)
 
     return build
 
@@ -178,11 +175,17 @@ async def linked(
     that every gateway checks what it would serve. Raises ValueError if the URL is malformed.
     """
     since = _Since(clock, on_state)
-    build = _builder(resolver, tasks, since, lambda: commands)
+
+    def on_change() -> None:
+        since.update(commands.topology)
+        store.node_changed()
+
+    def on_failure(error: Exception) -> None:
+        commands.count(error)
+
+    build = _builder(resolver, tasks, on_change, on_failure)
     target = (parse_url(url), tls)
     commands = Commands(build(*target), metrics)
-    await commands.topology.__aenter__()
-    since.update(commands.topology)  # a first attempt that failed changes no state, but must show
     keys = Keys(namespace)
     subscriber = Subscriber(
         commands,
@@ -196,6 +199,8 @@ async def linked(
     lookups = Lookups(commands, tasks, keys, limits)
     writes = Writes(commands, keys, limits, gateway_id, sampled)
     store = RedisStore(commands, lookups, writes, tasks, channel=keys.channel, gateway_id=gateway_id)
+    await commands.topology.__aenter__()
+    since.update(commands.topology)  # a first attempt that failed changes no state, but must show
     link = Link(
         target, build, commands=commands, subscriber=subscriber, store=store, since=since, tasks=tasks
     )

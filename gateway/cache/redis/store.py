@@ -29,7 +29,7 @@ from gateway.tasks import Tasks
 T = TypeVar("T")
 
 RETRY_SECONDS = 0.25
-"""Between two attempts to replay the retry queue."""
+"""Between two attempts to replay the retry queue, unless a node comes back."""
 REPLAYED_TOGETHER = 100
 """Users and types whose writes are replayed side by side: other gateways read old ratings until then."""
 MAX_FAULTS = 100
@@ -57,6 +57,7 @@ class RedisStore:
         self._gateway_id = gateway_id
         self._retry_queue = RetryQueue()
         self._queued = asyncio.Event()
+        self._node_changed = asyncio.Event()
         self._attempted = asyncio.Event()
         """Set after each attempt to replay the queue."""
 
@@ -118,10 +119,17 @@ class RedisStore:
         except Exception as error:  # noqa: BLE001 - as above
             self._commands.count(error)
 
+    def node_changed(self) -> None:
+        """A node may have come back: replay the retry queue now."""
+        if any(node.up for node in self._commands.topology.everywhere()):
+            self._node_changed.set()
+
     async def replay_undelivered(self) -> None:
         """Replay, for as long as the gateway runs, the writes and purges that Redis missed."""
+        roused = False
         while True:
             await self._queued.wait()
+            self._node_changed.clear()
             faults = 0
             for group in chunks(self._retry_queue.entries(), REPLAYED_TOGETHER):
                 replayed = await asyncio.gather(
@@ -133,8 +141,19 @@ class RedisStore:
             self._attempted.set()
             if not self._retry_queue:
                 self._queued.clear()
-            elif faults:
+            elif faults and roused:
+                # Not twice in a row: an attempt may itself cost the connection, and so change the node.
                 await asyncio.sleep(RETRY_SECONDS)
+                roused = False
+            elif faults:
+                roused = await self._wait_for_change(RETRY_SECONDS)
+
+    async def _wait_for_change(self, seconds: float) -> bool:
+        """Wait until a node changes, for `seconds` at most; whether one did."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._node_changed.wait()
+        return self._node_changed.is_set()
 
     async def flush(self, seconds: float) -> None:
         """Wait until the retry queue is replayed, for `seconds` at most; not without a connection."""

@@ -291,9 +291,46 @@ async def test_without_a_connection_requests_fail_at_once_until_it_is_back(
     with pytest.raises(RedisFailed, match="unavailable"):
         ask(node, "ECHO", "a")
     assert node.state is State.OPEN
+    await until(lambda: states.count(State.OPEN) == 2)  # an attempt has failed
     await redis.start()
     assert await until(lambda: node.up) < 2
     assert (await ask(node, "ECHO", "a")).replies == [b"a"]
+
+
+async def test_when_a_node_is_back_lookups_wait_until_other_gateways_have_replayed_writes(
+    node: Dispatcher, redis: ScriptedRedis, states: list[State]
+) -> None:
+    await redis.stop()
+    await until(lambda: states.count(State.OPEN) == 2)  # an attempt has failed
+    await redis.start()
+    await until(lambda: node.up)
+    with pytest.raises(RedisFailed, match="unavailable"):
+        ask(node, "ECHO", "a", guarded=True)
+    assert node.reason == "missed writes are being replayed"
+    assert await until(lambda: node.state is State.CLOSED) < 2
+    assert (await ask(node, "ECHO", "a", guarded=True)).replies == [b"a"]
+    assert (states[0], set(states[1:-1]), states[-1]) == (State.CLOSED, {State.OPEN}, State.CLOSED)
+
+
+async def test_when_a_node_answers_after_a_long_silence_lookups_wait_too(
+    node: Dispatcher, redis: ScriptedRedis
+) -> None:
+    gate = Gate(redis)
+    await failure(ask(node, "ECHO", "a", timeout=0.01))
+    await until(lambda: not node.up)
+    gate.opened.set()
+    await until(lambda: node.up)
+    with pytest.raises(RedisFailed, match="unavailable"):
+        ask(node, "ECHO", "a", guarded=True)
+
+
+async def test_a_connection_that_is_lost_alone_costs_no_lookups(
+    node: Dispatcher, redis: ScriptedRedis, states: list[State]
+) -> None:
+    await ask(node, "ECHO", "a")
+    redis.cut()
+    await until(lambda: redis.connections == 2 and node.up)
+    assert (await ask(node, "ECHO", "b", guarded=True)).replies == [b"b"]
     assert states == [State.CLOSED, State.OPEN, State.CLOSED]
 
 

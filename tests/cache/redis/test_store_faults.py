@@ -26,6 +26,7 @@ from tests.cache.redis.harness import (
     asks_apple,
     side_of,
 )
+from tests.cache.redis.scripted import Command, ScriptedRedis, echo
 from tests.faultproxy import FaultProxy, Latency
 from tests.ports import free_port
 from tests.redis_server import RedisServer
@@ -137,6 +138,7 @@ async def far(proxy: FaultProxy) -> AsyncIterator[Side]:
 def late_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """After an attempt that failed, the retry queue is not delivered within the test."""
     monkeypatch.setattr(store, "RETRY_SECONDS", 3600.0)
+    monkeypatch.setattr(store.RedisStore, "node_changed", lambda _: None)
 
 
 async def cut_off(proxy: FaultProxy, side: Side) -> None:
@@ -166,6 +168,71 @@ async def test_a_write_that_redis_missed_is_delivered_on_its_return(
     assert asks_apple((await near.look(LIBRARY, ONE)), ONE)
     assert isinstance(before.version, bytes)
     assert await near.store.fill(ALBUMS, before.version, {THREE: None}) is False
+
+
+async def test_what_redis_missed_is_delivered_as_soon_as_it_is_back(
+    far: Side, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "RETRY_SECONDS", 3600.0)
+    await cut_off(proxy, far)
+    await far.write(ALBUMS, ONE, LIKED)
+    await proxy.up()
+    await until(lambda: not far.store.undelivered)
+    assert far.link.state is State.OPEN  # lookups wait for what other gateways deliver
+
+
+async def test_a_delivery_that_costs_the_connection_is_not_repeated_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(store, "RETRY_SECONDS", 3600.0)
+
+    async def without_scripts(command: Command) -> bytes | None:
+        return None if command[0] == b"EVALSHA" else await echo(command)
+
+    async with ScriptedRedis() as redis, side_of(f"redis://127.0.0.1:{redis.port}") as side:
+        redis.respond = without_scripts
+        await side.store.begin((USER.key, Kind.ALBUMS), ONE, WRITE_SECONDS)
+        # The write costs the first connection, an attempt to deliver it the second.
+        await until(lambda: redis.connections == 3 and side.link.state is State.CLOSED)
+        for _ in range(10):
+            await side.store.publish(Throttled(1.0))
+        assert redis.connections == 3
+
+
+def restart_with_its_data(server: RedisServer) -> None:
+    with server.client() as client:
+        client.shutdown(save=True)
+    server.kill()
+    server.start()
+
+
+@pytest.mark.parametrize("away", ["frozen", "restarted"])
+async def test_a_redis_that_comes_back_with_its_data_shows_no_rating_from_before_a_write_that_it_missed(
+    mortal: RedisServer, away: str
+) -> None:
+    async with (
+        FaultProxy("127.0.0.1", mortal.port) as proxy,
+        side_of(f"redis://127.0.0.1:{proxy.port}", gateway_id="writer", listening=True) as writer,
+        side_of(mortal.url, gateway_id="reader", listening=True) as reader,
+    ):
+        await reader.keep(ALBUMS, {ONE: DISLIKED})
+        await proxy.down()  # the writer connects after the reader
+        await until(lambda: writer.link.state is State.OPEN)
+        assert await writer.write(ALBUMS, ONE, LIKED) is None
+        if away == "frozen":
+            mortal.pause()
+            await until(lambda: reader.link.state is State.OPEN)
+            mortal.resume()
+        else:
+            restart_with_its_data(mortal)
+        await until(lambda: reader.reasons[-1] == "missed writes are being replayed")
+        assert await reader.seen(ALBUMS, ONE) == "miss"
+        await proxy.up()
+        await until(lambda: not writer.store.undelivered)
+        await until(lambda: reader.link.state is State.CLOSED)
+        lookup = await reader.look(ALBUMS, ONE)
+        assert ONE in lookup.pending
+        assert not lookup.entries
 
 
 @pytest.mark.usefixtures("late_retries")

@@ -140,7 +140,9 @@ class Gateway:
         self.client = Client(name, apple)
         self.tasks = Tasks(lambda task, error: self.faults.append((task, error)))
         commands: Any = Commands(name, redis, self.wire, on_purge, on_forget)
-        self.shared = Watched(commands, commands, commands, self.tasks, channel="", gateway_id=name)
+        self.shared = Watched(
+            commands, commands, commands, self.tasks, channel="", gateway_id=name, recent_seconds=300.0
+        )
         self.write_log = WriteLog(hold_seconds=HOLD_SECONDS)
         self.cache = Cache(
             memory=MemoryCache(

@@ -86,7 +86,8 @@ class Link:
 
         Returns after the first attempt to connect (about 1 s at most), whether or not it succeeded: the old
         server serves until then, and its connections close once their requests have ended. With the same
-        server, database included, local entries stay trusted; on another one those from before are not.
+        server, database included, local entries stay trusted; on another one those from before are not, and
+        recent writes of this gateway are replayed.
         Raises ValueError if the URL is malformed, and changes nothing then.
         """
         target = (parse_url(url), tls)
@@ -102,6 +103,8 @@ class Link:
             same_server = target[0].server == self._target[0].server
             self._target = target
             previous, self._commands.topology = self._commands.topology, topology
+            if not same_server:
+                self.store.server_changed()
             self._tasks.spawn("redis retire", _retire(previous))
             self._since.update(topology)
             await self._subscriber.move(topology, same_server=same_server)
@@ -198,7 +201,15 @@ async def linked(
     )
     lookups = Lookups(commands, tasks, keys, limits)
     writes = Writes(commands, keys, limits, gateway_id, sampled)
-    store = RedisStore(commands, lookups, writes, tasks, channel=keys.channel, gateway_id=gateway_id)
+    store = RedisStore(
+        commands,
+        lookups,
+        writes,
+        tasks,
+        channel=keys.channel,
+        gateway_id=gateway_id,
+        recent_seconds=limits.freshness.fresh_seconds + limits.freshness.stale_while_revalidate_seconds,
+    )
     await commands.topology.__aenter__()
     since.update(commands.topology)  # a first attempt that failed changes no state, but must show
     link = Link(

@@ -1,4 +1,7 @@
-"""Writes and purges that Redis missed, kept until they can be replayed. Pure; bounded."""
+"""Writes and purges that Redis missed, kept until they can be replayed. Pure; bounded.
+
+Another server has missed the recent writes too.
+"""
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,6 +14,9 @@ MAX_USER_KINDS = 10_000
 MAX_IDS = 50_000
 MAX_REPLAYED = 10_000
 """Replayed ids whose stamp is remembered; it matters for no longer than a hold."""
+
+MAX_RECENT = 10_000
+"""Written ids that are remembered for a move to another server; beyond it the oldest are forgotten."""
 
 
 class Undelivered(msgspec.Struct, frozen=True):
@@ -151,3 +157,32 @@ class RetryQueue:
         else:
             self._undelivered.pop(user_kind, None)
         return True
+
+
+class RecentWrites:
+    """The ids written in the last `seconds`: another server may have ratings from before.
+
+    Times are the event loop's seconds.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._written_at: OrderedDict[tuple[UserKind, Id], float] = OrderedDict()
+
+    def add(self, user_kind: UserKind, id_: Id, now: float) -> None:
+        """A write of `id_` ends."""
+        self._written_at[user_kind, id_] = now
+        self._written_at.move_to_end((user_kind, id_))
+        self._forget(now)
+
+    def ids(self, now: float) -> list[tuple[UserKind, Id]]:
+        """What was written, oldest first."""
+        self._forget(now)
+        return list(self._written_at)
+
+    def _forget(self, now: float) -> None:
+        while self._written_at:
+            written, at = next(iter(self._written_at.items()))
+            if len(self._written_at) <= MAX_RECENT and now < at + self._seconds:
+                return
+            del self._written_at[written]

@@ -19,7 +19,7 @@ from gateway.cache.redis.commands import Commands
 from gateway.cache.redis.connection import pack
 from gateway.cache.redis.errors import FailureKind, RedisFailed
 from gateway.cache.redis.lookups import Lookups
-from gateway.cache.redis.retry_queue import RetryQueue, Undelivered
+from gateway.cache.redis.retry_queue import RecentWrites, RetryQueue, Undelivered
 from gateway.cache.redis.writes import Writes
 from gateway.cache.write_rule import Outcome
 from gateway.chunks import chunks
@@ -37,7 +37,10 @@ MAX_FAULTS = 100
 
 
 class RedisStore:
-    """`SharedCache` on Redis. `gateway_id` is the origin of what `publish` sends on `channel`."""
+    """`SharedCache` on Redis. `gateway_id` is the origin of what `publish` sends on `channel`.
+
+    Writes are remembered for `recent_seconds`, in case that Redis is replaced by another server.
+    """
 
     def __init__(
         self,
@@ -48,6 +51,7 @@ class RedisStore:
         *,
         channel: str,
         gateway_id: str,
+        recent_seconds: float,
     ) -> None:
         self._commands = commands
         self._lookups = lookups
@@ -56,6 +60,7 @@ class RedisStore:
         self._channel = channel
         self._gateway_id = gateway_id
         self._retry_queue = RetryQueue()
+        self._recent = RecentWrites(recent_seconds)
         self._queued = asyncio.Event()
         self._node_changed = asyncio.Event()
         self._attempted = asyncio.Event()
@@ -123,6 +128,12 @@ class RedisStore:
         """A node may have come back: replay the retry queue now."""
         if any(node.up for node in self._commands.topology.everywhere()):
             self._node_changed.set()
+
+    def server_changed(self) -> None:
+        """Requests go to another server from now on: it has missed the recent writes."""
+        for user_kind, id_ in self._recent.ids(asyncio.get_running_loop().time()):
+            self._keep(self._retry_queue.add(user_kind, id_))
+        self._node_changed.set()
 
     async def replay_undelivered(self) -> None:
         """Replay, for as long as the gateway runs, the writes and purges that Redis missed."""
@@ -198,6 +209,7 @@ class RedisStore:
         return stamp
 
     async def _end(self, user_kind: UserKind, id_: Id, stamp: bytes | None, outcome: Outcome) -> bool | None:
+        self._recent.add(user_kind, id_, asyncio.get_running_loop().time())
         if stamp is None:
             stamp = self._retry_queue.replayed_begin(user_kind, id_)
         try:

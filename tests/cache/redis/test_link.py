@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from gateway.breaker import State
-from gateway.cache.invalidation import Throttled
+from gateway.cache.invalidation import Drop, Throttled
 from gateway.cache.redis.connect import Tls
-from tests.cache.redis.harness import ALBUMS, LIKED, ONE, TWO, Side, side_of
+from gateway.model import Kind
+from tests.cache.redis.harness import ALBUMS, DISLIKED, LIKED, ONE, TWO, USER, Side, side_of
 from tests.faultproxy import FaultProxy, Latency
 from tests.ports import free_port
 from tests.redis_server import RedisServer
@@ -212,6 +213,39 @@ async def test_another_server_ends_local_trust(side: Side, second: RedisServer) 
     assert side.link.trusted_since(time.monotonic()) > before
     await until(lambda: side.link.subscribed)
     assert side.link.trusted_since(time.monotonic()) > before
+
+
+async def test_another_server_learns_what_was_written_while_other_gateways_had_already_moved(
+    side: Side, first: RedisServer, second: RedisServer
+) -> None:
+    async with side_of(second.url, gateway_id="moved", listening=True) as moved:
+        await moved.keep(ALBUMS, {ONE: DISLIKED, TWO: DISLIKED})
+        assert await side.write(ALBUMS, ONE, LIKED)
+        await side.link.replace(second.url, Tls())
+        assert await side.seen(ALBUMS, ONE) == "miss"  # delivered or not
+        await until(lambda: not side.store.undelivered)
+        assert [await moved.seen(ALBUMS, id_) for id_ in (ONE, TWO)] == ["miss", DISLIKED]
+        await until(lambda: Drop(USER.key, Kind.ALBUMS, (ONE,)) in moved.received)
+
+
+async def test_a_server_that_was_used_before_learns_what_was_written_since(
+    side: Side, first: RedisServer, second: RedisServer
+) -> None:
+    await side.keep(ALBUMS, {ONE: DISLIKED})
+    await side.link.replace(second.url, Tls())
+    assert await side.write(ALBUMS, ONE, LIKED)
+    await side.link.replace(url_of(first, "old"), Tls())
+    await until(lambda: not side.store.undelivered)
+    async with side_of(first.url, gateway_id="other") as other:
+        assert await other.seen(ALBUMS, ONE) == "miss"
+
+
+async def test_new_credentials_repeat_no_write(side: Side, first: RedisServer) -> None:
+    assert await side.write(ALBUMS, ONE, LIKED)
+    set_password(first, "new")
+    await side.link.replace(url_of(first, "new"), Tls())
+    assert not side.store.undelivered
+    assert await side.seen(ALBUMS, ONE) == LIKED
 
 
 async def test_another_server_gets_every_later_request(

@@ -235,6 +235,17 @@ async def test_a_redis_that_comes_back_with_its_data_shows_no_rating_from_before
         assert not lookup.entries
 
 
+async def test_a_connection_that_redis_closes_while_it_is_up_costs_no_lookups(mortal: RedisServer) -> None:
+    async with side_of(mortal.url, listening=True) as side:
+        await side.keep(ALBUMS, {ONE: LIKED})
+        with mortal.client() as client:
+            client.client_kill_filter(_type="normal", skipme=True)
+        await until(lambda: State.OPEN in side.states)
+        await until(lambda: side.link.state is State.CLOSED)
+        assert await side.seen(ALBUMS, ONE) == LIKED
+        assert "missed writes are being replayed" not in side.reasons
+
+
 @pytest.mark.usefixtures("late_retries")
 async def test_until_a_missed_write_is_delivered_what_it_changed_is_ignored(
     far: Side, near: Side, proxy: FaultProxy

@@ -96,6 +96,8 @@ class UpstreamError(GatewayError):
     """Whether a stale rating may stand in: not if the fault is the request's or the user's own."""
     remembered = False
     """Whether this repeats an earlier failure from memory: Apple was not asked."""
+    maybe_done = False
+    """Whether an earlier try of the call was sent and left unanswered: a write may have been carried out."""
     _received: int | None = None
 
     @property

@@ -248,6 +248,7 @@ class Caller:
                 return False
             case Retry.AT_ONCE:
                 run.asked = replace(run.asked, reconnected=True)
+                call.trial.maybe_done = True
                 self._metrics.upstream_retries.labels("connection").inc()
                 return True
             case Retry.RENEWED:

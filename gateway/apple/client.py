@@ -110,10 +110,18 @@ class Apple:
 
         A POST and a conditional write are sent once. Another write is repeated if nothing of it was sent,
         if Apple refused it unread (429; 401 once, with a new developer token), and once if a kept connection
-        broke before an answer. Every answer but a success is a failure.
+        broke before an answer; then the failure of the repeat is `maybe_done`. Every answer but a success is
+        a failure.
         """
         deletes = call.method == "DELETE"
         subject = call.path if call.operation in ("write", "delete") else None
+        trial = Trial(
+            call.user.key,
+            self._now(),
+            topic=topic_of(call.path),
+            subject=subject,
+            write=call.method != "GET",
+        )
         answer: AppleSuccess | Failed = await self._caller.run(
             Call(
                 operation=call.operation,
@@ -121,13 +129,7 @@ class Apple:
                 target=f"{call.path}?{call.query}" if call.query else call.path,
                 user=call.user,
                 waiters=waiters or Waiters(Requester()),
-                trial=Trial(
-                    call.user.key,
-                    self._now(),
-                    topic=topic_of(call.path),
-                    subject=subject,
-                    write=call.method != "GET",
-                ),
+                trial=trial,
                 asked=asked_of(call.method, call.headers),
                 body=call.body,
                 headers=call.headers,
@@ -137,7 +139,10 @@ class Apple:
         )
         if not isinstance(answer, Failed):
             return answer
-        return AppleSuccess(204, b"") if answer.verdict.done else answer.error
+        if answer.verdict.done:
+            return AppleSuccess(204, b"")
+        answer.error.maybe_done = trial.maybe_done
+        return answer.error
 
 
 def topic_of(path: str) -> str:

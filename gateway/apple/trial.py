@@ -21,6 +21,7 @@ class Trial:
         "failed_elsewhere",
         "first_failed",
         "last_began",
+        "maybe_done",
         "refused_alike",
         "remembered",
         "subject",
@@ -69,6 +70,8 @@ class Trial:
         """Whether any part was answered."""
         self.divided = False
         """Whether its call failed and is divided: whose fault it is shows at the end."""
+        self.maybe_done = False
+        """Whether a try was sent, left unanswered, and repeated: see `UpstreamError.maybe_done`."""
         self.failed = False
         """Whether it counts among the user's failed calls."""
         self.account = BreakerAccount(user_key)

@@ -183,6 +183,9 @@ def _outcome(kind: Kind, id_: Id, value: int | None, answer: AppleSuccess | Upst
 def _failed(error: UpstreamError, value: int | None) -> Outcome:
     """The outcome of a write that Apple did not confirm."""
     match error:
+        case UpstreamError(maybe_done=True):
+            # What ended the repeat says nothing about the try before it.
+            return UNKNOWN
         case UpstreamError(remembered=True):
             return UNCHANGED
         case Relayed(code="40400") if value is None:

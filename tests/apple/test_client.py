@@ -6,15 +6,26 @@ from gateway.apple.client import AppleSuccess, build_apple
 from gateway.apple.concurrency import ConcurrencyLimiter
 from gateway.apple.developer_token import TokenSource
 from gateway.apple.quarantine import Quarantine
+from gateway.apple.response import AppleResponse
 from gateway.apple.transport import connect
 from gateway.breaker import Breaker
-from gateway.errors import DeadlineExceeded, Relayed, Unreachable, Unusable
+from gateway.errors import (
+    DeadlineExceeded,
+    Quarantined,
+    Relayed,
+    Unreachable,
+    Unusable,
+    UpstreamError,
+)
 from gateway.model import Kind, Partition, Variant
 from gateway.telemetry.metrics import Metrics
 from gateway.waiters import Requester, Waiters
-from tests.apple.builders import KEY, USER
-from tests.apple.fetches import ALBUMS, errors, ids, liked
+from tests.apple.builders import KEY, USER, FakeTransport, Workshop
+from tests.apple.fetches import ALBUMS, Bench, errors, ids, liked
 from tests.apple.scripted import error, rated, reply, reset
+
+BROKE = Unreachable("gone", proxy_error="connection_terminated", sent=True, kept=True)
+REFUSED = Unreachable("refused", proxy_error="connection_refused", sent=False)
 
 
 class TestFetch:
@@ -74,6 +85,40 @@ class TestSend:
         await bench.send("DELETE")
         assert await bench.send("DELETE") == AppleSuccess(204, b"")
         assert [seen.connection for seen in bench.script.seen] == [1, 1, 2]
+
+    @pytest.mark.parametrize(
+        ("turns", "status", "maybe_done"),
+        [
+            ([BROKE, AppleResponse(400, b"{}")], 400, True),
+            ([BROKE, REFUSED, AppleResponse(400, b"{}")], 400, True),
+            ([BROKE, *[REFUSED] * 5], 502, True),
+            ([BROKE, AppleResponse(429, b"{}"), AppleResponse(400, b"{}")], 400, True),
+            ([AppleResponse(400, b"{}")], 400, False),
+            ([REFUSED, AppleResponse(400, b"{}")], 400, False),
+            ([AppleResponse(429, b"{}"), AppleResponse(400, b"{}")], 400, False),
+        ],
+    )
+    async def test_a_failed_write_may_be_done_if_an_earlier_try_was_left_unanswered(
+        self, script, clock, turns, status, maybe_done
+    ):
+        transport = FakeTransport()
+        transport.turns = list(turns)
+        failure = await Bench(script, Workshop(transport, clock)).send("PUT", body=b"{}")
+        assert isinstance(failure, UpstreamError)
+        assert (failure.status, failure.maybe_done, transport.turns) == (status, maybe_done, [])
+
+    async def test_a_write_may_be_done_though_its_repeat_is_kept_from_apple(self, script, clock):
+        transport = FakeTransport()
+        bench = Bench(script, Workshop(transport, clock))
+        transport.turns = [BROKE]
+        quarantine = bench.shop.quarantine
+        transport.before = lambda: quarantine.refuse(USER.key, Relayed(403, b""), clock.monotonic())
+        failure = await bench.send("PUT", body=b"{}")
+        assert isinstance(failure, Quarantined)
+        assert failure.maybe_done
+        later = await bench.send("PUT", body=b"{}")
+        assert isinstance(later, Quarantined)
+        assert not later.maybe_done
 
     async def test_a_conditional_write_on_a_kept_connection_that_breaks_is_not_sent_again(self, bench):
         bench.script.plays = [reply(204), reset]

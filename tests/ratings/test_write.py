@@ -29,6 +29,16 @@ DEADLINE = 1010.0
 LIKED = b'{"data":[%b]}' % plain_resource(ALBUMS, ONE, 1)
 
 
+def not_reached() -> UpstreamError:
+    return Unreachable("refused", proxy_error="connection_refused", sent=False)
+
+
+def maybe_done(error: UpstreamError) -> UpstreamError:
+    """The failure as of a write whose earlier try was sent and left unanswered."""
+    error.maybe_done = True
+    return error
+
+
 class Writes:
     """A writer over a cache without Redis."""
 
@@ -118,7 +128,7 @@ class TestOutcome:
             (1, Relayed(400, b"{}"), "unchanged"),
             (1, Relayed(500, b"{}"), "unknown"),
             (1, Relayed(500, b"{}").as_remembered(), "unchanged"),
-            (1, Unreachable("refused", proxy_error="connection_refused", sent=False), "unchanged"),
+            (1, not_reached(), "unchanged"),
             (1, Unreachable("reset", proxy_error="connection_terminated", sent=True), "unknown"),
             (1, Unusable("HTML", received_status=200), "unknown"),
             (1, BreakerOpen("open"), "unchanged"),
@@ -148,6 +158,26 @@ class TestOutcome:
         writes.apple.answer = answer
         assert await writes.rate(value) is answer
         assert writes.state() == state
+
+    @pytest.mark.parametrize("value", [1, None], ids=["PUT", "DELETE"])
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            Relayed(400, b"{}"),
+            Relayed(404, b"{}", code="40400"),
+            Relayed(500, b"{}").as_remembered(),
+            not_reached(),
+            BreakerOpen("open"),
+            NoCapacity("full"),
+        ],
+        ids=["refused", "not found", "remembered", "not reached", "breaker open", "no capacity"],
+    )
+    async def test_the_rating_is_unknown_if_an_earlier_try_may_have_been_carried_out(
+        self, writes, answer, value
+    ):
+        writes.apple.answer = maybe_done(answer)
+        assert await writes.rate(value) is answer
+        assert writes.state() == "unknown"
 
     async def test_a_rating_that_is_held_is_reported(self, writes):
         await writes.rate(-1)
@@ -258,8 +288,10 @@ class TestFavorites:
             (Relayed(500, b"{}"), "unknown"),
             (Relayed(400, b"{}"), "unchanged"),
             (BreakerOpen("open"), "unchanged"),
+            (maybe_done(Relayed(400, b"{}")), "unknown"),
+            (maybe_done(not_reached()), "unknown"),
         ],
-        ids=["accepted", "failed", "refused", "not sent"],
+        ids=["accepted", "failed", "refused", "not sent", "repeat refused", "repeat not sent"],
     )
     async def test_the_ratings_of_the_ids_are_unknown_unless_apple_did_nothing(self, writes, answer, state):
         writes.apple.answer = answer

@@ -13,8 +13,8 @@ from gateway.model import Id, Kind, Partition, Rating, User
 from gateway.waiters import Riders, Waiters
 
 Value = int | None
-Ending = Literal["done", "refused", "lost", "failed after all"]
-"""How a write ends: rated; 400; 500 and not rated; rated, but without an answer."""
+Ending = Literal["done", "refused", "lost", "failed after all", "repeat refused"]
+"""How a write ends: rated; 400; 500 and not rated; rated, but without an answer; the same, and then 400."""
 
 PAIRS = {(Kind.LIBRARY_ALBUMS, Id("l.1")): (Kind.ALBUMS, Id("1"))}
 """The same content in the library and in the catalog."""
@@ -138,7 +138,7 @@ class Client:
         partition = Partition(outbound.user, Kind(kind))
         plan = apple.plans[outbound.query]
         value = None if outbound.body is None else msgspec.json.decode(outbound.body)["attributes"]["value"]
-        if plan.ending in ("done", "failed after all"):
+        if plan.ending in ("done", "failed after all", "repeat refused"):
             apple.truth.rate(outbound.user.token, partition.kind, Id(id_), value, now() + plan.lag)
         try:
             async with asyncio.timeout_at(deadline):
@@ -152,6 +152,10 @@ class Client:
                 return Relayed(500, b"")
             case "failed after all":
                 return Unreachable("It broke.", proxy_error="connection_terminated", sent=True)
+            case "repeat refused":
+                failure = Relayed(400, b"")
+                failure.maybe_done = True
+                return failure
         resource = rendered(partition, Id(id_), value)
         return AppleSuccess(204, b"") if resource is None else AppleSuccess(200, b'{"data":[%b]}' % resource)
 

@@ -17,6 +17,7 @@ from gateway.cache.redis.retry_queue import RetryQueue
 from gateway.cache.redis.store import RedisStore
 from gateway.cache.write_log import WriteLog
 from gateway.cache.write_rule import Outcome, PendingWrite, Record
+from gateway.errors import UpstreamError
 from gateway.fetch.single_flight import SingleFlight
 from gateway.fetch.wait import FetchWait
 from gateway.fill_token import FillToken
@@ -71,6 +72,10 @@ def a_write_of_unknown_outcome_restores_the_earlier_hold(patch: pytest.MonkeyPat
         return record.held if isinstance(record, PendingWrite) and now >= record.until else record
 
     patch.setattr(write_rule, "standing", standing)
+
+
+def the_refusal_of_a_repeat_counts_for_the_whole_write(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(UpstreamError, "maybe_done", property(lambda _: False, lambda *_: None))
 
 
 def writes_on_the_paired_type_do_not_expire_memory(patch: pytest.MonkeyPatch) -> None:
@@ -241,6 +246,7 @@ BY_STORY: Mapping[Break, Story] = {
     ratings_fetched_in_the_hold_are_kept: stories.a_variant_is_read_in_the_hold_while_redis_is_slow,
     local_entries_are_trusted_while_invalidations_are_lost: stories.another_gateway_writes_unnoticed,
     a_write_of_unknown_outcome_restores_the_earlier_hold: stories.a_write_fails_after_one_that_is_held,
+    the_refusal_of_a_repeat_counts_for_the_whole_write: stories.a_read_follows_a_refused_repeat,
     lookups_ignore_undelivered_writes: stories.a_write_fails_before_redis_receives_it,
     writes_that_redis_missed_are_dropped: stories.a_write_fails_that_redis_receives_late,
     markers_of_own_replays_count_as_anothers: stories.a_begin_reaches_redis_after_its_time,

@@ -35,7 +35,9 @@ directives = st.sampled_from([NO_DIRECTIVES] * 5 + [Directives(no_cache=True)])
 crowds = st.sampled_from([1, 3])
 values: st.SearchStrategy[Value] = st.sampled_from([1, -1, None])
 lags = st.sampled_from([LONGEST_LAG, LONGEST_LAG, 5.0, 0.0])
-endings: st.SearchStrategy[Ending] = st.sampled_from(["done"] * 4 + ["refused", "lost", "failed after all"])
+endings: st.SearchStrategy[Ending] = st.sampled_from(
+    ["done"] * 4 + ["refused", "lost", "failed after all", "repeat refused"]
+)
 read_seconds = st.sampled_from([0.0, 0.0, 0.5, 3.0, 8.0])
 write_seconds = st.sampled_from([0.0, 0.0, 1.0, 3.0])
 faults = st.sampled_from(

@@ -68,6 +68,12 @@ def a_write_fails_after_one_that_is_held(truths: Truths) -> None:
     writes(truths, "one", -1, "failed after all", lag=0.0, pause=HOLD_SECONDS + 0.5, probe="two")
 
 
+def a_read_follows_a_refused_repeat(truths: Truths) -> None:
+    writes(truths, "one", 1, "repeat refused", probe="one")
+    truths.does(seconds=HOLD_SECONDS + 0.5)
+    reads(truths, "one")
+
+
 def a_write_fails_before_redis_receives_it(truths: Truths) -> None:
     reads(truths, "two")
     truths.something_fails("one", "Redis", 0.3, pause=0.0, probe="")

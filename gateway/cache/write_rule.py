@@ -9,7 +9,8 @@ stored rating, or a write that is pending.
                                               └───begin───┘ └─unknown or overlapped▶ PendingWrite, no writer
 
 A purge within a hold, and a refused write, leave an *ending hold*: a pending write without writers that ends
-with the hold of the rating before it. The hold is served to its end, and then nothing is left.
+with the hold of the rating before it. The hold is served to its end, and then nothing is left. But if earlier
+writes had left the rating unknown, it stays unknown after a refused one, because Apple may still lag.
 
 Memory applies these functions in monotonic time; Redis applies the same rule in Lua in its own time
 (`redis/lua/common.lua`). What only Redis does to a record is specified in `tests/redis_rule.py`. `now` and
@@ -59,6 +60,8 @@ class PendingWrite(msgspec.Struct, frozen=True):
     until: float
     held: StoredRating | None = None
     """The written rating whose hold had not ended when this write began."""
+    after_unknown: bool = False
+    """Whether an earlier write had left the rating unknown when this one began."""
 
 
 Record = StoredRating | PendingWrite | None
@@ -102,9 +105,11 @@ def held(record: Record, now: float) -> StoredRating | None:
 def begin(record: Record, stamp: int, now: float, write_seconds: float) -> PendingWrite:
     """Return the record when a write is about to be sent; `stamp` is the version it has just raised."""
     record = standing(record, now)
-    overlaps = isinstance(record, PendingWrite) and record.writers > 0
-    writers = record.writers + 1 if isinstance(record, PendingWrite) and overlaps else 1
-    return PendingWrite(stamp, writers, overlaps, now + write_seconds, held(record, now))
+    held_rating, until = held(record, now), now + write_seconds
+    if isinstance(record, PendingWrite) and record.writers:
+        return PendingWrite(stamp, record.writers + 1, True, until, held_rating)
+    unknown = isinstance(record, PendingWrite) and record != ending(held_rating, record.stamp)
+    return PendingWrite(stamp, 1, False, until, held_rating, unknown)
 
 
 def end(
@@ -127,7 +132,7 @@ def end(
         return PendingWrite(version, 0, True, now + hold, held_rating)
     if not isinstance(outcome, Unwritten):
         return StoredRating(outcome, now, now + hold)
-    if outcome is UNCHANGED:
+    if outcome is UNCHANGED and not (isinstance(record, PendingWrite) and record.after_unknown):
         # A purge may have come since the rating was held.
         return ending(held_rating, version)
     return PendingWrite(version, 0, False, now + hold, held_rating)

@@ -265,6 +265,13 @@ class TestWrite:
         assert (tiers.held(), tiers.ratings()) == ({}, {})
         assert tiers.cache.write_pending((USER.key, Kind.ALBUMS), ONE, tiers.now)
 
+    async def test_after_a_write_of_unknown_outcome_one_that_changed_nothing_leaves_it_unknown(self, tiers):
+        await tiers.write(UNKNOWN)
+        await tiers.write(UNCHANGED)
+        assert tiers.cache.write_pending((USER.key, Kind.ALBUMS), ONE, tiers.now)
+        tiers.clock.move(HOLD_SECONDS)
+        assert not tiers.cache.write_pending((USER.key, Kind.ALBUMS), ONE, tiers.now)
+
     async def test_a_write_that_changed_nothing_leaves_the_hold_of_the_one_before(self, tiers):
         await tiers.write(-1)
         assert await tiers.write(UNCHANGED) is False

@@ -21,6 +21,9 @@ LAPSED = StoredRating(b"lapsed", 980.0, 990.0)
 MINE = PendingWrite(7, 1, False, 1050.0)
 SHARED = PendingWrite(8, 2, True, 1050.0)
 OPEN = PendingWrite(7, 0, False, 1005.0)
+OPEN_PAST_A_HOLD = PendingWrite(7, 0, False, 1008.0, HELD)
+OVERLAPPED = PendingWrite(7, 0, True, 1005.0)
+AFTER_UNKNOWN = PendingWrite(7, 1, False, 1050.0, after_unknown=True)
 OVER = PendingWrite(7, 1, False, 1000.0)
 OVER_WITHIN_HOLD = PendingWrite(7, 1, False, 1000.0, HELD)
 ENDING = PendingWrite(9, 0, False, 1005.0, HELD)
@@ -41,7 +44,10 @@ def test_a_version_is_more_than_the_last_and_follows_the_clock() -> None:
         (LAPSED, PendingWrite(9, 1, False, 1060.0)),
         (MINE, PendingWrite(9, 2, True, 1060.0)),
         (SHARED, PendingWrite(9, 3, True, 1060.0)),
-        (OPEN, PendingWrite(9, 1, False, 1060.0)),
+        (OPEN, PendingWrite(9, 1, False, 1060.0, after_unknown=True)),
+        (OPEN_PAST_A_HOLD, PendingWrite(9, 1, False, 1060.0, HELD, after_unknown=True)),
+        (OVERLAPPED, PendingWrite(9, 1, False, 1060.0, after_unknown=True)),
+        (AFTER_UNKNOWN, PendingWrite(9, 2, True, 1060.0)),
         (OVER, PendingWrite(9, 1, False, 1060.0)),
         (ENDING, PendingWrite(9, 1, False, 1060.0, HELD)),
     ],
@@ -66,6 +72,9 @@ def test_a_write_remembers_the_hold_that_stood_through_other_writes() -> None:
         (MINE, None, b"new", PendingWrite(9, 0, True, 1010.0)),
         (SHARED, 8, b"new", PendingWrite(9, 1, True, 1050.0)),
         (SHARED, 8, UNCHANGED, PendingWrite(9, 1, True, 1050.0)),
+        (AFTER_UNKNOWN, 7, b"new", StoredRating(b"new", NOW, 1010.0)),
+        (AFTER_UNKNOWN, 7, UNCHANGED, PendingWrite(9, 0, False, 1010.0)),
+        (AFTER_UNKNOWN, 7, UNKNOWN, PendingWrite(9, 0, False, 1010.0)),
         (OPEN, 6, b"new", PendingWrite(9, 0, True, 1010.0)),
         (None, 7, b"new", StoredRating(b"new", NOW, 1010.0)),
         (None, None, b"new", StoredRating(b"new", NOW, 1010.0)),
@@ -95,6 +104,26 @@ def test_a_refused_write_leaves_nothing_of_the_rating_before_it_past_its_hold() 
     ended = write_rule.end(begun, 8, UNCHANGED, version=9, now=NOW, hold=HOLD)
     assert write_rule.standing(ended, NOW + 4.75) == ENDING
     assert write_rule.standing(ended, NOW + 5) is None
+
+
+@pytest.mark.parametrize("record", [OPEN, OVERLAPPED, OPEN_PAST_A_HOLD])
+@pytest.mark.parametrize("times", [1, 2])
+def test_after_an_unknown_rating_refused_writes_leave_it_unknown(record: Record, times: int) -> None:
+    held = write_rule.held(record, NOW)
+    for stamp in range(8, 8 + times):
+        begun = write_rule.begin(record, stamp, NOW + 1, TERM)
+        record = write_rule.end(begun, stamp, UNCHANGED, version=stamp, now=NOW + 2, hold=HOLD)
+        assert not write_rule.fillable(record, NOW + 11.75)
+        assert write_rule.held(record, NOW + 4.75) == held
+        assert write_rule.fillable(record, NOW + 12)
+
+
+def test_refused_writes_after_a_held_rating_leave_nothing_past_its_hold() -> None:
+    record: Record = HELD
+    for stamp in (8, 9):
+        begun = write_rule.begin(record, stamp, NOW, TERM)
+        record = write_rule.end(begun, stamp, UNCHANGED, version=stamp, now=NOW + 1, hold=HOLD)
+    assert record == ENDING
 
 
 def test_a_contested_write_with_a_value_ends_the_hold_that_stood() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.model import Kind
-from gateway.sandbox import ADA, Lag, Where
+from gateway.sandbox import ADA, Lag, Reply, Where
 from tests.e2e.harness import Client
 from tests.e2e.processes import client_of_process
 from tests.redis_server import RedisServer
@@ -122,6 +122,19 @@ async def test_a_fetch_held_up_across_a_write_through_the_other_does_not_undo_it
     for client in fleet.values():
         for query in QUERIES:
             assert (await client.get("albums", [ID], query)).values == {ID: -1}
+
+
+async def test_a_write_refused_through_the_new_one_leaves_unknown_what_the_old_one_left_unknown(
+    fleet, sandbox
+):
+    sandbox.faults.add(Lag(60), where=WRITES)
+    sandbox.faults.add(Reply(500, applied=True), where=WRITES, times=1)
+    assert (await fleet["old"].rate("albums", ID, -1)).status == 500
+    sandbox.faults.add(Reply(400), where=WRITES)
+    assert (await fleet["new"].rate("albums", ID, 1)).status == 400
+    for client in (*fleet.values(), *fleet.values()):
+        reply = await client.get("albums", [ID])
+        assert (reply.values, reply.counts["upstream"]) == ({ID: 1}, 1)
 
 
 @DIRECTIONS

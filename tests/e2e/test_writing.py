@@ -126,6 +126,28 @@ async def test_a_write_that_apple_refuses_changes_nothing(gateway, sandbox):
     assert (reply.values, reply.cache) == ({ONE: 1}, "fwd=miss; stored")
 
 
+async def test_after_a_write_whose_repeat_apple_refuses_nothing_old_is_stored(gateway, sandbox):
+    await gateway.get("albums", [ONE])
+    sandbox.faults.add(Lag(60), where=WRITES)
+    sandbox.faults.add(Reset(applied=True, kept=True), where=WRITES)
+    sandbox.faults.add(Reply(400), where=WRITES)  # strikes only the repeat
+    assert (await gateway.rate("albums", ONE, -1)).status == 400
+    assert sum(call.method == "PUT" for call in sandbox.calls) == 2
+    reply = await gateway.get("albums", [ONE])
+    assert (reply.values, reply.cache) == ({ONE: 1}, "fwd=miss")
+
+
+@pytest.mark.parametrize("status", [400, 404])
+async def test_a_refused_write_after_one_of_unknown_outcome_stores_nothing_old(gateway, sandbox, status):
+    sandbox.faults.add(Lag(60), where=WRITES)
+    sandbox.faults.add(Reply(500, applied=True), where=WRITES, times=1)
+    assert (await gateway.rate("albums", ONE, -1)).status == 500
+    sandbox.faults.add(Reply(status), where=WRITES)
+    assert (await gateway.rate("albums", ONE, 1)).status == status
+    reply = await gateway.get("albums", [ONE])
+    assert (reply.values, reply.cache) == ({ONE: 1}, "fwd=miss")
+
+
 async def test_a_write_that_apple_throttles_is_repeated(gateway, sandbox):
     sandbox.faults.add(Reply(429), where=WRITES, times=1)
     assert (await gateway.rate("albums", ONE, -1)).status == 200

@@ -220,6 +220,23 @@ def a_refused_write_restores_the_rating_before_it_for_good(patch: pytest.MonkeyP
     patch.setattr(write_rule, "end", restored)
 
 
+def a_refused_write_makes_an_unknown_rating_known(patch: pytest.MonkeyPatch) -> None:
+    begin = write_rule.begin
+    patch.setattr(
+        write_rule, "begin", lambda *args: msgspec.structs.replace(begin(*args), after_unknown=False)
+    )
+
+
+def a_refused_write_makes_a_contested_rating_known(patch: pytest.MonkeyPatch) -> None:
+    begin = write_rule.begin
+
+    def forgetful(record: Record, *more: Any) -> PendingWrite:
+        over = isinstance(record, PendingWrite) and record.contested and not record.writers
+        return begin(None if over else record, *more)
+
+    patch.setattr(write_rule, "begin", forgetful)
+
+
 def own_holds_that_redis_lost_are_ignored(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(tiers, "local_holds", lambda *_: {})
 
@@ -262,6 +279,8 @@ BY_STORY: Mapping[Break, Story] = {
     held_values_are_kept_past_a_later_write: stories.a_write_is_lost_after_one_that_is_held,
     a_purge_leaves_a_held_rating_for_good: stories.a_held_rating_is_purged,
     a_refused_write_restores_the_rating_before_it_for_good: stories.a_held_rating_is_purged_before_a_refusal,
+    a_refused_write_makes_an_unknown_rating_known: stories.a_write_is_refused_after_one_of_unknown_outcome,
+    a_refused_write_makes_a_contested_rating_known: stories.a_write_is_refused_after_two_that_overlapped,
     own_holds_that_redis_lost_are_ignored: stories.redis_loses_a_hold_and_is_filled_by_the_other,
 }
 """Breaks that random runs rarely find, each with the story that reveals it."""

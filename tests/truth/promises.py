@@ -187,10 +187,7 @@ class History:
             and event.at <= read.began
         ]
         writes = [w for w in self._of(partition.user, partition.kind, read.id) if _ended(w, read.began)]
-        for written in writes:
-            # A refused write leaves no record, not even of an earlier write with an unknown outcome.
-            over = any(w.refused and w.begun >= written.begun for w in writes) and not written.confirmed
-            own.append(_event(written)._replace(settles=not over))
+        own += map(_event, writes)
         paired = [
             _event(w)
             for w in self.writes

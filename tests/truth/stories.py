@@ -74,6 +74,22 @@ def a_read_follows_a_refused_repeat(truths: Truths) -> None:
     reads(truths, "one")
 
 
+def a_write_is_refused_after_one_of_unknown_outcome(truths: Truths) -> None:
+    writes(truths, "one", 1, "failed after all")
+    writes(truths, "two", -1, "refused", probe="one two")
+    truths.does(seconds=HOLD_SECONDS + 0.5)
+    reads(truths, "one")
+
+
+def a_write_is_refused_after_two_that_overlapped(truths: Truths) -> None:
+    for name in ("one", "two"):
+        truths.writes(name, ADA, ALBUM, 1, "done", LONGEST_LAG, 1.0, pause=0.0, probe="", form=PLAIN)
+    truths.does(seconds=1.0)
+    writes(truths, "two", -1, "refused", probe="one two")
+    truths.does(seconds=HOLD_SECONDS + 0.5)
+    reads(truths, "one")
+
+
 def a_write_fails_before_redis_receives_it(truths: Truths) -> None:
     reads(truths, "two")
     truths.something_fails("one", "Redis", 0.3, pause=0.0, probe="")

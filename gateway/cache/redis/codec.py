@@ -6,7 +6,9 @@ A stored rating or a pending write is one field; a plain rating takes seven byte
     byte 1     content: 0 unrated, 1 liked, 2 disliked, 3 JSON, 4 pending write; + 128 if there is a hold
     bytes 2-6  ticks: when it was stored (pending write: when its term ends)
     stored     [5 bytes of ticks: the end of the hold] [JSON]
-    pending    1 byte writers, 1 byte contested, 7 bytes stamp, [the rating held before it]
+    pending    1 byte writers, 1 byte mark, 7 bytes stamp, [the rating held before it]
+
+The mark is 1 for a contested write, and 2 for one that began while the rating was unknown.
 
 Numbers are big-endian. The scripts add format and times; only this module encodes ratings.
 
@@ -35,6 +37,8 @@ HOLD: Final = 128
 PLAIN_BYTES: Final = 7
 _HELD_BYTES: Final = 12
 _PENDING_BYTES: Final = 16
+_CONTESTED: Final = 1
+_AFTER_UNKNOWN: Final = 2
 PLAIN_RATINGS: Final[dict[int, Rating]] = {UNRATED: None, LIKED: 1, DISLIKED: -1}
 _CODES: Final[dict[Rating, bytes]] = {rating: bytes((code,)) for code, rating in PLAIN_RATINGS.items()}
 
@@ -78,7 +82,8 @@ def decode(id_: Id, field: bytes) -> Record:
         return PendingWrite(
             stamp=int.from_bytes(field[9:16]),
             writers=field[7],
-            contested=bool(field[8]),
+            contested=field[8] == _CONTESTED,
+            after_unknown=field[8] == _AFTER_UNKNOWN,
             until=int.from_bytes(field[2:7]) / TICKS,
             held=before if isinstance(before, StoredRating) else None,
         )

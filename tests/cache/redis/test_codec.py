@@ -70,6 +70,11 @@ def test_a_pending_write_carries_the_hold_of_before() -> None:
     )
 
 
+def test_a_pending_write_says_whether_it_began_while_the_rating_was_unknown() -> None:
+    field = b"\x01\x04" + SOON + b"\x01\x02" + (7).to_bytes(7)
+    assert decode(ID, field) == PendingWrite(7, 1, False, 1234.56, after_unknown=True)
+
+
 def test_an_unknown_format_is_a_miss() -> None:
     assert decode(ID, b"\x02\x01" + SOON) is None
     assert decode(ID, b"\x01\x04" + SOON + b"\x00\x00" + bytes(7) + b"\x02") == PendingWrite(

@@ -136,6 +136,21 @@ async def test_after_a_refused_write_fills_are_stored_again(one: Side) -> None:
     assert await one.seen(ALBUMS, ONE) == LIKED
 
 
+@pytest.mark.parametrize("overlapping", [False, True])
+async def test_after_a_refused_write_what_was_unknown_before_it_is_not_stored(
+    one: Side, overlapping: bool
+) -> None:
+    if overlapping:
+        stamps = [await one.store.begin((USER.key, Kind.ALBUMS), ONE, WRITE_SECONDS) for _ in range(2)]
+        for stamp in stamps:
+            await one.store.end((USER.key, Kind.ALBUMS), ONE, stamp, DISLIKED)
+    else:
+        await one.write(ALBUMS, ONE, UNKNOWN)
+    assert await one.write(ALBUMS, ONE, UNCHANGED) is False
+    await one.keep(ALBUMS, {ONE: LIKED})
+    assert await one.seen(ALBUMS, ONE) == "miss"
+
+
 async def test_a_refused_write_does_not_end_the_hold_of_the_one_before(one: Side) -> None:
     await one.write(ALBUMS, ONE, LIKED)
     stamp = await one.store.begin((USER.key, Kind.ALBUMS), ONE, WRITE_SECONDS)

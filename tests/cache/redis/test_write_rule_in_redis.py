@@ -360,6 +360,47 @@ def is_refused_within_the_hold_of_another(history: Histories) -> None:
     history.ends(0, UNKNOWN)
 
 
+def is_refused_after_an_unknown_one(history: Histories) -> None:
+    history.begins(A, ID)
+    history.ends(0, UNKNOWN)
+    for _ in range(2):
+        history.begins(A, ID)
+        history.looks_alike()
+        history.ends(0, UNCHANGED)
+        history.looks_alike()
+        history.time_passes(4.75)
+
+
+def is_refused_after_two_that_overlapped(history: Histories) -> None:
+    history.begins(A, ID)
+    history.begins(A, ID)
+    history.ends(0, 1)
+    history.ends(0, -1)
+    history.begins(A, ID)
+    history.ends(0, UNCHANGED)
+
+
+def is_refused_after_an_unknown_one_within_a_hold(history: Histories) -> None:
+    history.begins(A, ID)
+    history.ends(0, 1)
+    history.time_passes(1.0)
+    history.begins(A, ID)
+    history.ends(0, UNKNOWN)
+    history.begins(A, ID)
+    history.looks_alike()
+    history.ends(0, UNCHANGED)
+
+
+def is_refused_twice_within_a_hold(history: Histories) -> None:
+    history.begins(A, ID)
+    history.ends(0, 1)
+    history.time_passes(1.0)
+    for _ in range(2):
+        history.begins(A, ID)
+        history.ends(0, UNCHANGED)
+        history.looks_alike()
+
+
 def is_purged_within_a_hold(history: Histories) -> None:
     history.begins(A, ID)
     history.ends(0, 1)
@@ -404,6 +445,10 @@ def never_ends_within_the_hold_of_another(history: Histories) -> None:
         ends_after_its_term_and_a_fill,
         is_swept_within_a_hold_past_its_lifetime,
         is_refused_within_the_hold_of_another,
+        is_refused_after_an_unknown_one,
+        is_refused_after_two_that_overlapped,
+        is_refused_after_an_unknown_one_within_a_hold,
+        is_refused_twice_within_a_hold,
         is_purged_within_a_hold,
         is_purged_by_name_within_a_hold_and_written,
         is_purged_before_a_refusal,

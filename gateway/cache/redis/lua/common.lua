@@ -4,6 +4,7 @@ local CLOCK = redis.call('TIME')
 local MICROS = CLOCK[1] * 1000000 + CLOCK[2]
 local NOW = math.floor(MICROS / 10000)
 local FORMAT, PENDING, HOLD = 1, 4, 128
+local CONTESTED, AFTER_UNKNOWN = 1, 2
 local META, TAG_BYTES, STEP = '.', 8, 1000
 
 local function pack(number, size)
@@ -53,14 +54,14 @@ local function stored_rating(content, hold)
   return string.char(FORMAT, code + HOLD) .. pack(NOW, 5) .. pack(NOW + hold, 5) .. rest
 end
 
-local function pending_write(stamp, writers, contested, till, before)
+local function pending_write(stamp, writers, mark, till, before)
   return string.char(FORMAT, PENDING) .. pack(till, 5)
-    .. string.char(math.min(writers, 255), contested and 1 or 0) .. pack(stamp, 7) .. (before or '')
+    .. string.char(math.min(writers, 255), mark) .. pack(stamp, 7) .. (before or '')
 end
 
 -- A hold that leaves nothing when it ends.
 local function ending(stamp, held_rating)
-  return pending_write(stamp, 0, false, number_at(held_rating, 8, 5), held_rating)
+  return pending_write(stamp, 0, 0, number_at(held_rating, 8, 5), held_rating)
 end
 
 local function standing(record)
@@ -78,6 +79,13 @@ end
 
 local function writers_of(record)
   return is_pending(record) and string.byte(record, 8) or 0
+end
+
+-- Whether earlier writes, which have ended, left the rating unknown.
+local function is_unknown(record)
+  if not is_pending(record) or writers_of(record) > 0 then return false end
+  local held_rating = held(record)
+  return not held_rating or record ~= ending(number_at(record, 10, 7), held_rating)
 end
 
 -- Meta.

@@ -9,15 +9,16 @@ local version = raise(meta)
 local record = standing(redis.call('HGET', KEYS[1], id))
 local held_rating = outcome ~= 'value' and held(record)
 local after = held_rating and ending(version, held_rating)
-if is_pending(record) and (string.byte(record, 9) == 1 or digits(number_at(record, 10, 7)) ~= stamp) then
+local mark = is_pending(record) and string.byte(record, 9)
+if is_pending(record) and (mark == CONTESTED or digits(number_at(record, 10, 7)) ~= stamp) then
   local writers = math.max(writers_of(record) - 1, 0)
-  after = pending_write(version, writers, true, writers > 0 and number_at(record, 3, 5) or NOW + hold, held_rating)
+  after = pending_write(version, writers, CONTESTED, writers > 0 and number_at(record, 3, 5) or NOW + hold, held_rating)
 elseif not is_pending(record) and held(record) then
-  after = pending_write(version, 0, true, NOW + hold, held_rating)
+  after = pending_write(version, 0, CONTESTED, NOW + hold, held_rating)
 elseif outcome == 'value' then
   after = stored_rating(content, hold)
-elseif outcome == 'unknown' then
-  after = pending_write(version, 0, false, NOW + hold, held_rating)
+elseif outcome == 'unknown' or mark == AFTER_UNKNOWN then
+  after = pending_write(version, 0, 0, NOW + hold, held_rating)
 end
 if after then redis.call('HSET', KEYS[1], id, after) else redis.call('HDEL', KEYS[1], id) end
 drop_in_variants(meta, { id })

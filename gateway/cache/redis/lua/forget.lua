@@ -8,7 +8,9 @@ local stamp = raise(meta)
 local function forget(id, record, ended)
   record = standing(record)
   local writers = math.max(writers_of(record) - ended, 0)
-  local after = pending_write(stamp, writers, writers > 0, writers > 0 and number_at(record, 3, 5) or NOW + hold)
+  local mark, till = 0, NOW + hold
+  if writers > 0 then mark, till = CONTESTED, number_at(record, 3, 5) end
+  local after = pending_write(stamp, writers, mark, till)
   redis.call('HSET', KEYS[1], id, after)
 end
 

@@ -106,9 +106,13 @@ def begin(record: Record, stamp: int, now: float, write_seconds: float) -> Pendi
     """Return the record when a write is about to be sent; `stamp` is the version it has just raised."""
     record = standing(record, now)
     held_rating, until = held(record, now), now + write_seconds
-    if isinstance(record, PendingWrite) and record.writers:
+    if not isinstance(record, PendingWrite):
+        return PendingWrite(stamp, 1, False, until, held_rating)
+    # A write with a short term ends neither an earlier one with a longer term nor an unknown rating.
+    until = max(until, record.until)
+    if record.writers:
         return PendingWrite(stamp, record.writers + 1, True, until, held_rating)
-    unknown = isinstance(record, PendingWrite) and record != ending(held_rating, record.stamp)
+    unknown = record != ending(held_rating, record.stamp)
     return PendingWrite(stamp, 1, False, until, held_rating, unknown)
 
 

@@ -56,6 +56,11 @@ def test_a_write_begins(record: Record, after: PendingWrite) -> None:
     assert write_rule.begin(record, 9, NOW, TERM) == after
 
 
+@pytest.mark.parametrize("record", [MINE, OPEN, OVERLAPPED, OPEN_PAST_A_HOLD])
+def test_a_write_with_a_short_term_ends_nothing_that_is_pending_for_longer(record: PendingWrite) -> None:
+    assert write_rule.begin(record, 9, NOW, 1.0).until == record.until
+
+
 def test_a_write_remembers_the_hold_that_stood_through_other_writes() -> None:
     first = write_rule.begin(HELD, 8, NOW, TERM)
     assert write_rule.begin(first, 9, NOW + 1, TERM).held == HELD

@@ -144,14 +144,14 @@ class Histories(RuleBasedStateMachine):
     def time_passes(self, pause: float) -> None:
         self.redis.now += pause
 
-    @step(place=places, id_=ids)
-    def begins(self, place: UserKind, id_: Id) -> None:
+    @step(place=places, id_=ids, term=st.sampled_from([TERM, 1.0]))
+    def begins(self, place: UserKind, id_: Id, term: float = TERM) -> None:
         model = self.models[place]
         stamp = model.raised(self.now)
-        model.records[id_] = write_rule.begin(model.records.get(id_), stamp, self.now, TERM)
+        model.records[id_] = write_rule.begin(model.records.get(id_), stamp, self.now, term)
         model.variant.pop(id_, None)
         self.paired_with(place).paired_written(self.now)
-        assert done(self.writes.begin(place, id_, TERM)) == b"%d" % stamp
+        assert done(self.writes.begin(place, id_, term)) == b"%d" % stamp
         self.begun.append((place, id_, b"%d" % stamp))
 
     @step(which=st.integers(0, 3), outcome=outcomes, forgets_stamp=st.booleans())
@@ -333,6 +333,21 @@ def overlaps_in_turn(history: Histories) -> None:
     history.ends(0, 1)
 
 
+def overlaps_with_one_of_a_shorter_term(history: Histories) -> None:
+    history.begins(A, ID)
+    history.begins(A, ID, term=1.0)
+    history.ends(1, None)
+    history.time_passes(1.0)
+    history.looks_alike()
+    history.ends(0, 1)
+
+
+def never_ends_after_an_unknown_one(history: Histories) -> None:
+    history.begins(A, ID)
+    history.ends(0, UNKNOWN)
+    history.begins(A, ID, term=1.0)
+
+
 def overlaps_nested(history: Histories) -> None:
     history.begins(A, ID)
     history.begins(A, ID)
@@ -441,6 +456,8 @@ def never_ends_within_the_hold_of_another(history: Histories) -> None:
         ends_onto_a_hold,
         overlaps_in_turn,
         overlaps_nested,
+        overlaps_with_one_of_a_shorter_term,
+        never_ends_after_an_unknown_one,
         is_received_late,
         ends_after_its_term_and_a_fill,
         is_swept_within_a_hold_past_its_lifetime,

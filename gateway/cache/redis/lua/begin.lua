@@ -7,7 +7,8 @@ local stamp = raise(meta)
 local record = standing(redis.call('HGET', KEYS[1], id))
 local writers = writers_of(record)
 local mark = writers > 0 and CONTESTED or is_unknown(record) and AFTER_UNKNOWN or 0
-redis.call('HSET', KEYS[1], id, pending_write(stamp, writers + 1, mark, NOW + term, held(record)))
+local till = is_pending(record) and math.max(NOW + term, number_at(record, 3, 5)) or NOW + term
+redis.call('HSET', KEYS[1], id, pending_write(stamp, writers + 1, mark, till, held(record)))
 drop_in_variants(meta, { id })
 save(meta, ttl)
 mark_paired(hold, ttl, paired_tag)

@@ -243,5 +243,5 @@ class Observed:
 
 
 def _reported(target: str, state: State) -> Check:
-    detail = {State.CLOSED: "answering", State.HALF_OPEN: "being probed", State.OPEN: "not answering"}
-    return Check(target, state is State.CLOSED, detail[state], required=False)
+    # Not "answering": it takes more than one failure to open it.
+    return Check(target, state is State.CLOSED, f"circuit breaker {state.label}", required=False)

@@ -218,7 +218,7 @@ class PartitionRead:
             wait.leave()
         fetched = sum(not isinstance(result, GatewayError) for result in wait.results.values())
         self.plan.counts.collapsed += min(wait.collapsed, fetched)
-        late = _late(wait.failure)
+        late = _late(wait.failure, called=bool(requester.calls or wait.collapsed))
         return {id_: wait.results.get(id_, late) for id_ in missing}
 
     def _settle(self, results: Mapping[Id, Rating | GatewayError]) -> None:
@@ -238,8 +238,14 @@ class PartitionRead:
 _NOTHING = Lookup()
 
 
-def _late(failure: UpstreamError | None) -> DeadlineExceeded:
-    """Return the error of ids that are not fetched in time; `failure` is that of the try before this one."""
+def _late(failure: UpstreamError | None, *, called: bool) -> DeadlineExceeded:
+    """Return the error of ids that are not fetched in time.
+
+    `failure` is that of the try before this one; `called`: whether any call was made, or joined.
+    """
+    if failure is None and not called:
+        detail = "No slot for a call to Apple Music became free within the time that the request allows."
+        return DeadlineExceeded(detail, proxy_error="connection_limit_reached")
     if failure is None:
         return DeadlineExceeded("Apple Music did not answer within the time that the request allows.")
     status = failure.received_status

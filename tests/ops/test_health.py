@@ -3,7 +3,7 @@
 from gateway.ops.health import Check, ready, verbose
 
 OWN = Check("accepting", ok=True, detail="yes", required=True)
-REPORTED = Check("apple", ok=False, detail="not answering", required=False)
+REPORTED = Check("apple", ok=False, detail="circuit breaker open", required=False)
 
 
 def test_only_required_checks_decide_readiness():
@@ -14,6 +14,6 @@ def test_only_required_checks_decide_readiness():
 def test_checks_are_listed_one_per_line_with_the_verdict_last():
     assert verbose([OWN, REPORTED]).splitlines() == [
         "[+] accepting: yes",
-        "[-] apple: not answering (reported only)",
+        "[-] apple: circuit breaker open (reported only)",
         "ready",
     ]

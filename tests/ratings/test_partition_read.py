@@ -30,8 +30,10 @@ async def reads(redis):
     await reads.close()
 
 
-def started(read: PartitionRead) -> "asyncio.Task[None]":
-    return asyncio.ensure_future(read.run(Requester()))
+def started(read: PartitionRead, *, calls: int = 0) -> "asyncio.Task[None]":
+    requester = Requester()
+    requester.calls = calls
+    return asyncio.ensure_future(read.run(requester))
 
 
 async def test_a_rating_that_was_stored_while_redis_was_asked_is_served_without_a_fetch(reads, redis):
@@ -62,22 +64,24 @@ async def test_an_id_that_is_late_fails_and_its_fetch_goes_on(reads):
 
 
 @pytest.mark.parametrize(
-    ("failure", "error", "status", "detail"),
+    ("calls", "failure", "error", "status", "detail"),
     [
-        (None, "http_response_timeout", None, "Apple Music did not answer within the time"),
-        (Relayed(503, b""), "http_response_timeout", 503, "Apple Music answered 503, and the request"),
+        (0, None, "connection_limit_reached", None, "No slot for a call to Apple Music became free"),
+        (1, None, "http_response_timeout", None, "Apple Music did not answer within the time"),
+        (1, Relayed(503, b""), "http_response_timeout", 503, "Apple Music answered 503, and the request"),
         (
+            1,
             Unreachable("No address was found.", proxy_error="dns_timeout", sent=False),
             "dns_timeout",
             None,
             "No address was found. The request allows no time",
         ),
     ],
-    ids=["no try failed", "a status", "no answer"],
+    ids=["no call was made", "no try failed", "a status", "no answer"],
 )
-async def test_an_id_that_is_late_fails_as_its_last_try_did(reads, failure, error, status, detail):
+async def test_an_id_that_is_late_fails_as_its_last_try_did(reads, calls, failure, error, status, detail):
     read = reads.partition_read(query((ALBUMS, [ONE]), deadline=reads.clock.monotonic() + 0.05))
-    running = started(read)
+    running = started(read, calls=calls)
     (load,) = await reads.fake.begun(1)
     load.waiters.failure = failure
     await running

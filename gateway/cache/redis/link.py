@@ -155,6 +155,21 @@ def _builder(
     return build
 
 
+def _store(
+    commands: Commands, keys: Keys, limits: Limits, tasks: Tasks, gateway_id: str, sampled: Sampled
+) -> RedisStore:
+    freshness = limits.freshness
+    return RedisStore(
+        commands,
+        Lookups(commands, tasks, keys, limits),
+        Writes(commands, keys, limits, gateway_id, sampled),
+        tasks,
+        channel=keys.channel,
+        gateway_id=gateway_id,
+        recent_seconds=freshness.fresh_seconds + freshness.stale_while_revalidate_seconds,
+    )
+
+
 @asynccontextmanager
 async def linked(
     url: str,
@@ -183,13 +198,10 @@ async def linked(
         since.update(commands.topology)
         store.node_changed()
 
-    def on_failure(error: Exception) -> None:
-        commands.count(error)
-
-    build = _builder(resolver, tasks, on_change, on_failure)
+    # `commands` is made below, with what `build` makes.
+    build = _builder(resolver, tasks, on_change, lambda error: commands.count(error))  # noqa: PLW0108
     target = (parse_url(url), tls)
-    commands = Commands(build(*target), metrics)
-    keys = Keys(namespace)
+    commands, keys = Commands(build(*target), metrics), Keys(namespace)
     subscriber = Subscriber(
         commands,
         keys,
@@ -199,17 +211,7 @@ async def linked(
         clock=clock,
         metrics=metrics,
     )
-    lookups = Lookups(commands, tasks, keys, limits)
-    writes = Writes(commands, keys, limits, gateway_id, sampled)
-    store = RedisStore(
-        commands,
-        lookups,
-        writes,
-        tasks,
-        channel=keys.channel,
-        gateway_id=gateway_id,
-        recent_seconds=limits.freshness.fresh_seconds + limits.freshness.stale_while_revalidate_seconds,
-    )
+    store = _store(commands, keys, limits, tasks, gateway_id, sampled)
     await commands.topology.__aenter__()
     since.update(commands.topology)  # a first attempt that failed changes no state, but must show
     link = Link(

@@ -29,10 +29,10 @@ class _Record:
     __slots__ = (
         "answered_began",
         "beginnings",
+        "counted_at",
+        "counted_subject",
         "failed",
         "failed_at",
-        "failed_subject",
-        "first_failed",
         "isolated",
     )
 
@@ -41,13 +41,13 @@ class _Record:
         self.beginnings: deque[float] = deque(maxlen=MOST_BEGINNINGS)
         """When the calls began that were answered last."""
         self.failed = 0
-        """Calls that failed in a row, with answers to others between each two of them."""
+        """Calls that failed in a row and count: with answers to others between each two of them."""
         self.failed_at = -inf
-        """When the last of those failed."""
-        self.first_failed = 0.0
-        """When the latest of those failed that counts."""
-        self.failed_subject: str | None = None
-        """The one id that the last of those was for."""
+        """When the latest call failed, whether or not it counts."""
+        self.counted_at = 0.0
+        """When the first try failed of the latest call that counts."""
+        self.counted_subject: str | None = None
+        """The one id that this call was for."""
         self.isolated = False
 
 
@@ -147,14 +147,14 @@ class UserRecords:
         record, (first, last) = self._of(user), tries
         if not self.failed_calls(user, now):
             record.failed = 0
-        elif subject is not None and subject == record.failed_subject:
+        elif subject is not None and subject == record.counted_subject:
             return
         record.failed_at = now
-        if record.failed and not self._answers.of_others(user, topic, record.first_failed, last):
+        if record.failed and not self._answers.of_others(user, topic, record.counted_at, last):
             return
         record.failed += 1
-        record.first_failed = first
-        record.failed_subject = subject
+        record.counted_at = first
+        record.counted_subject = subject
 
     def forget_failures(self) -> None:
         """Nothing that failed until now says anything about its user."""

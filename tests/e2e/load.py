@@ -77,7 +77,10 @@ class Load:
         self._gateway = gateway
         self._truth = truth
         self._chance = random.Random(seed)
-        self._pens = asyncio.Semaphore(len(OWN) * len(WRITTEN))
+        self._readers = len(OWN) * READERS
+        self._writers = len(OWN) * len(WRITTEN)
+        self._reads = asyncio.Semaphore(self._readers)
+        self._writes = asyncio.Semaphore(self._writers)
         self.judged: list[Judged] = []
         self.stale = 0
         """Of those judged, how many were answered with something stale."""
@@ -102,9 +105,13 @@ class Load:
     @asynccontextmanager
     async def no_writes(self) -> AsyncIterator[None]:
         """No write is under way for so long; the reads go on."""
-        async with AsyncExitStack() as pens:
-            for _ in range(len(OWN) * len(WRITTEN)):
-                await pens.enter_async_context(self._pens)
+        async with _all_of(self._writes, self._writers):
+            yield
+
+    @asynccontextmanager
+    async def no_requests(self) -> AsyncIterator[None]:
+        """Nothing is under way for so long, so the gateway's cache stays as it is."""
+        async with self.no_writes(), _all_of(self._reads, self._readers):
             yield
 
     def p99(self, since: float, until: float) -> float:
@@ -115,8 +122,9 @@ class Load:
     async def _read(self, user: str) -> None:
         while True:
             ids = self._chance.sample(IDS, self._chance.choice((1, 5, 25)))
-            began = time.monotonic()
-            reply = await self._gateway.get("albums", ids, user=user)
+            async with self._reads:
+                began = time.monotonic()
+                reply = await self._gateway.get("albums", ids, user=user)
             self._judge(user, ids, reply, began)
             await asyncio.sleep(PAUSE_SECONDS)
 
@@ -135,7 +143,7 @@ class Load:
 
     async def _write(self, user: str, ids: Sequence[int]) -> None:
         while True:
-            async with self._pens:
+            async with self._writes:
                 await self._flip(user, self._chance.choice(ids))
             await asyncio.sleep(10 * PAUSE_SECONDS)
 
@@ -149,3 +157,11 @@ class Load:
             self.writes += 1
         else:
             self.failed.append(Failed(began, reply.status, f"write: {reply.body[:200]!r}"))
+
+
+@asynccontextmanager
+async def _all_of(semaphore: asyncio.Semaphore, count: int) -> AsyncIterator[None]:
+    async with AsyncExitStack() as held:
+        for _ in range(count):
+            await held.enter_async_context(semaphore)
+        yield

@@ -96,9 +96,10 @@ async def test_no_fault_of_apple_makes_an_answer_wrong_and_what_is_cached_is_ser
         load = Load(gateway, truth)
         async with load.running():
             await asyncio.sleep(FAULT_SECONDS / 2)
-            await kept(gateway)
-            assert load.failed == []
-            await strike(proxy, fault)
+            async with load.no_requests():
+                await kept(gateway)
+                assert load.failed == []
+                await strike(proxy, fault)
             served = await kept_meanwhile(gateway)
             await cure(proxy, fault)
             cured = time.monotonic()

@@ -3,7 +3,7 @@
 GatewayError
 ├── Refused                 the request cannot be served as it stands (4xx, or 504 for only-if-cached)
 └── UpstreamError           Apple, or the way to it, failed
-    ├── Relayed             Apple answered with an error: its status, and its envelope, go to the caller
+    ├── AppleError          Apple answered with an error: its status, and its envelope, go to the caller
     │   └── Quarantined     Apple refused this user token a moment ago: not asked again yet
     ├── Unusable            502  Apple's answer is not one of its API
     ├── Unreachable         502  no answer: refused, reset, timed out
@@ -124,7 +124,7 @@ class UpstreamError(GatewayError):
         return again
 
 
-class Relayed(UpstreamError):
+class AppleError(UpstreamError):
     """Apple's own error; `body` is its envelope, empty if it sent none (as with its 401)."""
 
     title = "Upstream Error"
@@ -157,7 +157,7 @@ _MADE_CODES = {403: "40301"}
 """Codes for answers without Apple's envelope. `40300` means a bad user token, and is never made up."""
 
 
-class Quarantined(Relayed):
+class Quarantined(AppleError):
     """Apple refused this user token within the quarantine; `body` is what it sent then."""
 
     remembered = True

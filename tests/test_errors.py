@@ -5,13 +5,13 @@ import pytest
 
 from gateway import errors
 from gateway.errors import (
+    AppleError,
     BreakerOpen,
     Cause,
     DeadlineExceeded,
     GatewayError,
     NoCapacity,
     Quarantined,
-    Relayed,
     Unreachable,
     Unusable,
     UpstreamError,
@@ -42,20 +42,20 @@ class TestRelayed:
         [(500, None, "50000"), (401, None, "40100"), (403, None, "40301"), (403, "40300", "40300")],
     )
     def test_its_code_is_apples_or_follows_from_the_status(self, status, code, shown):
-        assert Relayed(status, b"", code=code).code == shown
+        assert AppleError(status, b"", code=code).code == shown
 
     def test_it_comes_from_apple_itself_if_it_has_an_envelope(self):
-        assert Relayed(403, b'{"errors":[{}]}').enveloped
-        assert not Relayed(403, b"").enveloped
+        assert AppleError(403, b'{"errors":[{}]}').enveloped
+        assert not AppleError(403, b"").enveloped
 
 
 class TestRecall:
     def test_a_remembered_failure_has_the_same_answer_but_no_received_status(self):
-        failure = Relayed(500, b"{}", code="50001", retry_after=3.0)
+        failure = AppleError(500, b"{}", code="50001", retry_after=3.0)
         failure.attribute(Cause.ID, stale_allowed=True)
         again = failure.as_remembered()
         assert again is not failure
-        assert (type(again), again.status, again.body, again.code) == (Relayed, 500, b"{}", "50001")
+        assert (type(again), again.status, again.body, again.code) == (AppleError, 500, b"{}", "50001")
         assert (again.cause, again.stale_allowed, again.retry_after) == (Cause.ID, True, 3.0)
         assert (failure.received_status, again.received_status) == (500, None)
         assert again.reason == "500"
@@ -74,7 +74,7 @@ class TestRecall:
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (Relayed(503, b""), "503"),
+        (AppleError(503, b""), "503"),
         (Unusable("HTML", received_status=200), "unusable answer"),
         (Unreachable("refused", proxy_error="connection_refused", sent=False), "connection refused"),
         (BreakerOpen("open"), "destination unavailable"),
@@ -93,7 +93,7 @@ def test_the_reason_is_apples_status_or_the_kind_of_failure(error, reason):
         (UpstreamError("failed"), Cause.APPLE),
         (NoCapacity("full"), Cause.CAPACITY),
         (DeadlineExceeded("late"), Cause.DEADLINE),
-        (Relayed(400, b"").attribute(Cause.REQUEST, stale_allowed=False), Cause.REQUEST),
+        (AppleError(400, b"").attribute(Cause.REQUEST, stale_allowed=False), Cause.REQUEST),
     ],
     ids=["Apple's by default", "capacity", "deadline", "attributed"],
 )

@@ -8,7 +8,7 @@ import msgspec
 from gateway.apple.attribution import Asked, Verdict
 from gateway.apple.transport import NO_HEADERS
 from gateway.apple.trial import Trial
-from gateway.errors import Relayed, Unreachable, Unusable, UpstreamError
+from gateway.errors import AppleError, Unreachable, Unusable, UpstreamError
 from gateway.model import User
 from gateway.waiters import Waiters
 
@@ -62,7 +62,7 @@ class Failed(NamedTuple):
 def status_label(failure: UpstreamError) -> str:
     """The `status` of `upstream_requests_total`: what Apple answered, or the kind of failure."""
     match failure:
-        case Relayed():
+        case AppleError():
             return str(failure.status)
         case Unreachable(proxy_error=str(kind)):
             return kind

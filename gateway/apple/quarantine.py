@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from gateway.errors import Quarantined, Relayed, UpstreamError
+from gateway.errors import AppleError, Quarantined, UpstreamError
 from gateway.telemetry.metrics import Metrics
 
 MOST_USERS: Final = 10_000
@@ -40,7 +40,7 @@ class Quarantine:
         entry = self._users.get(user_key)
         return entry is not None and entry.refused and now < entry.until
 
-    def refuse(self, user_key: bytes, failure: Relayed, now: float) -> None:
+    def refuse(self, user_key: bytes, failure: AppleError, now: float) -> None:
         """Apple refused this user's token."""
         body = failure.body if len(failure.body) <= LONGEST_BODY else b""
         self._keep(user_key, Quarantined(failure.status, body, code=failure.code), now, refused=True)

@@ -19,7 +19,7 @@ from gateway.apple.symptom import symptom_of
 from gateway.apple.token_check import TokenCheck
 from gateway.apple.trial import Sent, Trial
 from gateway.breaker import Breaker
-from gateway.errors import Cause, Relayed, UpstreamError
+from gateway.errors import AppleError, Cause, UpstreamError
 from gateway.telemetry.metrics import Metrics
 
 ISOLATED: Final = {Cause.ID: "id", Cause.USER: "user", Cause.CONNECTION: "connection"}
@@ -163,7 +163,7 @@ class Reactions:
         # Parts that Apple refuses alike are the request's fault, not their ids': `Settlement` counts ids.
         if verdict.cause in self._isolated and not (trial.divided and verdict.cause is Cause.ID):
             self._isolated[verdict.cause].inc()
-        if verdict.quarantine and isinstance(error, Relayed):
+        if verdict.quarantine and isinstance(error, AppleError):
             self._quarantine.refuse(trial.user_key, error, self._now())
         if verdict.isolate:
             self._observations.isolated(trial)

@@ -3,7 +3,7 @@
 A rating, and above all "unrated", is concluded only from a sound answer:
 - a 200 whose `data` is a list of ratings for ids that were asked, with no `next` and no `errors`, or
 - a 404 with Apple's envelope in which every error has the code 40400.
-Every other answer is Apple's own error (`Relayed`) or no answer of its API (`Unusable`).
+Every other answer is Apple's own error (`AppleError`) or no answer of its API (`Unusable`).
 """
 
 import re
@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, NoReturn
 import msgspec
 
 from gateway.apple import strict_json
-from gateway.errors import Relayed, Unusable, UpstreamError
+from gateway.errors import AppleError, Unusable, UpstreamError
 from gateway.model import Id, Kind, Rating, ratings_path
 
 NOT_FOUND: Final = "40400"
@@ -41,7 +41,7 @@ class AppleResponse(msgspec.Struct, frozen=True):
 def read_many(kind: Kind, asked: Sequence[Id], answer: AppleResponse) -> dict[Id, Rating]:
     """Read an answer of the form with many ids: every id of `asked`, in that order, None if it is unrated.
 
-    Raises `Relayed` if Apple answered an error, `Unusable` if the answer is not sound.
+    Raises `AppleError` if Apple answered an error, `Unusable` if the answer is not sound.
     """
     found: dict[Id, Rating] = dict.fromkeys(asked)
     if answer.status == 200:
@@ -97,12 +97,12 @@ def failure_of(answer: AppleResponse, *, deletes: bool = False) -> UpstreamError
     errors = _errors(answer.body)
     if answer.status == 404 and not _all_unrated(errors):
         if deletes:
-            return Relayed(404, b"", code="40402")
+            return AppleError(404, b"", code="40402")
         return Unusable(
             "Apple Music answered 404 without the error code 40400 that means unrated.", received_status=404
         )
     code = errors[0].get("code") if errors else None
-    return Relayed(
+    return AppleError(
         answer.status,
         answer.body if errors else b"",
         code=code if isinstance(code, str) and _CODE.fullmatch(code) else None,

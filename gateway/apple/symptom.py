@@ -2,7 +2,7 @@
 
 import msgspec
 
-from gateway.errors import DeadlineExceeded, Relayed, Unreachable, Unusable, UpstreamError
+from gateway.errors import AppleError, DeadlineExceeded, Unreachable, Unusable, UpstreamError
 
 
 class Symptom(msgspec.Struct, frozen=True):
@@ -32,7 +32,7 @@ class Symptom(msgspec.Struct, frozen=True):
 def symptom_of(failure: UpstreamError) -> Symptom:
     """What `failure` shows."""
     match failure:
-        case Relayed():
+        case AppleError():
             return Symptom(failure.status, failure.enveloped, failure.code, failure.blamed)
         case Unusable():
             return Symptom(

@@ -16,7 +16,7 @@ import msgspec
 from gateway.apple.client import Apple, AppleSuccess, Outbound
 from gateway.cache.cache import Cache
 from gateway.clock import Clock
-from gateway.errors import Cause, Relayed, Unusable, UpstreamError
+from gateway.errors import AppleError, Cause, Unusable, UpstreamError
 from gateway.model import LONGEST_VARIANT, Id, Partition, PartitionKey
 from gateway.ratings.partition_read import not_cached
 from gateway.ratings.query import Answer, Query
@@ -153,8 +153,8 @@ class RelayedReads:
         )
         sent: RelayResult
         sent = await self._apple.send(call, query.deadline, Waiters(requester))
-        if isinstance(sent, Relayed) and sent.status == 404:
-            # A 404 to a read that does not say "unrated" is no `Relayed`, but `Unusable`.
+        if isinstance(sent, AppleError) and sent.status == 404:
+            # A 404 to a read that does not say "unrated" is an `Unusable`.
             sent = Unrated(sent.body)
         if _lists_ratings(sent, request):
             self._relayed.discard(query.partition(part))

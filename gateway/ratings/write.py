@@ -19,10 +19,10 @@ from gateway.cache.write_rule import UNCHANGED, UNKNOWN, Outcome, Unwritten
 from gateway.chunks import chunks
 from gateway.clock import Clock
 from gateway.errors import (
+    AppleError,
     BreakerOpen,
     DeadlineExceeded,
     NoCapacity,
-    Relayed,
     Unreachable,
     UpstreamError,
 )
@@ -188,11 +188,11 @@ def _failed(error: UpstreamError, value: int | None) -> Outcome:
             return UNKNOWN
         case UpstreamError(remembered=True):
             return UNCHANGED
-        case Relayed(code="40400") if value is None:
+        case AppleError(code="40400") if value is None:
             return None
-        case Relayed(code="40402"):
+        case AppleError(code="40402"):
             return UNKNOWN
-        case Relayed(status=status):
+        case AppleError(status=status):
             return UNCHANGED if status < 500 else UNKNOWN
         case Unreachable(sent=False) | BreakerOpen() | NoCapacity():
             return UNCHANGED

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from gateway.apple.client import AppleSuccess
-from gateway.errors import GatewayError, Refused, Relayed, UpstreamError
+from gateway.errors import AppleError, GatewayError, Refused, UpstreamError
 from gateway.model import Id
 from gateway.ratings.query import Answer, CacheOutcome, Failure
 
@@ -145,7 +145,7 @@ def error_reply(error: GatewayError, line: str = "") -> Reply:
     if line:
         headers["Cache-Status"] = line
     head = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-    if isinstance(error, Relayed) and _is_envelope(error.body):
+    if isinstance(error, AppleError) and _is_envelope(error.body):
         return Reply(error.status, head, error.body, line)
     return Reply(error.status, head, msgspec.json.encode({"errors": [envelope(error)]}), line)
 

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.apple.transport import LARGEST_BODY, connect
 from gateway.breaker import State
-from gateway.errors import BreakerOpen, Quarantined, Relayed
+from gateway.errors import AppleError, BreakerOpen, Quarantined
 from gateway.model import Id, Kind, Partition, User
 from gateway.waiters import Requester, Waiters
 from tests.apple.builders import USER, Workshop
@@ -143,7 +143,7 @@ class TestTooLarge:
     async def test_isolating_one_id_among_100_costs_two_calls_a_level(self, bench):
         bench.script.choose = at_most(100, BAD_IDS, "42")
         failure = (await bench.fetch(ids(100)))[Id("42")]
-        assert isinstance(failure, Relayed)
+        assert isinstance(failure, AppleError)
         assert (failure.status, failure.code) == (400, "40005")
         assert len(bench.script.seen) <= 15
 
@@ -293,7 +293,7 @@ class TestKnownIds:
         results = await bench.fetch([self.BAD, *ids(2)])
         assert list(results) == [self.BAD, *ids(2)]
         (failure,) = errors(results).values()
-        assert isinstance(failure, Relayed)
+        assert isinstance(failure, AppleError)
         assert (failure.status, failure.remembered) == (400, True)
         assert bench.script.asked[calls:] == [["0", "1"]]
 
@@ -331,7 +331,7 @@ class TestKnownIds:
         await bench.fetch(ids(1), partition=refused)
         known = bench.splitter.refusal(ALBUMS, self.BAD, clock.monotonic())
         quarantined = bench.splitter.refusal(refused, Id("1"), clock.monotonic())
-        assert isinstance(known, Relayed)
+        assert isinstance(known, AppleError)
         assert (known.status, known.remembered) == (400, True)
         assert isinstance(quarantined, Quarantined)
         assert bench.splitter.refusal(ALBUMS, Id("1"), clock.monotonic()) is None

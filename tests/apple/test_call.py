@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.apple.call import asked_of, status_label
-from gateway.errors import DeadlineExceeded, Relayed, Unreachable, Unusable, UpstreamError
+from gateway.errors import AppleError, DeadlineExceeded, Unreachable, Unusable, UpstreamError
 
 
 @pytest.mark.parametrize(
@@ -33,8 +33,8 @@ def test_a_call_is_a_read_a_deletion_or_neither(method, read, deletes):
 @pytest.mark.parametrize(
     ("failure", "label"),
     [
-        (Relayed(500, b""), "500"),
-        (Relayed(504, b""), "504"),
+        (AppleError(500, b""), "500"),
+        (AppleError(504, b""), "504"),
         (Unreachable("gone", proxy_error="connection_terminated", sent=True), "connection_terminated"),
         (Unreachable("late", proxy_error="http_response_timeout", sent=True), "http_response_timeout"),
         (Unusable("html", received_status=200), "unusable"),

@@ -8,10 +8,10 @@ from gateway.apple.call import Call, Failed
 from gateway.apple.response import AppleResponse, failure_of
 from gateway.breaker import State
 from gateway.errors import (
+    AppleError,
     BreakerOpen,
     DeadlineExceeded,
     Quarantined,
-    Relayed,
     Unreachable,
     Unusable,
     UpstreamError,
@@ -198,7 +198,7 @@ class TestDeveloperToken:
     async def test_it_is_repeated_once(self, shop, transport):
         transport.otherwise = AppleResponse(401, b"")
         failure = await failed(shop)
-        assert isinstance(failure, Relayed)
+        assert isinstance(failure, AppleError)
         assert (failure.status, failure.body, transport.calls) == (401, b"", 2)
 
     async def test_many_calls_refused_together_mint_once(self, shop, transport):
@@ -289,7 +289,7 @@ class TestBreaker:
         await asyncio.sleep(0)
         transport.hold.set()
         failures = await asyncio.gather(*calls, return_exceptions=True)
-        assert [type(failure) for failure in failures] == [Relayed, BreakerOpen, BreakerOpen]
+        assert [type(failure) for failure in failures] == [AppleError, BreakerOpen, BreakerOpen]
         assert transport.calls == 1
 
     async def test_half_open_a_single_probe_goes_out_and_closes_it(self, transport, clock):
@@ -393,7 +393,7 @@ class TestQuarantine:
         await asyncio.sleep(0)
         transport.hold.set()
         failures = await asyncio.gather(*calls, return_exceptions=True)
-        assert [type(failure) for failure in failures] == [Relayed, Quarantined, Quarantined]
+        assert [type(failure) for failure in failures] == [AppleError, Quarantined, Quarantined]
         assert transport.calls == 1
 
     async def test_after_the_time_set_it_is_tried_again(self, shop, transport, clock):

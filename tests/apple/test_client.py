@@ -10,9 +10,9 @@ from gateway.apple.response import AppleResponse
 from gateway.apple.transport import connect
 from gateway.breaker import Breaker
 from gateway.errors import (
+    AppleError,
     DeadlineExceeded,
     Quarantined,
-    Relayed,
     Unreachable,
     Unusable,
     UpstreamError,
@@ -47,8 +47,8 @@ class TestFetch:
         ("broken", "kind"),
         [
             (reset, Unreachable),
-            (error(500), Relayed),
-            (error(403), Relayed),
+            (error(500), AppleError),
+            (error(403), AppleError),
             (reply(200, "<html>"), Unusable),
             (rated("99999"), Unusable),
         ],
@@ -112,7 +112,7 @@ class TestSend:
         bench = Bench(script, Workshop(transport, clock))
         transport.turns = [BROKE]
         quarantine = bench.shop.quarantine
-        transport.before = lambda: quarantine.refuse(USER.key, Relayed(403, b""), clock.monotonic())
+        transport.before = lambda: quarantine.refuse(USER.key, AppleError(403, b""), clock.monotonic())
         failure = await bench.send("PUT", body=b"{}")
         assert isinstance(failure, Quarantined)
         assert failure.maybe_done
@@ -137,7 +137,7 @@ class TestSend:
     async def test_apples_error_is_returned(self, bench, status):
         bench.script.otherwise = error(status)
         failure = await bench.send("PUT", body=b"{}")
-        assert isinstance(failure, Relayed)
+        assert isinstance(failure, AppleError)
         assert failure.status == status
 
     @pytest.mark.parametrize("odd", [reply(200, "<html>"), reply(302, Location="/x")])

@@ -10,7 +10,7 @@ from gateway.apple.call import Failed
 from gateway.apple.division import Division, Found, Job, Results, Settlement
 from gateway.apple.refused_ids import RefusedIds
 from gateway.apple.trial import Trial
-from gateway.errors import Cause, DeadlineExceeded, Relayed
+from gateway.errors import AppleError, Cause, DeadlineExceeded
 from gateway.model import Id, Kind, Partition
 from gateway.waiters import Requester, Waiters
 from tests.apple.builders import USER
@@ -23,11 +23,11 @@ OF_IDS = Verdict(Cause.ID, refused=True)
 UNCOUNTED = Verdict(Cause.ID, divide=True)
 OF_USER = Verdict(Cause.USER, divide=True)
 OF_APPLE = Verdict(counts=True)
-WHOLE = Failed(Relayed(500, b"{}"), Verdict(Cause.ID, counts=True, divide=True))
+WHOLE = Failed(AppleError(500, b"{}"), Verdict(Cause.ID, counts=True, divide=True))
 
 
 def refused(status: int = 400, code: str = "40005") -> Failed:
-    return Failed(Relayed(status, b"{}", code=code), OF_IDS)
+    return Failed(AppleError(status, b"{}", code=code), OF_IDS)
 
 
 class Court:
@@ -97,19 +97,19 @@ class TestWhereAPartWasAnswered:
         assert court.refused.since(ALBUMS, BAD, NOW) == inf
 
     def test_an_answer_to_another_call_of_the_user_is_as_good(self, court):
-        court.settle(division(BAD), {BAD: Failed(Relayed(500, b"{}"), UNCOUNTED)})
+        court.settle(division(BAD), {BAD: Failed(AppleError(500, b"{}"), UNCOUNTED)})
         assert court.known(BAD) == [BAD]
 
     def test_what_failed_alone_is_only_suspected_if_nothing_was_answered_since(self, court):
         court.answered_at = FAILED - 0.1
-        court.settle(division(BAD, answered=True), {BAD: Failed(Relayed(500, b"{}"), UNCOUNTED)})
+        court.settle(division(BAD, answered=True), {BAD: Failed(AppleError(500, b"{}"), UNCOUNTED)})
         assert court.known(BAD) == []
         assert court.refused.since(ALBUMS, BAD, NOW) == FAILED
 
     def test_what_failed_alone_again_is_remembered_if_anything_was_answered_since_the_first_time(self, court):
         court.answered_at = ASKED - 0.1
         for _ in range(2):
-            court.settle(division(BAD, answered=True), {BAD: Failed(Relayed(500, b"{}"), UNCOUNTED)})
+            court.settle(division(BAD, answered=True), {BAD: Failed(AppleError(500, b"{}"), UNCOUNTED)})
         assert court.known(BAD) == [BAD]
 
     def test_a_refusal_needs_no_other_answer(self, court):
@@ -140,7 +140,7 @@ class TestWhereNoPartWasAnswered:
     @pytest.mark.parametrize("cause", [Cause.APPLE, Cause.USER])
     def test_failures_are_one_failure_of_the_users_or_apples(self, court, cause):
         court.cause = cause
-        parts = {id_: Failed(Relayed(500, b"{}"), OF_APPLE) for id_ in (BAD, WORSE)}
+        parts = {id_: Failed(AppleError(500, b"{}"), OF_APPLE) for id_ in (BAD, WORSE)}
         court.settle(division(BAD, WORSE), {**parts})
         assert court.asked == [(WHOLE, Asked(read=True, idempotent=True, last=True))]
         assert [part.error.cause for part in parts.values()] == [cause] * 2
@@ -149,13 +149,13 @@ class TestWhereNoPartWasAnswered:
 
     def test_an_id_that_failed_in_company_only_is_not_suspected(self, court):
         court.cause = Cause.APPLE
-        court.settle(division(BAD), {id_: Failed(Relayed(500, b"{}"), OF_APPLE) for id_ in (BAD, WORSE)})
+        court.settle(division(BAD), {id_: Failed(AppleError(500, b"{}"), OF_APPLE) for id_ in (BAD, WORSE)})
         assert [court.refused.since(ALBUMS, id_, NOW) for id_ in (BAD, WORSE)] == [FAILED, inf]
 
     def test_what_was_not_apples_answer_keeps_its_own_cause(self, court):
         late = Failed(DeadlineExceeded("late"), Verdict(Cause.DEADLINE), abandoned=True)
         court.cause = Cause.USER
-        court.settle(division(BAD), {BAD: Failed(Relayed(500, b"{}"), OF_APPLE), WORSE: late})
+        court.settle(division(BAD), {BAD: Failed(AppleError(500, b"{}"), OF_APPLE), WORSE: late})
         assert late.error.cause is Cause.DEADLINE
         assert court.refused.since(ALBUMS, WORSE, NOW) == inf
 
@@ -175,13 +175,13 @@ class TestHopeless:
     )
     def test_a_division_ends_where_apple_answers_nothing(self, verdict, answered, hopeless):
         made = division(answered=answered)
-        assert made.hopeless(Failed(Relayed(500, b"{}"), verdict)) is hopeless
+        assert made.hopeless(Failed(AppleError(500, b"{}"), verdict)) is hopeless
 
 
 class TestSample:
     HALVES = ([Id("1"), Id("2"), Id("3")], [Id("4"), Id("5")])
-    FAILED = Failed(Relayed(500, b"{}"), Verdict(counts=True, divide=True))
-    ALONE = Failed(Relayed(500, b"{}"), OF_APPLE)
+    FAILED = Failed(AppleError(500, b"{}"), Verdict(counts=True, divide=True))
+    ALONE = Failed(AppleError(500, b"{}"), OF_APPLE)
 
     def sample(self, made: Division, *, answers=(FAILED, FAILED), parts=HALVES, chance=0.0) -> list[Id]:
         return made.sample(parts, answers, lambda: chance)
@@ -195,7 +195,7 @@ class TestSample:
         assert self.sample(division(), answers=(self.ALONE, self.ALONE)) == []
 
     def test_one_id_is_chosen_for_an_isolated_user(self):
-        isolated = Failed(Relayed(500, b"{}"), OF_USER)
+        isolated = Failed(AppleError(500, b"{}"), OF_USER)
         assert self.sample(division(), answers=(isolated, isolated)) == ["1"]
 
     def test_a_division_has_one_sample(self):
@@ -214,7 +214,7 @@ class TestSample:
         assert not self.sample(division(), answers=(self.FAILED, half))
 
     def test_a_refused_half_is_left_out(self):
-        refused_half = Failed(Relayed(400, b"{}"), Verdict(Cause.ID, refused=True, divide=True))
+        refused_half = Failed(AppleError(400, b"{}"), Verdict(Cause.ID, refused=True, divide=True))
         made = division()
         assert self.sample(made, answers=(refused_half, refused_half)) == []
         assert self.sample(made, answers=(self.FAILED, refused_half)) == ["1", "2", "3"]

@@ -4,13 +4,13 @@ import pytest
 
 from gateway.apple import quarantine as module
 from gateway.apple.quarantine import Quarantine
-from gateway.errors import Cause, Quarantined, Relayed, UpstreamError
+from gateway.errors import AppleError, Cause, Quarantined, UpstreamError
 from gateway.telemetry.metrics import Metrics
 
 ALICE, BOB = b"a" * 16, b"b" * 16
-REFUSAL = Relayed(403, b'{"errors":[]}', code="40300")
-UNAUTHORIZED = Relayed(401, b"")
-FAULT = Relayed(500, b'{"errors":[{}]}', code="50001").attribute(Cause.USER, stale_allowed=True)
+REFUSAL = AppleError(403, b'{"errors":[]}', code="40300")
+UNAUTHORIZED = AppleError(401, b"")
+FAULT = AppleError(500, b'{"errors":[{}]}', code="50001").attribute(Cause.USER, stale_allowed=True)
 
 
 @pytest.fixture
@@ -97,9 +97,9 @@ def test_each_answer_is_an_exception_of_its_own(quarantine):
 
 
 def test_a_refusal_of_unusual_length_is_not_kept(quarantine):
-    quarantine.refuse(ALICE, Relayed(403, b" " * (module.LONGEST_BODY + 1), code="40300"), 100.0)
+    quarantine.refuse(ALICE, AppleError(403, b" " * (module.LONGEST_BODY + 1), code="40300"), 100.0)
     answer = answer_from(quarantine, 104.0)
-    assert isinstance(answer, Relayed)
+    assert isinstance(answer, AppleError)
     assert (answer.code, answer.body) == ("40300", b"")
 
 

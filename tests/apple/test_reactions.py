@@ -6,7 +6,7 @@ import pytest
 from gateway.apple.attribution import Asked, Retry, Verdict
 from gateway.apple.trial import Sent, Trial
 from gateway.breaker import State
-from gateway.errors import Cause, Relayed, Unreachable
+from gateway.errors import AppleError, Cause, Unreachable
 from gateway.model import User
 from gateway.waiters import Requester, Waiters
 from tests.apple.builders import USER, FakeTransport, Workshop
@@ -45,8 +45,8 @@ def sent(shop: Workshop, asked: Asked = READ, of: Trial | None = None) -> Sent:
     return Sent(of or trial(shop), asked, admission, token, shop.clock.monotonic())
 
 
-def relayed(status: int, body: bytes = b'{"errors":[{}]}', code: str | None = None) -> Relayed:
-    return Relayed(status, body, code=code)
+def apple_error(status: int, body: bytes = b'{"errors":[{}]}', code: str | None = None) -> AppleError:
+    return AppleError(status, body, code=code)
 
 
 def answered(shop: Workshop, user: User = USER) -> None:
@@ -55,14 +55,14 @@ def answered(shop: Workshop, user: User = USER) -> None:
 
 def open_breaker(shop: Workshop) -> None:
     while shop.breaker.state is State.CLOSED:
-        shop.reactions.failed(sent(shop), relayed(FAULT))
+        shop.reactions.failed(sent(shop), apple_error(FAULT))
 
 
 def fail_for_good(
     shop: Workshop, user: User = USER, subject: str | None = None, of: Trial | None = None
 ) -> Verdict:
     """One call of one try that Apple answers 500."""
-    made, error = sent(shop, READ, of or trial(shop, user, subject)), relayed(FAULT)
+    made, error = sent(shop, READ, of or trial(shop, user, subject)), apple_error(FAULT)
     return shop.reactions.conclude(made.trial, error, LAST, shop.reactions.failed(made, error))
 
 
@@ -113,24 +113,25 @@ class TestFailed:
     @pytest.mark.parametrize(("status", "opens"), [(FAULT, True), (400, False)])
     def test_failures_that_count_open_the_breaker(self, shop, status, opens):
         for _ in range(FAILURES):
-            shop.reactions.failed(sent(shop), relayed(status))
+            shop.reactions.failed(sent(shop), apple_error(status))
         assert shop.breaker.state is (State.OPEN if opens else State.CLOSED)
 
     @pytest.mark.parametrize("failure", [429, 400])
     def test_what_is_not_apples_is_no_probe_of_a_half_open_breaker(self, shop, clock, failure):
         open_breaker(shop)
         clock.move(5.0)
-        shop.reactions.failed(sent(shop), relayed(failure))
+        shop.reactions.failed(sent(shop), apple_error(failure))
         assert shop.breaker.state is State.HALF_OPEN
         assert shop.breaker.admit(clock.monotonic()) is not None
 
     def test_a_429_lowers_the_limit(self, shop):
-        shop.reactions.failed(sent(shop), relayed(429))
+        shop.reactions.failed(sent(shop), apple_error(429))
         assert shop.sample("upstream_throttled_total") == 1.0
         assert shop.sample("upstream_concurrency_limit") == 2.0
 
     @pytest.mark.parametrize(
-        ("error", "accepted"), [(relayed(400), True), (relayed(400, b""), False), (relayed(FAULT), False)]
+        ("error", "accepted"),
+        [(apple_error(400), True), (apple_error(400, b""), False), (apple_error(FAULT), False)],
     )
     def test_an_error_of_apples_own_about_the_request_shows_that_the_token_is_good(
         self, shop, error, accepted
@@ -140,7 +141,7 @@ class TestFailed:
         assert shop.tokens.refused is not accepted
 
     def test_a_refused_user_is_quarantined_and_counted(self, shop, clock):
-        error = relayed(403, REFUSED_USER, "40300")
+        error = apple_error(403, REFUSED_USER, "40300")
         verdict = shop.reactions.failed(sent(shop), error)
         assert (verdict.cause, error.cause, error.stale_allowed) == (Cause.USER, Cause.USER, False)
         assert shop.quarantine.is_refused(USER.key, clock.monotonic())
@@ -152,7 +153,7 @@ class TestFailed:
         assert shop.sample("upstream_isolated_total", what="connection") == 1.0
 
     def test_a_divided_call_is_attributed_only_after_its_parts(self, shop):
-        error = relayed(400)
+        error = apple_error(400)
         assert shop.reactions.failed(sent(shop, FEW), error).divide
         assert error.cause is Cause.APPLE
         assert shop.sample("upstream_isolated_total", what="id") == 0.0
@@ -160,7 +161,7 @@ class TestFailed:
 
 class TestCheckToken:
     async def check(self, shop: Workshop) -> Verdict:
-        made, error = sent(shop), relayed(401, b"")
+        made, error = sent(shop), apple_error(401, b"")
         verdict = shop.reactions.failed(made, error)
         assert verdict.retry is Retry.RENEWED
         return await shop.reactions.check_token(made, error)
@@ -191,7 +192,7 @@ class TestCheckToken:
     async def test_a_token_that_proves_refused_lifts_quarantines_from_401s(
         self, shop, transport, clock, status, lifted
     ):
-        shop.quarantine.refuse(BEN.key, relayed(401, b""), clock.monotonic())
+        shop.quarantine.refuse(BEN.key, apple_error(401, b""), clock.monotonic())
         transport.test_status = status
         await self.check(shop)
         assert shop.quarantine.is_refused(BEN.key, clock.monotonic()) is not lifted
@@ -203,7 +204,7 @@ class TestConclude:
         assert (verdict.cause, verdict.counts) == (Cause.APPLE, True)
 
     def test_one_that_fails_while_others_are_answered_is_its_ids_and_counts_no_more(self, shop):
-        made, error = sent(shop), relayed(FAULT)
+        made, error = sent(shop), apple_error(FAULT)
         shop.reactions.failed(made, error)
         answered(shop, BEN)
         verdict = shop.reactions.failed(sent(shop, READ, made.trial), error)
@@ -229,7 +230,7 @@ class TestConclude:
         verdicts = []
         for made in (first, sent(shop, write, calls[1])):
             shop.clock.move(0.4)
-            error = relayed(FAULT)
+            error = apple_error(FAULT)
             shop.reactions.answered(sent(shop, write, Trial(BEN.key, 0.0, write=True)))
             verdict = shop.reactions.failed(made, error)
             verdicts.append(shop.reactions.conclude(made.trial, error, made.asked, verdict))
@@ -274,7 +275,7 @@ class TestConclude:
         assert fail_for_good(shop).cause is not Cause.USER
 
     def test_all_tries_of_a_call_are_one_failure_of_the_user(self, shop):
-        one, error = trial(shop), relayed(FAULT)
+        one, error = trial(shop), apple_error(FAULT)
         for _ in range(3):
             made = sent(shop, READ, one)
             shop.reactions.conclude(one, error, LAST, shop.reactions.failed(made, error))
@@ -288,7 +289,7 @@ class TestConclude:
     def test_a_refused_write_is_no_failed_one(self, shop):
         for status in (400, FAULT):
             made = Trial(USER.key, shop.clock.monotonic(), subject="/v1/me/ratings/albums/1", write=True)
-            error, put = relayed(status), Asked(idempotent=True)
+            error, put = apple_error(status), Asked(idempotent=True)
             verdict = shop.reactions.failed(sent(shop, put, made), error)
             verdict = shop.reactions.conclude(made, error, msgspec.structs.replace(put, last=True), verdict)
             answered(shop)
@@ -304,7 +305,7 @@ class TestConclude:
         assert causes == [Cause.APPLE] * 4 + [Cause.USER]
 
     def test_a_call_that_is_divided_is_no_failure_of_the_user_before_its_parts_are_known(self, shop):
-        divided, error = sent(shop, FEW), relayed(FAULT)
+        divided, error = sent(shop, FEW), apple_error(FAULT)
         verdict = shop.reactions.failed(divided, error)
         last = msgspec.structs.replace(FEW, last=True)
         assert shop.reactions.conclude(divided.trial, error, last, verdict).divide
@@ -316,7 +317,7 @@ class TestConclude:
         answered(shop, BEN)
         slow = sent(shop)
         answered(shop)
-        error = relayed(FAULT)
+        error = apple_error(FAULT)
         shop.reactions.conclude(slow.trial, error, LAST, shop.reactions.failed(slow, error))
         assert fail_for_good(shop).cause is not Cause.USER
 
@@ -324,14 +325,14 @@ class TestConclude:
         "verdict", [Verdict(Cause.THROTTLED, retry=Retry.PACED), Verdict(Cause.DEADLINE)]
     )
     def test_a_429_and_a_passed_deadline_keep_their_verdict(self, shop, verdict):
-        assert shop.reactions.conclude(trial(shop), relayed(429), LAST, verdict) is verdict
+        assert shop.reactions.conclude(trial(shop), apple_error(429), LAST, verdict) is verdict
 
 
 class TestTriesOfOneCall:
     def failing(self, shop: Workshop, tries: int) -> Trial:
         made = trial(shop)
         for _ in range(tries):
-            shop.reactions.failed(sent(shop, FEW, made), relayed(FAULT))
+            shop.reactions.failed(sent(shop, FEW, made), apple_error(FAULT))
         return made
 
     def test_only_the_first_counts_before_it_is_clear_that_no_id_is_at_fault(self, shop):
@@ -342,7 +343,7 @@ class TestTriesOfOneCall:
     def test_the_others_count_once_the_call_as_a_whole_has_failed(self, shop):
         made = self.failing(shop, FAILURES - 1)
         whole = msgspec.structs.replace(LAST, ids=0)
-        shop.reactions.conclude(made, relayed(FAULT), whole, Verdict(counts=True))
+        shop.reactions.conclude(made, apple_error(FAULT), whole, Verdict(counts=True))
         assert shop.breaker.causes["500"] == FAILURES - 1
 
     @pytest.mark.parametrize("end", ["answered", "abandoned"])
@@ -370,7 +371,7 @@ class TestDividedProbe:
         open_breaker(shop)
         clock.move(5.0)
         made = sent(shop, FEW)
-        assert shop.reactions.failed(made, relayed(FAULT)).divide
+        assert shop.reactions.failed(made, apple_error(FAULT)).divide
         return made
 
     def part(self, shop: Workshop, probe: Sent) -> Sent:
@@ -381,7 +382,7 @@ class TestDividedProbe:
     def test_it_closes_the_breaker_if_a_half_is_answered_but_only_when_the_division_is_over(
         self, shop, probe
     ):
-        shop.reactions.failed(self.part(shop, probe), relayed(FAULT))
+        shop.reactions.failed(self.part(shop, probe), apple_error(FAULT))
         shop.reactions.answered(self.part(shop, probe))
         assert shop.breaker.is_probe(probe.admission)
         shop.reactions.end(probe.trial)
@@ -389,7 +390,7 @@ class TestDividedProbe:
 
     def test_it_opens_the_breaker_if_none_is(self, shop, probe):
         for _ in range(2):
-            shop.reactions.failed(self.part(shop, probe), relayed(FAULT))
+            shop.reactions.failed(self.part(shop, probe), apple_error(FAULT))
         shop.reactions.end(probe.trial)
         assert shop.breaker.state is State.OPEN
 
@@ -397,7 +398,7 @@ class TestDividedProbe:
         open_breaker(shop)
         clock.move(5.0)
         made = sent(shop, FEW)
-        assert shop.reactions.failed(made, relayed(400)).divide
+        assert shop.reactions.failed(made, apple_error(400)).divide
         shop.reactions.cancelled(self.part(shop, made))
         assert shop.breaker.refuses(clock.monotonic())
         shop.reactions.end(made.trial)
@@ -407,11 +408,11 @@ class TestDividedProbe:
     @pytest.mark.parametrize("asked", [PART, READ])
     def test_a_part_or_later_try_that_becomes_the_probe_ends_it_by_itself(self, shop, clock, asked):
         made = trial(shop)
-        shop.reactions.failed(sent(shop, FEW, made), relayed(FAULT))
+        shop.reactions.failed(sent(shop, FEW, made), apple_error(FAULT))
         made.divided = made.answered = asked.part
         open_breaker(shop)
         clock.move(5.0)
-        shop.reactions.failed(sent(shop, asked, made), relayed(FAULT))
+        shop.reactions.failed(sent(shop, asked, made), apple_error(FAULT))
         shop.reactions.end(made)
         assert shop.breaker.state is not State.CLOSED
         clock.move(5.0)
@@ -421,5 +422,5 @@ class TestDividedProbe:
         open_breaker(shop)
         clock.move(5.0)
         made = Trial(USER.key, clock.monotonic(), remembered=True)
-        shop.reactions.failed(sent(shop, msgspec.structs.replace(READ, part=True), made), relayed(429))
+        shop.reactions.failed(sent(shop, msgspec.structs.replace(READ, part=True), made), apple_error(429))
         assert not shop.breaker.refuses(clock.monotonic())

@@ -6,13 +6,13 @@ import pytest
 
 from gateway.apple import refused_ids as module
 from gateway.apple.refused_ids import RefusedIds
-from gateway.errors import Relayed
+from gateway.errors import AppleError
 from gateway.model import Id, Kind, Partition, User, Variant
 
 USER = User.of("ada")
 ALBUMS = Partition(USER, Kind.ALBUMS)
 BAD, GOOD = Id("1"), Id("2")
-REFUSAL = Relayed(400, b'{"errors":[{}]}')
+REFUSAL = AppleError(400, b'{"errors":[{}]}')
 
 
 @pytest.fixture

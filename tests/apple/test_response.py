@@ -13,7 +13,7 @@ from gateway.apple.response import (
     retry_after,
     written_resource,
 )
-from gateway.errors import Relayed, Unusable
+from gateway.errors import AppleError, Unusable
 from gateway.model import Id, Kind, Rating
 
 ALBUMS = Kind.ALBUMS
@@ -264,7 +264,7 @@ class TestFailure:
     @pytest.mark.parametrize("status", [400, 401, 403, 429, 500, 503])
     def test_an_error_is_relayed_with_its_status_body_and_code(self, status):
         sent = errors(status, f"{status}42", "99999")
-        with pytest.raises(Relayed) as caught:
+        with pytest.raises(AppleError) as caught:
             read(sent)
         assert (caught.value.status, caught.value.body, caught.value.code) == (
             status,
@@ -274,18 +274,18 @@ class TestFailure:
 
     def test_an_empty_401_is_relayed_empty(self):
         failure = failure_of(AppleResponse(401, b""))
-        assert isinstance(failure, Relayed)
+        assert isinstance(failure, AppleError)
         assert (failure.status, failure.body, failure.code) == (401, b"", "40100")
 
     def test_html_is_not_handed_on(self):
         failure = failure_of(AppleResponse(504, b"<html>Gateway Time-out</html>"))
-        assert isinstance(failure, Relayed)
+        assert isinstance(failure, AppleError)
         assert (failure.status, failure.body) == (504, b"")
 
     @pytest.mark.parametrize("body", [b'{"message":"API capacity exceeded"}', b'{"errors":[]}', b"[]"])
     def test_json_without_an_envelope_is_not_handed_on(self, body):
         failure = failure_of(AppleResponse(429, body, 2.0))
-        assert isinstance(failure, Relayed)
+        assert isinstance(failure, AppleError)
         assert (failure.body, failure.code, failure.retry_after) == (b"", "42900", 2.0)
 
     def test_a_403_without_an_envelope_says_nothing_of_the_user_token(self):
@@ -316,13 +316,13 @@ class TestBlamed:
     )
     def test_the_source_of_an_error_is_read_from_parameter_or_pointer(self, source, blamed):
         failure = failure_of(errors(400, "40005", source=source))
-        assert isinstance(failure, Relayed)
+        assert isinstance(failure, AppleError)
         assert failure.blamed == blamed
 
     def test_an_error_that_blames_the_ids_outweighs_others(self):
         body = b'{"errors":[{"source":{"parameter":"l"}},{"source":{"parameter":"ids"}}]}'
         failure = failure_of(AppleResponse(400, body))
-        assert isinstance(failure, Relayed)
+        assert isinstance(failure, AppleError)
         assert failure.blamed == "ids"
 
 

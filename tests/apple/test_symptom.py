@@ -3,15 +3,15 @@
 import pytest
 
 from gateway.apple.symptom import Symptom, symptom_of
-from gateway.errors import DeadlineExceeded, NoCapacity, Relayed, Unreachable, Unusable
+from gateway.errors import AppleError, DeadlineExceeded, NoCapacity, Unreachable, Unusable
 
 
 @pytest.mark.parametrize(
     ("failure", "shown"),
     [
-        (Relayed(403, b"{}", code="40300"), Symptom(403, enveloped=True, code="40300")),
-        (Relayed(403, b""), Symptom(403, code="40301")),
-        (Relayed(400, b"{}", blamed="l"), Symptom(400, enveloped=True, code="40000", blamed="l")),
+        (AppleError(403, b"{}", code="40300"), Symptom(403, enveloped=True, code="40300")),
+        (AppleError(403, b""), Symptom(403, code="40301")),
+        (AppleError(400, b"{}", blamed="l"), Symptom(400, enveloped=True, code="40000", blamed="l")),
         (Unusable("html", received_status=200), Symptom(200, unusable=True)),
         (
             Unusable("{}", received_status=200, other_shape=True),

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.errors import DeadlineExceeded, GatewayError, NoCapacity, Relayed, Unreachable
+from gateway.errors import AppleError, DeadlineExceeded, GatewayError, NoCapacity, Unreachable
 from gateway.fetch.batcher import Fetch
 from gateway.fetch.wait import FetchWait
 from gateway.model import Id, Kind, Partition, Priority, User, Variant
@@ -72,7 +72,7 @@ class TestSharing:
         wait = join(fake, 1, 2)
         loads = await fake.begun(2)
         assert wait.failure is None
-        loads[failing].waiters.failure = Relayed(503, b"")
+        loads[failing].waiters.failure = AppleError(503, b"")
         assert wait.failure is loads[failing].waiters.failure
 
     async def test_concurrent_requests_share_one_call(self, fake):
@@ -205,7 +205,7 @@ class TestCompletion:
     async def test_unrated_ids_are_stored_and_failures_are_not(self, fake):
         wait = join(fake, 1, 2, 3)
         (load,) = await fake.begun(1)
-        failure = Relayed(500, b"")
+        failure = AppleError(500, b"")
         load.answer({ONE: None, TWO: failure, THREE: 1})
         await wait.until(FOREVER)
         assert fake.stored == [(ALBUMS, "t", {ONE: None, THREE: 1})]

@@ -12,7 +12,7 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from gateway.errors import GatewayError, Relayed
+from gateway.errors import AppleError, GatewayError
 from gateway.fetch.wait import FetchWait
 from gateway.model import PLAIN, Id, Kind, Partition, Priority, User, Variant
 from gateway.waiters import Requester
@@ -119,7 +119,7 @@ class SingleFlightMachine(RuleBasedStateMachine):
         if how == "answer":
             load.answer({id_: str(number).encode() for id_ in load.ids})
         elif how == "fail":
-            load.answer({id_: Relayed(500, b"") for id_ in load.ids})
+            load.answer({id_: AppleError(500, b"") for id_ in load.ids})
         elif how == "break":
             load.fail(KeyError("a bug"))
         else:

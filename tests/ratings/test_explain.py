@@ -8,7 +8,7 @@ import pytest
 from gateway.cache.invalidation import DropPaired
 from gateway.cache.lookup import Lookup
 from gateway.cache.write_rule import StoredRating
-from gateway.errors import BreakerOpen, Cause, Quarantined, Relayed, UpstreamError
+from gateway.errors import AppleError, BreakerOpen, Cause, Quarantined, UpstreamError
 from gateway.fill_token import FillToken
 from gateway.model import Id, Rating
 from gateway.ratings.explain import Explainer
@@ -160,12 +160,12 @@ async def test_a_fetch_in_flight_is_shown(explained):
 REFUSALS = {
     "breaker": (BreakerOpen("open"), "The circuit breaker stops calls to Apple", 503),
     "id": (
-        Relayed(500, b"").attribute(Cause.ID, stale_allowed=True).as_remembered(),
+        AppleError(500, b"").attribute(Cause.ID, stale_allowed=True).as_remembered(),
         "Apple failed for this id",
         500,
     ),
     "user": (
-        Relayed(500, b"").attribute(Cause.USER, stale_allowed=True).as_remembered(),
+        AppleError(500, b"").attribute(Cause.USER, stale_allowed=True).as_remembered(),
         "Apple failed for this user",
         500,
     ),
@@ -204,7 +204,7 @@ async def test_a_refusal_does_not_matter_for_a_fresh_entry(explained):
 
 async def test_a_quarantined_user_gets_no_stale_entry(explained):
     explained.store(age=STALE)
-    explained.reads.quarantine.refuse(USER.key, Relayed(403, b""), explained.reads.clock.monotonic())
+    explained.reads.quarantine.refuse(USER.key, AppleError(403, b""), explained.reads.clock.monotonic())
     answer = await explained.explain()
     assert (answer["quarantined"], answer["entry"], answer["stale"]) == (True, None, None)
     assert answer["isolated"] == ()
@@ -215,7 +215,7 @@ async def test_a_user_for_whom_alone_apple_fails_is_shown_with_the_calls_that_ar
     explained, writes_only, isolated
 ):
     now = explained.reads.clock.monotonic()
-    explained.reads.quarantine.isolate(USER.key, Relayed(500, b""), now, writes_only=writes_only)
+    explained.reads.quarantine.isolate(USER.key, AppleError(500, b""), now, writes_only=writes_only)
     answer = await explained.explain()
     assert (answer["quarantined"], answer["isolated"]) == (False, isolated)
 

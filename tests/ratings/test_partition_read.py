@@ -4,7 +4,7 @@ import pytest
 
 from gateway.cache.lookup import Lookup
 from gateway.cache.write_rule import StoredRating
-from gateway.errors import DeadlineExceeded, GatewayError, Relayed, Unreachable
+from gateway.errors import AppleError, DeadlineExceeded, GatewayError, Unreachable
 from gateway.model import Id, Kind, Variant
 from gateway.ratings.partition_read import PartitionRead
 from gateway.ratings.query import Directives
@@ -68,7 +68,7 @@ async def test_an_id_that_is_late_fails_and_its_fetch_goes_on(reads):
     [
         (0, None, "connection_limit_reached", None, "No slot for a call to Apple Music became free"),
         (1, None, "http_response_timeout", None, "Apple Music did not answer within the time"),
-        (1, Relayed(503, b""), "http_response_timeout", 503, "Apple Music answered 503, and the request"),
+        (1, AppleError(503, b""), "http_response_timeout", 503, "Apple Music answered 503, and the request"),
         (
             1,
             Unreachable("No address was found.", proxy_error="dns_timeout", sent=False),
@@ -97,7 +97,7 @@ async def test_a_stale_rating_stands_in_for_an_id_that_failed(reads):
     read = reads.partition_read(query((ALBUMS, [ONE, TWO])))
     running = started(read)
     (load,) = await reads.fake.begun(1)
-    failure = Relayed(500, b"")
+    failure = AppleError(500, b"")
     load.answer({ONE: failure, TWO: failure})
     await running
     assert read.ratings() == ([ONE], [-1])
@@ -128,7 +128,7 @@ class TestUnfetched:
 
     async def test_cached_ids_are_served_and_the_others_fail(self, reads):
         reads.store({ONE: 1})
-        read, failure = reads.partition_read(query((ALBUMS, [ONE, TWO]))), Relayed(400, b"")
+        read, failure = reads.partition_read(query((ALBUMS, [ONE, TWO]))), AppleError(400, b"")
         await read.run(Requester(), failure)
         assert (read.ratings(), read.failed) == (([ONE], [1]), {TWO: failure})
         assert reads.fake.loads == []
@@ -136,7 +136,7 @@ class TestUnfetched:
     async def test_a_stale_rating_stands_in_for_a_failure_of_apple(self, reads):
         reads.store({ONE: -1})
         reads.clock.move(FRESH_SECONDS + 100)
-        read, failure = reads.partition_read(query((ALBUMS, [ONE]))), Relayed(503, b"")
+        read, failure = reads.partition_read(query((ALBUMS, [ONE]))), AppleError(503, b"")
         await read.run(Requester(), failure)
         assert (read.ratings(), read.stood_in_for, read.forwarded) == (([ONE], [-1]), failure, True)
         assert reads.fake.loads == []
@@ -145,7 +145,7 @@ class TestUnfetched:
     async def test_stale_ratings_are_refreshed_only_if_no_id_is_missing(self, reads, asked, refreshed):
         reads.store({ONE: 1})
         reads.clock.move(FRESH_SECONDS + 1)
-        await reads.partition_read(query((ALBUMS, asked))).run(Requester(), Relayed(400, b""))
+        await reads.partition_read(query((ALBUMS, asked))).run(Requester(), AppleError(400, b""))
         await quiet()
         assert reads.fake.asked() == refreshed
 
@@ -154,7 +154,7 @@ async def test_joined_ids_that_failed_do_not_count_as_collapsed(reads):
     first, second = (reads.partition_read(query((ALBUMS, [ONE, TWO]))) for _ in range(2))
     running = [started(first), started(second)]
     (load,) = await reads.fake.begun(1)
-    load.answer({ONE: 1, TWO: Relayed(400, b"")})
+    load.answer({ONE: 1, TWO: AppleError(400, b"")})
     await asyncio.gather(*running)
     assert (second.plan.counts.collapsed, second.plan.counts.upstream) == (1, 1)
 

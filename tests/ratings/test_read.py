@@ -6,7 +6,7 @@ import pytest
 
 from gateway.cache.entry import Entry
 from gateway.cache.lookup import Lookup
-from gateway.errors import Relayed
+from gateway.errors import AppleError
 from gateway.model import Id, Kind
 from gateway.ratings.query import Answer, CacheOutcome, Directives, TierCounts
 from gateway.ratings.read import Reader, merge
@@ -104,7 +104,7 @@ class TestRead:
     async def test_failures_are_listed_in_the_order_asked(self, reads):
         reading = asyncio.create_task(reads.reader.read(query((SONGS, [TWO, ONE]), (ALBUMS, [ONE]))))
         songs, albums = await reads.fake.begun(2)
-        failure = Relayed(400, b"")
+        failure = AppleError(400, b"")
         songs.answer({ONE: failure, TWO: failure})
         albums.answer({ONE: failure})
         answer = await reading
@@ -165,7 +165,7 @@ class TestOutcome:
         reads.store({ONE: 1})
         read = reads.recalled(query((ALBUMS, [ONE])))
         read.forwarded, read.admitted, read.plan.overruled = True, admitted, overruled
-        read.stood_in_for = Relayed(500, b"") if stale else None
+        read.stood_in_for = AppleError(500, b"") if stale else None
         assert merge([read], 1, reads.clock.monotonic()).outcome is outcome
 
     async def test_a_part_answered_from_the_cache_does_not_make_the_answer_a_bypass(self, reads):
@@ -180,7 +180,7 @@ class TestOutcome:
         parts = [reads.recalled(query((ALBUMS, [ONE]))) for _ in range(3)]
         for part, status in zip(parts, (None, 500, 503), strict=True):
             part.forwarded = True
-            part.stood_in_for = None if status is None else Relayed(status, b"")
+            part.stood_in_for = None if status is None else AppleError(status, b"")
         assert merge(parts, 1, 0.0).upstream_status == 500
 
 

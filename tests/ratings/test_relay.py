@@ -9,7 +9,7 @@ import pytest
 from gateway.apple.client import AppleSuccess, Outbound
 from gateway.cache.lookup import Lookup
 from gateway.cache.write_rule import StoredRating
-from gateway.errors import Cause, GatewayError, Refused, Relayed, Unusable
+from gateway.errors import AppleError, Cause, GatewayError, Refused, Unusable
 from gateway.model import LONGEST_VARIANT, Id, Kind, Partition, Rating, User, Variant, plain_resource
 from gateway.ratings.query import (
     NO_DIRECTIVES,
@@ -49,7 +49,7 @@ NO_LISTS: Mapping[Id, Rating | GatewayError] = dict.fromkeys((ONE, TWO, THREE), 
 
 NO_RATINGS = AppleSuccess(200, b'{"results":{}}')
 A_LIST = AppleSuccess(200, b'{"data":[]}', lists_ratings=True)
-UNRATED = Relayed(404, b'{"errors":[{"code":"40400"}]}', code="40400").attribute(
+UNRATED = AppleError(404, b'{"errors":[{"code":"40400"}]}', code="40400").attribute(
     Cause.REQUEST, stale_allowed=False
 )
 PAST_REVALIDATION = FRESH_SECONDS + 100
@@ -164,7 +164,7 @@ class TestFirstReads:
         answer = await fakes.read(NO_LISTS, RATINGS)
         assert (answer.failures, answer.counts.upstream, answer.counts.calls) == ((), 2, 3)
 
-    @pytest.mark.parametrize("failure", [Relayed(503, b""), Unusable("HTML", received_status=200)])
+    @pytest.mark.parametrize("failure", [AppleError(503, b""), Unusable("HTML", received_status=200)])
     async def test_a_failure_of_the_relay_is_returned_and_later_ones_are_not_relayed_at_once(
         self, fakes, failure
     ):
@@ -174,13 +174,13 @@ class TestFirstReads:
 
     async def test_a_lenient_one_keeps_what_is_known_if_the_relay_fails(self, fakes):
         fakes.store({TWO: 1})
-        fakes.apple.answer = Relayed(503, b"")
+        fakes.apple.answer = AppleError(503, b"")
         answer = await fakes.read(NO_LISTS, lenient=True)
         assert [(failure.id, failure.error) for failure in answer.failures] == [(ONE, NO_LIST)]
         assert (answer.counts.local, answer.counts.calls) == (1, 2)
 
     async def test_a_lenient_one_for_one_id_fails_if_the_relay_fails(self, fakes):
-        fakes.apple.answer = Relayed(503, b"")
+        fakes.apple.answer = AppleError(503, b"")
         assert await fakes.read(NO_LISTS, request=SINGLE, lenient=True) is fakes.apple.answer
 
     async def test_ids_of_several_calls_are_not_relayed(self, fakes):
@@ -270,13 +270,13 @@ class TestLaterReads:
 
     async def test_a_failure_of_the_relay_is_returned(self, fakes):
         await fakes.remember()
-        fakes.apple.answer = Relayed(500, b"")
+        fakes.apple.answer = AppleError(500, b"")
         assert await fakes.read() is fakes.apple.answer
 
     async def test_stale_ratings_stand_in_for_a_failure(self, fakes):
         fakes.store(RATINGS, PAST_REVALIDATION)
         await fakes.remember()
-        fakes.apple.answer = Relayed(503, b"")
+        fakes.apple.answer = AppleError(503, b"")
         answer = await fakes.read()
         assert (answer.failures, answer.outcome, answer.upstream_status) == ((), CacheOutcome.STALE, 503)
         assert (answer.counts.stale, answer.counts.calls) == (2, 1)
@@ -284,18 +284,18 @@ class TestLaterReads:
     async def test_stale_ratings_do_not_stand_in_for_a_refusal(self, fakes):
         fakes.store(RATINGS, PAST_REVALIDATION)
         await fakes.remember()
-        fakes.apple.answer = Relayed(403, b"{}").attribute(Cause.USER, stale_allowed=False)
+        fakes.apple.answer = AppleError(403, b"{}").attribute(Cause.USER, stale_allowed=False)
         assert await fakes.read() is fakes.apple.answer
 
     async def test_an_id_that_is_not_cached_fails_with_the_failure_of_the_relay(self, fakes):
         fakes.store({ONE: 1})
         await fakes.remember()
-        fakes.apple.answer = Relayed(503, b"")
+        fakes.apple.answer = AppleError(503, b"")
         assert await fakes.read() is fakes.apple.answer
         answer = await fakes.read(lenient=True)
         assert (answer.counts.local, [failure.id for failure in answer.failures]) == (1, [TWO])
 
-    @pytest.mark.parametrize("answer", [A_LIST, Relayed(500, b"")], ids=["ratings", "a failure"])
+    @pytest.mark.parametrize("answer", [A_LIST, AppleError(500, b"")], ids=["ratings", "a failure"])
     async def test_their_ids_count_once_however_often_they_are_looked_up(self, fakes, answer):
         await fakes.remember()
         missed = fakes.reads.counted("local", "miss")
@@ -319,7 +319,7 @@ class TestLaterReads:
         ([], False),
         ([NO_LIST], True),
         ([NO_LIST, NO_LIST], True),
-        ([NO_LIST, Relayed(500, b"")], False),
+        ([NO_LIST, AppleError(500, b"")], False),
         ([Unusable("HTML", received_status=200)], False),
         ([Unusable("HTML", received_status=502)], False),
     ],

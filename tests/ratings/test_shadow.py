@@ -6,7 +6,7 @@ import pytest
 
 from gateway.cache.lookup import Lookup
 from gateway.cache.write_rule import StoredRating
-from gateway.errors import Relayed
+from gateway.errors import AppleError
 from gateway.model import Id, Partition, Priority, Rating
 from gateway.ratings.shadow import MAX_CHECKS, MAX_IDS, RESULTS, Shadow, compare
 from tests.cache.fake_shared_cache import FakeSharedCache
@@ -57,7 +57,7 @@ async def test_each_id_agrees_changed_or_could_not_be_fetched(checks):
     checks.reads.store(ratings)
     checks.serve()
     (load,) = await checks.reads.fake.begun(1)
-    load.answer(dict(zip(ratings, (1, -1, Relayed(500, b"")), strict=True)))
+    load.answer(dict(zip(ratings, (1, -1, AppleError(500, b"")), strict=True)))
     assert await checks.counted() == {"agree": 1, "changed": 1, "error": 1}
 
 
@@ -165,8 +165,8 @@ async def test_the_fraction_of_the_answers_is_drawn_by_chance(chance, drawn):
         (None, None, "agree"),
         (None, b'{"id":"1"}', "changed"),
         (b'{"id":"1"}', None, "changed"),
-        (1, Relayed(500, b""), "error"),
+        (1, AppleError(500, b""), "error"),
     ],
 )
-def test_resources_are_compared_as_json(served: Rating, now: Rating | Relayed, result: str):
+def test_resources_are_compared_as_json(served: Rating, now: Rating | AppleError, result: str):
     assert compare(served, now) == result

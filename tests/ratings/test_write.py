@@ -6,11 +6,11 @@ import pytest
 
 from gateway.apple.client import AppleSuccess, Outbound
 from gateway.errors import (
+    AppleError,
     BreakerOpen,
     DeadlineExceeded,
     NoCapacity,
     Quarantined,
-    Relayed,
     Unreachable,
     Unusable,
     UpstreamError,
@@ -122,12 +122,12 @@ class TestOutcome:
             (1, AppleSuccess(200, b""), "held as 1"),
             (-1, AppleSuccess(200, LIKED), "unknown"),
             (None, AppleSuccess(204, b""), "held as None"),
-            (None, Relayed(404, b"{}", code="40400"), "held as None"),
-            (1, Relayed(404, b"{}", code="40400"), "unchanged"),
-            (None, Relayed(404, b"", code="40402"), "unknown"),
-            (1, Relayed(400, b"{}"), "unchanged"),
-            (1, Relayed(500, b"{}"), "unknown"),
-            (1, Relayed(500, b"{}").as_remembered(), "unchanged"),
+            (None, AppleError(404, b"{}", code="40400"), "held as None"),
+            (1, AppleError(404, b"{}", code="40400"), "unchanged"),
+            (None, AppleError(404, b"", code="40402"), "unknown"),
+            (1, AppleError(400, b"{}"), "unchanged"),
+            (1, AppleError(500, b"{}"), "unknown"),
+            (1, AppleError(500, b"{}").as_remembered(), "unchanged"),
             (1, not_reached(), "unchanged"),
             (1, Unreachable("reset", proxy_error="connection_terminated", sent=True), "unknown"),
             (1, Unusable("HTML", received_status=200), "unknown"),
@@ -163,9 +163,9 @@ class TestOutcome:
     @pytest.mark.parametrize(
         "answer",
         [
-            Relayed(400, b"{}"),
-            Relayed(404, b"{}", code="40400"),
-            Relayed(500, b"{}").as_remembered(),
+            AppleError(400, b"{}"),
+            AppleError(404, b"{}", code="40400"),
+            AppleError(500, b"{}").as_remembered(),
             not_reached(),
             BreakerOpen("open"),
             NoCapacity("full"),
@@ -183,7 +183,9 @@ class TestOutcome:
         await writes.rate(-1)
         assert writes.written == [(USER, ALBUMS, ONE, -1)]
 
-    @pytest.mark.parametrize("answer", [Relayed(400, b"{}"), Relayed(500, b"{}")], ids=["refused", "failed"])
+    @pytest.mark.parametrize(
+        "answer", [AppleError(400, b"{}"), AppleError(500, b"{}")], ids=["refused", "failed"]
+    )
     async def test_a_write_that_failed_is_not_reported(self, writes, answer):
         writes.apple.answer = answer
         assert await writes.rate(-1) is answer
@@ -285,10 +287,10 @@ class TestFavorites:
         ("answer", "state"),
         [
             (AppleSuccess(202, b""), "unknown"),
-            (Relayed(500, b"{}"), "unknown"),
-            (Relayed(400, b"{}"), "unchanged"),
+            (AppleError(500, b"{}"), "unknown"),
+            (AppleError(400, b"{}"), "unchanged"),
             (BreakerOpen("open"), "unchanged"),
-            (maybe_done(Relayed(400, b"{}")), "unknown"),
+            (maybe_done(AppleError(400, b"{}")), "unknown"),
             (maybe_done(not_reached()), "unknown"),
         ],
         ids=["accepted", "failed", "refused", "not sent", "repeat refused", "repeat not sent"],

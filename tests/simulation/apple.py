@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from gateway.apple.client import AppleSuccess, Outbound
-from gateway.errors import GatewayError, Relayed, Unreachable, UpstreamError
+from gateway.errors import AppleError, GatewayError, Unreachable, UpstreamError
 from gateway.model import Id, Kind, Partition, Rating, User
 from gateway.waiters import Riders, Waiters
 
@@ -122,7 +122,7 @@ class SimulatedApple(Ratings):
         if fate < self._failing / 2:
             return Unreachable("It failed.", proxy_error="timeout", sent=True)
         if fate < self._failing:
-            return Relayed(400, b"{}")
+            return AppleError(400, b"{}")
         kind, id_ = call.path.split("/")[-2:]
         place = (call.user.key, Kind(kind), Id(id_))
         value = None if call.body is None else int(msgspec.json.decode(call.body)["attributes"]["value"])

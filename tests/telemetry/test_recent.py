@@ -1,6 +1,6 @@
 import pytest
 
-from gateway.errors import BreakerOpen, GatewayError, Quarantined, Refused, Relayed, Source
+from gateway.errors import AppleError, BreakerOpen, GatewayError, Quarantined, Refused, Source
 from gateway.model import Id, Kind
 from gateway.telemetry.recent import MAX_KEPT, RecentErrors, read_target, shown
 
@@ -42,7 +42,7 @@ def test_the_number_of_failures_is_bounded():
     ("error", "text"),
     [
         (BreakerOpen("Apple Music is not asked for now."), "Apple Music is not asked for now."),
-        (Relayed(500, b"{}"), "Apple Music answered 500."),
+        (AppleError(500, b"{}"), "Apple Music answered 500."),
         (Quarantined(403, b"{}"), "Apple Music answered 403."),
         (refused(source=Source(parameter="ids")), "Invalid Parameter Value: ids"),
         (refused(source=Source(pointer="/attributes/value")), "Invalid Parameter Value: /attributes/value"),

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from gateway.apple.client import AppleSuccess, Outbound
-from gateway.errors import DeadlineExceeded, GatewayError, Relayed, Unreachable, UpstreamError
+from gateway.errors import AppleError, DeadlineExceeded, GatewayError, Unreachable, UpstreamError
 from gateway.model import Id, Kind, Partition, Rating, User
 from gateway.waiters import Riders, Waiters
 
@@ -126,7 +126,7 @@ class Client:
         if apple.failing:
             apple.troubled_at = now()
             riders.failed = True
-            return dict.fromkeys(ids, Relayed(500, b""))
+            return dict.fromkeys(ids, AppleError(500, b""))
         return {id_: rendered(partition, id_, value) for id_, value in shown.items()}
 
     async def send(
@@ -147,13 +147,13 @@ class Client:
             return DeadlineExceeded("Nothing came.")
         match plan.ending:
             case "refused":
-                return Relayed(400, b"")
+                return AppleError(400, b"")
             case "lost":
-                return Relayed(500, b"")
+                return AppleError(500, b"")
             case "failed after all":
                 return Unreachable("It broke.", proxy_error="connection_terminated", sent=True)
             case "repeat refused":
-                failure = Relayed(400, b"")
+                failure = AppleError(400, b"")
                 failure.maybe_done = True
                 return failure
         resource = rendered(partition, Id(id_), value)

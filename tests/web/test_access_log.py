@@ -6,12 +6,12 @@ import pytest
 
 from gateway.errors import (
     AVAILABILITY_CAUSES,
+    AppleError,
     Cause,
     DeadlineExceeded,
     GatewayError,
     Quarantined,
     Refused,
-    Relayed,
 )
 from gateway.telemetry.metrics import Metrics
 from gateway.web.access_log import FLUSH_REQUESTS, AccessLog
@@ -83,7 +83,7 @@ async def test_failed_requests_are_exported_as_0_before_the_first_failure(cause:
     ("error", "failed", "internal"),
     [
         (GatewayError("a bug"), [], 1),
-        (Relayed(500, b""), ["apple"], 0),
+        (AppleError(500, b""), ["apple"], 0),
         (DeadlineExceeded("too late"), ["deadline"], 0),
         (Quarantined(403, b""), [], 0),
         (Refused(504, "50400", "Gateway Timeout", "only-if-cached"), [], 0),

@@ -7,7 +7,7 @@ import pytest
 from aiohttp import HttpVersion10
 
 from gateway.apple.client import AppleSuccess
-from gateway.errors import Refused, Relayed, Unusable
+from gateway.errors import AppleError, Refused, Unusable
 from gateway.model import Id
 from tests.fetch.fake_loads import USER
 from tests.web.apis import TIMEOUT_SECONDS, Answer, ApiOnFakes, headers, request
@@ -101,7 +101,7 @@ class TestRun:
     async def test_a_read_fails_with_the_error_of_its_first_id(self, gateway):
         reading = await read(gateway, MANY + "1,2")
         (load,) = gateway.reads.fake.loads
-        load.answer({ONE: Relayed(500, b""), TWO: Relayed(400, b"")})
+        load.answer({ONE: AppleError(500, b""), TWO: AppleError(400, b"")})
         assert (await reading).status == 500
 
     async def test_one_unrated_id_is_404(self, gateway):
@@ -202,7 +202,7 @@ class TestAnswersThatAreNoList:
         ]
         assert (answer.status, gateway.apple.sent) == (200, [])
 
-    @pytest.mark.parametrize("failure", [Relayed(500, b""), Unusable("HTML", received_status=200)])
+    @pytest.mark.parametrize("failure", [AppleError(500, b""), Unusable("HTML", received_status=200)])
     async def test_other_failures_are_not_relayed(self, gateway, failure):
         reading = await read(gateway, OTHER)
         (load,) = gateway.reads.fake.loads
@@ -254,13 +254,13 @@ class TestRecords:
     async def test_a_failed_read_is_remembered_with_a_read_that_repeats_it(self, gateway):
         reading = await read(gateway, MANY + "1", ("X-Request-Id", "mine"))
         (load,) = gateway.reads.fake.loads
-        load.answer({ONE: Relayed(500, b"")})
+        load.answer({ONE: AppleError(500, b"")})
         await reading
         (remembered,) = gateway.recent.latest()
         assert (remembered.request_id, remembered.status, remembered.again) == ("mine", 500, MANY + "1")
 
     async def test_a_failed_write_is_remembered_with_a_read_of_its_id(self, gateway):
-        gateway.apple.answer = Relayed(500, b"")
+        gateway.apple.answer = AppleError(500, b"")
         await gateway.send("PUT", "/v1/me/ratings/albums/1", RATING)
         (remembered,) = gateway.recent.latest()
         assert (remembered.method, remembered.again) == ("PUT", MANY + "1")

@@ -1,7 +1,7 @@
 import msgspec
 import pytest
 
-from gateway.errors import Cause, DeadlineExceeded, GatewayError, Refused, Relayed
+from gateway.errors import AppleError, Cause, DeadlineExceeded, GatewayError, Refused
 from gateway.ratings.query import TierCounts
 from gateway.web.request_record import RequestRecord, request_id, trace_id
 
@@ -97,5 +97,5 @@ def test_a_failure_of_the_gateway_apple_or_the_developer_token_is_a_warning(stat
     answered = record()
     answered.status = status
     if cause is not None:
-        answered.fail(Relayed(status, b"").attribute(cause, stale_allowed=False))
+        answered.fail(AppleError(status, b"").attribute(cause, stale_allowed=False))
     assert answered.line().level == level

@@ -6,13 +6,13 @@ import pytest
 from gateway import errors
 from gateway.apple.client import AppleSuccess
 from gateway.errors import (
+    AppleError,
     BreakerOpen,
     DeadlineExceeded,
     GatewayError,
     NoCapacity,
     Quarantined,
     Refused,
-    Relayed,
     Source,
     Unreachable,
     Unusable,
@@ -36,7 +36,7 @@ TABLE = {
     "GatewayError": (GatewayError("a bug"), 500, "50000", None),
     "Refused": (Refused(400, "40005", "t", "d", source=Source(parameter="ids")), 400, "40005", None),
     "UpstreamError": (errors.UpstreamError("d"), 502, "50200", "error=proxy_internal_error"),
-    "Relayed": (Relayed(500, APPLES, code="50001"), 500, "50001", "received-status=500"),
+    "AppleError": (AppleError(500, APPLES, code="50001"), 500, "50001", "received-status=500"),
     "Quarantined": (Quarantined(403, b"", code="40300"), 403, "40300", ""),
     "Unusable": (
         Unusable("d", received_status=200),
@@ -91,9 +91,9 @@ def test_every_error_becomes_an_envelope_with_its_status_and_code(name):
     [
         (BreakerOpen("d", retry_after=4.2), "5"),
         (BreakerOpen("d", retry_after=0.0), "1"),
-        (Relayed(429, b"{}"), "1"),
-        (Relayed(429, b"{}", retry_after=30), "30"),
-        (Relayed(500, b"{}"), None),
+        (AppleError(429, b"{}"), "1"),
+        (AppleError(429, b"{}", retry_after=30), "30"),
+        (AppleError(500, b"{}"), None),
     ],
 )
 def test_retry_after_stands_on_429_and_503(error, expected):
@@ -105,12 +105,12 @@ def test_retry_after_stands_on_429_and_503(error, expected):
     [b"", b"<html>", b'{"a":', b"[1]", b"\xff{", b'{"message":"m"}', b'{"errors":[]}', b'{"errors":["x"]}'],
 )
 def test_a_body_of_apples_that_is_not_an_error_envelope_is_replaced(body):
-    shown = json.loads(error_reply(Relayed(401, body)).body)["errors"][0]
+    shown = json.loads(error_reply(AppleError(401, body)).body)["errors"][0]
     assert (shown["status"], shown["code"]) == ("401", "40100")
 
 
 def test_an_envelope_of_apples_is_relayed_as_it_is():
-    assert error_reply(Relayed(500, APPLES)).body == APPLES
+    assert error_reply(AppleError(500, APPLES)).body == APPLES
 
 
 @pytest.mark.parametrize(

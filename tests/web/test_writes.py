@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from gateway.apple.client import AppleSuccess
-from gateway.errors import BreakerOpen, Relayed
+from gateway.errors import AppleError, BreakerOpen
 from gateway.model import Id, Kind
 from gateway.ratings.query import CacheOutcome, Part
 from gateway.ratings.relay import Unrated
@@ -109,7 +109,7 @@ class TestBypassed:
         assert (record.cache, record.error) == (CacheOutcome.BYPASS, None)
 
     async def test_a_failure_becomes_the_answer_and_is_recorded(self, fakes):
-        record, failure = fakes.gateway.accepted(OTHER).record, Relayed(500, b"")
+        record, failure = fakes.gateway.accepted(OTHER).record, AppleError(500, b"")
         reply = bypassed(record, Requester(), failure)
         assert (reply.status, reply.cache_status) == (500, "ratings-gateway; fwd=bypass")
         assert (record.cache, record.error) == (CacheOutcome.BYPASS, failure)

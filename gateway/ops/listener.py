@@ -57,9 +57,8 @@ class OpsServer(web.Server):
     ) -> web.Request:
         assert isinstance(protocol, _Connection)
         protocol.head_arrived()
-        return web.Request(
-            message, payload, protocol, writer, task, self._loop, client_max_size=MAX_BODY_BYTES
-        )
+        loop = asyncio.get_running_loop()
+        return web.Request(message, payload, protocol, writer, task, loop, client_max_size=MAX_BODY_BYTES)
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         try:

@@ -12,8 +12,7 @@ is not answered yet waits here, and reading pauses: aiohttp would read on, and b
 """
 
 import asyncio
-from enum import Enum, auto
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 
@@ -22,31 +21,21 @@ from gateway.web.accepted import Accepted
 from gateway.web.aiohttp_connection import AiohttpConnection
 from gateway.web.api import Api
 from gateway.web.callback_batch import CallbackBatch
+from gateway.web.connection_limit import ConnectionLimit
+from gateway.web.connection_state import ConnectionState
 from gateway.web.heads import END_OF_HEAD, HeadParser, ReceiveBuffer
 from gateway.web.response import WholeResponse
 from gateway.web.target import READS
 from gateway.web.timers import Timers
 
 
-class ConnectionState(Enum):
-    """Who has the connection."""
-
-    IDLE = auto()
-    """Neither: no complete request is waiting."""
-    ANSWERING = auto()
-    """We do: a request was taken, and is not answered yet."""
-    HANDED_OVER = auto()
-    """aiohttp does, until it has answered one request."""
-    LEFT = auto()
-    """aiohttp does, for good."""
-
-
 class ListenerContext:
     """What all connections of a listener share."""
 
-    def __init__(self, api: Api, tasks: Tasks) -> None:
+    def __init__(self, api: Api, tasks: Tasks, limit: ConnectionLimit) -> None:
         self.api = api
         self.tasks = tasks
+        self.limit = limit
         self.parser = HeadParser()
         self.to_look_up = CallbackBatch(Connection.look_up)
         self.to_answer = CallbackBatch(Connection.answer)
@@ -84,6 +73,10 @@ class Connection(AiohttpConnection):
     # Receiving
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Serve the connection, or close it at once if there are too many."""
+        if not self._listener.limit.admit(self, asyncio.get_running_loop().time()):
+            cast("asyncio.Transport", transport).abort()
+            return
         super().connection_made(transport)
         self._timers.close_if_unused(lambda: self.busy, self.force_close)
 
@@ -290,6 +283,7 @@ class Connection(AiohttpConnection):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Stop the timers; pass the loss on once aiohttp has begun with what it was handed."""
+        self._listener.limit.release(self)
         self._timers.stop()
         self.finished(lost=True)
         if self._state in (ConnectionState.HANDED_OVER, ConnectionState.LEFT) and self.current is None:

@@ -13,13 +13,16 @@ class ConnectionLimit:
     def __init__(self, most: int, log: FilteringBoundLogger) -> None:
         self._most = most
         self._log = log
+        self._open: set[object] = set()
+        """Connections that were admitted and not released."""
         self._refused = 0
         """Since the last line about it."""
         self._quiet_until = 0.0
 
-    def admits(self, connections: int, now: float) -> bool:
-        """Whether `connections` may be open, the newest included; `now` is monotonic seconds."""
-        if connections <= self._most:
+    def admit(self, connection: object, now: float) -> bool:
+        """Count `connection` as open unless `most` are; `now` is monotonic seconds."""
+        if len(self._open) < self._most:
+            self._open.add(connection)
             return True
         self._refused += 1
         if now >= self._quiet_until:
@@ -33,3 +36,7 @@ class ConnectionLimit:
             self._refused = 0
             self._quiet_until = now + LOG_SECONDS
         return False
+
+    def release(self, connection: object) -> None:
+        """Stop counting a connection that is lost; it may have been refused."""
+        self._open.discard(connection)

@@ -1,8 +1,8 @@
 """The API listener: aiohttp's low-level server, with connections of our own."""
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import Any, Final, cast
+from collections.abc import Mapping
+from typing import Any, Final
 
 from aiohttp import StreamReader, web
 from aiohttp.abc import AbstractStreamWriter
@@ -26,8 +26,7 @@ class ApiServer(web.Server):
 
     def __init__(self, api: Api, tasks: Tasks, limit: ConnectionLimit) -> None:
         super().__init__(self._handle, request_factory=self._begin_request)
-        self._shared = ListenerContext(api, tasks)
-        self._connection_limit = limit
+        self._context = ListenerContext(api, tasks, limit)
         self.accepted = 0
         """Connections made so far."""
         self._limits: Mapping[str, Any] = {
@@ -42,10 +41,7 @@ class ApiServer(web.Server):
 
     def __call__(self) -> RequestHandler:
         self.accepted += 1
-        return _LimitedConnection(self._admits_another, self._shared, self, **self._limits)
-
-    def _admits_another(self) -> bool:
-        return self._connection_limit.admits(len(self._connections) + 1, self._loop.time())
+        return Connection(self._context, self, **self._limits)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         connection = request.protocol
@@ -67,21 +63,3 @@ class ApiServer(web.Server):
         assert isinstance(connection, Connection)
         connection.begin_request(request)
         return request
-
-
-class _LimitedConnection(Connection):
-    """A connection that is closed at once if there are too many."""
-
-    __slots__ = ("_is_admitted",)
-
-    def __init__(
-        self, is_admitted: Callable[[], bool], listener: ListenerContext, server: web.Server, **limits: Any
-    ) -> None:
-        super().__init__(listener, server, **limits)
-        self._is_admitted = is_admitted
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if self._is_admitted():
-            super().connection_made(transport)
-        else:
-            cast("asyncio.Transport", transport).abort()

@@ -1,8 +1,11 @@
 """The tree: larger modules have tests, modules stay short, types have unique names, imports are declared."""
 
 import ast
+import importlib
+import inspect
 import re
 import sys
+import textwrap
 import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
@@ -53,6 +56,41 @@ def test_no_public_name_of_a_type_is_used_twice_outside_the_sandbox():
                 if (name := names_a_type(node)) is not None:
                     places[name].append(str(module))
     assert {name: modules for name, modules in places.items() if len(modules) > 1} == {}
+
+
+def private_names(class_: ast.AST) -> set[str]:
+    """The `_names` that it defines as methods, or uses of `self` or `super()`."""
+    names = set()
+    for node in ast.walk(class_):
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                names.add(name)
+            case ast.Attribute(value=ast.Name(id="self") | ast.Call(func=ast.Name(id="super")), attr=name):
+                names.add(name)
+    return {name for name in names if name.startswith("_") and not name.endswith("_")}
+
+
+def private_names_of(foreign: type) -> set[str]:
+    try:
+        written = private_names(ast.parse(textwrap.dedent(inspect.getsource(foreign))))
+    except (TypeError, OSError):  # not written in Python
+        written = set()
+    return written | {name for name in vars(foreign) if name.startswith("_")}
+
+
+def test_a_subclass_of_a_foreign_class_shares_no_private_name_with_it():
+    """They change without notice; and setting one by chance would break what the base does."""
+    shared = {}
+    for module in MODULES:
+        loaded = importlib.import_module(".".join(("gateway", *module.with_suffix("").parts)))
+        for node in ast.parse((ROOT / "gateway" / module).read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                bases = getattr(loaded, node.name).__mro__
+                foreign = [base for base in bases if base.__module__.partition(".")[0] != "gateway"]
+                names = private_names(node) & set().union(*map(private_names_of, foreign))
+                if names:
+                    shared[f"{module}: {node.name}"] = names
+    assert shared == {}
 
 
 def imported(module: Path) -> Iterator[str]:

@@ -23,3 +23,35 @@ async def test_a_connection_beyond_the_limit_is_closed_and_others_stay(dial, ser
     fourth = await dial()
     fourth.send("/hit")
     assert await fourth.answer() == "hit"
+
+
+async def test_connections_that_are_lost_before_a_request_make_room(dial, server):
+    for _ in range(5):
+        for caller in [await dial() for _ in range(2)]:
+            caller.reset()
+        await until(lambda: not server.connections)
+    for caller in [await dial() for _ in range(2)]:
+        caller.send("/hit")
+        assert await caller.answer() == "hit"
+
+
+async def test_connections_that_are_refused_take_no_room(dial, server):
+    first, second, *others = [await dial() for _ in range(6)]
+    for other in others:
+        assert await other.closed()
+    for caller in (first, second):
+        caller.writer.close()
+    await until(lambda: not server.connections)
+    for caller in [await dial() for _ in range(2)]:
+        caller.send("/hit")
+        assert await caller.answer() == "hit"
+
+
+async def test_a_connection_that_was_never_made_takes_no_room(dial, server):
+    for _ in range(3):
+        server()
+    server().connection_lost(None)
+    for caller in [await dial() for _ in range(2)]:
+        caller.send("/hit")
+        assert await caller.answer() == "hit"
+    assert await (await dial()).closed()

@@ -67,7 +67,7 @@ class Connection(AiohttpConnection):
     @property
     def busy(self) -> bool:
         """Whether a request is being answered, or part of one has arrived."""
-        answering = self._state in (ConnectionState.ANSWERING, ConnectionState.HANDED_OVER)
+        answering = self._state in (ConnectionState.ANSWERING, ConnectionState.AIOHTTP_ONCE)
         return answering or bool(self._input) or super().busy
 
     # Receiving
@@ -83,9 +83,9 @@ class Connection(AiohttpConnection):
     def data_received(self, data: bytes) -> None:
         """Take a complete head, keep a partial one, and pass on what is aiohttp's."""
         # aiohttp feeds itself empty data, to go on with what it has buffered.
-        if self._state is ConnectionState.LEFT or not data:
+        if self._state is ConnectionState.AIOHTTP or not data:
             self._pass_on(data)
-        elif self._state is ConnectionState.HANDED_OVER:
+        elif self._state is ConnectionState.AIOHTTP_ONCE:
             self._input += data
             self._pass_on_body()
         elif (
@@ -122,7 +122,7 @@ class Connection(AiohttpConnection):
         if not self._input:
             return
         if not self._input.may_become_head():
-            self._leave()
+            self._leave_to_aiohttp()
         else:
             self._timers.head_begins(self.force_close)
 
@@ -141,13 +141,13 @@ class Connection(AiohttpConnection):
         head, self._head = self._head, b""
         parsed = self._listener.parser.parse(head)
         if parsed is None:
-            self._leave(head)
+            self._leave_to_aiohttp(head)
             return
         message, body_length = parsed
         if message.method not in READS or body_length != 0:
             if body_length is None:
                 self.expect_chunks()
-                self._leave(head)
+                self._leave_to_aiohttp(head)
             else:
                 self._hand_over(head, body_length)
             return
@@ -186,7 +186,7 @@ class Connection(AiohttpConnection):
 
     def _hand_over(self, head: bytes, body_length: int) -> None:
         """Let aiohttp answer one request, of whose body part may have arrived."""
-        self._state = ConnectionState.HANDED_OVER
+        self._state = ConnectionState.AIOHTTP_ONCE
         self._body_left = body_length
         self._pass_on(head)
         self._pass_on_body()
@@ -201,16 +201,16 @@ class Connection(AiohttpConnection):
         else:
             self._input.resume(self.transport)
 
-    def _leave(self, data: bytes = b"") -> None:
+    def _leave_to_aiohttp(self, data: bytes = b"") -> None:
         """Let aiohttp have the connection for good, beginning with `data` and what else was received."""
-        self._state = ConnectionState.LEFT
+        self._state = ConnectionState.AIOHTTP
         self._input.resume(self.transport)
         self._pass_on(data + self._input.take(len(self._input)))
         if self._closing:
             super().close()
 
     def _pass_on(self, data: bytes) -> None:
-        if data and self._state is ConnectionState.LEFT and self.current is None:
+        if data and self._state is ConnectionState.AIOHTTP and self.current is None:
             self._timers.head_begins(self.force_close)
         self.feed(data)
 
@@ -225,11 +225,11 @@ class Connection(AiohttpConnection):
         """Write an answer of aiohttp's; take the connection back if nothing else was handed over."""
         finished = await super().finish_response(request, resp, start_time)
         self._timers.used()
-        if self._state is ConnectionState.HANDED_OVER:
+        if self._state is ConnectionState.AIOHTTP_ONCE:
             whole = request.content.is_eof() and not self._body_left
-            self._state = ConnectionState.IDLE if whole and resp.keep_alive else ConnectionState.LEFT
+            self._state = ConnectionState.IDLE if whole and resp.keep_alive else ConnectionState.AIOHTTP
             if self._input:
-                self._take_next() if self._state is ConnectionState.IDLE else self._leave()
+                self._take_next() if self._state is ConnectionState.IDLE else self._leave_to_aiohttp()
         if self._closing:
             super().close()
         if self._half_closed and self._state is not ConnectionState.ANSWERING:
@@ -278,7 +278,7 @@ class Connection(AiohttpConnection):
         self._closing = True
         if self._state is ConnectionState.IDLE and not self._input:
             self._end()
-        elif self._state is ConnectionState.LEFT:
+        elif self._state is ConnectionState.AIOHTTP:
             super().close()
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -286,7 +286,7 @@ class Connection(AiohttpConnection):
         self._listener.limit.release(self)
         self._timers.stop()
         self.finished(lost=True)
-        if self._state in (ConnectionState.HANDED_OVER, ConnectionState.LEFT) and self.current is None:
+        if self._state in (ConnectionState.AIOHTTP_ONCE, ConnectionState.AIOHTTP) and self.current is None:
             # aiohttp would fail if it were to begin with a request after it has lost its connection.
             asyncio.get_running_loop().call_soon(super().connection_lost, exc)
         else:

@@ -222,7 +222,7 @@ class Connection(AiohttpConnection):
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        """Write an answer of aiohttp's; take the connection back if nothing else was handed over."""
+        """Write an answer of aiohttp's; take the connection back if the whole request has arrived."""
         finished = await super().finish_response(request, resp, start_time)
         self._timers.used()
         if self._state is ConnectionState.AIOHTTP_ONCE:

@@ -5,12 +5,13 @@ from collections.abc import Iterable, Mapping
 from aiohttp import web
 
 from gateway.model import Id, Kind, User
+from gateway.user_token import is_valid
 
 
 def user_of(tokens: Iterable[str]) -> User:
     """The user of the only token. Raises 400 for none, several, or an invalid one."""
     given = [token.strip() for token in tokens]
-    if len(given) != 1 or not (given[0] and given[0].isascii() and given[0].isprintable()):
+    if len(given) != 1 or not given[0] or not is_valid(given[0]):
         raise web.HTTPBadRequest(text="Send exactly one Music-User-Token.\n")
     return User.of(given[0])
 

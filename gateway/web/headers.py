@@ -12,15 +12,14 @@ from gateway.errors import Refused
 from gateway.host_header import is_allowed
 from gateway.model import User
 from gateway.ratings.query import NO_DIRECTIVES, Directives
-from gateway.user_token import user_tokens
+from gateway.user_token import is_valid, user_tokens
 from gateway.web.target import bad_parameter
 
 Headers = CIMultiDictProxy[str]
 
 MAX_TIMEOUT_MS: Final = 600_000
 USER_TOKEN: Final = "Music-User-Token"  # noqa: S105 - a header's name
-_PRINTABLE: Final = bytes(range(0x20, 0x7F))
-# A name that is no `istr` would be folded to lower case for each look-up.
+# A plain `str` would be folded to lower case on each look-up; an `istr` is not.
 _TIMEOUT: Final = istr("X-Request-Timeout-Ms")
 _PREFER: Final = istr("Prefer")
 _PREFERENCE: Final = re.compile(r'(?:"(?:[^"\\]|\\.)*"?|[^",])+')
@@ -61,12 +60,12 @@ class CallerCheck:
 def read_user(headers: Headers) -> User:
     """The user whose token the request carries. Raises `Refused`: 403 for none, 400 for two."""
     tokens = user_tokens(headers)
-    if len(tokens) > 1:
-        raise bad_parameter("The request carries two different user tokens.", USER_TOKEN)
-    if not tokens:
+    if len(tokens) != 1:
+        if tokens:
+            raise bad_parameter("The request carries two different user tokens.", USER_TOKEN)
         raise Refused(403, "40300", "Forbidden", f"The request carries no {USER_TOKEN}.")
     (token,) = tokens
-    if token.encode("utf-8", "surrogateescape").translate(None, _PRINTABLE):
+    if not is_valid(token):
         raise Refused(
             403, "40300", "Forbidden", f"The {USER_TOKEN} has characters other than printable ASCII."
         )

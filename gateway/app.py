@@ -170,7 +170,7 @@ def _api(
         max_ids=settings.server.max_ids,
         check_caller=callers,
         request_timeout_seconds=settings.server.request_timeout_seconds,
-        sample_hits=settings.log.sample_hits,
+        logs_hit=factories.drawn(settings.log.sample_hits),
         clock=base.clock,
         metrics=base.metrics,
         log=logger(),

@@ -4,7 +4,6 @@
 """
 
 import asyncio
-import random
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -71,7 +70,7 @@ class Api:
         max_ids: int,
         check_caller: CallerCheck,
         request_timeout_seconds: float,
-        sample_hits: float,
+        logs_hit: Callable[[], bool],
         clock: Clock,
         metrics: Metrics,
         log: FilteringBoundLogger,
@@ -86,7 +85,7 @@ class Api:
         self._max_ids = max_ids
         self._check_caller = check_caller
         self._request_timeout = request_timeout_seconds
-        self._sample_hits = sample_hits
+        self._logs_hit = logs_hit
         self._clock = clock
         self._log = log
         self._access_log = AccessLog(metrics, request_log)
@@ -221,7 +220,7 @@ class Api:
     def _finish(self, record: RequestRecord, reply: Reply, *, keep_alive: bool) -> WholeResponse:
         record.status = reply.status
         now = self._clock.monotonic()
-        logged = record.cache != CacheOutcome.HIT or self._sampled()
+        logged = record.cache != CacheOutcome.HIT or self._logs_hit()
         self._access_log.add(record, now, logged=logged)
         if record.error is not None:
             self._remember(record, record.error)
@@ -248,9 +247,6 @@ class Api:
             route=record.route,
             again=read_target(record.parts[0].kind, record.parts[0].ids) if record.parts else None,
         )
-
-    def _sampled(self) -> bool:
-        return self._sample_hits >= 1 or random.random() < self._sample_hits  # noqa: S311 - a log sample
 
 
 def _cut_off(accepted: Accepted) -> Refused:

@@ -49,7 +49,7 @@ class Answer:
 class ApiOnFakes:
     """An API, and what it logs, remembers and reports."""
 
-    def __init__(self, *, caller_tokens: Sequence[str] = (), sample_hits: float = 1.0) -> None:
+    def __init__(self, *, caller_tokens: Sequence[str] = (), logs_hits: bool = True) -> None:
         self.reads = Reads()
         self.apple = FakeApple()
         self.writer = Writer(
@@ -72,7 +72,7 @@ class ApiOnFakes:
             max_ids=3,
             check_caller=CallerCheck(caller_tokens),
             request_timeout_seconds=TIMEOUT_SECONDS,
-            sample_hits=sample_hits,
+            logs_hit=lambda: logs_hits,
             clock=self.reads.clock,
             metrics=self.reads.metrics,
             log=self.log,

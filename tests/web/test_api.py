@@ -293,7 +293,7 @@ class TestRecords:
         assert (line.ids, line.local, line.upstream) == (1, 1, 0)
 
     async def test_only_hits_are_sampled(self):
-        unsampled = ApiOnFakes(sample_hits=0.0)
+        unsampled = ApiOnFakes(logs_hits=False)
         unsampled.reads.store({ONE: 1})
         unsampled.begin(MANY + "1")
         unsampled.begin("/other")

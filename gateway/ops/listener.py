@@ -15,6 +15,7 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.web_protocol import RequestHandler
 from structlog.typing import FilteringBoundLogger
 
+from gateway.expect_header import send_continue
 from gateway.host_header import is_allowed
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -126,8 +127,7 @@ class _Connection(RequestHandler):
 async def _read_body(request: web.Request) -> None:
     if not request.body_exists:
         return
-    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
-        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    send_continue(request)
     try:
         async with asyncio.timeout(BODY_SECONDS):
             await request.read()

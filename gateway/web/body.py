@@ -11,6 +11,7 @@ from aiohttp.web_exceptions import HTTPRequestEntityTooLarge
 from aiohttp.web_protocol import RequestPayloadError
 
 from gateway.errors import Refused, Source
+from gateway.expect_header import send_continue
 from gateway.model import NORMALISED, Kind, Variant
 from gateway.ratings.query import Part
 from gateway.web.ids import distinct_ids, invalid_ids, read_kind, too_many_ids
@@ -21,8 +22,6 @@ MAX_BODY_BYTES: Final = 2 * 1024 * 1024
 
 MAX_PARAMETER_CHARACTERS: Final = 32 * 1024
 """Of `include`, `extend` and `l` together: all that Apple knows fits many times over."""
-
-CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Several(msgspec.Struct, frozen=True):
@@ -52,8 +51,7 @@ async def read_body(request: web.BaseRequest, *, seconds: float) -> bytes:
         )
     if (request.content_length or 0) > MAX_BODY_BYTES:
         raise _too_large()
-    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
-        request.transport.write(CONTINUE)
+    send_continue(request)
     try:
         async with asyncio.timeout(seconds):
             return await request.read()

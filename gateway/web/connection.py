@@ -243,11 +243,11 @@ class Connection(AiohttpConnection):
         """Take no more requests while the caller does not read, and abort if that lasts."""
         super().pause_writing()
         if self.transport is not None:
-            self._timers.unread(self.transport.abort)
+            self._timers.reading_stopped(self.transport.abort)
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._timers.read()
+        self._timers.reading_resumed()
         if self._input or self._input.paused or self._half_closed:
             self._take_next()
 

@@ -55,11 +55,11 @@ class Timers:
             self._head.cancel()
             self._head = None
 
-    def unread(self, abort: Callable[[], None]) -> None:
-        """Call `abort` unless the caller reads in time."""
+    def reading_stopped(self, abort: Callable[[], None]) -> None:
+        """The caller does not read: call `abort` unless it goes on in time."""
         self._unread = self._loop.call_later(UNREAD_SECONDS, abort)
 
-    def read(self) -> None:
+    def reading_resumed(self) -> None:
         """The caller reads again."""
         if self._unread is not None:
             self._unread.cancel()

@@ -80,9 +80,9 @@ async def _demo(api_port: int | None) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
 
-    def show(exchange: RequestRecord, reply: Reply) -> None:
+    def show(record: RequestRecord, reply: Reply) -> None:
         try:
-            report(f"  {exchange.method} {exchange.route}  {reply.status}  {reply.cache_status}")
+            report(f"  {record.method} {record.route}  {reply.status}  {reply.cache_status}")
         except BrokenPipeError:
             stop.set()  # the reader of the output is gone
 

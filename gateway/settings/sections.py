@@ -110,7 +110,7 @@ class AppleSettings(Section):
     key_id: AppleId = Field(description="Id of the MusicKit key, 10 characters.")
     private_key: Annotated[
         SecretStr,
-        AfterValidator(values.signing_key),
+        AfterValidator(values.private_key_pem),
         Accepts("the text of the .p8 file that Apple issued: an EC P-256 key as PEM (PKCS#8, not encrypted)"),
     ] = Field(description="The MusicKit key (.p8) as PEM text.")
     token_lifetime_seconds: int = Field(

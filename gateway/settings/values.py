@@ -226,7 +226,7 @@ def origin(text: str) -> str:
     return text
 
 
-def signing_key(secret: SecretStr) -> SecretStr:
+def private_key_pem(secret: SecretStr) -> SecretStr:
     """Validate the key, and return it as PEM from any shape that a secret store gave it."""
     return SecretStr(pem_of(read_private_key(secret.get_secret_value())))
 

@@ -1,4 +1,4 @@
-"""A request between its checks and its answer."""
+"""What is known of a request that passed its checks and waits for its answer."""
 
 import msgspec
 

@@ -1,4 +1,4 @@
-"""The requests of a connection that aiohttp answers, and what its own connection does not do well.
+"""Base class of `Connection`: aiohttp's handler with our errors, a body check and a bounded shutdown.
 
 Malformed requests get the gateway's errors, a broken chunked body ends its request at once, and a shutdown
 takes no longer than it was given. `Connection` decides which requests come here.

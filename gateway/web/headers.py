@@ -1,4 +1,4 @@
-"""Request headers to values: caller, user, directives, deadline, preconditions."""
+"""Parses request headers: caller, user, directives, deadline, preconditions."""
 
 import hmac
 import re

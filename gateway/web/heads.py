@@ -1,4 +1,4 @@
-"""Parsing of request heads, with aiohttp's own parser and the bounds that its connections have.
+"""Parses request heads with aiohttp's own parser, within the bounds that its connections have.
 
 A head is only acted upon if it is beyond doubt; aiohttp parses everything else again and answers it.
 """

@@ -1,4 +1,4 @@
-"""Types and ids as callers write them, and the errors that name the wrong ones."""
+"""Parses types and ids as callers write them; errors name the wrong ones."""
 
 from collections.abc import Iterable
 from typing import Final

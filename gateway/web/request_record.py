@@ -1,4 +1,4 @@
-"""What the log line and the metrics need of one request and its answer."""
+"""Collects what the log line and the metrics need of one request and its answer."""
 
 import itertools
 import os

@@ -1,4 +1,4 @@
-"""Answers and errors to status, headers and body, and to the bytes that are written."""
+"""Renders answers and errors as status, headers and body, and as the bytes that are written."""
 
 import math
 import random

@@ -1,4 +1,4 @@
-"""Request targets to what they ask for. A target that is refused carries its error."""
+"""Parses request targets: which read or write each asks for, or the error that refuses it."""
 
 import re
 from typing import ClassVar, Final, cast, final

@@ -1,4 +1,4 @@
-"""Connection timers: unused, slow request head, unread answers.
+"""Times connections out: unused ones, slow request heads, answers that nobody reads.
 
 aiohttp has no timers that fit, because it sees only part of a connection's requests.
 """

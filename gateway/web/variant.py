@@ -1,4 +1,4 @@
-"""Query parameters to the variant that is cached and sent to Apple.
+"""Derives the variant, which is cached and sent to Apple, from query parameters.
 
 `include`, `extend` and `l` have a normal form. Any other parameter is kept byte for byte, because only Apple
 defines its meaning; a repeated `l` counts as one of them.

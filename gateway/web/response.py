@@ -4,7 +4,6 @@ import math
 import random
 import string
 import time
-from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Final
 
@@ -145,7 +144,7 @@ def error_reply(error: GatewayError, line: str = "") -> Reply:
     if line:
         headers["Cache-Status"] = line
     head = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-    if isinstance(error, AppleError) and _is_envelope(error.body):
+    if isinstance(error, AppleError) and error.enveloped:
         return Reply(error.status, head, error.body, line)
     return Reply(error.status, head, msgspec.json.encode({"errors": [envelope(error)]}), line)
 
@@ -190,17 +189,6 @@ def _missing(failure: Failure) -> dict[str, object]:
         "source": {"parameter": "ids"},
         "meta": {"type": failure.kind.value, "id": failure.id},
     }
-
-
-def _is_envelope(body: bytes) -> bool:
-    try:
-        return bool(msgspec.json.decode(body, type=_Envelope).errors)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False
-
-
-class _Envelope(msgspec.Struct):
-    errors: Sequence[dict[str, object]]
 
 
 class _Date:

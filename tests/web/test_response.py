@@ -5,6 +5,7 @@ import pytest
 
 from gateway import errors
 from gateway.apple.client import AppleSuccess
+from gateway.apple.response import AppleResponse, failure_of
 from gateway.errors import (
     AppleError,
     BreakerOpen,
@@ -102,15 +103,32 @@ def test_retry_after_stands_on_429_and_503(error, expected):
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"<html>", b'{"a":', b"[1]", b"\xff{", b'{"message":"m"}', b'{"errors":[]}', b'{"errors":["x"]}'],
+    [
+        b"",
+        b"<html>",
+        b'{"a":',
+        b"[1]",
+        b"\xff{",
+        b'{"message":"m"}',
+        b'{"errors":[]}',
+        b'{"errors":["x"]}',
+        b'{"errors":[{"a":NaN}]}',
+        b'{"errors":[{}],"errors":[{}]}',
+    ],
 )
 def test_a_body_of_apples_that_is_not_an_error_envelope_is_replaced(body):
-    shown = json.loads(error_reply(AppleError(401, body)).body)["errors"][0]
+    shown = json.loads(error_reply(failure_of(AppleResponse(401, body))).body)["errors"][0]
     assert (shown["status"], shown["code"]) == ("401", "40100")
 
 
-def test_an_envelope_of_apples_is_relayed_as_it_is():
-    assert error_reply(AppleError(500, APPLES)).body == APPLES
+@pytest.mark.parametrize(
+    "body",
+    [APPLES, rb'{"errors":[{"detail":"\ud800"}]}', b'{"errors":[{"meta":1e999}]}'],
+    ids=["usual", "half of a surrogate pair", "number beyond a float"],
+)
+def test_an_envelope_of_apples_is_relayed_as_it_is(body):
+    """Also where it holds what JSON's grammar allows and some parsers do not."""
+    assert error_reply(failure_of(AppleResponse(500, body))).body == body
 
 
 @pytest.mark.parametrize(

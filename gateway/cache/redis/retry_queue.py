@@ -1,6 +1,13 @@
 """Writes and purges that Redis missed, kept until they can be replayed. Pure; bounded.
 
-Another server has missed the recent writes too.
+A write reaches Redis twice. Its begin marks the id as pending, under a stamp. Its end stores the rating, if
+the id is still pending under that stamp. If Redis misses the begin:
+
+1. `begin_missed` counts the write as under way, and `add` queues its id.
+2. The replay marks the id as pending under a new stamp, which `replayed` remembers.
+3. `take_replay_stamp` gives the end this stamp: the rating is stored, unless writes of the id overlapped.
+4. `own_replays` distinguishes ids pending under such a stamp from those that another gateway writes: the
+   former may be served from memory.
 """
 
 from collections import OrderedDict
@@ -14,9 +21,8 @@ MAX_USER_KINDS = 10_000
 MAX_IDS = 50_000
 MAX_REPLAYED = 10_000
 """Replayed ids whose stamp is remembered; it matters for no longer than a hold."""
-
 MAX_RECENT = 10_000
-"""Written ids that are remembered for a move to another server; beyond it the oldest are forgotten."""
+"""Written ids that are remembered for a move to another server; the oldest make room."""
 
 
 class Undelivered(msgspec.Struct, frozen=True):
@@ -61,16 +67,19 @@ class Undelivered(msgspec.Struct, frozen=True):
 
 
 class RetryQueue:
-    """Undelivered writes by user and type. Entries are replaced, never changed: `is` compares them."""
+    """What Redis missed, by user and type. Entries are immutable: one that grows becomes another object."""
 
     def __init__(self, *, max_user_kinds: int = MAX_USER_KINDS, max_ids: int = MAX_IDS) -> None:
         self._max_user_kinds = max_user_kinds
         self._max_ids = max_ids
         self._undelivered: dict[UserKind, Undelivered] = {}
         self._ids = 0
-        self._open: dict[tuple[UserKind, Id], int] = {}
-        self._replayed_begins: dict[tuple[UserKind, Id], bytes] = {}
-        self._replayed: OrderedDict[tuple[UserKind, Id], bytes] = OrderedDict()
+        self._missed_begins: dict[tuple[UserKind, Id], int] = {}
+        """By id: the writes under way whose begin Redis missed."""
+        self._stamps_to_end: dict[tuple[UserKind, Id], bytes] = {}
+        """By id with exactly one such write: the stamp of its latest replay."""
+        self._replay_stamps: OrderedDict[tuple[UserKind, Id], bytes] = OrderedDict()
+        """By id: the stamp of its latest replay, in the order of the replays."""
 
     def __len__(self) -> int:
         return len(self._undelivered)
@@ -101,53 +110,57 @@ class RetryQueue:
         return self._put(user_kind, msgspec.structs.replace(before, purged=purged))
 
     def drop(self, user_kind: UserKind, id_: Id) -> None:
-        """A later write of `id_` was delivered: drop the earlier one unless writes have ended since."""
+        """Remove `id_`, since a later write of it was delivered, unless Redis missed the end of one."""
         before = self._undelivered.get(user_kind)
         if before is not None and before.ids.get(id_) == 0:
             ids = {other: ended for other, ended in before.ids.items() if other != id_}
             self._put(user_kind, msgspec.structs.replace(before, ids=ids))
 
     def replayed(self, user_kind: UserKind, entry: Undelivered, stamp: bytes | None) -> None:
-        """Redis took `entry`, its writes under `stamp`. What was added meanwhile stays."""
+        """Remove `entry`, which was replayed, its writes under `stamp`. If it grew meanwhile, it stays."""
         if stamp is not None:
             self._remember(user_kind, entry.ids, stamp)
         if self._undelivered.get(user_kind) is entry:
             self._put(user_kind, Undelivered())
 
     def own_replays(self, user_kind: UserKind, pending: Mapping[Id, object]) -> frozenset[Id]:
-        """The ids whose pending marker came from a replay of this gateway, with no other write since."""
+        """Those of the `pending` ids that are so under the stamp of a replay: no gateway wrote them since."""
         return frozenset(
-            id_ for id_, stamp in pending.items() if self._replayed.get((user_kind, id_)) == stamp
+            id_ for id_, stamp in pending.items() if self._replay_stamps.get((user_kind, id_)) == stamp
         )
 
     def postpone(self, user_kind: UserKind) -> None:
-        """Move `user_kind` to the end: it could not be replayed now."""
+        """Move `user_kind`, which could not be replayed now, to the end."""
         if user_kind in self._undelivered:
             self._undelivered[user_kind] = self._undelivered.pop(user_kind)
 
-    def begin_undelivered(self, user_kind: UserKind, id_: Id) -> None:
-        """A write begins that Redis missed the begin of."""
-        self._open[user_kind, id_] = self._open.get((user_kind, id_), 0) + 1
+    def begin_missed(self, user_kind: UserKind, id_: Id) -> None:
+        """Count a write as under way, whose begin Redis missed."""
+        self._missed_begins[user_kind, id_] = self._missed_begins.get((user_kind, id_), 0) + 1
 
-    def replayed_begin(self, user_kind: UserKind, id_: Id) -> bytes | None:
-        """The stamp that ends such a write, if its begin was replayed meanwhile and no other overlapped."""
-        left = self._open.pop((user_kind, id_), 1) - 1
-        stamp = self._replayed_begins.pop((user_kind, id_), None)
+    def take_replay_stamp(self, user_kind: UserKind, id_: Id) -> bytes | None:
+        """End a write whose begin Redis missed; return the stamp that its replay got in Redis.
+
+        None if it was not replayed yet, or if another such write of the id overlaps.
+        """
+        left = self._missed_begins.pop((user_kind, id_), 1) - 1
+        stamp = self._stamps_to_end.pop((user_kind, id_), None)
         if left:
-            self._open[user_kind, id_] = left
+            self._missed_begins[user_kind, id_] = left
             return None
         return stamp
 
     def _remember(self, user_kind: UserKind, ids: Iterable[Id], stamp: bytes) -> None:
         for id_ in ids:
-            self._replayed[user_kind, id_] = stamp
-            self._replayed.move_to_end((user_kind, id_))
-            if self._open.get((user_kind, id_)) == 1:
-                self._replayed_begins[user_kind, id_] = stamp
-        while len(self._replayed) > MAX_REPLAYED:
-            self._replayed.popitem(last=False)
+            self._replay_stamps[user_kind, id_] = stamp
+            self._replay_stamps.move_to_end((user_kind, id_))
+            if self._missed_begins.get((user_kind, id_)) == 1:
+                self._stamps_to_end[user_kind, id_] = stamp
+        while len(self._replay_stamps) > MAX_REPLAYED:
+            self._replay_stamps.popitem(last=False)
 
     def _put(self, user_kind: UserKind, entry: Undelivered) -> bool:
+        """Replace the entry of `user_kind`; False if there is no room for another one."""
         before = self._undelivered.get(user_kind)
         if before is None and len(self._undelivered) >= self._max_user_kinds:
             return False
@@ -160,9 +173,9 @@ class RetryQueue:
 
 
 class RecentWrites:
-    """The ids written in the last `seconds`: another server may have ratings from before.
+    """Ids written in the last `seconds`, to be replayed if another server takes the place of Redis.
 
-    Times are the event loop's seconds.
+    It has missed them too. Times are the event loop's seconds.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -170,13 +183,13 @@ class RecentWrites:
         self._written_at: OrderedDict[tuple[UserKind, Id], float] = OrderedDict()
 
     def add(self, user_kind: UserKind, id_: Id, now: float) -> None:
-        """A write of `id_` ends."""
+        """Note that a write of `id_` ends."""
         self._written_at[user_kind, id_] = now
         self._written_at.move_to_end((user_kind, id_))
         self._forget(now)
 
     def ids(self, now: float) -> list[tuple[UserKind, Id]]:
-        """What was written, oldest first."""
+        """The ids that were written, oldest first."""
         self._forget(now)
         return list(self._written_at)
 

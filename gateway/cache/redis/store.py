@@ -202,7 +202,7 @@ class RedisStore:
             stamp = await self._writes.begin(user_kind, id_, write_seconds)
         except Exception as error:  # noqa: BLE001 - as above
             self._commands.count(error)
-            self._retry_queue.begin_undelivered(user_kind, id_)
+            self._retry_queue.begin_missed(user_kind, id_)
             self._keep(self._retry_queue.add(user_kind, id_))
             return None
         self._retry_queue.drop(user_kind, id_)
@@ -211,7 +211,7 @@ class RedisStore:
     async def _end(self, user_kind: UserKind, id_: Id, stamp: bytes | None, outcome: Outcome) -> bool | None:
         self._recent.add(user_kind, id_, asyncio.get_running_loop().time())
         if stamp is None:
-            stamp = self._retry_queue.replayed_begin(user_kind, id_)
+            stamp = self._retry_queue.take_replay_stamp(user_kind, id_)
         try:
             stored = await self._writes.end(user_kind, id_, stamp, outcome)
         except Exception as error:  # noqa: BLE001 - as above

@@ -111,12 +111,12 @@ def test_a_purge_during_a_delivery_is_delivered_after_it() -> None:
 
 def test_a_delivered_purge_stamps_no_id() -> None:
     queue = RetryQueue()
-    queue.begin_undelivered(HERE, ONE)
+    queue.begin_missed(HERE, ONE)
     queue.add_purge(HERE, [ONE])
     ((place, entry),) = queue.entries()
     queue.replayed(place, entry, None)
     assert not queue
-    assert queue.replayed_begin(HERE, ONE) is None
+    assert queue.take_replay_stamp(HERE, ONE) is None
 
 
 @pytest.mark.parametrize(
@@ -144,23 +144,23 @@ def test_what_cannot_be_delivered_now_moves_to_the_end() -> None:
 
 def test_the_end_of_a_single_write_gets_the_stamp_of_its_replay() -> None:
     queue = RetryQueue()
-    queue.begin_undelivered(HERE, ONE)
+    queue.begin_missed(HERE, ONE)
     queue.add(HERE, ONE)
     ((place, entry),) = queue.entries()
     queue.replayed(place, entry, b"7")
-    assert queue.replayed_begin(HERE, ONE) == b"7"
-    assert queue.replayed_begin(HERE, ONE) is None
+    assert queue.take_replay_stamp(HERE, ONE) == b"7"
+    assert queue.take_replay_stamp(HERE, ONE) is None
 
 
 def test_undelivered_writes_that_overlapped_get_no_stamp() -> None:
     queue = RetryQueue()
     for _ in range(2):
-        queue.begin_undelivered(HERE, ONE)
+        queue.begin_missed(HERE, ONE)
         queue.add(HERE, ONE)
     ((place, entry),) = queue.entries()
     queue.replayed(place, entry, b"7")
-    assert queue.replayed_begin(HERE, ONE) is None
-    assert queue.replayed_begin(HERE, ONE) is None
+    assert queue.take_replay_stamp(HERE, ONE) is None
+    assert queue.take_replay_stamp(HERE, ONE) is None
 
 
 def test_a_delivered_write_gives_no_stamp_to_the_end_of_another() -> None:

@@ -9,6 +9,7 @@ from gateway.cache.announcement import OnAnnouncement, Sampled
 from gateway.cache.invalidation import OnInvalidation
 from gateway.cache.redis.commands import COMMAND_SECONDS, Commands
 from gateway.cache.redis.connect import Opener, Tls
+from gateway.cache.redis.heartbeat import Heartbeat
 from gateway.cache.redis.layout import Keys, Limits
 from gateway.cache.redis.lookups import Lookups
 from gateway.cache.redis.pubsub import Subscriber
@@ -33,6 +34,7 @@ class Link:
         target: tuple[RedisUrl, Tls],
         build: Build,
         commands: Commands,
+        heartbeat: Heartbeat,
         subscriber: Subscriber,
         store: RedisStore,
         *,
@@ -43,6 +45,7 @@ class Link:
         self._target = target
         self._build = build
         self._commands = commands
+        self._heartbeat = heartbeat
         self._subscriber = subscriber
         self._since = since
         self._tasks = tasks
@@ -62,23 +65,23 @@ class Link:
     @property
     def subscribed(self) -> bool:
         """Whether invalidations from other gateways arrive."""
-        return self._subscriber.up
+        return self._heartbeat.up
 
     @property
     def subscribed_since(self) -> float:
         """When invalidations started or stopped arriving (monotonic seconds)."""
-        return self._subscriber.subscribed_since
+        return self._heartbeat.up_since
 
     def trusted_since(self, now: float) -> float:
         """Local entries older than this (monotonic seconds) are not served without a look at Redis."""
-        return self._subscriber.trusted_since(now)
+        return self._heartbeat.trusted_since(now)
 
     def listen(self, on_invalidation: OnInvalidation, on_announcement: OnAnnouncement) -> None:
         """Pass on other gateways' invalidations, and all announcements, from now on. To be called once."""
         self.store.on_announcement(on_announcement)
         self._running += [
             self._tasks.spawn("redis listen", self._subscriber.listen(on_invalidation, on_announcement)),
-            self._tasks.spawn("redis beat", self._subscriber.beat()),
+            self._tasks.spawn("redis beat", self._heartbeat.run()),
         ]
 
     async def replace(self, url: str, tls: Tls) -> None:
@@ -107,7 +110,7 @@ class Link:
                 self.store.server_changed()
             self._tasks.spawn("redis retire", _retire(previous))
             self._since.update(topology)
-            await self._subscriber.move(topology, same_server=same_server)
+            await self._subscriber.move(same_server=same_server)
 
     async def close(self) -> None:
         """Stop all tasks and connections."""
@@ -202,21 +205,19 @@ async def linked(
     build = _builder(resolver, tasks, on_change, lambda error: commands.count(error))  # noqa: PLW0108
     target = (parse_url(url), tls)
     commands, keys = Commands(build(*target), metrics), Keys(namespace)
-    subscriber = Subscriber(
+    heartbeat = Heartbeat(
         commands,
-        keys,
-        gateway_id=gateway_id,
+        keys.beat(gateway_id),
         trust_seconds=trust_seconds,
         lookup_seconds=limits.lookup_seconds,
         clock=clock,
         metrics=metrics,
     )
+    subscriber = Subscriber(commands, heartbeat, keys, gateway_id=gateway_id, clock=clock, metrics=metrics)
     store = _store(commands, keys, limits, tasks, gateway_id, sampled)
     await commands.topology.__aenter__()
     since.update(commands.topology)  # a first attempt that failed changes no state, but must show
-    link = Link(
-        target, build, commands=commands, subscriber=subscriber, store=store, since=since, tasks=tasks
-    )
+    link = Link(target, build, commands, heartbeat, subscriber, store, since=since, tasks=tasks)
     try:
         yield link
     finally:

@@ -1,95 +1,57 @@
-"""The subscription to other gateways' invalidations, and the heartbeat that proves that it works.
+"""The subscription to other gateways' invalidations and announcements.
 
-A gateway publishes heartbeats through every node, just as invalidations, and receives them on its
-subscription: while they come back, invalidations arrive too. A silent subscription is replaced even if its
-connection is open. A node that refuses heartbeats refuses writes and invalidations too: lookups skip it. Each
-heartbeat also probes a node whose breaker is not closed.
+A subscription that is silent is replaced even if its connection is open: heartbeats must arrive on it.
 """
 
 import asyncio
 import contextlib
-import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import msgspec
 
-from gateway.breaker import State
 from gateway.cache.announcement import OnAnnouncement, decode_announcement
-from gateway.cache.invalidation import (
-    Continuity,
-    Message,
-    OnInvalidation,
-    Sequences,
-    ServerTime,
-    Throttled,
-    decode_message,
-)
-from gateway.cache.redis import scripts
+from gateway.cache.invalidation import Message, OnInvalidation, Sequences, Throttled, decode_message
 from gateway.cache.redis.commands import Commands
 from gateway.cache.redis.connect import CONNECT_SECONDS
-from gateway.cache.redis.connection import pack
-from gateway.cache.redis.dispatcher import BACKOFF_SECONDS, Dispatcher
-from gateway.cache.redis.errors import FailureKind, RedisFailed, kind_of
+from gateway.cache.redis.connection import RedisConnection, pack
+from gateway.cache.redis.dispatcher import BACKOFF_SECONDS
+from gateway.cache.redis.errors import FailureKind, RedisFailed
+from gateway.cache.redis.heartbeat import Heartbeat
 from gateway.cache.redis.layout import Keys
-from gateway.cache.redis.subscription import Subscription
-from gateway.cache.redis.topology import Topology
 from gateway.clock import MICROSECONDS, Clock
 from gateway.model import Kind
 from gateway.telemetry.metrics import Metrics
 
 T = TypeVar("T")
 
-MAX_BEAT_SECONDS = 0.25
-MIN_BEAT_SECONDS = 0.01
-
 
 class Subscriber:
-    """Receives invalidations while its two tasks, `listen` and `beat`, run."""
+    """Receives what other gateways publish, and this gateway's heartbeats, while `listen` runs."""
 
     def __init__(
         self,
         commands: Commands,
+        heartbeat: Heartbeat,
         keys: Keys,
         *,
         gateway_id: str,
-        trust_seconds: float,
-        lookup_seconds: float,
         clock: Clock,
         metrics: Metrics,
     ) -> None:
-        self._topology = commands.topology
         self._commands = commands
-        self._gateway_id = gateway_id
+        self._heartbeat = heartbeat
         self._keys = keys
-        self._channel = keys.channel
-        self._beat_channel = keys.beat(gateway_id)
-        self._beat_seconds = max(MIN_BEAT_SECONDS, min(trust_seconds / 4, MAX_BEAT_SECONDS))
-        self._silence_seconds = max(trust_seconds, 4 * self._beat_seconds)
-        self._lookup_seconds = lookup_seconds
+        self._gateway_id = gateway_id
         self._clock = clock
-        self._up_gauge = metrics.subscription_up
         self._lag = metrics.invalidation_lag
         self._missed = metrics.invalidations_missed
-        self.up = False
-        """Whether invalidations arrived at the last check, which each heartbeat makes."""
-        self.subscribed_since = clock.monotonic()
-        """Since when `up` has had its value (monotonic seconds)."""
-        self._continuity = Continuity(trust_seconds)
         self._sequences = Sequences()
-        self._server_time = ServerTime()
-        self._due = asyncio.Event()
-        self._received: dict[str, float] = {}
-        """By node: when the latest heartbeat was sent that came back through it."""
         self._on_invalidation: OnInvalidation | None = None
         self._on_announcement: OnAnnouncement | None = None
         self._subscription: Subscription | None = None
         self._successor: Subscription | None = None
         """Opened by `move`, and not taken by `listen` yet."""
-
-    def trusted_since(self, now: float) -> float:
-        """See `Continuity`."""
-        return self._continuity.trusted_since(now)
 
     async def listen(self, on_invalidation: OnInvalidation, on_announcement: OnAnnouncement) -> None:
         """Subscribe, pass messages on, and subscribe again whenever that ends."""
@@ -102,48 +64,31 @@ class Subscriber:
             except Exception:  # noqa: BLE001 - after any failure the next attempt may succeed
                 failures += 1
             else:
-                error = await self._subscription.wait_ended(self._silence_seconds)
+                error = await self._subscription.wait_ended(self._heartbeat.silence_seconds)
                 failures = 1 if self._subscription.established.is_set() else failures + 1
                 if self._successor is None:
                     self._commands.count(self._cause_of(error))
             if self._successor is None:
                 await asyncio.sleep(BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)])
 
-    async def beat(self) -> None:
-        """Publish heartbeats, and show whether they come back."""
-        while True:
-            nodes = self._topology.everywhere()
-            self._received = {node.name: self._received.get(node.name, -math.inf) for node in nodes}
-            await asyncio.gather(*map(self._beat_through, nodes))
-            self._show(self._now())
-            self._due.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._beat_seconds):
-                    await self._due.wait()
-
-    async def move(self, topology: Topology, *, same_server: bool) -> None:
-        """Subscribe through `topology` from now on.
+    async def move(self, *, same_server: bool) -> None:
+        """Subscribe through the new topology of `commands`.
 
         On the same server the new subscription is up before the old one ends, so that no invalidation is
         missed. On another server, entries from before are not trusted any more.
         """
-        self._topology = topology
-        self._server_time.reset()
+        self._heartbeat.moved(same_server=same_server)
         successor = None
         if same_server:
             with contextlib.suppress(Exception):  # then `listen` subscribes again, and a gap counts as one
                 async with asyncio.timeout(CONNECT_SECONDS):
-                    successor = await self._subscribe(topology, confirmed=True)
-        else:
-            now = self._now()
-            self._continuity.distrust_before(now)
-            self._show(now)
+                    successor = await self._subscribe(confirmed=True)
         self.close()
         self._successor = successor
 
     def _cause_of(self, error: Exception) -> Exception:
         """Why a subscription ended: one is silent because heartbeats are refused, if they are."""
-        refusals = (node.refusal.kind for node in self._topology.everywhere())
+        refusals = (node.refusal.kind for node in self._commands.topology.everywhere())
         refused = next((kind for kind in refusals if kind is not None), None)
         return RedisFailed(refused) if refused and isinstance(error, TimeoutError) else error
 
@@ -154,23 +99,24 @@ class Subscriber:
                 subscription.close()
         self._successor = None
 
-    async def _next(self) -> Subscription:
+    async def _next(self) -> "Subscription":
         """The subscription that `move` opened, or a new one."""
         while (successor := self._successor) is None:
-            topology = self._topology
-            opened = await self._subscribe(topology)
-            if self._topology is topology and self._successor is None:
+            topology = self._commands.topology
+            opened = await self._subscribe()
+            if self._commands.topology is topology and self._successor is None:
                 return opened
             opened.close()
         self._successor = None
         return successor
 
-    async def _subscribe(self, topology: Topology, *, confirmed: bool = False) -> Subscription:
+    async def _subscribe(self, *, confirmed: bool = False) -> "Subscription":
         """Open a subscription; with `confirmed`, wait until Redis has confirmed it."""
-        connection = await topology.open_subscription()
+        connection = await self._commands.topology.open_subscription()
         subscription = Subscription(connection)
         connection.attach(lambda message: self._receive(subscription, message))
-        connection.write(pack("SUBSCRIBE", self._channel, self._keys.announcements, self._beat_channel))
+        channels = self._keys.channel, self._keys.announcements, self._heartbeat.channel
+        connection.write(pack("SUBSCRIBE", *channels))
         if confirmed:
             try:
                 await subscription.established.wait()
@@ -179,35 +125,33 @@ class Subscriber:
                 raise
         return subscription
 
-    def _receive(self, subscription: Subscription, message: Any) -> None:
+    def _receive(self, subscription: "Subscription", message: Any) -> None:
         if isinstance(message, Exception):
             raise message
         sort, channel, content = message
-        now = self._now()
-        subscription.postpone_silence(self._silence_seconds)
+        now = self._clock.monotonic()
+        subscription.postpone_silence(self._heartbeat.silence_seconds)
         if sort == b"subscribe":
             self._confirm(subscription, now)
-        elif channel == self._beat_channel.encode():
-            sent_at, _, node = content.decode().partition(" ")
-            self._received[node] = float(sent_at)
-            self._continuity.beat_received(min(self._received.values()), now)
+        elif channel == self._heartbeat.channel.encode():
+            self._heartbeat.returned(content, now)
             self._notice_gaps(now)
-            self._show(now)
+            self._heartbeat.check(now)
         elif channel == self._keys.announcements.encode():
             self._announce(content, now)
         else:
             self._pass_on(content, now)
 
-    def _confirm(self, subscription: Subscription, now: float) -> None:
+    def _confirm(self, subscription: "Subscription", now: float) -> None:
         """Note that `subscription` is up: without a gap only if another one has lasted until now."""
         if not subscription.established.is_set():
             others = (self._subscription, self._successor)
             seamless = any(other is not None and other.receives for other in others)
-            if not seamless or not self._continuity.up(now):
+            if not seamless or not self._heartbeat.arrives(now):
                 self._distrust(now)
-                self._server_time.reset()
+                self._heartbeat.server_time.reset()
             subscription.established.set()
-        self._due.set()
+        self._heartbeat.hasten()
 
     def _pass_on(self, content: bytes, now: float) -> None:
         message = self._decoded(decode_message, content)
@@ -253,10 +197,10 @@ class Subscriber:
     def _age(self, published: int, user_key: bytes, now: float) -> float | None:
         """Return the seconds since `published`, by the clock of the node that holds the user's ratings."""
         try:
-            node = self._topology.route(self._keys.main(user_key, Kind.ALBUMS))
+            node = self._commands.topology.route(self._keys.main(user_key, Kind.ALBUMS))
         except RedisFailed:  # a slot of a cluster without a node
             return None
-        redis_now = self._server_time.at(node.name, now)
+        redis_now = self._heartbeat.server_time.at(node.name, now)
         return max(0.0, redis_now - published / MICROSECONDS) if published and redis_now else None
 
     def _notice_gaps(self, now: float) -> None:
@@ -266,33 +210,40 @@ class Subscriber:
 
     def _distrust(self, now: float) -> None:
         """Treat the subscription as new: invalidations from before may have been missed."""
-        self._continuity.subscribed(now)
+        self._heartbeat.gap(now)
         self._sequences.reset()
-        self._due.set()
 
-    def _show(self, now: float) -> None:
-        up = self._continuity.up(now)
-        self._up_gauge.set(up)
-        if up is not self.up:
-            self.up, self.subscribed_since = up, now
 
-    def _probe(self, node: Dispatcher) -> None:
-        """Probe a node whose breaker is not closed, within the time of a lookup: there may be none."""
-        if node.state is not State.CLOSED:
-            with contextlib.suppress(RedisFailed):
-                node.send(pack("TIME"), 1, timeout=self._lookup_seconds, guarded=True)
+class Subscription:
+    """One subscribed connection."""
 
-    async def _beat_through(self, node: Dispatcher) -> None:
-        self._probe(node)
-        # Failures are not counted, but for the first refusal: four a second would drown those of lookups.
-        with contextlib.suppress(Exception):
-            sent_at = self._now()
-            beat = [self._beat_channel, f"{sent_at!r} {node.name}"]
-            answer = await self._commands.run_at(node, scripts.BEAT, beat)
-            self._server_time.observe(node.name, sent_at, self._now(), answer.micros / MICROSECONDS)
-            error = answer.error
-            if node.note_refusal(None if error is None else kind_of(error)) and error is not None:
-                self._commands.count(error)
+    def __init__(self, connection: RedisConnection) -> None:
+        self.connection = connection
+        self.established = asyncio.Event()
+        """Set when Redis has confirmed it."""
+        self._silence: asyncio.Timeout | None = None
 
-    def _now(self) -> float:
-        return self._clock.monotonic()
+    @property
+    def receives(self) -> bool:
+        """Whether Redis has confirmed it, and the connection is open."""
+        return self.established.is_set() and not self.connection.lost
+
+    def postpone_silence(self, seconds: float) -> None:
+        """Count the silence from now on, up to `seconds`: something has arrived."""
+        if self._silence is not None and not self._silence.expired():
+            self._silence.reschedule(asyncio.get_running_loop().time() + seconds)
+
+    async def wait_ended(self, silence_seconds: float) -> Exception:
+        """Wait until the connection is lost, or silent for too long, and close it; returns why it ended."""
+        try:
+            async with asyncio.timeout(silence_seconds) as self._silence:
+                return await self.connection.wait_lost()
+        except TimeoutError as error:
+            return error
+        finally:
+            self._silence = None
+            self.close()
+
+    def close(self) -> None:
+        """Close the connection; `wait_ended` returns."""
+        self.connection.close(ConnectionError("the subscription has ended"))

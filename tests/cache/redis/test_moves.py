@@ -11,6 +11,7 @@ from gateway.cache.redis.commands import Commands
 from gateway.cache.redis.connect import Opener, Tls
 from gateway.cache.redis.connection import RedisConnection
 from gateway.cache.redis.dispatcher import BACKOFF_SECONDS
+from gateway.cache.redis.heartbeat import Heartbeat
 from gateway.cache.redis.layout import Keys
 from gateway.cache.redis.pubsub import Subscriber
 from gateway.cache.redis.topology import Single
@@ -90,14 +91,17 @@ class Moving:
         self.clock = HandClock()
         self.servers: list[Server] = []
         self.first = self.server("first")
-        self.subscriber = Subscriber(
-            Commands(self.on(self.first), Metrics()),
-            Keys("ratings"),
-            gateway_id="one",
+        self.commands, keys = Commands(self.on(self.first), Metrics()), Keys("ratings")
+        self.heartbeat = Heartbeat(
+            self.commands,
+            keys.beat("one"),
             trust_seconds=TRUST,
             lookup_seconds=1.0,
             clock=self.clock,
             metrics=Metrics(),
+        )
+        self.subscriber = Subscriber(
+            self.commands, self.heartbeat, keys, gateway_id="one", clock=self.clock, metrics=Metrics()
         )
 
     def server(self, password: str) -> Server:
@@ -111,7 +115,8 @@ class Moving:
         return self.tasks.spawn("listen", self.subscriber.listen(lambda _: None, lambda *_, **__: None))
 
     def begin_move(self, server: Server, *, same_server: bool = True) -> asyncio.Task[None]:
-        return self.tasks.spawn("move", self.subscriber.move(self.on(server), same_server=same_server))
+        self.commands.topology = self.on(server)
+        return self.tasks.spawn("move", self.subscriber.move(same_server=same_server))
 
     def beat(self, server: Server) -> None:
         """Let a heartbeat come back that was sent just now."""
@@ -119,7 +124,7 @@ class Moving:
         server.wires[-1].receive(b"message", b"ratings:beat:one", content.encode())
 
     def trusted_since(self) -> float:
-        return self.subscriber.trusted_since(self.clock.monotonic())
+        return self.heartbeat.trusted_since(self.clock.monotonic())
 
     async def wait_in_backoff(self) -> None:
         """Listen, and wait until the first attempt to subscribe has failed."""

@@ -50,16 +50,6 @@ async def test_throttling_is_published(one: Side, two: Side) -> None:
     await until(lambda: two.received == [Throttled(2.0)])
 
 
-async def test_while_heartbeats_arrive_entries_are_trusted_since_the_subscription(
-    server: RedisServer,
-) -> None:
-    async with side_of(server.url, trust_seconds=TRUST, listening=True) as side:
-        now = time.monotonic()
-        await until(lambda: time.monotonic() > now + 2 * TRUST)
-        later = time.monotonic()
-        assert side.link.trusted_since(later) <= now
-
-
 async def test_a_subscription_that_receives_nothing_is_reopened(server: RedisServer) -> None:
     async with (
         FaultProxy("127.0.0.1", server.port) as proxy,
@@ -93,14 +83,6 @@ async def test_a_subscription_that_is_cut_is_reopened(server: RedisServer) -> No
         assert await until(lambda: side.subscription_up == 1) < 2
         await other.store.publish(Throttled(1.0))
         await until(lambda: side.received == [Throttled(1.0)])
-
-
-async def test_without_redis_entries_are_trusted_for_the_trust_time(server: RedisServer) -> None:
-    async with side_of("redis://127.0.0.1:1", trust_seconds=TRUST) as side:
-        side.link.listen(side.on_invalidation, side.on_announcement)
-        now = time.monotonic()
-        assert side.link.trusted_since(now) == now - TRUST
-        assert side.subscription_up == 0
 
 
 @pytest.mark.parametrize("message", [b"nonsense", b'{"origin":"later","news":[{"type":"unheard-of"}]}'])

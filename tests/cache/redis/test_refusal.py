@@ -6,7 +6,7 @@ from gateway.cache.redis.commands import COMMAND_SECONDS
 from gateway.cache.redis.connect import CONNECT_SECONDS
 from gateway.cache.redis.dispatcher import BACKOFF_SECONDS, STALL_SECONDS
 from gateway.cache.redis.errors import FailureKind
-from gateway.cache.redis.pubsub import MAX_BEAT_SECONDS
+from gateway.cache.redis.heartbeat import MAX_BEAT_SECONDS
 from gateway.cache.redis.refusal import BLIP_SECONDS, REPLAY_SECONDS, RETURN_SECONDS, LookupRefusal
 
 NOW = 1000.0

@@ -8,9 +8,10 @@ from typing import Any
 from prometheus_client import Counter
 from redis.exceptions import NoScriptError
 
-from gateway.cache.redis.connection import Replies, pack
+from gateway.cache.redis.connection import pack
 from gateway.cache.redis.dispatcher import Dispatcher
 from gateway.cache.redis.errors import FailureKind, RedisFailed, kind_of
+from gateway.cache.redis.requests import Replies
 from gateway.cache.redis.scripts import SCRIPT_NAMES, Argument, Script
 from gateway.cache.redis.topology import Topology
 from gateway.telemetry.metrics import Metrics

@@ -1,4 +1,4 @@
-"""One connection to Redis on the wire (RESP2), and the requests that are sent over it together.
+"""One connection to Redis on the wire (RESP2).
 
 Packed commands go out, parsed replies come in, in order; what they mean is decided elsewhere. Replies are
 parsed by hiredis and handed over in `data_received`, without a task or stream in between.
@@ -9,16 +9,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
 
-import msgspec
 from hiredis import Reader, pack_command
 from redis.exceptions import InvalidResponse, ResponseError
 
-from gateway.breaker import Admission
-from gateway.cache.redis.errors import FailureKind, RedisFailed, reply_error
-from gateway.clock import MICROSECONDS
+from gateway.cache.redis.errors import reply_error
 
-REQUEST_BYTES = 1024
-"""Memory that a pending request takes besides its own bytes."""
 _INCOMPLETE = object()
 
 
@@ -128,69 +123,3 @@ class RedisConnection(asyncio.Protocol):
             answer.set_exception(reply)
         else:
             answer.set_result(reply)
-
-
-class Replies(msgspec.Struct, frozen=True):
-    """Replies to one request. Error replies are among them as exceptions."""
-
-    micros: int
-    """Redis' time when it reached the batch that the request was sent in, µs since 1970."""
-    replies: list[Any]
-
-    @property
-    def error(self) -> ResponseError | None:
-        """The first error reply."""
-        for reply in self.replies:
-            if isinstance(reply, ResponseError):
-                return reply
-        return None
-
-
-class Request:
-    """`count` packed commands of one caller; `timeout` (seconds) counts from when they are sent."""
-
-    __slots__ = ("admission", "cost", "count", "future", "packed", "replies", "timeout")
-
-    def __init__(
-        self,
-        packed: bytes,
-        count: int,
-        timeout: float,
-        admission: Admission | None,
-        future: "asyncio.Future[Replies]",
-    ) -> None:
-        self.packed = packed
-        self.count = count
-        self.timeout = timeout
-        self.admission = admission
-        self.future = future
-        self.cost = len(packed) + REQUEST_BYTES
-        self.replies: list[Any] = []
-
-    def fail(self, kind: FailureKind) -> None:
-        if not self.future.done():
-            self.future.set_exception(RedisFailed(kind))
-            self.future.exception()  # its caller may have left: not a fault to report
-
-
-class SendBatch:
-    """Requests sent together. `deadlines` are the timeouts still to be checked, longest first."""
-
-    __slots__ = ("answered", "deadlines", "requests", "sent_at", "unread")
-
-    def __init__(self, requests: list[Request], sent_at: float) -> None:
-        self.requests = requests
-        self.sent_at = sent_at
-        self.deadlines = sorted({request.timeout for request in requests}, reverse=True)
-        self.answered = 0
-        self.unread = True
-
-
-def micros(reply: Any) -> int:
-    """Redis' time in microseconds, from the reply to TIME. Raises RedisFailed, or the error reply."""
-    match reply:
-        case Exception():
-            raise reply
-        case [bytes() as seconds, bytes() as part]:
-            return int(seconds) * MICROSECONDS + int(part)
-    raise RedisFailed(FailureKind.PROTOCOL)

@@ -13,9 +13,10 @@ from redis.exceptions import ReadOnlyError
 
 from gateway.breaker import Breaker, State
 from gateway.cache.redis.connect import first_attempt
-from gateway.cache.redis.connection import RedisConnection, Replies, Request, SendBatch, micros, pack
+from gateway.cache.redis.connection import RedisConnection, pack
 from gateway.cache.redis.errors import NAMED_REASONS, FailureKind, RedisFailed, described, kind_of
 from gateway.cache.redis.refusal import RETURN_SECONDS, LookupRefusal
+from gateway.cache.redis.requests import TIMER_SECONDS, Deadlines, Replies, Request, SendBatch, micros
 from gateway.tasks import Tasks
 
 Open = Callable[[], Awaitable[RedisConnection]]
@@ -23,16 +24,12 @@ Open = Callable[[], Awaitable[RedisConnection]]
 
 STALL_SECONDS = 1.0
 """A reply this late is given up, and the connection with it."""
-GRACE_SECONDS = 0.001
-"""Grace period after a deadline: the event loop reads what has arrived before the request fails."""
 BACKOFF_SECONDS = (0.0, 0.05, 0.1, 0.2, 0.4)
 """Waits between attempts to connect; the last repeats. With a connect timeout of 1 s: back within 1.5 s."""
 BREAKER_OPEN_SECONDS = 1.0
 """Time from when the breaker opens until it lets a lookup through as a probe."""
 MAX_PENDING_BYTES = 32 * 1024 * 1024
 """Most bytes of requests without a reply; beyond it, requests fail at once."""
-TIMER_SECONDS = 0.001
-"""Resolution of the event loop's timers."""
 
 _TIME = pack("TIME")
 
@@ -69,11 +66,11 @@ class Dispatcher:
         )
         self._waiting: list[Request] = []
         self._sent: deque[SendBatch] = deque()
+        self._deadlines = Deadlines(self._sent, self._time_out)
         self._reading: SendBatch | None = None
         self._micros = 0
         self._pending_bytes = 0
         self._flush_due = False
-        self._timer: asyncio.TimerHandle | None = None
         self._tried = asyncio.Event()
         self._connection: RedisConnection | None = None
         self._served = False
@@ -208,7 +205,7 @@ class Dispatcher:
         batch, self._waiting = SendBatch(self._waiting, self._loop.time()), []
         self._sent.append(batch)
         connection.write(b"".join([_TIME, *[request.packed for request in batch.requests]]))
-        self._set_timer(batch.sent_at + batch.deadlines[-1])
+        self._deadlines.watch(batch)
 
     def _receive(self, reply: Any) -> None:
         batch = self._reading
@@ -238,25 +235,6 @@ class Dispatcher:
             request.future.set_result(Replies(self._micros, request.replies))
         if self._reopen_on_readonly and any(isinstance(reply, ReadOnlyError) for reply in request.replies):
             raise RedisFailed(FailureKind.READONLY)
-
-    def _set_timer(self, at: float) -> None:
-        """Check deadlines at `at`. One timer serves all batches: nearly all are answered long before."""
-        if self._timer is not None:
-            if self._timer.when() <= at:
-                return
-            self._timer.cancel()
-        self._timer = self._loop.call_at(at, self._check_deadlines)
-
-    def _check_deadlines(self) -> None:
-        self._timer = None
-        now = self._loop.time() + TIMER_SECONDS
-        for batch in self._sent:
-            while batch.deadlines and batch.sent_at + batch.deadlines[-1] <= now:
-                # If this process was late itself, the replies have arrived: they are read first.
-                self._loop.call_later(GRACE_SECONDS, self._time_out, batch, batch.deadlines.pop())
-        following = [batch.sent_at + batch.deadlines[-1] for batch in self._sent if batch.deadlines]
-        if following:
-            self._set_timer(min(following))
 
     def _time_out(self, batch: SendBatch, timeout: float) -> None:
         """Fail the requests whose time is up. Their replies are still read when they come, and dropped.
@@ -290,9 +268,7 @@ class Dispatcher:
         self._reading = None
         self._waiting = []
         self._pending_bytes = 0
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._deadlines.cancel()
         for request in requests:
             if request.admission is not None:
                 self._breaker.forget(request.admission)

@@ -13,9 +13,10 @@ from gateway.cache.lookup import Lookup
 from gateway.cache.redis import scripts
 from gateway.cache.redis.codec import Reading
 from gateway.cache.redis.commands import LOOKUP, Commands
-from gateway.cache.redis.connection import Replies, pack
+from gateway.cache.redis.connection import pack
 from gateway.cache.redis.errors import FailureKind, RedisFailed, is_wrong_type, kind_of
 from gateway.cache.redis.layout import META, TICKS, Keys, Limits, owner_tag, variant_name
+from gateway.cache.redis.requests import Replies
 from gateway.cache.redis.scripts import Argument
 from gateway.clock import MICROSECONDS
 from gateway.model import LONGEST_VARIANT, PLAIN, Id, Partition

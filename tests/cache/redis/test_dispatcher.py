@@ -11,9 +11,10 @@ from redis.exceptions import ResponseError
 from gateway.breaker import State
 from gateway.cache.redis import dispatcher as module
 from gateway.cache.redis.connect import Opener, Tls
-from gateway.cache.redis.connection import REQUEST_BYTES, Replies, pack
+from gateway.cache.redis.connection import pack
 from gateway.cache.redis.dispatcher import Dispatcher
 from gateway.cache.redis.errors import FailureKind, RedisFailed
+from gateway.cache.redis.requests import REQUEST_BYTES, Replies
 from gateway.cache.redis.url import parse_url
 from gateway.resolver import Resolver
 from gateway.tasks import Tasks

@@ -15,7 +15,7 @@ from gateway.breaker import Breaker, State
 from gateway.cache.redis.connect import first_attempt
 from gateway.cache.redis.connection import RedisConnection, pack
 from gateway.cache.redis.errors import NAMED_REASONS, FailureKind, RedisFailed, described, kind_of
-from gateway.cache.redis.refusal import RETURN_SECONDS, LookupRefusal
+from gateway.cache.redis.lookup_pause import RETURN_SECONDS, LookupPause
 from gateway.cache.redis.requests import TIMER_SECONDS, Deadlines, Replies, Request, SendBatch, micros
 from gateway.tasks import Tasks
 
@@ -77,7 +77,7 @@ class Dispatcher:
         self._away = FailureKind.UNAVAILABLE
         self._failure: str | None = None
         """Why there is no connection; None until the first attempt has ended."""
-        self.refusal = LookupRefusal()
+        self.pause = LookupPause()
         self._loop = asyncio.get_running_loop()
 
     @property
@@ -88,7 +88,7 @@ class Dispatcher:
     @property
     def takes_writes(self) -> bool:
         """Whether there is a connection, and the node missed no write lately."""
-        return self.up and self.refusal.kind is None
+        return self.up and self.pause.kind is None
 
     @property
     def state(self) -> State:
@@ -100,7 +100,7 @@ class Dispatcher:
         """Why `state` is open, for the log; None if it is not, or the first attempt to connect lasts."""
         if not self.up:
             return self._failure
-        return self.refusal.reason or ("too many lookups fail" if self.state is State.OPEN else None)
+        return self.pause.reason or ("too many lookups fail" if self.state is State.OPEN else None)
 
     async def __aenter__(self) -> Self:
         """Start. Returns when the first attempt to connect has ended, after FIRST_ATTEMPT_SECONDS at most."""
@@ -123,8 +123,8 @@ class Dispatcher:
             raise RedisFailed(self._away)
         if self._pending_bytes > MAX_PENDING_BYTES:
             raise RedisFailed(FailureKind.OVERFLOW)
-        if guarded and self.refusal.kind is not None:
-            raise RedisFailed(self.refusal.kind)
+        if guarded and self.pause.kind is not None:
+            raise RedisFailed(self.pause.kind)
         admission = None
         if guarded and (admission := self._breaker.admit(self._loop.time())) is None:
             raise RedisFailed(FailureKind.UNAVAILABLE)
@@ -139,9 +139,9 @@ class Dispatcher:
     def note_refusal(self, kind: FailureKind | None) -> bool:
         """Note why the node refuses writes; None: it accepts them. Returns whether lookups changed."""
         now = self._loop.time()
-        if kind is not None and self.refusal.is_due_to_reopen(now):
+        if kind is not None and self.pause.is_due_to_reopen(now):
             self.reset(kind)
-        changed = self.refusal.note(kind, now)
+        changed = self.pause.note(kind, now)
         if changed:
             self._on_change()
         return changed
@@ -183,7 +183,7 @@ class Dispatcher:
             self._tried.set()
         connection.attach(self._receive, self._flush)
         self._connection = connection
-        if self.refusal.opened(self._loop.time(), at_once=at_once):
+        if self.pause.opened(self._loop.time(), at_once=at_once):
             self._loop.call_later(RETURN_SECONDS + TIMER_SECONDS, self.note_refusal, None)
         self._on_change()
         try:
@@ -223,7 +223,7 @@ class Dispatcher:
         batch.answered += 1
         if batch.answered == len(batch.requests):
             batch.unread = False
-            self.refusal.alive_at = batch.sent_at
+            self.pause.alive_at = batch.sent_at
             self._reading = None
             self._sent.popleft()
         self._complete(request)

@@ -88,8 +88,8 @@ class Subscriber:
 
     def _cause_of(self, error: Exception) -> Exception:
         """Why a subscription ended: one is silent because heartbeats are refused, if they are."""
-        refusals = (node.refusal.kind for node in self._commands.topology.everywhere())
-        refused = next((kind for kind in refusals if kind is not None), None)
+        pauses = (node.pause.kind for node in self._commands.topology.everywhere())
+        refused = next((kind for kind in pauses if kind is not None), None)
         return RedisFailed(refused) if refused and isinstance(error, TimeoutError) else error
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Whether a node is not looked up although it answers. Pure: times are the event loop's seconds."""
+"""Pauses lookups at a node that answers but has missed writes. Pure: times are the event loop's seconds."""
 
 import math
 
@@ -17,16 +17,16 @@ BLIP_SECONDS = 0.75
 Heartbeats are answered four times a second, so that a gateway knows how long a node was silent."""
 
 
-class LookupRefusal:
-    """Why a node's lookups are refused: it refuses writes, or it has just come back.
+class LookupPause:
+    """Lookups are refused at a node that refuses writes, and at one that has just come back.
 
-    Either way it missed writes, which were not published, and ratings from before them are still there to be
-    looked up: until the gateways that made them have replayed them.
+    Either way it missed writes, which were not published, and still has the ratings from before them, until
+    the gateways that made the writes have replayed them.
     """
 
     def __init__(self) -> None:
         self.kind: FailureKind | None = None
-        """None: lookups are allowed. Unavailable: the node has just come back."""
+        """Why lookups are refused. None: they are allowed. Unavailable: the node has just come back."""
         self._until = -math.inf
         self._opened_at = -math.inf
         self.alive_at = math.inf

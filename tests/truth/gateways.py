@@ -109,12 +109,13 @@ class Commands:
             lambda: self._redis.end(place, id_, stamp, outcome, self._name), WRITE_SECONDS
         )
 
-    async def purge(self, kinds: Sequence[Kind], purge: Purge) -> None:
-        def work() -> None:
+    async def purge(self, kinds: Sequence[Kind], purge: Purge) -> bool:
+        def work() -> bool:
             self._redis.purge(kinds, purge, self._name)
             self._on_purge(self._name, purge)
+            return True
 
-        await self._wire.carry(work, WRITE_SECONDS)
+        return await self._wire.carry(work, WRITE_SECONDS)
 
     async def forget(self, place: UserKind, undelivered: Undelivered) -> bytes:
         def forget() -> bytes:

@@ -6,7 +6,7 @@ a caller that leaves changes nothing.
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -95,11 +95,7 @@ class RedisStore:
             ratings = {id_: rating for id_, rating in ratings.items() if id_ not in missed}
         if not ratings:
             return None
-        try:
-            return await self._writes.fill(partition, version, ratings)
-        except Exception as error:  # noqa: BLE001 - as above
-            self._commands.count(error)
-            return None
+        return await self._attempt(self._writes.fill(partition, version, ratings))
 
     async def begin(self, user_kind: UserKind, id_: Id, write_seconds: float) -> bytes | None:
         """See `SharedCache`."""
@@ -119,10 +115,7 @@ class RedisStore:
     async def publish(self, message: Invalidation) -> None:
         """Publish to the other gateways; lost if Redis is away."""
         data = encode_message(self._gateway_id, message)
-        try:
-            await self._commands.execute(self._channel, [pack("PUBLISH", self._channel, data)])
-        except Exception as error:  # noqa: BLE001 - as above
-            self._commands.count(error)
+        await self._attempt(self._commands.execute(self._channel, [pack("PUBLISH", self._channel, data)]))
 
     def node_changed(self) -> None:
         """A node may have come back: replay the retry queue now."""
@@ -196,30 +189,28 @@ class RedisStore:
         self._retry_queue.replayed(user_kind, entry, stamp)
 
     async def _begin(self, user_kind: UserKind, id_: Id, write_seconds: float) -> bytes | None:
-        try:
-            # Otherwise a write that ended undelivered would count as overlapping with this one.
-            await self._replay(user_kind, self._retry_queue.get(user_kind))
-            stamp = await self._writes.begin(user_kind, id_, write_seconds)
-        except Exception as error:  # noqa: BLE001 - as above
-            self._commands.count(error)
+        stamp = await self._attempt(self._replay_and_begin(user_kind, id_, write_seconds))
+        if stamp is None:
             self._retry_queue.begin_missed(user_kind, id_)
             self._keep(self._retry_queue.add(user_kind, id_))
-            return None
-        self._retry_queue.drop(user_kind, id_)
+        else:
+            self._retry_queue.drop(user_kind, id_)
         return stamp
+
+    async def _replay_and_begin(self, user_kind: UserKind, id_: Id, write_seconds: float) -> bytes:
+        # Without the replay, a write that ended undelivered would count as overlapping with this one.
+        await self._replay(user_kind, self._retry_queue.get(user_kind))
+        return await self._writes.begin(user_kind, id_, write_seconds)
 
     async def _end(self, user_kind: UserKind, id_: Id, stamp: bytes | None, outcome: Outcome) -> bool | None:
         self._recent.add(user_kind, id_, asyncio.get_running_loop().time())
         if stamp is None:
             stamp = self._retry_queue.take_replay_stamp(user_kind, id_)
-        try:
-            stored = await self._writes.end(user_kind, id_, stamp, outcome)
-        except Exception as error:  # noqa: BLE001 - as above
-            self._commands.count(error)
+        stored = await self._attempt(self._writes.end(user_kind, id_, stamp, outcome))
+        if stored is None:
             # Also if the begin was not acknowledged: it may have been carried out.
             self._keep(self._retry_queue.add(user_kind, id_, ended=1))
-            return None
-        if stored or stamp is not None:
+        elif stored or stamp is not None:
             self._retry_queue.drop(user_kind, id_)
         else:
             # The begin was carried out late, so this end has left a pending marker without an owner.
@@ -229,14 +220,19 @@ class RedisStore:
 
     async def _purge(self, purge: Purge) -> bool:
         kinds = list(Kind) if purge.kind is None else [purge.kind]
+        if await self._attempt(self._writes.purge(kinds, purge)):
+            return True
+        for kind in kinds:
+            self._keep(self._retry_queue.add_purge((purge.user, kind), purge.ids))
+        return False
+
+    async def _attempt(self, work: Awaitable[T]) -> T | None:
+        """Return the result of `work`; if Redis fails, count that and return None."""
         try:
-            await self._writes.purge(kinds, purge)
-        except Exception as error:  # noqa: BLE001 - as above
+            return await work
+        except Exception as error:  # noqa: BLE001 - no failure of Redis may lose an answer
             self._commands.count(error)
-            for kind in kinds:
-                self._keep(self._retry_queue.add_purge((purge.user, kind), purge.ids))
-            return False
-        return True
+            return None
 
     def _keep(self, kept: bool) -> None:
         if not kept:

@@ -128,10 +128,10 @@ class Writes:
         if self.on_announcement is not None:
             self.on_announcement(announcement, age=0.0, own=True)
 
-    async def purge(self, kinds: Sequence[Kind], purge: Purge) -> None:
-        """Drop ratings of `kinds`, as `purge` names them."""
+    async def purge(self, kinds: Sequence[Kind], purge: Purge) -> bool:
+        """Drop ratings of `kinds`, as `purge` names them. Returns True."""
         ids = purge.ids or ()
-        await self._commands.run(
+        done = await self._commands.run(
             scripts.PURGE,
             [self._keys.main(purge.user, kind) for kind in kinds],
             [
@@ -142,6 +142,7 @@ class Writes:
                 *(owner_tag(purge.user, kind) for kind in kinds),
             ],
         )
+        return bool(done == 1)
 
     async def forget(self, user_kind: UserKind, undelivered: Undelivered) -> bytes:
         """Replay the writes that Redis missed; return the stamp that they got."""

@@ -99,7 +99,7 @@ class Breaker:
     only one asked. A user fails if the user's calls fail at that rate. After a user's failed probe, the next
     probe may come from another user at once; if it fails too, all wait.
 
-    `admit` is asked before a call; every admission must be given back by exactly one `record` or `forget`.
+    `admit` is asked before a call; every admission must be given back by exactly one `record` or `release`.
     `on_change` is called after every change of state.
     """
 
@@ -207,7 +207,7 @@ class Breaker:
         failing = self._failing(users) - bool(calls and errors >= self._error_rate * calls)
         return asked > 0 and failing >= self._error_rate * asked
 
-    def forget(self, admission: Admission) -> None:
+    def release(self, admission: Admission) -> None:
         """End an admitted call without evidence about the other side (cancelled, or answered 429)."""
         if admission == self._period:
             self._probing = False

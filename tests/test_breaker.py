@@ -131,7 +131,7 @@ def test_a_probe_that_fails_opens_it_again_for_the_full_time():
 
 def test_a_probe_without_a_result_lets_another_through():
     breaker = opened()
-    breaker.forget(admitted(breaker, 5.0))
+    breaker.release(admitted(breaker, 5.0))
     assert state(breaker) is State.HALF_OPEN
     assert breaker.admit(5.0) is not None
 
@@ -154,7 +154,7 @@ def test_a_call_that_began_before_the_opening_is_not_the_probe():
     probe = admitted(breaker, 5.0)
     breaker.record(early, ok=True, now=5.1)
     assert state(breaker) is State.HALF_OPEN
-    breaker.forget(early)
+    breaker.release(early)
     assert breaker.admit(5.1) is None
     breaker.record(probe, ok=False, now=5.2)
     assert state(breaker) is State.OPEN
@@ -289,7 +289,7 @@ class TestProbesOfUsers:
     def test_if_it_ends_without_evidence_another_is_admitted(self):
         breaker = opened()
         probe(breaker, "ada", 5.0)
-        breaker.forget(admitted_to(breaker, "ben", 5.1))
+        breaker.release(admitted_to(breaker, "ben", 5.1))
         assert breaker.refuses(5.1, b"ada")
         assert probe(breaker, "cleo", 5.2, ok=True) is State.CLOSED
 

@@ -58,7 +58,7 @@ class BreakerLedger:
     def release(self, account: BreakerAccount, admission: Admission) -> None:
         """End a try that says nothing about Apple."""
         if account.probe is None:
-            self._breaker.forget(admission)
+            self._breaker.release(admission)
 
     def divide_probe(self, account: BreakerAccount, admission: Admission) -> None:
         """The call is the probe of a half-open breaker, and is divided: its parts are the probe."""
@@ -88,7 +88,7 @@ class BreakerLedger:
         elif account.deferred:
             self.charge(account, probe, account.deferred[-1][1])
         else:
-            self._breaker.forget(probe)
+            self._breaker.release(probe)
 
     def _count_answer(self, account: BreakerAccount, admission: Admission) -> None:
         was = self._breaker.state

@@ -79,15 +79,15 @@ class Watched(RedisStore):
 class Commands:
     """The lookups and writes of the shared tier, on the model of Redis.
 
-    `on_purge` and `on_forget` are called when Redis executes one.
+    `on_purge` and `on_replay` are called when Redis executes one.
     """
 
-    def __init__(self, name: str, redis: RuleRedis, wire: Wire, on_purge: Any, on_forget: Any) -> None:
+    def __init__(self, name: str, redis: RuleRedis, wire: Wire, on_purge: Any, on_replay: Any) -> None:
         self._name = name
         self._redis = redis
         self._wire = wire
         self._on_purge = on_purge
-        self._on_forget = on_forget
+        self._on_replay = on_replay
 
     def count(self, _: BaseException) -> None:
         pass
@@ -117,20 +117,20 @@ class Commands:
 
         return await self._wire.carry(work, WRITE_SECONDS)
 
-    async def forget(self, place: UserKind, undelivered: Undelivered) -> bytes:
-        def forget() -> bytes:
+    async def replay(self, place: UserKind, undelivered: Undelivered) -> bytes:
+        def work() -> bytes:
             stamp = self._redis.forget(place, undelivered, self._name)
-            self._on_forget(self._name, place, None if undelivered.all else set(undelivered.ids))
+            self._on_replay(self._name, place, None if undelivered.all else set(undelivered.ids))
             return stamp
 
-        return await self._wire.carry(forget, WRITE_SECONDS)
+        return await self._wire.carry(work, WRITE_SECONDS)
 
 
 class Gateway:
     """One of the two gateways. `faults` are the failures of its tasks."""
 
     def __init__(
-        self, name: str, loop: SimulatedLoop, redis: RuleRedis, apple: Apple, on_purge: Any, on_forget: Any
+        self, name: str, loop: SimulatedLoop, redis: RuleRedis, apple: Apple, on_purge: Any, on_replay: Any
     ) -> None:
         self.name = name
         self.loop = loop
@@ -140,7 +140,7 @@ class Gateway:
         self.subscription = Subscription(loop, self.wire, TRUST_SECONDS)
         self.client = Client(name, apple)
         self.tasks = Tasks(lambda task, error: self.faults.append((task, error)))
-        commands: Any = Commands(name, redis, self.wire, on_purge, on_forget)
+        commands: Any = Commands(name, redis, self.wire, on_purge, on_replay)
         self.shared = Watched(
             commands, commands, commands, self.tasks, channel="", gateway_id=name, recent_seconds=300.0
         )

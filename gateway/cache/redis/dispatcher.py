@@ -271,5 +271,5 @@ class Dispatcher:
         self._deadlines.cancel()
         for request in requests:
             if request.admission is not None:
-                self._breaker.forget(request.admission)
+                self._breaker.release(request.admission)
             request.fail(kind)

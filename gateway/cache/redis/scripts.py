@@ -40,6 +40,7 @@ BEGIN = _load("begin", header=WHEN_FULL)
 END = _load("end", header=WHEN_FULL)
 PURGE = _load("purge", header=WHEN_FULL)
 FORGET = _load("forget", header=WHEN_FULL)
+"""Replays writes that Redis missed; a label of metrics has its name."""
 FILL = _load("fill")
 SWEEP = _load("sweep")
 ADMIT = _load("admit")

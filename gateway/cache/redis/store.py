@@ -185,7 +185,7 @@ class RedisStore:
             await self._writes.purge([kind], Purge(user_key, kind, ids))
         # Writes last: if either step fails both are sent again, and repeated writes decrement the writer
         # count twice.
-        stamp = await self._writes.forget(user_kind, entry) if entry.writes else None
+        stamp = await self._writes.replay(user_kind, entry) if entry.writes else None
         self._retry_queue.replayed(user_kind, entry, stamp)
 
     async def _begin(self, user_kind: UserKind, id_: Id, write_seconds: float) -> bytes | None:

@@ -144,10 +144,10 @@ class Writes:
         )
         return bool(done == 1)
 
-    async def forget(self, user_kind: UserKind, undelivered: Undelivered) -> bytes:
+    async def replay(self, user_kind: UserKind, undelivered: Undelivered) -> bytes:
         """Replay the writes that Redis missed; return the stamp that they got."""
         user_key, kind = user_kind
-        forgotten = Purge(user_key, kind) if undelivered.all else Drop(user_key, kind, tuple(undelivered.ids))
+        dropped = Purge(user_key, kind) if undelivered.all else Drop(user_key, kind, tuple(undelivered.ids))
         named = [part for id_, ended in undelivered.ids.items() for part in (id_, ended)]
         stamp: bytes = await self._commands.run(
             scripts.FORGET,
@@ -155,7 +155,7 @@ class Writes:
             [
                 *self._common(user_kind),
                 self._hold,
-                *self._message(forgotten, *_paired_invalidation(user_kind)),
+                *self._message(dropped, *_paired_invalidation(user_kind)),
                 "all" if undelivered.all else "",
                 self._limits.max_ratings_per_user,
                 *named,

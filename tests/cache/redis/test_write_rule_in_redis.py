@@ -224,7 +224,7 @@ class Histories(RuleBasedStateMachine):
             )
             model.variant.pop(id_, None)
         self.paired_with(place).paired_written(self.now)
-        assert done(self.writes.forget(place, Undelivered(wanted))) == b"%d" % version
+        assert done(self.writes.replay(place, Undelivered(wanted))) == b"%d" % version
 
     @step(place=places)
     def sweeps(self, place: UserKind) -> None:
@@ -506,7 +506,7 @@ def test_forgetting_a_whole_place_voids_everything_but_writes_under_way(hand_mov
     done(writes.fill(partition, b"0", {IDS[0]: None, Id("3"): None}))
     done(writes.fill(variant, b"0", {IDS[0]: None}))
     stamp = done(writes.begin(place, IDS[1], TERM))
-    received = done(writes.forget(place, Undelivered(all=True)))
+    received = done(writes.replay(place, Undelivered(all=True)))
     reading = Reading(freshness(LIFETIME), LIFETIME, hand_moved.now, hand_moved.now)
     records = hand_moved.client.hmget(KEYS.main(*place), [META, *IDS])
     reading.read_main(IDS, records, owner_tag(*place))

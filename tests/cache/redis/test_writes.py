@@ -132,7 +132,7 @@ class TestBound:
         ids = {Id(str(number)): 1 for number in range(25)}
         async with commands_on(server.url) as commands:
             writes = Writes(commands, Keys("ratings"), limits(max_ratings_per_user=10), "one", lambda: False)
-            await writes.forget((USER.key, Kind.ALBUMS), Undelivered(ids))
+            await writes.replay((USER.key, Kind.ALBUMS), Undelivered(ids))
         assert 0 < client.hlen(MAIN) <= 11
 
     @pytest.mark.parametrize("written", [False, True])

@@ -11,7 +11,7 @@ from gateway.breaker import State
 from gateway.cache.redis.connect import Opener, first_attempt
 from gateway.cache.redis.connection import RedisConnection
 from gateway.cache.redis.dispatcher import Dispatcher
-from gateway.cache.redis.errors import NAMED_REASONS, FailureKind, RedisFailed, described, kind_of
+from gateway.cache.redis.errors import NAMED_REASONS, FailureKind, RedisFailed, described, failure_kind
 from gateway.cache.redis.url import Address
 from gateway.tasks import Tasks
 
@@ -56,7 +56,7 @@ class Cluster:
         address = self._slots[key_slot(key.encode())]
         if address is None:
             self._stale.set()
-            kind = FailureKind.CONNECTION if self._map_error is None else kind_of(self._map_error)
+            kind = FailureKind.CONNECTION if self._map_error is None else failure_kind(self._map_error)
             raise RedisFailed(kind if kind in NAMED_REASONS else FailureKind.CONNECTION)
         return self._nodes[address]
 

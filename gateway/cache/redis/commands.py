@@ -10,7 +10,7 @@ from redis.exceptions import NoScriptError
 
 from gateway.cache.redis.connection import pack
 from gateway.cache.redis.dispatcher import Dispatcher
-from gateway.cache.redis.errors import FailureKind, RedisFailed, kind_of
+from gateway.cache.redis.errors import FailureKind, RedisFailed, failure_kind
 from gateway.cache.redis.requests import Replies
 from gateway.cache.redis.scripts import SCRIPT_NAMES, Argument, Script
 from gateway.cache.redis.topology import Topology
@@ -99,6 +99,6 @@ class Commands:
 
     def count(self, error: BaseException) -> FailureKind:
         """Count a failure and return its kind."""
-        kind = kind_of(error)
+        kind = failure_kind(error)
         self._errors[kind].inc()
         return kind

@@ -14,7 +14,7 @@ from redis.exceptions import ReadOnlyError
 from gateway.breaker import Breaker, State
 from gateway.cache.redis.connect import first_attempt
 from gateway.cache.redis.connection import RedisConnection, pack
-from gateway.cache.redis.errors import NAMED_REASONS, FailureKind, RedisFailed, described, kind_of
+from gateway.cache.redis.errors import NAMED_REASONS, FailureKind, RedisFailed, described, failure_kind
 from gateway.cache.redis.lookup_pause import RETURN_SECONDS, LookupPause
 from gateway.cache.redis.requests import TIMER_SECONDS, Deadlines, Replies, Request, SendBatch, micros
 from gateway.tasks import Tasks
@@ -178,7 +178,7 @@ class Dispatcher:
             self._failure = described(error)
             self._on_failure(error)
             self._on_change()
-            return kind_of(error)
+            return failure_kind(error)
         finally:
             self._tried.set()
         connection.attach(self._receive, self._flush)
@@ -191,7 +191,7 @@ class Dispatcher:
         finally:
             self._connection = None
             connection.close(ConnectionError("the gateway is closing"))
-        kind, self._failure = kind_of(lost), described(lost)
+        kind, self._failure = failure_kind(lost), described(lost)
         self._drop_all(kind)
         self._on_change()
         return kind

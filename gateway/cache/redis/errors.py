@@ -106,18 +106,18 @@ _DENIED_IN_SCRIPT = ("The user executing the script can't ", "ACL failure in scr
 _REDIRECTS: dict[str, type[redis.AskError]] = {"MOVED": redis.MovedError, "ASK": redis.AskError}
 
 
-def kind_of(error: BaseException) -> FailureKind:
+def failure_kind(error: BaseException) -> FailureKind:
     """The kind that an exception counts as; unforeseen ones are protocol errors."""
     if isinstance(error, RedisFailed):
         return error.kind
     if isinstance(error, NoMasterError) and error.__cause__ is not None:
-        return kind_of(error.__cause__)
+        return failure_kind(error.__cause__)
     return next((kind for cls, kind in _KINDS if isinstance(error, cls)), FailureKind.PROTOCOL)
 
 
 def described(error: BaseException) -> str:
     """Kind and text of a failure, for the log."""
-    kind, text = kind_of(error), str(error)
+    kind, text = failure_kind(error), str(error)
     return kind if text in ("", kind) else f"{kind}: {text[:MAX_TEXT]}"
 
 

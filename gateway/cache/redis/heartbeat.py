@@ -15,7 +15,7 @@ from gateway.cache.redis import scripts
 from gateway.cache.redis.commands import Commands
 from gateway.cache.redis.connection import pack
 from gateway.cache.redis.dispatcher import Dispatcher
-from gateway.cache.redis.errors import RedisFailed, kind_of
+from gateway.cache.redis.errors import RedisFailed, failure_kind
 from gateway.clock import MICROSECONDS, Clock
 from gateway.telemetry.metrics import Metrics
 
@@ -118,7 +118,7 @@ class Heartbeat:
             received_at = self._clock.monotonic()
             self.server_time.observe(node.name, sent_at, received_at, answer.micros / MICROSECONDS)
             error = answer.error
-            if node.note_refusal(None if error is None else kind_of(error)) and error is not None:
+            if node.note_refusal(None if error is None else failure_kind(error)) and error is not None:
                 self._commands.count(error)
 
     def _probe(self, node: Dispatcher) -> None:

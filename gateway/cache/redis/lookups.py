@@ -14,7 +14,7 @@ from gateway.cache.redis import scripts
 from gateway.cache.redis.codec import Reading
 from gateway.cache.redis.commands import LOOKUP, Commands
 from gateway.cache.redis.connection import pack
-from gateway.cache.redis.errors import FailureKind, RedisFailed, is_wrong_type, kind_of
+from gateway.cache.redis.errors import FailureKind, RedisFailed, failure_kind, is_wrong_type
 from gateway.cache.redis.layout import META, TICKS, Keys, Limits, owner_tag, variant_name
 from gateway.cache.redis.requests import Replies
 from gateway.cache.redis.scripts import Argument
@@ -72,7 +72,7 @@ class Lookups:
             found = self._read(partition, ids, hashes, answer, now)
         except Exception as error:
             # What came over this connection may belong to another user, and so may what comes next.
-            failure = kind_of(error)
+            failure = failure_kind(error)
             node.reset(failure)
             self._delete_unsound(hashes)
             raise RedisFailed(failure) from error

@@ -3,7 +3,7 @@ import ssl
 import pytest
 from redis import exceptions as redis
 
-from gateway.cache.redis.errors import FailureKind, RedisFailed, is_wrong_type, kind_of, reply_error
+from gateway.cache.redis.errors import FailureKind, RedisFailed, failure_kind, is_wrong_type, reply_error
 from gateway.resolver import ResolutionError, ResolutionTimeout
 
 
@@ -33,7 +33,7 @@ from gateway.resolver import ResolutionError, ResolutionTimeout
     ids=repr,
 )
 def test_each_error_has_the_kind_that_is_counted(error: Exception, kind: FailureKind) -> None:
-    assert kind_of(error) is kind
+    assert failure_kind(error) is kind
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_an_error_reply_becomes_the_exception_of_its_code(text: str, error: type
     ],
 )
 def test_a_script_that_lacks_a_right_is_denied(text: str) -> None:
-    assert kind_of(reply_error(text)) is FailureKind.DENIED
+    assert failure_kind(reply_error(text)) is FailureKind.DENIED
 
 
 @pytest.mark.parametrize(("code", "error"), [("MOVED", redis.MovedError), ("ASK", redis.AskError)])

@@ -29,9 +29,10 @@ _ASKING = pack("ASKING")
 class Commands:
     """Sends to the node that has the key. Methods raise if Redis fails; callers pass that to `count`."""
 
-    def __init__(self, topology: Topology, metrics: Metrics) -> None:
-        self.topology = topology
-        """Where requests go from now on; may be replaced at any time."""
+    topology: Topology
+    """Where requests go from now on: set before the first one, may be replaced at any time."""
+
+    def __init__(self, metrics: Metrics) -> None:
         self._durations = {
             operation: metrics.shared_cache_duration.labels(operation)
             for operation in (LOOKUP, *SCRIPT_NAMES)

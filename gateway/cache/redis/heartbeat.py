@@ -16,6 +16,7 @@ from gateway.cache.redis.commands import Commands
 from gateway.cache.redis.connection import pack
 from gateway.cache.redis.dispatcher import Dispatcher
 from gateway.cache.redis.errors import RedisFailed, failure_kind
+from gateway.cache.redis.layout import Limits
 from gateway.clock import MICROSECONDS, Clock
 from gateway.telemetry.metrics import Metrics
 
@@ -26,25 +27,19 @@ MIN_BEAT_SECONDS = 0.01
 class Heartbeat:
     """Publishes heartbeats on `channel` while `run` runs, and judges by those that return.
 
-    Times are monotonic seconds. `trust_seconds` is how long entries are trusted without proof.
+    Times are monotonic seconds.
     """
 
     def __init__(
-        self,
-        commands: Commands,
-        channel: str,
-        *,
-        trust_seconds: float,
-        lookup_seconds: float,
-        clock: Clock,
-        metrics: Metrics,
+        self, commands: Commands, channel: str, limits: Limits, clock: Clock, metrics: Metrics
     ) -> None:
+        trust_seconds = limits.trust_seconds
         self._commands = commands
         self.channel = channel
         self._seconds = max(MIN_BEAT_SECONDS, min(trust_seconds / 4, MAX_BEAT_SECONDS))
         self.silence_seconds = max(trust_seconds, 4 * self._seconds)
         """A subscription on which nothing arrives for so long is broken."""
-        self._lookup_seconds = lookup_seconds
+        self._lookup_seconds = limits.lookup_seconds
         self._clock = clock
         self._up_gauge = metrics.subscription_up
         self.up = False

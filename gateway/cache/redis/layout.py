@@ -88,6 +88,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """No pending write counts for longer than this."""
     lookup_seconds: float
     """A lookup past it, counted from when its bytes are sent, is a miss."""
+    trust_seconds: float
+    """How long entries in memory are trusted without proof that invalidations arrive."""
     max_ratings_per_user: int
     """Most ratings per user and type; the oldest are dropped first."""
 

@@ -181,7 +181,6 @@ async def linked(
     *,
     namespace: str,
     gateway_id: str,
-    trust_seconds: float,
     resolver: Resolver,
     clock: Clock,
     tasks: Tasks,
@@ -195,26 +194,18 @@ async def linked(
     open if that is known, whenever either may have changed; `sampled` draws whether a write is announced, so
     that every gateway checks what it would serve. Raises ValueError if the URL is malformed.
     """
-    since = _Since(clock, on_state)
+    target = (parse_url(url), tls)
+    since, commands, keys = _Since(clock, on_state), Commands(metrics), Keys(namespace)
+    store = _store(commands, keys, limits, tasks, gateway_id, sampled)
 
     def on_change() -> None:
         since.update(commands.topology)
         store.node_changed()
 
-    # `commands` is made below, with what `build` makes.
-    build = _builder(resolver, tasks, on_change, lambda error: commands.count(error))  # noqa: PLW0108
-    target = (parse_url(url), tls)
-    commands, keys = Commands(build(*target), metrics), Keys(namespace)
-    heartbeat = Heartbeat(
-        commands,
-        keys.beat(gateway_id),
-        trust_seconds=trust_seconds,
-        lookup_seconds=limits.lookup_seconds,
-        clock=clock,
-        metrics=metrics,
-    )
+    build = _builder(resolver, tasks, on_change, commands.count)
+    commands.topology = build(*target)
+    heartbeat = Heartbeat(commands, keys.beat(gateway_id), limits, clock, metrics)
     subscriber = Subscriber(commands, heartbeat, keys, gateway_id=gateway_id, clock=clock, metrics=metrics)
-    store = _store(commands, keys, limits, tasks, gateway_id, sampled)
     await commands.topology.__aenter__()
     since.update(commands.topology)  # a first attempt that failed changes no state, but must show
     link = Link(target, build, commands, heartbeat, subscriber, store, since=since, tasks=tasks)

@@ -59,6 +59,7 @@ def limits(**changed: Any) -> Limits:
         "hold_seconds": HOLD_SECONDS,
         "longest_write_seconds": 605.0,
         "lookup_seconds": 1.0,
+        "trust_seconds": 1.0,
         "max_ratings_per_user": 20_000,
     }
     return Limits(**usual | changed)
@@ -129,7 +130,6 @@ async def side_of(
     tls: Tls | None = None,
     resolver: Resolver | None = None,
     gateway_id: str = "one",
-    trust_seconds: float = 1.0,
     listening: bool = False,
     sampled: Sampled = lambda: False,
     **changed: Any,
@@ -152,7 +152,6 @@ async def side_of(
         limits(**changed),
         namespace="ratings",
         gateway_id=gateway_id,
-        trust_seconds=trust_seconds,
         resolver=resolver or Resolver(),
         clock=SystemClock(),
         tasks=tasks,
@@ -186,7 +185,9 @@ async def topology_of(url: str, reported: list[State] | None = None) -> AsyncIte
 @asynccontextmanager
 async def commands_on(url: str, metrics: Metrics | None = None) -> AsyncIterator[Commands]:
     async with topology_of(url) as topology:
-        yield Commands(topology, metrics or Metrics())
+        commands = Commands(metrics or Metrics())
+        commands.topology = topology
+        yield commands
 
 
 def aged(client: Redis, key: str, id_: str, seconds: float) -> None:

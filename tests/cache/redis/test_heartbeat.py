@@ -8,7 +8,7 @@ import pytest
 
 from gateway.cache.redis.heartbeat import MIN_BEAT_SECONDS, Heartbeat
 from gateway.telemetry.metrics import Metrics
-from tests.cache.redis.harness import commands_on, side_of
+from tests.cache.redis.harness import commands_on, limits, side_of
 from tests.cache.redis.scripted import TIME, Command, ScriptedRedis
 from tests.hand_clock import HandClock
 from tests.waiting import until
@@ -44,9 +44,7 @@ class Beating:
 async def beating(redis: ScriptedRedis) -> AsyncIterator[Beating]:
     metrics, clock = Metrics(), HandClock()
     async with commands_on(f"redis://127.0.0.1:{redis.port}", metrics) as commands:
-        heartbeat = Heartbeat(
-            commands, "beats", trust_seconds=TRUST, lookup_seconds=1.0, clock=clock, metrics=metrics
-        )
+        heartbeat = Heartbeat(commands, "beats", limits(trust_seconds=TRUST), clock, metrics)
         running = asyncio.ensure_future(heartbeat.run())
         yield Beating(heartbeat, clock, metrics)
         running.cancel()
@@ -127,7 +125,5 @@ async def test_a_silent_subscription_has_missed_four_heartbeats(
     redis: ScriptedRedis, trust: float, silence: float
 ) -> None:
     async with commands_on(f"redis://127.0.0.1:{redis.port}") as commands:
-        heartbeat = Heartbeat(
-            commands, "", trust_seconds=trust, lookup_seconds=1.0, clock=HandClock(), metrics=Metrics()
-        )
+        heartbeat = Heartbeat(commands, "", limits(trust_seconds=trust), HandClock(), Metrics())
     assert heartbeat.silence_seconds == silence

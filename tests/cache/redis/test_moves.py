@@ -19,6 +19,7 @@ from gateway.cache.redis.url import parse_url
 from gateway.resolver import Resolver
 from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
+from tests.cache.redis.harness import limits
 from tests.cache.redis.scripted import bulk
 from tests.hand_clock import HandClock
 from tests.waiting import until
@@ -91,14 +92,10 @@ class Moving:
         self.clock = HandClock()
         self.servers: list[Server] = []
         self.first = self.server("first")
-        self.commands, keys = Commands(self.on(self.first), Metrics()), Keys("ratings")
+        self.commands, keys = Commands(Metrics()), Keys("ratings")
+        self.commands.topology = self.on(self.first)
         self.heartbeat = Heartbeat(
-            self.commands,
-            keys.beat("one"),
-            trust_seconds=TRUST,
-            lookup_seconds=1.0,
-            clock=self.clock,
-            metrics=Metrics(),
+            self.commands, keys.beat("one"), limits(trust_seconds=TRUST), self.clock, Metrics()
         )
         self.subscriber = Subscriber(
             self.commands, self.heartbeat, keys, gateway_id="one", clock=self.clock, metrics=Metrics()

@@ -85,11 +85,11 @@ class RedisConnection(asyncio.Protocol):
         for answer in self._executing:
             if not answer.done():
                 answer.set_exception(reason)
-                answer.exception()  # its caller may have left: not a fault to report
+                answer.exception()  # retrieved, so that asyncio does not log it if the caller has left
         self._executing.clear()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's transport is not a subclass of it
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.close(exc or ConnectionError("Redis closed the connection"))

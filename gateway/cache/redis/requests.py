@@ -60,7 +60,7 @@ class Request:
     def fail(self, kind: FailureKind) -> None:
         if not self.future.done():
             self.future.set_exception(RedisFailed(kind))
-            self.future.exception()  # its caller may have left: not a fault to report
+            self.future.exception()  # retrieved, so that asyncio does not log it if the caller has left
 
 
 class SendBatch:

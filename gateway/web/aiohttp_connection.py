@@ -50,7 +50,7 @@ class AiohttpResponse(web.StreamResponse):
 class AiohttpConnection(RequestHandler):
     """aiohttp's connection, as far as the gateway leaves requests to it."""
 
-    __slots__ = ("_body_check", "_body_error", "_done", "api", "current", "running")
+    __slots__ = ("_body_check", "_body_error", "_done", "api", "current", "running", "steps")
 
     def __init__(self, api: Api, server: web.Server, **limits: Any) -> None:
         super().__init__(server, loop=asyncio.get_running_loop(), **limits)
@@ -59,6 +59,8 @@ class AiohttpConnection(RequestHandler):
         """The request that aiohttp is answering."""
         self.running: asyncio.Task[Any] | None = None
         """The task that makes an answer."""
+        self.steps = 0
+        """How often aiohttp has begun with a request, or finished one."""
         self._body_check: BodyCheck | None = None
         self._body_error: HttpProcessingError | None = None
         self._done: asyncio.Future[None] | None = None
@@ -86,6 +88,7 @@ class AiohttpConnection(RequestHandler):
     def begin_request(self, request: web.BaseRequest) -> None:
         """Note that aiohttp begins to answer a request."""
         self.current = request
+        self.steps += 1
         if self._body_error is not None and not request.content.is_eof():
             request.content.set_exception(self._body_error)
 
@@ -100,6 +103,7 @@ class AiohttpConnection(RequestHandler):
         """Write an answer."""
         finished = await super().finish_response(request, resp, start_time)
         self.current = self.running = self._body_check = None
+        self.steps += 1
         return finished
 
     def handle_error(

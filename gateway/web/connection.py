@@ -207,7 +207,7 @@ class Connection(AiohttpConnection):
         self._input.resume(self.transport)
         self._pass_on(data + self._input.take(len(self._input)))
         if self._closing:
-            super().close()
+            self._end_soon()
 
     def _pass_on(self, data: bytes) -> None:
         if data and self._state is ConnectionState.AIOHTTP and self.current is None:
@@ -263,14 +263,19 @@ class Connection(AiohttpConnection):
         return True
 
     def _end_soon(self) -> None:
-        # aiohttp needs two turns of the loop to begin with what it was handed.
+        """Close the connection unless aiohttp begins with another request."""
+        # It needs two turns of the loop to begin with what it was handed.
         loop = asyncio.get_running_loop()
-        loop.call_soon(loop.call_soon, self._end_if_nothing_comes)
+        loop.call_soon(loop.call_soon, self._end_if_nothing_came, self.steps)
 
-    def _end_if_nothing_comes(self) -> None:
+    def _end_if_nothing_came(self, steps: int) -> None:
         if self.transport is None or self._state is ConnectionState.ANSWERING:
             return
-        if self.current is None or not self.current.content.is_eof():
+        if self.current is None:
+            ended = self.steps == steps
+        else:
+            ended = self._half_closed and not self.current.content.is_eof()
+        if ended:
             self._end()
 
     def close(self) -> None:
@@ -278,8 +283,8 @@ class Connection(AiohttpConnection):
         self._closing = True
         if self._state is ConnectionState.IDLE and not self._input:
             self._end()
-        elif self._state is ConnectionState.AIOHTTP:
-            super().close()
+        elif self._state is ConnectionState.AIOHTTP and self.current is None:
+            self._end_soon()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Stop the timers; pass the loss on once aiohttp has begun with what it was handed."""

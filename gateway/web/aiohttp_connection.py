@@ -50,7 +50,7 @@ class AiohttpResponse(web.StreamResponse):
 class AiohttpConnection(RequestHandler):
     """aiohttp's connection, as far as the gateway leaves requests to it."""
 
-    __slots__ = ("_body_check", "_body_error", "_done", "api", "current", "running", "steps")
+    __slots__ = ("_body_check", "_body_error", "_done", "_last", "api", "current", "running", "steps")
 
     def __init__(self, api: Api, server: web.Server, **limits: Any) -> None:
         super().__init__(server, loop=asyncio.get_running_loop(), **limits)
@@ -61,6 +61,8 @@ class AiohttpConnection(RequestHandler):
         """The task that makes an answer."""
         self.steps = 0
         """How often aiohttp has begun with a request, or finished one."""
+        self._last = False
+        """Whether no other request can be answered after the current one."""
         self._body_check: BodyCheck | None = None
         self._body_error: HttpProcessingError | None = None
         self._done: asyncio.Future[None] | None = None
@@ -85,9 +87,10 @@ class AiohttpConnection(RequestHandler):
             if self.current is not None:
                 self.current.content.set_exception(error)
 
-    def begin_request(self, request: web.BaseRequest) -> None:
-        """Note that aiohttp begins to answer a request."""
+    def begin_request(self, request: web.BaseRequest, *, last: bool) -> None:
+        """Note that aiohttp begins to answer a request; `last`: it loses those that follow."""
         self.current = request
+        self._last = last
         self.steps += 1
         if self._body_error is not None and not request.content.is_eof():
             request.content.set_exception(self._body_error)
@@ -95,7 +98,7 @@ class AiohttpConnection(RequestHandler):
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request that aiohttp has parsed."""
         self.running = asyncio.current_task()
-        return AiohttpResponse(await self.api.handle(request))
+        return AiohttpResponse(await self.api.handle(request, last=self._last))
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None

@@ -12,6 +12,7 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.clock import Clock
 from gateway.errors import GatewayError, Refused
+from gateway.expect_header import may_withhold_body
 from gateway.model import Id, Kind, User, Variant
 from gateway.ratings.query import Answer, CacheOutcome, Failure, Part, Query, TierCounts
 from gateway.ratings.read import Reader
@@ -94,16 +95,22 @@ class Api:
         self.draining = False
         """While True, answers ask callers to close their connections."""
 
-    async def handle(self, request: web.BaseRequest) -> WholeResponse:
-        """Answer a request that aiohttp has parsed."""
-        keep_alive = request.keep_alive and request.version >= HttpVersion11
-        begun = self.begin(request.method, request.raw_path, request.headers, keep_alive=keep_alive)
+    async def handle(self, request: web.BaseRequest, *, last: bool = False) -> WholeResponse:
+        """Answer a request that aiohttp has parsed; the connection can take no other if it is the `last`."""
+        keep_alive = not last and request.keep_alive and request.version >= HttpVersion11
+        withheld = may_withhold_body(request)
+        begun = self.begin(
+            request.method, request.raw_path, request.headers, keep_alive=keep_alive, withheld=withheld
+        )
         return begun if isinstance(begun, WholeResponse) else await self.run(begun, request)
 
     def begin(
-        self, method: str, raw_path: str, headers: Headers, *, keep_alive: bool = True
+        self, method: str, raw_path: str, headers: Headers, *, keep_alive: bool = True, withheld: bool = False
     ) -> WholeResponse | Accepted:
-        """Answer a request without waiting, or say what `run` has to do."""
+        """Answer a request without waiting, or say what `run` has to do.
+
+        `withheld`: the caller may never send the request's body if it is answered now.
+        """
         record = RequestRecord(method, headers, self._clock.monotonic())
         try:
             accepted = self._accept(method, raw_path, headers, record, keep_alive=keep_alive)
@@ -115,7 +122,7 @@ class Api:
             reply = _read_reply(answer, accepted.query, record, target.id, target.invalid)
         except Exception as error:  # noqa: BLE001 - every request gets an answer
             reply = self._failed(record, error)
-        return self._finish(record, reply, keep_alive=keep_alive)
+        return self._finish(record, reply, keep_alive=keep_alive and not withheld)
 
     async def run(self, accepted: Accepted, request: web.BaseRequest | None) -> WholeResponse:
         """Answer an accepted request; `request` has its body, if it may have one."""
@@ -129,7 +136,11 @@ class Api:
             reply = self._failed(record, error)
         except asyncio.CancelledError:  # by the end of the drain, and nothing else
             reply = self._failed(record, _cut_off(accepted))
-        return self._finish(record, reply, keep_alive=accepted.keep_alive)
+        # What is still to come of a body, or is not, must not be taken for the next request.
+        keep_alive = accepted.keep_alive
+        if request is not None and not request.content.is_eof():
+            keep_alive = keep_alive and record.error is None and not may_withhold_body(request)
+        return self._finish(record, reply, keep_alive=keep_alive)
 
     def refuse(self, request: web.BaseRequest, error: GatewayError) -> WholeResponse:
         """Answer a request that could not be parsed as HTTP."""

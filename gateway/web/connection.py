@@ -7,8 +7,8 @@ connections are looked up together, and answered together, once per turn of the 
 
 Anything else goes to aiohttp byte for byte. A request with a determined end (it has no body, or a
 `Content-Length`) is handed over, and the connection is ours again after its answer. In any doubt (chunked
-bodies, upgrades, HTTP/1.0, errors) aiohttp keeps the connection for good. What arrives behind a request that
-is not answered yet waits here, and reading pauses: aiohttp would read on, and bound messages, not bytes.
+bodies, HTTP/1.0, errors) aiohttp keeps the connection for good. What arrives behind a request that is not
+answered yet waits here, and reading pauses: aiohttp would read on, and bound messages, not bytes.
 """
 
 import asyncio
@@ -214,9 +214,9 @@ class Connection(AiohttpConnection):
             self._timers.head_begins(self.force_close)
         self.feed(data)
 
-    def begin_request(self, request: web.BaseRequest) -> None:
-        """Note that aiohttp begins to answer a request."""
-        super().begin_request(request)
+    def begin_request(self, request: web.BaseRequest, *, last: bool) -> None:
+        """Note that aiohttp begins to answer a request. Behind one that is handed over, nothing is lost."""
+        super().begin_request(request, last=last and self._state is ConnectionState.AIOHTTP)
         self._timers.head_ends()
 
     async def finish_response(

@@ -7,7 +7,7 @@ import asyncio
 import re
 from typing import Final
 
-from aiohttp import EMPTY_PAYLOAD, HttpVersion11, StreamReader
+from aiohttp import EMPTY_PAYLOAD, HttpVersion11, StreamReader, hdrs
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpRequestParser, RawRequestMessage
 from aiohttp.http_exceptions import HttpProcessingError
@@ -85,16 +85,16 @@ class HeadParser:
         # request of a connection, and not if it waits for a body.
         self._parser = None
         try:
-            messages, upgraded, _ = parser.feed_data(head)
+            messages, _, _ = parser.feed_data(head)
         except HttpProcessingError:
             return None
-        if len(messages) != 1 or upgraded:
+        if len(messages) != 1:
             return None
         message, payload = messages[0]
-        if message.should_close or message.upgrade or message.version != HttpVersion11:
+        if message.should_close or message.method == hdrs.METH_CONNECT or message.version != HttpVersion11:
             return None
         if payload is EMPTY_PAYLOAD:
-            self._parser = parser
+            self._parser = None if message.upgrade else parser
             return message, 0
         return message, None if message.chunked else int(message.headers["Content-Length"])
 

@@ -61,5 +61,6 @@ class ApiServer(web.Server):
             message, payload, connection, writer, task, loop, client_max_size=MAX_BODY_BYTES
         )
         assert isinstance(connection, Connection)
-        connection.begin_request(request)
+        # aiohttp drops what arrives together with a request for an upgrade that it does not make.
+        connection.begin_request(request, last=message.upgrade)
         return request

@@ -261,6 +261,39 @@ async def test_expect_100_continue_is_answered_before_the_body(gateway):
         assert (await caller.hear()).status == 200
 
 
+async def test_the_connection_is_closed_after_a_refusal_that_does_not_wait_for_the_body(gateway):
+    """The caller may send the body or not: the next request would be taken for it."""
+    async with line(gateway) as caller:
+        unknown = put(sized(RATING), b"Expect: 100-continue", body=b"").replace(b"/albums/", b"/movies/")
+        await caller.say(unknown)
+        refusal = await caller.hear()
+        assert (refusal.status, refusal.headers.get("Connection")) == (400, "close")
+        assert await caller.ended() == b""
+
+
+@pytest.mark.parametrize("refused", [b"Content-Length: 2097153", b"Content-Encoding: gzip"])
+async def test_the_connection_is_closed_after_a_body_that_is_not_read(gateway, refused):
+    async with line(gateway) as caller:
+        extra = () if refused.startswith(b"Content-Length") else (b"Content-Length: 42",)
+        await caller.say(put(refused, *extra, body=b"{"))
+        assert (await caller.hear()).headers.get("Connection") == "close"
+
+
+async def test_a_refusal_whose_body_is_on_its_way_does_not_cost_the_connection(gateway):
+    async with line(gateway) as caller:
+        await caller.say(put(sized(RATING), body=b"").replace(b"/albums/", b"/movies/"))
+        assert (await caller.hear()).status == 400
+        await caller.say(RATING + GET)
+        assert (await caller.hear()).status == 200
+
+
+async def test_a_caller_of_http_1_0_is_not_asked_to_continue(gateway):
+    async with line(gateway) as caller:
+        expects = (sized(RATING), b"Expect: 100-continue")
+        await caller.say(request(b"PUT", ONE, *expects, body=RATING, version=b"1.0"))
+        assert (await caller.hear()).status == 200
+
+
 async def test_a_head_request_has_no_body_and_does_not_spoil_the_connection(gateway):
     async with line(gateway) as caller:
         await caller.say(request(b"HEAD", MANY) + GET)

@@ -40,12 +40,12 @@ class ScriptedApi:
         await future
         return answer(f"waited {path}", keep_alive=self.keep_alive)
 
-    async def handle(self, request: web.BaseRequest) -> WholeResponse:
+    async def handle(self, request: web.BaseRequest, *, last: bool = False) -> WholeResponse:
         self.handled.append(f"{request.method} {request.path}")
         if self.stuck is not None:
             await self.stuck.wait()
         body = await request.read() if self.reads_bodies else b""
-        return answer(f"handled {request.path} {len(body)}", keep_alive=request.keep_alive)
+        return answer(f"handled {request.path} {len(body)}", keep_alive=request.keep_alive and not last)
 
     def refuse(self, request: web.BaseRequest, error: GatewayError) -> WholeResponse:
         return answer(f"refused {error.status}", keep_alive=False)

@@ -11,7 +11,6 @@ from gateway.web.listener import ApiServer
 from tests.waiting import until
 from tests.web.connections import turns
 
-
 CHUNKED = "Transfer-Encoding: chunked\r\n"
 
 

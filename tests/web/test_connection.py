@@ -11,6 +11,11 @@ from gateway.web.connection import Connection
 from tests.waiting import until
 from tests.web.connections import transport_of, turns
 
+UPGRADE = (
+    "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n"
+)
+"""What some clients send with their first request; it is answered as if these headers were not there."""
+
 
 class TestPlainGets:
     async def test_they_are_answered_without_aiohttp(self, api, caller):
@@ -111,6 +116,27 @@ class TestHandingOver:
         caller.send("/hit")
         assert await caller.answer() == "handled /put 0"
         assert await caller.answer() in ("hit", "handled /hit 0")
+
+
+class TestUpgrades:
+    async def test_one_that_is_not_made_loses_nothing_of_what_follows(self, api, caller):
+        caller.send("/hit", extra=UPGRADE)
+        caller.send("/put", method="PUT", extra=UPGRADE + "Content-Length: 5\r\n", body=b"12345")
+        caller.send("/hit")
+        assert [await caller.answer() for _ in range(3)] == ["hit", "handled /put 5", "hit"]
+
+    @pytest.mark.parametrize("earlier", [True, False])
+    async def test_a_connection_that_aiohttp_keeps_is_closed_after_one(self, api, caller, earlier):
+        chunked = {"method": "PUT", "body": b"1\r\na\r\n0\r\n\r\n"}
+        if earlier:
+            caller.send("/put", **chunked, extra="Transfer-Encoding: chunked\r\n")
+            assert await caller.answer() == "handled /put 1"
+            caller.send("/delete", method="DELETE", extra=UPGRADE)
+            assert await caller.answer() == "handled /delete 0"
+        else:
+            caller.send("/put", **chunked, extra=UPGRADE + "Transfer-Encoding: chunked\r\n")
+            assert await caller.answer() == "handled /put 1"
+        assert await caller.closed()
 
 
 class TestInputDuringAnAnswer:

@@ -3,6 +3,8 @@ import pytest
 from gateway.web.heads import MAX_HEAD_BYTES, BodyCheck, HeadParser, ReceiveBuffer
 
 GET = b"GET /x?y HTTP/1.1\r\nHost: x\r\n\r\n"
+H2C = (b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAAQAoAAAAAIA")
+WEBSOCKET = (b"Connection: Upgrade", b"Upgrade: websocket")
 
 
 def request(method: bytes, *headers: bytes, version: bytes = b"1.1") -> bytes:
@@ -58,9 +60,12 @@ class TestHeadParser:
         ("head", "method", "length"),
         [
             (GET, "GET", 0),
+            (request(b"GET", *H2C), "GET", 0),
+            (request(b"GET", *WEBSOCKET), "GET", 0),
             (request(b"DELETE"), "DELETE", 0),
             (request(b"PUT", b"Content-Length: 0"), "PUT", 0),
             (request(b"PUT", b"Content-Length: 7"), "PUT", 7),
+            (request(b"PUT", b"Content-Length: 7", *H2C), "PUT", 7),
             (request(b"PUT", b"Transfer-Encoding: chunked"), "PUT", None),
         ],
     )
@@ -80,7 +85,6 @@ class TestHeadParser:
             request(b"GET", b"Host: y"),
             request(b"GET", version=b"1.0"),
             request(b"GET", b"Connection: close"),
-            request(b"GET", b"Connection: Upgrade", b"Upgrade: websocket"),
             request(b"PUT", b"Content-Length: 1", b"Content-Length: 2"),
             request(b"CONNECT"),
         ],

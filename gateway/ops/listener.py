@@ -102,6 +102,11 @@ class _Connection(RequestHandler):
         self._head_timer.cancel()
         super().connection_lost(exc)
 
+    def eof_received(self) -> bool:  # type: ignore[override]  # aiohttp lets the transport close at once
+        """The caller sends no more, but still waits for its answer: the connection is closed after that."""
+        self.close()
+        return True
+
     def head_arrived(self) -> None:
         """The head of a request is complete."""
         self._head_timer.cancel()

@@ -172,6 +172,17 @@ async def test_a_client_that_waits_for_100_continue_receives_it(port):
     writer.close()
 
 
+@pytest.mark.parametrize("asked", [[get(b"/alive")], []], ids=["a request", "nothing"])
+async def test_a_client_that_sends_no_more_is_answered_before_the_connection_closes(port, asked):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.writelines(asked)
+    writer.write_eof()
+    async with asyncio.timeout(5):
+        assert [(await answer(reader)).status for _ in asked] == [200 for _ in asked]
+        assert await reader.read() == b""
+    writer.close()
+
+
 async def test_a_body_that_does_not_arrive_in_time_is_408(send, monkeypatch):
     monkeypatch.setattr(listener, "BODY_SECONDS", 0.1)
     assert (await send(post(b"/echo", body=b"{}").removesuffix(b"}"))).status == 408

@@ -104,7 +104,8 @@ class _Connection(RequestHandler):
 
     def eof_received(self) -> bool:  # type: ignore[override]  # aiohttp lets the transport close at once
         """The caller sends no more, but still waits for its answer: the connection is closed after that."""
-        self.close()
+        # One turn later, because the task that takes requests may just begin.
+        asyncio.get_running_loop().call_soon(self.close)
         return True
 
     def head_arrived(self) -> None:

@@ -92,10 +92,11 @@ class OpsServer(web.Server):
 class _Connection(RequestHandler):
     """A connection on which malformed requests are answered 400 and not logged, and slow ones are cut off."""
 
-    __slots__ = ("_head_timer",)
+    __slots__ = ("_answering", "_half_closed", "_head_timer")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        self._answering = self._half_closed = False
         self._head_timer = asyncio.get_running_loop().call_later(HEAD_SECONDS, self.force_close)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -103,14 +104,30 @@ class _Connection(RequestHandler):
         super().connection_lost(exc)
 
     def eof_received(self) -> bool:  # type: ignore[override]  # aiohttp lets the transport close at once
-        """The caller sends no more, but still waits for its answer: the connection is closed after that."""
-        # One turn later, because the task that takes requests may just begin.
-        asyncio.get_running_loop().call_soon(self.close)
+        """The caller sends no more, but may still wait for an answer: the connection is closed after that."""
+        self._half_closed = True
+        # aiohttp needs two turns of the loop to begin with what has arrived.
+        loop = asyncio.get_running_loop()
+        loop.call_soon(loop.call_soon, self._close_if_unused)
         return True
 
     def head_arrived(self) -> None:
         """The head of a request is complete."""
         self._head_timer.cancel()
+        self._answering = True
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        finished = await super().finish_response(request, resp, start_time)
+        self._answering = False
+        if self._half_closed:
+            self._close_if_unused()
+        return finished
+
+    def _close_if_unused(self) -> None:
+        if self.transport is not None and not self._answering:
+            self.transport.close()
 
     def handle_error(
         self,

@@ -8,7 +8,6 @@ part is answered, the fault is not an id's: it is the request's, the user's or A
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from math import inf
 from typing import Final
 from weakref import WeakKeyDictionary
 
@@ -97,12 +96,7 @@ class BatchSplitter:
         """Ask for `ids` with their riders; None if that must be repeated without them."""
         partition, now = job.partition, self._now()
         together = [*ids, *riders.ids]
-        suspect = any(
-            min(self._refused.since(partition, id_, now), self._refused.failed_elsewhere(partition, id_, now))
-            < inf
-            for id_ in together
-        )
-        if suspect or len(together) > self.batch_size():
+        if self._refused.suspects(partition, together, now) or len(together) > self.batch_size():
             return None
         trial = Trial(partition.user.key, now, topic=ratings_path(partition.kind))
         answer = await self._call(job, together, trial, riders=True)
@@ -117,11 +111,8 @@ class BatchSplitter:
         trial = Trial(
             partition.user.key,
             now,
-            first_failed=self._refused.since(partition, id_, now),
-            failed_elsewhere=self._refused.failed_elsewhere(partition, id_, now),
             topic=ratings_path(partition.kind),
-            remembered=self._refused.remembers(partition, id_),
-            variant_answered=self._refused.variant_answered(partition, now),
+            prior=self._refused.prior_alone(partition, id_, now),
         )
         answer = await self._call(job, [id_], trial, part=True)
         self._settlement.learn_of_one(partition, [id_], answer, trial)
@@ -174,11 +165,9 @@ class BatchSplitter:
         return Trial(
             partition.user.key,
             now,
-            first_failed=max(self._refused.since(partition, id_, now) for id_ in ids),
             topic=ratings_path(partition.kind),
             subject=ratings_path(partition.kind, ids[0]) if len(ids) == 1 else None,
-            refused_alike=self._refused.refused_alike(partition, now),
-            variant_answered=self._refused.variant_answered(partition, now),
+            prior=self._refused.prior(partition, ids, now),
         )
 
     async def _split(self, job: Job, division: Division, ids: Sequence[Id], failed: Failed) -> Found:

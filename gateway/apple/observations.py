@@ -59,17 +59,17 @@ class Observations:
         """What is known about a call that failed; `probing` says whether it is the breaker's probe."""
         user, users = trial.user_key, self._users(trial)
         return Evidence(
-            refused_alike=trial.refused_alike,
+            refused_alike=trial.prior.refused_alike,
             remembered=(
-                trial.remembered
-                or users.any_answered(trial.failed_elsewhere)
+                trial.prior.remembered
+                or users.any_answered(trial.prior.failed_elsewhere)
                 or self._fails_again(trial, now)
             ),
             isolated=users.is_isolated(user),
             own_answered=(
                 trial.answered or users.own_answered_between(user, trial.first_failed, trial.last_began)
             ),
-            variant_answered=trial.variant_answered,
+            variant_answered=trial.prior.variant_answered,
             others_answered=users.others_answered(user, trial.topic, trial.first_failed, trial.last_began),
             others_failing=self._breaker.others_failing(user, now),
             probing=probing,

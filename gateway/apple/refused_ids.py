@@ -11,7 +11,9 @@ from operator import itemgetter
 from typing import Final, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
+from gateway.apple.trial import PriorFailures
 from gateway.errors import UpstreamError
 from gateway.model import Id, Kind, Partition, Variant
 
@@ -83,7 +85,7 @@ class RefusedIds:
             entry = kept.get((partition.variant, id_))
             if entry is not None and entry.failure is not None:
                 due.append((entry.until, id_, entry.failure))
-            elif self.failed_elsewhere(partition, id_, now) < inf and len(found.ask_alone) < most_alone:
+            elif self._failed_elsewhere(partition, id_, now) < inf and len(found.ask_alone) < most_alone:
                 found.ask_alone.append(id_)
             else:
                 found.rest.append(id_)
@@ -98,22 +100,36 @@ class RefusedIds:
         """Return the failure that answers for this id without asking Apple, or None."""
         return self.sort(partition, [id_], now, most_alone=1).known.get(id_)
 
+    def suspects(self, partition: Partition, ids: Iterable[Id], now: float) -> bool:
+        """Whether any of these ids failed lately: for this user, or for another."""
+        return any(
+            self.since(partition, id_, now) < inf or self._failed_elsewhere(partition, id_, now) < inf
+            for id_ in ids
+        )
+
+    def prior(self, partition: Partition, ids: Iterable[Id], now: float) -> PriorFailures:
+        """What is known to a call for `ids`, which are among the rest (`SortedIds`)."""
+        return PriorFailures(
+            first_failed=max(self.since(partition, id_, now) for id_ in ids),
+            refused_alike=self._refused_alike(partition, now),
+            variant_answered=self._variant_answered(partition, now),
+        )
+
+    def prior_alone(self, partition: Partition, id_: Id, now: float) -> PriorFailures:
+        """What is known to a call for an id that is to be asked for alone (`SortedIds`)."""
+        entry = self._entry(partition, id_)
+        return replace(
+            self.prior(partition, [id_], now),
+            failed_elsewhere=self._failed_elsewhere(partition, id_, now),
+            remembered=entry is not None and entry.failure is not None,
+        )
+
     def since(self, partition: Partition, id_: Id, now: float) -> float:
         """When this id failed first for this user; `inf` if it did not fail lately."""
         entry = self._entry(partition, id_)
         if entry is None or entry.until + SUSPECTED <= now:
             return inf
         return inf if entry.failure is None and entry.since <= self._explained_until else entry.since
-
-    def remembers(self, partition: Partition, id_: Id) -> bool:
-        """Whether this id is known to fail for this user."""
-        entry = self._entry(partition, id_)
-        return entry is not None and entry.failure is not None
-
-    def failed_elsewhere(self, partition: Partition, id_: Id, now: float) -> float:
-        """When this id failed last for any user; `inf` if it did not fail lately."""
-        failed = self._failing.get((partition.kind, partition.variant, id_), -inf)
-        return failed if now < failed + ASKED_AGAIN + SUSPECTED else inf
 
     def remember(
         self, partition: Partition, id_: Id, failure: UpstreamError, first: float, now: float
@@ -149,17 +165,22 @@ class RefusedIds:
 
     def refuse_alike(self, partition: Partition, now: float) -> bool:
         """Every part of a call was refused alike. Return whether it is the request that Apple refuses."""
-        if self.variant_answered(partition, now):
+        if self._variant_answered(partition, now):
             return False
         _keep_latest(self._alike, partition.key, (True, now + ALIKE), MOST_KEYS)
         return True
 
-    def refused_alike(self, partition: Partition, now: float) -> bool:
+    def _failed_elsewhere(self, partition: Partition, id_: Id, now: float) -> float:
+        """When this id failed last for any user; `inf` if it did not fail lately."""
+        failed = self._failing.get((partition.kind, partition.variant, id_), -inf)
+        return failed if now < failed + ASKED_AGAIN + SUSPECTED else inf
+
+    def _refused_alike(self, partition: Partition, now: float) -> bool:
         """Whether a refused call with this variant is not to be divided."""
         alike, until = self._alike.get(partition.key, (False, now))
         return alike and now < until
 
-    def variant_answered(self, partition: Partition, now: float) -> bool:
+    def _variant_answered(self, partition: Partition, now: float) -> bool:
         """Whether a call with this variant was answered lately, so that refusals are the ids' fault."""
         alike, until = self._alike.get(partition.key, (True, now))
         return not alike and now < until

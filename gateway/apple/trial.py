@@ -1,6 +1,7 @@
-"""A question to Apple, and its tries as they went out."""
+"""A trial: a call to Apple with all its tries and parts, whose failures are judged together."""
 
 from math import inf
+from typing import Final
 
 import msgspec
 
@@ -9,8 +10,26 @@ from gateway.apple.breaker_account import BreakerAccount
 from gateway.breaker import Admission
 
 
+class PriorFailures(msgspec.Struct, frozen=True):
+    """What earlier calls showed about the ids of a trial when it began."""
+
+    first_failed: float = inf
+    """If each id had failed alone for this user: when the last of them failed first."""
+    failed_elsewhere: float = inf
+    """When the one id failed last for any user, if it is asked for by itself for that reason."""
+    remembered: bool = False
+    """Whether the one id was found to be at fault for this user."""
+    refused_alike: bool = False
+    """Whether a call of this user, type and variant had every part refused alike."""
+    variant_answered: bool = False
+    """Whether a call of this user, type and variant was answered: refusals are the ids' fault."""
+
+
+NO_FAILURES: Final = PriorFailures()
+
+
 class Trial:
-    """One question to Apple, with all the tries and parts that its call becomes."""
+    """One call to Apple, with all the tries and parts that it becomes."""
 
     __slots__ = (
         "account",
@@ -18,16 +37,13 @@ class Trial:
         "began",
         "divided",
         "failed",
-        "failed_elsewhere",
         "first_failed",
         "last_began",
         "maybe_done",
-        "refused_alike",
-        "remembered",
+        "prior",
         "subject",
         "topic",
         "user_key",
-        "variant_answered",
         "write",
     )
 
@@ -36,36 +52,26 @@ class Trial:
         user_key: bytes,
         began: float,
         *,
-        first_failed: float = inf,
-        failed_elsewhere: float = inf,
         topic: str = "",
         subject: str | None = None,
-        remembered: bool = False,
-        refused_alike: bool = False,
-        variant_answered: bool = False,
         write: bool = False,
+        prior: PriorFailures = NO_FAILURES,
     ) -> None:
         self.user_key = user_key
-        self.write = write
-        """Whether it changes something: reads and writes are not judged by each other."""
         self.began = began
         """When it began."""
-        self.first_failed = first_failed
-        """When a try failed first. If each id had failed alone before: the latest of those failures."""
-        self.last_began = -inf
-        """When the last try began that failed."""
-        self.failed_elsewhere = failed_elsewhere
-        """When its id failed for any user, if it is asked for by itself for that reason."""
         self.topic = topic
         """The path without any id: Apple may fail for one type only."""
         self.subject = subject
         """The path of the one id that is read or written; None for several."""
-        self.remembered = remembered
-        """Whether the id is at fault for this user, as found before."""
-        self.refused_alike = refused_alike
-        """Whether such a call had every part refused alike before."""
-        self.variant_answered = variant_answered
-        """Whether one was answered before: refusals are the ids' fault."""
+        self.write = write
+        """Whether it changes something: reads and writes are not judged by each other."""
+        self.prior = prior
+
+        self.first_failed = prior.first_failed
+        """When a try failed first, or its ids before (`PriorFailures`)."""
+        self.last_began = -inf
+        """When the last try began that failed."""
         self.answered = False
         """Whether any part was answered."""
         self.divided = False

@@ -9,7 +9,7 @@ from gateway.apple.attribution import Asked, Verdict
 from gateway.apple.call import Failed
 from gateway.apple.division import Division, Found, Job, Results, Settlement
 from gateway.apple.refused_ids import RefusedIds
-from gateway.apple.trial import Trial
+from gateway.apple.trial import PriorFailures, Trial
 from gateway.errors import AppleError, Cause, DeadlineExceeded
 from gateway.model import Id, Kind, Partition
 from gateway.waiters import Requester, Waiters
@@ -69,7 +69,8 @@ def court():
 
 
 def division(*alone: Id, answered: bool = False) -> Division:
-    made = Division(Trial(USER.key, BEGAN, first_failed=FAILED), WHOLE, AsyncExitStack())
+    trial = Trial(USER.key, BEGAN, prior=PriorFailures(first_failed=FAILED))
+    made = Division(trial, WHOLE, AsyncExitStack())
     made.trial.answered = answered
     made.alone |= dict.fromkeys(alone, ASKED)
     return made
@@ -124,7 +125,7 @@ class TestWhereNoPartWasAnswered:
         court.settle(division(BAD, WORSE), {**parts})
         assert [part.error.cause for part in parts.values()] == [Cause.REQUEST] * 2
         assert not any(part.error.stale_allowed for part in parts.values())
-        assert court.refused.refused_alike(ALBUMS, NOW)
+        assert court.refused.prior(ALBUMS, [BAD], NOW).refused_alike
         assert (court.known(BAD, WORSE), court.counted) == ([], 0)
 
     def test_refusals_that_are_all_alike_are_the_ids_if_the_variant_was_answered_lately(self, court):
@@ -135,7 +136,7 @@ class TestWhereNoPartWasAnswered:
     def test_refusals_that_differ_are_the_ids(self, court):
         court.settle(division(BAD, WORSE), {BAD: refused(), WORSE: refused(code="40006")})
         assert (court.known(BAD, WORSE), court.counted) == ([BAD, WORSE], 2)
-        assert not court.refused.refused_alike(ALBUMS, NOW)
+        assert not court.refused.prior(ALBUMS, [BAD], NOW).refused_alike
 
     @pytest.mark.parametrize("cause", [Cause.APPLE, Cause.USER])
     def test_failures_are_one_failure_of_the_users_or_apples(self, court, cause):

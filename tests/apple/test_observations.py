@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.apple.observations import Observations
-from gateway.apple.trial import Trial
+from gateway.apple.trial import PriorFailures, Trial
 from gateway.breaker import Breaker
 
 ADA, BEN = b"a" * 16, b"b" * 16
@@ -57,7 +57,7 @@ def test_an_answer_is_evidence_if_its_call_began_between_two_failures(observatio
 
 @pytest.mark.parametrize("user", [ADA, BEN])
 def test_an_id_that_failed_for_another_user_is_at_fault_if_anything_was_answered_since(observations, user):
-    again = Trial(ADA, 3.0, failed_elsewhere=2.0)
+    again = Trial(ADA, 3.0, prior=PriorFailures(failed_elsewhere=2.0))
     observations.answered(read(1.0, user), 1.0)
     assert not observations.evidence(again, 4.0).remembered
     observations.answered(read(3.0, user), 3.0)

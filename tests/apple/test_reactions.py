@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from gateway.apple.attribution import Asked, Retry, Verdict
-from gateway.apple.trial import Sent, Trial
+from gateway.apple.trial import PriorFailures, Sent, Trial
 from gateway.breaker import State
 from gateway.errors import AppleError, Cause, Unreachable
 from gateway.model import User
@@ -421,6 +421,6 @@ class TestDividedProbe:
     def test_a_remembered_id_that_is_throttled_makes_room_for_another_at_once(self, shop, clock):
         open_breaker(shop)
         clock.move(5.0)
-        made = Trial(USER.key, clock.monotonic(), remembered=True)
+        made = Trial(USER.key, clock.monotonic(), prior=PriorFailures(remembered=True))
         shop.reactions.failed(sent(shop, msgspec.structs.replace(READ, part=True), made), apple_error(429))
         assert not shop.breaker.refuses(clock.monotonic())

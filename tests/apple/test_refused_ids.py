@@ -6,11 +6,13 @@ import pytest
 
 from gateway.apple import refused_ids as module
 from gateway.apple.refused_ids import RefusedIds
+from gateway.apple.trial import PriorFailures
 from gateway.errors import AppleError
 from gateway.model import Id, Kind, Partition, User, Variant
 
 USER = User.of("ada")
 ALBUMS = Partition(USER, Kind.ALBUMS)
+BENS = Partition(User.of("ben"), Kind.ALBUMS)
 BAD, GOOD = Id("1"), Id("2")
 REFUSAL = AppleError(400, b'{"errors":[{}]}')
 
@@ -23,6 +25,33 @@ def refused():
 def sort(refused, now, *, partition=ALBUMS, most_alone=4, ids=(BAD, GOOD)):
     found = refused.sort(partition, ids, now, most_alone=most_alone)
     return list(found.known), found.ask_alone, found.rest
+
+
+def refused_alike(refused, now, partition=ALBUMS):
+    return refused.prior(partition, [GOOD], now).refused_alike
+
+
+def test_a_call_for_several_ids_failed_first_when_the_last_of_them_did_alone(refused):
+    refused.suspect(ALBUMS, BAD, 1.0, 1.0)
+    assert refused.prior(ALBUMS, [BAD, GOOD], 3.0) == PriorFailures()
+    refused.suspect(ALBUMS, GOOD, 2.0, 2.0)
+    assert refused.prior(ALBUMS, [BAD, GOOD], 3.0) == PriorFailures(first_failed=2.0)
+
+
+def test_a_call_for_an_id_that_failed_before_knows_for_whom(refused):
+    refused.remember(ALBUMS, BAD, REFUSAL, 1.0, 2.0)
+    assert refused.prior_alone(ALBUMS, BAD, 3.0) == PriorFailures(1.0, 2.0, remembered=True)
+    assert refused.prior_alone(BENS, BAD, 3.0) == PriorFailures(failed_elsewhere=2.0)
+    refused.answered(ALBUMS, [GOOD], 3.0)
+    assert refused.prior_alone(ALBUMS, GOOD, 3.0) == PriorFailures(variant_answered=True)
+
+
+def test_an_id_that_failed_for_any_user_is_suspect(refused):
+    assert not refused.suspects(ALBUMS, [BAD, GOOD], 0.0)
+    refused.remember(ALBUMS, BAD, REFUSAL, 0.0, 0.0)
+    assert refused.suspects(ALBUMS, [BAD, GOOD], 69.9)
+    assert refused.suspects(BENS, [GOOD, BAD], 69.9)
+    assert not refused.suspects(BENS, [BAD], 70.0)
 
 
 def test_a_remembered_id_is_answered_from_memory_for_ten_seconds_and_then_due(refused):
@@ -64,9 +93,6 @@ def test_other_types_and_variants_are_not_concerned(refused, other):
     assert sort(refused, 1.0, partition=other) == ([], [], [BAD, GOOD])
 
 
-BENS = Partition(User.of("ben"), Kind.ALBUMS)
-
-
 def test_other_users_ask_for_it_by_itself_for_a_while(refused):
     refused.remember(ALBUMS, BAD, REFUSAL, 0.0, 0.0)
     assert sort(refused, 69.9, partition=BENS) == ([], [BAD], [GOOD])
@@ -104,25 +130,25 @@ def test_an_outage_explains_suspicions_and_failures_of_other_users_but_no_id_fou
     refused.remember(ALBUMS, BAD, REFUSAL, 5.0, 6.0)
     refused.forget_failures(7.0)
     assert [refused.since(ALBUMS, id_, 8.0) for id_ in (BAD, GOOD)] == [5.0, inf]
-    assert (refused.remembers(ALBUMS, BAD), refused.remembers(ALBUMS, GOOD)) == (True, False)
-    assert refused.failed_elsewhere(BENS, BAD, 8.0) == inf
+    assert [refused.prior_alone(ALBUMS, id_, 8.0).remembered for id_ in (BAD, GOOD)] == [True, False]
+    assert refused.prior_alone(BENS, BAD, 8.0).failed_elsewhere == inf
     refused.suspect(ALBUMS, GOOD, 9.0, 10.0)
     assert refused.since(ALBUMS, GOOD, 11.0) == 9.0
 
 
 def test_a_variant_refused_alike_is_so_for_ten_minutes(refused):
     assert refused.refuse_alike(ALBUMS, 0.0)
-    assert refused.refused_alike(ALBUMS, 599.9)
-    assert not refused.refused_alike(ALBUMS, 600.0)
-    assert not refused.refused_alike(Partition(USER, Kind.SONGS), 1.0)
+    assert refused_alike(refused, 599.9)
+    assert not refused_alike(refused, 600.0)
+    assert not refused_alike(refused, 1.0, Partition(USER, Kind.SONGS))
 
 
 def test_a_variant_that_is_answered_is_not_refused_as_such_for_ten_minutes(refused):
     refused.refuse_alike(ALBUMS, 0.0)
     refused.answered(ALBUMS, [GOOD], 1.0)
-    assert not refused.refused_alike(ALBUMS, 2.0)
+    assert not refused_alike(refused, 2.0)
     assert not refused.refuse_alike(ALBUMS, 600.9)
-    assert not refused.refused_alike(ALBUMS, 600.9)
+    assert not refused_alike(refused, 600.9)
     assert refused.refuse_alike(ALBUMS, 601.0)
 
 
@@ -138,4 +164,4 @@ def test_everything_is_bounded_and_the_oldest_goes(refused, monkeypatch):
     assert sort(refused, 1.0) == ([], [], [BAD, GOOD])
     refused.refuse_alike(ALBUMS, 0.0)
     refused.refuse_alike(songs, 0.0)
-    assert (refused.refused_alike(ALBUMS, 1.0), refused.refused_alike(songs, 1.0)) == (False, True)
+    assert (refused_alike(refused, 1.0), refused_alike(refused, 1.0, songs)) == (False, True)

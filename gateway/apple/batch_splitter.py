@@ -1,7 +1,7 @@
 """Asks Apple for many ids, in as many calls as it takes, so that one bad id does not fail the others.
 
 A call whose parts may succeed although it failed (`Verdict.divide`) is halved, within a bound for each
-request. An id found to be at fault is remembered and asked for alone from then on (`refused_ids`). If no
+request. An id found to be at fault is remembered and asked for alone from then on (`failing_ids`). If no
 part is answered, the fault is not an id's: it is the request's, the user's or Apple's.
 """
 
@@ -17,8 +17,8 @@ from gateway.apple.batch_size import BatchSize
 from gateway.apple.call import Call, Failed, Outgrown, asked_of
 from gateway.apple.caller import Caller
 from gateway.apple.division import Division, Found, Job, Results, Settlement
+from gateway.apple.failing_ids import FailingIds
 from gateway.apple.reactions import ISOLATED
-from gateway.apple.refused_ids import RefusedIds
 from gateway.apple.response import read_many
 from gateway.apple.trial import Trial
 from gateway.chunks import chunks
@@ -39,7 +39,7 @@ class BatchSplitter:
         caller: Caller,
         *,
         max_ids_per_call: int,
-        refused: RefusedIds,
+        failing: FailingIds,
         now: Callable[[], float],
         chance: Callable[[], float],
         metrics: Metrics,
@@ -48,9 +48,9 @@ class BatchSplitter:
         self._sizes = BatchSize(max_ids_per_call)
         self._splitting: WeakKeyDictionary[Requester, asyncio.Lock] = WeakKeyDictionary()
         """Held while a failed call is divided: the request's other calls use the batch size that it shows."""
-        self._refused = refused
+        self._failing = failing
         isolated = metrics.upstream_isolated.labels(ISOLATED[Cause.ID])
-        self._settlement = Settlement(caller.conclude, caller.answered_from, refused, now, isolated.inc)
+        self._settlement = Settlement(caller.conclude, caller.answered_from, failing, now, isolated.inc)
         self._now = now
         self._chance = chance
         self._batch_ids = metrics.upstream_batch_ids
@@ -61,7 +61,7 @@ class BatchSplitter:
 
     def refusal(self, partition: Partition, id_: Id, now: float) -> UpstreamError | None:
         """Return the error that answers for this id without a call to Apple, or None. Counts nothing."""
-        known = self._refused.answer(partition, id_, now)
+        known = self._failing.answer(partition, id_, now)
         return self._caller.refusal(partition.user.key, now) if known is None else known
 
     async def fetch(self, job: Job, ids: Sequence[Id], riders: Riders) -> Results:
@@ -81,7 +81,7 @@ class BatchSplitter:
         return results
 
     async def _ask_sorted(self, job: Job, ids: Sequence[Id]) -> Results:
-        sorted_ids = self._refused.sort(job.partition, ids, self._now(), most_alone=MOST_ALONE)
+        sorted_ids = self._failing.sort(job.partition, ids, self._now(), most_alone=MOST_ALONE)
         if len(sorted_ids.rest) == len(ids):
             return await self._ask_in_batches(job, ids)
         results: Results = {**sorted_ids.known}
@@ -96,7 +96,7 @@ class BatchSplitter:
         """Ask for `ids` with their riders; None if that must be repeated without them."""
         partition, now = job.partition, self._now()
         together = [*ids, *riders.ids]
-        if self._refused.suspects(partition, together, now) or len(together) > self.batch_size():
+        if self._failing.suspects(partition, together, now) or len(together) > self.batch_size():
             return None
         trial = Trial(partition.user.key, now, topic=ratings_path(partition.kind))
         answer = await self._call(job, together, trial, riders=True)
@@ -112,7 +112,7 @@ class BatchSplitter:
             partition.user.key,
             now,
             topic=ratings_path(partition.kind),
-            prior=self._refused.prior_alone(partition, id_, now),
+            prior=self._failing.prior_alone(partition, id_, now),
         )
         answer = await self._call(job, [id_], trial, part=True)
         self._settlement.learn_of_one(partition, [id_], answer, trial)
@@ -167,7 +167,7 @@ class BatchSplitter:
             now,
             topic=ratings_path(partition.kind),
             subject=ratings_path(partition.kind, ids[0]) if len(ids) == 1 else None,
-            prior=self._refused.prior(partition, ids, now),
+            prior=self._failing.prior(partition, ids, now),
         )
 
     async def _split(self, job: Job, division: Division, ids: Sequence[Id], failed: Failed) -> Found:
@@ -269,7 +269,7 @@ class BatchSplitter:
             call, lambda answer: read_many(partition.kind, ids, answer), job.deadline
         )
         if not isinstance(answer, Failed):
-            self._refused.answered(partition, ids, self._now())
+            self._failing.answered(partition, ids, self._now())
         if not (isinstance(answer, Failed) and answer.abandoned):
             # A first try that was abandoned was not sent: the deadline never cuts it short.
             self._batch_ids.observe(len(ids))

@@ -11,9 +11,9 @@ from gateway.apple.caller import Caller
 from gateway.apple.concurrency import ConcurrencyLimiter
 from gateway.apple.developer_token import TokenSource
 from gateway.apple.division import Job
+from gateway.apple.failing_ids import FailingIds
 from gateway.apple.quarantine import Quarantine
 from gateway.apple.reactions import Reactions
-from gateway.apple.refused_ids import RefusedIds
 from gateway.apple.response import AppleResponse, check_json, failure_of, read_many
 from gateway.apple.retry import RetryBudget, RetryPolicy
 from gateway.apple.token_check import TokenCheck, TokenTest
@@ -180,14 +180,14 @@ def build_apple(
     chance: Callable[[], float] = random.random,
 ) -> Apple:
     """Apple's API over `transport`, behind everything that protects it."""
-    refused = RefusedIds()
+    failing = FailingIds()
     reactions = Reactions(
         tokens=tokens,
         token_check=TokenCheck(TokenTest(transport, call_timeout_seconds, clock.monotonic, metrics)),
         limiter=limiter,
         breaker=breaker,
         quarantine=quarantine,
-        refused=refused,
+        failing=failing,
         now=clock.monotonic,
         metrics=metrics,
     )
@@ -208,7 +208,7 @@ def build_apple(
     splitter = BatchSplitter(
         caller,
         max_ids_per_call=max_ids_per_call,
-        refused=refused,
+        failing=failing,
         now=clock.monotonic,
         chance=chance,
         metrics=metrics,

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from gateway.apple.attribution import Asked
 from gateway.apple.call import Failed
-from gateway.apple.refused_ids import RefusedIds
+from gateway.apple.failing_ids import FailingIds
 from gateway.apple.symptom import symptom_of
 from gateway.apple.trial import Trial
 from gateway.errors import Cause, GatewayError
@@ -92,7 +92,7 @@ class Division:
 class Settlement:
     """Attributes the failures of divisions for good.
 
-    `conclude` and `answered_from` are the caller's, `refused` remembers ids, `count` counts a failed part
+    `conclude` and `answered_from` are the caller's, `failing` remembers ids, `count` counts a failed part
     that is an id's fault.
     """
 
@@ -100,13 +100,13 @@ class Settlement:
         self,
         conclude: Callable[[Trial, Failed, Asked], Failed],
         answered_from: Callable[[Trial, float], bool],
-        refused: RefusedIds,
+        failing: FailingIds,
         now: Callable[[], float],
         count: Callable[[], None],
     ) -> None:
         self._conclude = conclude
         self._answered_from = answered_from
-        self._refused = refused
+        self._failing = failing
         self._now = now
         self._count = count
 
@@ -117,7 +117,7 @@ class Settlement:
             self._settle_ids(job, division, failures)
         elif not all(_refused(failed) for failed in failures.values()):
             self._settle_fault(job, division, failures)
-        elif _alike(failures.values()) and self._refused.refuse_alike(job.partition, self._now()):
+        elif _alike(failures.values()) and self._failing.note_all_refused(job.partition, self._now()):
             for failed in failures.values():
                 failed.error.attribute(Cause.REQUEST, stale_allowed=False)
         else:
@@ -131,9 +131,9 @@ class Settlement:
         if len(ids) > 1 or not isinstance(answer, Failed):
             return
         if answer.verdict.cause is Cause.ID:
-            self._refused.remember(partition, ids[0], answer.error, trial.first_failed, self._now())
+            self._failing.remember(partition, ids[0], answer.error, trial.first_failed, self._now())
         elif answer.verdict.counts and symptom_of(answer.error).sent:
-            self._refused.suspect(partition, ids[0], trial.first_failed, self._now())
+            self._failing.suspect(partition, ids[0], trial.first_failed, self._now())
 
     def _settle_ids(self, job: Job, division: Division, failures: Mapping[Id, Failed]) -> None:
         """Apple answers other calls of the user: what failed is the ids' fault."""
@@ -147,16 +147,16 @@ class Settlement:
             if causes[id(failed)] is not Cause.ID:
                 continue
             if id_ in division.alone and (failed.verdict.refused or self._answered_since(job, division, id_)):
-                self._refused.remember(job.partition, id_, failed.error, first, now)
+                self._failing.remember(job.partition, id_, failed.error, first, now)
             else:
-                self._refused.suspect(job.partition, id_, first, now)
+                self._failing.suspect(job.partition, id_, first, now)
 
     def _answered_since(self, job: Job, division: Division, id_: Id) -> bool:
         """Whether Apple answered anything since the id failed by itself: now, or lately for the first time.
 
         If not, an outage may have begun after the last part was answered.
         """
-        since = self._refused.since(job.partition, id_, self._now())
+        since = self._failing.since(job.partition, id_, self._now())
         return self._answered_from(division.trial, min(since, division.alone[id_]))
 
     def _settle_fault(self, job: Job, division: Division, failures: Mapping[Id, Failed]) -> None:
@@ -165,7 +165,7 @@ class Settlement:
         for id_, failed in failures.items():
             if failed.verdict.counts or failed.verdict.divide:
                 if id_ in division.alone:
-                    self._refused.suspect(job.partition, id_, division.trial.first_failed, self._now())
+                    self._failing.suspect(job.partition, id_, division.trial.first_failed, self._now())
                 failed.error.attribute(final.cause, stale_allowed=final.stale_allowed)
 
 

@@ -12,9 +12,9 @@ from gateway.apple.attribution import Asked, Evidence, Retry, Verdict, attribute
 from gateway.apple.breaker_account import BreakerLedger
 from gateway.apple.concurrency import ConcurrencyLimiter
 from gateway.apple.developer_token import TokenSource
+from gateway.apple.failing_ids import FailingIds
 from gateway.apple.observations import Observations
 from gateway.apple.quarantine import Quarantine
-from gateway.apple.refused_ids import RefusedIds
 from gateway.apple.symptom import symptom_of
 from gateway.apple.token_check import TokenCheck
 from gateway.apple.trial import Sent, Trial
@@ -37,7 +37,7 @@ class Reactions:
         limiter: ConcurrencyLimiter,
         breaker: Breaker,
         quarantine: Quarantine,
-        refused: RefusedIds,
+        failing: FailingIds,
         now: Callable[[], float],
         metrics: Metrics,
     ) -> None:
@@ -46,7 +46,7 @@ class Reactions:
         self._limiter = limiter
         self._breaker = breaker
         self._quarantine = quarantine
-        self._refused = refused
+        self._failing = failing
         self._observations = Observations(breaker)
         self.answered_from = self._observations.answered_from
         self._ledger = BreakerLedger(breaker, now, self._forget_failures)
@@ -156,7 +156,7 @@ class Reactions:
     def _forget_failures(self) -> None:
         """An outage explains what failed before it was recognised, and until it ended."""
         self._observations.forget_failures()
-        self._refused.forget_failures(self._now())
+        self._failing.forget_failures(self._now())
 
     def _carry_out(self, trial: Trial, error: UpstreamError, verdict: Verdict) -> None:
         error.attribute(verdict.cause, stale_allowed=verdict.stale_allowed)

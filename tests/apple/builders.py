@@ -12,9 +12,9 @@ from gateway.apple.call import Call, asked_of
 from gateway.apple.caller import Caller
 from gateway.apple.concurrency import ConcurrencyLimiter
 from gateway.apple.developer_token import SigningKey, TokenSource
+from gateway.apple.failing_ids import FailingIds
 from gateway.apple.quarantine import Quarantine
 from gateway.apple.reactions import Reactions
-from gateway.apple.refused_ids import RefusedIds
 from gateway.apple.response import AppleResponse
 from gateway.apple.retry import RetryBudget, RetryPolicy
 from gateway.apple.token_check import TokenCheck, TokenTest
@@ -116,7 +116,7 @@ class Workshop:
         )
         self.breaker = Breaker(error_rate=0.5, window_seconds=10.0, min_calls=min_calls, open_seconds=5.0)
         self.quarantine = Quarantine(seconds=10.0, metrics=self.metrics)
-        self.refused = RefusedIds()
+        self.failing = FailingIds()
         self.waits: list[float] = []
         self.during_wait: Callable[[], None] = lambda: None
         self.reactions = Reactions(
@@ -125,7 +125,7 @@ class Workshop:
             limiter=self.limiter,
             breaker=self.breaker,
             quarantine=self.quarantine,
-            refused=self.refused,
+            failing=self.failing,
             now=clock.monotonic,
             metrics=self.metrics,
         )

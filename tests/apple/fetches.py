@@ -27,7 +27,7 @@ class Bench:
         self.splitter = BatchSplitter(
             shop.caller,
             max_ids_per_call=100,
-            refused=shop.refused,
+            failing=shop.failing,
             now=now,
             chance=random.Random(7).random,
             metrics=shop.metrics,

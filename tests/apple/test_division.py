@@ -8,7 +8,7 @@ import pytest
 from gateway.apple.attribution import Asked, Verdict
 from gateway.apple.call import Failed
 from gateway.apple.division import Division, Found, Job, Results, Settlement
-from gateway.apple.refused_ids import RefusedIds
+from gateway.apple.failing_ids import FailingIds
 from gateway.apple.trial import PriorFailures, Trial
 from gateway.errors import AppleError, Cause, DeadlineExceeded
 from gateway.model import Id, Kind, Partition
@@ -36,12 +36,12 @@ class Court:
     def __init__(self) -> None:
         self.cause = Cause.ID
         self.asked: list[tuple[Failed, Asked]] = []
-        self.refused = RefusedIds()
+        self.failing = FailingIds()
         self.counted = 0
         self.answered_at = NOW
         """When the latest call began that was answered."""
         self._settlement = Settlement(
-            self._conclude, self._answered_from, self.refused, lambda: NOW, self._count
+            self._conclude, self._answered_from, self.failing, lambda: NOW, self._count
         )
 
     def settle(self, division: Division, found: Found) -> Results:
@@ -50,7 +50,7 @@ class Court:
 
     def known(self, *ids: Id) -> list[Id]:
         """Those that are answered from memory now."""
-        return list(self.refused.sort(ALBUMS, ids, NOW, most_alone=0).known)
+        return list(self.failing.sort(ALBUMS, ids, NOW, most_alone=0).known)
 
     def _count(self) -> None:
         self.counted += 1
@@ -88,14 +88,14 @@ class TestWhereAPartWasAnswered:
         failed = refused()
         court.settle(division(answered=True), {BAD: failed, WORSE: failed, GOOD: None})
         assert court.known(BAD, WORSE) == []
-        assert court.refused.since(ALBUMS, BAD, NOW) == FAILED
+        assert court.failing.since(ALBUMS, BAD, NOW) == FAILED
         assert (len(court.asked), court.counted) == (1, 1)
 
     def test_what_is_not_the_ids_in_the_end_is_not_held_against_it(self, court):
         court.cause = Cause.APPLE
         court.settle(division(BAD, answered=True), {BAD: refused(), GOOD: None})
         assert (court.known(BAD), court.counted) == ([], 0)
-        assert court.refused.since(ALBUMS, BAD, NOW) == inf
+        assert court.failing.since(ALBUMS, BAD, NOW) == inf
 
     def test_an_answer_to_another_call_of_the_user_is_as_good(self, court):
         court.settle(division(BAD), {BAD: Failed(AppleError(500, b"{}"), UNCOUNTED)})
@@ -105,7 +105,7 @@ class TestWhereAPartWasAnswered:
         court.answered_at = FAILED - 0.1
         court.settle(division(BAD, answered=True), {BAD: Failed(AppleError(500, b"{}"), UNCOUNTED)})
         assert court.known(BAD) == []
-        assert court.refused.since(ALBUMS, BAD, NOW) == FAILED
+        assert court.failing.since(ALBUMS, BAD, NOW) == FAILED
 
     def test_what_failed_alone_again_is_remembered_if_anything_was_answered_since_the_first_time(self, court):
         court.answered_at = ASKED - 0.1
@@ -125,18 +125,18 @@ class TestWhereNoPartWasAnswered:
         court.settle(division(BAD, WORSE), {**parts})
         assert [part.error.cause for part in parts.values()] == [Cause.REQUEST] * 2
         assert not any(part.error.stale_allowed for part in parts.values())
-        assert court.refused.prior(ALBUMS, [BAD], NOW).refused_alike
+        assert court.failing.prior(ALBUMS, [BAD], NOW).refused_alike
         assert (court.known(BAD, WORSE), court.counted) == ([], 0)
 
     def test_refusals_that_are_all_alike_are_the_ids_if_the_variant_was_answered_lately(self, court):
-        court.refused.answered(ALBUMS, [GOOD], BEGAN)
+        court.failing.answered(ALBUMS, [GOOD], BEGAN)
         court.settle(division(BAD, WORSE), {BAD: refused(), WORSE: refused()})
         assert (court.known(BAD, WORSE), court.counted) == ([BAD, WORSE], 2)
 
     def test_refusals_that_differ_are_the_ids(self, court):
         court.settle(division(BAD, WORSE), {BAD: refused(), WORSE: refused(code="40006")})
         assert (court.known(BAD, WORSE), court.counted) == ([BAD, WORSE], 2)
-        assert not court.refused.prior(ALBUMS, [BAD], NOW).refused_alike
+        assert not court.failing.prior(ALBUMS, [BAD], NOW).refused_alike
 
     @pytest.mark.parametrize("cause", [Cause.APPLE, Cause.USER])
     def test_failures_are_one_failure_of_the_users_or_apples(self, court, cause):
@@ -146,19 +146,19 @@ class TestWhereNoPartWasAnswered:
         assert court.asked == [(WHOLE, Asked(read=True, idempotent=True, last=True))]
         assert [part.error.cause for part in parts.values()] == [cause] * 2
         assert court.known(BAD, WORSE) == []
-        assert court.refused.since(ALBUMS, BAD, NOW) == FAILED
+        assert court.failing.since(ALBUMS, BAD, NOW) == FAILED
 
     def test_an_id_that_failed_in_company_only_is_not_suspected(self, court):
         court.cause = Cause.APPLE
         court.settle(division(BAD), {id_: Failed(AppleError(500, b"{}"), OF_APPLE) for id_ in (BAD, WORSE)})
-        assert [court.refused.since(ALBUMS, id_, NOW) for id_ in (BAD, WORSE)] == [FAILED, inf]
+        assert [court.failing.since(ALBUMS, id_, NOW) for id_ in (BAD, WORSE)] == [FAILED, inf]
 
     def test_what_was_not_apples_answer_keeps_its_own_cause(self, court):
         late = Failed(DeadlineExceeded("late"), Verdict(Cause.DEADLINE), abandoned=True)
         court.cause = Cause.USER
         court.settle(division(BAD), {BAD: Failed(AppleError(500, b"{}"), OF_APPLE), WORSE: late})
         assert late.error.cause is Cause.DEADLINE
-        assert court.refused.since(ALBUMS, WORSE, NOW) == inf
+        assert court.failing.since(ALBUMS, WORSE, NOW) == inf
 
 
 class TestHopeless:

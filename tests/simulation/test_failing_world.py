@@ -14,8 +14,8 @@ import pytest
 
 from gateway.apple import reactions
 from gateway.apple.attribution import Retry, Verdict, attribute
+from gateway.apple.failing_ids import FailingIds
 from gateway.apple.quarantine import Quarantine
-from gateway.apple.refused_ids import RefusedIds
 from gateway.apple.token_check import TokenCheck
 from gateway.apple.user_records import FailedWrites, UserRecords
 from gateway.breaker import Breaker
@@ -106,16 +106,16 @@ def users_are_quarantined_together(patch: pytest.MonkeyPatch) -> None:
 
 
 def bad_ids_are_remembered_for_all_users(patch: pytest.MonkeyPatch) -> None:
-    remember, sort = RefusedIds.remember, RefusedIds.sort
+    remember, sort = FailingIds.remember, FailingIds.sort
 
     def of_all(partition: Partition) -> Partition:
         return Partition(EVE, partition.kind, partition.variant)
 
     patch.setattr(
-        RefusedIds, "remember", lambda self, partition, *more: remember(self, of_all(partition), *more)
+        FailingIds, "remember", lambda self, partition, *more: remember(self, of_all(partition), *more)
     )
     patch.setattr(
-        RefusedIds,
+        FailingIds,
         "sort",
         lambda self, partition, *args, **more: sort(self, of_all(partition), *args, **more),
     )

@@ -58,12 +58,12 @@ class SortedIds(msgspec.Struct):
     rest: list[Id] = []
 
 
-class RefusedIds:
+class FailingIds:
     """Memory of failing ids, by user and type, and of refused variants."""
 
     def __init__(self) -> None:
         self._ids: OrderedDict[tuple[bytes, Kind], OrderedDict[tuple[Variant, Id], _Entry]] = OrderedDict()
-        self._failing: OrderedDict[tuple[Kind, Variant, Id], float] = OrderedDict()
+        self._for_any_user: OrderedDict[tuple[Kind, Variant, Id], float] = OrderedDict()
         """When the id failed last for any user."""
         self._explained_until = -inf
         """What was only suspected until then is explained by an outage."""
@@ -77,7 +77,7 @@ class RefusedIds:
         alone, or is among the rest.
         """
         kept = self._ids.get((partition.user.key, partition.kind)) or OrderedDict()
-        if not (kept or self._failing):
+        if not (kept or self._for_any_user):
             return SortedIds(rest=list(ids))
         found = SortedIds()
         due: list[tuple[float, Id, UpstreamError]] = []
@@ -137,7 +137,7 @@ class RefusedIds:
         """The failure is the id's own; `first` says when the call failed first."""
         since = min(self.since(partition, id_, now), first)
         self._keep(partition, id_, _Entry(failure, since, now + ASKED_AGAIN))
-        _keep_latest(self._failing, (partition.kind, partition.variant, id_), now, MOST_SHARED)
+        _keep_latest(self._for_any_user, (partition.kind, partition.variant, id_), now, MOST_SHARED)
 
     def suspect(self, partition: Partition, id_: Id, first: float, now: float) -> None:
         """The id failed alone; whether the id or Apple is at fault is not decided yet."""
@@ -146,15 +146,15 @@ class RefusedIds:
 
     def forget_failures(self, now: float) -> None:
         """An outage explains what failed until now, except for ids that were found to be at fault."""
-        self._failing.clear()
+        self._for_any_user.clear()
         self._explained_until = now
 
     def answered(self, partition: Partition, ids: Iterable[Id], now: float) -> None:
         """These ids were answered: neither they nor the variant are at fault."""
         _keep_latest(self._alike, partition.key, (False, now + ALIKE), MOST_KEYS)
-        if self._failing:
+        if self._for_any_user:
             for id_ in ids:
-                self._failing.pop((partition.kind, partition.variant, id_), None)
+                self._for_any_user.pop((partition.kind, partition.variant, id_), None)
         key = (partition.user.key, partition.kind)
         kept = self._ids.get(key)
         if kept is not None:
@@ -163,8 +163,11 @@ class RefusedIds:
             if not kept:
                 del self._ids[key]
 
-    def refuse_alike(self, partition: Partition, now: float) -> bool:
-        """Every part of a call was refused alike. Return whether it is the request that Apple refuses."""
+    def note_all_refused(self, partition: Partition, now: float) -> bool:
+        """Record that every part of a call was refused alike, unless the variant was answered lately.
+
+        Returns whether it was recorded: then it is the request that Apple refuses, not the ids.
+        """
         if self._variant_answered(partition, now):
             return False
         _keep_latest(self._alike, partition.key, (True, now + ALIKE), MOST_KEYS)
@@ -172,7 +175,7 @@ class RefusedIds:
 
     def _failed_elsewhere(self, partition: Partition, id_: Id, now: float) -> float:
         """When this id failed last for any user; `inf` if it did not fail lately."""
-        failed = self._failing.get((partition.kind, partition.variant, id_), -inf)
+        failed = self._for_any_user.get((partition.kind, partition.variant, id_), -inf)
         return failed if now < failed + ASKED_AGAIN + SUSPECTED else inf
 
     def _refused_alike(self, partition: Partition, now: float) -> bool:

@@ -1,8 +1,14 @@
 """What the circuit breaker counts for one call, with all its tries and parts.
 
 A failure is charged to Apple at once, or deferred while an id may be at fault. If one is at fault, charges
-are retracted and deferred failures dropped. If the probe of a half-open breaker is divided, its parts are the
-probe: the breaker records one outcome, when the last of them has ended.
+are retracted and deferred failures dropped.
+
+    try failed ──(charge)──▶ charged ◀──(settle)── deferred ◀──(defer)── try failed
+                                │                     │
+                                └──────(acquit)───────┴──▶ not counted ◀──(release)── try failed
+
+If the probe of a half-open breaker is divided (`divide_probe`), its parts are the probe: their failures are
+deferred, and nothing is charged until `end_probe` records one outcome for them all.
 """
 
 from collections.abc import Callable

@@ -40,7 +40,7 @@ ALIKE: Final = 600.0
 an answer to the variant shows that refusals are the ids' fault."""
 
 
-class _Entry(msgspec.Struct, frozen=True):
+class _Failing(msgspec.Struct, frozen=True):
     failure: UpstreamError | None
     """None while the id is only suspected."""
     since: float
@@ -62,7 +62,7 @@ class FailingIds:
     """Memory of failing ids, by user and type, and of refused variants."""
 
     def __init__(self) -> None:
-        self._ids: OrderedDict[tuple[bytes, Kind], OrderedDict[tuple[Variant, Id], _Entry]] = OrderedDict()
+        self._ids: OrderedDict[tuple[bytes, Kind], OrderedDict[tuple[Variant, Id], _Failing]] = OrderedDict()
         self._for_any_user: OrderedDict[tuple[Kind, Variant, Id], float] = OrderedDict()
         """When the id failed last for any user."""
         self._explained_until = -inf
@@ -82,9 +82,9 @@ class FailingIds:
         found = SortedIds()
         due: list[tuple[float, Id, UpstreamError]] = []
         for id_ in ids:
-            entry = kept.get((partition.variant, id_))
-            if entry is not None and entry.failure is not None:
-                due.append((entry.until, id_, entry.failure))
+            failing = kept.get((partition.variant, id_))
+            if failing is not None and failing.failure is not None:
+                due.append((failing.until, id_, failing.failure))
             elif self._failed_elsewhere(partition, id_, now) < inf and len(found.ask_alone) < most_alone:
                 found.ask_alone.append(id_)
             else:
@@ -117,32 +117,32 @@ class FailingIds:
 
     def prior_alone(self, partition: Partition, id_: Id, now: float) -> PriorFailures:
         """What is known to a call for an id that is to be asked for alone (`SortedIds`)."""
-        entry = self._entry(partition, id_)
+        failing = self._find(partition, id_)
         return replace(
             self.prior(partition, [id_], now),
             failed_elsewhere=self._failed_elsewhere(partition, id_, now),
-            remembered=entry is not None and entry.failure is not None,
+            remembered=failing is not None and failing.failure is not None,
         )
 
     def since(self, partition: Partition, id_: Id, now: float) -> float:
         """When this id failed first for this user; `inf` if it did not fail lately."""
-        entry = self._entry(partition, id_)
-        if entry is None or entry.until + SUSPECTED <= now:
+        failing = self._find(partition, id_)
+        if failing is None or failing.until + SUSPECTED <= now:
             return inf
-        return inf if entry.failure is None and entry.since <= self._explained_until else entry.since
+        return inf if failing.failure is None and failing.since <= self._explained_until else failing.since
 
     def remember(
         self, partition: Partition, id_: Id, failure: UpstreamError, first: float, now: float
     ) -> None:
         """The failure is the id's own; `first` says when the call failed first."""
         since = min(self.since(partition, id_, now), first)
-        self._keep(partition, id_, _Entry(failure, since, now + ASKED_AGAIN))
+        self._keep(partition, id_, _Failing(failure, since, now + ASKED_AGAIN))
         _keep_latest(self._for_any_user, (partition.kind, partition.variant, id_), now, MOST_SHARED)
 
     def suspect(self, partition: Partition, id_: Id, first: float, now: float) -> None:
         """The id failed alone; whether the id or Apple is at fault is not decided yet."""
         since = min(self.since(partition, id_, now), first)
-        self._keep(partition, id_, _Entry(None, since, now))
+        self._keep(partition, id_, _Failing(None, since, now))
 
     def forget_failures(self, now: float) -> None:
         """An outage explains what failed until now, except for ids that were found to be at fault."""
@@ -188,14 +188,14 @@ class FailingIds:
         alike, until = self._alike.get(partition.key, (True, now))
         return not alike and now < until
 
-    def _entry(self, partition: Partition, id_: Id) -> _Entry | None:
+    def _find(self, partition: Partition, id_: Id) -> _Failing | None:
         kept = self._ids.get((partition.user.key, partition.kind))
         return None if kept is None else kept.get((partition.variant, id_))
 
-    def _keep(self, partition: Partition, id_: Id, entry: _Entry) -> None:
+    def _keep(self, partition: Partition, id_: Id, failing: _Failing) -> None:
         key = (partition.user.key, partition.kind)
         kept = self._ids.get(key, OrderedDict())
-        _keep_latest(kept, (partition.variant, id_), entry, MOST_IDS)
+        _keep_latest(kept, (partition.variant, id_), failing, MOST_IDS)
         _keep_latest(self._ids, key, kept, MOST_KEYS)
 
 

@@ -20,7 +20,7 @@ LONGEST_BODY: Final = 4096
 """Bytes of a refusal that are kept, ten times what Apple sends; our own stands in for a longer one."""
 
 
-class _Entry(msgspec.Struct, frozen=True):
+class _Stopped(msgspec.Struct, frozen=True):
     until: float
     failure: UpstreamError
     refused: bool
@@ -33,12 +33,12 @@ class Quarantine:
     def __init__(self, *, seconds: float, metrics: Metrics) -> None:
         self._seconds = seconds
         self._counted = metrics.quarantined_requests
-        self._users: OrderedDict[bytes, _Entry] = OrderedDict()
+        self._users: OrderedDict[bytes, _Stopped] = OrderedDict()
 
     def is_refused(self, user_key: bytes, now: float) -> bool:
         """Whether Apple refuses this user, so that nothing stale may be served."""
-        entry = self._users.get(user_key)
-        return entry is not None and entry.refused and now < entry.until
+        stopped = self._users.get(user_key)
+        return stopped is not None and stopped.refused and now < stopped.until
 
     def refuse(self, user_key: bytes, failure: AppleError, now: float) -> None:
         """Apple refused this user's token."""
@@ -55,11 +55,11 @@ class Quarantine:
 
     def answer(self, user_key: bytes, now: float, *, write: bool = False) -> UpstreamError | None:
         """Return what Apple answered last, if this user is refused or isolated, else None. Counts nothing."""
-        entry = self._users.get(user_key)
-        if entry is None or entry.until <= now or (entry.writes_only and not write):
+        stopped = self._users.get(user_key)
+        if stopped is None or stopped.until <= now or (stopped.writes_only and not write):
             return None
-        failure = entry.failure.as_remembered()
-        failure.retry_after = entry.until - now
+        failure = stopped.failure.as_remembered()
+        failure.retry_after = stopped.until - now
         return failure
 
     def check(self, user_key: bytes, now: float, *, write: bool = False) -> None:
@@ -73,14 +73,14 @@ class Quarantine:
 
     def lift_isolation(self, user_key: bytes, *, write: bool = False) -> None:
         """Apple answered a call of this user."""
-        entry = self._users.get(user_key)
-        if entry is not None and not entry.refused and entry.writes_only == write:
+        stopped = self._users.get(user_key)
+        if stopped is not None and not stopped.refused and stopped.writes_only == write:
             del self._users[user_key]
 
     def lift_unauthorized(self) -> None:
         """The developer token proved refused: a 401 says nothing about its user."""
-        for user_key, entry in tuple(self._users.items()):
-            if entry.failure.status == 401:
+        for user_key, stopped in tuple(self._users.items()):
+            if stopped.failure.status == 401:
                 del self._users[user_key]
 
     def _keep(
@@ -94,7 +94,7 @@ class Quarantine:
     ) -> None:
         if self._seconds <= 0:
             return
-        self._users[user_key] = _Entry(now + self._seconds, failure, refused, writes_only)
+        self._users[user_key] = _Stopped(now + self._seconds, failure, refused, writes_only)
         self._users.move_to_end(user_key)
         if len(self._users) > MOST_USERS:
             self._users.popitem(last=False)

@@ -79,7 +79,7 @@ class Reactions:
         verdict = attribute(symptom, sent.asked, self._evidence(sent.trial, probing=probing))
         if probing and verdict.divide and not sent.asked.part:
             self._ledger.divide_probe(sent.trial.account, sent.admission)
-        self._record(sent, error, verdict, probing=probing)
+        self._charge_or_defer(sent, error, verdict, probing=probing)
         if verdict.cause is Cause.THROTTLED:
             self._limiter.throttled(error.retry_after)
         elif symptom.status is not None and symptom.status < 500:
@@ -139,8 +139,8 @@ class Reactions:
     def _evidence(self, trial: Trial, *, probing: bool = False) -> Evidence:
         return self._observations.evidence(trial, self._now(), probing=probing)
 
-    def _record(self, sent: Sent, error: UpstreamError, verdict: Verdict, *, probing: bool) -> None:
-        """Count the failure now or when the call is over; a probe that is not divided ends now."""
+    def _charge_or_defer(self, sent: Sent, error: UpstreamError, verdict: Verdict, *, probing: bool) -> None:
+        """Count the failure now, when the call is over, or not at all; an undivided probe ends now."""
         account = sent.trial.account
         # One id can make every try and part fail, for many users at once, before it is found; so can a call
         # that is too large for Apple.

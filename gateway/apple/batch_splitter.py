@@ -1,8 +1,23 @@
 """Asks Apple for many ids, in as many calls as it takes, so that one bad id does not fail the others.
 
 A call whose parts may succeed although it failed (`Verdict.divide`) is halved, within a bound for each
-request. An id found to be at fault is remembered and asked for alone from then on (`failing_ids`). If no
-part is answered, the fault is not an id's: it is the request's, the user's or Apple's.
+request. An id found to be at fault is remembered and asked for alone from then on (`failing_ids`).
+
+    fetch
+    ├── _ask_with_riders            one call, if riders come along
+    └── _ask_sorted                 if there are none, or that call must be repeated without them
+        ├── _ask_again              an id that failed before, in a call of its own
+        └── _ask_in_batches         the others
+            └── _ask                one batch; cut into smaller ones if Apple refuses so many ids meanwhile
+                └── _ask_once       its call, or its division:
+                    ├── _split          the parts of a failed call, and theirs in turn
+                    │   └── _ask_sample     a few ids by themselves, if no part is answered
+                    ├── _ask_control    an answered id once more, if nothing else was answered since
+                    └── settle          attributes what failed (`Settlement`)
+
+The calls of a request share a lock, `splitting`. `_ask_once` takes it to divide a call. `_split` releases it
+once a part is answered: the size of a batch is known then. Otherwise `_ask_once` does at the end. A call that
+would go out meanwhile is not made, but cut anew after the release (`_ask`).
 """
 
 import asyncio
@@ -115,7 +130,7 @@ class BatchSplitter:
             prior=self._failing.prior_alone(partition, id_, now),
         )
         answer = await self._call(job, [id_], trial, part=True)
-        self._settlement.learn_of_one(partition, [id_], answer, trial)
+        self._settlement.note_single(partition, [id_], answer, trial)
         return _results([id_], answer)
 
     async def _ask_in_batches(self, job: Job, ids: Sequence[Id]) -> Results:
@@ -138,7 +153,7 @@ class BatchSplitter:
                 pass
         finally:
             self._caller.end(trial)
-        # Meanwhile another call has learnt how many ids Apple accepts; if that drops again, one more search.
+        # Another call's division showed that Apple accepts fewer ids: cut these again, by the new size.
         return await self._ask_in_batches(job, ids) if results is None else results
 
     async def _ask_once(
@@ -149,7 +164,7 @@ class BatchSplitter:
             job, ids, trial, fits=lambda: len(ids) <= self.batch_size() and not splitting.locked()
         )
         if not (isinstance(answer, Failed) and answer.verdict.divide and len(ids) > 1):
-            self._settlement.learn_of_one(job.partition, ids, answer, trial)
+            self._settlement.note_single(job.partition, ids, answer, trial)
             return _results(ids, answer)
         async with AsyncExitStack() as splitting_lock:
             await splitting_lock.enter_async_context(splitting)

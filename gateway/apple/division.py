@@ -124,7 +124,7 @@ class Settlement:
             self._settle_ids(job, division, failures)
         return {id_: result.error if isinstance(result, Failed) else result for id_, result in found.items()}
 
-    def learn_of_one(
+    def note_single(
         self, partition: Partition, ids: Sequence[Id], answer: dict[Id, Rating] | Failed, trial: Trial
     ) -> None:
         """Remember or suspect the id of a call for one id that failed."""

@@ -38,8 +38,8 @@ failed                     id remembered                               id       
 failed                     user isolated; several ids                  user             not counted, divide
 failed                     user isolated, not answered since           user             isolate, not counted
 failed                     several ids, the probe of a breaker         id               counted, divide
-failed                     a part of a failed call, others answered    id               not counted, divide
-failed                     a part of a failed call                     Apple            counted, divide
+failed                     fragment of a failed call, others answered  id               not counted, divide
+failed                     fragment of a failed call                   Apple            counted, divide
 none in time again         several ids                                 id               counted, divide
 failed                     not the last try                            Apple            counted, repeat
 failed                     several ids                                 id               counted, divide
@@ -79,14 +79,14 @@ class Asked(msgspec.Struct, frozen=True):
     """Whether it has parameters that may make the answer something other than a list of ratings."""
     divisible: bool = False
     """Whether it may be too large, so that a 504, or no answer in time, is not repeated but divided at once.
-    A part that fails so again was small enough."""
+    A fragment that fails so again was small enough."""
     riders: bool = False
     """Whether it carries riders: cached ids in its free seats that no request asked for."""
     reconnected: bool = False
     """Whether it was repeated on a new connection already."""
     repeated: bool = False
     """Whether it was repeated after a wait already."""
-    part: bool = False
+    fragment: bool = False
     """Whether it is half of a failed call, or an id that failed before: it has one try, besides 429s and
     lost connections."""
     last: bool = False
@@ -99,7 +99,7 @@ class Evidence(msgspec.Struct, frozen=True):
     token_accepted: bool = False
     """Apple accepted the same developer token in a call begun after this one."""
     refused_alike: bool = False
-    """Every part of such a call of this user, type and variant was refused alike within ten minutes."""
+    """Every fragment of such a call of this user, type and variant was refused alike within ten minutes."""
     remembered: bool = False
     """The id is remembered as failing for this user, or failed for any user and calls of any user were
     answered since. For a write: one of the same id failed within a minute, and other calls of the user were
@@ -238,13 +238,13 @@ def _failed(symptom: Symptom, asked: Asked, evidence: Evidence) -> Verdict:
     if evidence.isolated:
         # A bad id in each call of the user must not keep the user isolated.
         return Verdict(Cause.USER, isolate=asked.ids <= 1, divide=asked.ids > 1)
-    if evidence.probing and asked.ids > 1 and not asked.part:
+    if evidence.probing and asked.ids > 1 and not asked.fragment:
         return _DIVIDED
     if asked.last:
         return _failed_for_good(asked, evidence)
-    if asked.part and evidence.own_answered:
+    if asked.fragment and evidence.own_answered:
         return Verdict(Cause.ID, divide=asked.ids > 1)
-    if asked.part:
+    if asked.fragment:
         return Verdict(counts=True, divide=asked.ids > 1)
     if symptom.timed_out and asked.repeated and asked.ids > 1:
         # The deadline leaves no time for all the tries and then for the halves.

@@ -1,6 +1,6 @@
 """How many ids go into one call, and what Apple's refusals teach about it: pure, time is an argument.
 
-Apple documents no limit. A call that is refused as too large is halved until its parts are answered. Two
+Apple documents no limit. A call that is refused as too large is halved until its fragments are answered. Two
 causes look alike: a limit on the ids of one call, and one id that Apple refuses in every call. The halves
 show which one it is:
 

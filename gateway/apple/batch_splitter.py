@@ -1,7 +1,7 @@
 """Asks Apple for many ids, in as many calls as it takes, so that one bad id does not fail the others.
 
-A call whose parts may succeed although it failed (`Verdict.divide`) is halved, within a bound for each
-request. An id found to be at fault is remembered and asked for alone from then on (`failing_ids`).
+A call whose fragments may succeed although it failed (`Verdict.divide`) is halved, within a bound for each
+request. An id found to be at fault is asked for alone from then on (`failing_ids`).
 
     fetch
     ├── _ask_with_riders            one call, if riders come along
@@ -10,14 +10,14 @@ request. An id found to be at fault is remembered and asked for alone from then 
         └── _ask_in_batches         the others
             └── _ask                one batch; cut into smaller ones if Apple refuses so many ids meanwhile
                 └── _ask_once       its call, or its division:
-                    ├── _split          the parts of a failed call, and theirs in turn
-                    │   └── _ask_sample     a few ids by themselves, if no part is answered
+                    ├── _split          the fragments of a failed call, and theirs in turn
+                    │   └── _ask_sample     a few ids by themselves, if no fragment is answered
                     ├── _ask_control    an answered id once more, if nothing else was answered since
                     └── settle          attributes what failed (`Settlement`)
 
 The calls of a request share a lock, `splitting`. `_ask_once` takes it to divide a call. `_split` releases it
-once a part is answered: the size of a batch is known then. Otherwise `_ask_once` does at the end. A call that
-would go out meanwhile is not made, but cut anew after the release (`_ask`).
+once a fragment is answered: a smaller size was learnt, or an id is at fault. Otherwise `_ask_once` does at
+the end. A call that would go out meanwhile is not made, but cut anew after the release (`_ask`).
 """
 
 import asyncio
@@ -129,7 +129,7 @@ class BatchSplitter:
             topic=ratings_path(partition.kind),
             prior=self._failing.prior_alone(partition, id_, now),
         )
-        answer = await self._call(job, [id_], trial, part=True)
+        answer = await self._call(job, [id_], trial, fragment=True)
         self._settlement.note_single(partition, [id_], answer, trial)
         return _results([id_], answer)
 
@@ -186,46 +186,46 @@ class BatchSplitter:
         )
 
     async def _split(self, job: Job, division: Division, ids: Sequence[Id], failed: Failed) -> Found:
-        """Ask for the parts of a failed call side by side, then for the parts of those that failed, in turn.
+        """Ask for the fragments of a failed call side by side, then for those of each that failed, in turn.
 
         In turn, so that the second half uses the batch size learnt from the first.
         """
         size = self.batch_size()
         halves = size >= len(ids)
         if not halves:
-            parts = chunks(ids, size)
+            fragments = chunks(ids, size)
         elif len(ids) > 1 and job.waiters.take_extra(2):
-            parts = chunks(ids, (len(ids) + 1) // 2)
+            fragments = chunks(ids, (len(ids) + 1) // 2)
         else:
             return dict.fromkeys(ids, failed)
         asked = self._now()
-        answers = await self._ask_parts(job, division, parts, part=halves)
+        answers = await self._ask_fragments(job, division.trial, fragments, fragment=halves)
         if not any(isinstance(answer, Failed) for answer in answers):
-            self._sizes.learn(len(parts[0]), self._now(), refused=failed.verdict.refused)
+            self._sizes.learn(len(fragments[0]), self._now(), refused=failed.verdict.refused)
         if any(not isinstance(answer, Failed) for answer in answers):
             # The size is learnt now, or one half failed: then an id fails, not the size.
             await division.splitting_lock.aclose()
-        await self._ask_sample(job, division, division.sample(parts, answers, self._chance))
+        await self._ask_sample(job, division, division.sample(fragments, answers, self._chance))
         found: Found = {}
-        for part, answer in zip(parts, answers, strict=True):
+        for fragment, answer in zip(fragments, answers, strict=True):
             if not isinstance(answer, Failed):
                 found |= answer
             elif answer.abandoned and not answer.error.remembered and not failed.verdict.refused:
-                # Apple's failure of the whole is more useful than the reason why the part was not answered.
-                # A refusal of the whole is not: it may be due to an id of another part.
-                found |= dict.fromkeys(part, failed)
-            elif len(part) > 1 and answer.verdict.divide and not division.hopeless(answer):
-                found |= await self._split(job, division, part, answer)
+                # Apple's failure of the whole is more useful than the reason why a fragment was not answered.
+                # A refusal of the whole is not: it may be due to an id of another fragment.
+                found |= dict.fromkeys(fragment, failed)
+            elif len(fragment) > 1 and answer.verdict.divide and not division.hopeless(answer):
+                found |= await self._split(job, division, fragment, answer)
             else:
-                division.alone.update(dict.fromkeys(part, asked) if len(part) == 1 else {})
-                found |= dict.fromkeys(part, answer)
+                division.alone.update(dict.fromkeys(fragment, asked) if len(fragment) == 1 else {})
+                found |= dict.fromkeys(fragment, answer)
         return found
 
     async def _ask_sample(self, job: Job, division: Division, sample: Sequence[Id]) -> None:
-        """Ask for these ids of a call of which no part was answered; one answer lets the division go on."""
+        """Ask for these ids of a call without an answered fragment; one answer lets the division go on."""
         if sample and job.waiters.take_extra(len(sample)):
             asked = self._now()
-            answers = await self._ask_parts(job, division, [[id_] for id_ in sample], part=True)
+            answers = await self._ask_fragments(job, division.trial, [[id_] for id_ in sample], fragment=True)
             division.alone |= {
                 id_: asked
                 for id_, answer in zip(sample, answers, strict=True)
@@ -242,13 +242,13 @@ class BatchSplitter:
             return
         good = next((id_ for id_, result in found.items() if not isinstance(result, Failed)), None)
         if good is not None and job.waiters.take_extra(1):
-            await self._ask_parts(job, division, [[good]], part=True)
+            await self._ask_fragments(job, division.trial, [[good]], fragment=True)
 
-    async def _ask_parts(
-        self, job: Job, division: Division, parts: Sequence[Sequence[Id]], *, part: bool
+    async def _ask_fragments(
+        self, job: Job, trial: Trial, fragments: Sequence[Sequence[Id]], *, fragment: bool
     ) -> list[dict[Id, Rating] | Failed]:
         async with asyncio.TaskGroup() as group:
-            asking = [group.create_task(self._call(job, ids, division.trial, part=part)) for ids in parts]
+            asking = [group.create_task(self._call(job, ids, trial, fragment=fragment)) for ids in fragments]
         return [task.result() for task in asking]
 
     async def _call(
@@ -257,7 +257,7 @@ class BatchSplitter:
         ids: Sequence[Id],
         trial: Trial,
         *,
-        part: bool = False,
+        fragment: bool = False,
         riders: bool = False,
         fits: Callable[[], bool] = lambda: True,
     ) -> dict[Id, Rating] | Failed:
@@ -273,8 +273,8 @@ class BatchSplitter:
                 asked_of("GET"),
                 ids=len(ids),
                 other_parameters=has_other_parameters(partition.variant),
-                divisible=not part and len(ids) > 1 and len(ids) >= self.batch_size(),
-                part=part,
+                divisible=not fragment and len(ids) > 1 and len(ids) >= self.batch_size(),
+                fragment=fragment,
                 riders=riders,
             ),
             full_timeout=True,

@@ -1,4 +1,4 @@
-"""What the circuit breaker counts for one call, with all its tries and parts.
+"""What the circuit breaker counts for one call, with all its tries and fragments.
 
 A failure is charged to Apple at once, or deferred while an id may be at fault. If one is at fault, charges
 are retracted and deferred failures dropped.
@@ -7,8 +7,8 @@ are retracted and deferred failures dropped.
                                 │                     │
                                 └──────(acquit)───────┴──▶ not counted ◀──(release)── try failed
 
-If the probe of a half-open breaker is divided (`divide_probe`), its parts are the probe: their failures are
-deferred, and nothing is charged until `end_probe` records one outcome for them all.
+If the probe of a half-open breaker is divided (`divide_probe`), its fragments are the probe: their failures
+are deferred, and nothing is charged until `end_probe` records one outcome for them all.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ class BreakerAccount:
         self.deferred: list[tuple[Admission, str]] = []
         """Further ones, with their reasons: counted once it is clear that no id is at fault."""
         self.probe: Admission | None = None
-        """Set while its whole call, the probe of a half-open breaker, is divided: its parts are the probe."""
+        """Set while its call, the probe of a half-open breaker, is divided: its fragments are the probe."""
 
 
 class BreakerLedger:
@@ -67,7 +67,7 @@ class BreakerLedger:
             self._breaker.release(admission)
 
     def divide_probe(self, account: BreakerAccount, admission: Admission) -> None:
-        """The call is the probe of a half-open breaker, and is divided: its parts are the probe."""
+        """The call is the probe of a half-open breaker, and is divided: its fragments are the probe."""
         account.probe = admission
 
     def settle(self, account: BreakerAccount) -> None:
@@ -85,7 +85,7 @@ class BreakerLedger:
         account.deferred.clear()
 
     def end_probe(self, account: BreakerAccount, *, answered: bool) -> None:
-        """If the call was a probe that was divided: end it, by whether any part was answered."""
+        """If the call was a probe that was divided: end it, by whether any fragment was answered."""
         probe, account.probe = account.probe, None
         if probe is None:
             return

@@ -1,7 +1,7 @@
-"""The division of a call that failed: what its parts showed, and whose fault the failures are in the end.
+"""The division of a call that failed: what its fragments showed, and whose fault the failures are in the end.
 
-If Apple answered any part, the parts that failed by themselves are their ids' fault. If it answered none,
-the fault is not an id's: it is the request's, the user's or Apple's.
+If Apple answered any fragment, those that failed by themselves are their ids' fault. If it answered none, the
+fault is not an id's: it is the request's, the user's or Apple's.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -42,7 +42,7 @@ class Division:
         self.splitting_lock = splitting_lock
         """Holds the request's lock until its other calls have nothing to learn from this one."""
         self.alone: dict[Id, float] = {}
-        """Ids that failed by themselves, and when they, and the parts beside them, were asked for."""
+        """Ids that failed by themselves, and when they, and the fragments beside them, were asked for."""
         self._sampled = False
 
     def latest_failure(self, found: Found) -> float | None:
@@ -55,7 +55,7 @@ class Division:
         return max(failed, default=None)
 
     def hopeless(self, failed: Failed) -> bool:
-        """Whether Apple seems to fail for all that is asked, so that more parts would only be more calls.
+        """Whether Apple seems to fail for all that is asked, so that more fragments would only be more calls.
 
         A refusal is not a failure. Answers to other calls do not show that Apple answers this one: it may
         fail for one type only.
@@ -64,7 +64,7 @@ class Division:
 
     def sample(
         self,
-        parts: Sequence[Sequence[Id]],
+        fragments: Sequence[Sequence[Id]],
         answers: Sequence[dict[Id, Rating] | Failed],
         chance: Callable[[], float],
     ) -> list[Id]:
@@ -76,12 +76,12 @@ class Division:
         """
         untested: list[Id] = []
         most = SAMPLES
-        for part, answer in zip(parts, answers, strict=True):
+        for fragment, answer in zip(fragments, answers, strict=True):
             if not isinstance(answer, Failed) or answer.abandoned or self.trial.answered:
                 return []
             if not self.hopeless(answer):
                 continue
-            untested += part if answer.verdict.divide else ()
+            untested += fragment if answer.verdict.divide else ()
             most = 1 if answer.verdict.cause is Cause.USER else most
         if self._sampled or not untested:
             return []
@@ -92,7 +92,7 @@ class Division:
 class Settlement:
     """Attributes the failures of divisions for good.
 
-    `conclude` and `answered_from` are the caller's, `failing` remembers ids, `count` counts a failed part
+    `conclude` and `answered_from` are the caller's, `failing` remembers ids, `count` counts a failed fragment
     that is an id's fault.
     """
 
@@ -154,13 +154,13 @@ class Settlement:
     def _answered_since(self, job: Job, division: Division, id_: Id) -> bool:
         """Whether Apple answered anything since the id failed by itself: now, or lately for the first time.
 
-        If not, an outage may have begun after the last part was answered.
+        If not, an outage may have begun after the last fragment was answered.
         """
         since = self._failing.since(job.partition, id_, self._now())
         return self._answered_from(division.trial, min(since, division.alone[id_]))
 
     def _settle_fault(self, job: Job, division: Division, failures: Mapping[Id, Failed]) -> None:
-        """No part was answered: the fault is the user's or Apple's, not an id's."""
+        """No fragment was answered: the fault is the user's or Apple's, not an id's."""
         final = self._conclude(division.trial, division.whole, _AS_A_WHOLE).verdict
         for id_, failed in failures.items():
             if failed.verdict.counts or failed.verdict.divide:
@@ -174,7 +174,7 @@ _AS_A_WHOLE: Final = Asked(read=True, idempotent=True, last=True)
 
 
 def _failed_elsewhere_answered(failed: Failed) -> bool:
-    """Whether Apple failed for a part while it answered other calls of the user."""
+    """Whether Apple failed for a fragment while it answered other calls of the user."""
     verdict = failed.verdict
     return verdict.cause is Cause.ID and not (verdict.refused or verdict.counts)
 

@@ -36,8 +36,8 @@ MOST_SHARED: Final = 10_000
 """Most ids that failed for any user, in all; those that failed longest ago are dropped first."""
 
 ALIKE: Final = 600.0
-"""Seconds for which a refused call is not divided after one whose every part was refused alike, and for which
-an answer to the variant shows that refusals are the ids' fault."""
+"""Seconds for which a refused call is not divided after one whose every fragment was refused alike, and for
+which an answer to the variant shows that refusals are the ids' fault."""
 
 
 class _Failing(msgspec.Struct, frozen=True):
@@ -164,7 +164,7 @@ class FailingIds:
                 del self._ids[key]
 
     def note_all_refused(self, partition: Partition, now: float) -> bool:
-        """Record that every part of a call was refused alike, unless the variant was answered lately.
+        """Record that every fragment of a call was refused alike, unless the variant was answered lately.
 
         Returns whether it was recorded: then it is the request that Apple refuses, not the ids.
         """

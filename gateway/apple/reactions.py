@@ -77,7 +77,7 @@ class Reactions:
             sent.trial.try_failed(sent.began, self._now())
         probing = self._breaker.is_probe(sent.admission)
         verdict = attribute(symptom, sent.asked, self._evidence(sent.trial, probing=probing))
-        if probing and verdict.divide and not sent.asked.part:
+        if probing and verdict.divide and not sent.asked.fragment:
             self._ledger.divide_probe(sent.trial.account, sent.admission)
         self._charge_or_defer(sent, error, verdict, probing=probing)
         if verdict.cause is Cause.THROTTLED:
@@ -142,10 +142,10 @@ class Reactions:
     def _charge_or_defer(self, sent: Sent, error: UpstreamError, verdict: Verdict, *, probing: bool) -> None:
         """Count the failure now, when the call is over, or not at all; an undivided probe ends now."""
         account = sent.trial.account
-        # One id can make every try and part fail, for many users at once, before it is found; so can a call
-        # that is too large for Apple.
+        # One id can make every try and fragment fail, for many users at once, before it is found; so can a
+        # call that is too large for Apple.
         repeated = bool(account.charges) and sent.asked.ids > 0
-        too_large = verdict.divide and not sent.asked.part
+        too_large = verdict.divide and not sent.asked.fragment
         if verdict.counts and (account.probe is not None or ((repeated or too_large) and not probing)):
             self._ledger.defer(account, sent.admission, error.reason)
         elif verdict.counts:

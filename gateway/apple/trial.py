@@ -1,4 +1,4 @@
-"""A trial: a call to Apple with all its tries and parts, whose failures are judged together."""
+"""A trial: a call to Apple with all its tries and fragments, whose failures are judged together."""
 
 from math import inf
 from typing import Final
@@ -20,7 +20,7 @@ class PriorFailures(msgspec.Struct, frozen=True):
     remembered: bool = False
     """Whether the one id was found to be at fault for this user."""
     refused_alike: bool = False
-    """Whether a call of this user, type and variant had every part refused alike."""
+    """Whether a call of this user, type and variant had every fragment refused alike."""
     variant_answered: bool = False
     """Whether a call of this user, type and variant was answered: refusals are the ids' fault."""
 
@@ -29,7 +29,7 @@ NO_FAILURES: Final = PriorFailures()
 
 
 class Trial:
-    """One call to Apple, with all the tries and parts that it becomes."""
+    """One call to Apple, with all the tries and fragments that it becomes."""
 
     __slots__ = (
         "account",
@@ -73,7 +73,7 @@ class Trial:
         self.last_began = -inf
         """When the last try began that failed."""
         self.answered = False
-        """Whether any part was answered."""
+        """Whether any fragment was answered."""
         self.divided = False
         """Whether its call failed and is divided: whose fault it is shows at the end."""
         self.maybe_done = False

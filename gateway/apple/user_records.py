@@ -118,7 +118,7 @@ class _Answers:
 
 
 class UserRecords:
-    """Which users' calls were answered and which failed; a call counts once, with all its tries and parts."""
+    """Which users' calls were answered and which failed; a call counts once, with its tries and fragments."""
 
     def __init__(self) -> None:
         self._users: OrderedDict[bytes, _Record] = OrderedDict()

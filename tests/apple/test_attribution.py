@@ -157,25 +157,25 @@ ROWS: dict[tuple[str, str], list[Any]] = {
     ],
     ("failed", "user isolated; several ids"): [
         ("several ids", FAULT, SEVERAL, Evidence(isolated=True), ISOLATED_TOGETHER),
-        ("a part", FAULT, again(SEVERAL, part=True), Evidence(isolated=True), ISOLATED_TOGETHER),
+        ("a fragment", FAULT, again(SEVERAL, fragment=True), Evidence(isolated=True), ISOLATED_TOGETHER),
     ],
     ("failed", "user isolated, not answered since"): [
         ("one id", FAULT, ONE, Evidence(isolated=True), ISOLATED),
-        ("a part", FAULT, again(ONE, part=True), Evidence(isolated=True), ISOLATED),
+        ("a fragment", FAULT, again(ONE, fragment=True), Evidence(isolated=True), ISOLATED),
     ],
     ("failed", "several ids, the probe of a breaker"): [
         ("read", FAULT, SEVERAL, Evidence(probing=True), DIVIDED_FAILURE),
     ],
-    ("failed", "a part of a failed call, others answered"): [
-        ("several ids", FAULT, again(SEVERAL, part=True), Evidence(own_answered=True),
+    ("failed", "fragment of a failed call, others answered"): [
+        ("several ids", FAULT, again(SEVERAL, fragment=True), Evidence(own_answered=True),
          Verdict(Cause.ID, divide=True)),
-        ("one id", FAULT, again(ONE, part=True), Evidence(own_answered=True), Verdict(Cause.ID)),
+        ("one id", FAULT, again(ONE, fragment=True), Evidence(own_answered=True), Verdict(Cause.ID)),
     ],
-    ("failed", "a part of a failed call"): [
-        ("504", Symptom(504), again(SEVERAL, part=True), NOTHING, DIVIDED_AT_ONCE),
-        ("none in time", LATE, again(SEVERAL, part=True), NOTHING, DIVIDED_AT_ONCE),
-        ("several ids", FAULT, again(SEVERAL, part=True), NOTHING, DIVIDED_AT_ONCE),
-        ("one id", FAULT, again(ONE, part=True), NOTHING, AGAINST_APPLE),
+    ("failed", "fragment of a failed call"): [
+        ("504", Symptom(504), again(SEVERAL, fragment=True), NOTHING, DIVIDED_AT_ONCE),
+        ("none in time", LATE, again(SEVERAL, fragment=True), NOTHING, DIVIDED_AT_ONCE),
+        ("several ids", FAULT, again(SEVERAL, fragment=True), NOTHING, DIVIDED_AT_ONCE),
+        ("one id", FAULT, again(ONE, fragment=True), NOTHING, AGAINST_APPLE),
     ],
     ("none in time again", "several ids"): [
         ("read", LATE, again(SEVERAL, repeated=True), NOTHING, DIVIDED_FAILURE),

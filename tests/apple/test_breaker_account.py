@@ -1,4 +1,4 @@
-"""What a call with several tries and parts counts for in the circuit breaker, and when."""
+"""What a call with several tries and fragments counts for in the circuit breaker, and when."""
 
 import pytest
 

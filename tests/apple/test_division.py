@@ -121,10 +121,10 @@ class TestWhereAPartWasAnswered:
 
 class TestWhereNoPartWasAnswered:
     def test_refusals_that_are_all_alike_are_the_requests(self, court):
-        parts = {BAD: refused(), WORSE: refused()}
-        court.settle(division(BAD, WORSE), {**parts})
-        assert [part.error.cause for part in parts.values()] == [Cause.REQUEST] * 2
-        assert not any(part.error.stale_allowed for part in parts.values())
+        failures = {BAD: refused(), WORSE: refused()}
+        court.settle(division(BAD, WORSE), {**failures})
+        assert [failed.error.cause for failed in failures.values()] == [Cause.REQUEST] * 2
+        assert not any(failed.error.stale_allowed for failed in failures.values())
         assert court.failing.prior(ALBUMS, [BAD], NOW).refused_alike
         assert (court.known(BAD, WORSE), court.counted) == ([], 0)
 
@@ -141,10 +141,10 @@ class TestWhereNoPartWasAnswered:
     @pytest.mark.parametrize("cause", [Cause.APPLE, Cause.USER])
     def test_failures_are_one_failure_of_the_users_or_apples(self, court, cause):
         court.cause = cause
-        parts = {id_: Failed(AppleError(500, b"{}"), OF_APPLE) for id_ in (BAD, WORSE)}
-        court.settle(division(BAD, WORSE), {**parts})
+        failures = {id_: Failed(AppleError(500, b"{}"), OF_APPLE) for id_ in (BAD, WORSE)}
+        court.settle(division(BAD, WORSE), {**failures})
         assert court.asked == [(WHOLE, Asked(read=True, idempotent=True, last=True))]
-        assert [part.error.cause for part in parts.values()] == [cause] * 2
+        assert [failed.error.cause for failed in failures.values()] == [cause] * 2
         assert court.known(BAD, WORSE) == []
         assert court.failing.since(ALBUMS, BAD, NOW) == FAILED
 
@@ -184,8 +184,8 @@ class TestSample:
     FAILED = Failed(AppleError(500, b"{}"), Verdict(counts=True, divide=True))
     ALONE = Failed(AppleError(500, b"{}"), OF_APPLE)
 
-    def sample(self, made: Division, *, answers=(FAILED, FAILED), parts=HALVES, chance=0.0) -> list[Id]:
-        return made.sample(parts, answers, lambda: chance)
+    def sample(self, made: Division, *, answers=(FAILED, FAILED), fragments=HALVES, chance=0.0) -> list[Id]:
+        return made.sample(fragments, answers, lambda: chance)
 
     @pytest.mark.parametrize(("chance", "chosen"), [(0.0, ["1", "2", "3"]), (0.999, ["5", "4", "3"])])
     def test_three_ids_are_chosen_at_random_if_no_half_is_answered(self, chance, chosen):

@@ -364,7 +364,7 @@ class TestTriesOfOneCall:
 
 
 class TestDividedProbe:
-    PART = msgspec.structs.replace(FEW, part=True)
+    FRAGMENT = msgspec.structs.replace(FEW, fragment=True)
 
     @pytest.fixture
     def probe(self, shop, clock) -> Sent:
@@ -374,23 +374,23 @@ class TestDividedProbe:
         assert shop.reactions.failed(made, apple_error(FAULT)).divide
         return made
 
-    def part(self, shop: Workshop, probe: Sent) -> Sent:
-        """A part goes out as the probe: no other call is admitted."""
+    def fragment(self, shop: Workshop, probe: Sent) -> Sent:
+        """A fragment goes out as the probe: no other call is admitted."""
         assert shop.breaker.refuses(shop.clock.monotonic())
-        return msgspec.structs.replace(probe, asked=self.PART)
+        return msgspec.structs.replace(probe, asked=self.FRAGMENT)
 
     def test_it_closes_the_breaker_if_a_half_is_answered_but_only_when_the_division_is_over(
         self, shop, probe
     ):
-        shop.reactions.failed(self.part(shop, probe), apple_error(FAULT))
-        shop.reactions.answered(self.part(shop, probe))
+        shop.reactions.failed(self.fragment(shop, probe), apple_error(FAULT))
+        shop.reactions.answered(self.fragment(shop, probe))
         assert shop.breaker.is_probe(probe.admission)
         shop.reactions.end(probe.trial)
         assert shop.breaker.state is State.CLOSED
 
     def test_it_opens_the_breaker_if_none_is(self, shop, probe):
         for _ in range(2):
-            shop.reactions.failed(self.part(shop, probe), apple_error(FAULT))
+            shop.reactions.failed(self.fragment(shop, probe), apple_error(FAULT))
         shop.reactions.end(probe.trial)
         assert shop.breaker.state is State.OPEN
 
@@ -399,17 +399,17 @@ class TestDividedProbe:
         clock.move(5.0)
         made = sent(shop, FEW)
         assert shop.reactions.failed(made, apple_error(400)).divide
-        shop.reactions.cancelled(self.part(shop, made))
+        shop.reactions.cancelled(self.fragment(shop, made))
         assert shop.breaker.refuses(clock.monotonic())
         shop.reactions.end(made.trial)
         shop.reactions.end(made.trial)
         assert not shop.breaker.refuses(clock.monotonic())
 
-    @pytest.mark.parametrize("asked", [PART, READ])
+    @pytest.mark.parametrize("asked", [FRAGMENT, READ])
     def test_a_part_or_later_try_that_becomes_the_probe_ends_it_by_itself(self, shop, clock, asked):
         made = trial(shop)
         shop.reactions.failed(sent(shop, FEW, made), apple_error(FAULT))
-        made.divided = made.answered = asked.part
+        made.divided = made.answered = asked.fragment
         open_breaker(shop)
         clock.move(5.0)
         shop.reactions.failed(sent(shop, asked, made), apple_error(FAULT))
@@ -422,5 +422,7 @@ class TestDividedProbe:
         open_breaker(shop)
         clock.move(5.0)
         made = Trial(USER.key, clock.monotonic(), prior=PriorFailures(remembered=True))
-        shop.reactions.failed(sent(shop, msgspec.structs.replace(READ, part=True), made), apple_error(429))
+        shop.reactions.failed(
+            sent(shop, msgspec.structs.replace(READ, fragment=True), made), apple_error(429)
+        )
         assert not shop.breaker.refuses(clock.monotonic())

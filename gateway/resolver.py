@@ -8,8 +8,11 @@ import asyncio
 import contextlib
 import socket
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from ipaddress import IPv6Address, ip_address
+
+from gateway.bounded import keep_latest
 
 AddressInfo = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int]]
 """One entry of `socket.getaddrinfo`: family, type, protocol, canonical name, socket address."""
@@ -47,7 +50,7 @@ class Resolver:
 
     def __init__(self, lookup: NameLookup = system_lookup) -> None:
         self._lookup = lookup
-        self._known: dict[str, Sequence[AddressInfo]] = {}
+        self._known: OrderedDict[str, Sequence[AddressInfo]] = OrderedDict()
         self._running: dict[str, asyncio.Future[Sequence[AddressInfo]]] = {}
 
     async def resolve(self, host: str, port: int, timeout: float) -> Sequence[AddressInfo]:  # noqa: ASYNC109 - a lookup goes on after it
@@ -108,10 +111,7 @@ class Resolver:
             answer.set_exception(fault or OSError("no address"))
             answer.exception()  # every caller may have left: not a fault to report
             return
-        self._known.pop(host, None)
-        self._known[host] = found
-        if len(self._known) > MAX_NAMES:
-            del self._known[next(iter(self._known))]
+        keep_latest(self._known, host, found, MAX_NAMES)
         answer.set_result(found)
 
 

@@ -8,17 +8,15 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from math import inf
 from operator import itemgetter
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 from msgspec.structs import replace
 
 from gateway.apple.trial import PriorFailures
+from gateway.bounded import keep_latest
 from gateway.errors import UpstreamError
 from gateway.model import Id, Kind, Partition, Variant
-
-K = TypeVar("K")
-V = TypeVar("V")
 
 ASKED_AGAIN: Final = 10.0
 """Seconds for which an id is answered from memory."""
@@ -137,7 +135,7 @@ class FailingIds:
         """The failure is the id's own; `first` says when the call failed first."""
         since = min(self.since(partition, id_, now), first)
         self._keep(partition, id_, _Failing(failure, since, now + ASKED_AGAIN))
-        _keep_latest(self._for_any_user, (partition.kind, partition.variant, id_), now, MOST_SHARED)
+        keep_latest(self._for_any_user, (partition.kind, partition.variant, id_), now, MOST_SHARED)
 
     def suspect(self, partition: Partition, id_: Id, first: float, now: float) -> None:
         """The id failed alone; whether the id or Apple is at fault is not decided yet."""
@@ -151,7 +149,7 @@ class FailingIds:
 
     def answered(self, partition: Partition, ids: Iterable[Id], now: float) -> None:
         """These ids were answered: neither they nor the variant are at fault."""
-        _keep_latest(self._alike, partition.key, (False, now + ALIKE), MOST_KEYS)
+        keep_latest(self._alike, partition.key, (False, now + ALIKE), MOST_KEYS)
         if self._for_any_user:
             for id_ in ids:
                 self._for_any_user.pop((partition.kind, partition.variant, id_), None)
@@ -170,7 +168,7 @@ class FailingIds:
         """
         if self._variant_answered(partition, now):
             return False
-        _keep_latest(self._alike, partition.key, (True, now + ALIKE), MOST_KEYS)
+        keep_latest(self._alike, partition.key, (True, now + ALIKE), MOST_KEYS)
         return True
 
     def _failed_elsewhere(self, partition: Partition, id_: Id, now: float) -> float:
@@ -195,13 +193,5 @@ class FailingIds:
     def _keep(self, partition: Partition, id_: Id, failing: _Failing) -> None:
         key = (partition.user.key, partition.kind)
         kept = self._ids.get(key, OrderedDict())
-        _keep_latest(kept, (partition.variant, id_), failing, MOST_IDS)
-        _keep_latest(self._ids, key, kept, MOST_KEYS)
-
-
-def _keep_latest(kept: OrderedDict[K, V], key: K, value: V, most: int) -> None:
-    """Set the value of `key`, and drop the one that was set longest ago if there are more than `most`."""
-    kept[key] = value
-    kept.move_to_end(key)
-    if len(kept) > most:
-        kept.popitem(last=False)
+        keep_latest(kept, (partition.variant, id_), failing, MOST_IDS)
+        keep_latest(self._ids, key, kept, MOST_KEYS)

@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from gateway.bounded import keep_latest
 from gateway.errors import AppleError, Quarantined, UpstreamError
 from gateway.telemetry.metrics import Metrics
 
@@ -92,9 +93,6 @@ class Quarantine:
         refused: bool,
         writes_only: bool = False,
     ) -> None:
-        if self._seconds <= 0:
-            return
-        self._users[user_key] = _Stopped(now + self._seconds, failure, refused, writes_only)
-        self._users.move_to_end(user_key)
-        if len(self._users) > MOST_USERS:
-            self._users.popitem(last=False)
+        if self._seconds > 0:
+            stopped = _Stopped(now + self._seconds, failure, refused, writes_only)
+            keep_latest(self._users, user_key, stopped, MOST_USERS)

@@ -4,6 +4,8 @@ from collections import OrderedDict, deque
 from math import inf
 from typing import Final, TypeAlias
 
+from gateway.bounded import keep_latest
+
 MOST_USERS: Final = 10_000
 """Most users that are remembered; the least recently active is dropped first."""
 
@@ -69,10 +71,8 @@ class FailedWrites:
 
     def failed(self, write: WriteKey, first: float, now: float) -> None:
         """A write failed for good, with its first try at `first`."""
-        self._writes[write] = (min(first, self.since(write, now)), now + FAILS_AGAIN)
-        self._writes.move_to_end(write)
-        if len(self._writes) > MOST_WRITES:
-            self._writes.popitem(last=False)
+        since = min(first, self.since(write, now))
+        keep_latest(self._writes, write, (since, now + FAILS_AGAIN), MOST_WRITES)
 
     def answered(self, write: WriteKey) -> None:
         """It was carried out."""
@@ -88,7 +88,7 @@ class _Answers:
 
     def __init__(self) -> None:
         self.latest = -inf
-        self._slices: dict[tuple[str, int], dict[bytes, tuple[float, float]]] = {}
+        self._slices: OrderedDict[tuple[str, int], dict[bytes, tuple[float, float]]] = OrderedDict()
         """Per topic and slice, start times of the first and the latest answered call of up to two users: with
         two, one of them is always another user."""
 
@@ -97,9 +97,8 @@ class _Answers:
         key = (topic, int(began / SLICE))
         users = self._slices.get(key)
         if users is None:
-            users = self._slices[key] = {}
-            if len(self._slices) > MOST_SLICES:
-                del self._slices[next(iter(self._slices))]
+            users = {}
+            keep_latest(self._slices, key, users, MOST_SLICES)
         if user in users or len(users) < 2:
             users[user] = (users.get(user, (began, began))[0], began)
 
@@ -198,11 +197,6 @@ class UserRecords:
         return self._answers.of_others(user, topic, first, last)
 
     def _of(self, user: bytes) -> _Record:
-        record = self._users.get(user)
-        if record is None:
-            record = self._users[user] = _Record()
-            if len(self._users) > MOST_USERS:
-                self._users.popitem(last=False)
-        else:
-            self._users.move_to_end(user)
+        record = self._users.get(user) or _Record()
+        keep_latest(self._users, user, record, MOST_USERS)
         return record

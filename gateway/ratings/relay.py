@@ -8,12 +8,14 @@ Query parameters besides `ids`, `include`, `extend` and `l` may ask for it, as `
    and reads that need the hold of a write or several calls remain ordinary ones.
 """
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
 from gateway.apple.client import Apple, AppleSuccess, Outbound
+from gateway.bounded import keep_latest
 from gateway.cache.cache import Cache
 from gateway.clock import Clock
 from gateway.errors import AppleError, Cause, Unusable, UpstreamError
@@ -34,16 +36,12 @@ class RelayedPartitions:
     """
 
     def __init__(self) -> None:
-        self._until: dict[PartitionKey, float] = {}
+        self._until: OrderedDict[PartitionKey, float] = OrderedDict()
 
     def add(self, partition: Partition, now: float) -> None:
         """Remember a partition; `now` in monotonic seconds."""
-        if len(partition.variant) > LONGEST_VARIANT:
-            return
-        self.discard(partition)
-        self._until[partition.key] = now + RELAYED_SECONDS
-        if len(self._until) > MAX_RELAYED:
-            del self._until[next(iter(self._until))]
+        if len(partition.variant) <= LONGEST_VARIANT:
+            keep_latest(self._until, partition.key, now + RELAYED_SECONDS, MAX_RELAYED)
 
     def discard(self, partition: Partition) -> None:
         """Forget a partition: its answer was a list of ratings again."""

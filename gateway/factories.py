@@ -7,11 +7,17 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from gateway.apple.client import Apple, build_apple
+from gateway.apple.batch_splitter import BatchSplitter
+from gateway.apple.caller import Caller
+from gateway.apple.client import Apple
 from gateway.apple.concurrency import ConcurrencyLimiter
 from gateway.apple.developer_token import TokenSource
+from gateway.apple.failing_ids import FailingIds
 from gateway.apple.quarantine import Quarantine
-from gateway.apple.transport import connect
+from gateway.apple.reactions import Reactions
+from gateway.apple.retry import RetryBudget, RetryPolicy
+from gateway.apple.token_check import TokenCheck, TokenTest
+from gateway.apple.transport import Transport, connect
 from gateway.breaker import Breaker, State
 from gateway.cache.cache import Cache
 from gateway.cache.entry import Freshness
@@ -232,3 +238,54 @@ async def apple_client(base: Base, guards: Guards, link: "Link | None") -> Async
             clock=clock,
             metrics=metrics,
         )
+
+
+def build_apple(
+    transport: Transport,
+    *,
+    limiter: ConcurrencyLimiter,
+    tokens: TokenSource,
+    breaker: Breaker,
+    quarantine: Quarantine,
+    max_ids_per_call: int,
+    call_timeout_seconds: float,
+    attempts: int,
+    clock: Clock,
+    metrics: Metrics,
+    chance: Callable[[], float] = random.random,
+) -> Apple:
+    """Apple's API over `transport`, behind everything that protects it."""
+    failing = FailingIds()
+    reactions = Reactions(
+        tokens=tokens,
+        token_check=TokenCheck(TokenTest(transport, call_timeout_seconds, clock.monotonic, metrics)),
+        limiter=limiter,
+        breaker=breaker,
+        quarantine=quarantine,
+        failing=failing,
+        now=clock.monotonic,
+        metrics=metrics,
+    )
+    caller = Caller(
+        transport,
+        tokens=tokens,
+        limiter=limiter,
+        breaker=breaker,
+        quarantine=quarantine,
+        reactions=reactions,
+        policy=RetryPolicy(attempts),
+        budget=RetryBudget(),
+        call_timeout_seconds=call_timeout_seconds,
+        clock=clock,
+        metrics=metrics,
+        chance=chance,
+    )
+    splitter = BatchSplitter(
+        caller,
+        max_ids_per_call=max_ids_per_call,
+        failing=failing,
+        now=clock.monotonic,
+        chance=chance,
+        metrics=metrics,
+    )
+    return Apple(caller, splitter, limiter, clock.monotonic)

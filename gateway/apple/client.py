@@ -1,6 +1,5 @@
 """Apple's ratings API as the gateway uses it: `fetch` for ratings, `send` for everything else."""
 
-import random
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
@@ -9,21 +8,12 @@ from gateway.apple.batch_splitter import BatchSplitter
 from gateway.apple.call import Call, Failed, asked_of
 from gateway.apple.caller import Caller
 from gateway.apple.concurrency import ConcurrencyLimiter
-from gateway.apple.developer_token import TokenSource
 from gateway.apple.division import Job
-from gateway.apple.failing_ids import FailingIds
-from gateway.apple.quarantine import Quarantine
-from gateway.apple.reactions import Reactions
 from gateway.apple.response import AppleResponse, check_json, failure_of, read_many
-from gateway.apple.retry import RetryBudget, RetryPolicy
-from gateway.apple.token_check import TokenCheck, TokenTest
-from gateway.apple.transport import NO_HEADERS, Transport
+from gateway.apple.transport import NO_HEADERS
 from gateway.apple.trial import Trial
-from gateway.breaker import Breaker
-from gateway.clock import Clock
 from gateway.errors import GatewayError, UpstreamError
 from gateway.model import Id, Kind, Partition, Rating, User
-from gateway.telemetry.metrics import Metrics
 from gateway.waiters import NO_RIDERS, Requester, Riders, Waiters
 
 
@@ -163,54 +153,3 @@ def _lists_ratings(kind: Kind, asked: Sequence[Id], answer: AppleResponse) -> bo
     except UpstreamError:
         return False
     return True
-
-
-def build_apple(
-    transport: Transport,
-    *,
-    limiter: ConcurrencyLimiter,
-    tokens: TokenSource,
-    breaker: Breaker,
-    quarantine: Quarantine,
-    max_ids_per_call: int,
-    call_timeout_seconds: float,
-    attempts: int,
-    clock: Clock,
-    metrics: Metrics,
-    chance: Callable[[], float] = random.random,
-) -> Apple:
-    """Apple's API over `transport`, behind everything that protects it."""
-    failing = FailingIds()
-    reactions = Reactions(
-        tokens=tokens,
-        token_check=TokenCheck(TokenTest(transport, call_timeout_seconds, clock.monotonic, metrics)),
-        limiter=limiter,
-        breaker=breaker,
-        quarantine=quarantine,
-        failing=failing,
-        now=clock.monotonic,
-        metrics=metrics,
-    )
-    caller = Caller(
-        transport,
-        tokens=tokens,
-        limiter=limiter,
-        breaker=breaker,
-        quarantine=quarantine,
-        reactions=reactions,
-        policy=RetryPolicy(attempts),
-        budget=RetryBudget(),
-        call_timeout_seconds=call_timeout_seconds,
-        clock=clock,
-        metrics=metrics,
-        chance=chance,
-    )
-    splitter = BatchSplitter(
-        caller,
-        max_ids_per_call=max_ids_per_call,
-        failing=failing,
-        now=clock.monotonic,
-        chance=chance,
-        metrics=metrics,
-    )
-    return Apple(caller, splitter, limiter, clock.monotonic)

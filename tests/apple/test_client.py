@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.apple.client import AppleSuccess, build_apple
+from gateway.apple.client import AppleSuccess
 from gateway.apple.concurrency import ConcurrencyLimiter
 from gateway.apple.developer_token import TokenSource
 from gateway.apple.quarantine import Quarantine
@@ -17,6 +17,7 @@ from gateway.errors import (
     Unusable,
     UpstreamError,
 )
+from gateway.factories import build_apple
 from gateway.model import Kind, Partition, Variant
 from gateway.telemetry.metrics import Metrics
 from gateway.waiters import Requester, Waiters

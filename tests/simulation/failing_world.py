@@ -11,12 +11,13 @@ from itertools import product
 
 import msgspec
 
-from gateway.apple.client import AppleSuccess, build_apple
+from gateway.apple.client import AppleSuccess
 from gateway.apple.concurrency import ConcurrencyLimiter
 from gateway.apple.developer_token import TokenSource
 from gateway.apple.quarantine import Quarantine
 from gateway.breaker import Breaker
 from gateway.cache.entry import Freshness
+from gateway.factories import build_apple
 from gateway.model import Id, Kind, User, UserKind
 from gateway.ratings.query import NO_DIRECTIVES, Directives, Part, Query
 from gateway.tasks import Tasks

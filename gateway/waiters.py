@@ -3,17 +3,14 @@
 Requests join through `fetch`, also while a call is queued: `apple.concurrency` then reorders its queue.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Final
 
 from gateway.errors import UpstreamError
-from gateway.model import Id, Priority
+from gateway.model import Priority
 
 EXTRA_CALLS: Final = 32
 """Calls that dividing failed ones may add to a request's own: one bad id among 100 costs 14."""
-
-TOPPED_UP_IDS: Final = 64
-"""Riders fill a call up to so many ids: fuller calls take longer, and save hardly any more."""
 
 
 class Requester:
@@ -79,30 +76,3 @@ class Waiters:
         """Count a try that is sent to Apple for these requests."""
         for requester in self.requesters:
             requester.calls += 1
-
-
-class Riders(Protocol):
-    """Cached ids that a call refreshes in its free seats, although no request asked for them."""
-
-    failed: bool
-    """Set if the call failed in a way that one of the riders may have caused."""
-
-    @property
-    def ids(self) -> Sequence[Id]:
-        """All riders. Together with the ids that were asked for, they fit into one call."""
-        ...
-
-    def asked(self) -> Sequence[Id]:
-        """Return the riders that a request has asked for since the call began: these are no longer riders."""
-        ...
-
-
-class _NoRiders:
-    failed = False
-    ids: Sequence[Id] = ()
-
-    def asked(self) -> Sequence[Id]:
-        return ()
-
-
-NO_RIDERS: Final[Riders] = _NoRiders()

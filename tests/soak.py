@@ -27,9 +27,10 @@ from gateway.ratings.read import Reader
 from gateway.ratings.read_metrics import ReadMetrics
 from gateway.ratings.refresh import Refresher
 from gateway.ratings.write import Writer
+from gateway.riders import Riders
 from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
-from gateway.waiters import Requester, Riders, Waiters
+from gateway.waiters import Requester, Waiters
 from tests.hand_clock import HandClock
 
 SECONDS_EACH = 0.036

@@ -22,6 +22,7 @@ from gateway.errors import UpstreamError
 from gateway.model import Id, Kind, Partition, User
 from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
+from gateway.waiters import Requester, Waiters
 from tests.apple.builders import FakeTransport
 from tests.hand_clock import HandClock
 from tests.minimal_settings import settings
@@ -195,7 +196,8 @@ class TestAppleClient:
         made = settings(**more)
         base = factories.Base(made, clock, tasks, metrics)
         async with factories.apple_client(base, factories.guards_of(made, clock, metrics), link) as apple:
-            sent = await apple.send(Outbound("bypass", "GET", "/v1/x", "", USER), clock.monotonic() + 1.0)
+            call = Outbound("bypass", "GET", "/v1/x", "", USER)
+            sent = await apple.send(call, clock.monotonic() + 1.0, Waiters(Requester()))
             assert isinstance(sent, UpstreamError)
         return tasks
 

@@ -39,8 +39,9 @@ from gateway.apple.trial import Trial
 from gateway.chunks import chunks
 from gateway.errors import Cause, UpstreamError
 from gateway.model import Id, Partition, Rating, has_other_parameters, ratings_path
+from gateway.riders import Riders
 from gateway.telemetry.metrics import Metrics
-from gateway.waiters import Requester, Riders
+from gateway.waiters import Requester
 
 MOST_ALONE: Final = 4
 """Failing ids that one fetch asks for again, each in a call of its own; others wait for a later fetch."""
@@ -123,12 +124,8 @@ class BatchSplitter:
     async def _ask_again(self, job: Job, id_: Id) -> Results:
         """Ask for an id that failed before."""
         partition, now = job.partition, self._now()
-        trial = Trial(
-            partition.user.key,
-            now,
-            topic=ratings_path(partition.kind),
-            prior=self._failing.prior_alone(partition, id_, now),
-        )
+        prior = self._failing.prior_alone(partition, id_, now)
+        trial = Trial(partition.user.key, now, topic=ratings_path(partition.kind), prior=prior)
         answer = await self._call(job, [id_], trial, fragment=True)
         self._settlement.note_single(partition, [id_], answer, trial)
         return _results([id_], answer)

@@ -14,7 +14,8 @@ from gateway.apple.transport import NO_HEADERS
 from gateway.apple.trial import Trial
 from gateway.errors import GatewayError, UpstreamError
 from gateway.model import Id, Kind, Partition, Rating, User
-from gateway.waiters import NO_RIDERS, Requester, Riders, Waiters
+from gateway.riders import Riders
+from gateway.waiters import Waiters
 
 
 class Outbound(msgspec.Struct, frozen=True):
@@ -79,7 +80,7 @@ class Apple:
         partition: Partition,
         ids: Sequence[Id],
         *,
-        riders: Riders = NO_RIDERS,
+        riders: Riders,
         waiters: Waiters,
         deadline: float,
     ) -> dict[Id, Rating | GatewayError]:
@@ -93,9 +94,7 @@ class Apple:
         """
         return await self._splitter.fetch(Job(partition, waiters, deadline), ids, riders)
 
-    async def send(
-        self, call: Outbound, deadline: float, waiters: Waiters | None = None
-    ) -> AppleSuccess | UpstreamError:
+    async def send(self, call: Outbound, deadline: float, waiters: Waiters) -> AppleSuccess | UpstreamError:
         """Send `call` until `deadline` (monotonic seconds) and return what Apple answers, or the failure.
 
         A POST and a conditional write are sent once. Another write is repeated if nothing of it was sent,
@@ -118,7 +117,7 @@ class Apple:
                 method=call.method,
                 target=f"{call.path}?{call.query}" if call.query else call.path,
                 user=call.user,
-                waiters=waiters or Waiters(Requester()),
+                waiters=waiters,
                 trial=trial,
                 asked=asked_of(call.method, call.headers),
                 body=call.body,

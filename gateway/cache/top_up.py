@@ -11,7 +11,7 @@ from typing import Final
 from gateway.cache.entry import Entry, Freshness
 from gateway.cache.lookup import Lookup
 from gateway.model import Id
-from gateway.waiters import TOPPED_UP_IDS
+from gateway.riders import TOPPED_UP_IDS
 
 DUE_SHARE: Final = 0.25
 """An id is due when this share of its freshness is left, or less."""

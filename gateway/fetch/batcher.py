@@ -23,12 +23,12 @@ PER_TURN: Final = 6
 class Fetch:
     """One id being fetched, and the requests that wait for it."""
 
-    __slots__ = ("batch", "keep", "stamp", "token", "waiting")
+    __slots__ = ("batch", "keep", "stamp", "token", "waits")
 
     batch: "Batch"
 
-    def __init__(self, waiting: list[FetchWait], stamp: Hashable, token: FillToken, *, keep: bool) -> None:
-        self.waiting = waiting
+    def __init__(self, waits: list[FetchWait], stamp: Hashable, token: FillToken, *, keep: bool) -> None:
+        self.waits = waits
         self.stamp = stamp
         self.token = token
         self.keep = keep
@@ -49,7 +49,7 @@ class BatchRiders:
         return list(self.fetches)
 
     def asked(self) -> list[Id]:
-        return [id_ for id_, fetch in self.fetches.items() if fetch.waiting]
+        return [id_ for id_, fetch in self.fetches.items() if fetch.waits]
 
 
 class Batch:

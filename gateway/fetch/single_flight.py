@@ -21,9 +21,10 @@ from gateway.fetch.batcher import Batch, Batcher, Fetch
 from gateway.fetch.wait import FetchResult, FetchWait
 from gateway.fill_token import FillToken
 from gateway.model import Id, Partition, Rating, UserKind, Variant
+from gateway.riders import TOPPED_UP_IDS, Riders
 from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
-from gateway.waiters import TOPPED_UP_IDS, Requester, Riders, Waiters
+from gateway.waiters import Requester, Waiters
 
 GRACE_SECONDS: Final = 1.0
 """After its longest time, a load that does not end is cancelled: no id may be in flight for ever."""
@@ -124,7 +125,7 @@ class SingleFlight:
             batch.waiters.join(requester)
         self._batcher.add(partition, begun, requester, dict.fromkeys(due, token) if begun else {})
         batches = joined.union(fetch.batch for fetch in begun.values())
-        wait.waiters = [batch.waiters for batch in batches]
+        wait.batches = [batch.waiters for batch in batches]
         wait.collapsed = len(ids) - len(begun)
         self._coalesced.inc(wait.collapsed)
         return wait
@@ -205,7 +206,7 @@ class SingleFlight:
     def _fetch_late(self, batch: Batch, found: Mapping[Id, FetchResult]) -> None:
         """Fetch riders that were asked for when the call had already ended without them."""
         riders = batch.riders.fetches
-        late = {id_: fetch for id_, fetch in riders.items() if fetch.waiting and id_ not in found}
+        late = {id_: fetch for id_, fetch in riders.items() if fetch.waits and id_ not in found}
         if not late or self._closed:
             return
         in_flight = self._in_flight(batch.partition)
@@ -214,7 +215,7 @@ class SingleFlight:
             newer = in_flight.setdefault(id_, fetch)
             if newer is not fetch:
                 # It was written meanwhile, and asked for again: the newer fetch answers both.
-                newer.waiting += late.pop(id_).waiting
+                newer.waits += late.pop(id_).waits
         # A rider is joined after its call began: one of the last requesters asked for it.
         self._batcher.add(batch.partition, late, batch.waiters.requesters[-1], {})
 
@@ -229,12 +230,12 @@ class SingleFlight:
             for token, ratings, ridden in _kept(fetches, results):
                 self._store(batch.partition, token, ratings, ridden=ridden)
             if batch.riders.failed:
-                unasked = [id_ for id_, fetch in batch.riders.fetches.items() if not fetch.waiting]
+                unasked = [id_ for id_, fetch in batch.riders.fetches.items() if not fetch.waits]
                 self._riders_failed(batch.partition, unasked)
         finally:
             self._leave_table(batch.partition, fetches)
             for id_, fetch in fetches.items():
-                for wait in fetch.waiting:
+                for wait in fetch.waits:
                     wait.settle(id_, results[id_])
             # Fetches point back to their batch: otherwise only the garbage collector would free them.
             batch.fetches.clear()
@@ -253,7 +254,7 @@ class SingleFlight:
 
 
 def _share(fetch: Fetch, wait: FetchWait, stamp: Hashable, token: FillToken, *, keep: bool) -> None:
-    fetch.waiting.append(wait)
+    fetch.waits.append(wait)
     if not fetch.batch.dispatched:
         # Its call will begin after the latest requester looked at the cache.
         fetch.stamp = stamp
@@ -268,7 +269,7 @@ def _kept(
     """Group what is to be stored by token, by identity, and by whether a request waits for it."""
     groups: dict[tuple[int, bool], tuple[FillToken, dict[Id, Rating], bool]] = {}
     for id_, fetch in fetches.items():
-        result, ridden = results[id_], not fetch.waiting
+        result, ridden = results[id_], not fetch.waits
         if fetch.keep and not isinstance(result, GatewayError):
             group = groups.setdefault((id(fetch.token), ridden), (fetch.token, {}, ridden))
             group[1][id_] = result

@@ -14,7 +14,7 @@ FetchResult = Rating | GatewayError
 class FetchWait:
     """A request's ids on their way: one future and a countdown, however many the ids are."""
 
-    __slots__ = ("_missing", "_now", "_woken", "collapsed", "results", "waiters")
+    __slots__ = ("_missing", "_now", "_woken", "batches", "collapsed", "results")
 
     def __init__(self, ids: int, now: Callable[[], float]) -> None:
         self._missing = ids
@@ -24,13 +24,13 @@ class FetchWait:
         """The results so far; those of all ids once `until` returned in time."""
         self.collapsed = 0
         """How many of the ids were already being fetched for another request."""
-        self.waiters: Sequence[Waiters] = ()
-        """One for each batch that fetches any of the ids."""
+        self.batches: Sequence[Waiters] = ()
+        """Each batch that fetches any of the ids, by those that wait for it."""
 
     @property
     def failure(self) -> UpstreamError | None:
         """That of a try after which another one is still to come."""
-        return next((each.failure for each in self.waiters if each.failure is not None), None)
+        return next((each.failure for each in self.batches if each.failure is not None), None)
 
     async def until(self, deadline: float) -> None:
         """Return when every id has its result, or at `deadline` (monotonic seconds, may be infinite).

@@ -7,7 +7,8 @@ from gateway.apple.batch_splitter import BatchSplitter
 from gateway.apple.client import Apple, AppleSuccess, Outbound
 from gateway.errors import GatewayError, UpstreamError
 from gateway.model import Id, Kind, Partition, Rating
-from gateway.waiters import NO_RIDERS, Requester, Riders, Waiters
+from gateway.riders import Riders
+from gateway.waiters import Requester, Waiters
 from tests.apple.builders import USER, Workshop
 from tests.apple.scripted import Reply, Script, Seen, error, rated
 
@@ -15,6 +16,18 @@ ALBUMS = Partition(USER, Kind.ALBUMS)
 BAD_IDS = error(400, "40005", parameter="ids")
 
 Results = dict[Id, Rating | GatewayError]
+
+
+class FakeRiders:
+    """Ids that ride along, and those of them that a request has asked for since."""
+
+    def __init__(self, *carried: str, wanted: Sequence[str] = ()) -> None:
+        self.ids = [Id(id_) for id_ in carried]
+        self.failed = False
+        self._wanted = [Id(id_) for id_ in wanted]
+
+    def asked(self) -> Sequence[Id]:
+        return self._wanted
 
 
 class Bench:
@@ -41,11 +54,13 @@ class Bench:
         partition: Partition = ALBUMS,
         seconds: float = 10.0,
         requester: Requester | None = None,
-        riders: Riders = NO_RIDERS,
+        riders: Riders | None = None,
     ) -> Results:
         waiters = Waiters(requester or Requester())
         deadline = self.shop.clock.monotonic() + seconds
-        return await self.apple.fetch(partition, wanted, riders=riders, waiters=waiters, deadline=deadline)
+        return await self.apple.fetch(
+            partition, wanted, riders=riders or FakeRiders(), waiters=waiters, deadline=deadline
+        )
 
     async def send(
         self,
@@ -66,7 +81,8 @@ class Bench:
             body=body,
             headers=headers or {},
         )
-        return await self.apple.send(call, self.shop.clock.monotonic() + 10.0)
+        deadline = self.shop.clock.monotonic() + 10.0
+        return await self.apple.send(call, deadline, Waiters(Requester()))
 
 
 def ids(count: int, start: int = 0) -> list[Id]:

@@ -12,7 +12,7 @@ from gateway.errors import AppleError, BreakerOpen, Quarantined
 from gateway.model import Id, Kind, Partition, User
 from gateway.waiters import Requester, Waiters
 from tests.apple.builders import USER, Workshop
-from tests.apple.fetches import ALBUMS, BAD_IDS, Bench, at_most, errors, ids, liked
+from tests.apple.fetches import ALBUMS, BAD_IDS, Bench, FakeRiders, at_most, errors, ids, liked
 from tests.apple.scripted import Reply, Seen, Wire, error, held, rated, reply, reset
 
 TOO_MANY_BYTES = LARGEST_BODY + 1
@@ -198,7 +198,9 @@ class TestTooLarge:
         assert waiters.take_extra(32)
         waiters.join(Requester())
         bench.script.choose = at_most(50, BAD_IDS)
-        results = await bench.apple.fetch(ALBUMS, ids(100), waiters=waiters, deadline=float("inf"))
+        results = await bench.apple.fetch(
+            ALBUMS, ids(100), riders=FakeRiders(), waiters=waiters, deadline=float("inf")
+        )
         assert results == liked(ids(100))
 
     async def test_a_limit_that_drops_costs_a_large_request_little(self, bench):
@@ -580,18 +582,6 @@ class TestCutShort:
         bench.script.choose = at_most(100, BAD_IDS, "1")
         await bench.fetch(ids(1))
         assert list(errors(await bench.fetch(ids(4)))) == ["1"]
-
-
-class FakeRiders:
-    """Ids that ride along, and those of them that a request has asked for since."""
-
-    def __init__(self, *carried: str, wanted: Sequence[str] = ()) -> None:
-        self.ids = [Id(id_) for id_ in carried]
-        self.failed = False
-        self._wanted = [Id(id_) for id_ in wanted]
-
-    def asked(self) -> Sequence[Id]:
-        return self._wanted
 
 
 class TestRiders:

@@ -22,7 +22,7 @@ from gateway.model import Kind, Partition, Variant
 from gateway.telemetry.metrics import Metrics
 from gateway.waiters import Requester, Waiters
 from tests.apple.builders import KEY, USER, FakeTransport, Workshop
-from tests.apple.fetches import ALBUMS, Bench, errors, ids, liked
+from tests.apple.fetches import ALBUMS, Bench, FakeRiders, errors, ids, liked
 from tests.apple.scripted import error, rated, reply, reset
 
 BROKE = Unreachable("gone", proxy_error="connection_terminated", sent=True, kept=True)
@@ -176,7 +176,8 @@ async def test_the_whole_client_stands_together(script, clock):
         )
         script.plays = [error(429)]
         waiters = Waiters(Requester())
-        results = await apple.fetch(ALBUMS, ids(4), waiters=waiters, deadline=clock.monotonic() + 10.0)
+        deadline = clock.monotonic() + 10.0
+        results = await apple.fetch(ALBUMS, ids(4), riders=FakeRiders(), waiters=waiters, deadline=deadline)
         assert len(errors(results)) == 2
         assert news == [0.0]
         apple.throttled_elsewhere()

@@ -8,9 +8,10 @@ from gateway.fetch.single_flight import SingleFlight
 from gateway.fetch.wait import FetchResult
 from gateway.fill_token import FillToken
 from gateway.model import Id, Kind, Partition, Rating, User
+from gateway.riders import Riders
 from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
-from gateway.waiters import Riders, Waiters
+from gateway.waiters import Waiters
 from tests.hand_clock import HandClock
 
 T = TypeVar("T")

@@ -9,7 +9,8 @@ from gateway.errors import AppleError, DeadlineExceeded, GatewayError, NoCapacit
 from gateway.fetch.batcher import Fetch
 from gateway.fetch.wait import FetchWait
 from gateway.model import Id, Kind, Partition, Priority, User, Variant
-from gateway.waiters import TOPPED_UP_IDS, Requester
+from gateway.riders import TOPPED_UP_IDS
+from gateway.waiters import Requester
 from tests.fetch.fake_loads import ALBUMS, USER, FakeLoads, FakeToken, ids, quiet, rating
 
 FOREVER = float("inf")

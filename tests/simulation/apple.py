@@ -11,7 +11,8 @@ import msgspec
 from gateway.apple.client import AppleSuccess, Outbound
 from gateway.errors import AppleError, GatewayError, Unreachable, UpstreamError
 from gateway.model import Id, Kind, Partition, Rating, User
-from gateway.waiters import Riders, Waiters
+from gateway.riders import Riders
+from gateway.waiters import Waiters
 
 LONGEST_DELAY = 0.3
 """Longest duration of each half of a call, in seconds."""

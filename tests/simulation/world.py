@@ -17,9 +17,10 @@ from gateway.fetch.batcher import Batch
 from gateway.fetch.single_flight import SingleFlight
 from gateway.model import Id, Kind, Partition, Rating, User, UserKind
 from gateway.ratings.query import NO_DIRECTIVES, Answer, Directives, Part, Query
+from gateway.riders import Riders
 from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
-from gateway.waiters import Requester, Riders, Waiters
+from gateway.waiters import Requester, Waiters
 from tests.simulation.apple import LONGEST_DELAY, Place, SimulatedApple, paired_place
 from tests.simulation.gateway import HOLD, assemble
 from tests.simulation.loop import LoopClock, SimulatedLoop, Stuck, run

@@ -10,7 +10,8 @@ import msgspec
 from gateway.apple.client import AppleSuccess, Outbound
 from gateway.errors import AppleError, DeadlineExceeded, GatewayError, Unreachable, UpstreamError
 from gateway.model import Id, Kind, Partition, Rating, User
-from gateway.waiters import Riders, Waiters
+from gateway.riders import Riders
+from gateway.waiters import Waiters
 
 Value = int | None
 Ending = Literal["done", "refused", "lost", "failed after all", "repeat refused"]

@@ -126,7 +126,7 @@ def a_caller_that_leaves_ends_the_fetch(patch: pytest.MonkeyPatch) -> None:
         try:
             await until(self, deadline)
         except asyncio.CancelledError:
-            for waiters in self.waiters:
+            for waiters in self.batches:
                 if (task := fetching.get(waiters)) is not None:
                     task.cancel()
             raise

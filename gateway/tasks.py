@@ -17,9 +17,6 @@ class Tasks:
         self._on_error = on_error
         self._running: set[asyncio.Task[Any]] = set()
 
-    def __len__(self) -> int:
-        return len(self._running)
-
     def spawn(self, name: str, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Start `work`; it runs on when its starter is cancelled."""
         task = asyncio.get_running_loop().create_task(work, name=name)

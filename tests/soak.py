@@ -32,6 +32,7 @@ from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
 from gateway.waiters import Requester, Waiters
 from tests.hand_clock import HandClock
+from tests.waiting import other_tasks
 
 SECONDS_EACH = 0.036
 PAGE_BYTES = 4096
@@ -73,7 +74,7 @@ class Soak:
         self._chance = random.Random(seed)
         self._clock = clock = HandClock()
         metrics = Metrics()
-        self._tasks = tasks = Tasks(_fail)
+        tasks = Tasks(_fail)
         self.memory = MemoryCache(
             max_entries=max_entries, max_bytes=128 << 20, fresh_seconds=300, on_evict=lambda _: None
         )
@@ -124,7 +125,7 @@ class Soak:
             len(self.memory),
             len(self.write_log),
             len(self.flights),
-            len(self._tasks),
+            len(other_tasks()),
         )
 
     async def _request(self) -> None:

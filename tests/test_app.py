@@ -12,7 +12,7 @@ from gateway.settings import load
 from gateway.web.accepted import Accepted
 from gateway.web.request_record import RequestRecord
 from gateway.web.response import Reply, WholeResponse
-from tests.e2e.harness import environment
+from tests.e2e.harness import environment, task_names
 from tests.hand_clock import HandClock
 from tests.ports import free_port
 
@@ -65,9 +65,9 @@ async def test_there_is_a_link_if_the_settings_name_a_redis(sandbox, with_redis)
 
 
 async def test_no_task_is_left_at_the_end(sandbox):
-    async with wired(load(None, environment(sandbox))) as gateway:
-        assert len(gateway.tasks) > 0
-    assert len(gateway.tasks) == 0
+    async with wired(load(None, environment(sandbox))):
+        assert task_names()
+    assert not task_names()
 
 
 async def test_a_background_task_that_fails_is_logged_with_its_traceback(sandbox):
@@ -85,6 +85,6 @@ async def test_a_background_task_that_fails_is_logged_with_its_traceback(sandbox
 
 async def test_no_task_is_left_if_a_listener_cannot_be_opened(sandbox):
     with pytest.raises(OSError, match="address in use"):
-        async with wired(load(None, environment(sandbox))) as gateway:
+        async with wired(load(None, environment(sandbox))):
             raise OSError("address in use")
-    assert len(gateway.tasks) == 0
+    assert not task_names()

@@ -27,7 +27,7 @@ from tests.apple.builders import FakeTransport
 from tests.hand_clock import HandClock
 from tests.minimal_settings import settings
 from tests.ports import free_port
-from tests.waiting import until
+from tests.waiting import other_tasks, until
 
 USER = User.of("a user's token")
 ALBUMS = Partition(USER, Kind.ALBUMS)
@@ -191,7 +191,7 @@ class TestAppleClient:
         monkeypatch.setattr(factories, "connect", connect)
         return given
 
-    async def call(self, link: Mock | None = None, **more: object) -> Tasks:
+    async def call(self, link: Mock | None = None, **more: object) -> None:
         tasks, clock, metrics = Tasks(lambda name, _: pytest.fail(name)), HandClock(), Metrics()
         made = settings(**more)
         base = factories.Base(made, clock, tasks, metrics)
@@ -199,7 +199,6 @@ class TestAppleClient:
             call = Outbound("bypass", "GET", "/v1/x", "", USER)
             sent = await apple.send(call, clock.monotonic() + 1.0, Waiters(Requester()))
             assert isinstance(sent, UpstreamError)
-        return tasks
 
     @pytest.mark.parametrize("url", [None, "http://user:password@proxy.test:3128"])
     async def test_it_uses_the_proxy_of_the_settings(self, connected, url):
@@ -210,14 +209,14 @@ class TestAppleClient:
     async def test_a_429_is_published_to_the_other_gateways(self):
         link = Mock()
         link.store.publish = AsyncMock()
-        tasks = await self.call(link)
-        await until(lambda: not len(tasks))
+        await self.call(link)
+        await until(lambda: not other_tasks())
         link.store.publish.assert_awaited_once_with(Throttled(2.0))
 
     @pytest.mark.usefixtures("connected")
     async def test_without_redis_a_429_is_not_published(self):
-        tasks = await self.call()
-        assert len(tasks) == 0
+        await self.call()
+        assert not other_tasks()
 
 
 class TestInvalidationHandler:

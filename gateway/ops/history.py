@@ -107,9 +107,6 @@ class History:
             maxlen=int(KEPT_SECONDS / EVERY_SECONDS) + 1
         )
 
-    def __len__(self) -> int:
-        return len(self._readings)
-
     def take(self, reading: HistorySample, now: float) -> None:
         """Keep a reading made at `now` (monotonic seconds, later than the previous one)."""
         self._readings.append((now, reading))

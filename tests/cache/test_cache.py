@@ -17,7 +17,7 @@ from gateway.model import Id, Kind, Partition, Rating, User, UserKind, Variant
 from gateway.tasks import Tasks
 from tests.cache.fake_shared_cache import FakeSharedCache
 from tests.hand_clock import HandClock
-from tests.waiting import until
+from tests.waiting import other_tasks, until
 
 USER = User.of("a user's token")
 ALBUMS = Partition(USER, Kind.ALBUMS)
@@ -139,7 +139,7 @@ class TestLookUpShared:
 class TestStore:
     async def test_a_fetch_is_stored_in_both_tiers(self, tiers, shared):
         tiers.store({ONE: 1, TWO: None})
-        await until(lambda: not len(tiers.tasks))
+        await until(lambda: not other_tasks())
         assert tiers.ratings() == {ONE: 1, TWO: None}
         assert shared.filled == [(b"1", {ONE: 1, TWO: None})]
 
@@ -152,19 +152,19 @@ class TestStore:
         token = tiers.token(shared=Lookup(version=b"1"))
         await tiers.cache.begin_write(USER, Kind.ALBUMS, TWO, WRITE_SECONDS)
         tiers.cache.store(ALBUMS, token, {ONE: 1})
-        await until(lambda: not len(tiers.tasks))
+        await until(lambda: not other_tasks())
         assert (tiers.ratings(), shared.filled, tiers.refused()) == ({}, [], 1)
 
     async def test_ids_that_are_being_written_are_not_stored(self, tiers, shared):
         token = tiers.token(shared=Lookup(version=b"1", pending={ONE: b"7"}))
         tiers.cache.store(ALBUMS, token, {ONE: 1, TWO: 1})
-        await until(lambda: not len(tiers.tasks))
+        await until(lambda: not other_tasks())
         assert tiers.ratings() == {TWO: 1}
         assert shared.filled == [(b"1", {TWO: 1})]
 
     async def test_a_fetch_that_redis_did_not_see_is_fresh_for_the_trust_time_only(self, tiers, shared):
         tiers.cache.store(ALBUMS, tiers.token(), {ONE: 1})
-        await until(lambda: not len(tiers.tasks))
+        await until(lambda: not other_tasks())
         assert shared.filled == []
         assert tiers.usability() is Usability.FRESH
         tiers.clock.move(TRUST_SECONDS)
@@ -182,13 +182,13 @@ class TestStore:
     ):
         token = tiers.token(shared=Lookup(version=b"1", cap_until=tiers.now + seconds))
         tiers.cache.store(ALBUMS, token, {ONE: 1})
-        await until(lambda: not len(tiers.tasks))
+        await until(lambda: not other_tasks())
         assert (bool(shared.filled), tiers.ratings()) == (sent, {ONE: 1})
 
     async def test_a_fill_that_redis_refuses_is_dropped_from_memory(self, tiers, shared):
         shared.stores = False
         tiers.store({ONE: 1})
-        await until(lambda: not len(tiers.tasks))
+        await until(lambda: not other_tasks())
         assert (tiers.ratings(), tiers.refused()) == ({}, 1)
 
     async def test_a_newer_entry_is_not_dropped_with_a_fetch_that_redis_refused(self, tiers, shared):
@@ -196,7 +196,7 @@ class TestStore:
         newer = FRESHNESS.entry(-1, tiers.now, fresh_seconds=300.0)
         shared.before_fill = lambda: tiers.cache.memory.put(ALBUMS, {ONE: newer}, tiers.now)
         tiers.store({ONE: 1, TWO: 1})
-        await until(lambda: not len(tiers.tasks))
+        await until(lambda: not other_tasks())
         assert tiers.ratings() == {ONE: -1}
 
 

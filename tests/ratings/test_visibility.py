@@ -17,7 +17,7 @@ from gateway.tasks import Tasks
 from tests.cache.fake_shared_cache import FakeSharedCache
 from tests.fetch.fake_loads import USER
 from tests.ratings.reads import WRITE_SECONDS, Reads
-from tests.waiting import until
+from tests.waiting import other_tasks, until
 
 ONE = Id("1")
 VERSION = 1_700_000_000_000_000
@@ -144,7 +144,7 @@ class Checks:
 
     async def check(self, written: Announcement = WRITTEN, *, age: float = 0.0, own: bool = False) -> None:
         self.visibility.on_announcement(written, age=age, own=own)
-        await until(lambda: not len(self.tasks))
+        await until(lambda: not other_tasks())
 
     def counted(self, tier: str) -> dict[str, float]:
         """Results of all checks by name, without zeros."""
@@ -316,7 +316,7 @@ async def test_a_check_fetches_and_keeps_nothing_and_counts_no_lookup(checks):
 async def test_writes_checked_at_once_are_bounded(checks):
     for _ in range(MAX_CHECKED + 5):
         checks.visibility.on_announcement(WRITTEN, age=0.0, own=False)
-    assert len(checks.tasks) == MAX_CHECKED
+    assert len(other_tasks()) == MAX_CHECKED
     await checks.tasks.cancel()
 
 
@@ -328,7 +328,7 @@ async def write(alone: Checks, rating: Rating) -> None:
 
 async def test_a_gateway_without_redis_checks_its_own_writes(alone):
     await write(alone, -1)
-    await until(lambda: not len(alone.tasks))
+    await until(lambda: not other_tasks())
     assert (alone.counted("local"), alone.counted("shared")) == ({"agree": EACH}, {})
 
 
@@ -340,7 +340,7 @@ async def test_without_redis_an_old_value_is_stale(alone):
         alone.clock.monotonic(),
     )
     alone.reads.cache.recall = without_holds_in_variants(alone.reads.cache.recall)
-    await until(lambda: not len(alone.tasks))
+    await until(lambda: not other_tasks())
     assert alone.counted("local") == {"stale": EACH}
 
 
@@ -357,14 +357,14 @@ def without_holds_in_variants(recall: Any) -> Any:
 async def test_without_redis_a_later_write_is_newer(alone):
     alone.visibility.on_written(USER, Kind.ALBUMS, ONE, -1)
     await write(alone, 1)
-    await until(lambda: not len(alone.tasks))
+    await until(lambda: not other_tasks())
     assert alone.counted("local") == {"newer": EACH, "agree": EACH}
 
 
 async def test_a_write_that_is_not_sampled_is_not_checked(alone):
     alone.sampled = False
     await write(alone, -1)
-    assert len(alone.tasks) == 0
+    assert not other_tasks()
 
 
 async def test_the_rating_before_a_write_that_is_not_answered_yet_is_not_stale(checks):

@@ -24,6 +24,7 @@ from gateway.waiters import Requester, Waiters
 from tests.simulation.apple import LONGEST_DELAY, Place, SimulatedApple, paired_place
 from tests.simulation.gateway import HOLD, assemble
 from tests.simulation.loop import LoopClock, SimulatedLoop, Stuck, run
+from tests.waiting import other_tasks
 
 FRESH, REVALIDATE, IF_ERROR = 2.0, 1.0, 3.0
 USERS = [User.of("ada"), User.of("ben")]
@@ -110,7 +111,7 @@ class World:
             await self._tasks.cancel()
         await asyncio.sleep(1)  # batches that still gather are dispatched
         async with asyncio.timeout(LONGEST_END):
-            while len(self._tasks):  # noqa: ASYNC110 - no event announces the end of the last task
+            while other_tasks():  # noqa: ASYNC110 - no event announces the end of the last task
                 await asyncio.sleep(0.1)
         for user, (kind, ids) in product(USERS, IDS.items()):
             left = [id_ for id_ in ids if self._flights.in_flight(Partition(user, kind), Id(id_))]

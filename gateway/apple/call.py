@@ -1,16 +1,17 @@
 """A call to Apple and how it failed, as the caller and the batch splitter exchange them."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
 from gateway.apple.attribution import Asked, Verdict
-from gateway.apple.transport import NO_HEADERS
 from gateway.apple.trial import Trial
 from gateway.errors import AppleError, Unreachable, Unusable, UpstreamError
 from gateway.model import User
 from gateway.waiters import Waiters
+
+NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
 class Outgrown(Exception):

@@ -5,12 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from gateway.apple.batch_splitter import BatchSplitter
-from gateway.apple.call import Call, Failed, asked_of
+from gateway.apple.call import NO_HEADERS, Call, Failed, asked_of
 from gateway.apple.caller import Caller
 from gateway.apple.concurrency import ConcurrencyLimiter
 from gateway.apple.division import Job
 from gateway.apple.response import AppleResponse, check_json, failure_of, read_many
-from gateway.apple.transport import NO_HEADERS
 from gateway.apple.trial import Trial
 from gateway.errors import GatewayError, UpstreamError
 from gateway.model import Id, Kind, Partition, Rating, User

@@ -13,12 +13,9 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from gateway.apple.clock_skew import ClockSkew
-from gateway.apple.signing_key import pem_of, read_private_key
+from gateway.apple.signing_key import LONGEST_LIFETIME, pem_of, read_private_key
 from gateway.clock import Clock
 from gateway.telemetry.metrics import Metrics
-
-LONGEST_LIFETIME: Final = 15_552_000
-"""180 days in seconds. Apple documents half a year, and once refused a token of exactly that."""
 
 DATED_BACK: Final = 60
 """Seconds by which a token is dated back: Apple refuses one that was issued in its future."""

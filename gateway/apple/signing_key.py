@@ -19,6 +19,10 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_private_key,
 )
 
+LONGEST_LIFETIME: Final = 180 * 86_400
+"""Seconds that a token signed with the key may live: Apple documents half a year, and once refused a token of
+exactly that. Here, not in `developer_token`: the settings check it, and load no library for tokens."""
+
 NOT_PEM: Final = "this is not a private key as PEM text, which begins with -----BEGIN PRIVATE KEY-----"
 DAMAGED: Final = "the private key is damaged"
 ENCRYPTED: Final = "the private key is encrypted; it must have no password"

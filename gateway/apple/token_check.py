@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
+from gateway.apple.call import NO_HEADERS
 from gateway.apple.transport import Transport
 from gateway.errors import Unreachable, Unusable
 from gateway.telemetry.metrics import Metrics
@@ -85,6 +86,7 @@ class TokenTest:
                 user_token=None,
                 body=None,
                 timeout=self._timeout,
+                headers=NO_HEADERS,
                 # A kept connection may break, and then the verdict would be open for half a minute.
                 fresh=True,
             )

@@ -25,8 +25,6 @@ T = TypeVar("T")
 LARGEST_BODY: Final = 4 * 1024 * 1024
 """Bytes of an answer, decompressed: several times 300 ratings with their relationships."""
 
-NO_HEADERS: Final[Mapping[str, str]] = {}
-
 
 class Transport:
     """Sends one request and reads its answer to the end."""
@@ -53,7 +51,7 @@ class Transport:
         user_token: str | None,
         body: bytes | None,
         timeout: float,  # noqa: ASYNC109 - the whole exchange, and part of what `Unreachable` says
-        headers: Mapping[str, str] = NO_HEADERS,
+        headers: Mapping[str, str],
         fresh: bool = False,
     ) -> AppleResponse:
         """Send `target` (path and query as on the wire) and read the answer, within `timeout` seconds.

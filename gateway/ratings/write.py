@@ -10,9 +10,9 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
+from gateway.apple.call import NO_HEADERS
 from gateway.apple.client import Apple, AppleSuccess, Outbound
 from gateway.apple.response import written_resource
-from gateway.apple.transport import NO_HEADERS
 from gateway.cache.cache import Cache
 from gateway.cache.write_log import BegunWrite
 from gateway.cache.write_rule import UNCHANGED, UNKNOWN, Outcome, Unwritten

@@ -18,13 +18,12 @@ from pydantic import (
     field_validator,
 )
 
+from gateway.apple.signing_key import LONGEST_LIFETIME
 from gateway.settings import values
 from gateway.settings.value_types import AppleId, Authorities, Fraction, Host, Port, ReadableFile, Token
 from gateway.settings.values import Accepts
 
 DAY = 86_400
-HALF_YEAR = 180 * DAY
-"""Longest lifetime of a developer token. Apple documents slightly more, and has been seen to refuse it."""
 
 
 class Section(BaseModel):
@@ -114,7 +113,7 @@ class AppleSettings(Section):
         Accepts("the text of the .p8 file that Apple issued: an EC P-256 key as PEM (PKCS#8, not encrypted)"),
     ] = Field(description="The MusicKit key (.p8) as PEM text.")
     token_lifetime_seconds: int = Field(
-        43_200, ge=1, le=HALF_YEAR, description="Lifetime of a developer token, at most 180 days."
+        43_200, ge=1, le=LONGEST_LIFETIME, description="Lifetime of a developer token, at most 180 days."
     )
     origin: Annotated[
         str | None,

@@ -69,7 +69,7 @@ class FakeTransport(Transport):
         user_token: str | None,
         body: bytes | None,
         timeout: float,  # noqa: ASYNC109 - as in the class that this stands in for
-        headers: Mapping[str, str] = {},
+        headers: Mapping[str, str],
         fresh: bool = False,
     ) -> AppleResponse:
         del method, user_token, body, headers

@@ -17,7 +17,14 @@ async def ask(
     fresh: bool = False,
 ) -> AppleResponse:
     return await transport.exchange(
-        method, target, developer_token="dev", user_token="user", body=body, timeout=seconds, fresh=fresh
+        method,
+        target,
+        developer_token="dev",
+        user_token="user",
+        body=body,
+        timeout=seconds,
+        headers={},
+        fresh=fresh,
     )
 
 

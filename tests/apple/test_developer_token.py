@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
-from gateway.apple.developer_token import LONGEST_LIFETIME, DeveloperToken, SigningKey, TokenSource, mint
+from gateway.apple.developer_token import DeveloperToken, SigningKey, TokenSource, mint
+from gateway.apple.signing_key import LONGEST_LIFETIME
 from gateway.telemetry.metrics import Metrics
 from tests.hand_clock import HandClock
 

@@ -18,7 +18,6 @@ T = TypeVar("T")
 
 BROKEN_KEPT = 0.03
 """Fraction of calls whose kept connection breaks before an answer."""
-NO_HEADERS: Mapping[str, str] = {}
 
 
 def error(status: int, code: str) -> AppleResponse:
@@ -62,7 +61,7 @@ class SimulatedWire(Transport):
         user_token: str | None,
         body: bytes | None,
         timeout: float,  # noqa: ASYNC109 - as in the class that this stands in for
-        headers: Mapping[str, str] = NO_HEADERS,
+        headers: Mapping[str, str],
         fresh: bool = False,
     ) -> AppleResponse:
         del developer_token, headers

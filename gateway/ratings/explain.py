@@ -43,7 +43,7 @@ class Explainer:
         candidate = None if served is not None else read.stale_for(id_, refusal)
         stale = None if candidate is None else candidate.entry
         asks = served is None and (refusal is None or stale is None)
-        from_redis = plan.counts.shared > 0 if candidate is None else candidate.shared
+        from_redis = plan.counts.shared > 0 if candidate is None else candidate.from_redis
         held = read.tiers.holds.get(id_)
         unsettled = id_ in cache.fill_token(partition, [id_], read.tiers, now).unsettled
         return {

@@ -108,7 +108,7 @@ class PartitionRead:
         memory = self._memory = self._sources.cache.recall(self.partition, self._now)
         if memory.holds:
             self._holds = memory.trusted_holds
-        self._local_findings = self._take(memory, self._holds, shared=False)
+        self._local_findings = self._take(memory, self._holds, from_redis=False)
 
     async def look_up(self, *, keep: bool) -> None:
         """Take from Redis what memory lacks, and decide what is served stale; `keep`: keep it in memory."""
@@ -177,28 +177,28 @@ class PartitionRead:
         plan = self.plan
         if self._memory.holds or shared.holds:
             self._holds = self.tiers.holds
-            self._hold(local_holds(self._memory, shared), shared=False)
+            self._hold(local_holds(self._memory, shared), from_redis=False)
         if shared.version is None and not shared.entries:
             findings = Findings(error=len(plan.missing))
         else:
-            findings = self._take(shared, shared.holds, shared=True)
+            findings = self._take(shared, shared.holds, from_redis=True)
         if plan.missing:
             # A fetch may have completed while Redis was asked.
-            plan.take(self._sources.cache.recall(self.partition, self._now), shared=False)
+            plan.take(self._sources.cache.recall(self.partition, self._now), from_redis=False)
         return findings
 
-    def _take(self, lookup: Lookup, holds: Mapping[Id, StoredRating], *, shared: bool) -> Findings:
+    def _take(self, lookup: Lookup, holds: Mapping[Id, StoredRating], *, from_redis: bool) -> Findings:
         if not holds:
-            return self.plan.take(lookup, shared=shared)
-        findings = self._hold(holds, shared=shared)
-        findings.add(self.plan.take(lookup, shared=shared))
+            return self.plan.take(lookup, from_redis=from_redis)
+        findings = self._hold(holds, from_redis=from_redis)
+        findings.add(self.plan.take(lookup, from_redis=from_redis))
         return findings
 
-    def _hold(self, holds: Mapping[Id, StoredRating], *, shared: bool) -> Findings:
+    def _hold(self, holds: Mapping[Id, StoredRating], *, from_redis: bool) -> Findings:
         # A variant's resource may have more fields: there the hold is laid over the answer instead.
         if self.partition.variant != PLAIN:
             return Findings()
-        return self.plan.hold(held_entries(holds), shared=shared)
+        return self.plan.hold(held_entries(holds), from_redis=from_redis)
 
     async def _fetch(
         self, token: FillToken, requester: Requester, *, keep: bool

@@ -24,7 +24,7 @@ class Candidate(msgspec.Struct, frozen=True, eq=False):
 
     entry: Entry
     usability: Usability
-    shared: bool
+    from_redis: bool
     trusted: bool
     """False if an invalidation may have been missed since: it serves only if Apple fails."""
     hit: bool
@@ -90,7 +90,7 @@ class ReadPlan:
         """The entries of all ids in the order asked, if one tier had them all fresh."""
         return self._complete
 
-    def take(self, lookup: Lookup, *, shared: bool) -> Findings:
+    def take(self, lookup: Lookup, *, from_redis: bool) -> Findings:
         """Serve what is fresh and admissible; remember the rest for `resolve`."""
         entries = lookup.entries
         if entries.keys().isdisjoint(self.missing):
@@ -101,8 +101,8 @@ class ReadPlan:
                 # The tier did not judge them, or not them alone: ids that may ride along were asked for too.
                 found = complete(self.missing, entries, self.now, lookup.trusted_since)
             if found is not None:
-                return self._serve_all(found, shared=shared)
-        candidates = self._judge(lookup, shared=shared)
+                return self._serve_all(found, from_redis=from_redis)
+        candidates = self._judge(lookup, from_redis=from_redis)
         hits, missing, stale = {}, [], 0
         for id_ in self.missing:
             entry = entries.get(id_)
@@ -116,17 +116,17 @@ class ReadPlan:
                 stale += candidate.usability is not Usability.FRESH
                 self._remember(id_, candidate)
         self.missing = missing
-        findings = self._serve(hits, shared=shared)
+        findings = self._serve(hits, from_redis=from_redis)
         findings.stale, findings.miss = stale, len(missing) - stale
         return findings
 
-    def hold(self, held: Mapping[Id, Entry], *, shared: bool) -> Findings:
+    def hold(self, held: Mapping[Id, Entry], *, from_redis: bool) -> Findings:
         """Serve ratings within their write's hold, regardless of directives."""
         if not held:
             return Findings()
         served = {id_: held[id_] for id_ in self.missing if id_ in held}
         self.missing = [id_ for id_ in self.missing if id_ not in held]
-        return self._serve(served, shared=shared)
+        return self._serve(served, from_redis=from_redis)
 
     def resolve(self, *, stale_allowed: bool) -> None:
         """Serve the stale entries that need not wait for Apple; what is `missing` then must be fetched."""
@@ -145,12 +145,12 @@ class ReadPlan:
                 self.overruled |= revalidated
                 missing.append(id_)
                 continue
-            served[candidate.shared][id_] = candidate.entry
+            served[candidate.from_redis][id_] = candidate.entry
             if revalidated and self._directives.refreshes:
                 self.refresh.append(id_)
         self.missing = missing
-        for shared, entries in served.items():
-            self._serve(entries, shared=shared)
+        for from_redis, entries in served.items():
+            self._serve(entries, from_redis=from_redis)
             self.counts.stale += len(entries)
 
     def candidate(self, id_: Id) -> Candidate | None:
@@ -160,20 +160,20 @@ class ReadPlan:
     def stand_in(self, id_: Id) -> None:
         """Serve the candidate of this id because Apple failed; there must be one."""
         candidate = self._candidates[id_]
-        self._serve({id_: candidate.entry}, shared=candidate.shared)
+        self._serve({id_: candidate.entry}, from_redis=candidate.from_redis)
         self.counts.stale += 1
 
-    def _serve_all(self, found: Complete, *, shared: bool) -> Findings:
+    def _serve_all(self, found: Complete, *, from_redis: bool) -> Findings:
         if self._served:
             self._served.update(zip(self.missing, found.entries, strict=True))
         else:
             self._complete = found.entries
-        self._count(len(found.entries), shared=shared)
+        self._count(len(found.entries), from_redis=from_redis)
         self._note_times(found.oldest, found.soonest)
         self.missing = ()
         return Findings(hit=len(found.entries) - found.negative, negative=found.negative)
 
-    def _judge(self, lookup: Lookup, *, shared: bool) -> dict[Entry, Candidate]:
+    def _judge(self, lookup: Lookup, *, from_redis: bool) -> dict[Entry, Candidate]:
         """Judge the entries of the missing ids, each distinct one once; those of no use are left out."""
         candidates = {}
         for entry in set(map(lookup.entries.get, self.missing)):
@@ -187,7 +187,7 @@ class ReadPlan:
             # A fresh entry that a directive rejects is not a hit: the next tier is asked, or Apple.
             self.overruled |= fresh and not hit
             trusted = entry.trusted_at >= lookup.trusted_since
-            candidates[entry] = Candidate(entry, usability, shared, trusted, hit)
+            candidates[entry] = Candidate(entry, usability, from_redis, trusted, hit)
         return candidates
 
     def _served_stale(self, candidate: Candidate) -> bool:
@@ -209,10 +209,10 @@ class ReadPlan:
         if best is None or candidate.entry.fetched_at > best.entry.fetched_at:
             self._candidates[id_] = candidate
 
-    def _serve(self, found: Mapping[Id, Entry], *, shared: bool) -> Findings:
+    def _serve(self, found: Mapping[Id, Entry], *, from_redis: bool) -> Findings:
         """Serve hits; return how many are rated, and how many unrated."""
         self._served.update(found)
-        self._count(len(found), shared=shared)
+        self._count(len(found), from_redis=from_redis)
         for entry in set(found.values()):
             self._note_times(entry.fetched_at, entry.fresh_until)
         negative = sum([entry.rating is None for entry in found.values()])
@@ -222,8 +222,8 @@ class ReadPlan:
         self.oldest = min(self.oldest, fetched_at)
         self.soonest = min(self.soonest, fresh_until)
 
-    def _count(self, ids: int, *, shared: bool) -> None:
-        if shared:
+    def _count(self, ids: int, *, from_redis: bool) -> None:
+        if from_redis:
             self.counts.shared += ids
         else:
             self.counts.local += ids

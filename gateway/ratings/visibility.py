@@ -214,8 +214,8 @@ class Visibility:
 
     def _served_by_redis(self, written: Announcement, shared: Lookup, now: float) -> set[bytes]:
         plan = ReadPlan((written.id,), NO_DIRECTIVES, self._sources.cache.freshness, now)
-        plan.hold(held_entries(shared.holds), shared=True)
-        plan.take(shared, shared=True)
+        plan.hold(held_entries(shared.holds), from_redis=True)
+        plan.take(shared, from_redis=True)
         plan.resolve(stale_allowed=True)
         return {digest_of(written, entry.rating) for entry in plan.served.values()}
 

@@ -27,9 +27,9 @@ def plan(directives: Directives = NO_DIRECTIVES, *ids: Id) -> ReadPlan:
 
 
 def take(
-    made: ReadPlan, entries: dict[Id, Entry], *, shared: bool = False, trusted_since: float = -inf
+    made: ReadPlan, entries: dict[Id, Entry], *, from_redis: bool = False, trusted_since: float = -inf
 ) -> Findings:
-    return made.take(Lookup(entries=entries, trusted_since=trusted_since), shared=shared)
+    return made.take(Lookup(entries=entries, trusted_since=trusted_since), from_redis=from_redis)
 
 
 def resolved(directives: Directives, age: float, *, stale_allowed: bool = True) -> ReadPlan:
@@ -68,13 +68,13 @@ class TestTake:
     def test_hits_of_the_second_tier_count_as_shared(self):
         made = plan()
         take(made, {})
-        take(made, {ONE: entry(FRESH)}, shared=True)
+        take(made, {ONE: entry(FRESH)}, from_redis=True)
         assert made.counts == TierCounts(shared=1)
 
     def test_the_second_tier_is_asked_only_for_missing_ids(self):
         made = plan(NO_DIRECTIVES, ONE, TWO)
         take(made, {ONE: entry(FRESH)})
-        findings = take(made, {ONE: entry(FRESH, -1), TWO: entry(FRESH, -1)}, shared=True)
+        findings = take(made, {ONE: entry(FRESH, -1), TWO: entry(FRESH, -1)}, from_redis=True)
         assert findings == Findings(hit=1)
         assert {id_: served.rating for id_, served in made.served.items()} == {ONE: 1, TWO: -1}
 
@@ -103,22 +103,22 @@ class TestTake:
 class TestHold:
     def test_a_held_rating_is_served_under_any_directive(self):
         made = plan(Directives(no_cache=True))
-        findings = made.hold({ONE: entry(FRESH)}, shared=False)
+        findings = made.hold({ONE: entry(FRESH)}, from_redis=False)
         assert (list(made.served), list(made.missing)) == ([ONE], [])
         assert findings == Findings(hit=1)
 
     def test_a_held_rating_comes_before_the_entry_of_its_id(self):
         made = plan()
-        made.hold({ONE: entry(FRESH, -1)}, shared=False)
+        made.hold({ONE: entry(FRESH, -1)}, from_redis=False)
         take(made, {ONE: entry(FRESH)})
         assert made.served[ONE].rating == -1
 
     def test_a_held_removal_counts_as_negative(self):
-        assert plan().hold({ONE: entry(FRESH, None)}, shared=True) == Findings(negative=1)
+        assert plan().hold({ONE: entry(FRESH, None)}, from_redis=True) == Findings(negative=1)
 
     def test_holds_of_other_ids_are_ignored(self):
         made = plan()
-        assert made.hold({TWO: entry(FRESH)}, shared=False) == Findings()
+        assert made.hold({TWO: entry(FRESH)}, from_redis=False) == Findings()
         assert (made.served, list(made.missing)) == ({}, [ONE])
 
 
@@ -131,15 +131,15 @@ class TestResolve:
     def test_a_fresh_entry_of_the_second_tier_comes_before_a_stale_one(self):
         made = plan()
         take(made, {ONE: entry(REVALIDATE)})
-        take(made, {ONE: entry(FRESH)}, shared=True)
+        take(made, {ONE: entry(FRESH)}, from_redis=True)
         made.resolve(stale_allowed=True)
         assert (made.counts, made.refresh) == (TierCounts(shared=1), [])
 
     def test_the_youngest_stale_entry_is_served(self):
         made = plan()
         take(made, {ONE: entry(REVALIDATE + 10)})
-        take(made, {ONE: entry(REVALIDATE)}, shared=True)
-        take(made, {ONE: entry(REVALIDATE + 20)}, shared=True)
+        take(made, {ONE: entry(REVALIDATE)}, from_redis=True)
+        take(made, {ONE: entry(REVALIDATE + 20)}, from_redis=True)
         made.resolve(stale_allowed=True)
         assert made.served[ONE].fetched_at == NOW - REVALIDATE
 

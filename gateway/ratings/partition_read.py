@@ -5,12 +5,14 @@ from typing import NamedTuple
 
 from gateway.apple.quarantine import Quarantine
 from gateway.cache.cache import Cache
+from gateway.cache.entry import Entry
 from gateway.cache.lookup import Lookup, Tiers, held_entries, local_holds
+from gateway.cache.rides import Rides
 from gateway.cache.write_rule import StoredRating
 from gateway.errors import DeadlineExceeded, GatewayError, Refused, UpstreamError
 from gateway.fetch.single_flight import SingleFlight
 from gateway.fill_token import FillToken
-from gateway.model import PLAIN, Id, Rating
+from gateway.model import PLAIN, Id, Partition, Rating
 from gateway.ratings.plan import Candidate, Findings, ReadPlan
 from gateway.ratings.query import Part, Query
 from gateway.ratings.read_metrics import ReadMetrics
@@ -30,6 +32,18 @@ class Sources(NamedTuple):
     shadow: Shadow | None
     """None if hits are not compared with Apple."""
     metrics: ReadMetrics
+
+    def note_hits(
+        self, partition: Partition, rides: Rides, ids: Collection[Id], entries: Collection[Entry]
+    ) -> None:
+        """Count hits on ids that rode, and perhaps check the hits against Apple.
+
+        Without rides and shadow checks it does nothing: hits in memory spare the call.
+        """
+        if rides:
+            self.metrics.top_up_used.inc(rides.answered(ids))
+        if self.shadow is not None and self.shadow.drawn():
+            self.shadow.check(partition, zip(ids, entries, strict=True))
 
 
 class PartitionRead:
@@ -164,13 +178,8 @@ class PartitionRead:
             sources.metrics.memory.add(self._local_findings)
         if self._shared_findings is not None:
             sources.metrics.shared.add(self._shared_findings)
-        if rides := self._memory.rides:
-            hits: Collection[Id] = self.part.ids
-            if self.plan.complete is None:
-                hits = [id_ for id_, entry in self.plan.served.items() if entry.fresh_until > self._now]
-            sources.metrics.top_up_used.inc(rides.answered(hits))
-        if sources.shadow is not None and sources.shadow.drawn():
-            sources.shadow.check_entries(self.partition, self.plan.served, self._now)
+        if self._memory.rides or sources.shadow is not None:
+            sources.note_hits(self.partition, self._memory.rides, *self.plan.hits)
 
     def _take_shared(self, shared: Lookup) -> Findings:
         self._shared = shared

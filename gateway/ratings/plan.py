@@ -4,7 +4,7 @@ A plan takes the lookup of each tier, the best tier first. `resolve` then decide
 is `missing` after that must be fetched.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import inf
 
 import msgspec
@@ -89,6 +89,14 @@ class ReadPlan:
     def complete(self) -> Sequence[Entry] | None:
         """The entries of all ids in the order asked, if one tier had them all fresh."""
         return self._complete
+
+    @property
+    def hits(self) -> tuple[Collection[Id], Collection[Entry]]:
+        """The ids served fresh, and their entries."""
+        if self._complete is not None:
+            return self._ids, self._complete
+        hits = {id_: entry for id_, entry in self._served.items() if entry.fresh_until > self.now}
+        return hits.keys(), hits.values()
 
     def take(self, lookup: Lookup, *, from_redis: bool) -> Findings:
         """Serve what is fresh and admissible; remember the rest for `resolve`."""

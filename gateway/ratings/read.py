@@ -61,10 +61,8 @@ class Reader:
         if found is None:
             return None
         sources.metrics.memory.add_hits(len(ids), found.negative)
-        if memory.rides:
-            sources.metrics.top_up_used.inc(memory.rides.answered(ids))
-        if sources.shadow is not None and sources.shadow.drawn():
-            sources.shadow.check_entries(partition, dict(zip(ids, found.entries, strict=True)), now)
+        if memory.rides or sources.shadow is not None:
+            sources.note_hits(partition, memory.rides, ids, found.entries)
         resources = render(part.kind, ids, [entry.rating for entry in found.entries])
         counts = TierCounts(local=len(ids))
         return Answer(resources, counts, CacheOutcome.HIT, now - found.oldest, found.soonest - now)

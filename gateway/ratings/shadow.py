@@ -5,7 +5,7 @@ skipped while enough of them are under way.
 """
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Final
 
@@ -54,10 +54,9 @@ class Shadow:
         """Draw whether an answer is checked."""
         return self._chance() < self._fraction and self._running < MAX_CHECKS
 
-    def check_entries(self, partition: Partition, served: Mapping[Id, Entry], now: float) -> None:
-        """Check those of the served entries that were hits: fresh at `now`."""
-        hits = ((id_, entry.rating) for id_, entry in served.items() if entry.fresh_until > now)
-        if checked := dict(islice(hits, MAX_IDS)):
+    def check(self, partition: Partition, hits: Iterable[tuple[Id, Entry]]) -> None:
+        """Check the ids of an answer that were hits."""
+        if checked := {id_: entry.rating for id_, entry in islice(hits, MAX_IDS)}:
             self._running += 1
             task = self._tasks.spawn("shadow", self._check(partition, checked))
             task.add_done_callback(self._ended)

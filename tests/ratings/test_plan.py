@@ -88,6 +88,15 @@ class TestTake:
     def test_an_entry_past_its_use_counts_as_a_miss(self):
         assert take(plan(), {ONE: entry(GONE)}) == Findings(miss=1)
 
+    @pytest.mark.parametrize("others", [(), (TWO,)], ids=["all found", "one stale"])
+    def test_hits_are_what_is_served_fresh(self, others):
+        made = plan(NO_DIRECTIVES, ONE, *others)
+        hit = entry(FRESH)
+        take(made, {ONE: hit, TWO: entry(REVALIDATE)})
+        made.resolve(stale_allowed=True)
+        assert list(made.served) == [ONE, *others]
+        assert [[*each] for each in made.hits] == [[ONE], [hit]]
+
     def test_an_entry_is_served_from_the_moment_it_is_trusted(self):
         made = plan()
         take(made, {ONE: entry(FRESH)}, trusted_since=NOW - FRESH)

@@ -35,7 +35,7 @@ class Checks:
     def serve(self, partition: Partition = ALBUMS) -> None:
         """Check everything that memory has, as if it had been served now."""
         now = self.reads.clock.monotonic()
-        self.shadow.check_entries(partition, self.reads.cache.recall(partition, now).entries, now)
+        self.shadow.check(partition, self.reads.cache.recall(partition, now).entries.items())
 
     async def counted(self) -> dict[str, int]:
         """Results of all checks by name, without zeros, once none is under way."""
@@ -75,7 +75,7 @@ async def test_a_check_keeps_nothing_that_redis_has(checks):
     now = checks.reads.clock.monotonic()
     entries = {ONE: checks.reads.cache.freshness.entry(1, now, fresh_seconds=FRESH_SECONDS)}
     checks.shared.found = Lookup(version=b"1", entries=entries)
-    checks.shadow.check_entries(ALBUMS, entries, now)
+    checks.shadow.check(ALBUMS, entries.items())
     (load,) = await checks.reads.fake.begun(1)
     load.answer({ONE: 1})
     assert await checks.counted() == {"agree": 1}
@@ -93,7 +93,7 @@ async def test_an_id_that_is_being_written_is_not_compared(checks):
     checks.reads.store({ONE: 1, TWO: 1})
     served = dict(checks.reads.cache.recall(ALBUMS, checks.reads.clock.monotonic()).entries)
     await checks.reads.cache.begin_write(USER, ALBUMS.kind, ONE, WRITE_SECONDS)
-    checks.shadow.check_entries(ALBUMS, served, checks.reads.clock.monotonic())
+    checks.shadow.check(ALBUMS, served.items())
     (load,) = await checks.reads.fake.begun(1)
     assert load.ids == [TWO]
 
@@ -121,14 +121,6 @@ async def test_nothing_is_counted_if_there_was_a_write_during_the_check(checks):
     await checks.reads.cache.begin_write(USER, ALBUMS.kind, ONE, WRITE_SECONDS)
     load.answer({ONE: -1, TWO: 1})
     assert await checks.counted() == {}
-
-
-async def test_stale_entries_are_not_compared(checks):
-    checks.reads.store({ONE: 1})
-    checks.reads.clock.move(FRESH_SECONDS + 1)
-    checks.serve()
-    await quiet()
-    assert checks.reads.fake.loads == []
 
 
 async def test_of_a_long_answer_a_hundred_ids_are_compared(checks):

@@ -115,7 +115,7 @@ class Cache:
 
     def still_due(self, partition: Partition, ids: Sequence[Id], shared: Lookup, now: float) -> Sequence[Id]:
         """Return those of `ids` that Redis has no fresher rating of: another gateway may have fetched one."""
-        if not ids or shared.version is None:
+        if not ids or shared.shared_version is None:
             # If Redis did not answer, nothing of them could be stored.
             return ()
         fresh_seconds = self.freshness.fresh_seconds_of(partition.user.key, partition.kind)
@@ -241,7 +241,6 @@ class Cache:
                 self._purge_memory(user_key, kind_or_all, ids_or_all)
 
     def _keep(self, partition: Partition, entries: Mapping[Id, Entry], memory: Lookup, now: float) -> None:
-        assert isinstance(memory.version, int)
         if self._write_log.admits(memory.version, partition.user_kind):
             self.memory.put(partition, entries, now)
 

@@ -22,8 +22,10 @@ class Lookup(msgspec.Struct, frozen=True):
     An id that is in neither `entries` nor `holds` is a miss. Times are monotonic seconds of this process.
     """
 
-    version: int | bytes | None = None
-    """The write version at the time of the lookup. None: Redis did not answer, or cannot be trusted yet."""
+    version: int = 0
+    """Of memory: the write version of this process at the time of the lookup."""
+    shared_version: bytes | None = None
+    """Of Redis: its write version then. None: Redis did not answer, or cannot be trusted yet."""
     entries: dict[Id, Entry] = {}
     """Of memory, all of the partition's, in the order in which they were stored."""
     complete: Complete | None = None
@@ -56,7 +58,7 @@ class Lookup(msgspec.Struct, frozen=True):
 
 def undisputed(holds: Mapping[Id, StoredRating], shared: Lookup) -> dict[Id, StoredRating]:
     """Return the holds that stand although invalidations may be missing: Redis has no later write."""
-    if not holds or shared.version is None:
+    if not holds or shared.shared_version is None:
         return dict(holds)
     disputed = shared.holds.keys() | (shared.pending.keys() - shared.own_replays)
     return {id_: held for id_, held in holds.items() if id_ not in disputed}
@@ -96,14 +98,12 @@ class Tiers(NamedTuple):
 def fill_token(tiers: Tiers, pending: Mapping[Id, int], asked: Sequence[Id], now: float) -> FillToken:
     """Create the token for a fetch of `asked` after lookups at `now`; `pending` are this gateway's writes."""
     memory, shared = tiers
-    assert isinstance(memory.version, int)
     unsettled = frozenset(pending).union(tiers.holds)
     if shared is None:
         return FillToken(memory.version, now, pending=pending, unsettled=unsettled)
     stamps: dict[Id, Hashable] = {**pending, **shared.pending}
     if shared.paired_stamp:
         stamps = {id_: (shared.paired_stamp, stamps.get(id_)) for id_ in asked}
-    assert not isinstance(shared.version, int)
     return FillToken(
-        memory.version, now, shared.version, shared.cap_until, stamps, unsettled.union(shared.pending)
+        memory.version, now, shared.shared_version, shared.cap_until, stamps, unsettled.union(shared.pending)
     )

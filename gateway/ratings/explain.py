@@ -125,6 +125,6 @@ def _why_asked(stale: Entry | None, *, unsettled: bool, shared: Lookup | None, t
         why = "is too old, or may have changed" if doubtful else "is too old"
         return f"The cached entry {why}: Apple is called, and it is served only if Apple fails."
     why = "Nothing usable is cached: Apple is asked, together with every other request for this id."
-    if shared is not None and shared.version is None:
+    if shared is not None and shared.shared_version is None:
         return f"{why} Redis did not answer, or has not received all writes of this user."
     return why

@@ -187,7 +187,7 @@ class PartitionRead:
         if self._memory.holds or shared.holds:
             self._holds = self.tiers.holds
             self._hold(local_holds(self._memory, shared), from_redis=False)
-        if shared.version is None and not shared.entries:
+        if shared.shared_version is None and not shared.entries:
             findings = Findings(error=len(plan.missing))
         else:
             findings = self._take(shared, shared.holds, from_redis=True)

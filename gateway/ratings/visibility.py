@@ -72,14 +72,14 @@ def superseded(written: Announcement, known: Lookup) -> bool | None:
 
     None if only Redis can decide, and did not answer now or when the write ended.
     """
-    if known.version is None or not written.published:
+    if known.shared_version is None or not written.published:
         return None
     held = known.holds.get(written.id)
     if held is not None and digest_of(written, held.rating) == written.digest:
         # A later write may have had the same value, with another one in between.
         later = held.fetched_at + known.redis_ahead > written.published / MICROSECONDS + SAME_WRITE_SECONDS
         return later or written.id in known.pending
-    return written.id in known.pending or int(known.version) > written.version
+    return written.id in known.pending or int(known.shared_version) > written.version
 
 
 def digest_of(written: Announcement, rating: Rating) -> bytes:
@@ -161,7 +161,7 @@ class Visibility:
             self.on_announcement(written, age=0.0, own=True)
 
     def _version(self, partition: Partition) -> int:
-        return int(self._sources.cache.recall(partition, self._clock.monotonic()).version or 0)
+        return self._sources.cache.recall(partition, self._clock.monotonic()).version
 
     def _ended(self, _: object) -> None:
         self._checked -= 1
@@ -207,10 +207,12 @@ class Visibility:
         return served
 
     async def _known(self, written: Announcement, now: float) -> Lookup:
-        """Look up the id's writes in Redis, or in memory if there is no Redis."""
+        """Look up the id's writes in Redis; without Redis, memory has all writes and stands in for it."""
         cache, partition = self._sources.cache, Partition(User.of_key(written.user), written.kind)
         memory, shared = await cache.look_up(partition, [written.id], now)
-        return shared or msgspec.structs.replace(memory, redis_ahead=self._clock.time() - now)
+        return shared or msgspec.structs.replace(
+            memory, shared_version=b"%d" % memory.version, redis_ahead=self._clock.time() - now
+        )
 
     def _served_by_redis(self, written: Announcement, shared: Lookup, now: float) -> set[bytes]:
         plan = ReadPlan((written.id,), NO_DIRECTIVES, self._sources.cache.freshness, now)
@@ -230,7 +232,7 @@ class Visibility:
                 "stale_after_write",
                 after=after,
                 tier=tier,
-                known_version=int(known.version or 0) if known else 0,
+                known_version=int(known.shared_version or 0) if known else 0,
                 **self._timeline(received),
             )
 

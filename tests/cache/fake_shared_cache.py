@@ -12,7 +12,7 @@ class FakeSharedCache(SharedCache):
     """Answers every lookup with `found`, after `before_answer`; records what it should store."""
 
     def __init__(self) -> None:
-        self.found = Lookup(version=b"1")
+        self.found = Lookup(shared_version=b"1")
         self.before_answer: Callable[[], None] = lambda: None
         self.filled: list[tuple[bytes, dict[Id, Rating]]] = []
         """Version and ratings of each fill."""

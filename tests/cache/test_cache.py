@@ -67,7 +67,9 @@ class CacheBench:
         self, ratings: Mapping[Id, Rating], partition: Partition = ALBUMS, *, ridden: bool = False
     ) -> None:
         """Store a fetch that took no time."""
-        self.cache.store(partition, self.token(partition, Lookup(version=b"1")), ratings, ridden=ridden)
+        self.cache.store(
+            partition, self.token(partition, Lookup(shared_version=b"1")), ratings, ridden=ridden
+        )
 
     async def write(self, outcome: Outcome, id_: Id = ONE, kind: Kind = Kind.ALBUMS) -> bool:
         return await self.cache.end_write(
@@ -114,14 +116,18 @@ async def alone() -> AsyncIterator[CacheBench]:
 class TestLookUpShared:
     @pytest.mark.parametrize(("keep", "kept"), [(True, {ONE: 1}), (False, {})])
     async def test_entries_of_redis_are_kept_in_memory_if_asked(self, tiers, shared, keep, kept):
-        shared.found = Lookup(version=b"1", entries={ONE: FRESHNESS.entry(1, tiers.now, fresh_seconds=300.0)})
+        shared.found = Lookup(
+            shared_version=b"1", entries={ONE: FRESHNESS.entry(1, tiers.now, fresh_seconds=300.0)}
+        )
         memory = tiers.cache.recall(ALBUMS, tiers.now)
         found = await tiers.cache.look_up_shared(ALBUMS, [ONE], memory, tiers.now, keep=keep)
         assert found is shared.found
         assert tiers.ratings() == kept
 
     async def test_it_is_not_kept_if_a_write_began_meanwhile(self, tiers, shared):
-        shared.found = Lookup(version=b"1", entries={ONE: FRESHNESS.entry(1, tiers.now, fresh_seconds=300.0)})
+        shared.found = Lookup(
+            shared_version=b"1", entries={ONE: FRESHNESS.entry(1, tiers.now, fresh_seconds=300.0)}
+        )
         memory = tiers.cache.recall(ALBUMS, tiers.now)
         await tiers.cache.begin_write(USER, Kind.ALBUMS, TWO, WRITE_SECONDS)
         await tiers.cache.look_up_shared(ALBUMS, [ONE], memory, tiers.now, keep=True)
@@ -130,7 +136,7 @@ class TestLookUpShared:
     async def test_it_does_not_replace_a_rating_that_is_held_here(self, tiers, shared):
         await tiers.write(-1)
         older = FRESHNESS.entry(1, tiers.now, fresh_seconds=300.0)
-        shared.found = Lookup(version=b"1", entries={ONE: older, TWO: older})
+        shared.found = Lookup(shared_version=b"1", entries={ONE: older, TWO: older})
         memory = tiers.cache.recall(ALBUMS, tiers.now)
         await tiers.cache.look_up_shared(ALBUMS, [ONE, TWO], memory, tiers.now, keep=True)
         assert tiers.ratings() == {ONE: -1, TWO: 1}
@@ -149,14 +155,14 @@ class TestStore:
         assert entries[ONE] is entries[TWO]
 
     async def test_a_fetch_from_before_a_write_is_refused_and_counted(self, tiers, shared):
-        token = tiers.token(shared=Lookup(version=b"1"))
+        token = tiers.token(shared=Lookup(shared_version=b"1"))
         await tiers.cache.begin_write(USER, Kind.ALBUMS, TWO, WRITE_SECONDS)
         tiers.cache.store(ALBUMS, token, {ONE: 1})
         await until(lambda: not other_tasks())
         assert (tiers.ratings(), shared.filled, tiers.refused()) == ({}, [], 1)
 
     async def test_ids_that_are_being_written_are_not_stored(self, tiers, shared):
-        token = tiers.token(shared=Lookup(version=b"1", pending={ONE: b"7"}))
+        token = tiers.token(shared=Lookup(shared_version=b"1", pending={ONE: b"7"}))
         tiers.cache.store(ALBUMS, token, {ONE: 1, TWO: 1})
         await until(lambda: not other_tasks())
         assert tiers.ratings() == {TWO: 1}
@@ -180,7 +186,7 @@ class TestStore:
     async def test_a_fetch_that_may_be_served_for_a_moment_only_is_not_sent_to_redis(
         self, tiers, shared, seconds, sent
     ):
-        token = tiers.token(shared=Lookup(version=b"1", cap_until=tiers.now + seconds))
+        token = tiers.token(shared=Lookup(shared_version=b"1", cap_until=tiers.now + seconds))
         tiers.cache.store(ALBUMS, token, {ONE: 1})
         await until(lambda: not other_tasks())
         assert (bool(shared.filled), tiers.ratings()) == (sent, {ONE: 1})
@@ -220,7 +226,7 @@ class TestTopUp:
 
     async def test_ids_that_another_gateway_has_refreshed_are_not_due(self, tiers):
         refreshed = FRESHNESS.entry(1, tiers.now, fresh_seconds=300.0)
-        shared = Lookup(version=b"1", entries={ONE: refreshed})
+        shared = Lookup(shared_version=b"1", entries={ONE: refreshed})
         assert tiers.cache.still_due(ALBUMS, [ONE, TWO], shared, tiers.now) == [TWO]
 
     async def test_ids_refreshed_along_are_marked_until_they_are_requested(self, alone):
@@ -340,7 +346,7 @@ class TestPurge:
         assert tiers.ratings() == {TWO: 1}
 
     async def test_it_voids_fetches_that_began_before(self, tiers):
-        token = tiers.token(shared=Lookup(version=b"1"))
+        token = tiers.token(shared=Lookup(shared_version=b"1"))
         await tiers.cache.purge(USER.key, Kind.ALBUMS, [TWO])
         tiers.cache.store(ALBUMS, token, {ONE: 1})
         assert tiers.ratings() == {}
@@ -355,7 +361,9 @@ class TestPurge:
             memory = tiers.cache.recall(ALBUMS, tiers.now)
             await tiers.cache.look_up_shared(ALBUMS, [ONE], memory, tiers.now, keep=True)
 
-        shared.found = Lookup(version=b"1", entries={ONE: FRESHNESS.entry(1, tiers.now, fresh_seconds=300.0)})
+        shared.found = Lookup(
+            shared_version=b"1", entries={ONE: FRESHNESS.entry(1, tiers.now, fresh_seconds=300.0)}
+        )
         shared.before_purge = look_up
         await tiers.cache.purge(USER.key, Kind.ALBUMS, [ONE])
         assert tiers.ratings() == {}
@@ -369,7 +377,7 @@ class TestOnInvalidation:
     async def test_a_write_elsewhere_drops_the_ids_and_ends_their_holds(self, tiers):
         await tiers.write(-1)
         tiers.store({TWO: 1})
-        token = tiers.token(shared=Lookup(version=b"1"))
+        token = tiers.token(shared=Lookup(shared_version=b"1"))
         tiers.cache.on_invalidation(Drop(USER.key, Kind.ALBUMS, (ONE,)))
         assert (tiers.held(), tiers.ratings()) == ({}, {TWO: 1})
         assert not tiers.cache.undisturbed(ALBUMS, token)

@@ -16,11 +16,11 @@ class TestUndisputed:
         ("shared", "stands"),
         [
             (Lookup(), True),
-            (Lookup(version=b"1"), True),
-            (Lookup(version=b"1", holds={ONE: StoredRating(1, 101.0, 111.0)}), False),
-            (Lookup(version=b"1", pending={ONE: b"7"}), False),
-            (Lookup(version=b"1", pending={ONE: b"7"}, own_replays=frozenset([ONE])), True),
-            (Lookup(version=b"1", pending={TWO: b"7"}), True),
+            (Lookup(shared_version=b"1"), True),
+            (Lookup(shared_version=b"1", holds={ONE: StoredRating(1, 101.0, 111.0)}), False),
+            (Lookup(shared_version=b"1", pending={ONE: b"7"}), False),
+            (Lookup(shared_version=b"1", pending={ONE: b"7"}, own_replays=frozenset([ONE])), True),
+            (Lookup(shared_version=b"1", pending={TWO: b"7"}), True),
         ],
         ids=[
             "Redis did not answer",
@@ -42,12 +42,12 @@ class TestLocalHolds:
 
     def test_an_untrusted_hold_stands_if_redis_does_not_dispute_it(self):
         memory = Lookup(holds=HOLDS, trusted_since=inf)
-        assert local_holds(memory, Lookup(version=b"1")) == HOLDS
-        assert local_holds(memory, Lookup(version=b"1", pending={ONE: b"7"})) == {}
+        assert local_holds(memory, Lookup(shared_version=b"1")) == HOLDS
+        assert local_holds(memory, Lookup(shared_version=b"1", pending={ONE: b"7"})) == {}
 
     def test_a_trusted_hold_stands_although_redis_has_a_write(self):
         memory = Lookup(holds=HOLDS, trusted_since=100.0)
-        assert local_holds(memory, Lookup(version=b"1", pending={ONE: b"7"})) == HOLDS
+        assert local_holds(memory, Lookup(shared_version=b"1", pending={ONE: b"7"})) == HOLDS
 
 
 class TestHeldEntries:
@@ -66,8 +66,8 @@ class TestTiers:
         memory = Lookup(holds=HOLDS, trusted_since=100.0)
         elsewhere = {ONE: StoredRating(1, 101.0, 111.0), TWO: StoredRating(1, 101.0, 111.0)}
         assert Tiers(memory, None).holds == HOLDS
-        assert Tiers(memory, Lookup(version=b"1")).holds == HOLDS
-        assert Tiers(memory, Lookup(version=b"1", holds=elsewhere)).holds == elsewhere
+        assert Tiers(memory, Lookup(shared_version=b"1")).holds == HOLDS
+        assert Tiers(memory, Lookup(shared_version=b"1", holds=elsewhere)).holds == elsewhere
 
 
 class TestFillToken:
@@ -79,7 +79,7 @@ class TestFillToken:
         assert token.unsettled == {ONE, TWO}
 
     def test_with_redis_it_carries_the_version_the_cap_and_the_pending_writes_of_both(self):
-        shared = Lookup(version=b"v", pending={THREE: b"9"}, cap_until=120.0)
+        shared = Lookup(shared_version=b"v", pending={THREE: b"9"}, cap_until=120.0)
         token = fill_token(Tiers(Lookup(version=3), shared), {ONE: 7}, [ONE, THREE], NOW)
         assert (token.version, token.shared_version, token.cap_until) == (3, b"v", 120.0)
         assert token.pending == {ONE: 7, THREE: b"9"}
@@ -88,7 +88,7 @@ class TestFillToken:
     def test_a_write_on_the_paired_type_changes_the_stamps_of_all_ids_and_lets_them_be_stored(self):
         before, after = (
             fill_token(
-                Tiers(Lookup(version=3), Lookup(version=b"v", paired_stamp=stamp)), {}, [ONE, TWO], NOW
+                Tiers(Lookup(version=3), Lookup(shared_version=b"v", paired_stamp=stamp)), {}, [ONE, TWO], NOW
             )
             for stamp in (b"1", b"2")
         )
@@ -96,6 +96,6 @@ class TestFillToken:
         assert after.unsettled == frozenset()
 
     def test_an_ids_own_writes_separate_fetches_beside_a_write_on_the_paired_type(self):
-        tiers = Tiers(Lookup(version=3), Lookup(version=b"v", paired_stamp=b"1"))
+        tiers = Tiers(Lookup(version=3), Lookup(shared_version=b"v", paired_stamp=b"1"))
         before, after = (fill_token(tiers, {ONE: stamp}, [ONE], NOW) for stamp in (7, 8))
         assert before.pending[ONE] != after.pending[ONE]

@@ -40,7 +40,7 @@ class Explained:
     def in_redis(self, rating: Rating = 1, **more: Any) -> None:
         now = self.reads.clock.monotonic()
         entry = self.reads.cache.freshness.entry(rating, now, fresh_seconds=FRESH_SECONDS)
-        self.shared.found = Lookup(version=b"1", entries={ONE: entry}, **more)
+        self.shared.found = Lookup(shared_version=b"1", entries={ONE: entry}, **more)
 
     async def explain(self) -> dict[str, Any]:
         return await self._explainer.explain(USER, ALBUMS.kind, ONE)
@@ -88,7 +88,7 @@ async def test_an_entry_in_redis_is_shown_and_not_kept_in_memory(explained):
 
 @pytest.mark.parametrize(("version", "mentioned"), [(None, True), (b"0", False)])
 async def test_a_redis_that_did_not_answer_is_mentioned(explained, version, mentioned):
-    explained.shared.found = Lookup(version=version)
+    explained.shared.found = Lookup(shared_version=version)
     assert ("Redis did not answer" in (await explained.explain())["why"]) is mentioned
 
 
@@ -118,7 +118,7 @@ async def test_an_entry_that_a_write_on_the_paired_type_may_have_changed_is_not_
 
 async def test_a_held_rating_is_shown_with_the_time_left(explained):
     now = explained.reads.clock.monotonic()
-    explained.shared.found = Lookup(version=b"1", holds={ONE: StoredRating(-1, now, now + 10.0)})
+    explained.shared.found = Lookup(shared_version=b"1", holds={ONE: StoredRating(-1, now, now + 10.0)})
     answer = await explained.explain()
     assert (answer["source"], answer["hold"]) == ("shared", {"rating": -1, "for_seconds": 10.0})
     assert "outranks what Apple reports" in answer["why"]
@@ -141,7 +141,7 @@ async def test_an_id_that_was_refreshed_along_with_others_is_shown_as_such(expla
 
 
 async def test_a_write_under_way_keeps_the_answer_from_being_stored(explained):
-    explained.shared.found = Lookup(version=b"1", pending={ONE: b"7"})
+    explained.shared.found = Lookup(shared_version=b"1", pending={ONE: b"7"})
     answer = await explained.explain()
     assert (answer["source"], "Apple is asked, and nothing is stored" in answer["why"]) == ("upstream", True)
 

@@ -163,14 +163,14 @@ class TestHolds:
     HELD = StoredRating(-1, 1000.0, 2000.0)
 
     async def test_a_plain_read_is_answered_by_a_rating_held_in_redis(self, reads, redis):
-        redis.found = Lookup(version=b"1", holds={ONE: self.HELD})
+        redis.found = Lookup(shared_version=b"1", holds={ONE: self.HELD})
         read = reads.partition_read(query((ALBUMS, [ONE])))
         await read.run(Requester())
         assert read.ratings() == ([ONE], [-1])
         assert (read.plan.counts.shared, reads.counted("shared", "hit")) == (1, 1)
 
     async def test_a_variant_is_fetched_and_shows_the_held_rating_in_apples_resource(self, reads, redis):
-        redis.found = Lookup(version=b"1", holds={ONE: self.HELD})
+        redis.found = Lookup(shared_version=b"1", holds={ONE: self.HELD})
         read = reads.partition_read(query((ALBUMS, [ONE]), variant=FULLER))
         running = started(read)
         (load,) = await reads.fake.begun(1)
@@ -179,7 +179,7 @@ class TestHolds:
         assert read.ratings() == ([ONE], [b'{"attributes":{"value":-1},"relationships":{}}'])
 
     async def test_a_fetch_of_held_ids_alone_does_not_count_as_stored(self, reads, redis):
-        redis.found = Lookup(version=b"1", holds={ONE: self.HELD})
+        redis.found = Lookup(shared_version=b"1", holds={ONE: self.HELD})
         read = reads.partition_read(query((ALBUMS, [ONE]), variant=FULLER))
         running = started(read)
         (load,) = await reads.fake.begun(1)

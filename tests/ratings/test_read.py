@@ -142,7 +142,7 @@ class TestRead:
         reads = Reads(redis)
         reads.store({ONE: 1})
         now = reads.clock.monotonic()
-        redis.found = Lookup(version=b"1", entries={TWO: Entry(1, now, now, now + FRESH_SECONDS)})
+        redis.found = Lookup(shared_version=b"1", entries={TWO: Entry(1, now, now, now + FRESH_SECONDS)})
         answer = await reads.reader.read(query((ALBUMS, [ONE, TWO])))
         assert listed(answer) == [("albums/1", 1), ("albums/2", 1)]
         assert answer.counts == TierCounts(local=1, shared=1)

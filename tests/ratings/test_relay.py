@@ -256,7 +256,7 @@ class TestLaterReads:
         redis = FakeSharedCache()
         fakes = RelayedOnFakes(redis)
         await fakes.remember()
-        redis.found = Lookup(version=b"2", holds={ONE: StoredRating(-1, 0.0, inf)})
+        redis.found = Lookup(shared_version=b"2", holds={ONE: StoredRating(-1, 0.0, inf)})
         answer = await fakes.read(RATINGS)
         assert isinstance(answer, Answer)
         assert (answer.resources, fakes.apple.sent) == (plain_resource(Kind.ALBUMS, ONE, -1), [])

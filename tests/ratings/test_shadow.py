@@ -74,7 +74,7 @@ async def test_a_check_changes_nothing_in_the_cache(checks):
 async def test_a_check_keeps_nothing_that_redis_has(checks):
     now = checks.reads.clock.monotonic()
     entries = {ONE: checks.reads.cache.freshness.entry(1, now, fresh_seconds=FRESH_SECONDS)}
-    checks.shared.found = Lookup(version=b"1", entries=entries)
+    checks.shared.found = Lookup(shared_version=b"1", entries=entries)
     checks.shadow.check(ALBUMS, entries.items())
     (load,) = await checks.reads.fake.begun(1)
     load.answer({ONE: 1})
@@ -101,8 +101,8 @@ async def test_an_id_that_is_being_written_is_not_compared(checks):
 @pytest.mark.parametrize(
     "found",
     [
-        Lookup(version=b"1", pending={ONE: b"7"}),
-        Lookup(version=b"1", holds={ONE: StoredRating(1, 1000.0, 1010.0)}),
+        Lookup(shared_version=b"1", pending={ONE: b"7"}),
+        Lookup(shared_version=b"1", holds={ONE: StoredRating(1, 1000.0, 1010.0)}),
     ],
     ids=["being written", "within its hold"],
 )

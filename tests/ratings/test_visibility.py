@@ -49,7 +49,7 @@ def known(
 ) -> Lookup:
     """The lookup in Redis: a rating that is held, or none."""
     return Lookup(
-        version=None if version is None else b"%d" % version,
+        shared_version=None if version is None else b"%d" % version,
         holds={} if isinstance(held, str) else {ONE: StoredRating(held, now, now + 10.0)},
         pending={ONE: 1} if pending else {},
     )
@@ -270,7 +270,7 @@ async def test_a_later_write_makes_another_value_newer(checks):
 async def test_a_fill_that_replaced_the_hold_in_redis_is_stale(checks):
     now = checks.clock.monotonic()
     old = checks.reads.cache.freshness.entry(1, now, fresh_seconds=300.0)
-    checks.redis.found = Lookup(version=b"%d" % VERSION, entries={ONE: old})
+    checks.redis.found = Lookup(shared_version=b"%d" % VERSION, entries={ONE: old})
     await checks.check(own=True)
     assert (checks.counted("local"), checks.counted("shared")) == ({"absent": EACH}, {"stale": EACH})
 
@@ -304,7 +304,7 @@ async def test_a_rating_from_redis_proves_nothing_about_a_write_that_redis_did_n
 
 async def test_a_check_fetches_and_keeps_nothing_and_counts_no_lookup(checks):
     checks.redis.found = Lookup(
-        version=b"%d" % VERSION,
+        shared_version=b"%d" % VERSION,
         entries={ONE: checks.reads.cache.freshness.entry(-1, checks.clock.monotonic(), fresh_seconds=300.0)},
     )
     await checks.check(own=True)

@@ -88,7 +88,7 @@ class RuleRedis:
                     )
         paired = kept.paired
         return Lookup(
-            version=b"%d" % kept.version,
+            shared_version=b"%d" % kept.version,
             entries=entries,
             holds=holds,
             pending=pending,

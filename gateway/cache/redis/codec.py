@@ -151,7 +151,7 @@ class Reading(msgspec.Struct):
         """Return what was read, of the plain partition or of the variant with that name in the meta."""
         meta, paired = self.meta, self.meta.paired
         return Lookup(
-            version=meta.version,
+            shared_version=meta.version,
             entries=self.entries,
             complete=self.complete,
             holds=self.holds,

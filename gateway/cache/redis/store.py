@@ -247,7 +247,7 @@ class RedisStore:
         if undelivered is not None and (missed := undelivered.among(ids)):
             lookup = msgspec.structs.replace(
                 lookup,
-                version=None,
+                shared_version=None,
                 complete=None,
                 entries={id_: entry for id_, entry in lookup.entries.items() if id_ not in missed},
                 holds={id_: held for id_, held in lookup.holds.items() if id_ not in missed},
@@ -257,7 +257,7 @@ class RedisStore:
             return lookup
         held = {id_: entry for id_, entry in lookup.entries.items() if id_ in lookup.holds}
         entries = all_expired(lookup.entries, now) | held
-        return msgspec.structs.replace(lookup, version=None, complete=None, entries=entries)
+        return msgspec.structs.replace(lookup, shared_version=None, complete=None, entries=entries)
 
     async def _uncancelled(self, name: str, work: Coroutine[Any, Any, T]) -> T:
         return await asyncio.shield(self._tasks.spawn(f"redis {name}", work))

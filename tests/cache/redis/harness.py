@@ -93,8 +93,8 @@ class Side:
     async def keep(self, partition: Partition, ratings: Mapping[Id, Rating]) -> bool | None:
         """Look up and fill, as a fetch does."""
         lookup = await self.look(partition, *ratings)
-        assert isinstance(lookup.version, bytes)
-        return await self.store.fill(partition, lookup.version, ratings)
+        assert isinstance(lookup.shared_version, bytes)
+        return await self.store.fill(partition, lookup.shared_version, ratings)
 
     async def look(self, partition: Partition, *ids: Id) -> Lookup:
         return await self.store.lookup(partition, ids, SystemClock.monotonic())

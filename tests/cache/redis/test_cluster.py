@@ -153,7 +153,7 @@ class TestCluster:
         await side.keep(elsewhere, {ONE: LIKED})
         lost.kill()
         await until(lambda: side.link.state is State.OPEN)
-        assert (await side.look(ALBUMS, ONE)).version is None
+        assert (await side.look(ALBUMS, ONE)).shared_version is None
         assert await side.seen(elsewhere, ONE) == LIKED
         assert await side.store.begin((ALBUMS.user.key, Kind.ALBUMS), ONE, WRITE_SECONDS) is None
         lost.start()
@@ -170,7 +170,7 @@ class TestCluster:
     async def test_without_any_node_every_lookup_is_a_miss(self) -> None:
         async with side_of(f"redis+cluster://127.0.0.1:{free_port()}") as side:
             attempts = side.errors("connection")
-            assert (await side.look(ALBUMS, ONE)).version is None
+            assert (await side.look(ALBUMS, ONE)).shared_version is None
             assert side.errors("connection") == attempts + 1 > 1
             assert side.link.state is State.OPEN
 
@@ -187,7 +187,7 @@ class TestSlotMap:
     ) -> None:
         node.host = host
         async with side_of(node.url) as side:
-            assert (await side.look(ALBUMS, ONE)).version == b"0"
+            assert (await side.look(ALBUMS, ONE)).shared_version == b"0"
 
     @pytest.mark.parametrize(
         "reply",
@@ -199,7 +199,7 @@ class TestSlotMap:
         node.reply = reply
         async with side_of(node.url) as side:
             before = node.maps
-            assert (await side.look(ALBUMS, ONE)).version is None
+            assert (await side.look(ALBUMS, ONE)).shared_version is None
             assert side.errors("cluster") == 1
             await until(lambda: node.maps > before)
 

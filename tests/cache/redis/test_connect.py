@@ -119,13 +119,13 @@ async def counted_as_denied(side: Side) -> None:
 
 async def test_a_wrong_password_is_counted_as_denied(locked: RedisServer) -> None:
     async with side_of(f"redis://gateway:wrong@127.0.0.1:{locked.port}") as side:
-        assert (await side.look(ALBUMS, ONE)).version is None
+        assert (await side.look(ALBUMS, ONE)).shared_version is None
         await counted_as_denied(side)
 
 
 async def test_a_missing_password_is_counted_as_denied(locked: RedisServer) -> None:
     async with side_of(locked.url) as side:
-        assert (await side.look(ALBUMS, ONE)).version is None
+        assert (await side.look(ALBUMS, ONE)).shared_version is None
         await counted_as_denied(side)
 
 
@@ -160,7 +160,7 @@ async def test_a_certificate_of_an_unknown_authority_is_refused(encrypted: Redis
     async with side_of(f"rediss://127.0.0.1:{encrypted.tls_port}") as side:
         assert side.link.state is State.OPEN
         attempts = side.errors("denied")
-        assert (await side.look(ALBUMS, ONE)).version is None
+        assert (await side.look(ALBUMS, ONE)).shared_version is None
         assert side.errors("denied") == attempts + 1 > 1
 
 
@@ -246,7 +246,7 @@ async def test_a_hung_lookup_is_counted_as_dns_timeout_and_redis_is_used_once_it
         assert lookup.calls == 1
         lookup.release.set()
         await until(lambda: side.link.state is State.CLOSED)
-        assert (await side.look(ALBUMS, ONE)).version == b"0"
+        assert (await side.look(ALBUMS, ONE)).shared_version == b"0"
 
 
 @pytest.mark.parametrize("url", [f"redis+sentinel://{NAME}/main", f"redis+cluster://{NAME}"])

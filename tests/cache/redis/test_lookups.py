@@ -81,8 +81,8 @@ class TestExpiredEntries:
         aged(client, MAIN, ONE, 86_700)
         lookup = await side.look(ALBUMS, ONE)
         # On one connection in order: the fill overtakes the sweep, which has only been scheduled.
-        assert isinstance(lookup.version, bytes)
-        assert await side.store.fill(ALBUMS, lookup.version, {ONE: LIKED})
+        assert isinstance(lookup.shared_version, bytes)
+        assert await side.store.fill(ALBUMS, lookup.shared_version, {ONE: LIKED})
         await side.look(ALBUMS, ONE)
         assert client.hexists(MAIN, ONE)
 
@@ -185,7 +185,7 @@ class TestUnsoundKeys:
     ) -> None:
         await side.keep(partition, {ONE: LIKED})
         spoil(client, key)
-        assert (await side.look(partition, ONE)).version is None
+        assert (await side.look(partition, ONE)).shared_version is None
         await until(lambda: not client.exists(key))
         assert await side.keep(partition, {ONE: LIKED})
         assert await side.seen(partition, ONE) == LIKED
@@ -198,7 +198,7 @@ class TestUnsoundKeys:
         client.hset(key, ".", owner_tag(OTHER.key, Kind.ALBUMS) + b"0")
         before = connections(client)
         lookup = await side.look(partition, ONE)
-        assert (lookup.entries, lookup.version) == ({}, None)
+        assert (lookup.entries, lookup.shared_version) == ({}, None)
         assert side.errors("owner") == 1
         await until(lambda: connections(client) - before)
 

@@ -188,5 +188,5 @@ async def test_a_write_that_overlapped_with_another_is_not_announced(server: Red
         (announced,) = side.announced
         assert announced.id == TWO
         lookup = await side.look(ALBUMS, TWO)
-        assert lookup.version == b"%d" % announced.version
+        assert lookup.shared_version == b"%d" % announced.version
         assert announced.begun < announced.published <= announced.version

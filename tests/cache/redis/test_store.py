@@ -44,7 +44,7 @@ async def two(any_url: str) -> AsyncIterator[Side]:
 
 async def test_an_empty_redis_answers_with_misses_and_a_version(one: Side) -> None:
     lookup = await one.look(ALBUMS, ONE, TWO)
-    assert lookup.version == b"0"
+    assert lookup.shared_version == b"0"
     assert not lookup.entries
     assert lookup.admitted
 
@@ -83,8 +83,8 @@ async def test_a_lookup_of_thousands_of_ids_finds_each(one: Side) -> None:
 async def test_a_fill_from_before_a_write_is_refused(one: Side, two: Side) -> None:
     before = await one.look(ALBUMS, ONE, TWO)
     await two.store.begin((USER.key, Kind.ALBUMS), ONE, WRITE_SECONDS)
-    assert isinstance(before.version, bytes)
-    assert not await one.store.fill(ALBUMS, before.version, {ONE: DISLIKED, TWO: None})
+    assert isinstance(before.shared_version, bytes)
+    assert not await one.store.fill(ALBUMS, before.shared_version, {ONE: DISLIKED, TWO: None})
     assert not (await one.look(ALBUMS, ONE, TWO)).entries
 
 
@@ -197,8 +197,8 @@ async def test_a_purge_drops_ratings_in_every_variant_and_voids_fetches(one: Sid
     await one.keep(GERMAN, {ONE: JSON})
     before = await one.look(ALBUMS, THREE)
     assert await two.store.purge(USER.key, None, None)
-    assert isinstance(before.version, bytes)
-    assert not await one.store.fill(ALBUMS, before.version, {THREE: None})
+    assert isinstance(before.shared_version, bytes)
+    assert not await one.store.fill(ALBUMS, before.shared_version, {THREE: None})
     for partition in (ALBUMS, GERMAN):
         assert not (await one.look(partition, ONE, TWO, THREE)).entries
 
@@ -230,8 +230,8 @@ async def test_eight_variants_are_stored_and_a_ninth_is_not(one: Side) -> None:
         assert await one.keep(partition, {ONE: JSON})
     ninth = await one.look(partitions[8], ONE)
     assert not ninth.admitted
-    assert isinstance(ninth.version, bytes)
-    assert not await one.store.fill(partitions[8], ninth.version, {ONE: JSON})
+    assert isinstance(ninth.shared_version, bytes)
+    assert not await one.store.fill(partitions[8], ninth.shared_version, {ONE: JSON})
     assert await one.seen(partitions[8], ONE) == "miss"
     assert (await one.look(partitions[0], ONE)).admitted
 

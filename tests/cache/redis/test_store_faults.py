@@ -62,7 +62,7 @@ async def taken_away(server: RedisServer, *sides: Side) -> None:
 
 async def test_without_redis_every_lookup_is_a_miss_at_once(one: Side, mortal: RedisServer) -> None:
     await taken_away(mortal, one)
-    assert (await one.look(ALBUMS, ONE)).version is None
+    assert (await one.look(ALBUMS, ONE)).shared_version is None
     assert await one.store.fill(ALBUMS, b"0", {ONE: LIKED}) is None
     assert one.breaker == State.OPEN
     assert one.errors("unavailable") >= 2
@@ -71,10 +71,10 @@ async def test_without_redis_every_lookup_is_a_miss_at_once(one: Side, mortal: R
 async def test_a_gateway_starts_without_redis_and_uses_it_once_it_is_there() -> None:
     server = RedisServer()
     async with side_of(server.url) as side:
-        assert (await side.look(ALBUMS, ONE)).version is None
+        assert (await side.look(ALBUMS, ONE)).shared_version is None
         with server:
             assert await until(lambda: side.link.state is State.CLOSED) < 2
-            assert (await side.look(ALBUMS, ONE)).version == b"0"
+            assert (await side.look(ALBUMS, ONE)).shared_version == b"0"
 
 
 async def test_redis_is_used_again_within_two_seconds_of_its_return(one: Side, mortal: RedisServer) -> None:
@@ -91,14 +91,14 @@ async def test_lookups_in_flight_when_redis_dies_are_misses(one: Side, mortal: R
     looking = [asyncio.ensure_future(one.look(ALBUMS, ONE)) for _ in range(5)]
     await asyncio.sleep(0)
     mortal.kill()
-    assert {(await each).version for each in looking} == {None}
+    assert {(await each).shared_version for each in looking} == {None}
 
 
 async def test_a_hung_redis_is_a_miss_after_the_timeout_and_then_at_once(mortal: RedisServer) -> None:
     async with side_of(mortal.url, lookup_seconds=0.05) as side:
         await side.keep(ALBUMS, {ONE: LIKED})
         mortal.pause()
-        assert (await side.look(ALBUMS, ONE)).version is None
+        assert (await side.look(ALBUMS, ONE)).shared_version is None
         assert side.errors("timeout") == 1
         await until(lambda: side.link.state is State.OPEN)
         mortal.resume()
@@ -166,8 +166,8 @@ async def test_a_write_that_redis_missed_is_delivered_on_its_return(
     assert ONE in lookup.pending
     assert not (await near.look(GERMAN, ONE)).entries
     assert asks_apple((await near.look(LIBRARY, ONE)), ONE)
-    assert isinstance(before.version, bytes)
-    assert await near.store.fill(ALBUMS, before.version, {THREE: None}) is False
+    assert isinstance(before.shared_version, bytes)
+    assert await near.store.fill(ALBUMS, before.shared_version, {THREE: None}) is False
 
 
 async def test_what_redis_missed_is_delivered_as_soon_as_it_is_back(
@@ -257,11 +257,11 @@ async def test_until_a_missed_write_is_delivered_what_it_changed_is_ignored(
     await proxy.up()
     await until(lambda: far.link.state is State.CLOSED)
     lookup = await far.look(ALBUMS, ONE, TWO)
-    assert lookup.version is None
+    assert lookup.shared_version is None
     assert list(lookup.entries) == [TWO]
-    assert (await far.look(ALBUMS, TWO)).version == b"0"
+    assert (await far.look(ALBUMS, TWO)).shared_version == b"0"
     paired = await far.look(LIBRARY, ONE)
-    assert paired.version is None
+    assert paired.shared_version is None
     assert asks_apple(paired, ONE)
     assert await far.store.fill(ALBUMS, b"0", {ONE: DISLIKED}) is None
     assert await far.store.fill(ALBUMS, b"0", {ONE: DISLIKED, TWO: LIKED}) is True
@@ -312,7 +312,7 @@ async def test_a_purge_that_redis_missed_is_delivered_on_its_return(
     await near.keep(GERMAN, {ONE: LIKED})
     await cut_off(proxy, far)
     assert await far.store.purge(USER.key, None, None) is False
-    assert (await far.look(ALBUMS, ONE)).version is None
+    assert (await far.look(ALBUMS, ONE)).shared_version is None
     await reconnect_and_deliver(proxy, far)
     for partition in (ALBUMS, GERMAN):
         assert not (await near.look(partition, ONE, TWO)).entries
@@ -374,7 +374,7 @@ async def test_until_a_missed_purge_of_a_type_is_delivered_redis_is_ignored_for_
     await proxy.up()
     await until(lambda: far.link.state is State.CLOSED)
     assert await far.look(ALBUMS, ONE) == await far.look(ALBUMS, TWO)
-    assert (await far.look(ALBUMS, ONE)).version is None
+    assert (await far.look(ALBUMS, ONE)).shared_version is None
     assert await far.store.fill(ALBUMS, b"0", {ONE: None}) is None
 
 

@@ -64,7 +64,7 @@ class TestSentinel:
     async def test_a_service_unknown_to_every_sentinel_is_a_miss(self, watched: Watched) -> None:
         async with side_of(f"redis+sentinel://127.0.0.1:{watched.sentinel.port}/other") as side:
             assert side.link.state is State.OPEN
-            assert (await side.look(ALBUMS, ONE)).version is None
+            assert (await side.look(ALBUMS, ONE)).shared_version is None
 
 
 def begins_failover(sentinel: RedisServer) -> bool:

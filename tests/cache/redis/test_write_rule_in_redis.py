@@ -98,7 +98,7 @@ class Model:
                     cap=write_rule.cap(self.paired, record if held_rating and record else rated, now),
                 )
         return Lookup(
-            version=b"%d" % self.version,
+            shared_version=b"%d" % self.version,
             entries=entries,
             holds=holds,
             pending=pending,
@@ -512,7 +512,10 @@ def test_forgetting_a_whole_place_voids_everything_but_writes_under_way(hand_mov
     reading.read_main(IDS, records, owner_tag(*place))
     outcome = reading.lookup(variant_name(OTHER_FORM).encode())
     assert outcome == Lookup(
-        version=received, pending={IDS[1]: received}, paired_stamp=received, cap_until=hand_moved.now + HOLD
+        shared_version=received,
+        pending={IDS[1]: received},
+        paired_stamp=received,
+        cap_until=hand_moved.now + HOLD,
     )
     assert not hand_moved.client.exists(f"{KEYS.main(*place)}:{variant_name(OTHER_FORM)}")
     assert done(writes.end(place, IDS[1], stamp, None)) is False

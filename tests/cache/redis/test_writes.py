@@ -155,8 +155,8 @@ async def test_a_version_is_not_reused_after_the_key_was_lost(side: Side, client
     assert first is not None
     assert second is not None
     assert int(second) > int(first)
-    assert isinstance(lookup.version, bytes)
-    assert await side.store.fill(ALBUMS, lookup.version, {TWO: None}) is False
+    assert isinstance(lookup.shared_version, bytes)
+    assert await side.store.fill(ALBUMS, lookup.shared_version, {TWO: None}) is False
 
 
 class TestUnsound:
@@ -192,7 +192,7 @@ class TestUnsound:
     @pytest.mark.parametrize("spoil", SPOILS.values(), ids=SPOILS.keys())
     async def test_a_fill_replaces_an_unsound_variant(self, side: Side, client: Redis, spoil: Spoil) -> None:
         await side.keep(GERMAN, {TWO: LIKED})
-        version = (await side.look(GERMAN, ONE)).version
+        version = (await side.look(GERMAN, ONE)).shared_version
         assert isinstance(version, bytes)
         spoil(client, VARIANT)
         assert await side.store.fill(GERMAN, version, {ONE: LIKED}) is True

@@ -13,7 +13,7 @@ from gateway.errors import DeadlineExceeded, GatewayError, Refused, UpstreamErro
 from gateway.fetch.single_flight import SingleFlight
 from gateway.fill_token import FillToken
 from gateway.model import PLAIN, Id, Partition, Rating
-from gateway.ratings.plan import Candidate, Findings, ReadPlan
+from gateway.ratings.plan import Candidate, LookupCounts, ReadPlan
 from gateway.ratings.query import Part, Query
 from gateway.ratings.read_metrics import ReadMetrics
 from gateway.ratings.refresh import Refresher
@@ -53,8 +53,8 @@ class PartitionRead:
     """
 
     __slots__ = (
-        "_due", "_holds", "_local_findings", "_memory", "_now", "_query", "_rendered", "_shared",
-        "_shared_findings", "_sources", "admitted", "failed", "fetched", "forwarded", "part", "partition",
+        "_due", "_holds", "_local_counts", "_memory", "_now", "_query", "_rendered", "_shared",
+        "_shared_counts", "_sources", "admitted", "failed", "fetched", "forwarded", "part", "partition",
         "plan", "stood_in_for", "stored",
     )  # fmt: skip
 
@@ -80,8 +80,8 @@ class PartitionRead:
         self._rendered: bytes | None = None
         self._due: Sequence[Id] = ()
         """Cached ids that may be refreshed along with the missing ones."""
-        self._local_findings: Findings | None = None
-        self._shared_findings: Findings | None = None
+        self._local_counts: LookupCounts | None = None
+        self._shared_counts: LookupCounts | None = None
 
     @property
     def tiers(self) -> Tiers:
@@ -122,7 +122,7 @@ class PartitionRead:
         memory = self._memory = self._sources.cache.recall(self.partition, self._now)
         if memory.holds:
             self._holds = memory.trusted_holds
-        self._local_findings = self._take(memory, self._holds, from_redis=False)
+        self._local_counts = self._take(memory, self._holds, from_redis=False)
 
     async def look_up(self, *, keep: bool) -> None:
         """Take from Redis what memory lacks, and decide what is served stale; `keep`: keep it in memory."""
@@ -130,7 +130,7 @@ class PartitionRead:
         if plan.missing and cache.has_shared:
             asked = [*plan.missing, *self._due] if self._due else plan.missing
             shared = await cache.look_up_shared(self.partition, asked, self._memory, self._now, keep=keep)
-            self._shared_findings = self._take_shared(shared)
+            self._shared_counts = self._take_shared(shared)
             # Another gateway may have refreshed them.
             self._due = cache.still_due(self.partition, self._due, shared, self._now)
         self.admitted = cache.memory.admits(self.partition, self._now) and (
@@ -174,39 +174,39 @@ class PartitionRead:
     def _count(self) -> None:
         """Count what the tiers answered, and perhaps check the hits against Apple."""
         sources = self._sources
-        if self._local_findings is not None and sources.cache.memory.enabled:
-            sources.metrics.memory.add(self._local_findings)
-        if self._shared_findings is not None:
-            sources.metrics.shared.add(self._shared_findings)
+        if self._local_counts is not None and sources.cache.memory.enabled:
+            sources.metrics.memory.add(self._local_counts)
+        if self._shared_counts is not None:
+            sources.metrics.shared.add(self._shared_counts)
         if self._memory.rides or sources.shadow is not None:
             sources.note_hits(self.partition, self._memory.rides, *self.plan.hits)
 
-    def _take_shared(self, shared: Lookup) -> Findings:
+    def _take_shared(self, shared: Lookup) -> LookupCounts:
         self._shared = shared
         plan = self.plan
         if self._memory.holds or shared.holds:
             self._holds = self.tiers.holds
             self._hold(local_holds(self._memory, shared), from_redis=False)
         if shared.shared_version is None and not shared.entries:
-            findings = Findings(error=len(plan.missing))
+            counted = LookupCounts(error=len(plan.missing))
         else:
-            findings = self._take(shared, shared.holds, from_redis=True)
+            counted = self._take(shared, shared.holds, from_redis=True)
         if plan.missing:
             # A fetch may have completed while Redis was asked.
             plan.take(self._sources.cache.recall(self.partition, self._now), from_redis=False)
-        return findings
+        return counted
 
-    def _take(self, lookup: Lookup, holds: Mapping[Id, StoredRating], *, from_redis: bool) -> Findings:
+    def _take(self, lookup: Lookup, holds: Mapping[Id, StoredRating], *, from_redis: bool) -> LookupCounts:
         if not holds:
             return self.plan.take(lookup, from_redis=from_redis)
-        findings = self._hold(holds, from_redis=from_redis)
-        findings.add(self.plan.take(lookup, from_redis=from_redis))
-        return findings
+        counted = self._hold(holds, from_redis=from_redis)
+        counted.add(self.plan.take(lookup, from_redis=from_redis))
+        return counted
 
-    def _hold(self, holds: Mapping[Id, StoredRating], *, from_redis: bool) -> Findings:
+    def _hold(self, holds: Mapping[Id, StoredRating], *, from_redis: bool) -> LookupCounts:
         # A variant's resource may have more fields: there the hold is laid over the answer instead.
         if self.partition.variant != PLAIN:
-            return Findings()
+            return LookupCounts()
         return self.plan.hold(held_entries(holds), from_redis=from_redis)
 
     async def _fetch(

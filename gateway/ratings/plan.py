@@ -31,7 +31,7 @@ class Candidate(msgspec.Struct, frozen=True, eq=False):
     """Whether it is fresh, and no directive rejects it."""
 
 
-class Findings(msgspec.Struct):
+class LookupCounts(msgspec.Struct):
     """How one tier answered for the ids it was asked for: the results of `cache_ids_total`."""
 
     hit: int = 0
@@ -40,7 +40,7 @@ class Findings(msgspec.Struct):
     miss: int = 0
     error: int = 0
 
-    def add(self, other: "Findings") -> None:
+    def add(self, other: "LookupCounts") -> None:
         """Add the tier's counts from another time, or for other ids."""
         self.hit += other.hit
         self.negative += other.negative
@@ -98,11 +98,11 @@ class ReadPlan:
         hits = {id_: entry for id_, entry in self._served.items() if entry.fresh_until > self.now}
         return hits.keys(), hits.values()
 
-    def take(self, lookup: Lookup, *, from_redis: bool) -> Findings:
+    def take(self, lookup: Lookup, *, from_redis: bool) -> LookupCounts:
         """Serve what is fresh and admissible; remember the rest for `resolve`."""
         entries = lookup.entries
         if entries.keys().isdisjoint(self.missing):
-            return Findings(miss=len(self.missing))
+            return LookupCounts(miss=len(self.missing))
         if self._directives is NO_DIRECTIVES:
             found = lookup.complete
             if found is None or found.ids is not self.missing:
@@ -124,14 +124,14 @@ class ReadPlan:
                 stale += candidate.usability is not Usability.FRESH
                 self._remember(id_, candidate)
         self.missing = missing
-        findings = self._serve(hits, from_redis=from_redis)
-        findings.stale, findings.miss = stale, len(missing) - stale
-        return findings
+        counted = self._serve(hits, from_redis=from_redis)
+        counted.stale, counted.miss = stale, len(missing) - stale
+        return counted
 
-    def hold(self, held: Mapping[Id, Entry], *, from_redis: bool) -> Findings:
+    def hold(self, held: Mapping[Id, Entry], *, from_redis: bool) -> LookupCounts:
         """Serve ratings within their write's hold, regardless of directives."""
         if not held:
-            return Findings()
+            return LookupCounts()
         served = {id_: held[id_] for id_ in self.missing if id_ in held}
         self.missing = [id_ for id_ in self.missing if id_ not in held]
         return self._serve(served, from_redis=from_redis)
@@ -171,7 +171,7 @@ class ReadPlan:
         self._serve({id_: candidate.entry}, from_redis=candidate.from_redis)
         self.counts.stale += 1
 
-    def _serve_all(self, found: Complete, *, from_redis: bool) -> Findings:
+    def _serve_all(self, found: Complete, *, from_redis: bool) -> LookupCounts:
         if self._served:
             self._served.update(zip(self.missing, found.entries, strict=True))
         else:
@@ -179,7 +179,7 @@ class ReadPlan:
         self._count(len(found.entries), from_redis=from_redis)
         self._note_times(found.oldest, found.soonest)
         self.missing = ()
-        return Findings(hit=len(found.entries) - found.negative, negative=found.negative)
+        return LookupCounts(hit=len(found.entries) - found.negative, negative=found.negative)
 
     def _judge(self, lookup: Lookup, *, from_redis: bool) -> dict[Entry, Candidate]:
         """Judge the entries of the missing ids, each distinct one once; those of no use are left out."""
@@ -217,14 +217,14 @@ class ReadPlan:
         if best is None or candidate.entry.fetched_at > best.entry.fetched_at:
             self._candidates[id_] = candidate
 
-    def _serve(self, found: Mapping[Id, Entry], *, from_redis: bool) -> Findings:
+    def _serve(self, found: Mapping[Id, Entry], *, from_redis: bool) -> LookupCounts:
         """Serve hits; return how many are rated, and how many unrated."""
         self._served.update(found)
         self._count(len(found), from_redis=from_redis)
         for entry in set(found.values()):
             self._note_times(entry.fetched_at, entry.fresh_until)
         negative = sum([entry.rating is None for entry in found.values()])
-        return Findings(hit=len(found) - negative, negative=negative)
+        return LookupCounts(hit=len(found) - negative, negative=negative)
 
     def _note_times(self, fetched_at: float, fresh_until: float) -> None:
         self.oldest = min(self.oldest, fetched_at)

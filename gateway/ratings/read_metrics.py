@@ -1,6 +1,6 @@
 """Counts of lookups by tier and result: summed up here, and exported when metrics are read."""
 
-from gateway.ratings.plan import Findings
+from gateway.ratings.plan import LookupCounts
 from gateway.telemetry.metrics import CACHE_RESULTS, Metrics
 
 
@@ -9,12 +9,12 @@ class TierMetrics:
 
     def __init__(self, metrics: Metrics, tier: str) -> None:
         self._counters = {result: metrics.cache_ids.labels(tier, result) for result in CACHE_RESULTS}
-        self._sum = Findings()
+        self._sum = LookupCounts()
         metrics.before_reading(self._flush)
 
-    def add(self, findings: Findings) -> None:
+    def add(self, counted: LookupCounts) -> None:
         """Count the tier's answers for one request's ids."""
-        self._sum.add(findings)
+        self._sum.add(counted)
 
     def add_hits(self, ids: int, negative: int) -> None:
         """Count a request that the tier answered as a whole; `negative` of its ids are unrated."""
@@ -22,7 +22,7 @@ class TierMetrics:
         self._sum.negative += negative
 
     def _flush(self) -> None:
-        summed, self._sum = self._sum, Findings()
+        summed, self._sum = self._sum, LookupCounts()
         for result, counter in self._counters.items():
             counter.inc(getattr(summed, result))
 

@@ -5,7 +5,7 @@ import pytest
 from gateway.cache.entry import Entry, Freshness, Usability
 from gateway.cache.lookup import Lookup
 from gateway.model import Id, Rating
-from gateway.ratings.plan import Findings, ReadPlan
+from gateway.ratings.plan import LookupCounts, ReadPlan
 from gateway.ratings.query import NO_DIRECTIVES, Directives, TierCounts
 
 FRESHNESS = Freshness(
@@ -28,7 +28,7 @@ def plan(directives: Directives = NO_DIRECTIVES, *ids: Id) -> ReadPlan:
 
 def take(
     made: ReadPlan, entries: dict[Id, Entry], *, from_redis: bool = False, trusted_since: float = -inf
-) -> Findings:
+) -> LookupCounts:
     return made.take(Lookup(entries=entries, trusted_since=trusted_since), from_redis=from_redis)
 
 
@@ -43,21 +43,21 @@ def resolved(directives: Directives, age: float, *, stale_allowed: bool = True) 
 class TestTake:
     def test_fresh_entries_are_served_and_the_rest_is_missing(self):
         made = plan(NO_DIRECTIVES, ONE, TWO)
-        findings = take(made, {ONE: entry(FRESH)})
+        counted = take(made, {ONE: entry(FRESH)})
         assert (list(made.served), list(made.missing)) == ([ONE], [TWO])
-        assert findings == Findings(hit=1, miss=1)
+        assert counted == LookupCounts(hit=1, miss=1)
 
     def test_every_id_is_missing_from_an_empty_tier(self):
         made = plan(NO_DIRECTIVES, ONE, TWO)
-        assert take(made, {}) == Findings(miss=2)
+        assert take(made, {}) == LookupCounts(miss=2)
         assert list(made.missing) == [ONE, TWO]
 
     @pytest.mark.parametrize("others", [(), (THREE,)], ids=["all found", "one missing"])
     def test_ids_that_share_an_entry_count_each(self, others):
         liked, unrated = entry(FRESH), entry(FRESH, None)
         made = plan(NO_DIRECTIVES, ONE, TWO, Id("4"), *others)
-        findings = take(made, {ONE: liked, TWO: unrated, Id("4"): unrated})
-        assert findings == Findings(hit=1, negative=2, miss=len(others))
+        counted = take(made, {ONE: liked, TWO: unrated, Id("4"): unrated})
+        assert counted == LookupCounts(hit=1, negative=2, miss=len(others))
         assert made.counts == TierCounts(local=3)
 
     def test_only_ids_asked_for_are_served(self):
@@ -74,19 +74,19 @@ class TestTake:
     def test_the_second_tier_is_asked_only_for_missing_ids(self):
         made = plan(NO_DIRECTIVES, ONE, TWO)
         take(made, {ONE: entry(FRESH)})
-        findings = take(made, {ONE: entry(FRESH, -1), TWO: entry(FRESH, -1)}, from_redis=True)
-        assert findings == Findings(hit=1)
+        counted = take(made, {ONE: entry(FRESH, -1), TWO: entry(FRESH, -1)}, from_redis=True)
+        assert counted == LookupCounts(hit=1)
         assert {id_: served.rating for id_, served in made.served.items()} == {ONE: 1, TWO: -1}
 
     @pytest.mark.parametrize("directives", [Directives(no_cache=True), Directives(max_age=5)])
     def test_a_fresh_entry_that_a_directive_rejects_counts_as_a_miss(self, directives):
-        assert take(plan(directives), {ONE: entry(FRESH)}) == Findings(miss=1)
+        assert take(plan(directives), {ONE: entry(FRESH)}) == LookupCounts(miss=1)
 
     def test_a_stale_entry_counts_as_stale(self):
-        assert take(plan(), {ONE: entry(REVALIDATE)}) == Findings(stale=1)
+        assert take(plan(), {ONE: entry(REVALIDATE)}) == LookupCounts(stale=1)
 
     def test_an_entry_past_its_use_counts_as_a_miss(self):
-        assert take(plan(), {ONE: entry(GONE)}) == Findings(miss=1)
+        assert take(plan(), {ONE: entry(GONE)}) == LookupCounts(miss=1)
 
     @pytest.mark.parametrize("others", [(), (TWO,)], ids=["all found", "one stale"])
     def test_hits_are_what_is_served_fresh(self, others):
@@ -112,9 +112,9 @@ class TestTake:
 class TestHold:
     def test_a_held_rating_is_served_under_any_directive(self):
         made = plan(Directives(no_cache=True))
-        findings = made.hold({ONE: entry(FRESH)}, from_redis=False)
+        counted = made.hold({ONE: entry(FRESH)}, from_redis=False)
         assert (list(made.served), list(made.missing)) == ([ONE], [])
-        assert findings == Findings(hit=1)
+        assert counted == LookupCounts(hit=1)
 
     def test_a_held_rating_comes_before_the_entry_of_its_id(self):
         made = plan()
@@ -123,11 +123,11 @@ class TestHold:
         assert made.served[ONE].rating == -1
 
     def test_a_held_removal_counts_as_negative(self):
-        assert plan().hold({ONE: entry(FRESH, None)}, from_redis=True) == Findings(negative=1)
+        assert plan().hold({ONE: entry(FRESH, None)}, from_redis=True) == LookupCounts(negative=1)
 
     def test_holds_of_other_ids_are_ignored(self):
         made = plan()
-        assert made.hold({TWO: entry(FRESH)}, from_redis=False) == Findings()
+        assert made.hold({TWO: entry(FRESH)}, from_redis=False) == LookupCounts()
         assert (made.served, list(made.missing)) == ({}, [ONE])
 
 

@@ -165,14 +165,14 @@ class _AnyValue(msgspec.Struct):
     value: int
 
 
-class _Rated(msgspec.Struct):
+class _AnyRating(msgspec.Struct):
     attributes: _AnyValue
 
 
 _PLAIN = msgspec.json.Decoder(_PlainAnswer)
 _RAW = msgspec.json.Decoder(_RawAnswer)
 _RAW_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_RATED = msgspec.json.Decoder(_Rated)
+_RATED = msgspec.json.Decoder(_AnyRating)
 _CODE = re.compile(r"[!-~]{1,64}")
 """Codes are logged and rendered again, so they must be short and plain: JSON can escape invalid UTF-8."""
 _QUOTES = 16

@@ -61,7 +61,7 @@ class Transport:
         """
         more = {"Music-User-Token": user_token, "Content-Type": None if body is None else "application/json"}
         given = {name: value for name, value in more.items() if value is not None}
-        progress = _Progress()
+        progress = _ExchangeProgress()
         session = self._sessions.fresh if fresh else self._sessions.pooled
         with _foreign_errors(progress):
             async with (
@@ -106,7 +106,7 @@ async def connect(
             yield Transport(sessions, base_url, clock, reader)
 
 
-class _Progress:
+class _ExchangeProgress:
     """How far one exchange has come."""
 
     __slots__ = ("answered", "kept", "resolving", "sent")
@@ -180,7 +180,7 @@ _FAULTS: Final[tuple[tuple[type[BaseException], str], ...]] = (
 
 
 @contextmanager
-def _foreign_errors(progress: _Progress) -> Iterator[None]:
+def _foreign_errors(progress: _ExchangeProgress) -> Iterator[None]:
     try:
         yield
     except TimeoutError as error:
@@ -200,7 +200,7 @@ def _kind(error: BaseException) -> str:
     return next(kind for fault, kind in _FAULTS if isinstance(error, fault))
 
 
-def _unreachable(kind: str, progress: _Progress, detail: str = "") -> Unreachable:
+def _unreachable(kind: str, progress: _ExchangeProgress, detail: str = "") -> Unreachable:
     return Unreachable(
         f"Apple Music could not be reached: {detail or kind.replace('_', ' ')}.",
         proxy_error=kind,

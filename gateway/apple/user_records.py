@@ -25,7 +25,7 @@ SLICE: Final = 0.1
 """Seconds; for each slice of time, the beginnings of answered calls of two users are remembered."""
 
 
-class _Record:
+class _UserRecord:
     """One user's calls."""
 
     __slots__ = (
@@ -120,7 +120,7 @@ class UserRecords:
     """Which users' calls were answered and which failed; a call counts once, with its tries and fragments."""
 
     def __init__(self) -> None:
-        self._users: OrderedDict[bytes, _Record] = OrderedDict()
+        self._users: OrderedDict[bytes, _UserRecord] = OrderedDict()
         self._answers = _Answers()
 
     def answered(self, user: bytes, topic: str, began: float) -> None:
@@ -196,7 +196,7 @@ class UserRecords:
         """Whether another user's call of the topic was answered that began after `first`, until `last`."""
         return self._answers.of_others(user, topic, first, last)
 
-    def _of(self, user: bytes) -> _Record:
-        record = self._users.get(user) or _Record()
+    def _of(self, user: bytes) -> _UserRecord:
+        record = self._users.get(user) or _UserRecord()
         keep_latest(self._users, user, record, MOST_USERS)
         return record

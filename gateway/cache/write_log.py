@@ -26,7 +26,7 @@ MAX_REFUSED: Final = 1024
 """Refused fills that are remembered, of all users: they explain an old rating in the log."""
 
 
-class _Writes:
+class _UserWrites:
     """The writes of one user and type."""
 
     __slots__ = ("kept_until", "paired", "prune_at", "records", "version")
@@ -60,7 +60,7 @@ class WriteLog:
     def __init__(self, *, hold_seconds: float) -> None:
         self._hold = hold_seconds
         self._keep = KEPT_SECONDS + hold_seconds
-        self._writes: OrderedDict[UserKind, _Writes] = OrderedDict()
+        self._writes: OrderedDict[UserKind, _UserWrites] = OrderedDict()
         self._floor = 0
         self._refused: deque[tuple[float, UserKind]] = deque(maxlen=MAX_REFUSED)
         self.version = 0
@@ -162,8 +162,8 @@ class WriteLog:
                 del writes.records[id_]
         return writes.records
 
-    def _raise(self, user_kind: UserKind, now: float) -> _Writes:
-        writes = self._writes.setdefault(user_kind, _Writes())
+    def _raise(self, user_kind: UserKind, now: float) -> _UserWrites:
+        writes = self._writes.setdefault(user_kind, _UserWrites())
         self._writes.move_to_end(user_kind)
         self.version += 1
         writes.version = self.version

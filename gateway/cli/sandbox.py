@@ -42,7 +42,7 @@ def run(arguments: Namespace) -> int:
     return 0
 
 
-class _Results(io.StringIO):
+class _GuardedStdout(io.StringIO):
     """Stdout, whose errors are not those of the address or the key file."""
 
     def write(self, text: str) -> int:
@@ -59,7 +59,7 @@ async def _serve(arguments: Namespace) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await standalone.run(
         stop=stop,
-        out=_Results(),
+        out=_GuardedStdout(),
         err=sys.stderr,
         host=arguments.host,
         port=arguments.port,

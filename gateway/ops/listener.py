@@ -46,7 +46,7 @@ class OpsServer(web.Server):
         self._limits: Mapping[str, Any] = {"access_log": None, "keepalive_timeout": keepalive_seconds}
 
     def __call__(self) -> RequestHandler:
-        return _Connection(self, loop=asyncio.get_running_loop(), **self._limits)
+        return _OpsConnection(self, loop=asyncio.get_running_loop(), **self._limits)
 
     def _request(
         self,
@@ -56,7 +56,7 @@ class OpsServer(web.Server):
         writer: AbstractStreamWriter,
         task: "asyncio.Task[None]",
     ) -> web.Request:
-        assert isinstance(protocol, _Connection)
+        assert isinstance(protocol, _OpsConnection)
         protocol.head_arrived()
         loop = asyncio.get_running_loop()
         return web.Request(message, payload, protocol, writer, task, loop, client_max_size=MAX_BODY_BYTES)
@@ -89,7 +89,7 @@ class OpsServer(web.Server):
         return await handler(request)
 
 
-class _Connection(RequestHandler):
+class _OpsConnection(RequestHandler):
     """A connection on which malformed requests are answered 400 and not logged, and slow ones are cut off."""
 
     __slots__ = ("_answering", "_half_closed", "_head_timer")

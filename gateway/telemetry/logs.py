@@ -29,7 +29,7 @@ def configure(
     Records of libraries' own loggers (asyncio, aiohttp) are logged from WARNING up. `coloured` applies to
     readable lines only. Tracebacks never show local variables: user tokens and the key are among them.
     """
-    _Process.outlet = outlet or stdout_writer()
+    _ProcessStdout.outlet = outlet or stdout_writer()
     console = _is_console(format_)
     shared: list[Processor] = [
         structlog.processors.add_log_level,
@@ -55,15 +55,15 @@ def configure(
 
 def close(seconds: float = CLOSE_SECONDS) -> None:
     """Write the queued lines, for `seconds` at most, and detach the outlet."""
-    outlet, _Process.outlet = _Process.outlet, None
+    outlet, _ProcessStdout.outlet = _ProcessStdout.outlet, None
     if isinstance(outlet, LogWriter):
         outlet.close(seconds)
 
 
 def count_drops(count: Callable[[int], None]) -> None:
     """Report the number of dropped lines to `count`, whenever lines are dropped."""
-    if isinstance(_Process.outlet, LogWriter):
-        _Process.outlet.count_drops(count)
+    if isinstance(_ProcessStdout.outlet, LogWriter):
+        _ProcessStdout.outlet.count_drops(count)
 
 
 def logger() -> FilteringBoundLogger:
@@ -80,7 +80,7 @@ def request_log(*, level: str, format_: Literal["auto", "json", "console"]) -> R
     warnings_only = least > logging.INFO
     if _is_console(format_):
         return ConsoleRequestLog(logger(), warnings_only=warnings_only)
-    return JsonRequestLog(_Process.outlet or DirectOutlet(), warnings_only=warnings_only)
+    return JsonRequestLog(_ProcessStdout.outlet or DirectOutlet(), warnings_only=warnings_only)
 
 
 def _is_console(format_: Literal["auto", "json", "console"]) -> bool:
@@ -88,7 +88,7 @@ def _is_console(format_: Literal["auto", "json", "console"]) -> bool:
     return format_ == "console" or (format_ == "auto" and sys.stdout.isatty())
 
 
-class _Process:
+class _ProcessStdout:
     """A process has one stdout, and so one outlet; none until logging is configured."""
 
     outlet: Outlet | None = None
@@ -98,7 +98,7 @@ class _LineLogger:
     """structlog's last step: takes a rendered line, under the name of its level."""
 
     def __init__(self, *_: object) -> None:
-        self._outlet = _Process.outlet or DirectOutlet()
+        self._outlet = _ProcessStdout.outlet or DirectOutlet()
 
     def info(self, line: str | bytes) -> None:
         self._outlet.write(_line(line))

@@ -18,7 +18,7 @@ FLUSH_SECONDS: Final = 0.05
 FLUSH_REQUESTS: Final = 256
 KNOWN_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
 
-_Labels = tuple[str, str, int, str]
+_RequestLabels = tuple[str, str, int, str]
 """Route, method, status, and cache outcome."""
 
 
@@ -56,12 +56,12 @@ class RequestCounts:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._bound: dict[_Labels, _Bound] = {}
+        self._bound: dict[_RequestLabels, _Bound] = {}
         # Each series starts at 0, so that rates include its first failure.
         self._failed = {cause: metrics.requests_failed.labels(cause).inc for cause in AVAILABILITY_CAUSES}
 
     def count(self, answered: list[RequestRecord]) -> None:
-        totals: Counter[_Labels] = Counter()
+        totals: Counter[_RequestLabels] = Counter()
         for record in answered:
             method = record.method if record.method in KNOWN_METHODS else "other"
             labels = (record.route, method, record.status, record.cache)

@@ -46,7 +46,7 @@ _TOLERANCE_SECONDS: Final = 1.0
 """TIME runs before HMGET, so a field may be up to this much newer than `now`."""
 
 
-class _Value(msgspec.Struct):
+class _Attributes(msgspec.Struct):
     value: Literal[1, -1]
 
 
@@ -55,7 +55,7 @@ class _Resource(msgspec.Struct):
 
     id: str
     type: Literal["ratings"]
-    attributes: _Value
+    attributes: _Attributes
 
 
 _resource = msgspec.json.Decoder(_Resource)

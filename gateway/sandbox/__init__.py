@@ -4,6 +4,7 @@ from gateway.sandbox.arming import Armed, Faults
 from gateway.sandbox.credentials import Credentials, TrustedKey
 from gateway.sandbox.faults import (
     AnyEffect,
+    CannedReply,
     Extra,
     Fault,
     Hold,
@@ -13,7 +14,6 @@ from gateway.sandbox.faults import (
     Misshape,
     Next,
     Prefix,
-    Reply,
     Reset,
     Shuffle,
     Skew,
@@ -23,11 +23,11 @@ from gateway.sandbox.faults import (
     Valueless,
     Where,
 )
-from gateway.sandbox.journal import Call, Double, Journal
+from gateway.sandbox.journal import Double, Journal, RecordedCall
 from gateway.sandbox.server import Sandbox
 from gateway.sandbox.shipped import ADA, BEN, CLEO, PAIRS, REVOKED, UNSUBSCRIBED
 from gateway.sandbox.standalone import run
-from gateway.sandbox.store import Standing, Store
+from gateway.sandbox.store import RatingStore, Standing
 
 __all__ = [
     "ADA",
@@ -38,7 +38,7 @@ __all__ = [
     "UNSUBSCRIBED",
     "AnyEffect",
     "Armed",
-    "Call",
+    "CannedReply",
     "Credentials",
     "Double",
     "Extra",
@@ -52,14 +52,14 @@ __all__ = [
     "Misshape",
     "Next",
     "Prefix",
-    "Reply",
+    "RatingStore",
+    "RecordedCall",
     "Reset",
     "Sandbox",
     "Shuffle",
     "Skew",
     "SlowBody",
     "Standing",
-    "Store",
     "Strangers",
     "Truncate",
     "TrustedKey",

@@ -18,7 +18,7 @@ _HTML = "<!DOCTYPE html><html><head><title>{0}</title></head><body><h1>{0}</h1><
 _JSON = MappingProxyType({"Content-Type": "application/json"})
 
 
-class Answer(msgspec.Struct, frozen=True):
+class SandboxAnswer(msgspec.Struct, frozen=True):
     """A status, a body, and the headers that go with it."""
 
     status: int
@@ -48,13 +48,13 @@ MISSING_IDS = Problem(
 EMPTY_IDS = Problem(
     400, "40005", "Invalid Parameter Value", "The ids parameter is empty", {"parameter": "ids"}
 )
-UNAUTHORIZED = Answer(401, headers={})
+UNAUTHORIZED = SandboxAnswer(401, headers={})
 """Observed with an empty body and `Content-Length: 0`."""
-TESTED = Answer(200, headers={})
+TESTED = SandboxAnswer(200, headers={})
 """To `GET /v1/test` with a good developer token: an empty body."""
-ACCEPTED = Answer(202, headers={})
+ACCEPTED = SandboxAnswer(202, headers={})
 """To a favorite: accepted, without a body."""
-NONE_RATED = Answer(200, b'{"data":[]}')
+NONE_RATED = SandboxAnswer(200, b'{"data":[]}')
 
 
 def too_many_ids(limit: int, asked: int) -> Problem:
@@ -95,7 +95,7 @@ def generic(status: int) -> Problem:
     return known.get(status) or Problem(status, f"{status}00", title, f"The request failed: {title}")
 
 
-def refusal(problem: Problem, random: Random) -> Answer:
+def refusal(problem: Problem, random: Random) -> SandboxAnswer:
     """Apple's envelope around one error, with an id of 26 upper-case letters and digits."""
     error: dict[str, object] = {
         "id": "".join(random.choices(_ERROR_ID_ALPHABET, k=26)),
@@ -107,23 +107,23 @@ def refusal(problem: Problem, random: Random) -> Answer:
     if problem.source:
         error["source"] = problem.source
     body = msgspec.json.encode({"errors": [error]})
-    return Answer(problem.status, body, {"Content-Type": "application/json", **problem.headers})
+    return SandboxAnswer(problem.status, body, {"Content-Type": "application/json", **problem.headers})
 
 
-def html(status: int) -> Answer:
+def html(status: int) -> SandboxAnswer:
     """An HTML answer, as from a proxy in front of Apple."""
     text = _HTML.format(f"{status} {_phrase(status)}")
-    return Answer(status, text.encode(), {"Content-Type": "text/html"})
+    return SandboxAnswer(status, text.encode(), {"Content-Type": "text/html"})
 
 
-def no_errors(status: int) -> Answer:
+def no_errors(status: int) -> SandboxAnswer:
     """Apple's envelope with nothing in it, as was seen once with a 404."""
-    return Answer(status, b'{"errors":[]}')
+    return SandboxAnswer(status, b'{"errors":[]}')
 
 
-def capacity(status: int) -> Answer:
+def capacity(status: int) -> SandboxAnswer:
     """A body without Apple's envelope, observed once with a 429."""
-    return Answer(status, b'{"message":"API capacity exceeded"}')
+    return SandboxAnswer(status, b'{"message":"API capacity exceeded"}')
 
 
 def ratings(kind: Kind, values: Mapping[str, int]) -> bytes:

@@ -10,11 +10,11 @@ import msgspec
 
 from gateway.model import Kind
 from gateway.sandbox import answers
-from gateway.sandbox.answers import Answer, Problem
-from gateway.sandbox.store import Standing, Store
+from gateway.sandbox.answers import Problem, SandboxAnswer
+from gateway.sandbox.store import RatingStore, Standing
 
 
-class Request(msgspec.Struct, frozen=True, gc=False):
+class RatingsRequest(msgspec.Struct, frozen=True, gc=False):
     """One HTTP request to the ratings API."""
 
     method: str
@@ -43,15 +43,15 @@ class Favorites(msgspec.Struct, frozen=True, gc=False):
     user_token: str | None
 
 
-class Api:
+class RatingsApi:
     """Answers requests. `max_ids` is the most ids accepted in one call; it may be changed."""
 
-    def __init__(self, store: Store, *, max_ids: int, random: Random) -> None:
+    def __init__(self, store: RatingStore, *, max_ids: int, random: Random) -> None:
         self._store = store
         self.max_ids = max_ids
         self._random = random
 
-    def answer(self, request: Request, *, now: float, lag: float = 0.0) -> Answer:
+    def answer(self, request: RatingsRequest, *, now: float, lag: float = 0.0) -> SandboxAnswer:
         """Answer a request whose developer token is valid. `now` is monotonic; a write shows `lag` later.
 
         A DELETE of an unrated id is answered 204 (what Apple answers is undocumented).
@@ -68,9 +68,13 @@ class Api:
         if isinstance(value, Problem):
             return self.refuse(value)
         self._store.write(request.user_token or "", kind, id_, value, now=now, lag=lag)
-        return Answer(204, headers={}) if value is None else Answer(200, answers.ratings(kind, {id_: value}))
+        return (
+            SandboxAnswer(204, headers={})
+            if value is None
+            else SandboxAnswer(200, answers.ratings(kind, {id_: value}))
+        )
 
-    def answer_favorites(self, request: Favorites, *, now: float, lag: float = 0.0) -> Answer:
+    def answer_favorites(self, request: Favorites, *, now: float, lag: float = 0.0) -> SandboxAnswer:
         """Like added ids, and unrate removed ones; 202 without a body."""
         problem = self._objection_to_user(request.user_token)
         if problem is None and request.method not in ("POST", "DELETE"):
@@ -88,11 +92,11 @@ class Api:
             self._store.write(request.user_token or "", kind, id_, value, now=now, lag=lag)
         return answers.ACCEPTED
 
-    def refuse(self, problem: Problem) -> Answer:
+    def refuse(self, problem: Problem) -> SandboxAnswer:
         """Apple's answer to a request with this problem."""
         return answers.refusal(problem, self._random)
 
-    def _objection(self, kind: Kind, request: Request) -> Problem | None:
+    def _objection(self, kind: Kind, request: RatingsRequest) -> Problem | None:
         allowed = ("GET",) if request.id is None else ("GET", "PUT", "DELETE")
         if request.method not in allowed:
             return answers.method_not_allowed(", ".join(("GET", "HEAD", *allowed[1:])))
@@ -109,7 +113,7 @@ class Api:
             return answers.INVALID_AUTHENTICATION
         return answers.NO_SUBSCRIPTION if account.standing is Standing.UNSUBSCRIBED else None
 
-    def _objection_to_ids(self, kind: Kind, request: Request) -> Problem | None:
+    def _objection_to_ids(self, kind: Kind, request: RatingsRequest) -> Problem | None:
         if not request.ids:
             return answers.EMPTY_IDS if request.has_ids else answers.MISSING_IDS
         if len(request.ids) > self.max_ids:
@@ -117,13 +121,13 @@ class Api:
         foreign = [id_ for id_ in request.ids if not kind.admits(id_)]
         return answers.invalid_ids(kind, foreign) if foreign else None
 
-    def _read(self, kind: Kind, request: Request, now: float) -> Answer:
+    def _read(self, kind: Kind, request: RatingsRequest, now: float) -> SandboxAnswer:
         values = self._store.read(request.user_token or "", kind, request.ids, now=now)
         if request.id is not None and not values:
             return self.refuse(answers.RESOURCE_NOT_FOUND)
         if "content" in request.include:
-            return Answer(200, answers.ratings_with_content(kind, values, request.language))
-        return Answer(200, answers.ratings(kind, values))
+            return SandboxAnswer(200, answers.ratings_with_content(kind, values, request.language))
+        return SandboxAnswer(200, answers.ratings(kind, values))
 
 
 _TYPES = frozenset(Kind)

@@ -8,8 +8,8 @@ from typing import Literal
 
 import msgspec
 
-from gateway.sandbox.faults import EVERYWHERE, AnyEffect, Fault, Reply, Where
-from gateway.sandbox.journal import Call
+from gateway.sandbox.faults import EVERYWHERE, AnyEffect, CannedReply, Fault, Where
+from gateway.sandbox.journal import RecordedCall
 
 
 class Armed:
@@ -97,7 +97,7 @@ class Faults:
 
     def poison(self, id_: str, *, status: Literal[400, 500] = 500) -> Armed:
         """Fail every call that contains this id."""
-        return self.add(Reply(status), where=Where(id=id_))
+        return self.add(CannedReply(status), where=Where(id=id_))
 
     def remove(self, id_: str) -> None:
         """Disarm a fault and release its calls. Raises KeyError for an unknown id."""
@@ -108,7 +108,7 @@ class Faults:
         for id_ in tuple(self._armed):
             self.remove(id_)
 
-    def strike(self, call: Call) -> tuple[Armed, ...]:
+    def strike(self, call: RecordedCall) -> tuple[Armed, ...]:
         """The faults that strike this call, which each counts."""
         struck = tuple(
             armed

@@ -33,7 +33,7 @@ from gateway.sandbox.state import SandboxState
 from gateway.sandbox.store import Standing
 
 T = TypeVar("T")
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+ControlHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class NewUser(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -67,7 +67,7 @@ class Control:
         self._state = state
 
     def routes(self) -> list[web.RouteDef]:
-        table: list[tuple[str, str, Handler]] = [
+        table: list[tuple[str, str, ControlHandler]] = [
             ("GET", "", self._index),
             ("GET", "credentials", self._credentials),
             ("GET", "developer-token", self._developer_token),
@@ -176,7 +176,7 @@ class Control:
         return web.Response(status=204)
 
 
-def _answering(handler: Handler) -> Handler:
+def _answering(handler: ControlHandler) -> ControlHandler:
     """Answer invalid requests with 404 or 400, and the reason."""
 
     async def answer(request: web.Request) -> web.StreamResponse:

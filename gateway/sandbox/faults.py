@@ -2,7 +2,7 @@
 
 A `Fault` is an effect, the calls that it strikes, how often, and which fraction of them:
 
-    Fault(Reply(429, retry_after=1), where=Where(method="GET"), times=3)
+    Fault(CannedReply(429, retry_after=1), where=Where(method="GET"), times=3)
     {"effect": {"name": "reply", "status": 429, "retry_after": 1}, "where": {"method": "GET"}, "times": 3}
 
 Several faults can strike one call. Waits add up; of replacing effects the first that was armed wins;
@@ -15,11 +15,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from gateway.model import Kind
-from gateway.sandbox.journal import Call
+from gateway.sandbox.journal import RecordedCall
 
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
-Moment = Literal["arrival", "answer"]
+WaitPoint = Literal["arrival", "answer"]
 """When a call waits: before it is processed, or when its answer is ready (and a write took effect)."""
 
 Body = Literal["apple", "empty", "html", "capacity", "no-errors", "blames-l"]
@@ -49,16 +49,16 @@ class Latency(Effect, frozen=True):
 
     seconds: Seconds
     jitter: Seconds = 0.0
-    at: Moment = "arrival"
+    at: WaitPoint = "arrival"
 
 
 class Hold(Effect, frozen=True):
     """The call waits until it is released."""
 
-    at: Moment = "arrival"
+    at: WaitPoint = "arrival"
 
 
-class Reply(Effect, frozen=True):
+class CannedReply(Effect, frozen=True, tag="reply"):
     """The call is answered with this instead. `applied`: a write took effect all the same."""
 
     status: Annotated[int, msgspec.Meta(ge=200, le=599)]
@@ -149,15 +149,15 @@ class Extra(Effect, frozen=True):
 
 
 AnyEffect = (
-    Latency | Hold | Reply | Reset | MaxIds | Lag | Truncate | SlowBody | Misshape | Next | Strangers | Prefix
-    | Shuffle | Valueless | Extra | Skew
+    Latency | Hold | CannedReply | Reset | MaxIds | Lag | Truncate | SlowBody | Misshape | Next | Strangers
+    | Prefix | Shuffle | Valueless | Extra | Skew
 )  # fmt: skip
 
 
 EFFECTS: tuple[AnyEffect, ...] = (
     Latency(0.5, jitter=0.2),
     Hold(),
-    Reply(429, retry_after=1),
+    CannedReply(429, retry_after=1),
     Reset(),
     MaxIds(25),
     Lag(3),
@@ -189,7 +189,7 @@ class Where(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     query: str | None = None
     """All other parameters, sorted: `include=content`; empty for plain calls."""
 
-    def matches(self, call: Call) -> bool:
+    def matches(self, call: RecordedCall) -> bool:
         return (
             (self.method is None or self.method == call.method)
             and (self.kind is None or self.kind == call.kind)
@@ -211,7 +211,7 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     times: Count | None = None
     fraction: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
 
-    def strikes(self, call: Call, *, fired: int, chance: float) -> bool:
+    def strikes(self, call: RecordedCall, *, fired: int, chance: float) -> bool:
         """Whether this call is struck after `fired` others; `chance` is uniform in [0, 1)."""
         if self.times is not None and fired >= self.times:
             return False

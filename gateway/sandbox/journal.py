@@ -17,7 +17,7 @@ _MAX_IDS = 1_000_000
 _MAX_DOUBLES = 1_000
 
 
-class Call(msgspec.Struct, gc=False):
+class RecordedCall(msgspec.Struct, gc=False):
     """One call to the ratings API, or to `/v1/test`. It is filled in while the call runs."""
 
     number: int
@@ -62,10 +62,10 @@ class Journal:
         self._clock = clock
         self._max_calls = max_calls
         self._max_ids = max_ids
-        self._calls: deque[Call] = deque()
+        self._calls: deque[RecordedCall] = deque()
         self._ids_kept = 0
         self._reading: dict[tuple[str, Kind | None, str], dict[int, frozenset[str]]] = {}
-        self._running: dict[int, Call] = {}
+        self._running: dict[int, RecordedCall] = {}
         self._end = asyncio.Event()
         self._next = 1
         self._first = 1
@@ -73,7 +73,7 @@ class Journal:
         self.max_in_flight = 0
         self.doubles: deque[Double] = deque(maxlen=_MAX_DOUBLES)
 
-    def __iter__(self) -> Iterator[Call]:
+    def __iter__(self) -> Iterator[RecordedCall]:
         return iter(tuple(self._calls))
 
     def __len__(self) -> int:
@@ -89,7 +89,7 @@ class Journal:
         return len(self._running)
 
     @property
-    def last(self) -> Call:
+    def last(self) -> RecordedCall:
         """The latest call. Raises IndexError if there was none."""
         return self._calls[-1]
 
@@ -119,9 +119,9 @@ class Journal:
         many: bool,
         query: str,
         kept: bool = False,
-    ) -> Call:
+    ) -> RecordedCall:
         started = self._clock.monotonic()
-        call = Call(self._next, method, path, kind, user, ids, many, query, started, kept=kept)
+        call = RecordedCall(self._next, method, path, kind, user, ids, many, query, started, kept=kept)
         self._next += 1
         self._running[call.number] = call
         self.max_in_flight = max(self.max_in_flight, len(self._running))
@@ -130,7 +130,7 @@ class Journal:
             self._begin_reading(call)
         return call
 
-    def end(self, call: Call, status: int | None) -> None:
+    def end(self, call: RecordedCall, status: int | None) -> None:
         call.status = status
         call.ended = self._clock.monotonic()
         del self._running[call.number]
@@ -142,13 +142,13 @@ class Journal:
             self.ended += 1
             self._end.set()
 
-    def _keep(self, call: Call) -> None:
+    def _keep(self, call: RecordedCall) -> None:
         self._calls.append(call)
         self._ids_kept += len(call.ids)
         while len(self._calls) > self._max_calls or (self._ids_kept > self._max_ids and len(self._calls) > 1):
             self._ids_kept -= len(self._calls.popleft().ids)
 
-    def _begin_reading(self, call: Call) -> None:
+    def _begin_reading(self, call: RecordedCall) -> None:
         ids = frozenset(call.ids)
         readers = self._reading.setdefault((call.user, call.kind, call.query), {})
         for number, others in readers.items():

@@ -7,33 +7,35 @@ from typing import Any
 import msgspec
 
 from gateway.sandbox import answers
-from gateway.sandbox.answers import Answer
+from gateway.sandbox.answers import SandboxAnswer
 from gateway.sandbox.faults import (
+    CannedReply,
     Effect,
     Extra,
     MaxIds,
     Misshape,
     Next,
     Prefix,
-    Reply,
     Reset,
     Shape,
     Shuffle,
     Strangers,
     Valueless,
 )
-from gateway.sandbox.journal import Call
+from gateway.sandbox.journal import RecordedCall
 
 Document = dict[str, Any]
-Resource = dict[str, Any]
+RatingResource = dict[str, Any]
 
 
-def replacement(effects: Iterable[Effect]) -> Reply | Reset | MaxIds | None:
+def replacement(effects: Iterable[Effect]) -> CannedReply | Reset | MaxIds | None:
     """The first effect that replaces the API's answer, or drops it."""
-    return next((effect for effect in effects if isinstance(effect, Reply | Reset | MaxIds)), None)
+    return next((effect for effect in effects if isinstance(effect, CannedReply | Reset | MaxIds)), None)
 
 
-def substitute(instead: Reply | Reset | MaxIds, call: Call, random: Random) -> Answer | None:
+def substitute(
+    instead: CannedReply | Reset | MaxIds, call: RecordedCall, random: Random
+) -> SandboxAnswer | None:
     """The answer that replaces the API's; None if the connection is reset."""
     match instead:
         case Reset():
@@ -47,7 +49,9 @@ def substitute(instead: Reply | Reset | MaxIds, call: Call, random: Random) -> A
     return msgspec.structs.replace(answer, headers={**answer.headers, **headers})
 
 
-def reshape(answer: Answer, effects: Iterable[Effect], call: Call, random: Random) -> Answer:
+def reshape(
+    answer: SandboxAnswer, effects: Iterable[Effect], call: RecordedCall, random: Random
+) -> SandboxAnswer:
     """Apply reshaping effects in order, a misshape last, to a 200; other answers are unchanged."""
     chosen = [effect for effect in effects if isinstance(effect, _RESHAPING)]
     if answer.status == 404 and any(isinstance(effect, Valueless) for effect in chosen):
@@ -67,7 +71,7 @@ def reshape(answer: Answer, effects: Iterable[Effect], call: Call, random: Rando
 _RESHAPING = (Next, Strangers, Prefix, Shuffle, Valueless, Extra, Misshape)
 
 
-def _reply(reply: Reply, random: Random) -> Answer:
+def _reply(reply: CannedReply, random: Random) -> SandboxAnswer:
     match reply.body:
         case "html":
             return answers.html(reply.status)
@@ -81,10 +85,10 @@ def _reply(reply: Reply, random: Random) -> Answer:
             return answers.NONE_RATED
         case "apple" if reply.status not in (204, 401):
             return answers.refusal(answers.generic(reply.status), random)
-    return Answer(reply.status, headers={})
+    return SandboxAnswer(reply.status, headers={})
 
 
-def _changes(effect: Effect, data: list[Resource], call: Call, random: Random) -> Document:
+def _changes(effect: Effect, data: list[RatingResource], call: RecordedCall, random: Random) -> Document:
     match effect:
         case Next():
             return {"next": f"{call.path}?offset={len(data)}"}
@@ -103,17 +107,17 @@ def _changes(effect: Effect, data: list[Resource], call: Call, random: Random) -
     return {}
 
 
-def _resource(call: Call, id_: str, attributes: dict[str, int]) -> Resource:
+def _resource(call: RecordedCall, id_: str, attributes: dict[str, int]) -> RatingResource:
     href = f"/v1/me/ratings/{call.kind}/{id_}"
     return {"attributes": attributes, "href": href, "id": id_, "type": "ratings"}
 
 
-def _shuffled(data: list[Resource], random: Random) -> list[Resource]:
+def _shuffled(data: list[RatingResource], random: Random) -> list[RatingResource]:
     shuffled = random.sample(data, len(data))
     return shuffled[1:] + shuffled[:1] if shuffled == data else shuffled
 
 
-def _each(change: Callable[[Resource], Any]) -> Callable[[Document], Any]:
+def _each(change: Callable[[RatingResource], Any]) -> Callable[[Document], Any]:
     return lambda document: {**document, "data": [change(resource) for resource in document["data"]]}
 
 

@@ -10,35 +10,35 @@ from aiohttp import web
 
 from gateway.clock import Clock
 from gateway.sandbox import answers, wire
-from gateway.sandbox.answers import Answer
-from gateway.sandbox.api import Api, Favorites, Request
+from gateway.sandbox.answers import SandboxAnswer
+from gateway.sandbox.api import Favorites, RatingsApi, RatingsRequest
 from gateway.sandbox.arming import Armed, Faults
 from gateway.sandbox.faults import (
+    CannedReply,
     Effect,
     Hold,
     Lag,
     Latency,
-    Moment,
-    Reply,
     Reset,
     Skew,
     SlowBody,
     Truncate,
+    WaitPoint,
 )
-from gateway.sandbox.journal import Call, Journal
+from gateway.sandbox.journal import Journal, RecordedCall
 from gateway.sandbox.reshape import replacement, reshape, substitute
-from gateway.sandbox.store import Store
+from gateway.sandbox.store import RatingStore
 from gateway.sandbox.verify import TokenVerifier
 
 
-class Serving:
+class SandboxServing:
     """Handles requests to `/v1/me/ratings/…`, `/v1/me/favorites` and `/v1/test`."""
 
     def __init__(
         self,
         *,
-        api: Api,
-        store: Store,
+        api: RatingsApi,
+        store: RatingStore,
         tokens: TokenVerifier,
         faults: Faults,
         journal: Journal,
@@ -102,7 +102,7 @@ class Serving:
             write.cancel()
         await asyncio.gather(*writes, return_exceptions=True)
 
-    def _begin(self, http: web.Request, request: Request) -> Call:
+    def _begin(self, http: web.Request, request: RatingsRequest) -> RecordedCall:
         plain = len(http.rel_url.query) == request.has_ids
         return self._journal.begin(
             method=http.method,
@@ -123,7 +123,7 @@ class Serving:
         return kept
 
     async def _completed(
-        self, http: web.Request, request: Request | Favorites, call: Call
+        self, http: web.Request, request: RatingsRequest | Favorites, call: RecordedCall
     ) -> web.StreamResponse:
         write = asyncio.get_running_loop().create_task(self._recorded(http, request, call))
         self._writes.add(write)
@@ -131,7 +131,7 @@ class Serving:
         return await asyncio.shield(write)
 
     async def _recorded(
-        self, http: web.Request, request: Request | Favorites | None, call: Call
+        self, http: web.Request, request: RatingsRequest | Favorites | None, call: RecordedCall
     ) -> web.StreamResponse:
         status: int | None = None
         try:
@@ -151,12 +151,12 @@ class Serving:
     def _answer(
         self,
         http: web.Request,
-        request: Request | Favorites | None,
-        call: Call,
+        request: RatingsRequest | Favorites | None,
+        call: RecordedCall,
         *,
         lag: float = 0.0,
         skew: float = 0.0,
-    ) -> Answer:
+    ) -> SandboxAnswer:
         call.objection = self._tokens.objection(
             http.headers.get("Authorization"),
             origin=http.headers.get("Origin"),
@@ -171,7 +171,11 @@ class Serving:
         return self._api.answer(request, now=self._clock.monotonic(), lag=lag)
 
     async def _struck(
-        self, http: web.Request, request: Request | Favorites | None, call: Call, struck: tuple[Armed, ...]
+        self,
+        http: web.Request,
+        request: RatingsRequest | Favorites | None,
+        call: RecordedCall,
+        struck: tuple[Armed, ...],
     ) -> web.StreamResponse:
         effects = [armed.fault.effect for armed in struck]
         await self._wait(struck, "arrival")
@@ -180,10 +184,14 @@ class Serving:
         return wire.reset(http) if answer is None else await self._delivered(http, answer, effects)
 
     def _outcome(
-        self, http: web.Request, request: Request | Favorites | None, call: Call, effects: Sequence[Effect]
-    ) -> Answer | None:
+        self,
+        http: web.Request,
+        request: RatingsRequest | Favorites | None,
+        call: RecordedCall,
+        effects: Sequence[Effect],
+    ) -> SandboxAnswer | None:
         instead = replacement(effects)
-        if instead is None or (isinstance(instead, Reply | Reset) and instead.applied):
+        if instead is None or (isinstance(instead, CannedReply | Reset) and instead.applied):
             lag = max((effect.seconds for effect in effects if isinstance(effect, Lag)), default=0.0)
             skew = sum(effect.seconds for effect in effects if isinstance(effect, Skew))
             answer = self._answer(http, request, call, lag=lag, skew=skew)
@@ -191,7 +199,7 @@ class Serving:
                 return reshape(answer, effects, call, self._random)
         return substitute(instead, call, self._random)
 
-    async def _wait(self, struck: tuple[Armed, ...], moment: Moment) -> None:
+    async def _wait(self, struck: tuple[Armed, ...], moment: WaitPoint) -> None:
         for armed in struck:
             effect = armed.fault.effect
             if isinstance(effect, Latency) and effect.at == moment:
@@ -200,7 +208,7 @@ class Serving:
                 await armed.wait()
 
     async def _delivered(
-        self, http: web.Request, answer: Answer, effects: Sequence[Effect]
+        self, http: web.Request, answer: SandboxAnswer, effects: Sequence[Effect]
     ) -> web.StreamResponse:
         for effect in effects:
             if isinstance(effect, Truncate):

@@ -10,7 +10,7 @@
 """
 
 from gateway.model import Kind
-from gateway.sandbox.store import Standing, Store
+from gateway.sandbox.store import RatingStore, Standing
 
 ADA = "sandbox-user-ada"
 BEN = "sandbox-user-ben"
@@ -48,7 +48,7 @@ _RATINGS = {
 }
 
 
-def stock(store: Store) -> None:
+def stock(store: RatingStore) -> None:
     """Fill an empty store with the users, ratings and pairs above."""
     for kind, catalog_id, library_id in PAIRS:
         store.pair(kind, catalog_id, library_id)

@@ -6,14 +6,14 @@ from random import Random
 
 from gateway.clock import Clock, SystemClock
 from gateway.model import Kind
-from gateway.sandbox.api import Api
+from gateway.sandbox.api import RatingsApi
 from gateway.sandbox.arming import Armed, Faults
 from gateway.sandbox.credentials import Credentials, TrustedKey
-from gateway.sandbox.faults import Hold, Moment, Where
+from gateway.sandbox.faults import Hold, WaitPoint, Where
 from gateway.sandbox.journal import Journal
-from gateway.sandbox.serving import Serving
+from gateway.sandbox.serving import SandboxServing
 from gateway.sandbox.shipped import stock
-from gateway.sandbox.store import Ratings, Standing, Store
+from gateway.sandbox.store import Ratings, RatingStore, Standing
 from gateway.sandbox.verify import TokenVerifier
 from gateway.sandbox.wire import Sleep
 
@@ -44,12 +44,12 @@ class SandboxState:
         self.credentials = credentials or Credentials.generate()
         self._trusted = (self.credentials.trusted(), *trusted)
         self.tokens = TokenVerifier(self._trusted)
-        self.store = Store()
+        self.store = RatingStore()
         stock(self.store)
         self.faults = Faults(random, known_as=self.store.known_as)
         self.calls = Journal(self.clock)
-        self.api = Api(self.store, max_ids=max_ids, random=random)
-        self.serving = Serving(
+        self.api = RatingsApi(self.store, max_ids=max_ids, random=random)
+        self.serving = SandboxServing(
             api=self.api,
             store=self.store,
             tokens=self.tokens,
@@ -92,7 +92,9 @@ class SandboxState:
             for account in self.store
         ]
 
-    def hold(self, where: Where | None = None, *, at: Moment = "arrival", times: int | None = None) -> Armed:
+    def hold(
+        self, where: Where | None = None, *, at: WaitPoint = "arrival", times: int | None = None
+    ) -> Armed:
         """Make matching calls wait: `await held.reached(n)`, then `held.release()`."""
         return self.faults.add(Hold(at), where=where or Where(), times=times)
 

@@ -57,7 +57,7 @@ class Account:
         return None
 
 
-class Store:
+class RatingStore:
     """Every user, and which catalog and library ids are the same content.
 
     `now` is in seconds of one monotonic clock. Methods accept a user's token or label.

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from gateway.model import Kind
-from gateway.sandbox.answers import Answer
-from gateway.sandbox.api import Favorites, Request
+from gateway.sandbox.answers import SandboxAnswer
+from gateway.sandbox.api import Favorites, RatingsRequest
 from gateway.sandbox.faults import SlowBody, Truncate
 
 Sleep = Callable[[float], Awaitable[object]]
@@ -21,14 +21,14 @@ class NoAnswer(web.Response):
     """Placeholder for an answer that was not sent, because the connection is gone."""
 
 
-def parsed(http: web.Request, body: bytes) -> Request:
+def parsed(http: web.Request, body: bytes) -> RatingsRequest:
     """Parse a request; `ids` may be repeated, with blanks around ids and empty pieces."""
     parameters = http.rel_url.query
     path = http.match_info
     given = parameters.getall("ids", [])
     id_ = path.get("id")
     pieces = (id_,) if id_ is not None else (piece.strip() for text in given for piece in text.split(","))
-    return Request(
+    return RatingsRequest(
         method="GET" if http.method == "HEAD" else http.method,
         type=path["type"],
         kind=_KINDS.get(path["type"]),
@@ -71,22 +71,24 @@ def other_parameters(http: web.Request) -> str:
     )
 
 
-def whole(answer: Answer) -> web.Response:
+def whole(answer: SandboxAnswer) -> web.Response:
     return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
 
 
-async def truncated(http: web.Request, answer: Answer, effect: Truncate) -> web.StreamResponse:
+async def truncated(http: web.Request, answer: SandboxAnswer, effect: Truncate) -> web.StreamResponse:
     """Send the first part of the body; if Content-Length promises more, close the connection."""
     body = answer.body[: int(len(answer.body) * effect.keep)]
     if effect.honest:
-        return whole(Answer(answer.status, body, answer.headers))
+        return whole(SandboxAnswer(answer.status, body, answer.headers))
     response = await _opened(http, answer)
     response.force_close()
     await response.write(body)
     return response
 
 
-async def slow(http: web.Request, answer: Answer, effect: SlowBody, sleep: Sleep) -> web.StreamResponse:
+async def slow(
+    http: web.Request, answer: SandboxAnswer, effect: SlowBody, sleep: Sleep
+) -> web.StreamResponse:
     """Send the headers at once, then the body in equal pieces, the last after `effect.seconds`."""
     response = await _opened(http, answer)
     size = -(-len(answer.body) // effect.pieces) or 1
@@ -107,7 +109,7 @@ def reset(http: web.Request) -> NoAnswer:
     return NoAnswer()
 
 
-async def _opened(http: web.Request, answer: Answer) -> web.StreamResponse:
+async def _opened(http: web.Request, answer: SandboxAnswer) -> web.StreamResponse:
     headers = {**answer.headers, "Content-Length": str(len(answer.body))}
     response = web.StreamResponse(status=answer.status, headers=headers)
     await response.prepare(http)

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from gateway.settings.ambient import AmbientProxy
-from gateway.settings.faults import BadSettings, Fault
+from gateway.settings.faults import BadSettings, SettingsFault
 from gateway.settings.model import SETTINGS, Settings
 from gateway.settings.sections import (
     AppleSettings,
@@ -28,11 +28,11 @@ __all__ = [
     "AppleSettings",
     "BadSettings",
     "CacheSettings",
-    "Fault",
     "LogSettings",
     "OpsSettings",
     "ServerSettings",
     "Settings",
+    "SettingsFault",
     "UpstreamSettings",
     "load",
 ]
@@ -79,7 +79,9 @@ def _layers(config: Path | None, environ: Mapping[str, str]) -> tuple[SettingsSo
     return *given, AmbientProxy(Settings, environ, next(iter(base_urls), default))
 
 
-def _translated(error: ValidationError, origins: Mapping[str, str], known: set[str]) -> Iterator[Fault]:
+def _translated(
+    error: ValidationError, origins: Mapping[str, str], known: set[str]
+) -> Iterator[SettingsFault]:
     """Pydantic's errors, one per setting and in our words: its own may repeat a secret."""
     for detail in error.errors(include_url=False):
         cause = detail.get("ctx", {}).get("error")
@@ -100,7 +102,7 @@ def _translated(error: ValidationError, origins: Mapping[str, str], known: set[s
                 problem = "this value is not accepted"
         if name not in known:
             known.add(name)
-            yield Fault(name, origin, problem, accepted)
+            yield SettingsFault(name, origin, problem, accepted)
 
 
 def _variable(name: str) -> str:
@@ -110,7 +112,7 @@ def _variable(name: str) -> str:
     return f"{setting.variable} or {setting.variable}_FILE" if setting.is_secret else setting.variable
 
 
-def _position(fault: Fault) -> int:
+def _position(fault: SettingsFault) -> int:
     return _ORDER.get(fault.setting, -1)
 
 

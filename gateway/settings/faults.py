@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 
-class Fault(NamedTuple):
+class SettingsFault(NamedTuple):
     """One thing to correct. Only numbers, choices and booleans are repeated: other values may be secret."""
 
     setting: str
@@ -17,7 +17,7 @@ class Fault(NamedTuple):
     """The environment variables that set it, empty if there are none."""
 
     @classmethod
-    def unknown(cls, name: str, source: str, nearest: str | None, known: str) -> "Fault":
+    def unknown(cls, name: str, source: str, nearest: str | None, known: str) -> "SettingsFault":
         """A name that does not exist: `nearest` is a similar one that does, `known` describes all of them."""
         if nearest is None:
             return cls(name, source, "no such setting", known)
@@ -30,7 +30,7 @@ class Fault(NamedTuple):
 class BadSettings(Exception):
     """The configuration is invalid; `faults` lists every reason, in the order of the settings."""
 
-    def __init__(self, faults: Sequence[Fault], warnings: tuple[str, ...] = ()) -> None:
+    def __init__(self, faults: Sequence[SettingsFault], warnings: tuple[str, ...] = ()) -> None:
         super().__init__("\n".join(map(str, faults)))
         self.faults = tuple(faults)
         self.warnings = warnings

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
-from gateway.settings.faults import Fault
+from gateway.settings.faults import SettingsFault
 from gateway.settings.model import SECTIONS, SETTINGS, Setting
 from gateway.settings.values import shown_path
 
@@ -37,7 +37,7 @@ class SettingsSource(PydanticBaseSettingsSource):
         self.values: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
         self.origins: dict[str, str] = {}
         self.secret_files: dict[str, Path] = {}
-        self.faults: list[Fault] = []
+        self.faults: list[SettingsFault] = []
 
     def __call__(self) -> dict[str, Any]:
         return self.values
@@ -52,7 +52,7 @@ class SettingsSource(PydanticBaseSettingsSource):
             if name in self.origins:
                 problem = f"set twice, also by {self.origins[name]}"
                 self.faults.append(
-                    Fault(name, given.place, problem, "either the value or a file that contains it")
+                    SettingsFault(name, given.place, problem, "either the value or a file that contains it")
                 )
                 continue
             self.origins[name] = given.place
@@ -78,7 +78,7 @@ class SettingsSource(PydanticBaseSettingsSource):
                     return text
                 problem = f"{shown} is empty"
         accepted = f"a file that contains {given.setting.accepted}"
-        self.faults.append(Fault(given.setting.name, given.place, problem, accepted))
+        self.faults.append(SettingsFault(given.setting.name, given.place, problem, accepted))
         return None
 
 
@@ -103,7 +103,7 @@ class Environment(SettingsSource):
             if setting is None:
                 nearest = _nearest_setting(section, key)
                 shown = nearest and _variable(nearest)
-                self.faults.append(Fault.unknown(f"{written}.{key}", place, shown, _listed(section)))
+                self.faults.append(SettingsFault.unknown(f"{written}.{key}", place, shown, _listed(section)))
             else:
                 yield Given(setting, in_file, environ[variable], place)
 
@@ -128,7 +128,7 @@ class File(SettingsSource):
         except UnicodeDecodeError:
             problem = "not UTF-8"
         where = self._place if problem.startswith("not") else named_by
-        self.faults.append(Fault("config", where, problem, "a TOML file such as config/gateway.toml"))
+        self.faults.append(SettingsFault("config", where, problem, "a TOML file such as config/gateway.toml"))
         return {}
 
     def _given(self, tables: Mapping[str, Any]) -> Iterator[Given]:
@@ -141,18 +141,18 @@ class File(SettingsSource):
                 setting, in_file = _KEYS.get(name, (None, False))
                 if setting is None:
                     nearest = _nearest_setting(section, key)
-                    self.faults.append(Fault.unknown(name, self._place, nearest, _listed(section)))
+                    self.faults.append(SettingsFault.unknown(name, self._place, nearest, _listed(section)))
                 else:
                     yield Given(setting, in_file, value, f"{self._place} ({key})" if in_file else self._place)
 
     def _misplaced(self, section: str, table: Any) -> None:
         if section in SECTIONS:
-            fault = Fault(section, self._place, "not a table", f"a table [{section}] of settings")
+            fault = SettingsFault(section, self._place, "not a table", f"a table [{section}] of settings")
         elif isinstance(table, dict):
             nearest = _nearest_section(section)
-            fault = Fault.unknown(section, self._place, nearest and f"[{nearest}]", _TABLES)
+            fault = SettingsFault.unknown(section, self._place, nearest and f"[{nearest}]", _TABLES)
         else:
-            fault = Fault.unknown(section, self._place, _nearest_setting("", section), _TABLES)
+            fault = SettingsFault.unknown(section, self._place, _nearest_setting("", section), _TABLES)
         self.faults.append(fault)
 
 

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from gateway.sandbox import ADA, Credentials
-from gateway.sandbox.faults import Fault, Reply
+from gateway.sandbox.faults import CannedReply, Fault
 from gateway.settings import load
 from tests.deploy.files import DEPLOY, ROOT, documents
 
@@ -89,7 +89,7 @@ def test_the_user_that_it_asks_for_lives_in_the_sandbox():
 
 def test_the_fault_that_it_arms_is_one():
     (body,) = re.findall(r"-d '(.*)'", commands("/_sandbox/faults"))
-    assert msgspec.json.decode(body, type=Fault).effect == Reply(503)
+    assert msgspec.json.decode(body, type=Fault).effect == CannedReply(503)
 
 
 def test_files_that_it_names_exist():

@@ -16,7 +16,7 @@ import pytest
 from aiohttp import ClientSession
 from yarl import URL
 
-from gateway.sandbox import Fault, Reply, Sandbox
+from gateway.sandbox import CannedReply, Fault, Sandbox
 from tests.deploy.files import RULES, document
 from tests.deploy.programs import running
 from tests.e2e.harness import Caller, gateway_on
@@ -145,7 +145,7 @@ async def test_an_outage_of_apple_pages_ends_and_differs_from_a_missing_gateway(
             seen = await monitoring.enter_async_context(prometheus(tmp_path, target))
             async with traffic(gateway):
                 healthy = await seen.once("job:gateway_http_errors:ratio_rate6h == 0")
-                sandbox.faults.arm(Fault(Reply(503)))
+                sandbox.faults.arm(Fault(CannedReply(503)))
                 outage = await seen.firing_when(lambda names: names >= {BURN, BREAKER})
                 sandbox.faults.clear()
                 # The slow burn rates go on for longer.

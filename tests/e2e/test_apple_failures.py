@@ -17,9 +17,9 @@ from gateway.model import Kind
 from gateway.sandbox import (
     ADA,
     BEN,
+    CannedReply,
     Misshape,
     Next,
-    Reply,
     Reset,
     Sandbox,
     Strangers,
@@ -72,32 +72,32 @@ class Row(NamedTuple):
 
 ROWS = {
     # what Apple does                             status, code, Proxy-Status   calls, stale, isolates, breaker
-    "401":             Row(Reply(401),             401, "40100", relayed(401),  3, SERVED),
-    "403 40300":       Row(Reply(403),             403, "40300", relayed(403),  1, WITHHELD, "user"),
-    "403 html":        Row(Reply(403, "html"),     403, "40301", relayed(403),  1, SERVED),
-    "403 empty":       Row(Reply(403, "empty"),    403, "40301", relayed(403),  1, SERVED),
-    "400":             Row(Reply(400),             400, "40000", relayed(400),  3, WITHHELD),
-    "400 for l":       Row(Reply(400, "blames-l"), 400, "40005", relayed(400),  1, WITHHELD),
-    "429":             Row(Reply(429),             429, "42900", relayed(429),  5, SERVED),
-    "429 html":        Row(Reply(429, "html"),     429, "42900", relayed(429),  5, SERVED),
-    "429 empty":       Row(Reply(429, "empty"),    429, "42900", relayed(429),  5, SERVED),
-    "429 message":     Row(Reply(429, "capacity"), 429, "42900", relayed(429),  5, SERVED),
-    "429 no errors":   Row(Reply(429, "no-errors"), 429, "42900", relayed(429), 5, SERVED),
-    "404 html":        Row(Reply(404, "html"),     502, "50200", unusable(404), 5, SERVED),
-    "404 empty":       Row(Reply(404, "empty"),    502, "50200", unusable(404), 5, SERVED),
-    "404 message":     Row(Reply(404, "capacity"), 502, "50200", unusable(404), 5, SERVED),
-    "404 no errors":   Row(Reply(404, "no-errors"), 502, "50200", unusable(404), 5, SERVED),
-    "500":             Row(Reply(500),             500, "50000", relayed(500),  7, *OUTAGE),
-    "500 html":        Row(Reply(500, "html"),     500, "50000", relayed(500),  7, *OUTAGE),
-    "502":             Row(Reply(502),             502, "50200", relayed(502),  7, *OUTAGE),
-    "503 empty":       Row(Reply(503, "empty"),    503, "50300", relayed(503),  7, *OUTAGE),
-    "504 html":        Row(Reply(504, "html"),     504, "50400", relayed(504),  7, *OUTAGE),
-    "204":             Row(Reply(204),             502, "50200", unusable(204), 7, *OUTAGE),
-    "206":             Row(Reply(206, "empty"),    502, "50200", unusable(206), 7, *OUTAGE),
-    "302":             Row(Reply(302, "html"),     502, "50200", unusable(302), 7, *OUTAGE),
-    "200 html":        Row(Reply(200, "html"),     502, "50200", unusable(200), 7, *OUTAGE),
-    "200 empty":       Row(Reply(200, "empty"),    502, "50200", unusable(200), 7, *OUTAGE),
-    "200 message":     Row(Reply(200, "capacity"), 502, "50200", unusable(200), 7, *OUTAGE),
+    "401":             Row(CannedReply(401),             401, "40100", relayed(401),  3, SERVED),
+    "403 40300":       Row(CannedReply(403),             403, "40300", relayed(403),  1, WITHHELD, "user"),
+    "403 html":        Row(CannedReply(403, "html"),     403, "40301", relayed(403),  1, SERVED),
+    "403 empty":       Row(CannedReply(403, "empty"),    403, "40301", relayed(403),  1, SERVED),
+    "400":             Row(CannedReply(400),             400, "40000", relayed(400),  3, WITHHELD),
+    "400 for l":       Row(CannedReply(400, "blames-l"), 400, "40005", relayed(400),  1, WITHHELD),
+    "429":             Row(CannedReply(429),             429, "42900", relayed(429),  5, SERVED),
+    "429 html":        Row(CannedReply(429, "html"),     429, "42900", relayed(429),  5, SERVED),
+    "429 empty":       Row(CannedReply(429, "empty"),    429, "42900", relayed(429),  5, SERVED),
+    "429 message":     Row(CannedReply(429, "capacity"), 429, "42900", relayed(429),  5, SERVED),
+    "429 no errors":   Row(CannedReply(429, "no-errors"), 429, "42900", relayed(429), 5, SERVED),
+    "404 html":        Row(CannedReply(404, "html"),     502, "50200", unusable(404), 5, SERVED),
+    "404 empty":       Row(CannedReply(404, "empty"),    502, "50200", unusable(404), 5, SERVED),
+    "404 message":     Row(CannedReply(404, "capacity"), 502, "50200", unusable(404), 5, SERVED),
+    "404 no errors":   Row(CannedReply(404, "no-errors"), 502, "50200", unusable(404), 5, SERVED),
+    "500":             Row(CannedReply(500),             500, "50000", relayed(500),  7, *OUTAGE),
+    "500 html":        Row(CannedReply(500, "html"),     500, "50000", relayed(500),  7, *OUTAGE),
+    "502":             Row(CannedReply(502),             502, "50200", relayed(502),  7, *OUTAGE),
+    "503 empty":       Row(CannedReply(503, "empty"),    503, "50300", relayed(503),  7, *OUTAGE),
+    "504 html":        Row(CannedReply(504, "html"),     504, "50400", relayed(504),  7, *OUTAGE),
+    "204":             Row(CannedReply(204),             502, "50200", unusable(204), 7, *OUTAGE),
+    "206":             Row(CannedReply(206, "empty"),    502, "50200", unusable(206), 7, *OUTAGE),
+    "302":             Row(CannedReply(302, "html"),     502, "50200", unusable(302), 7, *OUTAGE),
+    "200 html":        Row(CannedReply(200, "html"),     502, "50200", unusable(200), 7, *OUTAGE),
+    "200 empty":       Row(CannedReply(200, "empty"),    502, "50200", unusable(200), 7, *OUTAGE),
+    "200 message":     Row(CannedReply(200, "capacity"), 502, "50200", unusable(200), 7, *OUTAGE),
     "half a document": Row(Truncate(honest=True),  502, "50200", unusable(200), 7, *OUTAGE),
     "next":            Row(Next(),                 502, "50200", unusable(200), 7, *OUTAGE),
     "strangers":       Row(Strangers(("9",)),      502, "50200", unusable(200), 7, *OUTAGE),
@@ -106,11 +106,11 @@ ROWS = {
     **{shape: Row(Misshape(shape), 502, "50200", unusable(200), 7, *(OF_ONE if shape in OF_RATED else OUTAGE))
        for shape in get_args(Shape)},
     # to one id, one user, one connection
-    "an id, 500":      Row(Reply(500),  500, "50000", relayed(500), 7, SERVED,   "id",   where=THE_ID),
-    "an id, 400":      Row(Reply(400),  400, "40000", relayed(400), 3, WITHHELD, "id",   where=THE_ID),
-    "a user, 500":     Row(Reply(500),  500, "50000", relayed(500), 7, SERVED,   "user", where=THE_USER),
-    "a user, 401":     Row(Reply(401),  401, "40100", relayed(401), 2, WITHHELD, "user", where=THE_USER),
-    "a user, 403":     Row(Reply(403),  403, "40300", relayed(403), 1, WITHHELD, "user", where=THE_USER),
+    "an id, 500":  Row(CannedReply(500), 500, "50000", relayed(500), 7, SERVED,   "id",   where=THE_ID),
+    "an id, 400":  Row(CannedReply(400), 400, "40000", relayed(400), 3, WITHHELD, "id",   where=THE_ID),
+    "a user, 500": Row(CannedReply(500), 500, "50000", relayed(500), 7, SERVED,   "user", where=THE_USER),
+    "a user, 401": Row(CannedReply(401), 401, "40100", relayed(401), 2, WITHHELD, "user", where=THE_USER),
+    "a user, 403": Row(CannedReply(403), 403, "40300", relayed(403), 1, WITHHELD, "user", where=THE_USER),
     "kept connections reset": Row(Reset(kept=True), 200, None, None, 2, NOT_NEEDED, "connection"),
 }  # fmt: skip
 
@@ -286,16 +286,16 @@ CONDITION = {"If-Match": '"1"'}
 FORGOTTEN, FORGOTTEN_LATE = Reset(kept=True), Reset(kept=True, applied=True)
 WRITES = {
     # what Apple does                                    status, calls, applied
-    "PUT, 500":                 WriteRow("PUT",    Reply(500),               500, 1, False, "50000"),
-    "PUT, 400":                 WriteRow("PUT",    Reply(400),               400, 1, False, "40000"),
-    "PUT, 401":                 WriteRow("PUT",    Reply(401),               401, 1, False, "40100"),
-    "PUT, 404 html":            WriteRow("PUT",    Reply(404, "html"),       502, 1, False, "50200"),
-    "DELETE, 404":              WriteRow("DELETE", Reply(404),               404, 1, False, "40400"),
-    "DELETE, 404 html":         WriteRow("DELETE", Reply(404, "html"),       404, 1, False, "40402"),
-    "DELETE, 404 empty":        WriteRow("DELETE", Reply(404, "empty"),      404, 1, False, "40402"),
-    "DELETE, 404 no errors":    WriteRow("DELETE", Reply(404, "no-errors"),  404, 1, False, "40402"),
-    "PUT, 429 once":            WriteRow("PUT",    Reply(429), 200, 2, True, times=1),
-    "DELETE, 429 once":         WriteRow("DELETE", Reply(429), 204, 2, True, times=1),
+    "PUT, 500":                 WriteRow("PUT",    CannedReply(500),               500, 1, False, "50000"),
+    "PUT, 400":                 WriteRow("PUT",    CannedReply(400),               400, 1, False, "40000"),
+    "PUT, 401":                 WriteRow("PUT",    CannedReply(401),               401, 1, False, "40100"),
+    "PUT, 404 html":            WriteRow("PUT",    CannedReply(404, "html"),       502, 1, False, "50200"),
+    "DELETE, 404":              WriteRow("DELETE", CannedReply(404),               404, 1, False, "40400"),
+    "DELETE, 404 html":         WriteRow("DELETE", CannedReply(404, "html"),       404, 1, False, "40402"),
+    "DELETE, 404 empty":        WriteRow("DELETE", CannedReply(404, "empty"),      404, 1, False, "40402"),
+    "DELETE, 404 no errors":    WriteRow("DELETE", CannedReply(404, "no-errors"),  404, 1, False, "40402"),
+    "PUT, 429 once":            WriteRow("PUT",    CannedReply(429), 200, 2, True, times=1),
+    "DELETE, 429 once":         WriteRow("DELETE", CannedReply(429), 204, 2, True, times=1),
     "PUT, reset":               WriteRow("PUT",    Reset(),                  502, 2, False, "50200", 1),
     "PUT, forgotten":           WriteRow("PUT",    FORGOTTEN,                200, 2, True, None, 1),
     "PUT, forgotten late":      WriteRow("PUT",    FORGOTTEN_LATE,           200, 2, True, None, 1),
@@ -351,7 +351,7 @@ def test_a_repeated_delete_that_finds_nothing_is_done():
         async with scene() as (caller, sandbox):
             await caller.get("albums", [ONE])
             sandbox.faults.add(FORGOTTEN_LATE, where=Where(method="DELETE"))
-            sandbox.faults.add(Reply(404), where=Where(method="DELETE"))
+            sandbox.faults.add(CannedReply(404), where=Where(method="DELETE"))
             return await caller.unrate("albums", ONE)
 
     reply = play(story())

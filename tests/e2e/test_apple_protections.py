@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from gateway.sandbox import ADA, REVOKED, Latency, Reply, SlowBody, Truncate, Where
+from gateway.sandbox import ADA, REVOKED, CannedReply, Latency, SlowBody, Truncate, Where
 from tests.e2e.clock_jumps import play, scene
 from tests.e2e.harness import ROOT, gateway_on
 
@@ -19,7 +19,7 @@ STALE_IF_ERROR = 86_400
 # -- stale ratings and what is passed on
 
 
-@pytest.mark.parametrize("effect", [Reply(404), Reply(200)])
+@pytest.mark.parametrize("effect", [CannedReply(404), CannedReply(200)])
 async def test_a_sound_answer_without_ratings_means_unrated(gateway, sandbox, effect):
     sandbox.faults.add(effect, times=1)
     assert (await gateway.get("albums", [5, 6])).json == {"data": []}
@@ -30,7 +30,7 @@ async def test_a_sound_answer_without_ratings_means_unrated(gateway, sandbox, ef
 @pytest.mark.parametrize(("status", "named", "told"), [(429, 7, "7"), (503, 30, "30"), (429, "soon", "1")])
 async def test_how_long_apple_asks_to_wait_is_passed_on(sandbox, status, named, told):
     async with gateway_on(sandbox, upstream__attempts=1) as caller:
-        sandbox.faults.add(Reply(status, retry_after=named))
+        sandbox.faults.add(CannedReply(status, retry_after=named))
         assert (await caller.get("albums", [ONE])).headers["Retry-After"] == told
 
 
@@ -38,7 +38,7 @@ async def test_a_stale_entry_does_not_answer_for_a_missing_id(sandbox):
     async with gateway_on(sandbox, upstream__attempts=1, cache__stale_while_revalidate_seconds=0) as caller:
         await caller.get("albums", [ONE])
         caller.clock.shift += FRESH + 1
-        sandbox.faults.add(Reply(503))
+        sandbox.faults.add(CannedReply(503))
         strict = await caller.get("albums", [ONE, TWO])
         lenient = await caller.get("albums", [ONE, TWO], headers=LENIENT)
         assert strict.status == 503
@@ -65,7 +65,7 @@ async def test_only_ids_that_apple_failed_for_are_stale(sandbox):
 async def test_staleness_has_an_end(sandbox):
     async with gateway_on(sandbox, upstream__attempts=1) as caller:
         await caller.get("albums", [ONE])
-        sandbox.faults.add(Reply(500))
+        sandbox.faults.add(CannedReply(500))
         caller.clock.shift += FRESH + STALE_IF_ERROR - 1
         assert (await caller.get("albums", [ONE])).status == 200
         caller.clock.shift += 2
@@ -75,7 +75,7 @@ async def test_staleness_has_an_end(sandbox):
 # -- retries
 
 
-@pytest.mark.parametrize(("effect", "reason"), [(Reply(503), "503"), (Truncate(), "connection")])
+@pytest.mark.parametrize(("effect", "reason"), [(CannedReply(503), "503"), (Truncate(), "connection")])
 def test_what_may_pass_is_tried_again(effect, reason):
     async def story():
         async with scene() as (caller, sandbox):
@@ -109,13 +109,13 @@ async def waits_of(effect, times, **settings):
 
 
 def test_a_429_is_tried_again_after_about_half_a_second_that_varies():
-    waits = [play(waits_of(Reply(429), 1))[0] for _ in range(5)]
+    waits = [play(waits_of(CannedReply(429), 1))[0] for _ in range(5)]
     assert all(0.45 <= wait <= 0.66 for (wait,) in waits)
     assert len({wait for (wait,) in waits}) > 1  # two of them may be equal by chance
 
 
 def test_how_long_apple_asks_to_wait_is_a_floor():
-    (wait,), reply = play(waits_of(Reply(429, retry_after=2), 1))
+    (wait,), reply = play(waits_of(CannedReply(429, retry_after=2), 1))
     assert 2 <= wait <= 2.2
     assert reply.status == 200
 
@@ -126,7 +126,7 @@ def test_a_caller_that_leaves_before_the_next_try_gets_apples_status():
             caller, sandbox = scenery
             await caller.get("albums", [ONE])
             await asyncio.sleep(2)
-            sandbox.faults.add(Reply(503, retry_after=5))
+            sandbox.faults.add(CannedReply(503, retry_after=5))
             stale, late = [
                 await caller.get("albums", [id_], headers={"X-Request-Timeout-Ms": "3000"})
                 for id_ in (ONE, TWO)
@@ -141,7 +141,7 @@ def test_a_caller_that_leaves_before_the_next_try_gets_apples_status():
 
 
 def test_five_tries_are_made_and_no_more():
-    waits, reply = play(waits_of(Reply(500), None))
+    waits, reply = play(waits_of(CannedReply(500), None))
     assert (len(waits), reply.status) == (4, 500)
     assert waits[0] < waits[-1] < 2
 
@@ -150,7 +150,7 @@ def test_no_try_is_begun_that_would_end_after_the_deadline():
     async def story():
         async with scene(server__request_timeout_seconds=2) as scenery:
             caller, sandbox = scenery
-            sandbox.faults.add(Reply(429, retry_after=5))
+            sandbox.faults.add(CannedReply(429, retry_after=5))
             began = scenery.now
             reply = await caller.get("albums", [ONE])
             return reply.status, reply.headers["Retry-After"], sandbox.calls.total, scenery.now - began
@@ -164,7 +164,7 @@ def test_no_try_is_begun_that_would_end_after_the_deadline():
 def test_retries_are_a_fifth_of_the_calls_at_most(callers):
     async def story():
         async with scene(upstream__breaker_min_calls=10_000) as (caller, sandbox):
-            sandbox.faults.add(Reply(500))
+            sandbox.faults.add(CannedReply(500))
             for number in range(callers):
                 await caller.get("albums", [UNRATED + number])
             return sandbox.calls.total
@@ -184,7 +184,7 @@ async def break_off(caller, sandbox):
     """Have the breaker open; a rating of ONE is cached and stale."""
     await caller.get("albums", [ONE])
     caller.clock.shift += FRESH + 400
-    sandbox.faults.add(Reply(500))
+    sandbox.faults.add(CannedReply(500))
     for number in range(4):
         assert (await caller.get("albums", [UNRATED + number])).status == 500
     sandbox.calls.clear()
@@ -296,7 +296,7 @@ async def test_writes_and_bypassing_reads_are_refused_in_quarantine_too(gateway,
 async def test_in_quarantine_a_write_leaves_the_cached_ratings(gateway, sandbox):
     await gateway.get("albums", [ONE])
     await gateway.get("library-albums", ["l.1"])
-    sandbox.faults.add(Reply(403), where=Where(user=ADA), times=1)
+    sandbox.faults.add(CannedReply(403), where=Where(user=ADA), times=1)
     assert (await gateway.get("albums", [5])).status == 403
     replies = await writes_refused_here(gateway, sandbox)
     assert {(reply.status, reply.headers["Proxy-Status"]) for reply in replies} == {(403, "ratings-gateway")}
@@ -313,7 +313,7 @@ async def test_in_quarantine_fresh_entries_are_served_and_stale_ones_never(sandb
         await caller.get("albums", [ONE])
         caller.clock.shift += 2
         await caller.get("albums", [TWO])
-        sandbox.faults.add(Reply(403), where=Where(user=ADA), times=1)
+        sandbox.faults.add(CannedReply(403), where=Where(user=ADA), times=1)
         assert (await caller.get("albums", [5])).status == 403
         assert (await caller.get("albums", [ONE, TWO])).cache == "hit"
         caller.clock.shift += 4
@@ -339,7 +339,7 @@ async def test_in_quarantine_fresh_entries_are_served_and_stale_ones_never(sandb
 
 
 async def test_a_refused_developer_token_is_minted_anew_and_the_call_repeated_once(gateway, sandbox):
-    sandbox.faults.add(Reply(401), times=2)
+    sandbox.faults.add(CannedReply(401), times=2)
     assert (await gateway.get("albums", [ONE])).values == {ONE: 1}
     assert gateway.sample("gateway_developer_token_mints_total", reason="refused") == 1
     assert gateway.sample("gateway_upstream_retries_total", reason="401") == 1
@@ -348,7 +348,7 @@ async def test_a_refused_developer_token_is_minted_anew_and_the_call_repeated_on
 
 
 async def test_a_developer_token_refused_for_good_is_401_in_the_gateways_envelope(gateway, sandbox):
-    sandbox.faults.add(Reply(401))
+    sandbox.faults.add(CannedReply(401))
     for calls in (3, 4):
         reply = await gateway.get("albums", [ONE])
         error = reply.json["errors"][0]
@@ -364,7 +364,7 @@ async def test_a_developer_token_refused_for_good_is_401_in_the_gateways_envelop
 async def test_calls_refused_together_mint_one_token(sandbox):
     async with gateway_on(sandbox, upstream__max_ids_per_call=1) as caller:
         hold = sandbox.hold(times=10)
-        sandbox.faults.add(Reply(401), times=11)
+        sandbox.faults.add(CannedReply(401), times=11)
         asking = asyncio.ensure_future(caller.get("albums", [ONE, *range(1, 10)]))
         await hold.reached(10)
         hold.release()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.sandbox import ADA, BEN, Lag, Misshape, Reply, Where
+from gateway.sandbox import ADA, BEN, CannedReply, Lag, Misshape, Where
 from tests.e2e.harness import ROOT, gateway_on
 
 ONE, TWO = "1138988512", "475655712"
@@ -136,7 +136,7 @@ class TestFavorites:
 
     async def test_a_refusal_of_apples_leaves_ratings_unchanged(self, gateway, sandbox):
         await gateway.get("albums", [ONE])
-        sandbox.faults.add(Reply(400), where=Where(method="POST"))
+        sandbox.faults.add(CannedReply(400), where=Where(method="POST"))
         reply = await gateway.ask("POST", f"{FAVORITES}?ids[albums]={ONE}")
         assert (reply.status, reply.cache) == (400, "fwd=method")
         sandbox.faults.clear()
@@ -205,7 +205,7 @@ class TestAnswersThatAreNoList:
             await gateway.get("albums", [ONE, TWO], "&platform=web")
             sandbox.faults.add(Misshape("no-data"), times=2)
             assert (await gateway.get("albums", [5], "&platform=web")).cache == "fwd=bypass"
-            sandbox.faults.add(Reply(503))
+            sandbox.faults.add(CannedReply(503))
             gateway.clock.shift += 1
             for headers in ({"Cache-Control": "only-if-cached"}, {"Cache-Control": "max-age=30"}):
                 reply = await gateway.get("albums", [ONE, TWO], "&platform=web", headers=headers)
@@ -220,7 +220,7 @@ class TestAnswersThatAreNoList:
             await gateway.get("albums", [ONE, TWO], "&platform=web")
             sandbox.faults.add(Misshape("no-data"), times=2)
             assert (await gateway.get("albums", [5], "&platform=web")).cache == "fwd=bypass"
-            sandbox.faults.add(Reply(503))
+            sandbox.faults.add(CannedReply(503))
             gateway.clock.shift += 6
             reply = await gateway.get("albums", [ONE, TWO], "&platform=web")
             assert (reply.cache, reply.counts["stale"]) == ("fwd=stale; fwd-status=503", 2)
@@ -228,7 +228,7 @@ class TestAnswersThatAreNoList:
 
     async def test_html_is_no_such_answer_and_leaves_the_cache_in_use(self, gateway, sandbox):
         await gateway.get("albums", [ONE], "&platform=web")
-        sandbox.faults.add(Reply(200, "html"))
+        sandbox.faults.add(CannedReply(200, "html"))
         assert (await gateway.get("albums", [5], "&platform=web")).status == 502
         assert sandbox.calls.total == 1 + 5
         reply = await gateway.get("albums", [ONE], "&platform=web", headers={"Cache-Control": "max-age=300"})

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from gateway.model import Kind
-from gateway.sandbox import ADA, REVOKED, UNSUBSCRIBED, Lag, Latency, Reply, Where
+from gateway.sandbox import ADA, REVOKED, UNSUBSCRIBED, CannedReply, Lag, Latency, Where
 from gateway.web.request_record import RequestRecord
 from tests.e2e.clock_jumps import play, scene
 from tests.e2e.harness import ROOT, gateway_on
@@ -55,7 +55,7 @@ async def test_no_cache_asks_for_every_id_whether_cached_or_not(gateway, sandbox
 async def test_no_cache_takes_no_stale_answer_of_any_kind(sandbox):
     async with gateway_on(sandbox, upstream__attempts=1) as caller:
         await warmed(caller, age=FRESH + 1)
-        sandbox.faults.add(Reply(500))
+        sandbox.faults.add(CannedReply(500))
         reply = await caller.get("albums", [ONE], headers=NO_CACHE)
         assert (reply.status, reply.code) == (500, "50000")
 
@@ -98,7 +98,7 @@ async def test_max_age_excludes_stale_while_revalidate(gateway, sandbox):
 async def test_under_max_age_a_stale_entry_is_served_if_apple_fails(sandbox):
     async with gateway_on(sandbox, upstream__attempts=1) as caller:
         await warmed(caller, age=FRESH + 1)
-        sandbox.faults.add(Reply(500))
+        sandbox.faults.add(CannedReply(500))
         reply = await caller.get("albums", [ONE], headers=control("max-age=0"))
         assert (reply.status, reply.cache) == (200, "fwd=stale; fwd-status=500")
 
@@ -198,7 +198,7 @@ async def test_directives_are_read_as_http_writes_them(gateway, sandbox, given):
 async def test_a_lenient_request_gets_the_ratings_found_and_an_error_for_each_other_id(sandbox):
     async with gateway_on(sandbox, upstream__attempts=1) as caller:
         await warmed(caller, ONE)
-        sandbox.faults.add(Reply(503))
+        sandbox.faults.add(CannedReply(503))
         reply = await caller.get("albums", [TWO, ONE, 5], headers=LENIENT)
         assert (reply.status, reply.values) == (200, {ONE: 1})
         assert reply.headers["Preference-Applied"] == "handling=lenient"
@@ -216,7 +216,7 @@ async def test_a_lenient_request_gets_the_ratings_found_and_an_error_for_each_ot
 async def test_a_lenient_answer_with_failed_ids_has_the_cache_status_of_a_fetch(sandbox):
     async with gateway_on(sandbox, upstream__attempts=1) as caller:
         await warmed(caller, ONE)
-        sandbox.faults.add(Reply(503))
+        sandbox.faults.add(CannedReply(503))
         some = await caller.get("albums", [ONE, TWO], headers=LENIENT)
         none = await caller.get("albums", [TWO], headers=LENIENT)
         assert (some.cache, some.counts["local"], some.counts["upstream"]) == ("fwd=partial", 1, 0)
@@ -233,7 +233,7 @@ async def test_a_lenient_answer_stores_the_ratings_that_arrived(sandbox):
 
 async def test_leniency_reaches_over_the_types_of_one_body(sandbox):
     async with gateway_on(sandbox, upstream__attempts=1) as caller:
-        sandbox.faults.add(Reply(500), where=Where(kind=Kind.SONGS))
+        sandbox.faults.add(CannedReply(500), where=Where(kind=Kind.SONGS))
         body = {"ids": {"songs": ["900000001"], "albums": [ONE]}}
         strict = await caller.ask("POST", ROOT, body=body)
         lenient = await caller.ask("POST", ROOT, body=body, headers=LENIENT)
@@ -244,8 +244,8 @@ async def test_leniency_reaches_over_the_types_of_one_body(sandbox):
 
 async def test_without_leniency_the_answer_is_the_error_of_the_first_failed_id(sandbox):
     async with gateway_on(sandbox, upstream__attempts=1, upstream__max_ids_per_call=1) as caller:
-        sandbox.faults.add(Reply(502), where=Where(id=TWO))
-        sandbox.faults.add(Reply(503), where=Where(id=THREE))
+        sandbox.faults.add(CannedReply(502), where=Where(id=TWO))
+        sandbox.faults.add(CannedReply(503), where=Where(id=THREE))
         forth = await caller.get("albums", [ONE, TWO, THREE])
         back = await caller.get("albums", [THREE, TWO, ONE])
         assert (forth.status, back.status) == (502, 503)
@@ -263,7 +263,7 @@ async def test_the_preference_is_read_as_rfc_7240_writes_it(gateway, preference)
 @pytest.mark.parametrize("preference", ["handling=strict", "lenient", "handling=lenient2"])
 async def test_other_preferences_make_nothing_lenient(sandbox, preference):
     async with gateway_on(sandbox, upstream__attempts=1) as caller:
-        sandbox.faults.add(Reply(500))
+        sandbox.faults.add(CannedReply(500))
         reply = await caller.get("albums", [ONE], headers={"Prefer": preference})
         assert reply.status == 500
         assert "Preference-Applied" not in reply.headers
@@ -316,7 +316,7 @@ def test_a_callers_time_covers_the_tries_and_the_waits_between_them():
     async def story():
         async with scene() as scenery:
             caller, sandbox = scenery
-            sandbox.faults.add(Reply(429))
+            sandbox.faults.add(CannedReply(429))
             began = scenery.now
             reply = await caller.get("albums", [ONE], headers={"X-Request-Timeout-Ms": "700"})
             return reply.status, scenery.now - began

@@ -7,7 +7,7 @@ import asyncio
 
 import pytest
 
-from gateway.sandbox import ADA, BEN, CLEO, Latency, Reply, Reset, Skew, Strangers, Truncate, Where
+from gateway.sandbox import ADA, BEN, CLEO, CannedReply, Latency, Reset, Skew, Strangers, Truncate, Where
 from tests.e2e.clock_jumps import play, scene
 from tests.e2e.harness import gateway_on
 
@@ -59,7 +59,7 @@ def test_an_id_that_apple_fails_on_fails_alone_and_is_answered_from_memory(statu
     assert (counted, state) == (1, 0)
 
 
-@pytest.mark.parametrize("effect", [Reply(200, "html"), Truncate(), Reset(), Strangers(("9",))])
+@pytest.mark.parametrize("effect", [CannedReply(200, "html"), Truncate(), Reset(), Strangers(("9",))])
 def test_an_id_for_which_no_answer_is_sound_fails_alone_too(effect):
     async def story():
         async with scene() as (caller, sandbox):
@@ -104,7 +104,7 @@ def test_an_id_that_most_users_ask_for_fails_alone_and_opens_nothing(bad_users):
 def test_an_id_that_cannot_be_rated_opens_nothing_though_few_users_ask(users, other):
     async def story():
         async with scene() as (caller, sandbox):
-            sandbox.faults.add(Reply(500), where=Where(method="PUT", id=BAD))
+            sandbox.faults.add(CannedReply(500), where=Where(method="PUT", id=BAD))
             failed = []
             for number in range(30):
                 for user in users:
@@ -152,7 +152,7 @@ def test_two_bad_ids_that_all_users_ask_for_fail_alone_and_open_nothing(after_ou
                 replies = await asyncio.gather(*reading)
                 return [{each["meta"]["id"] for each in reply.json.get("errors", ())} for reply in replies]
 
-            outage = sandbox.faults.add(Reply(500)) if after_outage else None
+            outage = sandbox.faults.add(CannedReply(500)) if after_outage else None
             while outage is not None and breaker(caller) == 0:
                 await read()
             for bad in (BAD, "667"):
@@ -175,7 +175,7 @@ def test_an_account_that_always_fails_leaves_others_alone_and_costs_apple_little
             caller, sandbox = scenery
             await caller.get("songs", [900], user=CLEO)
             caller.clock.shift += FRESH + 301
-            sandbox.faults.add(Reply(500), where=Where(user=CLEO))
+            sandbox.faults.add(CannedReply(500), where=Where(user=CLEO))
             others = set()
             for number in range(15):
                 for user in (ADA, BEN):
@@ -217,7 +217,7 @@ def test_a_user_isolated_for_three_bad_ids_is_answered_again_though_one_is_in_ev
 def test_a_user_whose_writes_fail_while_others_are_carried_out_may_still_read():
     async def story():
         async with scene() as (caller, sandbox):
-            sandbox.faults.add(Reply(500), where=Where(method="PUT", user=ADA))
+            sandbox.faults.add(CannedReply(500), where=Where(method="PUT", user=ADA))
             for number in range(3):
                 await caller.rate("albums", str(UNRATED + number), 1)
                 caller.clock.shift += 0.1
@@ -234,7 +234,7 @@ def test_a_user_whose_writes_fail_while_others_are_carried_out_may_still_read():
 def test_writes_that_fail_for_all_are_not_one_users_though_reads_are_answered():
     async def story():
         async with scene() as (caller, sandbox):
-            sandbox.faults.add(Reply(500), where=Where(method="PUT"))
+            sandbox.faults.add(CannedReply(500), where=Where(method="PUT"))
             for number in range(3):
                 await caller.rate("albums", str(UNRATED + number), 1)
                 caller.clock.shift += 0.1
@@ -249,7 +249,7 @@ def test_a_user_who_gets_401_is_refused_alone_and_the_developer_token_stays():
         async with scene(cache__stale_while_revalidate_seconds=0) as (caller, sandbox):
             await caller.get("albums", [ONE])
             caller.clock.shift += FRESH + 1
-            sandbox.faults.add(Reply(401), where=Where(user=ADA))
+            sandbox.faults.add(CannedReply(401), where=Where(user=ADA))
             first = await caller.get("albums", [ONE])
             second = await caller.get("songs", [1])
             other = await caller.get("albums", [1], user=BEN)
@@ -275,7 +275,7 @@ def test_a_user_who_gets_401_is_refused_alone_and_the_developer_token_stays():
 def test_a_token_accepted_since_needs_no_test():
     async def story():
         async with scene() as (caller, sandbox):
-            sandbox.faults.add(Reply(401), where=Where(user=ADA))
+            sandbox.faults.add(CannedReply(401), where=Where(user=ADA))
             hold = sandbox.hold(where=Where(user=ADA))
             refused = asyncio.ensure_future(caller.get("albums", [1]))
             await hold.reached()
@@ -295,7 +295,7 @@ def test_a_developer_token_that_proves_refused_lifts_quarantines_from_401s():
         ):
             await caller.get("albums", [ONE])
             caller.clock.shift += FRESH + 1
-            sandbox.faults.add(Reply(401), where=Where(user=ADA), times=1)
+            sandbox.faults.add(CannedReply(401), where=Where(user=ADA), times=1)
             quarantined = await caller.get("albums", [ONE])
             caller.clock.shift += 31
             sandbox.tokens.distrust(sandbox.credentials.key_id)
@@ -332,7 +332,7 @@ def test_a_403_of_the_edge_names_no_user():
         async with scene(cache__stale_while_revalidate_seconds=0) as (caller, sandbox):
             await caller.get("albums", [ONE])
             caller.clock.shift += FRESH + 1
-            sandbox.faults.add(Reply(403, "html"), times=2)
+            sandbox.faults.add(CannedReply(403, "html"), times=2)
             stale = await caller.get("albums", [ONE])
             refused = await caller.get("albums", [1])
             return stale, refused, await caller.get("albums", [1]), sandbox.calls.total
@@ -351,7 +351,7 @@ def test_a_large_request_outlasts_a_short_throttling():
         async with scene() as scenery:
             caller, sandbox = scenery
             sandbox.faults.add(Latency(0.05))
-            throttled = sandbox.faults.add(Reply(429))
+            throttled = sandbox.faults.add(CannedReply(429))
             asking = asyncio.ensure_future(caller.get("albums", unrated(500)))
             began = scenery.now
             await asyncio.sleep(0.6)
@@ -386,12 +386,12 @@ def test_an_outage_opens_the_breaker_though_an_account_and_an_id_fail_as_well():
         async with scene() as scenery:
             caller, sandbox = scenery
             sandbox.faults.poison(BAD)
-            sandbox.faults.add(Reply(500), where=Where(user=CLEO))
+            sandbox.faults.add(CannedReply(500), where=Where(user=CLEO))
             for number in range(3):
                 await caller.get("albums", [BAD, *unrated(5, 10 * number)], headers=LENIENT)
                 await caller.get("albums", unrated(1, number), user=CLEO)
             closed = breaker(caller)
-            sandbox.faults.add(Reply(503))
+            sandbox.faults.add(CannedReply(503))
             for number in range(20):
                 await caller.get("songs", unrated(1, number), user=(ADA, BEN)[number % 2])
             opened = breaker(caller)
@@ -409,7 +409,7 @@ def test_a_second_outage_within_a_minute_opens_the_breaker_and_blames_no_id():
             users, opened, calls = (ADA, BEN, CLEO), [], []
             for _ in range(2):
                 calls.append(sandbox.calls.total)
-                outage = sandbox.faults.add(Reply(503))
+                outage = sandbox.faults.add(CannedReply(503))
                 for number in range(9):
                     await caller.get("albums", unrated(50), user=users[number % 3])
                 opened.append(breaker(caller))
@@ -430,11 +430,11 @@ def test_a_second_outage_within_a_minute_opens_the_breaker_and_blames_no_id():
 def test_an_account_that_fails_and_always_probes_first_keeps_the_breaker_open_for_no_one():
     async def story():
         async with scene(upstream__attempts=1) as (caller, sandbox):
-            outage = sandbox.faults.add(Reply(503))
+            outage = sandbox.faults.add(CannedReply(503))
             for number in range(20):
                 await caller.get("songs", unrated(1, number), user=(ADA, BEN)[number % 2])
             sandbox.faults.remove(outage.id)
-            sandbox.faults.add(Reply(500), where=Where(user=CLEO))
+            sandbox.faults.add(CannedReply(500), where=Where(user=CLEO))
             opened = breaker(caller)
             caller.clock.shift += 5
             probes = [await caller.get("songs", unrated(1), user=user) for user in (CLEO, CLEO, ADA, BEN)]
@@ -446,7 +446,7 @@ def test_an_account_that_fails_and_always_probes_first_keeps_the_breaker_open_fo
 def test_an_outage_costs_two_probes_a_period_however_many_users_ask():
     async def story():
         async with scene(upstream__attempts=1) as (caller, sandbox):
-            sandbox.faults.add(Reply(503))
+            sandbox.faults.add(CannedReply(503))
             for number in range(20):
                 await caller.get("songs", unrated(1, number), user=(ADA, BEN)[number % 2])
             costs = []
@@ -466,7 +466,7 @@ def test_a_probe_that_asks_for_a_remembered_id_ends_whatever_comes_back():
         async with scene(upstream__attempts=1) as (caller, sandbox):
             sandbox.faults.poison(BAD)
             await caller.get("albums", [ONE, BAD], headers=LENIENT)
-            outage = sandbox.faults.add(Reply(503))
+            outage = sandbox.faults.add(CannedReply(503))
             for number in range(30):
                 await caller.get("songs", unrated(1, number), user=(ADA, BEN)[number % 2])
             opened = breaker(caller)

@@ -187,7 +187,9 @@ def test_a_minute_of_429s_and_500s_costs_no_answer_and_a_quarter_more_calls_at_m
     seed = 1
     quiet, least, _ = play(minute_of_misses(seed=seed))
     moody, calls, throttled = play(
-        minute_of_misses((sandbox_faults.Reply(429), 0.1), (sandbox_faults.Reply(500), 0.02), seed=seed)
+        minute_of_misses(
+            (sandbox_faults.CannedReply(429), 0.1), (sandbox_faults.CannedReply(500), 0.02), seed=seed
+        )
     )
     assert (quiet, moody) == ({200}, {200})
     assert least == 60 * CALLS_A_SECOND
@@ -198,7 +200,7 @@ def test_a_minute_of_429s_and_500s_costs_no_answer_and_a_quarter_more_calls_at_m
 DEATHS = {
     "refusing": None,
     "silent": sandbox_faults.Latency(3600),
-    "answering 503": sandbox_faults.Reply(503),
+    "answering 503": sandbox_faults.CannedReply(503),
 }
 
 

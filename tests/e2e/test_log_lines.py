@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from gateway.sandbox import ADA, Reply
+from gateway.sandbox import ADA, CannedReply
 from tests.e2e.harness import ROOT, gateway_on
 from tests.redis_server import RedisServer
 
@@ -19,7 +19,7 @@ def lines(capfd: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
 async def test_the_line_of_a_failed_read_has_hits_and_calls(sandbox, capfd):
     async with gateway_on(sandbox, upstream__attempts=2) as caller:
         await caller.get("albums", [ONE])
-        sandbox.faults.add(Reply(503))
+        sandbox.faults.add(CannedReply(503))
         await caller.get("albums", [ONE, 5])
         await caller.one("albums", 5)
     _, many, one = lines(capfd)
@@ -32,7 +32,7 @@ async def test_the_line_of_a_relayed_request_has_its_calls(sandbox, capfd):
         await caller.rate("albums", ONE, 1)
         await caller.unrate("albums", ONE)
         await caller.get("albums", [ONE], "&new=1")
-        sandbox.faults.add(Reply(503))
+        sandbox.faults.add(CannedReply(503))
         await caller.get("albums", [ONE], "&new=1")
         await caller.rate("albums", ONE, 1)
         await caller.ask("PUT", f"{ROOT}/albums/{ONE}", body={})

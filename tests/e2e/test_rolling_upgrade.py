@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.model import Kind
-from gateway.sandbox import ADA, Lag, Reply, Where
+from gateway.sandbox import ADA, CannedReply, Lag, Where
 from tests.e2e.harness import Client
 from tests.e2e.processes import client_of_process
 from tests.redis_server import RedisServer
@@ -128,9 +128,9 @@ async def test_a_write_refused_through_the_new_one_leaves_unknown_what_the_old_o
     fleet, sandbox
 ):
     sandbox.faults.add(Lag(60), where=WRITES)
-    sandbox.faults.add(Reply(500, applied=True), where=WRITES, times=1)
+    sandbox.faults.add(CannedReply(500, applied=True), where=WRITES, times=1)
     assert (await fleet["old"].rate("albums", ID, -1)).status == 500
-    sandbox.faults.add(Reply(400), where=WRITES)
+    sandbox.faults.add(CannedReply(400), where=WRITES)
     assert (await fleet["new"].rate("albums", ID, 1)).status == 400
     for client in (*fleet.values(), *fleet.values()):
         reply = await client.get("albums", [ID])

@@ -7,7 +7,7 @@ import pytest
 from aiohttp import ClientSession, TCPConnector
 
 from gateway.model import Kind
-from gateway.sandbox import ADA, BEN, CLEO, MaxIds, Reply, Reset, Truncate, Where
+from gateway.sandbox import ADA, BEN, CLEO, CannedReply, MaxIds, Reset, Truncate, Where
 from tests.e2e.clock_jumps import play, scene
 from tests.e2e.harness import ROOT, Caller, gateway_on, until
 
@@ -158,10 +158,18 @@ async def test_a_fetch_fills_the_cache_after_all_callers_have_left(gateway, sand
 
 
 @pytest.mark.parametrize(
-    "effect", [Reply(500), Reply(400), Reply(403, "html"), Reply(200, "html"), Truncate(), Reset()]
+    "effect",
+    [
+        CannedReply(500),
+        CannedReply(400),
+        CannedReply(403, "html"),
+        CannedReply(200, "html"),
+        Truncate(),
+        Reset(),
+    ],
 )
 async def test_a_failure_reaches_every_waiting_request(sandbox, effect):
-    calls = 1 if effect == Reply(403, "html") else 1 + 2
+    calls = 1 if effect == CannedReply(403, "html") else 1 + 2
     async with gateway_on(sandbox, upstream__attempts=1) as caller:
         hold = sandbox.hold()
         sandbox.faults.add(effect)
@@ -316,7 +324,7 @@ async def test_one_poisonous_id_among_100_fails_alone_and_shrinks_nothing(sandbo
     async with gateway_on(sandbox, upstream__attempts=1) as caller:
         poison = UNRATED + 42
         sandbox.faults.add(MaxIds(1, status), where=Where(id=str(poison)))
-        sandbox.faults.add(Reply(status), where=Where(id=str(poison)))
+        sandbox.faults.add(CannedReply(status), where=Where(id=str(poison)))
         lenient = await caller.get("albums", [*unrated(99), ONE], headers=LENIENT)
         assert (lenient.status, lenient.values, lenient.counts["upstream"]) == (200, {ONE: 1}, 99)
         assert [error["meta"]["id"] for error in lenient.json["errors"]] == [str(poison)]
@@ -346,7 +354,7 @@ async def test_a_limit_that_drops_fails_no_large_request(sandbox):
 
 async def test_an_error_that_blames_another_parameter_splits_nothing(sandbox):
     async with gateway_on(sandbox) as caller:
-        sandbox.faults.add(Reply(400, "blames-l"))
+        sandbox.faults.add(CannedReply(400, "blames-l"))
         assert (await caller.get("albums", unrated(100))).status == 400
         assert sizes(sandbox) == [100]
 
@@ -392,7 +400,7 @@ async def test_waiting_requests_go_before_refreshes(sandbox):
 
 async def test_the_limit_falls_on_a_429_and_rises_slowly(sandbox):
     async with gateway_on(sandbox, upstream__attempts=1) as caller:
-        sandbox.faults.add(Reply(429), times=1)
+        sandbox.faults.add(CannedReply(429), times=1)
         before = (await caller.metrics())["gateway_upstream_concurrency_limit"]
         await caller.get("albums", [1])
         throttled = await caller.metrics()
@@ -448,7 +456,7 @@ async def test_a_refresh_that_fails_is_counted_and_fails_no_answer(sandbox):
     async with gateway_on(sandbox, upstream__attempts=1) as caller:
         await caller.get("albums", [ONE])
         caller.clock.shift += FRESH + 1
-        sandbox.faults.add(Reply(500))
+        sandbox.faults.add(CannedReply(500))
         for calls in (2, 3):
             assert (await caller.get("albums", [ONE])).values == {ONE: 1}
             await sandbox.calls.until_ended(calls)

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from gateway.model import Kind
-from gateway.sandbox import ADA, Misshape, Reply, Sandbox, Where
+from gateway.sandbox import ADA, CannedReply, Misshape, Sandbox, Where
 from tests.e2e.harness import Caller, gateway_on, stored, until
 from tests.e2e.load import Load, Truth
 from tests.redis_server import RedisServer
@@ -134,7 +134,7 @@ async def test_an_id_that_is_asked_for_while_it_rides_is_answered_by_that_call(g
     assert sandbox.calls.total == 2
 
 
-FAILURES = [Reply(500), Reply(400), Reply(404, body="no-errors"), Misshape("no-data")]
+FAILURES = [CannedReply(500), CannedReply(400), CannedReply(404, body="no-errors"), Misshape("no-data")]
 
 
 @pytest.mark.parametrize("failure", FAILURES, ids=repr)
@@ -148,7 +148,7 @@ async def test_a_call_that_fails_with_them_is_repeated_without_them(gateway, san
 
 async def test_ids_of_a_call_that_failed_ride_again_only_after_they_were_asked_for(gateway, sandbox):
     await warmed(gateway)
-    fault = sandbox.faults.add(Reply(500), where=Where(id=LIKED))
+    fault = sandbox.faults.add(CannedReply(500), where=Where(id=LIKED))
     await gateway.get("albums", [OTHER])
     sandbox.faults.remove(fault.id)
     await gateway.get("albums", ["5000000001"])
@@ -160,7 +160,7 @@ async def test_ids_of_a_call_that_failed_ride_again_only_after_they_were_asked_f
 
 async def test_an_id_that_fails_and_is_asked_for_while_it_rides_is_asked_for_again(gateway, sandbox):
     await warmed(gateway, 5000)
-    sandbox.faults.add(Reply(500), times=1)
+    sandbox.faults.add(CannedReply(500), times=1)
     hold = sandbox.hold(at="answer")
     first = asyncio.create_task(gateway.get("albums", [OTHER]))
     await hold.reached()
@@ -176,7 +176,7 @@ async def test_a_call_that_is_throttled_is_repeated_without_them_and_holds_nothi
     gateway, sandbox
 ):
     await warmed(gateway)
-    sandbox.faults.add(Reply(429), times=1)
+    sandbox.faults.add(CannedReply(429), times=1)
     assert (await gateway.get("albums", [OTHER])).status == 200
     assert asked(sandbox)[1:] == [sorted([*DUE, OTHER]), [OTHER]]
     await gateway.get("albums", ["5000000001"])
@@ -206,7 +206,7 @@ async def test_ids_that_another_gateway_refreshed_do_not_ride(sandbox):
 async def test_every_answer_is_right_under_load_with_writes_a_bad_id_and_429s(sandbox):
     truth, bad = Truth(sandbox), "201"
     sandbox.faults.poison(bad)
-    sandbox.faults.add(Reply(429), fraction=0.2, where=Where(method="GET"))
+    sandbox.faults.add(CannedReply(429), fraction=0.2, where=Where(method="GET"))
     with RedisServer() as redis:
         settings = {
             "cache__redis_url": redis.url,

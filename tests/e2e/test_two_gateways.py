@@ -8,7 +8,7 @@ import pytest
 from aiohttp import ClientSession
 
 from gateway.model import Kind
-from gateway.sandbox import ADA, Lag, Misshape, Reply, Where
+from gateway.sandbox import ADA, CannedReply, Lag, Misshape, Where
 from tests.e2e.harness import ROOT, Caller, gateway_on, stored, until
 from tests.e2e.processes import process
 from tests.redis_server import RedisServer
@@ -128,7 +128,7 @@ async def test_an_odd_answer_at_one_does_not_hide_what_was_written_through_the_o
 async def test_a_429_at_one_gateway_slows_the_other(pair, sandbox):
     limit = "gateway_upstream_concurrency_limit"
     before = pair.two.sample(limit)
-    sandbox.faults.add(Reply(429), times=1)
+    sandbox.faults.add(CannedReply(429), times=1)
     await pair.one.get("albums", [ONE])
     await until(lambda: pair.two.sample(limit) < before)
 
@@ -156,7 +156,7 @@ async def test_a_write_whose_caller_waits_long_is_still_seen_by_a_later_write_of
     waits_long = {"X-Request-Timeout-Ms": "40000"}
     loop = asyncio.get_running_loop()
     async with gateway_on(sandbox, **settings) as one, gateway_on(sandbox, **settings) as two:
-        sandbox.faults.add(Reply(429, retry_after=3), where=WRITES, times=1)
+        sandbox.faults.add(CannedReply(429, retry_after=3), where=WRITES, times=1)
         first = asyncio.ensure_future(one.rate("albums", ONE, 1, headers=waits_long))
         await until(lambda: one.sample("gateway_upstream_throttled_total") == 1)
         begun = loop.time()

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from gateway.model import Kind
-from gateway.sandbox import ADA, Lag, Reply, Reset, Where
+from gateway.sandbox import ADA, CannedReply, Lag, Reset, Where
 from tests.e2e.harness import ROOT, gateway_on, task_names, until
 
 WRITES = Where(method="PUT")
@@ -98,7 +98,7 @@ async def test_a_fetch_held_up_across_a_write_does_not_undo_it(gateway, sandbox)
 
 
 async def test_a_reader_after_a_write_does_not_get_a_fetch_from_before_it(gateway, sandbox):
-    sandbox.faults.add(Reply(500, applied=True), where=WRITES)
+    sandbox.faults.add(CannedReply(500, applied=True), where=WRITES)
     hold = sandbox.hold(Where(method="GET"), at="answer", times=1)
     early = asyncio.ensure_future(gateway.get("albums", [ONE]))
     await hold.reached()
@@ -109,7 +109,7 @@ async def test_a_reader_after_a_write_does_not_get_a_fetch_from_before_it(gatewa
     assert (await early).values == {ONE: 1}
 
 
-@pytest.mark.parametrize(("effect", "sent"), [(Reply(500, applied=True), 1), (Reset(applied=True), 2)])
+@pytest.mark.parametrize(("effect", "sent"), [(CannedReply(500, applied=True), 1), (Reset(applied=True), 2)])
 async def test_after_a_write_of_unknown_outcome_nothing_old_is_served(gateway, sandbox, effect, sent):
     sandbox.faults.add(effect, where=WRITES)
     await gateway.get("albums", [ONE])
@@ -119,7 +119,7 @@ async def test_after_a_write_of_unknown_outcome_nothing_old_is_served(gateway, s
 
 
 async def test_a_write_that_apple_refuses_changes_nothing(gateway, sandbox):
-    sandbox.faults.add(Reply(400), where=WRITES)
+    sandbox.faults.add(CannedReply(400), where=WRITES)
     await gateway.get("albums", [ONE])
     assert (await gateway.rate("albums", ONE, -1)).status == 400
     reply = await gateway.get("albums", [ONE])
@@ -130,7 +130,7 @@ async def test_after_a_write_whose_repeat_apple_refuses_nothing_old_is_stored(ga
     await gateway.get("albums", [ONE])
     sandbox.faults.add(Lag(60), where=WRITES)
     sandbox.faults.add(Reset(applied=True, kept=True), where=WRITES)
-    sandbox.faults.add(Reply(400), where=WRITES)  # strikes only the repeat
+    sandbox.faults.add(CannedReply(400), where=WRITES)  # strikes only the repeat
     assert (await gateway.rate("albums", ONE, -1)).status == 400
     assert sum(call.method == "PUT" for call in sandbox.calls) == 2
     reply = await gateway.get("albums", [ONE])
@@ -140,16 +140,16 @@ async def test_after_a_write_whose_repeat_apple_refuses_nothing_old_is_stored(ga
 @pytest.mark.parametrize("status", [400, 404])
 async def test_a_refused_write_after_one_of_unknown_outcome_stores_nothing_old(gateway, sandbox, status):
     sandbox.faults.add(Lag(60), where=WRITES)
-    sandbox.faults.add(Reply(500, applied=True), where=WRITES, times=1)
+    sandbox.faults.add(CannedReply(500, applied=True), where=WRITES, times=1)
     assert (await gateway.rate("albums", ONE, -1)).status == 500
-    sandbox.faults.add(Reply(status), where=WRITES)
+    sandbox.faults.add(CannedReply(status), where=WRITES)
     assert (await gateway.rate("albums", ONE, 1)).status == status
     reply = await gateway.get("albums", [ONE])
     assert (reply.values, reply.cache) == ({ONE: 1}, "fwd=miss")
 
 
 async def test_a_write_that_apple_throttles_is_repeated(gateway, sandbox):
-    sandbox.faults.add(Reply(429), where=WRITES, times=1)
+    sandbox.faults.add(CannedReply(429), where=WRITES, times=1)
     assert (await gateway.rate("albums", ONE, -1)).status == 200
     assert sum(call.method == "PUT" for call in sandbox.calls) == 2
 
@@ -207,7 +207,7 @@ async def test_library_ratings_fetched_within_the_hold_are_fresh_no_longer_than_
 async def test_if_apple_fails_the_library_is_served_stale(gateway, sandbox):
     await gateway.get("library-albums", ["l.sandbox1"])
     await gateway.rate("albums", ONE, -1)
-    sandbox.faults.add(Reply(500))
+    sandbox.faults.add(CannedReply(500))
     reply = await gateway.get("library-albums", ["l.sandbox1"])
     assert (reply.status, reply.cache) == (200, "fwd=stale; fwd-status=500")
 

@@ -4,7 +4,7 @@ import pytest
 
 from gateway.ops.explain_page import answer_page
 from gateway.sandbox import ADA, BEN, Sandbox, Where
-from gateway.sandbox import Reply as Failing
+from gateway.sandbox import CannedReply as Failing
 from tests.e2e.harness import gateway_on
 from tests.ops.html import Document
 

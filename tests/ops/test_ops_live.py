@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.sandbox import ADA, REVOKED, Fault, Reply, Sandbox
+from gateway.sandbox import ADA, REVOKED, CannedReply, Fault, Sandbox
 from tests.e2e.harness import gateway_on
 from tests.ops.html import Document
 
@@ -68,7 +68,7 @@ async def test_a_failed_write_is_listed_with_a_command_to_read():
 
 async def test_failing_calls_to_apple_are_the_first_finding():
     async with Sandbox() as sandbox, gateway_on(sandbox, upstream__breaker_min_calls=2) as caller:
-        sandbox.faults.arm(Fault(Reply(500)))
+        sandbox.faults.arm(Fault(CannedReply(500)))
         for id_ in range(3):
             await caller.get("albums", [id_])
         text = Document((await get(caller, "/status"))[1]).text

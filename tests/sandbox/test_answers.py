@@ -8,7 +8,7 @@ from gateway.model import Kind
 from gateway.sandbox import answers
 
 
-def error_of(answer: answers.Answer) -> dict[str, object]:
+def error_of(answer: answers.SandboxAnswer) -> dict[str, object]:
     (error,) = msgspec.json.decode(answer.body)["errors"]
     return dict(error)
 

@@ -5,10 +5,10 @@ import msgspec
 import pytest
 
 from gateway.model import Kind
-from gateway.sandbox.answers import Answer
-from gateway.sandbox.api import Api, Request
+from gateway.sandbox.answers import SandboxAnswer
+from gateway.sandbox.api import RatingsApi, RatingsRequest
 from gateway.sandbox.shipped import ADA, BEN, CLEO, PAIRS, REVOKED, UNSUBSCRIBED, stock
-from gateway.sandbox.store import Store
+from gateway.sandbox.store import RatingStore
 
 IDS = {
     Kind.ALBUMS: "1",
@@ -24,14 +24,14 @@ IDS = {
 
 
 @pytest.fixture
-def api() -> Api:
-    store = Store()
+def api() -> RatingsApi:
+    store = RatingStore()
     stock(store)
-    return Api(store, max_ids=3, random=Random(1))
+    return RatingsApi(store, max_ids=3, random=Random(1))
 
 
-def a_request(method: str, type_: str, *ids: str, many: bool = False, **changes: Any) -> Request:
-    request = Request(
+def a_request(method: str, type_: str, *ids: str, many: bool = False, **changes: Any) -> RatingsRequest:
+    request = RatingsRequest(
         method=method,
         type=type_,
         kind=Kind(type_) if type_ in set(Kind) else None,
@@ -45,7 +45,7 @@ def a_request(method: str, type_: str, *ids: str, many: bool = False, **changes:
     return msgspec.structs.replace(request, **changes)
 
 
-def ask(api: Api, *request: str, now: float = 0.0, lag: float = 0.0, **changes: Any) -> Answer:
+def ask(api: RatingsApi, *request: str, now: float = 0.0, lag: float = 0.0, **changes: Any) -> SandboxAnswer:
     return api.answer(a_request(*request, **changes), now=now, lag=lag)
 
 
@@ -53,11 +53,11 @@ def body(value: Any = 1, **members: Any) -> bytes:
     return msgspec.json.encode({"attributes": {"value": value}, **members})
 
 
-def error(answer: Answer) -> dict[str, Any]:
+def error(answer: SandboxAnswer) -> dict[str, Any]:
     return dict(msgspec.json.decode(answer.body)["errors"][0])
 
 
-def ids(answer: Answer) -> list[str]:
+def ids(answer: SandboxAnswer) -> list[str]:
     return [resource["id"] for resource in msgspec.json.decode(answer.body)["data"]]
 
 
@@ -69,7 +69,7 @@ def test_every_type_is_rated_read_and_unrated(api, kind, value):
     written = ask(api, "PUT", kind, id_, body=body(value))
     assert (written.status, ask(api, "GET", kind, id_).body) == (200, written.body)
     assert ask(api, "GET", kind, id_, many=True).body == written.body
-    assert ask(api, "DELETE", kind, id_) == Answer(204, headers={})
+    assert ask(api, "DELETE", kind, id_) == SandboxAnswer(204, headers={})
     assert ask(api, "GET", kind, id_, many=True).body == b'{"data":[]}'
 
 

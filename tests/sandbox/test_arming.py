@@ -5,12 +5,12 @@ import pytest
 
 from gateway.model import Kind
 from gateway.sandbox.arming import Armed, Faults
-from gateway.sandbox.faults import Fault, Hold, Lag, Reply, Where
-from gateway.sandbox.journal import Call
+from gateway.sandbox.faults import CannedReply, Fault, Hold, Lag, Where
+from gateway.sandbox.journal import RecordedCall
 
 
-def a_call(*ids: str, user: str = "ada") -> Call:
-    return Call(1, "GET", "/", Kind.SONGS, user, ids, True, "", 0.0)
+def a_call(*ids: str, user: str = "ada") -> RecordedCall:
+    return RecordedCall(1, "GET", "/", Kind.SONGS, user, ids, True, "", 0.0)
 
 
 @pytest.fixture
@@ -28,13 +28,13 @@ def test_without_faults_no_call_is_struck(faults):
 
 
 def test_all_matching_faults_strike_in_the_order_armed(faults):
-    first, second = faults.add(Lag(1)), faults.add(Reply(500))
-    faults.add(Reply(429), where=Where(user="ben"))
+    first, second = faults.add(Lag(1)), faults.add(CannedReply(500))
+    faults.add(CannedReply(429), where=Where(user="ben"))
     assert faults.strike(a_call("1")) == (first, second)
 
 
 def test_a_fault_strikes_a_limited_number_of_calls(faults):
-    armed = faults.add(Reply(429), times=2)
+    armed = faults.add(CannedReply(429), times=2)
     assert [len(faults.strike(a_call("1"))) for _ in range(3)] == [1, 1, 0]
     assert armed.fired == 2
 
@@ -42,7 +42,7 @@ def test_a_fault_strikes_a_limited_number_of_calls(faults):
 def test_random_strikes_repeat_with_the_seed():
     def run(seed: int) -> list[int]:
         faults = Faults(Random(seed))
-        faults.add(Reply(429), fraction=0.5)
+        faults.add(CannedReply(429), fraction=0.5)
         return [len(faults.strike(a_call("1"))) for _ in range(50)]
 
     assert run(3) == run(3) != run(4)

@@ -4,10 +4,10 @@ import msgspec
 import pytest
 
 from gateway.model import Kind
-from gateway.sandbox.faults import EFFECTS, AnyEffect, Fault, Hold, Lag, MaxIds, Reply, SlowBody, Where
-from gateway.sandbox.journal import Call
+from gateway.sandbox.faults import EFFECTS, AnyEffect, CannedReply, Fault, Hold, Lag, MaxIds, SlowBody, Where
+from gateway.sandbox.journal import RecordedCall
 
-READ = Call(1, "GET", "/v1/me/ratings/songs", Kind.SONGS, "ada", ("1", "2"), True, "l=de", 0.0)
+READ = RecordedCall(1, "GET", "/v1/me/ratings/songs", Kind.SONGS, "ada", ("1", "2"), True, "l=de", 0.0)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_fault_reads_from_json_with_the_names_of_the_api():
 
 
 def test_a_fault_survives_a_round_trip_through_json():
-    fault = Fault(Reply(503, body="html", retry_after=2), Where(method="GET"), fraction=0.5)
+    fault = Fault(CannedReply(503, body="html", retry_after=2), Where(method="GET"), fraction=0.5)
     assert msgspec.json.decode(msgspec.json.encode(fault), type=Fault) == fault
 
 

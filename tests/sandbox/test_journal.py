@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from gateway.model import Kind
-from gateway.sandbox.journal import Call, Journal
+from gateway.sandbox.journal import Journal, RecordedCall
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def begin(
     user: str = "ada",
     kind: Kind = Kind.SONGS,
     query: str = "",
-) -> Call:
+) -> RecordedCall:
     return journal.begin(method=method, path="/", kind=kind, user=user, ids=ids, many=True, query=query)
 
 

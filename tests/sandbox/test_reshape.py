@@ -7,6 +7,7 @@ import pytest
 from gateway.model import Kind
 from gateway.sandbox import answers
 from gateway.sandbox.faults import (
+    CannedReply,
     Effect,
     Extra,
     Lag,
@@ -14,21 +15,20 @@ from gateway.sandbox.faults import (
     Misshape,
     Next,
     Prefix,
-    Reply,
     Reset,
     Shape,
     Shuffle,
     Strangers,
     Valueless,
 )
-from gateway.sandbox.journal import Call
+from gateway.sandbox.journal import RecordedCall
 from gateway.sandbox.reshape import replacement, reshape, substitute
 
-READ = Call(1, "GET", "/v1/me/ratings/songs", Kind.SONGS, "ada", ("1", "2", "3"), True, "", 0.0)
-RATED = answers.Answer(200, answers.ratings(Kind.SONGS, {"1": 1, "2": -1}))
+READ = RecordedCall(1, "GET", "/v1/me/ratings/songs", Kind.SONGS, "ada", ("1", "2", "3"), True, "", 0.0)
+RATED = answers.SandboxAnswer(200, answers.ratings(Kind.SONGS, {"1": 1, "2": -1}))
 
 
-def reshaped(*effects: Effect, answer: answers.Answer = RATED) -> Any:
+def reshaped(*effects: Effect, answer: answers.SandboxAnswer = RATED) -> Any:
     return msgspec.json.decode(reshape(answer, effects, READ, Random(1)).body)
 
 
@@ -117,7 +117,7 @@ def test_every_misshape_is_an_unsound_answer(shape):
 
 
 def test_the_first_effect_that_answers_wins():
-    assert replacement([Lag(1), Reply(500), Reset()]) == Reply(500)
+    assert replacement([Lag(1), CannedReply(500), Reset()]) == CannedReply(500)
     assert replacement([Lag(1)]) is None
 
 
@@ -128,15 +128,15 @@ def test_a_reset_answers_nothing():
 @pytest.mark.parametrize(
     ("reply", "start"),
     [
-        (Reply(401), b""),
-        (Reply(204), b""),
-        (Reply(500, body="empty"), b""),
-        (Reply(200), b'{"data":[]}'),
-        (Reply(403), b'{"errors":['),
-        (Reply(429), b'{"errors":['),
-        (Reply(429, body="capacity"), b'{"message":"API capacity exceeded"}'),
-        (Reply(504, body="html"), b"<!DOCTYPE html>"),
-        (Reply(200, body="html"), b"<!DOCTYPE html>"),
+        (CannedReply(401), b""),
+        (CannedReply(204), b""),
+        (CannedReply(500, body="empty"), b""),
+        (CannedReply(200), b'{"data":[]}'),
+        (CannedReply(403), b'{"errors":['),
+        (CannedReply(429), b'{"errors":['),
+        (CannedReply(429, body="capacity"), b'{"message":"API capacity exceeded"}'),
+        (CannedReply(504, body="html"), b"<!DOCTYPE html>"),
+        (CannedReply(200, body="html"), b"<!DOCTYPE html>"),
     ],
     ids=str,
 )
@@ -149,7 +149,9 @@ def test_a_reply_has_the_given_status_and_body(reply, start):
 
 
 def test_a_reply_has_retry_after_only_if_given():
-    with_hint, without = (substitute(Reply(429, retry_after=after), READ, Random(1)) for after in (7, None))
+    with_hint, without = (
+        substitute(CannedReply(429, retry_after=after), READ, Random(1)) for after in (7, None)
+    )
     assert with_hint is not None
     assert without is not None
     assert with_hint.headers["Retry-After"] == "7"

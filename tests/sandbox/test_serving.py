@@ -12,12 +12,12 @@ from gateway.sandbox import (
     ADA,
     BEN,
     REVOKED,
+    CannedReply,
     Credentials,
     Lag,
     Latency,
     MaxIds,
     Prefix,
-    Reply,
     Reset,
     Sandbox,
     Skew,
@@ -152,7 +152,7 @@ async def test_latency_uses_the_sandboxs_sleep(sandbox, call, clock):
 
 
 async def test_a_429_has_retry_after_and_strikes_one_user_once(sandbox, call):
-    armed = sandbox.faults.add(Reply(429, retry_after=1), where=Where(user=ADA), times=1)
+    armed = sandbox.faults.add(CannedReply(429, retry_after=1), where=Where(user=ADA), times=1)
     throttled, other, passed = [await call("GET", LIKED, user=user) for user in (ADA, BEN, ADA)]
     assert (throttled.status, throttled.headers["Retry-After"]) == (429, "1")
     assert (other.status, passed.status) == (200, 200)
@@ -161,7 +161,7 @@ async def test_a_429_has_retry_after_and_strikes_one_user_once(sandbox, call):
 
 @pytest.mark.parametrize("applied", [True, False])
 async def test_a_write_that_fails_may_have_taken_effect(sandbox, call, applied):
-    sandbox.faults.add(Reply(503, applied=applied), times=1)
+    sandbox.faults.add(CannedReply(503, applied=applied), times=1)
     assert (await call("PUT", UNRATED, json=LIKE)).status == 503
     assert sandbox.rating(ADA, Kind.ALBUMS, "9") == (1 if applied else None)
 
@@ -278,7 +278,7 @@ async def test_the_developer_token_can_be_tested_without_a_user(sandbox, call):
 
 
 async def test_a_refusal_of_one_user_does_not_strike_the_test(sandbox, call):
-    sandbox.faults.add(Reply(401), where=Where(user=ADA))
+    sandbox.faults.add(CannedReply(401), where=Where(user=ADA))
     assert (await call("GET", LIKED)).status == 401
     assert (await call("GET", "../../test")).status == 200
 
@@ -331,6 +331,6 @@ async def test_invalid_favorites_are_refused(favorite, method, query, user, stat
 
 
 async def test_favorites_are_in_the_journal_and_can_be_struck(favorite, sandbox):
-    sandbox.faults.add(Reply(500), where=Where(method="POST"))
+    sandbox.faults.add(CannedReply(500), where=Where(method="POST"))
     assert (await favorite("POST", "?ids[songs]=5"))[0] == 500
     assert (sandbox.calls.last.path, sandbox.calls.last.ids) == ("/v1/me/favorites", ("5",))

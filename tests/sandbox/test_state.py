@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.model import Kind
-from gateway.sandbox import ADA, CLEO, Credentials, Fault, Hold, Reply, Standing, Where
+from gateway.sandbox import ADA, CLEO, CannedReply, Credentials, Fault, Hold, Standing, Where
 from gateway.sandbox.state import SandboxState
 from tests.sandbox.conftest import HandClock
 
@@ -93,7 +93,7 @@ def test_reset_restores_users_ratings_pairs_keys_and_faults(state, clock):
     state.tokens.distrust(state.credentials.key_id)
     state.add_user("sandbox-user-eve")
     state.rate(ADA, Kind.ALBUMS, "1138988512", -1)
-    state.faults.add(Reply(500))
+    state.faults.add(CannedReply(500))
     state.reset()
     assert state.users() == before
     assert accepts(state, state.developer_token())

@@ -1,19 +1,19 @@
 import pytest
 
 from gateway.model import Kind
-from gateway.sandbox.store import Standing, Store
+from gateway.sandbox.store import RatingStore, Standing
 
 TOKEN = "sandbox-user-dora"
 
 
 @pytest.fixture
-def store() -> Store:
-    store = Store()
+def store() -> RatingStore:
+    store = RatingStore()
     store.add_user(TOKEN, ratings={Kind.SONGS: {"1": 1, "2": -1}})
     return store
 
 
-def shown(store: Store, now: float, id_: str = "1") -> int | None:
+def shown(store: RatingStore, now: float, id_: str = "1") -> int | None:
     return store.read(TOKEN, Kind.SONGS, [id_], now=now).get(id_)
 
 

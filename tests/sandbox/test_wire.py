@@ -11,15 +11,15 @@ from yarl import URL
 
 from gateway.model import Kind
 from gateway.sandbox import SlowBody, Truncate, wire
-from gateway.sandbox.answers import Answer
-from gateway.sandbox.api import Favorites, Request
+from gateway.sandbox.answers import SandboxAnswer
+from gateway.sandbox.api import Favorites, RatingsRequest
 from tests.sandbox.conftest import HandClock
 
 BODY = b'{"data":[1,2,3]}'
-ANSWER = Answer(200, BODY)
+ANSWER = SandboxAnswer(200, BODY)
 
 
-def parsed(path: str, *, method: str = "GET", body: bytes = b"", **headers: str) -> Request:
+def parsed(path: str, *, method: str = "GET", body: bytes = b"", **headers: str) -> RatingsRequest:
     named = {name.replace("_", "-"): text for name, text in headers.items()}
     type_, _, id_ = URL(path).path.lstrip("/").partition("/")
     matched = {"type": type_, "id": id_} if id_ else {"type": type_}
@@ -97,7 +97,7 @@ def get(aiohttp_client):
 
 
 async def test_a_whole_answer_has_status_headers_and_body(get):
-    assert await get(lambda _: wire.whole(Answer(404, BODY))) == (404, BODY)
+    assert await get(lambda _: wire.whole(SandboxAnswer(404, BODY))) == (404, BODY)
 
 
 async def test_a_truncated_body_ends_before_its_length(get):
@@ -116,7 +116,10 @@ async def test_an_honestly_truncated_body_is_incomplete_json(get):
 async def test_a_slow_body_arrives_complete(get, body):
     clock = HandClock()
     effect = SlowBody(4, pieces=4)
-    assert await get(lambda http: wire.slow(http, Answer(200, body), effect, clock.sleep)) == (200, body)
+    assert await get(lambda http: wire.slow(http, SandboxAnswer(200, body), effect, clock.sleep)) == (
+        200,
+        body,
+    )
 
 
 async def test_a_slow_body_pauses_before_each_piece(get):

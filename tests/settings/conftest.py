@@ -6,10 +6,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from gateway.settings import BadSettings, Fault, load
+from gateway.settings import BadSettings, SettingsFault, load
 from tests.cache.redis.certificates import Authority
 
-Faults = Callable[..., dict[str, Fault]]
+Faults = Callable[..., dict[str, SettingsFault]]
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +58,7 @@ def toml(tmp_path: Path) -> Callable[[str], Path]:
 def faults(required, toml) -> Faults:
     """The faults of `required` with these variables and this file, by setting."""
 
-    def found(environ: Mapping[str, str] | None = None, text: str | None = None) -> dict[str, Fault]:
+    def found(environ: Mapping[str, str] | None = None, text: str | None = None) -> dict[str, SettingsFault]:
         with pytest.raises(BadSettings) as caught:
             load(toml(text) if text is not None else None, {**required, **(environ or {})})
         return {fault.setting: fault for fault in caught.value.faults}

@@ -1,7 +1,8 @@
 """Which calls are in flight, which wait, and which is next. Synchronous; nothing waits here.
 
 A call asks for a slot, gets it at once or later, and gives it back. The rules:
-- Foreground calls go before background calls. Background calls hold at most a quarter of the limit.
+- Foreground calls go before background calls. Background calls together hold at most a quarter of
+  the limit, but at least one slot.
 - Users take turns, and so do the requesters of one user. A user, or a requester, that holds a quarter of the
   limit yields while others wait.
 - A call that several requesters need waits in the queue of each. It counts for the one whose turn came.
@@ -20,7 +21,7 @@ K = TypeVar("K", bytes, Requester)
 
 SHARE: Final = 4
 """A user or requester that holds a quarter (1 / SHARE) of the limit yields to others. All background calls
-together never hold more."""
+together hold no more. A share is at least one slot."""
 
 LONGEST_QUEUE: Final = 2048
 """The most calls that wait. Background calls may fill half of the queue. A request without a call in the

@@ -112,7 +112,7 @@ def _sources(
     flights = SingleFlight(
         apple.fetch,
         cache.store,
-        cache.riders_failed,
+        cache.top_up.failed,
         size=apple.batch_size,
         window_seconds=settings.upstream.batch_window_ms / 1000,
         fetch_seconds=settings.server.request_timeout_seconds,

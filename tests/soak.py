@@ -93,7 +93,7 @@ class Soak:
         self.flights = SingleFlight(
             apple.fetch,  # type: ignore[arg-type]
             cache.store,
-            cache.riders_failed,
+            cache.top_up.failed,
             size=lambda: 100,
             window_seconds=0.0,
             fetch_seconds=10.0,

@@ -13,7 +13,7 @@ from gateway.cache.invalidation import Drop, DropPaired, Invalidation, Purge
 from gateway.cache.lookup import Lookup, Tiers, fill_token, local_holds
 from gateway.cache.memory import MemoryCache
 from gateway.cache.shared_cache import SharedCache
-from gateway.cache.top_up import due, is_due
+from gateway.cache.top_up import TopUp
 from gateway.cache.write_log import BegunWrite, WriteLog
 from gateway.cache.write_rule import UNCHANGED, Outcome, StoredRating, Unwritten
 from gateway.clock import Clock
@@ -50,6 +50,7 @@ class Cache:
     ) -> None:
         self.memory = memory
         self.freshness = freshness
+        self.top_up = TopUp(memory, freshness, clock, enabled=top_up)
         self.trusted_since = trusted_since
         self.has_shared = shared is not None
         self._write_log = write_log
@@ -58,7 +59,6 @@ class Cache:
         self._clock = clock
         self._tasks = tasks
         self._trust_seconds = trust_seconds
-        self._top_up = top_up
 
     def recall(self, partition: Partition, now: float) -> Lookup:
         """Look the partition up in memory. The entries are live: read them before an await."""
@@ -98,36 +98,6 @@ class Cache:
         pending = self._write_log.pending(partition.user_kind, now)
         return fill_token(tiers, pending, asked, now)
 
-    def due(self, partition: Partition, memory: Lookup, asked: Sequence[Id], now: float) -> Sequence[Id]:
-        """Return cached ids to refresh along with `asked`, the most useful first: see `top_up`.
-
-        `memory` is what `recall` has just returned.
-        """
-        if not self._top_up or not memory.entries:
-            return ()
-        return due(
-            memory,
-            set(asked),
-            now,
-            freshness=self.freshness,
-            fresh_seconds=self.freshness.fresh_seconds_of(partition.user.key, partition.kind),
-        )
-
-    def still_due(self, partition: Partition, ids: Sequence[Id], shared: Lookup, now: float) -> Sequence[Id]:
-        """Return those of `ids` that Redis has no fresher rating of: another gateway may have fetched one."""
-        if not ids or shared.shared_version is None:
-            # If Redis did not answer, nothing of them could be stored.
-            return ()
-        fresh_seconds = self.freshness.fresh_seconds_of(partition.user.key, partition.kind)
-        entries = shared.entries
-        return [
-            id_ for id_ in ids if (entry := entries.get(id_)) is None or is_due(entry, now, fresh_seconds)
-        ]
-
-    def riders_failed(self, partition: Partition, ids: Collection[Id]) -> None:
-        """A call failed that carried these ids for a refresh: they do not ride again until asked for."""
-        self.memory.partition(partition, self._clock.monotonic()).rides.failed(ids)
-
     def store(
         self, partition: Partition, token: FillToken, ratings: Mapping[Id, Rating], *, ridden: bool = False
     ) -> None:
@@ -156,23 +126,14 @@ class Cache:
             trusted_at=now if unasked else token.taken_at,
             cap=cap,
         )
-        self._store_locally(partition, entries, now, ridden=ridden)
+        self.memory.put(partition, entries, now)
+        self.top_up.stored(partition, entries, now, ridden=ridden)
         if self._shared is None or token.shared_version is None or not settled:
             return
         # Redis derives the limit from when it stores a rating: after its end it would apply none.
         if cap is None or cap > FILL_SECONDS:
             filling = self._fill(self._shared, partition, token.shared_version, settled, entries)
             self._tasks.spawn("fill", filling)
-
-    def _store_locally(
-        self, partition: Partition, entries: Mapping[Id, Entry], now: float, *, ridden: bool
-    ) -> None:
-        self.memory.put(partition, entries, now)
-        rides = self.memory.partition(partition, now).rides
-        if ridden:
-            rides.rode(entries, now)
-        elif rides:
-            rides.answered(entries)
 
     def undisturbed(self, partition: Partition, token: FillToken) -> bool:
         """Whether no write or purge of the partition was recorded since `token` was taken."""

@@ -1,16 +1,18 @@
-"""Which cached ids of a partition are worth refreshing in the free seats of a call to Apple. Pure.
+"""Which cached ids of a partition are worth refreshing in the free seats of a call to Apple.
 
 Apple's budget counts calls, not ids, and most calls leave with few ids. An id that is cached and due soon
-would cost a call of its own later.
+would cost a call of its own later. `due` is the choice, and pure; `TopUp` makes it for a cache.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from itertools import islice
 from typing import Final
 
 from gateway.cache.entry import Entry, Freshness
 from gateway.cache.lookup import Lookup
-from gateway.model import Id
+from gateway.cache.memory import MemoryCache
+from gateway.clock import Clock
+from gateway.model import Id, Partition
 from gateway.riders import TOPPED_UP_IDS
 
 DUE_SHARE: Final = 0.25
@@ -66,3 +68,48 @@ def due(
             return found
     again = (id_ for id_ in ridden if memory.rides.may_ride(id_, now))
     return [*found, *islice(again, MAX_IDS - len(found))]
+
+
+class TopUp:
+    """Chooses cached ids that ride along, and notes in memory which rode, failed or were asked for since.
+
+    If it is not `enabled`, none ride along.
+    """
+
+    def __init__(self, memory: MemoryCache, freshness: Freshness, clock: Clock, *, enabled: bool) -> None:
+        self._memory = memory
+        self._freshness = freshness
+        self._clock = clock
+        self._enabled = enabled
+
+    def due(self, partition: Partition, memory: Lookup, asked: Sequence[Id], now: float) -> Sequence[Id]:
+        """Return cached ids to refresh along with `asked`; `memory` is the lookup just made there."""
+        if not self._enabled or not memory.entries:
+            return ()
+        fresh_seconds = self._fresh_seconds(partition)
+        return due(memory, set(asked), now, freshness=self._freshness, fresh_seconds=fresh_seconds)
+
+    def still_due(self, partition: Partition, ids: Sequence[Id], shared: Lookup, now: float) -> Sequence[Id]:
+        """Return those of `ids` that Redis has no fresher rating of: another gateway may have fetched one."""
+        if not ids or shared.shared_version is None:
+            # If Redis did not answer, nothing of them could be stored.
+            return ()
+        fresh_seconds, entries = self._fresh_seconds(partition), shared.entries
+        return [
+            id_ for id_ in ids if (entry := entries.get(id_)) is None or is_due(entry, now, fresh_seconds)
+        ]
+
+    def stored(self, partition: Partition, ids: Iterable[Id], now: float, *, ridden: bool) -> None:
+        """The ids were fetched and stored in memory; `ridden`: no request asked for them."""
+        rides = self._memory.partition(partition, now).rides
+        if ridden:
+            rides.rode(ids, now)
+        elif rides:
+            rides.answered(ids)
+
+    def failed(self, partition: Partition, ids: Collection[Id]) -> None:
+        """A call failed that carried these ids for a refresh: they do not ride again until asked for."""
+        self._memory.partition(partition, self._clock.monotonic()).rides.failed(ids)
+
+    def _fresh_seconds(self, partition: Partition) -> float:
+        return self._freshness.fresh_seconds_of(partition.user.key, partition.kind)

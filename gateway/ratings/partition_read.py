@@ -93,7 +93,7 @@ class PartitionRead:
         cache, plan, directives = self._sources.cache, self.plan, self._query.directives
         self.recall()
         if plan.missing and not directives.no_store:
-            self._due = cache.due(self.partition, self._memory, plan.missing, self._now)
+            self._due = cache.top_up.due(self.partition, self._memory, plan.missing, self._now)
         await self.look_up(keep=not directives.no_store)
         if not requester.counted:
             self._count()
@@ -132,7 +132,7 @@ class PartitionRead:
             shared = await cache.look_up_shared(self.partition, asked, self._memory, self._now, keep=keep)
             self._shared_counts = self._take_shared(shared)
             # Another gateway may have refreshed them.
-            self._due = cache.still_due(self.partition, self._due, shared, self._now)
+            self._due = cache.top_up.still_due(self.partition, self._due, shared, self._now)
         self.admitted = cache.memory.admits(self.partition, self._now) and (
             self._shared is None or self._shared.admitted
         )

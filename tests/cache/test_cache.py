@@ -208,7 +208,7 @@ class TestStore:
 
 def due_beside_one(tiers: CacheBench) -> list[Id]:
     memory = tiers.cache.recall(ALBUMS, tiers.now)
-    return list(tiers.cache.due(ALBUMS, memory, [ONE], tiers.now))
+    return list(tiers.cache.top_up.due(ALBUMS, memory, [ONE], tiers.now))
 
 
 class TestTopUp:
@@ -227,7 +227,7 @@ class TestTopUp:
     async def test_ids_that_another_gateway_has_refreshed_are_not_due(self, tiers):
         refreshed = FRESHNESS.entry(1, tiers.now, fresh_seconds=300.0)
         shared = Lookup(shared_version=b"1", entries={ONE: refreshed})
-        assert tiers.cache.still_due(ALBUMS, [ONE, TWO], shared, tiers.now) == [TWO]
+        assert tiers.cache.top_up.still_due(ALBUMS, [ONE, TWO], shared, tiers.now) == [TWO]
 
     async def test_ids_refreshed_along_are_marked_until_they_are_requested(self, alone):
         alone.store({ONE: 1}, ridden=True)
@@ -238,7 +238,7 @@ class TestTopUp:
     async def test_ids_of_a_call_that_failed_are_not_due_again(self, alone):
         alone.store({ONE: 1, TWO: 1})
         alone.clock.move(290.0)
-        alone.cache.riders_failed(ALBUMS, [TWO])
+        alone.cache.top_up.failed(ALBUMS, [TWO])
         assert due_beside_one(alone) == []
 
 

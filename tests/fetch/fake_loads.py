@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
+from gateway.cache.cache import Cache
 from gateway.fetch.single_flight import SingleFlight
 from gateway.fetch.wait import FetchResult
 from gateway.fill_token import FillToken
@@ -68,16 +69,6 @@ class FetchTasks(Tasks):
         return super().spawn(name, work)
 
 
-class Storage(Protocol):
-    """Where results go instead of into a record."""
-
-    def store(
-        self, partition: Partition, token: FillToken, ratings: Mapping[Id, Rating], *, ridden: bool
-    ) -> None: ...
-
-    def riders_failed(self, partition: Partition, ids: Collection[Id]) -> None: ...
-
-
 class FakeLoads:
     """Single flight over loads that the test ends; without `storage`, a record of what was stored."""
 
@@ -88,7 +79,7 @@ class FakeLoads:
         size: int = 100,
         fetch_seconds: float = 10.0,
         on_dispatch: Callable[[], None] = lambda: None,
-        storage: Callable[[], Storage] | None = None,
+        storage: Callable[[], Cache] | None = None,
     ) -> None:
         self.loads: list[Loading] = []
         self.stored: list[tuple[Partition, Any, dict[Id, Rating]]] = []
@@ -157,7 +148,7 @@ class FakeLoads:
 
     def _riders_failed(self, partition: Partition, ids: Collection[Id]) -> None:
         if self._storage is not None:
-            self._storage().riders_failed(partition, ids)
+            self._storage().top_up.failed(partition, ids)
         else:
             self.failed_riders.append(list(ids))
 

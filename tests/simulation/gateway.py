@@ -64,7 +64,7 @@ def assemble(
     flights = flights_of(
         load,
         cache.store,
-        cache.riders_failed,
+        cache.top_up.failed,
         size=lambda: size,
         window_seconds=0.002,
         fetch_seconds=10.0,

@@ -161,7 +161,7 @@ class Gateway:
         self.flights = SingleFlight(
             self.client.fetch,
             self.cache.store,
-            self.cache.riders_failed,
+            self.cache.top_up.failed,
             size=self.client.batch_size,
             window_seconds=WINDOW_SECONDS,
             fetch_seconds=FETCH_SECONDS,

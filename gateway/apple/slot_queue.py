@@ -2,7 +2,7 @@
 
 A call asks for a slot, gets it at once or later, and gives it back. The rules:
 - Foreground calls go before background calls. Background calls together hold at most a quarter of
-  the limit, but at least one slot.
+  the limit, or one slot if that is more.
 - Users take turns, and so do the requesters of one user. A user, or a requester, that holds a quarter of the
   limit yields while others wait.
 - A call that several requesters need waits in the queue of each. It counts for the one whose turn came.

@@ -30,7 +30,7 @@ from gateway.cache.redis.errors import WritesRefused
 from gateway.cache.redis.layout import Keys
 from gateway.cache.redis.url import RedisUrl, parse_url
 from gateway.cli.console import CommandFailed
-from gateway.cli.http import ask
+from gateway.cli.http import HttpReply, ask
 from gateway.credentials import redis_tls, signing_key
 from gateway.resolver import Resolver
 from gateway.settings import Settings
@@ -148,18 +148,32 @@ def apple(settings: Settings) -> str:
     began = time.monotonic()
     url = f"{apple_.base_url}/v1/test"
     answer = ask("GET", url, headers, timeout_seconds=TIMEOUT_SECONDS, proxy=proxy)
+    fault = _apples_fault(answer, apple_.base_url, url)
+    if fault is not None:
+        raise CommandFailed(fault)
+    return f"{apple_.base_url} accepts the developer token ({answer.status}){through}, {_ms(began)}"
+
+
+def _apples_fault(answer: HttpReply, base_url: str, url: str) -> str | None:
+    """Why an answer to `GET /v1/test` does not show that Apple accepts the token; None if it does."""
     if answer.status == 401:
-        raise CommandFailed(
-            f"{apple_.base_url} refuses the developer token (401). Compare apple.team_id, apple.key_id and "
+        return (
+            f"{base_url} refuses the developer token (401). Compare apple.team_id, apple.key_id and "
             "apple.private_key with Apple's developer site, and the clock of this machine with the time; "
             "if apple.origin is set, the key must allow it."
         )
     if answer.status == 429 or answer.status >= 500:
-        raise CommandFailed(
-            f"{apple_.base_url} answered {answer.status}, so the developer token could not be checked. "
+        return (
+            f"{base_url} answered {answer.status}, so the developer token could not be checked. "
             "Try again in a minute; look at Apple's system status page."
         )
-    return f"{apple_.base_url} accepts the developer token ({answer.status}){through}, {_ms(began)}"
+    page = answer.headers.get_content_type() == "text/html"
+    if answer.status == 200 and not page:
+        return None
+    return (
+        f"{url} answered {answer.status}{' with an HTML page' if page else ''}, which Apple's API does not: "
+        "is apple.base_url right, or does a proxy answer?"
+    )
 
 
 def _no_answer(error: Exception, url: RedisUrl) -> str | None:

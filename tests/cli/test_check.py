@@ -27,14 +27,32 @@ def test_a_credential_that_cannot_sign_is_78(run, monkeypatch):
     assert "the key is not right" in ran.err
 
 
-@pytest.mark.parametrize("status", [200, 403, 404])
-def test_an_answer_that_is_not_a_refusal_accepts_the_developer_token(run, gateway, monkeypatch, status):
+def test_an_answer_200_accepts_the_developer_token(run, gateway, monkeypatch):
+    monkeypatch.setenv("GATEWAY_APPLE__BASE_URL", gateway.url)
+    gateway.always(200)
+    ran = run("check", "--connect")
+    assert ran.status == 0
+    assert "accepts the developer token (200)" in ran.out
+    assert "redis     ok  not set" in ran.out
+
+
+@pytest.mark.parametrize("status", [204, 302, 403, 404, 421])
+def test_an_answer_that_apple_does_not_give_is_1_and_names_the_address(run, gateway, monkeypatch, status):
     monkeypatch.setenv("GATEWAY_APPLE__BASE_URL", gateway.url)
     gateway.always(status)
     ran = run("check", "--connect")
-    assert ran.status == 0
-    assert f"accepts the developer token ({status})" in ran.out
-    assert "redis     ok  not set" in ran.out
+    assert ran.status == 1
+    assert "apple     failed" in ran.out
+    assert f"{gateway.url}/v1/test answered {status}, which Apple's API does not" in ran.err
+    assert "apple.base_url" in ran.err
+
+
+def test_an_html_page_with_status_200_does_not_accept_the_developer_token(run, gateway, monkeypatch):
+    monkeypatch.setenv("GATEWAY_APPLE__BASE_URL", gateway.url)
+    gateway.always(200, "<html>sign in</html>", Content_Type="text/html")
+    ran = run("check", "--connect")
+    assert ran.status == 1
+    assert f"{gateway.url}/v1/test answered 200 with an HTML page" in ran.err
 
 
 @pytest.mark.parametrize(

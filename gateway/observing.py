@@ -109,7 +109,7 @@ class Observed:
         counted = lately.counted
         return Snapshot(
             access=access,
-            process=self._process(now),
+            process=self._process(now, counted),
             window_seconds=lately.seconds,
             traffic=collect.traffic(lately),
             tiers=(collect.tier("local", counted), collect.tier("shared", counted)),
@@ -154,7 +154,7 @@ class Observed:
         detail = "refused by Apple (401)" if self._tokens.refused else "not refused"
         return Check("developer token accepted", not self._tokens.refused, detail, required=False)
 
-    def _process(self, now: float) -> Process:
+    def _process(self, now: float, counted: HistorySample) -> Process:
         at, reload = self._clock.time(), self.runtime.last_reload
         return Process(
             version=__version__,
@@ -169,6 +169,7 @@ class Observed:
             last_reload_successful=reload is None or reload.fault is None,
             reloaded=reload is not None,
             not_applied=() if reload is None else reload.not_applied,
+            log_lines_dropped=int(total(counted.log_lines_dropped)),
         )
 
     def _upstream(self, lately: Interval) -> UpstreamView:

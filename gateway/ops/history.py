@@ -50,6 +50,7 @@ class HistorySample(msgspec.Struct, frozen=True):
     retries: Counts
     visibility: Counts
     """Visibility checks by result and by the seconds after the write."""
+    log_lines_dropped: Counts
 
     def minus(self, earlier: "HistorySample") -> "HistorySample":
         """Increase since `earlier`."""
@@ -80,6 +81,7 @@ def read(metrics: Metrics) -> HistorySample:
         quarantined=_sum(metrics.quarantined_requests, "_total", ()),
         retries=_sum(metrics.upstream_retries, "_total", ("reason",)),
         visibility=_sum(metrics.write_visibility_checks, "_total", ("result", "after")),
+        log_lines_dropped=_sum(metrics.log_lines_dropped, "_total", ()),
     )
 
 
@@ -114,10 +116,17 @@ class History:
             self._readings.popleft()
 
     def lately(self, reading: HistorySample, now: float, seconds: float) -> Interval:
-        """The interval from `seconds` ago, or from the oldest reading, to a reading made `now`."""
+        """The interval from `seconds` ago, or from the first reading, to a reading made `now`.
+
+        What was counted before the first reading belongs to the interval that starts with it: a gateway
+        counts from zero, and what goes wrong at its start must show.
+        """
         older = [kept for kept in self._readings if kept[0] <= now - seconds]
-        start, earlier = (older[-1:] or [*self._readings, (now, reading)])[0]
-        return Interval(start, now, reading.minus(earlier))
+        if older:
+            start, earlier = older[-1]
+            return Interval(start, now, reading.minus(earlier))
+        start = self._readings[0][0] if self._readings else now
+        return Interval(start, now, reading)
 
     def course(self) -> list[Interval]:
         """The last hour in steps of about a minute, oldest first; empty with fewer than two readings."""

@@ -8,6 +8,9 @@ from gateway.ops.status.diagnosis import RULES
 from tests.deploy.files import PROMETHEUS, alerts
 
 EXPRESSIONS = {alert["alert"]: alert["expr"] for alert in alerts()}
+SEEN_BY_PROMETHEUS_ALONE = {"RatingsGatewayAbsent", "RatingsGatewayTargetDown"}
+SAME_FINDING = {"RatingsGatewayHitLatencyBurnFast": "RatingsGatewayHitLatencyBurnSlow"}
+"""Alerts whose condition is a finding under the name of another alert."""
 NUMBER = r"[\d.]+(?: \* [\d.]+)?"
 THRESHOLDS = sorted({(rule.alert, rule.threshold) for rule in RULES if rule.alert and rule.threshold})
 
@@ -20,6 +23,12 @@ def compared(expression: str) -> set[float]:
 
 def test_every_alert_of_a_finding_exists():
     assert {rule.alert for rule in RULES} - {None} <= EXPRESSIONS.keys()
+
+
+def test_every_alert_that_one_gateway_can_see_has_a_finding():
+    found = {rule.alert for rule in RULES}
+    seen = EXPRESSIONS.keys() - SEEN_BY_PROMETHEUS_ALONE
+    assert [alert for alert in sorted(seen) if SAME_FINDING.get(alert, alert) not in found] == []
 
 
 @pytest.mark.parametrize(("alert", "threshold"), THRESHOLDS)

@@ -83,7 +83,7 @@ class Client:
             sent["Music-User-Token"] = user
         raw = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         data = None if raw is None else io.BytesIO(raw)
-        is_ops = path.startswith(("/-/", "/metrics", "/readyz", "/livez"))
+        is_ops = path.startswith(("/-/", "/metrics", "/readyz", "/livez", "/status"))
         url = (self._ops_url if is_ops else self._api_url) + path
         async with self.session.request(method, url, headers=sent, data=data) as response:
             return Reply(response.status, response.headers, await response.read())

@@ -95,6 +95,9 @@ async def test_lines_that_a_full_disk_does_not_take_are_counted(sandbox):
         dropped, lines = 0.0, len(("listening", 1, 2, 3))
         while dropped < lines:
             dropped = (await client.metrics())["gateway_log_lines_dropped_total"]
+        (finding,) = (await client.ask("GET", "/status?format=json")).json["findings"]
+        assert finding["runbook"] == "RatingsGatewayLogLinesDropped"
+        assert "log lines were lost" in finding["what"]
 
 
 def files(pid: int, descriptors: set[int]) -> set[Path]:

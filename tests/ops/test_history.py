@@ -71,6 +71,13 @@ def test_lately_starts_at_the_first_reading_if_that_is_later():
     assert kept.lately(counted(6), 103.0, 300.0).rate({("200",): 6.0}) == 2.0
 
 
+def test_lately_counts_from_zero_until_the_first_reading_is_as_old_as_the_window():
+    kept = History()
+    kept.take(counted(4), 100.0)
+    assert kept.lately(counted(6), 103.0, 300.0).counted.requests == {("200",): 6.0}
+    assert kept.lately(counted(9), 400.0, 300.0).counted.requests == {("200",): 5.0}
+
+
 def test_without_an_earlier_reading_the_rate_is_zero():
     lately = History().lately(counted(6), 103.0, 300.0)
     assert lately.seconds == 0.0

@@ -202,6 +202,17 @@ def reload_failed(snapshot: Snapshot, _: float) -> str | None:
     )
 
 
+def log_lines_dropped(snapshot: Snapshot, threshold: float) -> str | None:
+    dropped = snapshot.process.log_lines_dropped
+    if dropped <= threshold:
+        return None
+    lines = "1 log line was" if dropped == 1 else f"{dropped:,} log lines were"
+    return (
+        f"{lines} lost in the last {about(snapshot.window_seconds)}: requests are answered, but the log has "
+        "gaps."
+    )
+
+
 def restart_needed(snapshot: Snapshot, _: float) -> str | None:
     names = snapshot.process.not_applied
     return f"Changed settings wait for a restart: {', '.join(names)}." if names else None

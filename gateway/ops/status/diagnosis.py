@@ -81,6 +81,8 @@ RULES = (
          "Expected only during a Redis failover. The log line `stale_after_write` has the write's timeline."),
     Rule(DEGRADED, "RatingsGatewayReloadFailed", 0, when.reload_failed,
          "The log line `reload` says what is wrong. Correct it before anything restarts."),
+    Rule(DEGRADED, "RatingsGatewayLogLinesDropped", 0, when.log_lines_dropped,
+         "Standard output is not read fast enough, or not writable: look at the disk and the log agent."),
     Rule(DEGRADED, "RatingsGatewayHitRatioCollapse", 0.5, when.hits_collapsed,
          "Evictions, Redis, a rollout, or a caller: no-cache, or query parameters that keep changing."),
     Rule(DEGRADED, "RatingsGatewayHitLatencyBurnSlow", 0.025, when.hits_slow,

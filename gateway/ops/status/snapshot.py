@@ -29,6 +29,8 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the settings were read again since the start."""
     not_applied: tuple[str, ...] = ()
     """Settings whose changed value needs a restart."""
+    log_lines_dropped: int = 0
+    """Lines in the window that stdout did not take."""
 
 
 class Traffic(msgspec.Struct, frozen=True, kw_only=True):

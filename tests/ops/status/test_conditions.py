@@ -148,6 +148,11 @@ CASES = [
         "Changed settings or secrets could not be read",
     ),
     (
+        changed("process", log_lines_dropped=62),
+        "degraded",
+        "62 log lines were lost in the last 5 min: requests are answered, but the log has gaps.",
+    ),
+    (
         changed("process", not_applied=("server.port", "log.level")),
         "note",
         "Changed settings wait for a restart: server.port, log.level.",

@@ -26,7 +26,7 @@ from gateway.cache.invalidation import encode_message
 from gateway.cache.redis.cluster import slot_ranges
 from gateway.cache.redis.connect import Opener
 from gateway.cache.redis.connection import RedisConnection
-from gateway.cache.redis.errors import WritesRefused
+from gateway.cache.redis.errors import NoMasterError, WritesRefused
 from gateway.cache.redis.layout import Keys
 from gateway.cache.redis.url import RedisUrl, parse_url
 from gateway.cli.console import CommandFailed
@@ -54,7 +54,7 @@ def redis(settings: Settings) -> str:
     except NoPermissionError as error:
         raise CommandFailed(f"{_safe(error, url)}. {_cure([error], url, cache.namespace)}") from None
     except Exception as error:  # noqa: BLE001 - any exception of the client library means: no Redis
-        raise CommandFailed(f"{_no_answer(error, url) or _safe(error, url)}. {_advice(error)}") from None
+        raise CommandFailed(f"{_no_answer(error, url) or _safe(error, url)}. {_advice(error, url)}") from None
     if faults:
         listed = "\n".join(f"  {_safe(error, url)}" for error in faults)
         raise CommandFailed(
@@ -198,18 +198,44 @@ def _safe(error: Exception, url: RedisUrl) -> str:
     return text.partition(". ")[0].rstrip(".")
 
 
-def _advice(error: Exception) -> str:
+def _advice(error: Exception, url: RedisUrl) -> str:
     text = str(error)
-    if isinstance(error, AuthenticationError) or "NOAUTH" in text or "WRONGPASS" in text:
+    cause = (error.__cause__ if isinstance(error, NoMasterError) else None) or error
+    if isinstance(cause, AuthenticationError) or "NOAUTH" in text or "WRONGPASS" in text:
+        if isinstance(error, NoMasterError):
+            return (
+                "Compare ?sentinel_username=…&sentinel_password=… in cache.redis_url with the users, or the "
+                "`requirepass`, of the Sentinels."
+            )
         return "Compare user and password in cache.redis_url: redis://user:password@host."
     if text.startswith("DENIED"):
         return (
             "Give its users passwords (README has the rights), or set `protected-mode no` where only "
             "gateways reach it."
         )
-    if "CERTIFICATE" in text or "SSL" in text:
+    if "CERTIFICATE_VERIFY_FAILED" in text:
         return "Does cache.redis_ca_file contain the CA of its certificate, and does that name this address?"
-    return "Is the server running at that address, and can this machine reach it?"
+    if re.search(r"ALERT_(\w*CERTIFICATE|UNKNOWN_CA)", text):
+        return f"It refuses the gateway's certificate, or the lack of one: {_CLIENT_CERTIFICATE}"
+    if isinstance(cause, ssl.SSLError):
+        return _tls_advice(url)
+    advice = "Is the server running at that address, and can this machine reach it?"
+    # A server that expects TLS closes the connection, or waits for more; so does one that was sent TLS.
+    closed = isinstance(cause, ConnectionResetError) or "closed the connection" in str(cause)
+    if url.path is None and (closed or isinstance(cause, TimeoutError)):
+        return f"{advice} {_tls_advice(url)}"
+    return advice
+
+
+_CLIENT_CERTIFICATE = "set cache.redis_cert_file and cache.redis_key_file."
+
+
+def _tls_advice(url: RedisUrl) -> str:
+    listed = url.scheme == "redis+cluster" or url.service is not None
+    tls, plain = ("?ssl=true", "no ?ssl=true") if listed else ("rediss://", "redis://")
+    advice = f"Does it speak TLS ({tls}), or not ({plain})?"
+    # If a server closes at once, its alert may be lost.
+    return f"{advice} If it demands a client certificate, {_CLIENT_CERTIFICATE}" if url.ssl else advice
 
 
 def _cure(faults: Sequence[ResponseError], url: RedisUrl, namespace: str) -> str:

@@ -2,10 +2,13 @@
 
 import asyncio
 import contextlib
+import re
+import ssl
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from cryptography import x509
@@ -175,6 +178,24 @@ def test_the_master_that_sentinel_names_is_checked(start, reach):
         reach(f"redis+sentinel://127.0.0.1:{sentinel}/other")
 
 
+@pytest.mark.parametrize(
+    ("login", "said"),
+    [
+        ("", "NOAUTH Authentication required"),
+        ("?sentinel_password=hunter3", "invalid username-password pair"),
+    ],
+)
+def test_a_sentinel_that_wants_another_login_is_named_with_what_it_said(start, reach, login, said):
+    sentinel = start(sentinel=["requirepass hunter2", "sentinel monitor main 127.0.0.1 1 1"]).port
+    with pytest.raises(CommandFailed) as caught:
+        reach(f"redis+sentinel://127.0.0.1:{sentinel}/main{login}")
+    text = str(caught.value)
+    assert f"127.0.0.1:{sentinel}: " in text
+    assert said in text
+    assert "Compare ?sentinel_username=…&sentinel_password=… in cache.redis_url" in text
+    assert "hunter3" not in text
+
+
 def certificate(folder: Path) -> tuple[Path, Path]:
     """A self-signed certificate for 127.0.0.1, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
@@ -197,12 +218,83 @@ def certificate(folder: Path) -> tuple[Path, Path]:
     return folder / "cert.pem", folder / "key.pem"
 
 
-def test_tls_is_verified(start, reach, tmp_path):
+class Secured(NamedTuple):
+    """A server with TLS, which demands a certificate of its clients, and the files."""
+
+    port: int
+    cert: Path
+    key: Path
+
+
+@pytest.fixture
+def secured(start: Start, tmp_path: Path) -> Secured:
     cert, key = certificate(tmp_path)
     port = free_port()
     files = ["--tls-cert-file", str(cert), "--tls-key-file", str(key), "--tls-ca-cert-file", str(cert)]
     start("--tls-port", str(port), *files)
-    url = f"rediss://127.0.0.1:{port}"
-    assert reach(url, ca_file=cert, cert_file=cert, key_file=key).startswith(f"{url} answers")
+    return Secured(port, cert, key)
+
+
+def test_tls_is_verified(secured, reach):
+    url = f"rediss://127.0.0.1:{secured.port}"
+    answered = reach(url, ca_file=secured.cert, cert_file=secured.cert, key_file=secured.key)
+    assert answered.startswith(f"{url} answers")
     with pytest.raises(CommandFailed, match=r"cache\.redis_ca_file"):
         reach(url)
+
+
+def test_a_server_that_demands_a_certificate_is_a_failure_that_names_the_settings_for_one(secured, reach):
+    with pytest.raises(CommandFailed, match=r"cache\.redis_cert_file and cache\.redis_key_file") as caught:
+        reach(f"rediss://127.0.0.1:{secured.port}", ca_file=secured.cert)
+    assert "redis_ca_file" not in str(caught.value)
+
+
+WITH_OR_WITHOUT_TLS = re.escape("Does it speak TLS (rediss://), or not (redis://)?")
+CLUSTER_WITH_OR_WITHOUT_TLS = re.escape("Does it speak TLS (?ssl=true), or not (no ?ssl=true)?")
+
+
+def test_a_server_with_tls_that_is_asked_without_is_a_failure_with_that_advice(secured, reach):
+    with pytest.raises(CommandFailed, match=WITH_OR_WITHOUT_TLS):
+        reach(f"redis://127.0.0.1:{secured.port}")
+
+
+async def test_a_server_that_closes_the_connection_is_a_failure_with_that_advice(reach):
+    async def close(_: Command) -> None:
+        return None
+
+    async with ScriptedRedis() as server:
+        server.respond = close
+        with pytest.raises(CommandFailed, match=WITH_OR_WITHOUT_TLS):
+            await asyncio.to_thread(reach, f"redis://127.0.0.1:{server.port}")
+
+
+@pytest.mark.parametrize(
+    ("url", "advice"),
+    [
+        ("rediss://127.0.0.1:{}", WITH_OR_WITHOUT_TLS),
+        ("redis+cluster://127.0.0.1:{}?ssl=true", CLUSTER_WITH_OR_WITHOUT_TLS),
+    ],
+)
+def test_a_server_without_tls_that_is_asked_with_it_is_a_failure_with_that_advice(start, reach, url, advice):
+    with pytest.raises(CommandFailed, match=advice):
+        reach(url.format(start().port))
+
+
+@pytest.mark.parametrize(
+    "alert",
+    [
+        "[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] tlsv13 alert certificate required (_ssl.c:2580)",
+        "[SSL: TLSV1_ALERT_UNKNOWN_CA] tlsv1 alert unknown ca (_ssl.c:2580)",
+        "[SSL: SSLV3_ALERT_BAD_CERTIFICATE] sslv3 alert bad certificate (_ssl.c:2580)",
+    ],
+)
+def test_an_alert_about_the_gateways_certificate_is_a_failure_that_names_the_settings(
+    reach, monkeypatch, alert
+):
+    async def alerted(*_: object, **__: object) -> None:
+        raise ssl.SSLError(1, alert)
+
+    monkeypatch.setattr("gateway.cache.redis.connect.Opener.open", alerted)
+    with pytest.raises(CommandFailed, match=r"cache\.redis_cert_file and cache\.redis_key_file") as caught:
+        reach("rediss://127.0.0.1:6379")
+    assert "redis_ca_file" not in str(caught.value)

@@ -6,6 +6,7 @@ always verified.
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -107,7 +108,7 @@ class Opener:
                 async with asyncio.timeout(SENTINEL_SECONDS):
                     master = await self._ask_sentinel(sentinel)
             except Exception as error:  # noqa: BLE001 - any failure: the next Sentinel may answer
-                faults.append(f"{sentinel}: {error!r}")
+                faults.append(f"{sentinel}: {_said(error)}")
                 cause = error
                 continue
             if master is not None:
@@ -161,6 +162,13 @@ class Opener:
             opened.close()
             raise
         return connection
+
+
+def _said(error: Exception) -> str:
+    """What a failure says, in the system's or the server's words; not its repr, which may leave them out."""
+    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) and error.errno:
+        return os.strerror(error.errno)
+    return str(error).rstrip(".") or type(error).__name__
 
 
 async def _authenticate(connection: RedisConnection, username: str | None, password: str | None) -> None:

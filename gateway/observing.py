@@ -12,7 +12,7 @@ from gateway.apple.client import Apple
 from gateway.breaker import State
 from gateway.factories import Base, Guards
 from gateway.ops.access import OpsAccess
-from gateway.ops.formatting import NOTHING
+from gateway.ops.formatting import NOTHING, by_frequency
 from gateway.ops.health import Check
 from gateway.ops.history import History, HistorySample, Interval, quantile, read, total
 from gateway.ops.pages import Pages
@@ -109,14 +109,14 @@ class Observed:
         counted = lately.counted
         return Snapshot(
             access=access,
-            process=self._process(now, counted),
+            process=self._process(now, counted, granted=access.granted),
             window_seconds=lately.seconds,
             traffic=collect.traffic(lately),
             tiers=(collect.tier("local", counted), collect.tier("shared", counted)),
             cached_ratio=collect.cached_ratio(counted),
             upstream=self._upstream(lately),
             breakers=self._breakers(now),
-            redis=self._redis(now, counted),
+            redis=self._redis(now, counted, granted=access.granted),
             token=self._token(),
             local=self._local(counted),
             visibility=collect.visibility(reading, counted),
@@ -125,15 +125,20 @@ class Observed:
             settings=self._shown_settings() if access.granted else None,
         )
 
-    def checks(self) -> Sequence[Check]:
+    def checks(self, *, granted: bool) -> Sequence[Check]:
         """The checks of `/readyz`. A sidecar that failed for Apple or Redis would take its pod down."""
         found = [
             self._accepting(),
             self._token_check(),
             self._acceptance_check(),
-            _reported("apple", self._breaker.state),
+            _reported("apple", self._breaker.state, by_frequency(self._breaker.causes)),
         ]
-        return found if self._link is None else [*found, _reported("redis", self._link.state)]
+        if self._link is None:
+            return found
+        # Its kind is a word; what follows may name addresses and users.
+        reason = self._link.reason or ""
+        shown = reason if granted else reason.partition(": ")[0]
+        return [*found, _reported("redis", self._link.state, shown)]
 
     def _accepting(self) -> Check:
         if self._api.draining:
@@ -154,7 +159,7 @@ class Observed:
         detail = "refused by Apple (401)" if self._tokens.refused else "not refused"
         return Check("developer token accepted", not self._tokens.refused, detail, required=False)
 
-    def _process(self, now: float, counted: HistorySample) -> Process:
+    def _process(self, now: float, counted: HistorySample, *, granted: bool) -> Process:
         at, reload = self._clock.time(), self.runtime.last_reload
         return Process(
             version=__version__,
@@ -165,8 +170,9 @@ class Observed:
             api_url=self.runtime.api_url,
             asks_caller_token=self.runtime.settings["server.caller_tokens"] != NOTHING,
             ops_url=self.runtime.ops_url,
-            checks=tuple(self.checks()),
+            checks=tuple(self.checks(granted=granted)),
             last_reload_successful=reload is None or reload.fault is None,
+            reload_fault=reload.fault if reload is not None and granted else None,
             reloaded=reload is not None,
             not_applied=() if reload is None else reload.not_applied,
             log_lines_dropped=int(total(counted.log_lines_dropped)),
@@ -202,7 +208,7 @@ class Observed:
         for_seconds = now - self._link.state_since
         return apple, BreakerView(target="redis", state=self._link.state.label, for_seconds=for_seconds)
 
-    def _redis(self, now: float, counted: HistorySample) -> RedisView | None:
+    def _redis(self, now: float, counted: HistorySample, *, granted: bool) -> RedisView | None:
         if self._link is None:
             return None
         return RedisView(
@@ -213,6 +219,7 @@ class Observed:
             subscribed_for_seconds=now - self._link.subscribed_since,
             undelivered_writes=self._link.store.undelivered,
             errors=collect.by_label(counted.redis_errors),
+            reason=self._link.reason if granted else None,
         )
 
     def _token(self) -> TokenView:
@@ -243,6 +250,8 @@ class Observed:
         )
 
 
-def _reported(target: str, state: State) -> Check:
+def _reported(target: str, state: State, reason: str) -> Check:
     # Not "answering": it takes more than one failure to open it.
-    return Check(target, state is State.CLOSED, f"circuit breaker {state.label}", required=False)
+    closed = state is State.CLOSED
+    why = f" ({reason})" if reason and not closed else ""
+    return Check(target, closed, f"circuit breaker {state.label}{why}", required=False)

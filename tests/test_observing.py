@@ -7,7 +7,7 @@ import pytest
 
 from gateway.apple.developer_token import SigningKey
 from gateway.ops.server import Reloaded
-from gateway.sandbox import Credentials, Sandbox
+from gateway.sandbox import CannedReply, Credentials, Sandbox
 from tests.e2e.harness import Caller, gateway_on
 from tests.redis_server import RedisServer
 from tests.waiting import until
@@ -19,8 +19,9 @@ def redis() -> Iterator[RedisServer]:
         yield server
 
 
-async def status_of(caller: Caller) -> dict[str, Any]:
-    async with caller.session.get(f"{caller.served.ops_url}/status?format=json") as response:
+async def status_of(caller: Caller, **headers: str) -> dict[str, Any]:
+    url = f"{caller.served.ops_url}/status?format=json"
+    async with caller.session.get(url, headers=headers) as response:
         return dict(await response.json())
 
 
@@ -64,6 +65,17 @@ async def test_after_a_rotation_the_key_in_use_is_shown():
         assert 0 < token["expires_in_seconds"] <= 900
 
 
+async def test_a_failed_reload_is_a_finding_that_says_what_is_wrong_to_those_who_may_see_it():
+    fault = "apple.private_key: not a P-256 private key"
+    async with Sandbox() as sandbox, gateway_on(sandbox, ops__token="operator") as caller:
+        caller.served.gateway.runtime.last_reload = Reloaded(fault=fault)
+        seen = await status_of(caller, Authorization="Bearer operator")
+        assert f"could not be read ({fault})" in seen["findings"][0]["what"]
+        unseen = await status_of(caller)
+        assert "could not be read. The old" in unseen["findings"][0]["what"]
+        assert fault not in str(unseen)
+
+
 async def test_settings_that_wait_for_a_restart_are_named():
     async with Sandbox() as sandbox, gateway_on(sandbox) as caller:
         caller.served.gateway.runtime.last_reload = Reloaded(not_applied=("server.port",))
@@ -101,3 +113,33 @@ async def test_a_dead_redis_is_a_finding_with_its_cause(redis: RedisServer):
         finding = (await status_of(caller))["findings"][0]
         assert finding["what"].startswith("Redis has not been usable for 0 s (")
         assert finding["runbook"] == "RatingsGatewayRedisErrors"
+
+
+@pytest.mark.redis_server
+async def test_why_redis_is_not_used_is_a_word_for_all_and_a_sentence_for_those_who_may_see_it(
+    redis: RedisServer,
+):
+    url = f"redis://nobody:wrong@127.0.0.1:{redis.port}"
+    async with (
+        Sandbox() as sandbox,
+        gateway_on(sandbox, cache__redis_url=url, ops__token="operator") as caller,
+    ):
+        await caller.get("albums", ["1"])
+        operator = {"Authorization": "Bearer operator"}
+        seen = await caller.ask("GET", "/readyz?verbose", headers=operator)
+        assert b"[-] redis: circuit breaker open (denied: WRONGPASS invalid" in seen.body
+        unseen = await caller.ask("GET", "/readyz?verbose")
+        assert b"[-] redis: circuit breaker open (denied) (reported only)" in unseen.body
+        finding = (await status_of(caller, **operator))["findings"][0]
+        assert "Latest failure: denied: WRONGPASS invalid username-password pair" in finding["what"]
+        assert "WRONGPASS" not in str(await status_of(caller))
+
+
+async def test_readiness_says_why_calls_to_apple_are_stopped():
+    guarded = {"upstream__attempts": 1, "upstream__breaker_min_calls": 4}
+    async with Sandbox() as sandbox, gateway_on(sandbox, **guarded) as caller:
+        sandbox.faults.add(CannedReply(500))
+        for number in range(4):
+            await caller.get("albums", [number + 1])
+        ready = await caller.ask("GET", "/readyz?verbose")
+        assert b"[-] apple: circuit breaker open (500: 4) (reported only)" in ready.body

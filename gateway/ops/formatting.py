@@ -1,6 +1,7 @@
 """Formats numbers for people. Pure."""
 
 import math
+from collections.abc import Mapping
 
 NOTHING = "-"
 """Placeholder for a missing value."""
@@ -42,6 +43,12 @@ def percent(share: float | None) -> str:
     if share < 0.1 or 0.99 < share < 1:
         return f"{min(share * 100, 99.9):.1f} %".replace(".0 %", " %")
     return f"{share * 100:.0f} %"
+
+
+def by_frequency(counts: Mapping[str, int]) -> str:
+    """The most frequent first: `500: 102, timeout: 80`."""
+    most = sorted(counts.items(), key=lambda item: -item[1])
+    return ", ".join(f"{name}: {count:,}" for name, count in most)
 
 
 def rate(per_second: float) -> str:

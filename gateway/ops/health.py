@@ -1,6 +1,7 @@
 """Readiness checks. Only the gateway's own state decides: a sidecar that is not ready takes its pod down."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 import msgspec
 
@@ -14,7 +15,12 @@ class Check(msgspec.Struct, frozen=True):
     required: bool
 
 
-Checks = Callable[[], Sequence[Check]]
+class Checks(Protocol):
+    """Returns the checks now."""
+
+    def __call__(self, *, granted: bool) -> Sequence[Check]:
+        """`granted`: the requester may see everything, addresses and users' names in errors included."""
+        ...
 
 
 def ready(checks: Sequence[Check]) -> bool:

@@ -72,7 +72,7 @@ class Ops:
         return web.Response(status=503, text="the API listener accepts no connections\n")
 
     async def _readyz(self, request: web.Request) -> web.Response:
-        checks = self._checks()
+        checks = self._checks(granted=self.access.granted(request))
         status = 200 if ready(checks) else 503
         if "verbose" in request.query:
             return web.Response(status=status, text=verbose(checks))

@@ -28,6 +28,7 @@ class Parts:
 
     def __init__(self) -> None:
         self.check = Check("accepting", ok=True, detail="yes", required=True)
+        self.granted: list[bool] = []
         self.started = True
         self.reloaded = Reloaded()
         self.purged: list[Purged] = []
@@ -37,6 +38,10 @@ class Parts:
     async def purge(self, user: bytes, kind: Kind | None, ids: Sequence[Id] | None) -> bool:
         self.purged.append(Purged(user, kind, ids))
         return self.reaches_redis
+
+    def checks(self, *, granted: bool) -> list[Check]:
+        self.granted.append(granted)
+        return [self.check]
 
     async def reload(self) -> Reloaded:
         return self.reloaded
@@ -55,7 +60,7 @@ def client(aiohttp_client, parts: Parts):
         access = OpsAccess(token=token)
         ops = Ops(
             access=access,
-            checks=lambda: [parts.check],
+            checks=parts.checks,
             started=lambda: parts.started,
             purge=parts.purge,
             pages=pages(access),
@@ -93,6 +98,13 @@ async def test_the_readiness_probe_lists_its_checks_if_asked(client, parts):
     parts.check = Check("accepting", ok=False, detail="draining", required=True)
     response = await (await client()).get("/readyz?verbose")
     assert (response.status, await response.text()) == (503, "[-] accepting: draining\nnot ready\n")
+
+
+async def test_the_checks_are_told_whether_the_requester_may_see_everything(client, parts):
+    connection = await client(token="secret")
+    await connection.get("/readyz?verbose")
+    await connection.get("/readyz?verbose", headers={"Authorization": "Bearer secret"})
+    assert parts.granted == [False, True]
 
 
 async def test_metrics_are_those_of_the_registry(client, parts):

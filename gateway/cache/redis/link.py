@@ -58,6 +58,11 @@ class Link:
         return self._commands.topology.state
 
     @property
+    def reason(self) -> str | None:
+        """Why `state` is open, its kind first; None if it is not, or that is not known yet."""
+        return self._commands.topology.reason
+
+    @property
     def state_since(self) -> float:
         """When Redis started or stopped answering (monotonic seconds)."""
         return self._since.at

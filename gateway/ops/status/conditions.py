@@ -5,7 +5,7 @@ A condition compares with a threshold, which `diagnosis.RULES` passes.
 
 from collections.abc import Mapping
 
-from gateway.ops.formatting import about, duration, latency, percent, plural, users_of
+from gateway.ops.formatting import about, by_frequency, duration, latency, percent, plural, users_of
 from gateway.ops.status.collect import is_failure
 from gateway.ops.status.snapshot import BreakerView, RedisView, Snapshot
 
@@ -142,7 +142,7 @@ def redis_down(snapshot: Snapshot, _: float) -> str | None:
         return None
     return (
         f"Redis has not been usable{_for(redis.answering_for_seconds)}{_causes(_redis_failures(redis))}: "
-        "every lookup costs a call to Apple."
+        f"every lookup costs a call to Apple.{_latest(redis.reason)}"
     )
 
 
@@ -197,8 +197,11 @@ def stale_after_write(snapshot: Snapshot, _: float) -> str | None:
 def reload_failed(snapshot: Snapshot, _: float) -> str | None:
     if snapshot.process.last_reload_successful:
         return None
+    fault = snapshot.process.reload_fault
+    why = f" ({fault})" if fault else ""
     return (
-        "Changed settings or secrets could not be read. The old ones stay in use, but a restart would fail."
+        f"Changed settings or secrets could not be read{why}. The old ones stay in use, but a restart would "
+        "fail."
     )
 
 
@@ -280,9 +283,11 @@ def _redis_failures(redis: RedisView) -> Mapping[str, int]:
 
 
 def _causes(counts: Mapping[str, int]) -> str:
-    """The most frequent first: ` (500: 102, timeout: 80)`."""
-    most = sorted(counts.items(), key=lambda item: -item[1])
-    return f" ({', '.join(f'{cause}: {count:,}' for cause, count in most)})" if most else ""
+    return f" ({by_frequency(counts)})" if counts else ""
+
+
+def _latest(failure: str | None) -> str:
+    return "" if failure is None else f" Latest failure: {failure.rstrip('.')}."
 
 
 def _for(seconds: float | None) -> str:

@@ -35,8 +35,9 @@ def diagnose(snapshot: Snapshot) -> list[Finding]:
 
 
 _CHECK_REDIS = (
-    "Answers stay right. `denied`: user, password, rights or TLS; `check --connect` names which. "
-    "`readonly`: it refuses writes. Otherwise check its memory limit and restarts, then the network between."
+    "Answers stay right. `check --connect` names the fault. `dns_error`, `connection`: the name and port in "
+    "cache.redis_url, whether it runs, the network between. `denied`: user, password, rights or TLS. "
+    "`readonly`: it refuses writes. `timeout`: its load. Otherwise its memory limit and restarts."
 )
 _CHECK_FAILURES = (
     "`apple`: Apple, or the way to it. `developer_token`: the key. `capacity`: more calls than Apple takes. "

@@ -25,6 +25,8 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     """The checks of `/readyz`."""
     last_reload_successful: bool
     """False only after a reload that failed."""
+    reload_fault: str | None = None
+    """What was wrong at the last reload; None also to readers without access."""
     reloaded: bool
     """Whether the settings were read again since the start."""
     not_applied: tuple[str, ...] = ()
@@ -124,6 +126,8 @@ class RedisView(msgspec.Struct, frozen=True, kw_only=True):
     """Users and types with writes or purges that have not reached Redis, each pair counted once."""
     errors: dict[str, int]
     """Failed operations in the window, by kind."""
+    reason: str | None = None
+    """Why it is not used: the latest failure; None if it is, or to readers without access."""
 
 
 class TokenView(msgspec.Struct, frozen=True, kw_only=True):

@@ -112,6 +112,17 @@ CASES = [
         "Redis has not been usable for 12 s (denied: 7): every lookup costs a call to Apple.",
     ),
     (
+        changed(
+            "redis",
+            answering=False,
+            answering_for_seconds=12.4,
+            subscribed=False,
+            reason="denied",
+        ),
+        "degraded",
+        "Redis has not been usable for 12 s: every lookup costs a call to Apple. Latest failure: denied.",
+    ),
+    (
         tier(asked=100, errors=10),
         "degraded",
         "10 % of the lookups in Redis failed in the last 5 min: each cost a call to Apple.",
@@ -146,6 +157,11 @@ CASES = [
         changed("process", last_reload_successful=False),
         "degraded",
         "Changed settings or secrets could not be read",
+    ),
+    (
+        changed("process", last_reload_successful=False, reload_fault="apple.key_id: missing"),
+        "degraded",
+        "Changed settings or secrets could not be read (apple.key_id: missing). The old ones stay in use",
     ),
     (
         changed("process", log_lines_dropped=62),

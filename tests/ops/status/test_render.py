@@ -60,7 +60,7 @@ def test_a_finding_links_to_its_runbook_section():
 
 def test_code_in_advice_is_rendered_as_code():
     page = render(samples.without_redis())
-    assert "<code>check --connect</code> names which" in page
+    assert "<code>check --connect</code> names the fault" in page
     assert "`" not in Document(page).text
 
 

@@ -201,8 +201,11 @@ def _kind(error: BaseException) -> str:
 
 
 def _unreachable(kind: str, progress: _ExchangeProgress, detail: str = "") -> Unreachable:
+    unanswered = kind == "http_response_timeout"
     return Unreachable(
-        f"Apple Music could not be reached: {detail or kind.replace('_', ' ')}.",
+        "Apple Music did not answer in time."
+        if unanswered
+        else f"Apple Music could not be reached: {detail or kind.replace('_', ' ')}.",
         proxy_error=kind,
         sent=progress.sent,
         kept=progress.kept and not progress.answered and kind == "connection_terminated",

@@ -121,7 +121,7 @@ def _entry(entry: Mapping[str, Any] | None) -> Html:
     fresh_for = float(entry["fresh_for_seconds"])
     return facts(
         ("Rating", RATINGS[entry["rating"]]),
-        ("Fetched from Apple", f"{duration(entry['age_seconds'])} ago"),
+        ("Known for", duration(entry["age_seconds"])),  # from an answer of Apple's, or from a write
         (
             "Fresh",
             f"for {duration(fresh_for)} more" if fresh_for > 0 else f"until {duration(-fresh_for)} ago",

@@ -163,7 +163,8 @@ def token(secret: SecretStr) -> SecretStr:
 
 def shown_path(text: str) -> str:
     """The path if it is one for certain; anything else may be the secret itself."""
-    return text if re.match(r"\.{0,2}/[^\n]*\Z", text) else "the file that it names"
+    certain = re.fullmatch(r"\.{0,2}/[^\n]*|[\w./-]+\.(?i:crt|key|p8|pem|toml|txt)", text)
+    return text if certain else "the file that it names"
 
 
 def readable(path: Path | None) -> Path | None:

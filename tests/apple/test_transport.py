@@ -187,6 +187,7 @@ class TestFaults:
         await ask(apple)
         failure = await failed(apple, seconds=0.2)
         assert (failure.proxy_error, failure.sent) == ("http_response_timeout", True)
+        assert failure.detail == "Apple Music did not answer in time."
 
     async def test_a_body_that_comes_too_slowly(self, apple, script):
         async def drip(_, wire):
@@ -205,6 +206,7 @@ class TestFaults:
         await script.arrived(4)
         failure = await failed(apple, seconds=0.05)
         assert (failure.proxy_error, failure.sent) == ("connection_timeout", False)
+        assert failure.detail == "Apple Music could not be reached: connection timeout."
         release.set()
         await asyncio.gather(*others)
 

@@ -43,7 +43,7 @@ STATES = {
     "status-just-started": samples.just_started,
 }
 PAGES = [*STATES, "docs", "runbook"]
-FORMS = [(scheme, width) for scheme in ("light", "dark") for width in (1200, 400)]
+FORMS = [(scheme, width) for scheme in ("light", "dark") for width in (1200, 360)]
 PICTURES = os.environ.get("RATINGS_GATEWAY_SCREENSHOTS")
 
 TOO_FAINT = """
@@ -170,7 +170,7 @@ def test_it_is_readable(browser, site, page, scheme, width):
     assert browser.get_log("browser") == []
 
 
-@pytest.mark.parametrize("width", [1200, 400])
+@pytest.mark.parametrize("width", [1200, 360])
 @pytest.mark.parametrize("page", ["docs", "runbook"])
 def test_the_sidebar_shows_whole_names(browser, site, page, width):
     show(browser, "light", width)

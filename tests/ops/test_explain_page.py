@@ -43,7 +43,9 @@ async def test_a_fresh_entry_is_also_served_if_apple_fails():
 async def test_a_written_value_is_shown_as_held():
     async with Sandbox() as sandbox, gateway_on(sandbox) as caller:
         await caller.rate("albums", 1138988512, -1)
-        assert "Written value held-1 (disliked)" in await explained(caller)
+        text = await explained(caller)
+        assert "Written value held-1 (disliked)" in text
+        assert "Known for0 s" in text
 
 
 async def test_a_stale_entry_shows_since_when():

@@ -160,6 +160,20 @@ def test_a_required_secret_whose_file_is_missing_is_one_fault(required, tmp_path
     assert [fault.setting for fault in caught.value.faults] == ["apple.private_key"]
 
 
+@pytest.mark.parametrize(
+    "path", ["AuthKey_FGHIJ67890.p8", "keys/token.txt", "ca.PEM", "a.toml", "a.key", "a.crt"]
+)
+def test_a_relative_path_that_ends_like_a_file_is_named(faults, path):
+    fault = faults({"GATEWAY_OPS__TOKEN_FILE": path})["ops.token"]
+    assert fault.problem == f"{path}: No such file or directory"
+
+
+@pytest.mark.parametrize("secret", ["hunter2", "s3cret.p8x", "a b.p8", "1a+/x==.pem!"])
+def test_a_secret_in_place_of_its_path_is_not_repeated(faults, secret):
+    fault = faults({"GATEWAY_OPS__TOKEN_FILE": secret})["ops.token"]
+    assert fault.problem == "the file that it names: No such file or directory"
+
+
 @pytest.mark.parametrize(("content", "said"), [(b"\n", "is empty"), (b"\xff\xfe", "is not a text file")])
 def test_a_secret_file_without_a_secret_is_a_fault(faults, tmp_path, content, said):
     file = tmp_path / "token"

@@ -17,10 +17,12 @@ from gateway.ops.formatting import (
 )
 from gateway.ops.markup import Child, Html, el, join, table
 from gateway.ops.page import facts, labelled, secret
-from gateway.ops.status.snapshot import Process, Snapshot, Tier
+from gateway.ops.status.snapshot import Process, Snapshot, Tier, UpstreamView
 from gateway.telemetry.recent import MAX_KEPT, RecentError
 
 WRITES = frozenset({"PUT", "DELETE"})
+REFUSALS = ("401", "403", "429")
+"""Answers of Apple that refuse a call; they are not failures of Apple's."""
 ERROR_COLUMNS = (
     "Time (UTC)", "Count", "Cause", "Status", "Code", "Request", "Detail", "Last request id", "Try again",
 )  # fmt: skip
@@ -33,11 +35,21 @@ def apple(snapshot: Snapshot) -> Html:
         ("Address", el("code", upstream.url)),
         ("Circuit breaker", _breaker(snapshot, "apple")),
         ("Calls in flight", f"{upstream.in_flight}; limit {upstream.limit}, maximum {upstream.max_limit}"),
-        ("Calls", f"{rate(upstream.rate)}, {percent(upstream.failed_share)} failed"),
+        ("Calls", _calls(upstream)),
         ("Statuses", statuses(upstream.by_status)),
         ("Duration", f"median {latency(upstream.p50_seconds)}, 99 % within {latency(upstream.p99_seconds)}"),
         ("Repeated calls", f"{upstream.retries:,}"),
         ("Quarantined requests", f"{upstream.quarantined:,}"),
+    )
+
+
+def _calls(upstream: UpstreamView) -> str:
+    if not upstream.calls:
+        return rate(upstream.rate)
+    refused = sum(upstream.by_status.get(status, 0) for status in REFUSALS) / upstream.calls
+    return (
+        f"{rate(upstream.rate)}: {percent(upstream.failed_share)} failed (5xx or no answer), "
+        f"{percent(refused)} refused ({', '.join(REFUSALS[:-1])} or {REFUSALS[-1]})"
     )
 
 

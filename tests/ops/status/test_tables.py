@@ -27,6 +27,19 @@ def test_apple_shows_its_breaker_and_the_calls_in_flight():
     assert "3; limit 64, maximum 64" in text
 
 
+def test_apple_shows_failed_and_refused_calls_apart():
+    upstream = replace(
+        samples.healthy().upstream,
+        calls=100,
+        rate=25.0,
+        by_status={"200": 12, "401": 1, "403": 2, "429": 79, "500": 4, "timeout": 2},
+        failed_share=0.06,
+    )
+    text = text_of(tables.apple(replace(samples.healthy(), upstream=upstream)))
+    assert "Calls25/s: 6 % failed (5xx or no answer), 82 % refused (401, 403 or 429)" in text
+    assert "Calls0/s" in text_of(tables.apple(samples.just_started()))
+
+
 def test_redis_shows_its_address_and_the_subscription():
     text = text_of(tables.redis(samples.healthy()))
     assert "redis://cache.internal:6379/0" in text

@@ -112,7 +112,8 @@ class _Listeners:
         # aiohttp takes 0 seconds as no limit.
         self._drain_seconds = max(settings.server.drain_seconds, 0.001)
         most = descriptors.connections(descriptors.limit(), settings.upstream.max_concurrency)
-        self._api_server = ApiServer(gateway.api, gateway.tasks, ConnectionLimit(most, logger()))
+        self._limit = ConnectionLimit(most, logger(), gateway.metrics, asyncio.get_running_loop().call_later)
+        self._api_server = ApiServer(gateway.api, gateway.tasks, self._limit)
         self._api = web.ServerRunner(
             self._api_server, handle_signals=False, shutdown_timeout=self._drain_seconds
         )
@@ -144,6 +145,7 @@ class _Listeners:
         """Finish what is in flight within the drain, deliver writes that Redis missed, and close."""
         drained_by = asyncio.get_running_loop().time() + self._drain_seconds
         await self._api.cleanup()
+        self._limit.report()
         await _deliver_writes(self._gateway, drained_by)
         await self._ops.cleanup()
 

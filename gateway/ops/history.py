@@ -51,6 +51,7 @@ class HistorySample(msgspec.Struct, frozen=True):
     visibility: Counts
     """Visibility checks by result and by the seconds after the write."""
     log_lines_dropped: Counts
+    connections_refused: Counts
 
     def minus(self, earlier: "HistorySample") -> "HistorySample":
         """Increase since `earlier`."""
@@ -82,6 +83,7 @@ def read(metrics: Metrics) -> HistorySample:
         retries=_sum(metrics.upstream_retries, "_total", ("reason",)),
         visibility=_sum(metrics.write_visibility_checks, "_total", ("result", "after")),
         log_lines_dropped=_sum(metrics.log_lines_dropped, "_total", ()),
+        connections_refused=_sum(metrics.connections_refused, "_total", ()),
     )
 
 

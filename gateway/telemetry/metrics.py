@@ -86,6 +86,11 @@ class Metrics:
             "Requests answered 500 because of a fault in the gateway; availability counts them too.",
         )
 
+        self.connections_refused = self._counter(
+            "connections_refused",
+            "Connections on the API listener that were closed at once, because too many were open.",
+        )
+
     def _define_cache(self) -> None:
         self.cache_ids = self._counter(
             "cache_ids",

@@ -74,7 +74,7 @@ class Connection(AiohttpConnection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Serve the connection, or close it at once if there are too many."""
-        if not self._listener.limit.admit(self, asyncio.get_running_loop().time()):
+        if not self._listener.limit.admit(self):
             cast("asyncio.Transport", transport).abort()
             return
         super().connection_made(transport)

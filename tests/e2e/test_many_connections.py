@@ -40,6 +40,11 @@ async def test_idle_connections_leave_descriptors_for_probes_and_apple(sandbox):
             refusal = await gateway.next_line()
             assert refusal["event"] == "connections_refused"
             assert (refusal["limit"], refusal["level"]) == (50, "warning")
+            refused = IDLE + 1 - 50
+            while (await client.metrics())["gateway_connections_refused_total"] < refused:
+                pass
+            (finding,) = (await client.ask("GET", "/status?format=json")).json["findings"]
+            assert finding["what"].startswith(f"{refused} connections were refused")
             for path in ("/livez", "/readyz", "/metrics"):
                 assert (await client.ask("GET", path)).status == 200
             # On the connection from before. Apple may need another one.

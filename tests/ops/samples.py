@@ -157,6 +157,12 @@ def healthy() -> Snapshot:
     )  # fmt: skip
 
 
+def changed(block: str, **fields: Any) -> Snapshot:
+    """A healthy gateway, but for some fields of one block."""
+    good = healthy()
+    return replace(good, **{block: replace(getattr(good, block), **fields)})
+
+
 def without_apple() -> Snapshot:
     """Apple fails: the breaker is open."""
     good = healthy()

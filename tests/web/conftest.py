@@ -7,6 +7,7 @@ from unittest.mock import Mock
 import pytest
 
 from gateway.tasks import Tasks
+from gateway.telemetry.metrics import Metrics
 from gateway.web.connection_limit import ConnectionLimit
 from gateway.web.listener import ApiServer
 from tests.web.connections import Caller, ScriptedApi
@@ -29,7 +30,7 @@ async def bugs() -> AsyncIterator[list[Any]]:
 
 @pytest.fixture
 def limit() -> ConnectionLimit:
-    return ConnectionLimit(1000, Mock())
+    return ConnectionLimit(1000, Mock(), Metrics(), Mock())
 
 
 @pytest.fixture

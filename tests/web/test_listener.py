@@ -1,15 +1,18 @@
 """The listener closes connections beyond its limit; over real sockets."""
 
+from unittest.mock import Mock
+
 import pytest
 from structlog.testing import CapturingLogger
 
+from gateway.telemetry.metrics import Metrics
 from gateway.web.connection_limit import ConnectionLimit
 from tests.waiting import until
 
 
 @pytest.fixture
 def limit() -> ConnectionLimit:
-    return ConnectionLimit(2, CapturingLogger())
+    return ConnectionLimit(2, CapturingLogger(), Metrics(), Mock())
 
 
 async def test_a_connection_beyond_the_limit_is_closed_and_others_stay(dial, server):

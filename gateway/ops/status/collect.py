@@ -28,6 +28,7 @@ def traffic(lately: Interval) -> Traffic:
         p99_seconds=quantile(counted.durations, 0.99),
         hits=int(counted.hit_durations.get(("+Inf",), 0)),
         hits_p99_seconds=quantile(counted.hit_durations, 0.99),
+        connections_refused=int(total(counted.connections_refused)),
     )
 
 

@@ -1,6 +1,7 @@
-"""Conditions that are wrong: each says one in a sentence, or returns None. Pure.
+"""Conditions of traffic, cache, Apple and Redis that are wrong. Pure.
 
-A condition compares with a threshold, which `diagnosis.RULES` passes.
+Each says what is wrong in a sentence, or returns None. A condition compares with a threshold, which
+`diagnosis.RULES` passes.
 """
 
 from collections.abc import Mapping
@@ -22,26 +23,6 @@ ERROR_BUDGET = 0.001
 FAST_BURN = 14.4 * ERROR_BUDGET
 
 
-def not_ready(snapshot: Snapshot, _: float) -> str | None:
-    failed = [check for check in snapshot.process.checks if check.required and not check.ok]
-    reasons = "; ".join(f"{check.name}: {check.detail}" for check in failed)
-    return f"Not ready, so it should receive no requests ({reasons})." if failed else None
-
-
-def token_expired(snapshot: Snapshot, _: float) -> str | None:
-    left = snapshot.token.expires_in_seconds
-    return (
-        f"The developer token expired {duration(-left)} ago: Apple refuses every call." if left <= 0 else None
-    )
-
-
-def token_expiring(snapshot: Snapshot, threshold: float) -> str | None:
-    left = snapshot.token.expires_in_seconds
-    if not 0 < left < threshold:
-        return None
-    return f"The developer token expires in {duration(left)} and was not replaced."
-
-
 def unauthorized(snapshot: Snapshot, _: float) -> str | None:
     # A 401 may also be a user's: each was attributed when it arrived.
     if not snapshot.token.refused:
@@ -52,16 +33,6 @@ def unauthorized(snapshot: Snapshot, _: float) -> str | None:
         f"{about(snapshot.window_seconds)}"
     )
     return f"Apple refuses the developer token (key {snapshot.token.key_id}){share if refused else ''}."
-
-
-def clock_skewed(snapshot: Snapshot, threshold: float) -> str | None:
-    ahead = snapshot.token.apples_clock_ahead_seconds
-    if abs(ahead) <= threshold:
-        return None
-    return (
-        f"This machine's clock is {duration(abs(ahead))} {'behind' if ahead > 0 else 'ahead of'} Apple's. "
-        "Developer tokens are dated by Apple's."
-    )
 
 
 def apple_stopped(snapshot: Snapshot, _: float) -> str | None:
@@ -194,33 +165,6 @@ def stale_after_write(snapshot: Snapshot, _: float) -> str | None:
     )
 
 
-def reload_failed(snapshot: Snapshot, _: float) -> str | None:
-    if snapshot.process.last_reload_successful:
-        return None
-    fault = snapshot.process.reload_fault
-    why = f" ({fault})" if fault else ""
-    return (
-        f"Changed settings or secrets could not be read{why}. The old ones stay in use, but a restart would "
-        "fail."
-    )
-
-
-def log_lines_dropped(snapshot: Snapshot, threshold: float) -> str | None:
-    dropped = snapshot.process.log_lines_dropped
-    if dropped <= threshold:
-        return None
-    lines = "1 log line was" if dropped == 1 else f"{dropped:,} log lines were"
-    return (
-        f"{lines} lost in the last {about(snapshot.window_seconds)}: requests are answered, but the log has "
-        "gaps."
-    )
-
-
-def restart_needed(snapshot: Snapshot, _: float) -> str | None:
-    names = snapshot.process.not_applied
-    return f"Changed settings wait for a restart: {', '.join(names)}." if names else None
-
-
 def hits_collapsed(snapshot: Snapshot, threshold: float) -> str | None:
     usual = [point.cached_ratio for point in snapshot.course[:-5] if point.cached_ratio is not None]
     now = snapshot.cached_ratio
@@ -237,16 +181,6 @@ def hits_slow(snapshot: Snapshot, threshold: float) -> str | None:
     if p99 is None or p99 <= threshold or snapshot.traffic.hits < FEW:
         return None
     return f"1 % of the cache hits take {latency(p99)} or longer."
-
-
-def memory_full(snapshot: Snapshot, _: float) -> str | None:
-    evicted = snapshot.local.evictions
-    if not evicted:
-        return None
-    return (
-        f"The in-process cache is full: {plural(evicted, 'entry', 'entries')} were evicted in the last "
-        f"{about(snapshot.window_seconds)}."
-    )
 
 
 def apple_recovered(snapshot: Snapshot, _: float) -> str | None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from gateway.ops.status import conditions as when
+from gateway.ops.status import process_conditions as process
 from gateway.ops.status.snapshot import Finding, Severity, Snapshot
 
 
@@ -45,9 +46,9 @@ _CHECK_FAILURES = (
 )
 FAILING, DEGRADED, NOTE = Severity.FAILING, Severity.DEGRADED, Severity.NOTE
 RULES = (
-    Rule(FAILING, None, 0, when.not_ready,
+    Rule(FAILING, None, 0, process.not_ready,
          "A draining gateway ends by itself. Otherwise the log says what is missing."),
-    Rule(FAILING, "RatingsGatewayTokenExpiring", 0, when.token_expired,
+    Rule(FAILING, "RatingsGatewayTokenExpiring", 0, process.token_expired,
          "Restart this gateway: it mints a token when it starts, or logs why it cannot. Check its clock."),
     Rule(FAILING, "RatingsGatewayUpstreamUnauthorized", 0, when.unauthorized,
          "Does this key still exist, and do key, key id and team id belong together? "
@@ -56,13 +57,15 @@ RULES = (
          "All gateways: Apple, or the way to it. This one alone: its network. It closes by itself."),
     Rule(FAILING, "RatingsGatewayAvailabilityBurnFast", when.FAST_BURN, when.requests_failing,
          _CHECK_FAILURES),
-    Rule(DEGRADED, "RatingsGatewayTokenExpiring", 300, when.token_expiring,
+    Rule(FAILING, "RatingsGatewayConnectionsRefused", 0, process.connections_refused,
+         "Callers: reuse connections, and open fewer. Otherwise raise this gateway's limit on open files."),
+    Rule(DEGRADED, "RatingsGatewayTokenExpiring", 300, process.token_expiring,
          "When it expires, Apple refuses every call. Restart this gateway; check its clock."),
     Rule(DEGRADED, "RatingsGatewayAvailabilityBurnSlow", when.ERROR_BUDGET, when.requests_failing_slowly,
          _CHECK_FAILURES),
     Rule(DEGRADED, None, 0.05, when.apple_failing,
          "Compare with other gateways, and with Apple's system status page."),
-    Rule(DEGRADED, "RatingsGatewayClockSkew", 30, when.clock_skewed,
+    Rule(DEGRADED, "RatingsGatewayClockSkew", 30, process.clock_skewed,
          "Synchronise the clock of this machine (NTP)."),
     Rule(DEGRADED, "RatingsGatewayThrottled", 0.05, when.throttled,
          "Stop what is not urgent (warm, batch callers, shadow checks); raise cache.fresh_seconds."),
@@ -80,19 +83,19 @@ RULES = (
          "They are replayed until Redis accepts them. Keep this gateway running until then."),
     Rule(DEGRADED, "RatingsGatewayStaleAfterWrite", 0, when.stale_after_write,
          "Expected only during a Redis failover. The log line `stale_after_write` has the write's timeline."),
-    Rule(DEGRADED, "RatingsGatewayReloadFailed", 0, when.reload_failed,
+    Rule(DEGRADED, "RatingsGatewayReloadFailed", 0, process.reload_failed,
          "The log line `reload` says what is wrong. Correct it before anything restarts."),
-    Rule(DEGRADED, "RatingsGatewayLogLinesDropped", 0, when.log_lines_dropped,
+    Rule(DEGRADED, "RatingsGatewayLogLinesDropped", 0, process.log_lines_dropped,
          "Standard output is not read fast enough, or not writable: look at the disk and the log agent."),
     Rule(DEGRADED, "RatingsGatewayHitRatioCollapse", 0.5, when.hits_collapsed,
          "Evictions, Redis, a rollout, or a caller: no-cache, or query parameters that keep changing."),
     Rule(DEGRADED, "RatingsGatewayHitLatencyBurnSlow", 0.025, when.hits_slow,
          "Check this gateway's CPU limit, Redis, and requests with thousands of ids."),
-    Rule(NOTE, None, 0, when.restart_needed,
+    Rule(NOTE, None, 0, process.restart_needed,
          "A reload applies the signing key, caller tokens, ops token and Redis URL; others need a restart."),
     Rule(NOTE, None, 0, when.apple_recovered, "Nothing to do. Recent errors show what failed."),
     Rule(NOTE, None, 0, when.redis_recovered, "Nothing to do. A restarted Redis fills itself again."),
-    Rule(NOTE, None, 0, when.memory_full,
+    Rule(NOTE, None, 0, process.memory_full,
          "If the hit ratio suffers: raise cache.local_max_bytes, and the memory limit with it."),
 )  # fmt: skip
 """Causes precede effects."""

@@ -51,6 +51,8 @@ class Traffic(msgspec.Struct, frozen=True, kw_only=True):
     hits: int
     """Requests answered from the cache alone."""
     hits_p99_seconds: float | None
+    connections_refused: int = 0
+    """Connections that were closed at once, because too many were open."""
 
 
 class Tier(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,15 +7,11 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.ops.health import Check
+from gateway.ops.status import conditions
 from gateway.ops.status.diagnosis import RULES, diagnose
 from gateway.ops.status.snapshot import BreakerView
 from tests.ops import samples
-
-
-def changed(block, **fields):
-    """A healthy snapshot, but for some fields of one block."""
-    good = samples.healthy()
-    return replace(good, **{block: replace(getattr(good, block), **fields)})
+from tests.ops.samples import changed
 
 
 def breaker(target, state, seconds=12.0):
@@ -39,21 +35,6 @@ def recovered(target, seconds=24.0):
 
 CASES = [
     (
-        check("accepting", ok=False),
-        "failing",
-        "Not ready, so it should receive no requests (accepting: draining).",
-    ),
-    (
-        changed("token", expires_in_seconds=-180.0),
-        "failing",
-        "The developer token expired 3 min ago: Apple refuses every call.",
-    ),
-    (
-        changed("token", expires_in_seconds=120.0),
-        "degraded",
-        "The developer token expires in 2 min and was not replaced.",
-    ),
-    (
         replace(
             changed("upstream", calls=40, by_status={"200": 36, "401": 4}),
             token=replace(samples.healthy().token, refused=True),
@@ -73,11 +54,6 @@ CASES = [
         changed("token", refused=True),
         "failing",
         "Apple refuses the developer token (key SANDBOXKEY).",
-    ),
-    (
-        changed("token", apples_clock_ahead_seconds=-95.0),
-        "degraded",
-        "This machine's clock is 1 min 35 s ahead of Apple's.",
     ),
     (
         breaker("apple", "open"),
@@ -154,34 +130,9 @@ CASES = [
     ),
     (changed("traffic", hits_p99_seconds=0.04), "degraded", "1 % of the cache hits take 40 ms or longer"),
     (
-        changed("process", last_reload_successful=False),
-        "degraded",
-        "Changed settings or secrets could not be read",
-    ),
-    (
-        changed("process", last_reload_successful=False, reload_fault="apple.key_id: missing"),
-        "degraded",
-        "Changed settings or secrets could not be read (apple.key_id: missing). The old ones stay in use",
-    ),
-    (
-        changed("process", log_lines_dropped=62),
-        "degraded",
-        "62 log lines were lost in the last 5 min: requests are answered, but the log has gaps.",
-    ),
-    (
-        changed("process", not_applied=("server.port", "log.level")),
-        "note",
-        "Changed settings wait for a restart: server.port, log.level.",
-    ),
-    (
         replace(samples.healthy(), cached_ratio=0.3),
         "degraded",
         "Only 30 % of the ids are fresh in the cache; 93 % over the last hour.",
-    ),
-    (
-        changed("local", evictions=1_200),
-        "note",
-        "The in-process cache is full: 1,200 entries were evicted in the last 5 min.",
     ),
     (recovered("apple"), "note", "Calls to Apple recovered 24 s ago."),
     (recovered("redis"), "note", "Redis recovered 24 s ago."),
@@ -200,7 +151,8 @@ def test_every_condition_has_a_case():
     untested = [
         rule.check.__name__
         for rule in RULES
-        if not any(rule.check(snapshot, rule.threshold) for snapshot, _, _ in CASES)
+        if rule.check.__module__ == conditions.__name__
+        and not any(rule.check(snapshot, rule.threshold) for snapshot, _, _ in CASES)
     ]
     assert untested == []
 

@@ -264,12 +264,12 @@ class TestUnusedConnections:
 
     @pytest.mark.parametrize("path", ["/wait/1", "/put"])
     async def test_those_with_a_request_in_progress_are_not_closed(self, api, dial, monkeypatch, path):
-        monkeypatch.setattr(timers, "KEEPALIVE_SECONDS", 0.01)
+        monkeypatch.setattr(timers, "KEEPALIVE_SECONDS", 0.2)
         caller = await dial()
         api.stuck = asyncio.Event()
         caller.send(path, method="PUT" if path == "/put" else "GET")
         await until(lambda: api.waiting or api.handled)
-        await asyncio.sleep(0.05)  # only time shows that the timer did not close it
+        await asyncio.sleep(0.3)  # only time shows that the timer did not close it
         api.stuck.set()
         for waiting in api.waiting.values():
             waiting.set_result(None)

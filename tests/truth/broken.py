@@ -13,6 +13,7 @@ from gateway.cache import write_rule
 from gateway.cache.cache import Cache
 from gateway.cache.invalidation import Continuity
 from gateway.cache.memory import MemoryCache
+from gateway.cache.redis.recent_writes import RecentWrites
 from gateway.cache.redis.retry_queue import RetryQueue
 from gateway.cache.redis.store import RedisStore
 from gateway.cache.write_log import WriteLog
@@ -180,6 +181,10 @@ def markers_of_own_replays_count_as_anothers(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(RetryQueue, "own_replays", lambda *_: frozenset())
 
 
+def replays_overlook_what_others_wrote(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(RecentWrites, "overtaken", lambda *_: ())
+
+
 def purges_that_redis_missed_are_dropped(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(RetryQueue, "add_purge", lambda *_: True)
 
@@ -267,6 +272,7 @@ BY_STORY: Mapping[Break, Story] = {
     lookups_ignore_undelivered_writes: stories.a_write_fails_before_redis_receives_it,
     writes_that_redis_missed_are_dropped: stories.a_write_fails_that_redis_receives_late,
     markers_of_own_replays_count_as_anothers: stories.a_begin_reaches_redis_after_its_time,
+    replays_overlook_what_others_wrote: stories.one_writes_out_of_reach_and_then_the_other,
     a_hold_ends_when_redis_is_back: stories.redis_receives_a_hold_late,
     fetches_without_redis_are_trusted_for_ever: stories.the_other_writes_while_redis_is_slow,
     a_caller_that_leaves_ends_the_fetch: stories.a_caller_leaves_a_fetch_that_another_waits_for,

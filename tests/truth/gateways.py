@@ -13,6 +13,7 @@ from gateway.cache.lookup import Lookup
 from gateway.cache.memory import MemoryCache
 from gateway.cache.redis.retry_queue import Undelivered
 from gateway.cache.redis.store import RedisStore
+from gateway.cache.redis.writes import Ended, Replayed
 from gateway.cache.write_log import WriteLog
 from gateway.cache.write_rule import Outcome
 from gateway.fetch.single_flight import SingleFlight
@@ -104,7 +105,7 @@ class Commands:
             lambda: self._redis.begin(place, id_, write_seconds, self._name), WRITE_SECONDS
         )
 
-    async def end(self, place: UserKind, id_: Id, stamp: bytes | None, outcome: Outcome) -> bool:
+    async def end(self, place: UserKind, id_: Id, stamp: bytes | None, outcome: Outcome) -> Ended:
         return await self._wire.carry(
             lambda: self._redis.end(place, id_, stamp, outcome, self._name), WRITE_SECONDS
         )
@@ -117,11 +118,11 @@ class Commands:
 
         return await self._wire.carry(work, WRITE_SECONDS)
 
-    async def replay(self, place: UserKind, undelivered: Undelivered) -> bytes:
-        def work() -> bytes:
-            stamp = self._redis.forget(place, undelivered, self._name)
+    async def replay(self, place: UserKind, undelivered: Undelivered) -> Replayed:
+        def work() -> Replayed:
+            replayed = self._redis.forget(place, undelivered, self._name)
             self._on_replay(self._name, place, None if undelivered.all else set(undelivered.ids))
-            return stamp
+            return replayed
 
         return await self._wire.carry(work, WRITE_SECONDS)
 
@@ -171,6 +172,7 @@ class Gateway:
             metrics=METRICS,
         )
         self.subscription.on_invalidation = self.cache.on_invalidation
+        self.shared.listen(self.cache.on_invalidation, lambda *_, **__: None)
         sources = Sources(
             self.cache,
             self.flights,

@@ -230,10 +230,9 @@ class Truths(RuleBasedStateMachine):
         match how:
             case "lookups":
                 gateway.wire.slow = True
-            case "requests":
-                gateway.wire.stick("requests")
-            case "replies":
-                gateway.wire.stick("replies")
+            case "requests" | "replies" as what:
+                self.history.unsure.add(gateway.name)
+                gateway.wire.stick(what)
             case _:
                 gateway.wire.cut(reached=how == "Redis, late")
                 gateway.subscription.lose()

@@ -66,6 +66,8 @@ class History:
     def __init__(self, truth: Truth) -> None:
         self.truth = truth
         self.writes: list[Written] = []
+        self.unsure: set[str] = set()
+        """Gateways whose requests may have reached Redis although they failed."""
         self.emptied_at = float("-inf")
         """When Redis last lost its data."""
         self._events: list[tuple[bytes, Kind | None, set[Id] | None, Event]] = []
@@ -117,9 +119,12 @@ class History:
     def complaint(self, read: Read, value: Value) -> str | None:
         """Why the answer breaks a promise; None if it does not."""
         partition, id_ = read.partition, read.id
-        extras = {
-            w.value for w in self._of(partition.user, partition.kind, id_) if self._may_be_held(w, read)
-        }
+        writes = [
+            w
+            for w in self._of(partition.user, partition.kind, id_)
+            if read.stale or not self._overtaken(w, read)
+        ]
+        extras = {w.value for w in writes if self._may_be_held(w, read)}
         promised = self._promised(read)
         if (
             promised is not None
@@ -129,11 +134,7 @@ class History:
             return f"promised was {promised.value}, written through {promised.gateway} at {promised.answered}"
         since = self._since(read)
         written_since = max(since - HOLD_SECONDS, self._purged_at(read))
-        extras |= {
-            w.value
-            for w in self._of(partition.user, partition.kind, id_)
-            if w.answered is not None and w.answered >= written_since
-        }
+        extras |= {w.value for w in writes if w.answered is not None and w.answered >= written_since}
         allowed = extras | self.truth.shown_between(
             partition.user.token, partition.kind, id_, since, read.ended
         )
@@ -264,6 +265,21 @@ class History:
 
     def _may_be_held(self, written: Written, read: Read) -> bool:
         return written.answered is None or written.answered + HOLD_SECONDS + 1 > read.began
+
+    def _overtaken(self, written: Written, read: Read) -> bool:
+        """Whether its gateway found, when it replayed this write, that another had written later."""
+        place, ended = (written.user.key, written.kind), written.answered
+        later = [
+            w.answered
+            for w in self._of(written.user, written.kind, written.id)
+            if w.gateway != written.gateway and w.confirmed and w.delivered and w.begun > self.emptied_at
+            if ended is not None and w.begun > ended and w.answered is not None
+        ]
+        return written.gateway not in self.unsure and any(
+            place == replayed and origin == written.gateway and min(later, default=at) < at < read.began
+            for replayed, ids, origin, at in self._delivered_late
+            if ids is not None and written.id in ids
+        )
 
     def _of(self, user: User, kind: Kind, id_: Id) -> list[Written]:
         return [w for w in self.writes if w.user == user and w.kind == kind and w.id == id_]

@@ -7,7 +7,9 @@ from gateway.cache import write_rule
 from gateway.cache.entry import Entry, Freshness
 from gateway.cache.invalidation import Drop, DropPaired, Invalidation, Purge
 from gateway.cache.lookup import Lookup
+from gateway.cache.redis.recent_writes import Replaced
 from gateway.cache.redis.retry_queue import Undelivered
+from gateway.cache.redis.writes import Ended, Replayed
 from gateway.cache.write_rule import Outcome, PairedWrite, PendingWrite, Record, StoredRating
 from gateway.model import PLAIN, Id, Kind, Partition, Rating, UserKind, Variant
 from tests import redis_rule
@@ -120,11 +122,12 @@ class RuleRedis:
         self._publish_each(origin, Drop(*place, (id_,)), *_paired_invalidations(place))
         return b"%d" % stamp
 
-    def end(self, place: UserKind, id_: Id, stamp: bytes | None, outcome: Outcome, origin: str) -> bool:
+    def end(self, place: UserKind, id_: Id, stamp: bytes | None, outcome: Outcome, origin: str) -> Ended:
         kept = self._of(place)
         version = self._raise(kept)
+        before = write_rule.standing(kept.records.get(id_), self.now)
         record = write_rule.end(
-            kept.records.get(id_),
+            before,
             int(stamp) if stamp else None,
             outcome,
             version=version,
@@ -136,7 +139,8 @@ class RuleRedis:
         if outcome is not write_rule.UNCHANGED:
             self._mark_paired(place)
         self._publish_each(origin, Drop(*place, (id_,)), *_paired_invalidations(place))
-        return isinstance(record, StoredRating) and not isinstance(outcome, write_rule.Unwritten)
+        stored = isinstance(record, StoredRating) and not isinstance(outcome, write_rule.Unwritten)
+        return Ended(stored, b"%d" % version, None if stamp else Replaced(before, self.now))
 
     def purge(self, kinds: Sequence[Kind], purge: Purge, origin: str) -> None:
         for kind in kinds:
@@ -151,9 +155,10 @@ class RuleRedis:
                 kept.drop_in_variants(ids)
         self._publish_each(origin, purge)
 
-    def forget(self, place: UserKind, undelivered: Undelivered, origin: str) -> bytes:
+    def forget(self, place: UserKind, undelivered: Undelivered, origin: str) -> Replayed:
         kept = self._of(place)
         version = self._raise(kept)
+        before = {id_: write_rule.standing(kept.records.get(id_), self.now) for id_ in undelivered.ids}
         if undelivered.all:
             for id_, record in kept.records.items():
                 kept.records[id_] = (
@@ -167,7 +172,12 @@ class RuleRedis:
         self._mark_paired(place)
         dropped = Purge(*place) if undelivered.all else Drop(*place, tuple(undelivered.ids))
         self._publish_each(origin, dropped, *_paired_invalidations(place))
-        return b"%d" % version
+        replaced = {
+            id_: Replaced(record, self.now)
+            for id_, record in before.items()
+            if not write_rule.fillable(record, self.now)
+        }
+        return Replayed(b"%d" % version, replaced)
 
     def _forgotten(self, record: Record, ended: int, version: int) -> Record:
         return redis_rule.forgotten(record, ended, version=version, now=self.now, hold=self._hold)

@@ -107,6 +107,12 @@ def redis_receives_a_hold_late(truths: Truths) -> None:
     writes(truths, "one", 1, pause=2.0, probe="one")
 
 
+def one_writes_out_of_reach_and_then_the_other(truths: Truths) -> None:
+    truths.something_fails("one", "Redis", 1.3, pause=0.0, probe="")
+    writes(truths, "one", 1, lag=0.0)
+    writes(truths, "two", -1, lag=0.0, pause=3.0, probe="one two")
+
+
 def a_begin_reaches_redis_after_its_time(truths: Truths) -> None:
     truths.something_fails("one", "requests", 1.3, pause=0.0, probe="")
     writes(truths, "one", 1, pause=1.5)

@@ -115,6 +115,11 @@ def failure_kind(error: BaseException) -> FailureKind:
     return next((kind for cls, kind in _KINDS if isinstance(error, cls)), FailureKind.PROTOCOL)
 
 
+def may_be_done(error: BaseException) -> bool:
+    """Whether Redis may have carried out the request that failed, or still may."""
+    return failure_kind(error) in (FailureKind.TIMEOUT, FailureKind.CONNECTION, FailureKind.PROTOCOL)
+
+
 def described(error: BaseException) -> str:
     """Kind and text of a failure, for the log."""
     kind, text = failure_kind(error), str(error)

@@ -83,7 +83,7 @@ class Link:
 
     def listen(self, on_invalidation: OnInvalidation, on_announcement: OnAnnouncement) -> None:
         """Pass on other gateways' invalidations, and all announcements, from now on. To be called once."""
-        self.store.on_announcement(on_announcement)
+        self.store.listen(on_invalidation, on_announcement)
         self._running += [
             self._tasks.spawn("redis listen", self._subscriber.listen(on_invalidation, on_announcement)),
             self._tasks.spawn("redis beat", self._heartbeat.run()),

@@ -11,7 +11,7 @@ the id is still pending under that stamp. If Redis misses the begin:
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -21,8 +21,6 @@ MAX_USER_KINDS = 10_000
 MAX_IDS = 50_000
 MAX_REPLAYED = 10_000
 """Replayed ids whose stamp is remembered; it matters for no longer than a hold."""
-MAX_RECENT = 10_000
-"""Written ids that are remembered for a move to another server; the oldest make room."""
 
 
 class Undelivered(msgspec.Struct, frozen=True):
@@ -80,6 +78,8 @@ class RetryQueue:
         """By id with exactly one such write: the stamp of its latest replay."""
         self._replay_stamps: OrderedDict[tuple[UserKind, Id], bytes] = OrderedDict()
         """By id: the stamp of its latest replay, in the order of the replays."""
+        self._unconfirmed: set[tuple[UserKind, Id]] = set()
+        """Ids of requests that failed, and may have left a pending marker or still may."""
 
     def __len__(self) -> int:
         return len(self._undelivered)
@@ -113,13 +113,25 @@ class RetryQueue:
         """Remove `id_`, since a later write of it was delivered, unless Redis missed the end of one."""
         before = self._undelivered.get(user_kind)
         if before is not None and before.ids.get(id_) == 0:
+            self._unconfirmed.discard((user_kind, id_))
             ids = {other: ended for other, ended in before.ids.items() if other != id_}
             self._put(user_kind, msgspec.structs.replace(before, ids=ids))
 
-    def replayed(self, user_kind: UserKind, entry: Undelivered, stamp: bytes | None) -> None:
-        """Remove `entry`, which was replayed, its writes under `stamp`. If it grew meanwhile, it stays."""
+    def replayed(
+        self, user_kind: UserKind, entry: Undelivered, stamp: bytes | None, overtaken: Collection[Id] = ()
+    ) -> None:
+        """Remove `entry`, which was replayed, its writes under `stamp`. If it grew meanwhile, it stays.
+
+        The ids of `overtaken` were written by another gateway after a write of this one had begun.
+        """
         if stamp is not None:
             self._remember(user_kind, entry.ids, stamp)
+            for id_ in overtaken:
+                # Its end must not store the rating: the writes overlapped, as far as is known.
+                self._stamps_to_end.pop((user_kind, id_), None)
+            self._unconfirmed.difference_update((user_kind, id_) for id_ in entry.ids)
+            if entry.all:
+                self._unconfirmed = {key for key in self._unconfirmed if key[0] != user_kind}
         if self._undelivered.get(user_kind) is entry:
             self._put(user_kind, Undelivered())
 
@@ -128,6 +140,24 @@ class RetryQueue:
         return frozenset(
             id_ for id_, stamp in pending.items() if self._replay_stamps.get((user_kind, id_)) == stamp
         )
+
+    def ended(self, user_kind: UserKind, id_: Id) -> int:
+        """The number of ended writes of `id_` that Redis may still count as under way."""
+        entry = self._undelivered.get(user_kind)
+        return 0 if entry is None else entry.ids.get(id_, 0)
+
+    def marked(self, user_kind: UserKind, id_: Id, stamp: bytes) -> None:
+        """Remember that an end has left `id_` pending under `stamp`, as a replay does."""
+        self._remember_marker(user_kind, id_, stamp)
+
+    def unconfirmed(self, user_kind: UserKind, ids: Iterable[Id]) -> None:
+        """Remember that a request failed which may have left these ids pending, or still may."""
+        self._unconfirmed.update((user_kind, id_) for id_ in ids)
+
+    def may_have_marked(self, user_kind: UserKind, id_: Id, stamp: int) -> bool:
+        """Whether this gateway left `id_` pending under `stamp`, or may have."""
+        key = (user_kind, id_)
+        return key in self._unconfirmed or self._replay_stamps.get(key) == b"%d" % stamp
 
     def postpone(self, user_kind: UserKind) -> None:
         """Move `user_kind`, which could not be replayed now, to the end."""
@@ -152,10 +182,13 @@ class RetryQueue:
 
     def _remember(self, user_kind: UserKind, ids: Iterable[Id], stamp: bytes) -> None:
         for id_ in ids:
-            self._replay_stamps[user_kind, id_] = stamp
-            self._replay_stamps.move_to_end((user_kind, id_))
+            self._remember_marker(user_kind, id_, stamp)
             if self._missed_begins.get((user_kind, id_)) == 1:
                 self._stamps_to_end[user_kind, id_] = stamp
+
+    def _remember_marker(self, user_kind: UserKind, id_: Id, stamp: bytes) -> None:
+        self._replay_stamps[user_kind, id_] = stamp
+        self._replay_stamps.move_to_end((user_kind, id_))
         while len(self._replay_stamps) > MAX_REPLAYED:
             self._replay_stamps.popitem(last=False)
 
@@ -170,32 +203,3 @@ class RetryQueue:
         else:
             self._undelivered.pop(user_kind, None)
         return True
-
-
-class RecentWrites:
-    """Ids written in the last `seconds`, to be replayed if another server takes the place of Redis.
-
-    It has missed them too. Times are the event loop's seconds.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._written_at: OrderedDict[tuple[UserKind, Id], float] = OrderedDict()
-
-    def add(self, user_kind: UserKind, id_: Id, now: float) -> None:
-        """Note that a write of `id_` ends."""
-        self._written_at[user_kind, id_] = now
-        self._written_at.move_to_end((user_kind, id_))
-        self._forget(now)
-
-    def ids(self, now: float) -> list[tuple[UserKind, Id]]:
-        """The ids that were written, oldest first."""
-        self._forget(now)
-        return list(self._written_at)
-
-    def _forget(self, now: float) -> None:
-        while self._written_at:
-            written, at = next(iter(self._written_at.items()))
-            if len(self._written_at) <= MAX_RECENT and now < at + self._seconds:
-                return
-            del self._written_at[written]

@@ -6,21 +6,22 @@ a caller that leaves changes nothing.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 
 from gateway.cache.announcement import OnAnnouncement
 from gateway.cache.entry import all_expired
-from gateway.cache.invalidation import Invalidation, Purge, encode_message
+from gateway.cache.invalidation import Drop, Invalidation, OnInvalidation, Purge, encode_message
 from gateway.cache.lookup import Lookup
 from gateway.cache.redis.commands import Commands
 from gateway.cache.redis.connection import pack
-from gateway.cache.redis.errors import FailureKind, RedisFailed
+from gateway.cache.redis.errors import FailureKind, RedisFailed, may_be_done
 from gateway.cache.redis.lookups import Lookups
-from gateway.cache.redis.retry_queue import RecentWrites, RetryQueue, Undelivered
-from gateway.cache.redis.writes import Writes
+from gateway.cache.redis.recent_writes import RecentWrites, Replaced
+from gateway.cache.redis.retry_queue import RetryQueue, Undelivered
+from gateway.cache.redis.writes import Ended, Writes
 from gateway.cache.write_rule import Outcome
 from gateway.chunks import chunks
 from gateway.model import Id, Kind, Partition, Rating, UserKind
@@ -61,14 +62,16 @@ class RedisStore:
         self._gateway_id = gateway_id
         self._retry_queue = RetryQueue()
         self._recent = RecentWrites(recent_seconds)
+        self._on_invalidation: OnInvalidation = lambda _: None
         self._queued = asyncio.Event()
         self._node_changed = asyncio.Event()
         self._attempted = asyncio.Event()
         """Set after each attempt to replay the queue."""
 
-    def on_announcement(self, receive: OnAnnouncement) -> None:
-        """Pass the announcements of this gateway's own writes to `receive` from now on."""
-        self._writes.on_announcement = receive
+    def listen(self, on_invalidation: OnInvalidation, on_announcement: OnAnnouncement) -> None:
+        """Pass on the invalidations that a replay shows were missed, and announcements of own writes."""
+        self._on_invalidation = on_invalidation
+        self._writes.on_announcement = on_announcement
 
     @property
     def undelivered(self) -> int:
@@ -185,10 +188,25 @@ class RedisStore:
             await self._writes.purge([kind], Purge(user_key, kind, ids))
         # Writes last: if either step fails both are sent again, and repeated writes decrement the writer
         # count twice.
-        stamp = await self._writes.replay(user_kind, entry) if entry.writes else None
-        self._retry_queue.replayed(user_kind, entry, stamp)
+        if not entry.writes:
+            self._retry_queue.replayed(user_kind, entry, None)
+            return
+        replayed = await self._confirmed(self._writes.replay(user_kind, entry), user_kind, entry.ids)
+        overtaken = self._overtaken(user_kind, replayed.replaced, entry.ids)
+        self._retry_queue.replayed(user_kind, entry, replayed.stamp, overtaken)
+
+    def _overtaken(
+        self, user_kind: UserKind, replaced: Mapping[Id, Replaced], ended: Mapping[Id, int]
+    ) -> tuple[Id, ...]:
+        """Apply the writes of other gateways that the `replaced` records show; return their ids."""
+        may_have_marked, now = self._retry_queue.may_have_marked, asyncio.get_running_loop().time()
+        overtaken = self._recent.overtaken(user_kind, replaced, ended, may_have_marked, now)
+        if overtaken:
+            self._on_invalidation(Drop(*user_kind, overtaken))
+        return overtaken
 
     async def _begin(self, user_kind: UserKind, id_: Id, write_seconds: float) -> bytes | None:
+        self._recent.begin(user_kind, id_, asyncio.get_running_loop().time())
         stamp = await self._attempt(self._replay_and_begin(user_kind, id_, write_seconds))
         if stamp is None:
             self._retry_queue.begin_missed(user_kind, id_)
@@ -203,20 +221,30 @@ class RedisStore:
         return await self._writes.begin(user_kind, id_, write_seconds)
 
     async def _end(self, user_kind: UserKind, id_: Id, stamp: bytes | None, outcome: Outcome) -> bool | None:
-        self._recent.add(user_kind, id_, asyncio.get_running_loop().time())
+        if self._recent.end(user_kind, id_, outcome, asyncio.get_running_loop().time()):
+            self._on_invalidation(Drop(*user_kind, (id_,)))
         if stamp is None:
             stamp = self._retry_queue.take_replay_stamp(user_kind, id_)
-        stored = await self._attempt(self._writes.end(user_kind, id_, stamp, outcome))
-        if stored is None:
+        sent = self._writes.end(user_kind, id_, stamp, outcome)
+        ended = await self._attempt(sent if stamp else self._confirmed(sent, user_kind, [id_]))
+        if ended is None:
             # Also if the begin was not acknowledged: it may have been carried out.
             self._keep(self._retry_queue.add(user_kind, id_, ended=1))
-        elif stored or stamp is not None:
+            return None
+        if ended.stored or stamp is not None:
             self._retry_queue.drop(user_kind, id_)
         else:
-            # The begin was carried out late, so this end has left a pending marker without an owner.
-            # A replay leaves one that is recorded as our own.
-            self._keep(self._retry_queue.add(user_kind, id_))
-        return stored
+            self._ended_without_begin(user_kind, id_, ended)
+        return ended.stored
+
+    def _ended_without_begin(self, user_kind: UserKind, id_: Id, ended: Ended) -> None:
+        """The begin was carried out late, or another gateway wrote: the end has left the id pending."""
+        if ended.replaced is not None:
+            writers = self._retry_queue.ended(user_kind, id_) + 1
+            self._overtaken(user_kind, {id_: ended.replaced}, {id_: writers})
+        self._retry_queue.marked(user_kind, id_, ended.version)
+        # A replay leaves it pending under a stamp that `own_replays` knows.
+        self._keep(self._retry_queue.add(user_kind, id_))
 
     async def _purge(self, purge: Purge) -> bool:
         kinds = list(Kind) if purge.kind is None else [purge.kind]
@@ -225,6 +253,15 @@ class RedisStore:
         for kind in kinds:
             self._keep(self._retry_queue.add_purge((purge.user, kind), purge.ids))
         return False
+
+    async def _confirmed(self, work: Awaitable[T], user_kind: UserKind, ids: Iterable[Id]) -> T:
+        """Return the result of `work`; if it fails, note whether it may have left `ids` pending."""
+        try:
+            return await work
+        except Exception as error:
+            if may_be_done(error):
+                self._retry_queue.unconfirmed(user_kind, ids)
+            raise
 
     async def _attempt(self, work: Awaitable[T]) -> T | None:
         """Return the result of `work`; if Redis fails, count that and return None."""

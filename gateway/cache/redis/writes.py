@@ -13,12 +13,33 @@ from gateway.cache.announcement import (
 )
 from gateway.cache.invalidation import Drop, DropPaired, Invalidation, Purge, encode_message
 from gateway.cache.redis import scripts
-from gateway.cache.redis.codec import content
+from gateway.cache.redis.codec import content, decode
 from gateway.cache.redis.commands import Commands
 from gateway.cache.redis.layout import TICKS, Keys, Limits, owner_tag, variant_name
+from gateway.cache.redis.recent_writes import Replaced
 from gateway.cache.redis.retry_queue import Undelivered
 from gateway.cache.write_rule import Outcome, Unwritten
+from gateway.clock import MICROSECONDS
 from gateway.model import PLAIN, Id, Kind, Partition, Rating, UserKind
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """What Redis did when a write ended."""
+
+    stored: bool
+    """Whether its rating is stored and held."""
+    version: bytes
+    """The stamp of the marker that it left otherwise, if it left one."""
+    replaced: Replaced | None = None
+    """The record before, if the write ended without a stamp."""
+
+
+class Replayed(msgspec.Struct, frozen=True):
+    """What Redis did when it received writes late."""
+
+    stamp: bytes
+    replaced: Mapping[Id, Replaced] = {}
+    """The records before, of ids that were pending or held."""
 
 
 class Writes:
@@ -79,8 +100,8 @@ class Writes:
         )
         return stamp
 
-    async def end(self, user_kind: UserKind, id_: Id, stamp: bytes | None, outcome: Outcome) -> bool:
-        """Record that a write has ended; return whether its rating is stored and held."""
+    async def end(self, user_kind: UserKind, id_: Id, stamp: bytes | None, outcome: Outcome) -> Ended:
+        """Record that a write has ended."""
         if isinstance(outcome, Unwritten):
             return await self._end(user_kind, id_, stamp, (outcome.value, b""))
         ending = ("value", content(outcome))
@@ -100,11 +121,11 @@ class Writes:
         stamp: bytes | None,
         ending: tuple[str, bytes],
         announcement: Announcement | None = None,
-    ) -> bool:
+    ) -> Ended:
         announced: tuple[str | bytes, ...] = ()
         if announcement is not None:
             announced = self._keys.announcements, encode_announcement(announcement)
-        stored, version, published = await self._commands.run(
+        stored, version, published, record = await self._commands.run(
             scripts.END,
             self._hashes(user_kind),
             [
@@ -122,7 +143,7 @@ class Writes:
             self._announce(
                 msgspec.structs.replace(announcement, version=int(version), published=int(published))
             )
-        return bool(stored)
+        return Ended(bool(stored), version, _replaced(id_, record, published))
 
     def _announce(self, announcement: Announcement) -> None:
         if self.on_announcement is not None:
@@ -144,12 +165,12 @@ class Writes:
         )
         return bool(done == 1)
 
-    async def replay(self, user_kind: UserKind, undelivered: Undelivered) -> bytes:
-        """Replay the writes that Redis missed; return the stamp that they got."""
+    async def replay(self, user_kind: UserKind, undelivered: Undelivered) -> Replayed:
+        """Replay the writes that Redis missed."""
         user_key, kind = user_kind
         dropped = Purge(user_key, kind) if undelivered.all else Drop(user_key, kind, tuple(undelivered.ids))
         named = [part for id_, ended in undelivered.ids.items() for part in (id_, ended)]
-        stamp: bytes = await self._commands.run(
+        stamp, micros, *fields = await self._commands.run(
             scripts.FORGET,
             self._hashes(user_kind),
             [
@@ -161,7 +182,11 @@ class Writes:
                 *named,
             ],
         )
-        return stamp
+        replaced = {
+            (id_ := Id(name.decode())): _replaced(id_, record, micros)
+            for name, record in zip(fields[::2], fields[1::2], strict=True)
+        }
+        return Replayed(stamp, {id_: each for id_, each in replaced.items() if each is not None})
 
     def _hashes(self, user_kind: UserKind) -> list[str]:
         user_key, kind = user_kind
@@ -189,6 +214,14 @@ class Writes:
             hold_seconds=self._limits.hold_seconds,
             begun=int(stamp or 0),  # versions are derived from Redis' clock
         )
+
+
+def _replaced(id_: Id, record: bytes, micros: bytes) -> Replaced | None:
+    """Decode the record that a script replaced at that time; None if there was none, or an invalid one."""
+    try:
+        return Replaced(decode(id_, record), int(micros) / MICROSECONDS - 1 / TICKS) if record else None
+    except (ValueError, LookupError):
+        return None
 
 
 def _written(user_kind: UserKind, id_: Id) -> tuple[Invalidation, ...]:

@@ -1,9 +1,7 @@
 import pytest
 
 from gateway.cache.redis.retry_queue import (
-    MAX_RECENT,
     MAX_REPLAYED,
-    RecentWrites,
     RetryQueue,
     Undelivered,
 )
@@ -188,20 +186,3 @@ def test_remembered_replays_are_bounded() -> None:
         queue.replayed(place, entry, b"7")
     assert not queue.own_replays(HERE, {Id("0"): b"7"})
     assert queue.own_replays(HERE, {Id("1"): b"7"})
-
-
-def test_recent_writes_are_forgotten_with_time() -> None:
-    recent = RecentWrites(seconds=10.0)
-    recent.add(HERE, ONE, 0.0)
-    recent.add(HERE, TWO, 1.0)
-    recent.add(HERE, ONE, 5.0)
-    assert recent.ids(10.9) == [(HERE, TWO), (HERE, ONE)]
-    assert recent.ids(11.0) == [(HERE, ONE)]
-    assert recent.ids(15.0) == []
-
-
-def test_the_oldest_of_too_many_recent_writes_are_forgotten() -> None:
-    recent = RecentWrites(seconds=10.0)
-    for number in range(MAX_RECENT + 2):
-        recent.add(HERE, Id(str(number)), 0.0)
-    assert recent.ids(0.0) == [(HERE, Id(str(number))) for number in range(2, MAX_RECENT + 2)]

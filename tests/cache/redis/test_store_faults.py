@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from gateway.breaker import State
-from gateway.cache.invalidation import Throttled
+from gateway.cache.invalidation import Drop, Throttled
 from gateway.cache.redis import store
+from gateway.cache.redis.layout import TICKS
 from gateway.cache.redis.retry_queue import MAX_USER_KINDS
+from gateway.cache.write_rule import UNKNOWN, Outcome
 from gateway.model import Id, Kind, Partition, User
 from tests.cache.redis.harness import (
     ALBUMS,
@@ -290,6 +292,64 @@ async def test_a_write_begun_with_redis_and_ended_without_it_leaves_the_rating_o
     assert await near.seen(ALBUMS, ONE) == "miss"
     assert await near.write(ALBUMS, ONE, DISLIKED) is True
     assert await near.seen(ALBUMS, ONE) == DISLIKED
+
+
+@pytest.fixture
+async def listening(proxy: FaultProxy) -> AsyncIterator[Side]:
+    """Like `far`, and subscribed."""
+    async with side_of(f"redis://127.0.0.1:{proxy.port}", gateway_id="far", listening=True) as side:
+        yield side
+
+
+@pytest.mark.parametrize("value", [LIKED, UNKNOWN])
+async def test_a_replay_reports_a_write_of_another_that_it_missed(
+    listening: Side, near: Side, proxy: FaultProxy, value: Outcome
+) -> None:
+    await cut_off(proxy, listening)
+    await listening.write(ALBUMS, ONE, DISLIKED)
+    await near.write(ALBUMS, ONE, value)
+    await reconnect_and_deliver(proxy, listening)
+    assert Drop(USER.key, Kind.ALBUMS, (ONE,)) in listening.received
+    assert await near.seen(ALBUMS, ONE) == "miss"
+
+
+A_TICK = 1.5 / TICKS
+"""Longer than that by which times of holds are rounded: within it, nobody knows which write was later."""
+
+
+async def test_a_replay_reports_no_write_of_another_that_came_before(
+    listening: Side, near: Side, proxy: FaultProxy
+) -> None:
+    await near.write(ALBUMS, ONE, LIKED)
+    await asyncio.sleep(A_TICK)
+    await cut_off(proxy, listening)
+    listening.received.clear()
+    await listening.write(ALBUMS, ONE, DISLIKED)
+    await reconnect_and_deliver(proxy, listening)
+    assert listening.received == []
+
+
+async def test_a_replay_reports_no_write_of_its_own(listening: Side, proxy: FaultProxy) -> None:
+    await listening.write(ALBUMS, ONE, LIKED)
+    await asyncio.sleep(A_TICK)
+    stamp = await listening.store.begin((USER.key, Kind.ALBUMS), ONE, WRITE_SECONDS)
+    await cut_off(proxy, listening)
+    await listening.store.end((USER.key, Kind.ALBUMS), ONE, stamp, DISLIKED)
+    await listening.write(ALBUMS, ONE, UNKNOWN)
+    await reconnect_and_deliver(proxy, listening)
+    assert listening.received == []
+
+
+async def test_a_write_that_began_without_redis_is_not_held_if_another_was_written_meanwhile(
+    listening: Side, near: Side, proxy: FaultProxy
+) -> None:
+    await cut_off(proxy, listening)
+    stamp = await listening.store.begin((USER.key, Kind.ALBUMS), ONE, WRITE_SECONDS)
+    await near.write(ALBUMS, ONE, LIKED)
+    await reconnect_and_deliver(proxy, listening)
+    assert Drop(USER.key, Kind.ALBUMS, (ONE,)) in listening.received
+    assert await listening.store.end((USER.key, Kind.ALBUMS), ONE, stamp, DISLIKED) is False
+    assert await near.seen(ALBUMS, ONE) == "miss"
 
 
 @pytest.mark.usefixtures("late_retries")

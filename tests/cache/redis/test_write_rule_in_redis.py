@@ -177,7 +177,7 @@ class Histories(RuleBasedStateMachine):
         if outcome is not UNCHANGED:
             self.paired_with(place).paired_written(self.now)
         stored = isinstance(record, StoredRating) and outcome not in (UNCHANGED, UNKNOWN)
-        assert done(self.writes.end(place, id_, stamp, outcome)) is stored
+        assert done(self.writes.end(place, id_, stamp, outcome)).stored is stored
 
     @step(place=places)
     def takes_token(self, place: UserKind) -> None:
@@ -224,7 +224,7 @@ class Histories(RuleBasedStateMachine):
             )
             model.variant.pop(id_, None)
         self.paired_with(place).paired_written(self.now)
-        assert done(self.writes.replay(place, Undelivered(wanted))) == b"%d" % version
+        assert done(self.writes.replay(place, Undelivered(wanted))).stamp == b"%d" % version
 
     @step(place=places)
     def sweeps(self, place: UserKind) -> None:
@@ -506,7 +506,7 @@ def test_forgetting_a_whole_place_voids_everything_but_writes_under_way(hand_mov
     done(writes.fill(partition, b"0", {IDS[0]: None, Id("3"): None}))
     done(writes.fill(variant, b"0", {IDS[0]: None}))
     stamp = done(writes.begin(place, IDS[1], TERM))
-    received = done(writes.replay(place, Undelivered(all=True)))
+    received = done(writes.replay(place, Undelivered(all=True))).stamp
     reading = Reading(freshness(LIFETIME), LIFETIME, hand_moved.now, hand_moved.now)
     records = hand_moved.client.hmget(KEYS.main(*place), [META, *IDS])
     reading.read_main(IDS, records, owner_tag(*place))
@@ -518,4 +518,4 @@ def test_forgetting_a_whole_place_voids_everything_but_writes_under_way(hand_mov
         cap_until=hand_moved.now + HOLD,
     )
     assert not hand_moved.client.exists(f"{KEYS.main(*place)}:{variant_name(OTHER_FORM)}")
-    assert done(writes.end(place, IDS[1], stamp, None)) is False
+    assert not done(writes.end(place, IDS[1], stamp, None)).stored

@@ -1,7 +1,8 @@
 -- A write has ended. KEYS: main, [paired].
 -- ARGV: tag, ttl, paired tag, hold, stamp or '', channel, message, id, 'unchanged' | 'unknown' | 'value', content,
 -- bound, then, if the rating is announced once it is stored, the channel and the announcement.
--- Returns whether it is stored, and what is appended to the announcement: the version, and the time.
+-- Returns whether it is stored, what is appended to the announcement (the version, and the time), and if there is no
+-- stamp the record before, or ''.
 local tag, ttl, paired_tag, hold, stamp = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
 local channel, message, id, outcome, content = ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10]
 local meta = open(KEYS[1], tag)
@@ -28,4 +29,4 @@ if outcome ~= 'unchanged' then mark_paired(hold, ttl, paired_tag) end
 publish(channel, message)
 local stored = after and not is_pending(after)
 if stored and ARGV[12] then publish(ARGV[12], ARGV[13], ',"version":' .. digits(version)) end
-return { stored and 1 or 0, digits(version), digits(MICROS) }
+return { stored and 1 or 0, digits(version), digits(MICROS), stamp == '' and record or '' }

@@ -1,0 +1,131 @@
+"""The recent writes of this gateway, and whether another one wrote an id after them. Pure; bounded.
+
+A gateway that cannot reach Redis receives no invalidations either. When it replays its writes, the records
+that they replace in Redis are the only trace of what others wrote meanwhile: see decision 088.
+"""
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import msgspec
+
+from gateway.cache.write_rule import UNKNOWN, Outcome, PendingWrite, Record, Unwritten, ending, held
+from gateway.clock import MICROSECONDS
+from gateway.model import Id, UserKind
+
+MAX_RECENT = 10_000
+"""Written ids that are remembered; beyond it the oldest are forgotten."""
+
+
+class OwnWrite(NamedTuple):
+    """A write through this gateway. Times are the event loop's seconds."""
+
+    begun: float
+    ended: float
+    outcome: Outcome
+    """UNKNOWN while it is under way."""
+
+
+class Replaced(msgspec.Struct, frozen=True):
+    """The record that a script replaced, as it stood at `at`; times are seconds of Redis' clock."""
+
+    record: Record
+    at: float
+    """Not after the script ran. If times of records are rounded down, it is earlier by as much."""
+
+
+class RecentWrites:
+    """Ids written in the last `seconds`, to be replayed if another server takes the place of Redis.
+
+    It has missed them too. Times are the event loop's seconds.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._ended: OrderedDict[tuple[UserKind, Id], OwnWrite] = OrderedDict()
+        self._under_way: dict[tuple[UserKind, Id], OwnWrite] = {}
+        self._overtaken_before: set[tuple[UserKind, Id]] = set()
+        """Ids under way whose write before was overtaken, but not the one under way."""
+
+    def begin(self, user_kind: UserKind, id_: Id, now: float) -> None:
+        """Note that a write of `id_` begins."""
+        self._under_way[user_kind, id_] = OwnWrite(now, math.inf, UNKNOWN)
+
+    def end(self, user_kind: UserKind, id_: Id, outcome: Outcome, now: float) -> bool:
+        """Note that a write of `id_` ends.
+
+        Returns whether it left the rating to a write before, which another gateway's has overtaken.
+        """
+        key = (user_kind, id_)
+        before = self._ended.get(key)
+        begun = self._under_way.pop(key, OwnWrite(now, now, outcome)).begun
+        overtaken = key in self._overtaken_before
+        self._overtaken_before.discard(key)
+        # Without a rating of its own it leaves the hold of the write before.
+        kept = isinstance(outcome, Unwritten) and before is not None
+        self._ended[key] = before._replace(ended=now) if kept and before else OwnWrite(begun, now, outcome)
+        self._ended.move_to_end(key)
+        self._forget(now)
+        return overtaken and kept
+
+    def overtaken(
+        self,
+        user_kind: UserKind,
+        replaced: Mapping[Id, Replaced],
+        ended: Mapping[Id, int],
+        may_have_marked: Callable[[UserKind, Id, int], bool],
+        now: float,
+    ) -> tuple[Id, ...]:
+        """Return the ids that another gateway wrote, or may have, after the latest write here had begun.
+
+        `ended` is how many ended writes of this gateway Redis may still count as under way;
+        `may_have_marked` is `RetryQueue.may_have_marked`.
+        """
+
+        def overtakes(id_: Id, own: OwnWrite | None) -> bool:
+            record = replaced[id_].record
+            marked = isinstance(record, PendingWrite) and may_have_marked(user_kind, id_, record.stamp)
+            return is_later(replaced[id_], own, now, ended=ended[id_], own_marker=marked)
+
+        overtaken = []
+        for id_ in replaced:
+            key = (user_kind, id_)
+            if overtakes(id_, self._under_way.get(key) or self._ended.get(key)):
+                overtaken.append(id_)
+            elif key in self._under_way and overtakes(id_, self._ended.get(key)):
+                self._overtaken_before.add(key)
+        return tuple(overtaken)
+
+    def ids(self, now: float) -> list[tuple[UserKind, Id]]:
+        """The ids that were written, oldest first."""
+        self._forget(now)
+        return list(self._ended)
+
+    def _forget(self, now: float) -> None:
+        while self._ended:
+            key, written = next(iter(self._ended.items()))
+            if len(self._ended) <= MAX_RECENT and now < written.ended + self._seconds:
+                return
+            del self._ended[key]
+
+
+def is_later(replaced: Replaced, own: OwnWrite | None, now: float, *, ended: int, own_marker: bool) -> bool:
+    """Whether another gateway's write ended after `own` had begun, or may have. None: long ago, or never.
+
+    Ages are compared, not clocks: a record's by Redis' clock, that of the own write by the event loop's.
+    """
+    record = replaced.record
+    # The reply took some time, so the own write began then or later.
+    since = -math.inf if own is None else replaced.at - (now - own.begun)
+    rated = held(record, replaced.at)
+    # The same rating may be the own one, stored by an end that was not acknowledged.
+    if rated is not None and rated.fetched_at >= since and (own is None or rated.rating != own.outcome):
+        return True
+    if own_marker or not isinstance(record, PendingWrite) or record.stamp < since * MICROSECONDS:
+        return False
+    if record.writers:
+        # Writes of this gateway alone overlap in Redis if it missed their ends.
+        return record.contested and not 2 <= record.writers <= ended
+    return record != ending(rated, record.stamp)

@@ -6,11 +6,13 @@ stored rating, or a write that is pending.
 
     nothing ──fill──▶ StoredRating ──begin──▶ PendingWrite ─┬─ended with a rating──▶ StoredRating, held
                                               ▲           │ ├─refused──────────────▶ nothing
-                                              └───begin───┘ └─unknown or overlapped▶ PendingWrite, no writer
+                                              └───begin───┘ └─otherwise────────────▶ PendingWrite, no writer
 
 A purge within a hold, and a refused write, leave an *ending hold*: a pending write without writers that ends
 with the hold of the rating before it. The hold is served to its end, and then nothing is left. But if earlier
-writes had left the rating unknown, it stays unknown after a refused one, because Apple may still lag.
+writes had left the rating unknown, it stays unknown after a refused one, because Apple may still lag. A write
+of unknown outcome leaves the hold before it, too, because the caller was told that it failed. One that Apple
+accepted ends it, whether or not its rating is known.
 
 Memory applies these functions in monotonic time; Redis applies the same rule in Lua in its own time
 (`redis/lua/common.lua`). What only Redis does to a record is specified in `tests/redis_rule.py`. `now` and
@@ -30,11 +32,14 @@ class Unwritten(Enum):
     UNCHANGED = "unchanged"
     """Apple refused it (4xx): the rating is what it was."""
     UNKNOWN = "unknown"
-    """Timeout or 5xx: the rating may have changed."""
+    """Timeout or 5xx: the rating may have changed. The caller was told that the write failed."""
+    ACCEPTED = "accepted"
+    """Apple carried it out, but did not report the rating."""
 
 
 UNCHANGED = Unwritten.UNCHANGED
 UNKNOWN = Unwritten.UNKNOWN
+ACCEPTED = Unwritten.ACCEPTED
 
 Outcome = Rating | Unwritten
 """How a write ended: with the new rating (None: unrated), or without one to store."""
@@ -125,8 +130,7 @@ def end(
     just raised. A record without a pending write (lost or purged) is taken for this write's own.
     """
     record = standing(record, now)
-    # A write that left no rating does not end the hold of an earlier one.
-    held_rating = held(record, now) if isinstance(outcome, Unwritten) else None
+    held_rating = held(record, now) if leaves_hold(outcome) else None
     if isinstance(record, PendingWrite):
         if record.contested or record.stamp != stamp:
             writers = max(record.writers - 1, 0)
@@ -140,6 +144,11 @@ def end(
         # A purge may have come since the rating was held.
         return ending(held_rating, version)
     return PendingWrite(version, 0, False, now + hold, held_rating)
+
+
+def leaves_hold(outcome: Outcome) -> bool:
+    """Whether a write that ended so leaves the hold of an earlier one: the caller was told that it failed."""
+    return outcome is UNCHANGED or outcome is UNKNOWN
 
 
 def overtaken(record: Record, stamp: int, now: float) -> Record:

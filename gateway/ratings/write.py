@@ -15,7 +15,7 @@ from gateway.apple.client import Apple, AppleSuccess, Outbound
 from gateway.apple.response import written_resource
 from gateway.cache.cache import Cache
 from gateway.cache.write_log import BegunWrite
-from gateway.cache.write_rule import UNCHANGED, UNKNOWN, Outcome, Unwritten
+from gateway.cache.write_rule import ACCEPTED, UNCHANGED, UNKNOWN, Outcome, Unwritten
 from gateway.chunks import chunks
 from gateway.clock import Clock
 from gateway.errors import (
@@ -106,8 +106,8 @@ class Writer:
     ) -> AppleSuccess | UpstreamError:
         """Add favorites (POST) or remove them (DELETE), as `query` says. Returns as `write` does.
 
-        Apple does not document what that does to the ratings of `ids`, so each counts as written with an
-        unknown outcome, unless Apple was not reached or refused the request.
+        Apple does not document what that does to the ratings of `ids`. If it accepts the request, they count
+        as written, with a rating that is not known; else as after a write that failed.
         """
         if (refusal := self._apple.write_refusal(user)) is not None:
             return refusal
@@ -162,8 +162,7 @@ class Writer:
         outcome: Outcome = UNKNOWN
         try:
             answer = await self._apple.send(call, deadline, Waiters(requester))
-            if not isinstance(answer, AppleSuccess) and _failed(answer, 1) is UNCHANGED:
-                outcome = UNCHANGED
+            outcome = ACCEPTED if isinstance(answer, AppleSuccess) else _failed(answer, 1)
         finally:
             for ended in chunks(writes, FAVORITES_AT_ONCE):
                 await asyncio.gather(*(self._cache.end_write(write, outcome) for write in ended))
@@ -171,13 +170,13 @@ class Writer:
 
 
 def _outcome(kind: Kind, id_: Id, value: int | None, answer: AppleSuccess | UpstreamError) -> Outcome:
-    """The resource as Apple now has it; unknown if the answer contradicts what was written."""
+    """The resource as Apple now has it, unless its answer contradicts what was written."""
     if not isinstance(answer, AppleSuccess):
         return _failed(answer, value)
     if value is None:
         return None
     resource = written_resource(kind, id_, value, answer.body)
-    return UNKNOWN if resource is None else resource
+    return ACCEPTED if resource is None else resource
 
 
 def _failed(error: UpstreamError, value: int | None) -> Outcome:

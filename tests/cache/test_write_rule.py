@@ -4,6 +4,7 @@ import pytest
 
 from gateway.cache import write_rule
 from gateway.cache.write_rule import (
+    ACCEPTED,
     UNCHANGED,
     UNKNOWN,
     Outcome,
@@ -73,6 +74,7 @@ def test_a_write_remembers_the_hold_that_stood_through_other_writes() -> None:
         (MINE, 7, None, StoredRating(None, NOW, 1010.0)),
         (MINE, 7, UNCHANGED, None),
         (MINE, 7, UNKNOWN, PendingWrite(9, 0, False, 1010.0)),
+        (MINE, 7, ACCEPTED, PendingWrite(9, 0, False, 1010.0)),
         (MINE, 6, b"new", PendingWrite(9, 0, True, 1010.0)),
         (MINE, None, b"new", PendingWrite(9, 0, True, 1010.0)),
         (SHARED, 8, b"new", PendingWrite(9, 1, True, 1050.0)),
@@ -88,6 +90,9 @@ def test_a_write_remembers_the_hold_that_stood_through_other_writes() -> None:
         (OVER, 7, b"new", StoredRating(b"new", NOW, 1010.0)),
         (HELD, 7, b"new", PendingWrite(9, 0, True, 1010.0)),
         (HELD, 7, UNCHANGED, PendingWrite(9, 0, True, 1010.0, HELD)),
+        (HELD, 7, ACCEPTED, PendingWrite(9, 0, True, 1010.0)),
+        (PendingWrite(7, 1, False, 1050.0, HELD), 7, ACCEPTED, PendingWrite(9, 0, False, 1010.0)),
+        (PendingWrite(7, 2, True, 1050.0, HELD), 7, ACCEPTED, PendingWrite(9, 1, True, 1050.0)),
         (PendingWrite(7, 1, False, 1050.0, HELD), 7, UNCHANGED, ENDING),
         (PendingWrite(7, 1, False, 1050.0, HELD), 7, b"new", StoredRating(b"new", NOW, 1010.0)),
     ],
@@ -97,7 +102,7 @@ def test_a_write_ends(record: Record, stamp: int | None, outcome: Outcome, after
 
 
 @pytest.mark.parametrize("outcome", [UNCHANGED, UNKNOWN])
-def test_a_write_without_a_value_leaves_the_hold_that_stood(outcome: Outcome) -> None:
+def test_a_write_that_may_have_done_nothing_leaves_the_hold_that_stood(outcome: Outcome) -> None:
     begun = write_rule.begin(HELD, 8, NOW, TERM)
     ended = write_rule.end(begun, 8, outcome, version=9, now=NOW + 1, hold=HOLD)
     assert write_rule.held(ended, NOW + 4.75) == HELD

@@ -200,6 +200,12 @@ class TestOutcome:
         await asyncio.gather(*both)
         assert (writes.state(), writes.written) == ("unknown", [])
 
+    async def test_an_accepted_write_of_which_apple_returns_another_value_ends_the_hold_before(self, writes):
+        writes.apple.answer = AppleSuccess(200, LIKED)
+        await writes.rate(1)
+        await writes.rate(-1)
+        assert writes.state() == "unknown"
+
     async def test_a_write_that_is_cancelled_by_the_shutdown_is_unknown(self, writes):
         writes.apple.released.clear()
         writing = asyncio.ensure_future(writes.rate(1))
@@ -299,6 +305,22 @@ class TestFavorites:
         writes.apple.answer = answer
         assert await writes.add_favorites((ALBUMS, ONE)) is answer
         assert (writes.state(), writes.written) == (state, [])
+
+    @pytest.mark.parametrize(
+        ("answer", "state"),
+        [
+            (AppleSuccess(202, b""), "unknown"),
+            (AppleError(500, b"{}"), "held as 1"),
+            (AppleError(400, b"{}"), "held as 1"),
+        ],
+        ids=["accepted", "failed", "refused"],
+    )
+    async def test_only_if_they_are_accepted_they_end_the_hold_of_a_write(self, writes, answer, state):
+        writes.apple.answer = AppleSuccess(200, LIKED)
+        await writes.rate(1)
+        writes.apple.answer = answer
+        await writes.add_favorites((ALBUMS, ONE))
+        assert writes.state() == state
 
     async def test_more_ids_than_are_invalidated_at_once_are_all_invalidated(self, writes):
         ids = [(ALBUMS, Id(str(number))) for number in range(2 * FAVORITES_AT_ONCE + 1)]

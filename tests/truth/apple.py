@@ -55,6 +55,8 @@ class WritePlan(NamedTuple):
     ending: Ending
     lag: float
     seconds: float
+    favorite: tuple[Kind, Id] | None = None
+    """The id, if it is a favorite that is added: Apple likes it, and does not say so."""
 
 
 class Call(NamedTuple):
@@ -135,10 +137,11 @@ class Client:
     ) -> AppleSuccess | UpstreamError:
         del waiters
         apple, now = self._apple, self._apple.loop.time
-        *_, kind, id_ = outbound.path.split("/")
-        partition = Partition(outbound.user, Kind(kind))
         plan = apple.plans[outbound.query]
-        value = None if outbound.body is None else msgspec.json.decode(outbound.body)["attributes"]["value"]
+        *_, kind, id_ = plan.favorite or outbound.path.split("/")
+        partition = Partition(outbound.user, Kind(kind))
+        body = b'{"attributes":{"value":1}}' if plan.favorite else outbound.body
+        value = None if body is None else msgspec.json.decode(body)["attributes"]["value"]
         if plan.ending in ("done", "failed after all", "repeat refused"):
             apple.truth.rate(outbound.user.token, partition.kind, Id(id_), value, now() + plan.lag)
         try:
@@ -157,6 +160,8 @@ class Client:
                 failure = AppleError(400, b"")
                 failure.maybe_done = True
                 return failure
+        if plan.favorite:
+            return AppleSuccess(202, b"")
         resource = rendered(partition, Id(id_), value)
         return AppleSuccess(204, b"") if resource is None else AppleSuccess(200, b'{"data":[%b]}' % resource)
 

@@ -181,6 +181,10 @@ def markers_of_own_replays_count_as_anothers(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(RetryQueue, "own_replays", lambda *_: frozenset())
 
 
+def an_accepted_favorite_leaves_the_earlier_hold(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(write_rule, "leaves_hold", lambda outcome: isinstance(outcome, write_rule.Unwritten))
+
+
 def replays_overlook_what_others_wrote(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(RecentWrites, "overtaken", lambda *_: ())
 
@@ -272,6 +276,7 @@ BY_STORY: Mapping[Break, Story] = {
     lookups_ignore_undelivered_writes: stories.a_write_fails_before_redis_receives_it,
     writes_that_redis_missed_are_dropped: stories.a_write_fails_that_redis_receives_late,
     markers_of_own_replays_count_as_anothers: stories.a_begin_reaches_redis_after_its_time,
+    an_accepted_favorite_leaves_the_earlier_hold: stories.a_favorite_is_added_in_the_hold_of_a_write,
     replays_overlook_what_others_wrote: stories.one_writes_out_of_reach_and_then_the_other,
     a_hold_ends_when_redis_is_back: stories.redis_receives_a_hold_late,
     fetches_without_redis_are_trusted_for_ever: stories.the_other_writes_while_redis_is_slow,

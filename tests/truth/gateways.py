@@ -46,7 +46,15 @@ class Written:
     """A write as its caller sees it; `delivered`: Redis received its begin and its end in time."""
 
     def __init__(
-        self, gateway: str, user: User, kind: Kind, id_: Id, value: Value, begun: float, refused: bool
+        self,
+        gateway: str,
+        user: User,
+        kind: Kind,
+        id_: Id,
+        value: Value,
+        begun: float,
+        refused: bool,
+        favorite: bool = False,
     ) -> None:
         self.gateway = gateway
         self.user = user
@@ -55,8 +63,12 @@ class Written:
         self.value = value
         self.begun = begun
         self.refused = refused
+        self.favorite = favorite
+        """It is a favorite: its value is Apple's, and not promised."""
         self.answered: float | None = None
         self.confirmed = False
+        """Apple accepted it, and its value is promised."""
+        self.accepted = False
         self.delivered = True
 
 
@@ -211,6 +223,12 @@ class Gateway:
 
     def write(self, written: Written, query: str, deadline: float) -> "asyncio.Task[Any]":
         WRITING.set(written)
+        if written.favorite:
+            return asyncio.get_running_loop().create_task(
+                self.writer.favorites(
+                    written.user, "POST", [(written.kind, written.id)], query, deadline, Requester()
+                )
+            )
         return asyncio.get_running_loop().create_task(
             self.writer.write(
                 written.user, written.kind, written.id, written.value, query, deadline, Requester()

@@ -176,6 +176,14 @@ class Truths(RuleBasedStateMachine):
         self.does(self._write(name, user, thing, value, WritePlan(ending, lag, seconds)))
         self._wait_and_look(pause, probe, form)
 
+    @rule(name=names, user=users, thing=things, ending=endings, lag=lags, seconds=write_seconds, probe=probes)
+    def adds_a_favorite(
+        self, name: str, user: User, thing: Thing, ending: Ending, lag: float, seconds: float, probe: str
+    ) -> None:
+        plan = WritePlan(ending, lag, seconds, favorite=thing)
+        self.does(self._write(name, user, thing, 1, plan))
+        self._wait_and_look(0.2, probe)
+
     @rule(name=names, user=users, thing=st.none() | things, whole=st.booleans(), pause=pauses, probe=probes)
     def purges(
         self, name: str, user: User, thing: Thing | None, whole: bool, pause: float, probe: str
@@ -368,7 +376,9 @@ class Truths(RuleBasedStateMachine):
         query = f"write={next(self.numbers)}"
         self.apple.plans[query] = plan
         now = self.loop.time()
-        written = Written(name, user, *thing, value, now, refused=plan.ending == "refused")
+        written = Written(
+            name, user, *thing, value, now, refused=plan.ending == "refused", favorite=bool(plan.favorite)
+        )
         self.history.writes.append(written)
         task = self.gateways[name].write(written, query, now + DEADLINE_SECONDS)
 
@@ -377,7 +387,8 @@ class Truths(RuleBasedStateMachine):
                 return
             written.answered = self.loop.time()
             answer = task.result()
-            written.confirmed = isinstance(answer, AppleSuccess)
+            written.accepted = isinstance(answer, AppleSuccess)
+            written.confirmed = written.accepted and not written.favorite
             # A write that ran out of time counts as unconfirmed, not as refused.
             written.refused &= answer.status == 400
 

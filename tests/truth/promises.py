@@ -267,7 +267,16 @@ class History:
         return written.answered is None or written.answered + HOLD_SECONDS + 1 > read.began
 
     def _overtaken(self, written: Written, read: Read) -> bool:
-        """Whether its gateway found, when it replayed this write, that another had written later."""
+        """Whether it may not be served as held any more.
+
+        A favorite came later, or its gateway replayed it, and found that another had written later.
+        """
+        if any(
+            f.favorite and f.accepted and self._must_have_applied(read, _event(f))
+            for f in self._of(written.user, written.kind, written.id)
+            if _ended(f, read.began) and _ended(written, f.begun)
+        ):
+            return True
         place, ended = (written.user.key, written.kind), written.answered
         later = [
             w.answered

@@ -63,6 +63,11 @@ def another_gateway_writes_unnoticed(truths: Truths) -> None:
     writes(truths, "one", 1, pause=1.5, probe="two")
 
 
+def a_favorite_is_added_in_the_hold_of_a_write(truths: Truths) -> None:
+    writes(truths, "one", -1, lag=0.0)
+    truths.adds_a_favorite("two", ADA, ALBUM, "done", 0.0, 0.0, probe="one two")
+
+
 def a_write_fails_after_one_that_is_held(truths: Truths) -> None:
     writes(truths, "one", 1, pause=5.0)
     writes(truths, "one", -1, "failed after all", lag=0.0, pause=HOLD_SECONDS + 0.5, probe="two")

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from gateway.cache.write_rule import UNKNOWN, Outcome, PendingWrite, Record, Unwritten, ending, held
+from gateway.cache.write_rule import UNKNOWN, Outcome, PendingWrite, Record, ending, held, leaves_hold
 from gateway.clock import MICROSECONDS
 from gateway.model import Id, UserKind
 
@@ -56,19 +56,17 @@ class RecentWrites:
     def end(self, user_kind: UserKind, id_: Id, outcome: Outcome, now: float) -> bool:
         """Note that a write of `id_` ends.
 
-        Returns whether it left the rating to a write before, which another gateway's has overtaken.
+        Returns whether it left the hold of a write before, which another gateway's has overtaken.
         """
         key = (user_kind, id_)
-        before = self._ended.get(key)
+        before = self._ended.get(key) if leaves_hold(outcome) else None
         begun = self._under_way.pop(key, OwnWrite(now, now, outcome)).begun
         overtaken = key in self._overtaken_before
         self._overtaken_before.discard(key)
-        # Without a rating of its own it leaves the hold of the write before.
-        kept = isinstance(outcome, Unwritten) and before is not None
-        self._ended[key] = before._replace(ended=now) if kept and before else OwnWrite(begun, now, outcome)
+        self._ended[key] = OwnWrite(begun, now, outcome) if before is None else before._replace(ended=now)
         self._ended.move_to_end(key)
         self._forget(now)
-        return overtaken and kept
+        return overtaken and before is not None
 
     def overtaken(
         self,

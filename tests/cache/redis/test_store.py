@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from gateway.cache.invalidation import Throttled
-from gateway.cache.write_rule import UNCHANGED, UNKNOWN
+from gateway.cache.write_rule import ACCEPTED, UNCHANGED, UNKNOWN, Outcome
 from gateway.clock import SystemClock
 from gateway.model import Id, Kind, Partition, Rating, Variant
 from tests.cache.redis.harness import (
@@ -157,6 +157,16 @@ async def test_a_refused_write_does_not_end_the_hold_of_the_one_before(one: Side
     assert await one.seen(ALBUMS, ONE) == LIKED
     await one.store.end((USER.key, Kind.ALBUMS), ONE, stamp, UNCHANGED)
     assert await one.seen(ALBUMS, ONE) == LIKED
+
+
+@pytest.mark.parametrize("outcome", [UNCHANGED, UNKNOWN, ACCEPTED])
+async def test_only_an_accepted_write_without_a_rating_ends_the_hold_of_the_one_before(
+    one: Side, two: Side, outcome: Outcome
+) -> None:
+    await one.write(ALBUMS, ONE, LIKED)
+    await two.write(ALBUMS, ONE, outcome)
+    lookup = await one.look(ALBUMS, ONE)
+    assert (ONE in lookup.holds, ONE in lookup.pending) == (outcome is not ACCEPTED, outcome is ACCEPTED)
 
 
 async def test_after_a_write_of_unknown_outcome_nothing_is_stored_for_a_while(one: Side) -> None:

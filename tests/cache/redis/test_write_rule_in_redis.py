@@ -21,7 +21,16 @@ from gateway.cache.redis.layout import META, Keys, owner_tag, variant_name
 from gateway.cache.redis.retry_queue import Undelivered
 from gateway.cache.redis.scripts import Script
 from gateway.cache.redis.writes import Writes
-from gateway.cache.write_rule import UNCHANGED, UNKNOWN, PairedWrite, PendingWrite, Record, StoredRating
+from gateway.cache.write_rule import (
+    ACCEPTED,
+    UNCHANGED,
+    UNKNOWN,
+    PairedWrite,
+    PendingWrite,
+    Record,
+    StoredRating,
+    Unwritten,
+)
 from gateway.model import Id, Kind, Partition, Rating, UserKind, Variant, plain_resource
 from tests import redis_rule
 from tests.cache.redis.harness import USER, limits
@@ -41,7 +50,7 @@ pauses = st.sampled_from([0.25, 1.0, 4.75, 5.25, 10.0, 25.0, 44.75, 60.0])
 places = st.sampled_from(PLACES)
 ids = st.sampled_from(IDS)
 contents = st.sampled_from([None, 1, -1, b"more"])
-outcomes = st.one_of(contents, st.sampled_from([UNCHANGED, UNKNOWN]))
+outcomes = st.one_of(contents, st.sampled_from([UNCHANGED, UNKNOWN, ACCEPTED]))
 
 
 class HandMovedRedis:
@@ -176,7 +185,7 @@ class Histories(RuleBasedStateMachine):
         model.variant.pop(id_, None)
         if outcome is not UNCHANGED:
             self.paired_with(place).paired_written(self.now)
-        stored = isinstance(record, StoredRating) and outcome not in (UNCHANGED, UNKNOWN)
+        stored = isinstance(record, StoredRating) and not isinstance(outcome, Unwritten)
         assert done(self.writes.end(place, id_, stamp, outcome)).stored is stored
 
     @step(place=places)
@@ -342,6 +351,24 @@ def overlaps_with_one_of_a_shorter_term(history: Histories) -> None:
     history.ends(0, 1)
 
 
+def is_accepted_without_a_rating_within_the_hold_of_another(history: Histories) -> None:
+    history.begins(A, ID)
+    history.ends(0, 1)
+    history.begins(A, ID)
+    history.looks_alike()
+    history.ends(0, ACCEPTED)
+
+
+def is_accepted_without_a_rating_while_another_is_under_way(history: Histories) -> None:
+    history.begins(A, ID)
+    history.ends(0, 1)
+    history.begins(A, ID)
+    history.begins(A, ID)
+    history.ends(0, ACCEPTED)
+    history.looks_alike()
+    history.ends(0, UNCHANGED)
+
+
 def never_ends_after_an_unknown_one(history: Histories) -> None:
     history.begins(A, ID)
     history.ends(0, UNKNOWN)
@@ -457,6 +484,8 @@ def never_ends_within_the_hold_of_another(history: Histories) -> None:
         overlaps_in_turn,
         overlaps_nested,
         overlaps_with_one_of_a_shorter_term,
+        is_accepted_without_a_rating_within_the_hold_of_another,
+        is_accepted_without_a_rating_while_another_is_under_way,
         never_ends_after_an_unknown_one,
         is_received_late,
         ends_after_its_term_and_a_fill,

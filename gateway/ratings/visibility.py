@@ -70,7 +70,8 @@ def judge(
 def superseded(written: Announcement, known: Lookup) -> bool | None:
     """Return whether there was a later write of the id.
 
-    None if only Redis can decide, and did not answer now or when the write ended.
+    None if only Redis can decide, and did not answer now or when the write ended, or lost what it had: a
+    version smaller than that of the write shows it. Later writes may be lost as well.
     """
     if known.shared_version is None or not written.published:
         return None
@@ -79,7 +80,9 @@ def superseded(written: Announcement, known: Lookup) -> bool | None:
         # A later write may have had the same value, with another one in between.
         later = held.fetched_at + known.redis_ahead > written.published / MICROSECONDS + SAME_WRITE_SECONDS
         return later or written.id in known.pending
-    return written.id in known.pending or int(known.shared_version) > written.version
+    if written.id in known.pending or int(known.shared_version) > written.version:
+        return True
+    return None if int(known.shared_version) < written.version else False
 
 
 def digest_of(written: Announcement, rating: Rating) -> bytes:

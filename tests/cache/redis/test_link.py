@@ -228,6 +228,19 @@ async def test_another_server_learns_what_was_written_while_other_gateways_had_a
         await until(lambda: Drop(USER.key, Kind.ALBUMS, (ONE,)) in moved.received)
 
 
+async def test_a_move_reports_what_another_gateway_wrote_later_on_the_new_server(
+    side: Side, first: RedisServer, second: RedisServer
+) -> None:
+    await side.write(ALBUMS, ONE, LIKED)
+    await side.write(ALBUMS, TWO, LIKED)
+    async with side_of(second.url, gateway_id="moved") as moved:
+        await moved.write(ALBUMS, ONE, DISLIKED)
+        await side.link.replace(second.url, Tls())
+        await until(lambda: not side.store.undelivered)
+        assert side.received == [Drop(USER.key, Kind.ALBUMS, (ONE,))]
+        assert await moved.seen(ALBUMS, ONE) == "miss"
+
+
 async def test_a_server_that_was_used_before_learns_what_was_written_since(
     side: Side, first: RedisServer, second: RedisServer
 ) -> None:

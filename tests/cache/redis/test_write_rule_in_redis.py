@@ -227,13 +227,18 @@ class Histories(RuleBasedStateMachine):
     def receives_late(self, place: UserKind, wanted: dict[Id, int]) -> None:
         model = self.models[place]
         version = model.raised(self.now)
+        before = {id_: write_rule.standing(model.records.get(id_), self.now) for id_ in wanted}
         for id_, ended in wanted.items():
             model.records[id_] = redis_rule.forgotten(
                 model.records.get(id_), ended, version=version, now=self.now, hold=HOLD
             )
             model.variant.pop(id_, None)
         self.paired_with(place).paired_written(self.now)
-        assert done(self.writes.replay(place, Undelivered(wanted))).stamp == b"%d" % version
+        replayed = done(self.writes.replay(place, Undelivered(wanted)))
+        assert replayed.stamp == b"%d" % version
+        assert {id_: replaced.record for id_, replaced in replayed.replaced.items()} == {
+            id_: record for id_, record in before.items() if not write_rule.fillable(record, self.now)
+        }
 
     @step(place=places)
     def sweeps(self, place: UserKind) -> None:

@@ -73,6 +73,7 @@ class Observed:
         self._settings, self._clock, _, self._metrics = base
         self._tokens, _, self._breaker = guards
         self._limiter = apple.limiter
+        self._batch_size = apple.batch_size
         self._link = link
         self._cache = sources.cache
         self._explainer = Explainer(sources, self._clock, refusal=apple.refusal)
@@ -193,6 +194,8 @@ class Observed:
             in_flight=self._limiter.in_flight,
             limit=self._limiter.limit,
             max_limit=self._settings.upstream.max_concurrency,
+            batch_size=self._batch_size(),
+            max_batch_size=self._settings.upstream.max_ids_per_call,
         )
 
     def _breakers(self, now: float) -> tuple[BreakerView, ...]:

@@ -8,45 +8,96 @@ show which one it is:
 - a half was refused again: nothing is learnt here, but perhaps further down. Above a bad id one half is
   refused at every level, down to the id alone, so it never shrinks the remembered size.
 
+A third cause is chance: Apple refuses for a moment, or one user's call only. So nothing is learnt at first if
+a call of as many ids was answered lately, but the second time, if none was answered in between. And the size
+shrinks in the proportion in which the call was divided: a refused call for two ids halves it at most.
+
 A 5xx, or no answer in time, may be transient instead, and an answer that is larger than the gateway reads
 depends on the other parameters. A size learnt from one of these holds for a minute only, and is at least a
 quarter of the configured size, so that transient failures multiply the calls by four at most.
 """
 
+from math import inf
 from typing import Final
+
+import msgspec
 
 REMEMBERED: Final = 600.0
 """Seconds after which a learnt size is doubled again, as long as it is below the configured one."""
+
+DOUBTED: Final = 60.0
+"""The same for the first doubling: Apple may have refused by chance."""
 
 FAULT_REMEMBERED: Final = 60.0
 """The same for a size learnt from a 5xx, no answer in time, or an answer too large."""
 
 FAULT_DIVISOR: Final = 4
 
+LATELY: Final = 600.0
+"""Seconds for which an answer shows that a call of so many ids is not too large."""
+
+
+class Halved(msgspec.Struct, frozen=True):
+    """A call, or a fragment of one, that failed, although each of its halves was answered."""
+
+    began: float
+    """When the undivided call began."""
+    size: int
+    """The batch size then."""
+    whole: int
+    """The ids of the undivided call."""
+    ids: int
+    """Those of the one that failed."""
+    half: int
+    """The most ids that were answered."""
+    refused: bool
+    """Whether Apple refused it, so that the failure was not transient."""
+
 
 class BatchSize:
     """The most ids of one call: `most` as configured, less while Apple refuses that many."""
 
     def __init__(self, most: int) -> None:
-        self._most = most
+        self.most = most
         self._size = most
-        self._grows_at = float("inf")
+        self._grows_at = inf
+        self._grew_at = -inf
         self._step = REMEMBERED
+        self._answered = 0
+        """The most ids that were answered in one call, lately and since a doubt."""
+        self._answered_at = -inf
+        self._doubted_at = -inf
+        """When a call failed though one of as many ids had been answered."""
 
     def current(self, now: float) -> int:
         """The size to use at `now` (monotonic seconds)."""
         while now >= self._grows_at:
-            self._size = min(self._most, self._size * 2)
-            self._grows_at = self._grows_at + self._step if self._size < self._most else float("inf")
+            self._size = min(self.most, self._size * 2)
+            self._grew_at = self._grows_at
+            self._grows_at = self._grows_at + self._step if self._size < self.most else inf
         return self._size
 
-    def learn(self, size: int, now: float, *, refused: bool) -> None:
-        """A call of more ids failed, and then its halves, of at most `size` ids, were answered.
+    def answered(self, ids: int, now: float) -> None:
+        """A call for so many ids was answered."""
+        if ids >= self._answered or now >= self._answered_at + LATELY:
+            self._answered, self._answered_at = ids, now
 
-        `refused`: Apple refused it, so the failure was not transient.
+    def learn(self, halved: Halved, now: float) -> int:
+        """Shrink the size, unless the failure may have been chance.
+
+        Returns the most ids for further calls of the same request, for which chance costs too much.
         """
-        floor = 1 if refused else -(-self._most // FAULT_DIVISOR)
-        if max(size, floor) < self.current(now):
-            self._size = max(size, floor)
-            self._step = REMEMBERED if refused else FAULT_REMEMBERED
-            self._grows_at = now + self._step
+        floor = 1 if halved.refused else -(-self.most // FAULT_DIVISOR)
+        if halved.ids <= self._answered and now < self._answered_at + LATELY:
+            self._answered, self._doubted_at = 0, now
+        elif halved.began > self._doubted_at:  # else it failed together with the one in doubt
+            self._shrink(max(floor, -(-halved.size * halved.half // halved.whole)), halved, now)
+        return max(floor, halved.half)
+
+    def _shrink(self, size: int, halved: Halved, now: float) -> None:
+        if size >= self.current(now):
+            return
+        self._size = size
+        self._step = REMEMBERED if halved.refused else FAULT_REMEMBERED
+        again = now < self._grew_at + REMEMBERED
+        self._grows_at = now + (self._step if again or not halved.refused else DOUBTED)

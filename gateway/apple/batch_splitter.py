@@ -26,19 +26,17 @@ from contextlib import AsyncExitStack
 from typing import Final
 from weakref import WeakKeyDictionary
 
-from msgspec.structs import replace
-
 from gateway.apple.batch_size import BatchSize
-from gateway.apple.call import Call, Failed, Outgrown, asked_of
+from gateway.apple.call import Failed, Outgrown
 from gateway.apple.caller import Caller
-from gateway.apple.division import Division, Found, Job, Results, Settlement
+from gateway.apple.division import Division, Found, Job, RequestCalls, Results, Settlement, results_of
 from gateway.apple.failing_ids import FailingIds
+from gateway.apple.rating_calls import RatingCalls
 from gateway.apple.reactions import ISOLATED
-from gateway.apple.response import read_many
 from gateway.apple.trial import Trial
 from gateway.chunks import chunks
 from gateway.errors import Cause, UpstreamError
-from gateway.model import Id, Partition, Rating, has_other_parameters, ratings_path
+from gateway.model import Id, Partition, Rating, ratings_path
 from gateway.riders import Riders
 from gateway.telemetry.metrics import Metrics
 from gateway.waiters import Requester
@@ -62,18 +60,25 @@ class BatchSplitter:
     ) -> None:
         self._caller = caller
         self._sizes = BatchSize(max_ids_per_call)
-        self._splitting: WeakKeyDictionary[Requester, asyncio.Lock] = WeakKeyDictionary()
-        """Held while a failed call is divided: the request's other calls use the batch size that it shows."""
+        self._requests: WeakKeyDictionary[Requester, RequestCalls] = WeakKeyDictionary()
         self._failing = failing
         isolated = metrics.upstream_isolated.labels(ISOLATED[Cause.ID])
         self._settlement = Settlement(caller.conclude, caller.answered_from, failing, now, isolated.inc)
         self._now = now
         self._chance = chance
-        self._batch_ids = metrics.upstream_batch_ids
+        self._call = RatingCalls(caller, sizes=self._sizes, failing=failing, now=now, metrics=metrics).make
+        metrics.upstream_batch_size.set_function(self.batch_size)
 
     def batch_size(self) -> int:
         """The most ids that one call should ask for now."""
         return self._sizes.current(self._now())
+
+    def _size(self, job: Job) -> int:
+        """The same for a call of this request, which may have seen that Apple accepts fewer."""
+        return int(min(self.batch_size(), self._calls_of(job).most))
+
+    def _calls_of(self, job: Job) -> RequestCalls:
+        return self._requests.setdefault(job.waiters.requesters[0], RequestCalls())
 
     def refusal(self, partition: Partition, id_: Id, now: float) -> UpstreamError | None:
         """Return the error that answers for this id without a call to Apple, or None. Counts nothing."""
@@ -119,7 +124,7 @@ class BatchSplitter:
         if not isinstance(answer, Failed):
             return {**answer}
         riders.failed = answer.verdict.drop_riders
-        return None if riders.failed or answer.again else _results([*ids, *riders.ids], answer)
+        return None if riders.failed or answer.again else results_of([*ids, *riders.ids], answer)
 
     async def _ask_again(self, job: Job, id_: Id) -> Results:
         """Ask for an id that failed before."""
@@ -128,10 +133,10 @@ class BatchSplitter:
         trial = Trial(partition.user.key, now, topic=ratings_path(partition.kind), prior=prior)
         answer = await self._call(job, [id_], trial, fragment=True)
         self._settlement.note_single(partition, [id_], answer, trial)
-        return _results([id_], answer)
+        return results_of([id_], answer)
 
     async def _ask_in_batches(self, job: Job, ids: Sequence[Id]) -> Results:
-        batches = chunks(ids, self.batch_size())
+        batches = chunks(ids, self._size(job))
         if len(batches) == 1:
             return await self._ask(job, ids)
         async with asyncio.TaskGroup() as group:
@@ -140,7 +145,7 @@ class BatchSplitter:
 
     async def _ask(self, job: Job, ids: Sequence[Id]) -> Results:
         """Ask in one call, or in several if Apple refuses that many ids."""
-        splitting = self._splitting.setdefault(job.waiters.requesters[0], asyncio.Lock())
+        splitting = self._calls_of(job).splitting
         trial = self._trial(job.partition, ids)
         try:
             results = await self._ask_once(job, ids, trial, splitting)
@@ -157,16 +162,21 @@ class BatchSplitter:
         self, job: Job, ids: Sequence[Id], trial: Trial, splitting: asyncio.Lock
     ) -> Results | None:
         """Ask in one call, divided if it fails; None if that many ids are too many by now."""
+        size = self.batch_size()
         answer = await self._call(
-            job, ids, trial, fits=lambda: len(ids) <= self.batch_size() and not splitting.locked()
+            job,
+            ids,
+            trial,
+            divisible=1 < len(ids) >= self._size(job),
+            fits=lambda: len(ids) <= self._size(job) and not splitting.locked(),
         )
         if not (isinstance(answer, Failed) and answer.verdict.divide and len(ids) > 1):
             self._settlement.note_single(job.partition, ids, answer, trial)
-            return _results(ids, answer)
+            return results_of(ids, answer)
         async with AsyncExitStack() as splitting_lock:
             await splitting_lock.enter_async_context(splitting)
-            if len(ids) <= self.batch_size():
-                division = Division(trial, answer, splitting_lock)
+            if len(ids) <= self._size(job):
+                division = Division(trial, ids, size, answer, splitting_lock)
                 found = await self._split(job, division, ids, answer)
                 await self._ask_control(job, division, found)
                 return self._settlement.settle(job, division, found)
@@ -187,7 +197,7 @@ class BatchSplitter:
 
         In turn, so that the second half uses the batch size learnt from the first.
         """
-        size = self.batch_size()
+        size = self._size(job)
         halves = size >= len(ids)
         if not halves:
             fragments = chunks(ids, size)
@@ -198,7 +208,8 @@ class BatchSplitter:
         asked = self._now()
         answers = await self._ask_fragments(job, division.trial, fragments, fragment=halves)
         if not any(isinstance(answer, Failed) for answer in answers):
-            self._sizes.learn(len(fragments[0]), self._now(), refused=failed.verdict.refused)
+            halved = division.halved(ids, fragments[0], refused=failed.verdict.refused)
+            self._calls_of(job).most = self._sizes.learn(halved, self._now())
         if any(not isinstance(answer, Failed) for answer in answers):
             # The size is learnt now, or one half failed: then an id fails, not the size.
             await division.splitting_lock.aclose()
@@ -247,51 +258,3 @@ class BatchSplitter:
         async with asyncio.TaskGroup() as group:
             asking = [group.create_task(self._call(job, ids, trial, fragment=fragment)) for ids in fragments]
         return [task.result() for task in asking]
-
-    async def _call(
-        self,
-        job: Job,
-        ids: Sequence[Id],
-        trial: Trial,
-        *,
-        fragment: bool = False,
-        riders: bool = False,
-        fits: Callable[[], bool] = lambda: True,
-    ) -> dict[Id, Rating] | Failed:
-        partition = job.partition
-        call = Call(
-            operation="read",
-            method="GET",
-            target=_target(partition, ids),
-            user=partition.user,
-            waiters=job.waiters,
-            trial=trial,
-            asked=replace(
-                asked_of("GET"),
-                ids=len(ids),
-                other_parameters=has_other_parameters(partition.variant),
-                divisible=not fragment and len(ids) > 1 and len(ids) >= self.batch_size(),
-                fragment=fragment,
-                riders=riders,
-            ),
-            full_timeout=True,
-            fits=fits,
-        )
-        answer = await self._caller.run(
-            call, lambda answer: read_many(partition.kind, ids, answer), job.deadline
-        )
-        if not isinstance(answer, Failed):
-            self._failing.answered(partition, ids, self._now())
-        if not (isinstance(answer, Failed) and answer.abandoned):
-            # A first try that was abandoned was not sent: the deadline never cuts it short.
-            self._batch_ids.observe(len(ids))
-        return answer
-
-
-def _target(partition: Partition, ids: Sequence[Id]) -> str:
-    query = f"ids={','.join(ids)}" + (f"&{partition.variant}" if partition.variant else "")
-    return f"{ratings_path(partition.kind)}?{query}"
-
-
-def _results(ids: Sequence[Id], answer: dict[Id, Rating] | Failed) -> Results:
-    return dict.fromkeys(ids, answer.error) if isinstance(answer, Failed) else {**answer}

@@ -4,11 +4,14 @@ If Apple answered any fragment, those that failed by themselves are their ids' f
 fault is not an id's: it is the request's, the user's or Apple's.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from math import inf
 from typing import Final, NamedTuple, TypeAlias
 
 from gateway.apple.attribution import Asked
+from gateway.apple.batch_size import Halved
 from gateway.apple.call import Failed
 from gateway.apple.failing_ids import FailingIds
 from gateway.apple.symptom import symptom_of
@@ -32,11 +35,29 @@ class Job(NamedTuple):
     deadline: float
 
 
+class RequestCalls:
+    """What the calls of one request share."""
+
+    __slots__ = ("most", "splitting")
+
+    def __init__(self) -> None:
+        self.splitting = asyncio.Lock()
+        """Held while a failed call is divided: the request's other calls use the batch size that it shows."""
+        self.most = inf
+        """The most ids of one call, as far as the request's own calls have shown."""
+
+
 class Division:
     """The division of one call, with the findings so far."""
 
-    def __init__(self, trial: Trial, whole: Failed, splitting_lock: AsyncExitStack) -> None:
+    def __init__(
+        self, trial: Trial, ids: Sequence[Id], size: int, whole: Failed, splitting_lock: AsyncExitStack
+    ) -> None:
         self.trial = trial
+        self.ids = ids
+        """Those of the undivided call."""
+        self.size = size
+        """The batch size when it began."""
         self.whole = whole
         """The failure of the undivided call."""
         self.splitting_lock = splitting_lock
@@ -44,6 +65,10 @@ class Division:
         self.alone: dict[Id, float] = {}
         """Ids that failed by themselves, and when they, and the fragments beside them, were asked for."""
         self._sampled = False
+
+    def halved(self, ids: Sequence[Id], half: Sequence[Id], *, refused: bool) -> Halved:
+        """Describe a call or fragment for `ids` that failed although its halves were answered."""
+        return Halved(self.trial.began, self.size, len(self.ids), len(ids), len(half), refused)
 
     def latest_failure(self, found: Found) -> float | None:
         """When those were asked for that failed last by themselves, refusals aside; None if none did."""
@@ -171,6 +196,11 @@ class Settlement:
 
 _ALONE: Final = Asked(ids=1, read=True, idempotent=True, last=True)
 _AS_A_WHOLE: Final = Asked(read=True, idempotent=True, last=True)
+
+
+def results_of(ids: Sequence[Id], answer: dict[Id, Rating] | Failed) -> Results:
+    """What a call for `ids` has shown."""
+    return dict.fromkeys(ids, answer.error) if isinstance(answer, Failed) else {**answer}
 
 
 def _failed_elsewhere_answered(failed: Failed) -> bool:

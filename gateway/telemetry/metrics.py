@@ -147,6 +147,10 @@ class Metrics:
         self.upstream_batch_ids = self._histogram(
             "upstream_batch_ids", "Ids in one call to Apple; a call that is repeated counts once.", BATCH_IDS
         )
+        self.upstream_batch_size = self._gauge(
+            "upstream_batch_size",
+            "Most ids in one call to Apple now; below upstream.max_ids_per_call while Apple refuses more.",
+        )
         self.upstream_retries = self._counter(
             "upstream_retries", "Tries of calls to Apple after the first.", "reason"
         )

@@ -214,7 +214,7 @@ class TestTooLarge:
         assert sum(size > 20 for size in sizes) <= 8 + 4
         assert len(sizes) <= 10_000 / 13 + 8 + 100
 
-    async def test_a_limit_that_drops_again_at_once_costs_one_more_search(self, bench):
+    async def test_a_limit_that_drops_again_at_once_costs_two_more_searches(self, bench, clock):
         def choose(seen: Seen) -> Reply:
             return at_most(50 if bench.apple.batch_size() == 100 else 20, error(413))(seen)
 
@@ -223,7 +223,38 @@ class TestTooLarge:
         fetches = [bench.fetch(ids(100, start), requester=requester) for start in range(0, 10_000, 100)]
         assert all(not errors(results) for results in await asyncio.gather(*fetches))
         assert requester.extra == 6
+        assert bench.apple.batch_size() == 50
+        clock.move(1.0)
+        await bench.fetch(ids(100))
         assert bench.apple.batch_size() == 13
+
+    async def test_one_refusal_costs_only_the_request_that_had_it(self, bench):
+        """Apple answered calls of as many ids a moment ago: it refused by chance."""
+        await bench.fetch(ids(100))
+        bench.script.plays = [BAD_IDS]
+        assert await bench.fetch(ids(2)) == liked(ids(2))
+        assert bench.apple.batch_size() == 100
+
+    async def test_after_one_refusal_its_request_continues_with_the_size_that_was_answered(
+        self, bench, clock
+    ):
+        await bench.fetch(ids(100))
+        bench.script.choose = at_most(20, error(413))
+        requester = Requester()
+        fetches = [bench.fetch(ids(100, start), requester=requester) for start in range(0, 10_000, 100)]
+        assert all(not errors(results) for results in await asyncio.gather(*fetches))
+        assert (requester.extra, bench.apple.batch_size()) == (6, 100)
+        clock.move(1.0)
+        calls = len(bench.script.asked)
+        assert await bench.fetch(ids(100)) == liked(ids(100))
+        assert bench.apple.batch_size() == 13
+        assert len(bench.script.asked) <= calls + 1 + 6 + 8
+
+    async def test_one_refusal_before_anything_was_answered_halves_the_size(self, bench):
+        bench.script.plays = [BAD_IDS]
+        assert await bench.fetch(ids(2)) == liked(ids(2))
+        assert bench.apple.batch_size() == 50
+        assert bench.shop.sample("upstream_batch_size") == 50.0
 
     async def test_a_limit_of_one_is_learnt(self, bench):
         bench.script.choose = at_most(1, error(413))

@@ -70,7 +70,7 @@ def court():
 
 def division(*alone: Id, answered: bool = False) -> Division:
     trial = Trial(USER.key, BEGAN, prior=PriorFailures(first_failed=FAILED))
-    made = Division(trial, WHOLE, AsyncExitStack())
+    made = Division(trial, [GOOD], 100, WHOLE, AsyncExitStack())
     made.trial.answered = answered
     made.alone |= dict.fromkeys(alone, ASKED)
     return made

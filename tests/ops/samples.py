@@ -127,6 +127,8 @@ def healthy() -> Snapshot:
             in_flight=3,
             limit=64,
             max_limit=64,
+            batch_size=100,
+            max_batch_size=100,
         ),
         breakers=(
             BreakerView(target="apple", state="closed", for_seconds=98_000),

@@ -107,6 +107,16 @@ def requests_forbidden(snapshot: Snapshot, threshold: float) -> str | None:
     )
 
 
+def batches_shrunk(snapshot: Snapshot, _: float) -> str | None:
+    upstream = snapshot.upstream
+    if upstream.batch_size >= upstream.max_batch_size:
+        return None
+    return (
+        f"Calls to Apple ask for {plural(upstream.batch_size, 'id')} at most instead of "
+        f"{upstream.max_batch_size}, because larger ones failed, their halves not."
+    )
+
+
 def redis_down(snapshot: Snapshot, _: float) -> str | None:
     redis = snapshot.redis
     if redis is None or redis.answering:

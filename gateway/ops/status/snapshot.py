@@ -88,6 +88,9 @@ class UpstreamView(msgspec.Struct, frozen=True, kw_only=True):
     limit: int
     """How many calls may be in flight now."""
     max_limit: int
+    batch_size: int
+    """How many ids a call may ask for now."""
+    max_batch_size: int
 
 
 class BreakerView(msgspec.Struct, frozen=True, kw_only=True):

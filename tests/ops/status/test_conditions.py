@@ -134,6 +134,11 @@ CASES = [
         "degraded",
         "Only 30 % of the ids are fresh in the cache; 93 % over the last hour.",
     ),
+    (
+        changed("upstream", batch_size=25),
+        "degraded",
+        "Calls to Apple ask for 25 ids at most instead of 100, because larger ones failed, their halves not.",
+    ),
     (recovered("apple"), "note", "Calls to Apple recovered 24 s ago."),
     (recovered("redis"), "note", "Redis recovered 24 s ago."),
 ]

@@ -27,14 +27,15 @@ all but 401, 403, 429      it carries riders                           Apple    
 429                                                                    throttled        paced repeat
 400 40015                                                              user             refused
 4xx, other parameter                                                   request          refused
+4xx                        ids remembered                              id               refused
 4xx                        several ids, all refused alike before       request          refused
 4xx                        several ids                                 id               refused, divide
-4xx                        one id; remembered, or variant answered     id               refused
+4xx                        one id, variant answered                    id               refused
 4xx                                                                    request          refused
 504, or none in time       may be too large                            Apple            counted, divide
-answer too large           several ids                                 Apple            counted, divide
+answer too large           several ids, not remembered                 Apple            counted, divide
 JSON of another shape      with parameters that only Apple knows       request
-failed                     id remembered                               id               not counted
+failed                     ids remembered                              id               not counted
 failed                     user isolated; several ids                  user             not counted, divide
 failed                     user isolated, not answered since           user             isolate, not counted
 failed                     several ids, the probe of a breaker         id               counted, divide
@@ -101,9 +102,9 @@ class Evidence(msgspec.Struct, frozen=True):
     refused_alike: bool = False
     """Every fragment of such a call of this user, type and variant was refused alike within ten minutes."""
     remembered: bool = False
-    """The id is remembered as failing for this user, or failed for any user and calls of any user were
-    answered since. For a write: one of the same id failed within a minute, and other calls of the user were
-    answered since."""
+    """The ids, each of them, are remembered as failing for this user. Or the one id failed for any user, and
+    calls of any user were answered since. For a write: one of the same id failed within a minute, and other
+    calls of the user were answered since."""
     isolated: bool = False
     """The user was isolated, and no call of theirs was answered since."""
     own_answered: bool = False
@@ -195,7 +196,8 @@ _DIVIDED: Final = Verdict(Cause.ID, counts=True, divide=True)
 
 def _unreadable(symptom: Symptom, asked: Asked, evidence: Evidence) -> Verdict:
     """No whole answer came, or one that is not a list of ratings."""
-    if (symptom.timed_out and asked.divisible) or (symptom.too_large and asked.ids > 1):
+    too_large = symptom.too_large and asked.ids > 1 and not evidence.remembered
+    if too_large or (symptom.timed_out and asked.divisible):
         return _TOO_LARGE
     if symptom.other_shape and asked.other_parameters:
         return Verdict(Cause.REQUEST)
@@ -222,9 +224,11 @@ def _refused(symptom: Symptom, asked: Asked, evidence: Evidence) -> Verdict:
         return Verdict(Cause.USER, refused=True)
     if symptom.blamed not in (None, "ids") or not asked.ids:
         return _REQUEST
+    if evidence.remembered:
+        return Verdict(Cause.ID, refused=True)
     if asked.ids > 1:
         return _REQUEST if evidence.refused_alike else Verdict(Cause.ID, refused=True, divide=True)
-    if evidence.remembered or evidence.own_answered or evidence.variant_answered:
+    if evidence.own_answered or evidence.variant_answered:
         return Verdict(Cause.ID, refused=True)
     return _REQUEST
 

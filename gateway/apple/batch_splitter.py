@@ -6,7 +6,7 @@ request. An id found to be at fault is asked for alone from then on (`failing_id
     fetch
     ├── _ask_with_riders            one call, if riders come along
     └── _ask_sorted                 if there are none, or that call must be repeated without them
-        ├── _ask_again              an id that failed before, in a call of its own
+        ├── _ask_again              an id that failed before, or several of them
         └── _ask_in_batches         the others
             └── _ask                one batch; cut into smaller ones if Apple refuses so many ids meanwhile
                 └── _ask_once       its call, or its division:
@@ -42,7 +42,7 @@ from gateway.telemetry.metrics import Metrics
 from gateway.waiters import Requester
 
 MOST_ALONE: Final = 4
-"""Failing ids that one fetch asks for again, each in a call of its own; others wait for a later fetch."""
+"""Failing ids that one fetch asks for again in a call of their own each; others share as many calls."""
 
 
 class BatchSplitter:
@@ -102,14 +102,16 @@ class BatchSplitter:
         return results
 
     async def _ask_sorted(self, job: Job, ids: Sequence[Id]) -> Results:
-        sorted_ids = self._failing.sort(job.partition, ids, self._now(), most_alone=MOST_ALONE)
+        sorted_ids = self._failing.sort(
+            job.partition, ids, self._now(), most_alone=MOST_ALONE, largest=self._size(job)
+        )
         if len(sorted_ids.rest) == len(ids):
             return await self._ask_in_batches(job, ids)
         results: Results = {**sorted_ids.known}
         async with asyncio.TaskGroup() as group:
             rest = group.create_task(self._ask_in_batches(job, sorted_ids.rest))
-            alone = [group.create_task(self._ask_again(job, id_)) for id_ in sorted_ids.ask_alone]
-        for asking in (rest, *alone):
+            again = [group.create_task(self._ask_again(job, failing)) for failing in sorted_ids.again]
+        for asking in (rest, *again):
             results |= asking.result()
         return {id_: results[id_] for id_ in ids}
 
@@ -126,14 +128,18 @@ class BatchSplitter:
         riders.failed = answer.verdict.drop_riders
         return None if riders.failed or answer.again else results_of([*ids, *riders.ids], answer)
 
-    async def _ask_again(self, job: Job, id_: Id) -> Results:
-        """Ask for an id that failed before."""
+    async def _ask_again(self, job: Job, ids: Sequence[Id]) -> Results:
+        """Ask for ids that failed before, in one call. If it fails, it is not divided."""
         partition, now = job.partition, self._now()
-        prior = self._failing.prior_alone(partition, id_, now)
+        prior = self._failing.prior_again(partition, ids, now)
         trial = Trial(partition.user.key, now, topic=ratings_path(partition.kind), prior=prior)
-        answer = await self._call(job, [id_], trial, fragment=True)
-        self._settlement.note_single(partition, [id_], answer, trial)
-        return results_of([id_], answer)
+        answer = await self._call(job, ids, trial, fragment=True)
+        results = results_of(ids, answer)
+        if len(ids) == 1:
+            self._settlement.note_single(partition, ids, answer, trial)
+        elif isinstance(answer, Failed) and answer.verdict.cause is Cause.ID:
+            results |= self._failing.failed_together(partition, ids, self._now())
+        return results
 
     async def _ask_in_batches(self, job: Job, ids: Sequence[Id]) -> Results:
         batches = chunks(ids, self._size(job))

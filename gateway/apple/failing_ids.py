@@ -5,7 +5,7 @@ an id that many users have is not searched for in the calls of each.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import inf
 from operator import itemgetter
 from typing import Final
@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from gateway.apple.trial import PriorFailures
 from gateway.bounded import keep_latest
+from gateway.chunks import chunks
 from gateway.errors import UpstreamError
 from gateway.model import Id, Kind, Partition, Variant
 
@@ -43,7 +44,10 @@ class _Failing(msgspec.Struct, frozen=True):
     """None while the id is only suspected."""
     since: float
     """When it failed first."""
+    alone: float
+    """When it failed last by itself."""
     until: float
+    """Until when memory answers."""
 
 
 class SortedIds(msgspec.Struct):
@@ -51,8 +55,8 @@ class SortedIds(msgspec.Struct):
 
     known: dict[Id, UpstreamError] = {}
     """Answered from memory."""
-    ask_alone: list[Id] = []
-    """Asked for in a call of their own each, because they failed before."""
+    again: list[Sequence[Id]] = []
+    """Those that failed before, by call: most by themselves, or several in a call that is not divided."""
     rest: list[Id] = []
 
 
@@ -68,11 +72,14 @@ class FailingIds:
         self._alike: OrderedDict[tuple[bytes, Kind, Variant], tuple[bool, float]] = OrderedDict()
         """Whether a call with the variant was last refused alike, or answered, and until when that holds."""
 
-    def sort(self, partition: Partition, ids: Iterable[Id], now: float, *, most_alone: int) -> SortedIds:
-        """Sort `ids`. At most `most_alone` are asked for alone now; further failed ids stay remembered.
+    def sort(
+        self, partition: Partition, ids: Iterable[Id], now: float, *, most_alone: int, largest: int
+    ) -> SortedIds:
+        """Sort `ids`. Of those that are due, at most `most_alone` are asked for alone, the others together.
 
-        Those that were asked for longest ago come first. An id that failed only for another user is asked for
-        alone, or is among the rest.
+        The others take as many calls again, of at most `largest` ids; what is left stays remembered. Those
+        that were asked for alone longest ago come first, so that each has its turn: among others, an id would
+        fail with them. An id that failed only for another user is asked for alone, or is among the rest.
         """
         kept = self._ids.get((partition.user.key, partition.kind)) or OrderedDict()
         if not (kept or self._for_any_user):
@@ -82,21 +89,26 @@ class FailingIds:
         for id_ in ids:
             failing = kept.get((partition.variant, id_))
             if failing is not None and failing.failure is not None:
-                due.append((failing.until, id_, failing.failure))
-            elif self._failed_elsewhere(partition, id_, now) < inf and len(found.ask_alone) < most_alone:
-                found.ask_alone.append(id_)
+                if now < failing.until:
+                    found.known[id_] = failing.failure.as_remembered()
+                else:
+                    due.append((failing.alone, id_, failing.failure))
+            elif self._failed_elsewhere(partition, id_, now) < inf and len(found.again) < most_alone:
+                found.again.append([id_])
             else:
                 found.rest.append(id_)
-        for until, id_, failure in sorted(due, key=itemgetter(0)):
-            if until <= now and len(found.ask_alone) < most_alone:
-                found.ask_alone.append(id_)
-            else:
-                found.known[id_] = failure.as_remembered()
+        due.sort(key=itemgetter(0))
+        alone = most_alone - len(found.again)
+        found.again += [[id_] for _, id_, _ in due[:alone]]
+        others = due[alone:]
+        size = min(largest, max(2, -(-len(others) // most_alone)))
+        found.again += [[id_ for _, id_, _ in group] for group in chunks(others, size)[:most_alone]]
+        found.known |= {id_: failure.as_remembered() for _, id_, failure in others[size * most_alone :]}
         return found
 
     def answer(self, partition: Partition, id_: Id, now: float) -> UpstreamError | None:
         """Return the failure that answers for this id without asking Apple, or None."""
-        return self.sort(partition, [id_], now, most_alone=1).known.get(id_)
+        return self.sort(partition, [id_], now, most_alone=1, largest=1).known.get(id_)
 
     def suspects(self, partition: Partition, ids: Iterable[Id], now: float) -> bool:
         """Whether any of these ids failed lately: for this user, or for another."""
@@ -113,13 +125,13 @@ class FailingIds:
             variant_answered=self._variant_answered(partition, now),
         )
 
-    def prior_alone(self, partition: Partition, id_: Id, now: float) -> PriorFailures:
-        """What is known to a call for an id that is to be asked for alone (`SortedIds`)."""
-        failing = self._find(partition, id_)
+    def prior_again(self, partition: Partition, ids: Sequence[Id], now: float) -> PriorFailures:
+        """What is known to a call for ids that are to be asked for again (`SortedIds`)."""
+        failing = [self._find(partition, id_) for id_ in ids]
         return replace(
-            self.prior(partition, [id_], now),
-            failed_elsewhere=self._failed_elsewhere(partition, id_, now),
-            remembered=failing is not None and failing.failure is not None,
+            self.prior(partition, ids, now),
+            failed_elsewhere=max(self._failed_elsewhere(partition, id_, now) for id_ in ids),
+            remembered=all(each is not None and each.failure is not None for each in failing),
         )
 
     def since(self, partition: Partition, id_: Id, now: float) -> float:
@@ -134,13 +146,23 @@ class FailingIds:
     ) -> None:
         """The failure is the id's own; `first` says when the call failed first."""
         since = min(self.since(partition, id_, now), first)
-        self._keep(partition, id_, _Failing(failure, since, now + ASKED_AGAIN))
+        self._keep(partition, id_, _Failing(failure, since, now, now + ASKED_AGAIN))
         keep_latest(self._for_any_user, (partition.kind, partition.variant, id_), now, MOST_SHARED)
+
+    def failed_together(self, partition: Partition, ids: Iterable[Id], now: float) -> dict[Id, UpstreamError]:
+        """A call for these remembered ids failed: each keeps its own failure, and is not due for a while."""
+        known: dict[Id, UpstreamError] = {}
+        for id_ in ids:
+            failing = self._find(partition, id_)
+            if failing is not None and failing.failure is not None:
+                self._keep(partition, id_, replace(failing, until=now + ASKED_AGAIN))
+                known[id_] = failing.failure.as_remembered()
+        return known
 
     def suspect(self, partition: Partition, id_: Id, first: float, now: float) -> None:
         """The id failed alone; whether the id or Apple is at fault is not decided yet."""
         since = min(self.since(partition, id_, now), first)
-        self._keep(partition, id_, _Failing(None, since, now))
+        self._keep(partition, id_, _Failing(None, since, now, now))
 
     def forget_failures(self, now: float) -> None:
         """An outage explains what failed until now, except for ids that were found to be at fault."""

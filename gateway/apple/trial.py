@@ -18,7 +18,7 @@ class PriorFailures(msgspec.Struct, frozen=True):
     failed_elsewhere: float = inf
     """When the one id failed last for any user, if it is asked for by itself for that reason."""
     remembered: bool = False
-    """Whether the one id was found to be at fault for this user."""
+    """Whether each id was found to be at fault for this user."""
     refused_alike: bool = False
     """Whether a call of this user, type and variant had every fragment refused alike."""
     variant_answered: bool = False

@@ -121,6 +121,10 @@ ROWS: dict[tuple[str, str], list[Any]] = {
     ("4xx, other parameter", ""): [
         ("extend", Symptom(400, blamed="extend"), SEVERAL, NOTHING, REQUEST),
     ],
+    ("4xx", "ids remembered"): [
+        ("one", Symptom(400), ONE, Evidence(remembered=True), REFUSED_ID),
+        ("several", Symptom(400), again(SEVERAL, fragment=True), Evidence(remembered=True), REFUSED_ID),
+    ],
     ("4xx", "several ids, all refused alike before"): [
         ("400", Symptom(400), SEVERAL, Evidence(refused_alike=True), REQUEST),
     ],
@@ -128,8 +132,7 @@ ROWS: dict[tuple[str, str], list[Any]] = {
         ("400", Symptom(400), SEVERAL, NOTHING, DIVIDED_REFUSAL),
         ("413 that names the ids", Symptom(413, blamed="ids"), SEVERAL, NOTHING, DIVIDED_REFUSAL),
     ],
-    ("4xx", "one id; remembered, or variant answered"): [
-        ("remembered", Symptom(400), ONE, Evidence(remembered=True), REFUSED_ID),
+    ("4xx", "one id, variant answered"): [
         ("own call answered since", Symptom(400), ONE, Evidence(own_answered=True), REFUSED_ID),
         ("variant answered", Symptom(400), ONE, Evidence(variant_answered=True), REFUSED_ID),
     ],
@@ -142,7 +145,7 @@ ROWS: dict[tuple[str, str], list[Any]] = {
         ("504", Symptom(504), again(SEVERAL, divisible=True), NOTHING, DIVIDED_AT_ONCE),
         ("none in time", LATE, again(SEVERAL, divisible=True), NOTHING, DIVIDED_AT_ONCE),
     ],
-    ("answer too large", "several ids"): [
+    ("answer too large", "several ids, not remembered"): [
         ("read", TOO_LARGE, SEVERAL, NOTHING, DIVIDED_AT_ONCE),
         ("with other parameters", TOO_LARGE, again(SEVERAL, other_parameters=True), NOTHING,
          DIVIDED_AT_ONCE),
@@ -150,7 +153,9 @@ ROWS: dict[tuple[str, str], list[Any]] = {
     ("JSON of another shape", "with parameters that only Apple knows"): [
         ("read", OTHER_SHAPE, again(SEVERAL, other_parameters=True), NOTHING, Verdict(Cause.REQUEST)),
     ],
-    ("failed", "id remembered"): [
+    ("failed", "ids remembered"): [
+        ("several", FAULT, again(SEVERAL, fragment=True), Evidence(remembered=True), Verdict(Cause.ID)),
+        ("too large", TOO_LARGE, again(SEVERAL, fragment=True), Evidence(remembered=True), Verdict(Cause.ID)),
         ("one id", FAULT, ONE, Evidence(remembered=True), Verdict(Cause.ID)),
         ("unreadable", UNREADABLE, ONE, Evidence(remembered=True), Verdict(Cause.ID)),
         ("no answer", LOST, ONE, Evidence(remembered=True), Verdict(Cause.ID)),

@@ -321,6 +321,14 @@ class TestKnownIds:
         assert set(errors(await bench.fetch([*ids(2), *bad]))) == set(bad)
         return len(bench.script.seen)
 
+    def remember(self, bench: Bench, count: int) -> list[Id]:
+        """Let Apple refuse so many ids from now on, as is known of each; return them."""
+        bad, now = ids(count), bench.shop.clock.monotonic()
+        for id_ in bad:
+            bench.shop.failing.remember(ALBUMS, id_, AppleError(400, b""), now, now)
+        bench.script.otherwise = BAD_IDS
+        return bad
+
     async def test_they_are_answered_from_memory_and_the_others_asked_for_without_them(self, bench):
         calls = await self.learn(bench, self.BAD)
         results = await bench.fetch([self.BAD, *ids(2)])
@@ -350,12 +358,40 @@ class TestKnownIds:
         await bench.fetch([self.BAD])
         assert bench.splitter.refusal(ALBUMS, self.BAD, bench.shop.clock.monotonic()) is not None
 
-    async def test_at_most_four_are_asked_for_again_in_one_fetch(self, bench, clock):
-        bad = ids(6, start=40)
-        calls = await self.learn(bench, *bad)
+    async def test_four_are_asked_for_by_themselves_and_the_others_together(self, bench, clock):
+        bad = self.remember(bench, 25)
         clock.move(10.0)
         assert set(errors(await bench.fetch(bad))) == set(bad)
-        assert sorted(bench.script.asked[calls:]) == [[id_] for id_ in bad[:4]]
+        assert sorted(map(len, bench.script.asked)) == [1, 1, 1, 1, 3, 6, 6, 6]
+        clock.move(9.0)
+        assert set(errors(await bench.fetch(bad))) == set(bad)
+        assert len(bench.script.asked) == 8
+
+    async def test_a_list_that_apple_refused_for_a_moment_is_whole_when_it_is_asked_for_again(
+        self, bench, clock
+    ):
+        bad = self.remember(bench, 25)
+        clock.move(10.0)
+        bench.script.otherwise = rated()
+        assert not errors(await bench.fetch(bad))
+
+    async def test_with_one_id_that_fails_for_good_it_is_whole_but_for_that_id_soon(self, bench, clock):
+        bad = self.remember(bench, 25)
+        bench.script.choose = at_most(100, BAD_IDS, str(bad[-1]))
+        missing = []
+        for _ in range(2):
+            clock.move(10.0)
+            missing.append(len(errors(await bench.fetch(bad))))
+        assert missing == [3, 1]
+
+    async def test_an_id_that_apple_answers_again_is_found_among_those_that_fail_for_good(self, bench, clock):
+        bad = self.remember(bench, 25)
+        bench.script.choose = lambda seen: rated() if seen.ids == [str(bad[-1])] else BAD_IDS
+        rounds = 0
+        while len(errors(await bench.fetch(bad))) == 25:
+            clock.move(10.0)
+            rounds += 1
+        assert rounds == 7
 
     async def test_they_are_answered_without_a_call_as_are_users_whom_apple_refuses(self, bench, clock):
         await self.learn(bench, self.BAD)

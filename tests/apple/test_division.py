@@ -50,7 +50,7 @@ class Court:
 
     def known(self, *ids: Id) -> list[Id]:
         """Those that are answered from memory now."""
-        return list(self.failing.sort(ALBUMS, ids, NOW, most_alone=0).known)
+        return list(self.failing.sort(ALBUMS, ids, NOW, most_alone=4, largest=100).known)
 
     def _count(self) -> None:
         self.counted += 1

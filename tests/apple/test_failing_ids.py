@@ -9,6 +9,7 @@ from gateway.apple.failing_ids import FailingIds
 from gateway.apple.trial import PriorFailures
 from gateway.errors import AppleError
 from gateway.model import Id, Kind, Partition, User, Variant
+from tests.apple.fetches import ids
 
 USER = User.of("ada")
 ALBUMS = Partition(USER, Kind.ALBUMS)
@@ -22,9 +23,9 @@ def failing():
     return FailingIds()
 
 
-def sort(failing, now, *, partition=ALBUMS, most_alone=4, ids=(BAD, GOOD)):
-    found = failing.sort(partition, ids, now, most_alone=most_alone)
-    return list(found.known), found.ask_alone, found.rest
+def sort(failing, now, *, partition=ALBUMS, most_alone=4, largest=100, ids=(BAD, GOOD)):
+    found = failing.sort(partition, ids, now, most_alone=most_alone, largest=largest)
+    return list(found.known), found.again, found.rest
 
 
 def refused_alike(failing, now, partition=ALBUMS):
@@ -40,10 +41,10 @@ def test_a_call_for_several_ids_failed_first_when_the_last_of_them_did_alone(fai
 
 def test_a_call_for_an_id_that_failed_before_knows_for_whom(failing):
     failing.remember(ALBUMS, BAD, REFUSAL, 1.0, 2.0)
-    assert failing.prior_alone(ALBUMS, BAD, 3.0) == PriorFailures(1.0, 2.0, remembered=True)
-    assert failing.prior_alone(BENS, BAD, 3.0) == PriorFailures(failed_elsewhere=2.0)
+    assert failing.prior_again(ALBUMS, [BAD], 3.0) == PriorFailures(1.0, 2.0, remembered=True)
+    assert failing.prior_again(BENS, [BAD], 3.0) == PriorFailures(failed_elsewhere=2.0)
     failing.answered(ALBUMS, [GOOD], 3.0)
-    assert failing.prior_alone(ALBUMS, GOOD, 3.0) == PriorFailures(variant_answered=True)
+    assert failing.prior_again(ALBUMS, [GOOD], 3.0) == PriorFailures(variant_answered=True)
 
 
 def test_an_id_that_failed_for_any_user_is_suspect(failing):
@@ -57,28 +58,61 @@ def test_an_id_that_failed_for_any_user_is_suspect(failing):
 def test_a_remembered_id_is_answered_from_memory_for_ten_seconds_and_then_due(failing):
     failing.remember(ALBUMS, BAD, REFUSAL, 0.0, 1.0)
     assert sort(failing, 10.9) == ([BAD], [], [GOOD])
-    assert sort(failing, 11.0) == ([], [BAD], [GOOD])
+    assert sort(failing, 11.0) == ([], [[BAD]], [GOOD])
 
 
 def test_it_is_answered_with_an_error_of_its_own_that_apple_was_not_asked_for(failing):
     failing.remember(ALBUMS, BAD, REFUSAL, 0.0, 1.0)
-    first, second = (failing.sort(ALBUMS, [BAD], 2.0, most_alone=4).known[BAD] for _ in range(2))
+    first, second = (failing.sort(ALBUMS, [BAD], 2.0, most_alone=4, largest=100).known[BAD] for _ in range(2))
     assert first is not second
     assert (first.status, first.received_status, REFUSAL.received_status) == (400, None, 400)
 
 
-def test_only_so_many_are_asked_for_alone_at_once(failing):
-    for number in range(3):
-        failing.remember(ALBUMS, Id(str(number)), REFUSAL, 0.0, 0.0)
-    known, alone, _ = sort(failing, 20.0, most_alone=2, ids=[Id("0"), Id("1"), Id("2")])
-    assert (known, alone) == (["2"], ["0", "1"])
+def remember(failing, count, now=0.0):
+    wanted = ids(count)
+    for id_ in wanted:
+        failing.remember(ALBUMS, id_, REFUSAL, now, now)
+    return wanted
 
 
-def test_those_that_were_asked_for_longest_ago_are_asked_for_first(failing):
+def test_only_so_many_are_asked_for_alone_at_once_and_the_others_in_as_many_calls_again(failing):
+    wanted = remember(failing, 11)
+    known, again, _ = sort(failing, 20.0, most_alone=2, ids=wanted)
+    assert (known, again) == ([], [["0"], ["1"], ["2", "3", "4", "5", "6"], ["7", "8", "9", "10"]])
+    known, again, _ = sort(failing, 20.0, most_alone=2, largest=3, ids=wanted)
+    assert (known, again) == (["8", "9", "10"], [["0"], ["1"], ["2", "3", "4"], ["5", "6", "7"]])
+
+
+def test_few_others_share_a_call(failing):
+    assert sort(failing, 20.0, ids=remember(failing, 6))[1] == [["0"], ["1"], ["2"], ["3"], ["4", "5"]]
+
+
+def test_those_that_were_asked_for_alone_longest_ago_are_asked_for_first(failing):
     for number in range(3):
         failing.remember(ALBUMS, Id(str(number)), REFUSAL, 0.0, 3.0 - number)
-    known, alone, _ = sort(failing, 20.0, most_alone=2, ids=[Id("0"), Id("1"), Id("2")])
-    assert (known, alone) == (["0"], ["2", "1"])
+    assert sort(failing, 20.0, most_alone=1, ids=ids(3))[1] == [["2"], ["1", "0"]]
+    failing.failed_together(ALBUMS, [Id("1"), Id("0")], 20.0)
+    failing.remember(ALBUMS, Id("2"), REFUSAL, 20.0, 20.0)
+    assert sort(failing, 30.0, most_alone=1, ids=ids(3))[1] == [["1"], ["0", "2"]]
+
+
+def test_ids_that_failed_together_are_answered_from_memory_each_with_its_own_failure(failing):
+    failing.remember(ALBUMS, BAD, AppleError(404, b""), 0.0, 0.0)
+    failing.remember(ALBUMS, GOOD, REFUSAL, 0.0, 0.0)
+    known = failing.failed_together(ALBUMS, [BAD, GOOD, Id("3")], 20.0)
+    assert {id_: (failure.status, failure.remembered) for id_, failure in known.items()} == {
+        BAD: (404, True),
+        GOOD: (400, True),
+    }
+    assert sort(failing, 29.9) == ([BAD, GOOD], [], [])
+    assert sort(failing, 30.0, most_alone=2) == ([], [[BAD], [GOOD]], [])
+
+
+def test_ids_that_are_asked_for_together_are_remembered_if_each_is(failing):
+    failing.remember(ALBUMS, BAD, REFUSAL, 1.0, 2.0)
+    assert not failing.prior_again(ALBUMS, [BAD, GOOD], 3.0).remembered
+    failing.remember(ALBUMS, GOOD, REFUSAL, 1.0, 2.0)
+    assert failing.prior_again(ALBUMS, [BAD, GOOD], 3.0).remembered
 
 
 @pytest.mark.parametrize(
@@ -95,8 +129,9 @@ def test_other_types_and_variants_are_not_concerned(failing, other):
 
 def test_other_users_ask_for_it_by_itself_for_a_while(failing):
     failing.remember(ALBUMS, BAD, REFUSAL, 0.0, 0.0)
-    assert sort(failing, 69.9, partition=BENS) == ([], [BAD], [GOOD])
-    assert sort(failing, 69.9, partition=BENS, most_alone=0) == ([], [], [BAD, GOOD])
+    assert sort(failing, 69.9, partition=BENS) == ([], [[BAD]], [GOOD])
+    failing.remember(ALBUMS, GOOD, REFUSAL, 0.0, 0.0)
+    assert sort(failing, 69.9, partition=BENS, most_alone=1) == ([], [[BAD]], [GOOD])
     assert failing.answer(BENS, BAD, 1.0) is None
     assert sort(failing, 70.0, partition=BENS) == ([], [], [BAD, GOOD])
 
@@ -130,8 +165,8 @@ def test_an_outage_explains_suspicions_and_failures_of_other_users_but_no_id_fou
     failing.remember(ALBUMS, BAD, REFUSAL, 5.0, 6.0)
     failing.forget_failures(7.0)
     assert [failing.since(ALBUMS, id_, 8.0) for id_ in (BAD, GOOD)] == [5.0, inf]
-    assert [failing.prior_alone(ALBUMS, id_, 8.0).remembered for id_ in (BAD, GOOD)] == [True, False]
-    assert failing.prior_alone(BENS, BAD, 8.0).failed_elsewhere == inf
+    assert [failing.prior_again(ALBUMS, [id_], 8.0).remembered for id_ in (BAD, GOOD)] == [True, False]
+    assert failing.prior_again(BENS, [BAD], 8.0).failed_elsewhere == inf
     failing.suspect(ALBUMS, GOOD, 9.0, 10.0)
     assert failing.since(ALBUMS, GOOD, 11.0) == 9.0
 

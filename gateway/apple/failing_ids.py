@@ -90,7 +90,7 @@ class FailingIds:
             failing = kept.get((partition.variant, id_))
             if failing is not None and failing.failure is not None:
                 if now < failing.until:
-                    found.known[id_] = failing.failure.as_remembered()
+                    found.known[id_] = _from_memory(failing.failure, failing.until - now)
                 else:
                     due.append((failing.alone, id_, failing.failure))
             elif self._failed_elsewhere(partition, id_, now) < inf and len(found.again) < most_alone:
@@ -103,7 +103,7 @@ class FailingIds:
         others = due[alone:]
         size = min(largest, max(2, -(-len(others) // most_alone)))
         found.again += [[id_ for _, id_, _ in group] for group in chunks(others, size)[:most_alone]]
-        found.known |= {id_: failure.as_remembered() for _, id_, failure in others[size * most_alone :]}
+        found.known |= {id_: _from_memory(failure, 0.0) for _, id_, failure in others[size * most_alone :]}
         return found
 
     def answer(self, partition: Partition, id_: Id, now: float) -> UpstreamError | None:
@@ -156,7 +156,7 @@ class FailingIds:
             failing = self._find(partition, id_)
             if failing is not None and failing.failure is not None:
                 self._keep(partition, id_, replace(failing, until=now + ASKED_AGAIN))
-                known[id_] = failing.failure.as_remembered()
+                known[id_] = _from_memory(failing.failure, ASKED_AGAIN)
         return known
 
     def suspect(self, partition: Partition, id_: Id, first: float, now: float) -> None:
@@ -217,3 +217,13 @@ class FailingIds:
         kept = self._ids.get(key, OrderedDict())
         keep_latest(kept, (partition.variant, id_), failing, MOST_IDS)
         keep_latest(self._ids, key, kept, MOST_KEYS)
+
+
+def _from_memory(failure: UpstreamError, left: float) -> UpstreamError:
+    """The failure as an answer from memory for `left` more seconds: Apple is asked again before its
+    `Retry-After` has passed.
+    """
+    known = failure.as_remembered()
+    if known.retry_after is not None:
+        known.retry_after = min(known.retry_after, left)
+    return known

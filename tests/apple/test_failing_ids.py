@@ -75,6 +75,17 @@ def remember(failing, count, now=0.0):
     return wanted
 
 
+@pytest.mark.parametrize(("announced", "says"), [(3600.0, 8.0), (2.0, 2.0), (None, None)])
+def test_an_answer_from_memory_says_to_retry_when_apple_is_asked_again_at_the_latest(
+    failing, announced, says
+):
+    failing.remember(ALBUMS, BAD, AppleError(503, b"", retry_after=announced), 0.0, 0.0)
+    assert failing.answer(ALBUMS, BAD, 2.0).retry_after == says
+    assert failing.failed_together(ALBUMS, [BAD], 22.0)[BAD].retry_after == (
+        announced and min(announced, 10.0)
+    )
+
+
 def test_only_so_many_are_asked_for_alone_at_once_and_the_others_in_as_many_calls_again(failing):
     wanted = remember(failing, 11)
     known, again, _ = sort(failing, 20.0, most_alone=2, ids=wanted)

@@ -3,7 +3,8 @@
 Everything that reacts to a failure (retries, breaker, quarantine, renewal, stale ratings, metrics) reads the
 `Verdict`; nothing else looks at a status. The first row that matches applies. "Divide" asks for the ids of
 the call in two halves. "Failed" is a 5xx, an answer that cannot be read as ratings, or none to a call that
-was sent: a bad id can cause each of them. "Refused": nothing stale stands in.
+was sent: a bad id can cause each of them. So is a 404 for ids that does not mean that they are unrated, but
+the breaker does not count it (`Verdict.spares_breaker`). "Refused": nothing stale stands in.
 
 If neither half is answered, a few ids of the call are asked for by themselves, chosen at random, and if none
 of them is answered, the division ends: an outage must not multiply the calls (`Division.sample`).
@@ -21,7 +22,8 @@ all but 401, 403, 429      it carries riders                           Apple    
 403 without envelope                                                   Apple            not counted
 404 with envelope          repeated DELETE                             request          refused, done
 404 with envelope                                                      request          refused
-404 without envelope       read                                        Apple            not counted, repeat
+404 without envelope       several ids, such a call divided in vain    Apple            counted
+404 without envelope       read without ids                            Apple            not counted, repeat
 404 without envelope       write                                       Apple            not counted
 408                                                                    Apple            not counted, divide
 429                                                                    throttled        paced repeat
@@ -118,6 +120,8 @@ class Evidence(msgspec.Struct, frozen=True):
     """Most of the other users fail."""
     probing: bool = False
     """The call is the probe of a half-open breaker."""
+    divided_in_vain: bool = False
+    """Within ten seconds, Apple failed for more than half of the ids of a divided call for the same type."""
     failed_calls: int = 0
     """Calls of the user that failed in a row, this one included. Several for the same id count once, and so
     do several without an answer to another user's call for the same type between them."""
@@ -143,6 +147,8 @@ class Verdict(msgspec.Struct, frozen=True):
     cause: Cause = Cause.APPLE
     counts: bool = False
     """Whether it counts as Apple's failure for the breaker; other verdicts count neither way."""
+    spares_breaker: bool = False
+    """Whether the breaker does not count it all the same."""
     retry: Retry = Retry.NEVER
     refused: bool = False
     """Whether Apple answered that it does not do what was asked; else it failed, or was not reached."""
@@ -208,6 +214,8 @@ def _denied(symptom: Symptom, asked: Asked, evidence: Evidence) -> Verdict:
     """Apple, or the edge in front of it, answered 401, 403 or 404."""
     if symptom.status == 401:
         return _REFUSED_USER if evidence.token_accepted else _REFUSED_TOKEN
+    if symptom.status == 404 and symptom.unusable and asked.ids:
+        return _missing(symptom, asked, evidence)
     if symptom.status == 403 and symptom.code == INVALID_AUTHENTICATION and symptom.enveloped:
         return _REFUSED_USER
     if symptom.status == 404 and asked.deletes and asked.reconnected and symptom.enveloped:
@@ -216,6 +224,15 @@ def _denied(symptom: Symptom, asked: Asked, evidence: Evidence) -> Verdict:
         return _REQUEST
     again = symptom.status == 404 and asked.read
     return Verdict(retry=Retry.BACKED_OFF if again else Retry.NEVER)
+
+
+def _missing(symptom: Symptom, asked: Asked, evidence: Evidence) -> Verdict:
+    """Apple, or the edge in front of it, answered 404 for ids, which does not mean that they are unrated."""
+    verdict = _failed(symptom, asked, evidence)
+    if verdict.divide and evidence.divided_in_vain:
+        # The edge may answer so to everything, and no breaker opens.
+        verdict = Verdict(counts=True)
+    return msgspec.structs.replace(verdict, spares_breaker=verdict.counts)
 
 
 def _refused(symptom: Symptom, asked: Asked, evidence: Evidence) -> Verdict:

@@ -1,9 +1,15 @@
 """What calls of all users have shown lately: the evidence for `attribution`. Time is an argument."""
 
+from math import inf
+from typing import Final
+
 from gateway.apple.attribution import Evidence
 from gateway.apple.trial import Trial
 from gateway.apple.user_records import FailedWrites, UserRecords, WriteKey
 from gateway.breaker import Breaker, State
+
+IN_VAIN: Final = 10.0
+"""Seconds for which it counts that a call was divided in vain."""
 
 
 class Observations:
@@ -14,6 +20,8 @@ class Observations:
         self._reads = UserRecords()
         self._writes = UserRecords()
         self._failed_writes = FailedWrites()
+        self._divided_in_vain: dict[str, float] = {}
+        """When a call was divided in vain last, by topic: one for each type of rating."""
 
     def answered(self, trial: Trial, began: float) -> None:
         """A try that began at `began` was answered."""
@@ -45,6 +53,10 @@ class Observations:
         """Whether any user's call was answered that began at `moment` or later."""
         return self._users(trial).any_answered_from(moment)
 
+    def divided_in_vain(self, trial: Trial, now: float) -> None:
+        """Apple failed for more than half of the ids of a divided call."""
+        self._divided_in_vain[trial.topic] = now
+
     def isolated(self, trial: Trial) -> None:
         """The user of the call is isolated, until a call is answered."""
         self._users(trial).isolate(trial.user_key)
@@ -73,6 +85,7 @@ class Observations:
             others_answered=users.others_answered(user, trial.topic, trial.first_failed, trial.last_began),
             others_failing=self._breaker.others_failing(user, now),
             probing=probing,
+            divided_in_vain=now < self._divided_in_vain.get(trial.topic, -inf) + IN_VAIN,
             failed_calls=users.failed_calls(user, now),
         )
 

@@ -134,6 +134,8 @@ class Reactions:
         if trial.divided and trial.answered:
             # Apple answers: an id was at fault, or the number of ids.
             self._ledger.acquit(trial.account)
+        if trial.divided_in_vain:
+            self._observations.divided_in_vain(trial, self._now())
         self._ledger.end_probe(trial.account, answered=trial.answered)
 
     def _evidence(self, trial: Trial, *, probing: bool = False) -> Evidence:
@@ -146,9 +148,10 @@ class Reactions:
         # call that is too large for Apple.
         repeated = bool(account.charges) and sent.asked.ids > 0
         too_large = verdict.divide and not sent.asked.fragment
-        if verdict.counts and (account.probe is not None or ((repeated or too_large) and not probing)):
+        counts = verdict.counts and not verdict.spares_breaker
+        if counts and (account.probe is not None or ((repeated or too_large) and not probing)):
             self._ledger.defer(account, sent.admission, error.reason)
-        elif verdict.counts:
+        elif counts:
             self._ledger.charge(account, sent.admission, error.reason)
         else:
             self._ledger.release(account, sent.admission)

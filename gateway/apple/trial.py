@@ -36,6 +36,7 @@ class Trial:
         "answered",
         "began",
         "divided",
+        "divided_in_vain",
         "failed",
         "first_failed",
         "last_began",
@@ -76,6 +77,8 @@ class Trial:
         """Whether any fragment was answered."""
         self.divided = False
         """Whether its call failed and is divided: whose fault it is shows at the end."""
+        self.divided_in_vain = False
+        """Whether Apple failed for more than half of the ids after all."""
         self.maybe_done = False
         """Whether a try was sent, left unanswered, and repeated: see `UpstreamError.maybe_done`."""
         self.failed = False

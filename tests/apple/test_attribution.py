@@ -39,6 +39,8 @@ UNREADABLE = Symptom(200, unusable=True)
 TOO_LARGE = Symptom(200, unusable=True, too_large=True)
 LOST = Symptom()
 LATE = Symptom(timed_out=True)
+MISSING = Symptom(404, unusable=True)
+SPARED = Verdict(counts=True, spares_breaker=True)
 NOT_FOUND = Symptom(404, enveloped=True, code="40400")
 OTHER_SHAPE = Symptom(200, unusable=True, other_shape=True)
 
@@ -98,7 +100,11 @@ ROWS: dict[tuple[str, str], list[Any]] = {
         ("read", NOT_FOUND, READ, NOTHING, REQUEST),
         ("repeated PUT", NOT_FOUND, again(PUT, reconnected=True), NOTHING, REQUEST),
     ],
-    ("404 without envelope", "read"): [
+    ("404 without envelope", "several ids, such a call divided in vain"): [
+        ("last try", MISSING, again(SEVERAL, last=True), Evidence(divided_in_vain=True), SPARED),
+        ("fragment", MISSING, again(SEVERAL, fragment=True), Evidence(divided_in_vain=True), SPARED),
+    ],
+    ("404 without envelope", "read without ids"): [
         ("read", Symptom(404, unusable=True), READ, NOTHING, Verdict(retry=Retry.BACKED_OFF)),
     ],
     ("404 without envelope", "write"): [
@@ -158,6 +164,7 @@ ROWS: dict[tuple[str, str], list[Any]] = {
         ("too large", TOO_LARGE, again(SEVERAL, fragment=True), Evidence(remembered=True), Verdict(Cause.ID)),
         ("one id", FAULT, ONE, Evidence(remembered=True), Verdict(Cause.ID)),
         ("unreadable", UNREADABLE, ONE, Evidence(remembered=True), Verdict(Cause.ID)),
+        ("404", MISSING, ONE, Evidence(remembered=True), Verdict(Cause.ID)),
         ("no answer", LOST, ONE, Evidence(remembered=True), Verdict(Cause.ID)),
     ],
     ("failed", "user isolated; several ids"): [
@@ -181,6 +188,7 @@ ROWS: dict[tuple[str, str], list[Any]] = {
         ("none in time", LATE, again(SEVERAL, fragment=True), NOTHING, DIVIDED_AT_ONCE),
         ("several ids", FAULT, again(SEVERAL, fragment=True), NOTHING, DIVIDED_AT_ONCE),
         ("one id", FAULT, again(ONE, fragment=True), NOTHING, AGAINST_APPLE),
+        ("404", MISSING, again(ONE, fragment=True), NOTHING, SPARED),
     ],
     ("none in time again", "several ids"): [
         ("read", LATE, again(SEVERAL, repeated=True), NOTHING, DIVIDED_FAILURE),
@@ -189,6 +197,7 @@ ROWS: dict[tuple[str, str], list[Any]] = {
         ("unreadable", UNREADABLE, SEVERAL, NOTHING, BACKED_OFF),
         ("of another shape", OTHER_SHAPE, SEVERAL, NOTHING, BACKED_OFF),
         ("one id, too large", TOO_LARGE, ONE, NOTHING, BACKED_OFF),
+        ("404", MISSING, SEVERAL, NOTHING, Verdict(counts=True, retry=Retry.BACKED_OFF, spares_breaker=True)),
         ("unreadable write", UNREADABLE, PUT, NOTHING, AGAINST_APPLE),
         ("no answer", LOST, SEVERAL, NOTHING, BACKED_OFF),
         ("none in time again, one id", LATE, again(ONE, repeated=True), NOTHING, BACKED_OFF),
@@ -213,10 +222,13 @@ ROWS: dict[tuple[str, str], list[Any]] = {
         ("others fail", FAULT, again(SEVERAL, last=True), Evidence(others_failing=True), DIVIDED_FAILURE),
         ("no evidence", FAULT, again(SEVERAL, last=True), NOTHING, DIVIDED_FAILURE),
         ("unreadable", UNREADABLE, again(SEVERAL, last=True), NOTHING, DIVIDED_FAILURE),
+        ("404", MISSING, again(SEVERAL, last=True), NOTHING,
+         Verdict(Cause.ID, counts=True, divide=True, spares_breaker=True)),
         ("no answer", LOST, again(SEVERAL, last=True), NOTHING, DIVIDED_FAILURE),
     ],
     ("failed", "one id, own call answered between failures"): [
         ("one id", FAULT, again(ONE, last=True), Evidence(own_answered=True), Verdict(Cause.ID)),
+        ("404", MISSING, again(ONE, last=True), Evidence(own_answered=True), Verdict(Cause.ID)),
     ],
     ("failed", "user failed three times, others did not"): [
         ("one id", FAULT, again(ONE, last=True), Evidence(failed_calls=3),

@@ -16,6 +16,7 @@ from tests.apple.fetches import ALBUMS, BAD_IDS, Bench, FakeRiders, at_most, err
 from tests.apple.scripted import Reply, Seen, Wire, error, held, rated, reply, reset
 
 TOO_MANY_BYTES = LARGEST_BODY + 1
+MISSING = reply(404, "<html>")
 
 
 class TestBatches:
@@ -543,6 +544,55 @@ class TestNoHalfAnswered:
         assert len(errors(await bench.fetch(ids(100)))) == 100
         assert [len(asked) for asked in bench.script.asked] == [100] * 5 + [50, 50, 1, 1, 1]
         assert bench.shop.breaker.causes["500"] == 10
+
+
+class TestMissing:
+    """Apple, or the edge in front of it, answers 404 that does not mean unrated."""
+
+    @pytest.mark.parametrize("missing", [MISSING, reply(404, '{"errors":[]}')])
+    async def test_an_id_fails_alone_and_is_remembered(self, bench, missing):
+        bench.script.choose = at_most(100, missing, "42")
+        failed = errors(await bench.fetch(ids(60)))
+        assert [(id_, error.status) for id_, error in failed.items()] == [("42", 502)]
+        calls = len(bench.script.seen)
+        assert list(errors(await bench.fetch(ids(60)))) == ["42"]
+        assert len(bench.script.seen) == calls + 1
+
+    async def test_one_that_is_asked_for_by_itself_is_remembered_when_it_fails_again(self, bench):
+        bench.script.choose = at_most(100, MISSING, "42")
+        for wanted in (Id("42"), Id("1"), Id("42")):
+            await bench.fetch([wanted])
+        assert bench.splitter.refusal(ALBUMS, Id("42"), bench.shop.clock.monotonic()) is not None
+
+    async def test_the_breaker_does_not_count_it(self, script, clock):
+        async with connect(base_url=script.url, origin=None, max_concurrency=8, clock=clock) as transport:
+            bench = Bench(script, Workshop(transport, clock, min_calls=1))
+            script.otherwise = MISSING
+            assert len(errors(await bench.fetch(ids(60)))) == 60
+            assert (bench.shop.breaker.state, bench.shop.breaker.causes.total()) == (State.CLOSED, 0)
+
+    async def test_an_edge_that_answers_so_to_everything_is_searched_once(self, bench):
+        bench.script.otherwise = MISSING
+        await bench.fetch(ids(60))
+        assert [len(asked) for asked in bench.script.asked] == [60] * 5 + [30, 30, 1, 1, 1]
+        calls = len(bench.script.seen)
+        await bench.fetch(ids(60), partition=Partition(User.of("ben"), Kind.ALBUMS))
+        assert [len(asked) for asked in bench.script.asked[calls:]] == [60] * 5
+
+    async def test_the_search_is_made_again_ten_seconds_later(self, bench, clock):
+        bench.script.otherwise = MISSING
+        await bench.fetch(ids(60))
+        bench.script.choose = at_most(100, MISSING, "42")
+        assert len(errors(await bench.fetch(ids(60)))) == 60
+        clock.move(10.0)
+        assert list(errors(await bench.fetch(ids(60)))) == ["42"]
+
+    async def test_the_breakers_probe_may_be_such_a_call(self, bench, clock):
+        break_off(bench)
+        clock.move(5.0)
+        bench.script.choose = at_most(100, MISSING, "42")
+        assert list(errors(await bench.fetch(ids(60)))) == ["42"]
+        assert bench.shop.breaker.state is State.CLOSED
 
 
 class TestAgain:

@@ -41,6 +41,14 @@ def test_reads_and_writes_are_evidence_for_their_own_kind(observations):
     assert observations.evidence(failed(write(0.5), 0.9, 2.0), 3.0).own_answered
 
 
+def test_that_a_call_was_divided_in_vain_is_evidence_for_its_type_for_ten_seconds(observations):
+    albums, songs = (Trial(ADA, 0.0, topic=topic) for topic in ("albums", "songs"))
+    observations.divided_in_vain(albums, 1.0)
+    assert observations.evidence(albums, 10.9).divided_in_vain
+    assert not observations.evidence(songs, 10.9).divided_in_vain
+    assert not observations.evidence(albums, 11.0).divided_in_vain
+
+
 def test_a_part_of_the_same_call_is_evidence(observations):
     trial = read(1.0)
     trial.answered = True

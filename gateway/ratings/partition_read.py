@@ -115,7 +115,8 @@ class PartitionRead:
         self.forwarded = True
         keep = self.admitted and not directives.no_store
         self._settle(await self._fetch(token, requester, keep=keep))
-        self.stored = keep and not self.fetched.keys() <= token.unsettled
+        settled = not self.fetched.keys() <= token.unsettled
+        self.stored = keep and settled and cache.undisturbed(self.partition, token)
 
     def recall(self) -> None:
         """Take from memory what is fresh there."""

@@ -10,7 +10,7 @@ from gateway.ratings.partition_read import PartitionRead
 from gateway.ratings.query import Directives
 from gateway.waiters import Requester
 from tests.cache.fake_shared_cache import FakeSharedCache
-from tests.fetch.fake_loads import quiet
+from tests.fetch.fake_loads import USER, quiet
 from tests.ratings.reads import FRESH_SECONDS, Reads, query
 
 ALBUMS = Kind.ALBUMS
@@ -186,3 +186,15 @@ class TestHolds:
         load.answer({ONE: 1})
         await running
         assert not read.stored
+
+
+@pytest.mark.parametrize("kind", [ALBUMS, Kind.LIBRARY_ALBUMS])
+async def test_a_fetch_during_which_the_user_wrote_does_not_count_as_stored(reads, kind):
+    read = reads.partition_read(query((kind, [ONE])))
+    running = started(read)
+    (load,) = await reads.fake.begun(1)
+    write = await reads.cache.begin_write(USER, ALBUMS, TWO, 10.0)
+    await reads.cache.end_write(write, 1)
+    load.answer({ONE: 1})
+    await running
+    assert (read.ratings(), read.stored) == (([ONE], [1]), False)

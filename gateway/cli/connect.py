@@ -162,6 +162,11 @@ def _apples_fault(answer: HttpReply, base_url: str, url: str) -> str | None:
             "apple.private_key with Apple's developer site, and the clock of this machine with the time; "
             "if apple.origin is set, the key must allow it."
         )
+    if answer.status == 403:
+        return (
+            f"{base_url} refuses the call (403). If it still does in a minute, the key has lost its MusicKit "
+            "service, apple.origin is not one that it allows, or a proxy answers."
+        )
     if answer.status == 429 or answer.status >= 500:
         return (
             f"{base_url} answered {answer.status}, so the developer token could not be checked. "

@@ -92,11 +92,12 @@ class OpsServer(web.Server):
 class _OpsConnection(RequestHandler):
     """A connection on which malformed requests are answered 400 and not logged, and slow ones are cut off."""
 
-    __slots__ = ("_answering", "_half_closed", "_head_timer")
+    __slots__ = ("_answering", "_half_closed", "_head_timer", "_steps")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self._answering = self._half_closed = False
+        self._steps = 0
         self._head_timer = asyncio.get_running_loop().call_later(HEAD_SECONDS, self.force_close)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -106,27 +107,33 @@ class _OpsConnection(RequestHandler):
     def eof_received(self) -> bool:  # type: ignore[override]  # aiohttp lets the transport close at once
         """The caller sends no more, but may still wait for an answer: the connection is closed after that."""
         self._half_closed = True
-        # aiohttp needs two turns of the loop to begin with what has arrived.
-        loop = asyncio.get_running_loop()
-        loop.call_soon(loop.call_soon, self._close_if_unused)
+        self._close_soon()
         return True
 
     def head_arrived(self) -> None:
         """The head of a request is complete."""
         self._head_timer.cancel()
         self._answering = True
+        self._steps += 1
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
         finished = await super().finish_response(request, resp, start_time)
         self._answering = False
+        self._steps += 1
         if self._half_closed:
-            self._close_if_unused()
+            self._close_soon()
         return finished
 
-    def _close_if_unused(self) -> None:
-        if self.transport is not None and not self._answering:
+    def _close_soon(self) -> None:
+        """Close the connection unless aiohttp begins with another request."""
+        # It needs two turns of the loop to begin with what has arrived.
+        loop = asyncio.get_running_loop()
+        loop.call_soon(loop.call_soon, self._close_if_unused, self._steps)
+
+    def _close_if_unused(self, steps: int) -> None:
+        if self.transport is not None and not self._answering and self._steps == steps:
             self.transport.close()
 
     def handle_error(

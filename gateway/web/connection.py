@@ -279,7 +279,7 @@ class Connection(AiohttpConnection):
             self._end()
 
     def close(self) -> None:
-        """Take no more requests; one that was taken, or has arrived in part, is answered first."""
+        """Take no more requests; one that was taken, or waits here in part, is answered first."""
         self._closing = True
         if self._state is ConnectionState.IDLE and not self._input:
             self._end()

@@ -106,12 +106,21 @@ class BodyCheck:
         self._parser = _parser()
         self._payload: StreamReader | None = None
 
+    @property
+    def _complete(self) -> bool:
+        return self._payload is not None and self._payload.is_eof()
+
     def feed(self, data: bytes) -> HttpProcessingError | None:
-        """What is wrong with the request, as far as it was received; `data` begins with its head."""
+        """What is wrong with the request, as far as it was received; `data` begins with its head.
+
+        What follows its body is another request's.
+        """
+        if self._complete:
+            return None
         try:
             messages, _, _ = self._parser.feed_data(data)
         except HttpProcessingError as error:
-            return error
+            return None if self._complete else error
         if messages and self._payload is None:
             self._payload = messages[0][1]
         if self._payload is not None:

@@ -172,7 +172,7 @@ async def test_a_client_that_waits_for_100_continue_receives_it(port):
     writer.close()
 
 
-@pytest.mark.parametrize("asked", [[get(b"/alive")], []], ids=["a request", "nothing"])
+@pytest.mark.parametrize("asked", [[get(b"/alive")], [get(b"/alive")] * 3, []], ids=["one", "three", "none"])
 async def test_a_client_that_sends_no_more_is_answered_before_the_connection_closes(port, asked):
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.writelines(asked)

@@ -102,3 +102,9 @@ class TestBodyCheck:
         for _ in range(10):
             assert check.feed(b"10000\r\n" + b"x" * 65536 + b"\r\n") is None
         assert check.feed(b"zz\r\n") is not None
+
+    @pytest.mark.parametrize("end", [(b"0\r\n\r\n", b"zz\r\n"), (b"0\r\n\r\nzz\r\n",)])
+    async def test_what_follows_a_complete_body_is_no_fault_of_its_request(self, end):
+        check = BodyCheck()
+        head = request(b"PUT", b"Transfer-Encoding: chunked")
+        assert [check.feed(data) for data in (head, b"1\r\nx\r\n", *end)] == [None] * (2 + len(end))

@@ -215,7 +215,8 @@ class BatchSplitter:
         answers = await self._ask_fragments(job, division.trial, fragments, fragment=halves)
         if not any(isinstance(answer, Failed) for answer in answers):
             halved = division.halved(ids, fragments[0], refused=failed.verdict.refused)
-            self._calls_of(job).most = self._sizes.learn(halved, self._now())
+            calls = self._calls_of(job)
+            calls.most = min(calls.most, self._sizes.learn(halved, self._now()))
         if any(not isinstance(answer, Failed) for answer in answers):
             # The size is learnt now, or one half failed: then an id fails, not the size.
             await division.splitting_lock.aclose()

@@ -251,6 +251,18 @@ class TestTooLarge:
         assert bench.apple.batch_size() == 13
         assert len(bench.script.asked) <= calls + 1 + 6 + 8
 
+    async def test_a_failure_does_not_raise_the_size_that_a_refusal_left_its_request(self, bench):
+        await bench.fetch(ids(100))
+        requester = Requester()
+        bench.script.choose = at_most(13, error(413))
+        await bench.fetch(ids(100), requester=requester)
+        bench.script.choose = at_most(7, reply(504, "<html>"))
+        await bench.fetch(ids(13), requester=requester)
+        bench.script.choose = None
+        made = len(bench.script.asked)
+        await bench.fetch(ids(100), requester=requester)
+        assert max(map(len, bench.script.asked[made:])) == 13
+
     async def test_one_refusal_before_anything_was_answered_halves_the_size(self, bench):
         bench.script.plays = [BAD_IDS]
         assert await bench.fetch(ids(2)) == liked(ids(2))

@@ -2,9 +2,10 @@
 
 Everything that reacts to a failure (retries, breaker, quarantine, renewal, stale ratings, metrics) reads the
 `Verdict`; nothing else looks at a status. The first row that matches applies. "Divide" asks for the ids of
-the call in two halves. "Failed" is a 5xx, an answer that cannot be read as ratings, or none to a call that
-was sent: a bad id can cause each of them. So is a 404 for ids that does not mean that they are unrated, but
-the breaker does not count it (`Verdict.spares_breaker`). "Refused": nothing stale stands in.
+the call in two halves. "Refused": nothing stale stands in. "Failed" is a 5xx, an answer that cannot be read
+as ratings, a 404 for ids that does not mean "unrated", or no answer to a call that was sent: a bad id can
+cause each of them. The breaker never counts such a 404 (`Verdict.spares_breaker`). Where a row would divide
+it, the last row applies if a call for the same type was divided in vain lately (`Evidence.divided_in_vain`).
 
 If neither half is answered, a few ids of the call are asked for by themselves, chosen at random, and if none
 of them is answered, the division ends: an outage must not multiply the calls (`Division.sample`).
@@ -22,7 +23,6 @@ all but 401, 403, 429      it carries riders                           Apple    
 403 without envelope                                                   Apple            not counted
 404 with envelope          repeated DELETE                             request          refused, done
 404 with envelope                                                      request          refused
-404 without envelope       several ids, such a call divided in vain    Apple            counted
 404 without envelope       read without ids                            Apple            not counted, repeat
 404 without envelope       write                                       Apple            not counted
 408                                                                    Apple            not counted, divide
@@ -41,8 +41,8 @@ failed                     ids remembered                              id       
 failed                     user isolated; several ids                  user             not counted, divide
 failed                     user isolated, not answered since           user             isolate, not counted
 failed                     several ids, the probe of a breaker         id               counted, divide
-failed                     fragment of a failed call, others answered  id               not counted, divide
-failed                     fragment of a failed call                   Apple            counted, divide
+failed                     single try, own call answered in between    id               not counted, divide
+failed                     single try                                  Apple            counted, divide
 none in time again         several ids                                 id               counted, divide
 failed                     not the last try                            Apple            counted, repeat
 failed                     several ids                                 id               counted, divide
@@ -89,9 +89,8 @@ class Asked(msgspec.Struct, frozen=True):
     """Whether it was repeated on a new connection already."""
     repeated: bool = False
     """Whether it was repeated after a wait already."""
-    fragment: bool = False
-    """Whether it is half of a failed call, or an id that failed before: it has one try, besides 429s and
-    lost connections."""
+    single_try: bool = False
+    """Whether it has one try, besides 429s and lost connections: a fragment, or ids that failed before."""
     last: bool = False
     """Whether this was the last try."""
 
@@ -146,9 +145,9 @@ class Verdict(msgspec.Struct, frozen=True):
 
     cause: Cause = Cause.APPLE
     counts: bool = False
-    """Whether it counts as Apple's failure for the breaker; other verdicts count neither way."""
+    """Whether it counts as Apple's failure; other verdicts count neither way."""
     spares_breaker: bool = False
-    """Whether the breaker does not count it all the same."""
+    """Whether the breaker ignores it although it counts."""
     retry: Retry = Retry.NEVER
     refused: bool = False
     """Whether Apple answered that it does not do what was asked; else it failed, or was not reached."""
@@ -259,13 +258,13 @@ def _failed(symptom: Symptom, asked: Asked, evidence: Evidence) -> Verdict:
     if evidence.isolated:
         # A bad id in each call of the user must not keep the user isolated.
         return Verdict(Cause.USER, isolate=asked.ids <= 1, divide=asked.ids > 1)
-    if evidence.probing and asked.ids > 1 and not asked.fragment:
+    if evidence.probing and asked.ids > 1 and not asked.single_try:
         return _DIVIDED
     if asked.last:
         return _failed_for_good(asked, evidence)
-    if asked.fragment and evidence.own_answered:
+    if asked.single_try and evidence.own_answered:
         return Verdict(Cause.ID, divide=asked.ids > 1)
-    if asked.fragment:
+    if asked.single_try:
         return Verdict(counts=True, divide=asked.ids > 1)
     if symptom.timed_out and asked.repeated and asked.ids > 1:
         # The deadline leaves no time for all the tries and then for the halves.

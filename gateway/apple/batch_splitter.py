@@ -133,7 +133,7 @@ class BatchSplitter:
         partition, now = job.partition, self._now()
         prior = self._failing.prior_again(partition, ids, now)
         trial = Trial(partition.user.key, now, topic=ratings_path(partition.kind), prior=prior)
-        answer = await self._call(job, ids, trial, fragment=True)
+        answer = await self._call(job, ids, trial, single_try=True)
         results = results_of(ids, answer)
         if len(ids) == 1:
             self._settlement.note_single(partition, ids, answer, trial)
@@ -212,7 +212,7 @@ class BatchSplitter:
         else:
             return dict.fromkeys(ids, failed)
         asked = self._now()
-        answers = await self._ask_fragments(job, division.trial, fragments, fragment=halves)
+        answers = await self._ask_fragments(job, division.trial, fragments, single_try=halves)
         if not any(isinstance(answer, Failed) for answer in answers):
             halved = division.halved(ids, fragments[0], refused=failed.verdict.refused)
             calls = self._calls_of(job)
@@ -240,7 +240,9 @@ class BatchSplitter:
         """Ask for these ids of a call without an answered fragment; one answer lets the division go on."""
         if sample and job.waiters.take_extra(len(sample)):
             asked = self._now()
-            answers = await self._ask_fragments(job, division.trial, [[id_] for id_ in sample], fragment=True)
+            answers = await self._ask_fragments(
+                job, division.trial, [[id_] for id_ in sample], single_try=True
+            )
             division.alone |= {
                 id_: asked
                 for id_, answer in zip(sample, answers, strict=True)
@@ -257,11 +259,13 @@ class BatchSplitter:
             return
         good = next((id_ for id_, result in found.items() if not isinstance(result, Failed)), None)
         if good is not None and job.waiters.take_extra(1):
-            await self._ask_fragments(job, division.trial, [[good]], fragment=True)
+            await self._ask_fragments(job, division.trial, [[good]], single_try=True)
 
     async def _ask_fragments(
-        self, job: Job, trial: Trial, fragments: Sequence[Sequence[Id]], *, fragment: bool
+        self, job: Job, trial: Trial, fragments: Sequence[Sequence[Id]], *, single_try: bool
     ) -> list[dict[Id, Rating] | Failed]:
         async with asyncio.TaskGroup() as group:
-            asking = [group.create_task(self._call(job, ids, trial, fragment=fragment)) for ids in fragments]
+            asking = [
+                group.create_task(self._call(job, ids, trial, single_try=single_try)) for ids in fragments
+            ]
         return [task.result() for task in asking]

@@ -10,7 +10,7 @@ How ids are fetched (writes and relayed reads begin at step 2):
    repeated or divided, and whether the failure counts against Apple (`BreakerAccount`).
 4. `Reactions` carries out the verdict: it reports the try to the breaker, the concurrency limiter, the
    quarantine and the developer token. When the call has no further try, `conclude` attributes its failure for
-   good, unless it is a fragment.
+   good, unless it has a single try.
 5. `BatchSplitter` asks for the fragments of a call that is to be divided, and for a few of its ids by
    themselves if Apple answers neither half (`Division`). When the last fragment has ended, `Settlement`
    attributes the failures that are left.
@@ -94,8 +94,8 @@ class Caller:
         """Make `call` until `read` accepts an answer, or until trying again makes no sense.
 
         `read` raises `UpstreamError` for an answer that is not a success. `deadline` is in monotonic seconds.
-        The failure of a `fragment` is not attributed for good: see `conclude`. Raises `Outgrown` if the call
-        does not fit any more.
+        The failure of a call with a single try is not attributed for good: see `conclude`. Raises `Outgrown`
+        if the call does not fit any more.
         """
         run = _Run(call.asked)
         while True:
@@ -113,7 +113,7 @@ class Caller:
             if outcome.verdict.drop_riders:
                 return outcome
             if not await self._again(call, run, outcome, deadline):
-                if call.asked.fragment:
+                if call.asked.single_try:
                     return outcome
                 return self.conclude(call.trial, outcome, replace(run.asked, last=True))
             if call.asked.riders:
@@ -141,7 +141,7 @@ class Caller:
         return Failed(failed.error, self._reactions.conclude(trial, failed.error, asked, failed.verdict))
 
     def end(self, trial: Trial) -> None:
-        """End a trial whose call was a fragment, or may have been divided: it may be the breaker's probe."""
+        """End a trial whose call may have been divided: it may be the breaker's probe."""
         self._reactions.end(trial)
 
     async def _attempt(
@@ -262,7 +262,7 @@ class Caller:
     async def _back_off(self, call: Call, run: _Run, failed: Failed, deadline: float) -> bool:
         retry, error = failed.verdict.retry, failed.error
         paced = retry is Retry.PACED
-        if not call.asked.idempotent or (call.asked.fragment and not paced):
+        if not call.asked.idempotent or (call.asked.single_try and not paced):
             return False
         if call.trial.account.probe is not None:
             # While the breaker's probe lasts, no other call is made.

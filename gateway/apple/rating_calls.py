@@ -40,7 +40,7 @@ class RatingCalls:
         trial: Trial,
         *,
         divisible: bool = False,
-        fragment: bool = False,
+        single_try: bool = False,
         riders: bool = False,
         fits: Callable[[], bool] = lambda: True,
     ) -> dict[Id, Rating] | Failed:
@@ -58,7 +58,7 @@ class RatingCalls:
                 ids=len(ids),
                 other_parameters=has_other_parameters(partition.variant),
                 divisible=divisible,
-                fragment=fragment,
+                single_try=single_try,
                 riders=riders,
             ),
             full_timeout=True,

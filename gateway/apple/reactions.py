@@ -77,7 +77,7 @@ class Reactions:
             sent.trial.try_failed(sent.began, self._now())
         probing = self._breaker.is_probe(sent.admission)
         verdict = attribute(symptom, sent.asked, self._evidence(sent.trial, probing=probing))
-        if probing and verdict.divide and not sent.asked.fragment:
+        if probing and verdict.divide and not sent.asked.single_try:
             self._ledger.divide_probe(sent.trial.account, sent.admission)
         self._charge_or_defer(sent, error, verdict, probing=probing)
         if verdict.cause is Cause.THROTTLED:
@@ -147,7 +147,7 @@ class Reactions:
         # One id can make every try and fragment fail, for many users at once, before it is found; so can a
         # call that is too large for Apple.
         repeated = bool(account.charges) and sent.asked.ids > 0
-        too_large = verdict.divide and not sent.asked.fragment
+        too_large = verdict.divide and not sent.asked.single_try
         counts = verdict.counts and not verdict.spares_breaker
         if counts and (account.probe is not None or ((repeated or too_large) and not probing)):
             self._ledger.defer(account, sent.admission, error.reason)

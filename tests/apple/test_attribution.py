@@ -100,10 +100,6 @@ ROWS: dict[tuple[str, str], list[Any]] = {
         ("read", NOT_FOUND, READ, NOTHING, REQUEST),
         ("repeated PUT", NOT_FOUND, again(PUT, reconnected=True), NOTHING, REQUEST),
     ],
-    ("404 without envelope", "several ids, such a call divided in vain"): [
-        ("last try", MISSING, again(SEVERAL, last=True), Evidence(divided_in_vain=True), SPARED),
-        ("fragment", MISSING, again(SEVERAL, fragment=True), Evidence(divided_in_vain=True), SPARED),
-    ],
     ("404 without envelope", "read without ids"): [
         ("read", Symptom(404, unusable=True), READ, NOTHING, Verdict(retry=Retry.BACKED_OFF)),
     ],
@@ -129,7 +125,7 @@ ROWS: dict[tuple[str, str], list[Any]] = {
     ],
     ("4xx", "ids remembered"): [
         ("one", Symptom(400), ONE, Evidence(remembered=True), REFUSED_ID),
-        ("several", Symptom(400), again(SEVERAL, fragment=True), Evidence(remembered=True), REFUSED_ID),
+        ("several", Symptom(400), again(SEVERAL, single_try=True), Evidence(remembered=True), REFUSED_ID),
     ],
     ("4xx", "several ids, all refused alike before"): [
         ("400", Symptom(400), SEVERAL, Evidence(refused_alike=True), REQUEST),
@@ -160,8 +156,9 @@ ROWS: dict[tuple[str, str], list[Any]] = {
         ("read", OTHER_SHAPE, again(SEVERAL, other_parameters=True), NOTHING, Verdict(Cause.REQUEST)),
     ],
     ("failed", "ids remembered"): [
-        ("several", FAULT, again(SEVERAL, fragment=True), Evidence(remembered=True), Verdict(Cause.ID)),
-        ("too large", TOO_LARGE, again(SEVERAL, fragment=True), Evidence(remembered=True), Verdict(Cause.ID)),
+        ("several", FAULT, again(SEVERAL, single_try=True), Evidence(remembered=True), Verdict(Cause.ID)),
+        ("too large", TOO_LARGE, again(SEVERAL, single_try=True), Evidence(remembered=True),
+         Verdict(Cause.ID)),
         ("one id", FAULT, ONE, Evidence(remembered=True), Verdict(Cause.ID)),
         ("unreadable", UNREADABLE, ONE, Evidence(remembered=True), Verdict(Cause.ID)),
         ("404", MISSING, ONE, Evidence(remembered=True), Verdict(Cause.ID)),
@@ -169,26 +166,26 @@ ROWS: dict[tuple[str, str], list[Any]] = {
     ],
     ("failed", "user isolated; several ids"): [
         ("several ids", FAULT, SEVERAL, Evidence(isolated=True), ISOLATED_TOGETHER),
-        ("a fragment", FAULT, again(SEVERAL, fragment=True), Evidence(isolated=True), ISOLATED_TOGETHER),
+        ("a fragment", FAULT, again(SEVERAL, single_try=True), Evidence(isolated=True), ISOLATED_TOGETHER),
     ],
     ("failed", "user isolated, not answered since"): [
         ("one id", FAULT, ONE, Evidence(isolated=True), ISOLATED),
-        ("a fragment", FAULT, again(ONE, fragment=True), Evidence(isolated=True), ISOLATED),
+        ("a fragment", FAULT, again(ONE, single_try=True), Evidence(isolated=True), ISOLATED),
     ],
     ("failed", "several ids, the probe of a breaker"): [
         ("read", FAULT, SEVERAL, Evidence(probing=True), DIVIDED_FAILURE),
     ],
-    ("failed", "fragment of a failed call, others answered"): [
-        ("several ids", FAULT, again(SEVERAL, fragment=True), Evidence(own_answered=True),
+    ("failed", "single try, own call answered in between"): [
+        ("several ids", FAULT, again(SEVERAL, single_try=True), Evidence(own_answered=True),
          Verdict(Cause.ID, divide=True)),
-        ("one id", FAULT, again(ONE, fragment=True), Evidence(own_answered=True), Verdict(Cause.ID)),
+        ("one id", FAULT, again(ONE, single_try=True), Evidence(own_answered=True), Verdict(Cause.ID)),
     ],
-    ("failed", "fragment of a failed call"): [
-        ("504", Symptom(504), again(SEVERAL, fragment=True), NOTHING, DIVIDED_AT_ONCE),
-        ("none in time", LATE, again(SEVERAL, fragment=True), NOTHING, DIVIDED_AT_ONCE),
-        ("several ids", FAULT, again(SEVERAL, fragment=True), NOTHING, DIVIDED_AT_ONCE),
-        ("one id", FAULT, again(ONE, fragment=True), NOTHING, AGAINST_APPLE),
-        ("404", MISSING, again(ONE, fragment=True), NOTHING, SPARED),
+    ("failed", "single try"): [
+        ("504", Symptom(504), again(SEVERAL, single_try=True), NOTHING, DIVIDED_AT_ONCE),
+        ("none in time", LATE, again(SEVERAL, single_try=True), NOTHING, DIVIDED_AT_ONCE),
+        ("several ids", FAULT, again(SEVERAL, single_try=True), NOTHING, DIVIDED_AT_ONCE),
+        ("one id", FAULT, again(ONE, single_try=True), NOTHING, AGAINST_APPLE),
+        ("404", MISSING, again(ONE, single_try=True), NOTHING, SPARED),
     ],
     ("none in time again", "several ids"): [
         ("read", LATE, again(SEVERAL, repeated=True), NOTHING, DIVIDED_FAILURE),
@@ -245,6 +242,10 @@ ROWS: dict[tuple[str, str], list[Any]] = {
         ("write, others answered", FAULT, again(PUT, last=True),
          Evidence(others_answered=True, failed_calls=1), AGAINST_APPLE),
         ("user failed twice", FAULT, again(ONE, last=True), Evidence(failed_calls=2), AGAINST_APPLE),
+        ("404, several ids, a call divided in vain", MISSING, again(SEVERAL, last=True),
+         Evidence(divided_in_vain=True), SPARED),
+        ("404, fragment, a call divided in vain", MISSING, again(SEVERAL, single_try=True),
+         Evidence(divided_in_vain=True), SPARED),
     ],
 }  # fmt: skip
 

@@ -364,7 +364,7 @@ class TestTriesOfOneCall:
 
 
 class TestDividedProbe:
-    FRAGMENT = msgspec.structs.replace(FEW, fragment=True)
+    FRAGMENT = msgspec.structs.replace(FEW, single_try=True)
 
     @pytest.fixture
     def probe(self, shop, clock) -> Sent:
@@ -409,7 +409,7 @@ class TestDividedProbe:
     def test_a_part_or_later_try_that_becomes_the_probe_ends_it_by_itself(self, shop, clock, asked):
         made = trial(shop)
         shop.reactions.failed(sent(shop, FEW, made), apple_error(FAULT))
-        made.divided = made.answered = asked.fragment
+        made.divided = made.answered = asked.single_try
         open_breaker(shop)
         clock.move(5.0)
         shop.reactions.failed(sent(shop, asked, made), apple_error(FAULT))
@@ -423,6 +423,6 @@ class TestDividedProbe:
         clock.move(5.0)
         made = Trial(USER.key, clock.monotonic(), prior=PriorFailures(remembered=True))
         shop.reactions.failed(
-            sent(shop, msgspec.structs.replace(READ, fragment=True), made), apple_error(429)
+            sent(shop, msgspec.structs.replace(READ, single_try=True), made), apple_error(429)
         )
         assert not shop.breaker.refuses(clock.monotonic())

@@ -103,7 +103,7 @@ class Evidence(msgspec.Struct, frozen=True):
     refused_alike: bool = False
     """Every fragment of such a call of this user, type and variant was refused alike within ten minutes."""
     remembered: bool = False
-    """The ids, each of them, are remembered as failing for this user. Or the one id failed for any user, and
+    """Each of the ids is remembered as failing for this user. Or the one id failed for any user, and
     calls of any user were answered since. For a write: one of the same id failed within a minute, and other
     calls of the user were answered since."""
     isolated: bool = False

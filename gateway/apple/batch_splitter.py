@@ -1,7 +1,7 @@
 """Asks Apple for many ids, in as many calls as it takes, so that one bad id does not fail the others.
 
 A call whose fragments may succeed although it failed (`Verdict.divide`) is halved, within a bound for each
-request. An id found to be at fault is asked for alone from then on (`failing_ids`).
+request. An id found to be at fault is from then on asked for apart from the others (`failing_ids`).
 
     fetch
     ├── _ask_with_riders            one call, if riders come along

@@ -1,7 +1,7 @@
-"""Ids that Apple refuses or fails for, so that they are asked for alone and rarely. Time is an argument.
+"""Ids that Apple refuses or fails for: answered from memory for 10 s, then asked for apart from other ids.
 
 Only the user for whom an id failed is answered from memory. Other users' calls ask for it by itself, so that
-an id that many users have is not searched for in the calls of each.
+an id that many users have is not searched for in the calls of each. Time is an argument.
 """
 
 from collections import OrderedDict
@@ -75,7 +75,7 @@ class FailingIds:
     def sort(
         self, partition: Partition, ids: Iterable[Id], now: float, *, most_alone: int, largest: int
     ) -> SortedIds:
-        """Sort `ids`. Of those that are due, at most `most_alone` are asked for alone, the others together.
+        """Sort `ids`. Of those to be asked for again, at most `most_alone` go alone, the others together.
 
         The others take as many calls again, of at most `largest` ids; what is left stays remembered. Those
         that were asked for alone longest ago come first, so that each has its turn: among others, an id would
@@ -85,22 +85,22 @@ class FailingIds:
         if not (kept or self._for_any_user):
             return SortedIds(rest=list(ids))
         found = SortedIds()
-        due: list[tuple[float, Id, UpstreamError]] = []
+        retried: list[tuple[float, Id, UpstreamError]] = []
         for id_ in ids:
             failing = kept.get((partition.variant, id_))
             if failing is not None and failing.failure is not None:
                 if now < failing.until:
                     found.known[id_] = _from_memory(failing.failure, failing.until - now)
                 else:
-                    due.append((failing.alone, id_, failing.failure))
+                    retried.append((failing.alone, id_, failing.failure))
             elif self._failed_elsewhere(partition, id_, now) < inf and len(found.again) < most_alone:
                 found.again.append([id_])
             else:
                 found.rest.append(id_)
-        due.sort(key=itemgetter(0))
+        retried.sort(key=itemgetter(0))
         alone = most_alone - len(found.again)
-        found.again += [[id_] for _, id_, _ in due[:alone]]
-        others = due[alone:]
+        found.again += [[id_] for _, id_, _ in retried[:alone]]
+        others = retried[alone:]
         size = min(largest, max(2, -(-len(others) // most_alone)))
         found.again += [[id_ for _, id_, _ in group] for group in chunks(others, size)[:most_alone]]
         found.known |= {id_: _from_memory(failure, 0.0) for _, id_, failure in others[size * most_alone :]}
@@ -150,7 +150,7 @@ class FailingIds:
         keep_latest(self._for_any_user, (partition.kind, partition.variant, id_), now, MOST_SHARED)
 
     def failed_together(self, partition: Partition, ids: Iterable[Id], now: float) -> dict[Id, UpstreamError]:
-        """A call for these remembered ids failed: each keeps its own failure, and is not due for a while."""
+        """A call for these remembered ids failed: each keeps its own failure, for another 10 s."""
         known: dict[Id, UpstreamError] = {}
         for id_ in ids:
             failing = self._find(partition, id_)

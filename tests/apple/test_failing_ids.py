@@ -1,4 +1,4 @@
-"""Ids that Apple refuses are answered from memory, and rarely asked for again."""
+"""Ids that Apple refuses or fails for are answered from memory, and rarely asked for again."""
 
 from math import inf
 

@@ -25,7 +25,7 @@ import msgspec
 REMEMBERED: Final = 600.0
 """Seconds after which a learnt size is doubled again, as long as it is below the configured one."""
 
-DOUBTED: Final = 60.0
+FIRST_DOUBLING: Final = 60.0
 """The same for the first doubling: Apple may have refused by chance."""
 
 FAULT_REMEMBERED: Final = 60.0
@@ -37,8 +37,8 @@ LATELY: Final = 600.0
 """Seconds for which an answer shows that a call of so many ids is not too large."""
 
 
-class Halved(msgspec.Struct, frozen=True):
-    """A call, or a fragment of one, that failed, although each of its halves was answered."""
+class AnsweredInFragments(msgspec.Struct, frozen=True):
+    """A call, or a fragment of one, that failed, although each of its own fragments was answered."""
 
     began: float
     """When the undivided call began."""
@@ -48,8 +48,8 @@ class Halved(msgspec.Struct, frozen=True):
     """The ids of the undivided call."""
     ids: int
     """Those of the one that failed."""
-    half: int
-    """The most ids that were answered."""
+    largest: int
+    """Those of its largest fragment."""
     refused: bool
     """Whether Apple refused it, so that the failure was not transient."""
 
@@ -82,22 +82,22 @@ class BatchSize:
         if ids >= self._answered or now >= self._answered_at + LATELY:
             self._answered, self._answered_at = ids, now
 
-    def learn(self, halved: Halved, now: float) -> int:
+    def learn(self, shown: AnsweredInFragments, now: float) -> int:
         """Shrink the size, unless the failure may have been chance.
 
         Returns the most ids for further calls of the same request, for which chance costs too much.
         """
-        floor = 1 if halved.refused else -(-self.most // FAULT_DIVISOR)
-        if halved.ids <= self._answered and now < self._answered_at + LATELY:
+        floor = 1 if shown.refused else -(-self.most // FAULT_DIVISOR)
+        if shown.ids <= self._answered and now < self._answered_at + LATELY:
             self._answered, self._doubted_at = 0, now
-        elif halved.began > self._doubted_at:  # else it failed together with the one in doubt
-            self._shrink(max(floor, -(-halved.size * halved.half // halved.whole)), halved, now)
-        return max(floor, halved.half)
+        elif shown.began > self._doubted_at:  # else it failed together with the one in doubt
+            self._shrink(max(floor, -(-shown.size * shown.largest // shown.whole)), shown, now)
+        return max(floor, shown.largest)
 
-    def _shrink(self, size: int, halved: Halved, now: float) -> None:
+    def _shrink(self, size: int, shown: AnsweredInFragments, now: float) -> None:
         if size >= self.current(now):
             return
         self._size = size
-        self._step = REMEMBERED if halved.refused else FAULT_REMEMBERED
+        self._step = REMEMBERED if shown.refused else FAULT_REMEMBERED
         again = now < self._grew_at + REMEMBERED
-        self._grows_at = now + (self._step if again or not halved.refused else DOUBTED)
+        self._grows_at = now + (self._step if again or not shown.refused else FIRST_DOUBLING)

@@ -214,9 +214,9 @@ class BatchSplitter:
         asked = self._now()
         answers = await self._ask_fragments(job, division.trial, fragments, single_try=halves)
         if not any(isinstance(answer, Failed) for answer in answers):
-            halved = division.halved(ids, fragments[0], refused=failed.verdict.refused)
+            shown = division.in_fragments(ids, fragments[0], refused=failed.verdict.refused)
             calls = self._calls_of(job)
-            calls.most = min(calls.most, self._sizes.learn(halved, self._now()))
+            calls.most = min(calls.most, self._sizes.learn(shown, self._now()))
         if any(not isinstance(answer, Failed) for answer in answers):
             # The size is learnt now, or one half failed: then an id fails, not the size.
             await division.splitting_lock.aclose()

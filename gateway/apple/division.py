@@ -11,7 +11,7 @@ from math import inf
 from typing import Final, NamedTuple, TypeAlias
 
 from gateway.apple.attribution import Asked
-from gateway.apple.batch_size import Halved
+from gateway.apple.batch_size import AnsweredInFragments
 from gateway.apple.call import Failed
 from gateway.apple.failing_ids import FailingIds
 from gateway.apple.symptom import symptom_of
@@ -66,9 +66,11 @@ class Division:
         """Ids that failed by themselves, and when they, and the fragments beside them, were asked for."""
         self._sampled = False
 
-    def halved(self, ids: Sequence[Id], half: Sequence[Id], *, refused: bool) -> Halved:
-        """Describe a call or fragment for `ids` that failed although its halves were answered."""
-        return Halved(self.trial.began, self.size, len(self.ids), len(ids), len(half), refused)
+    def in_fragments(self, ids: Sequence[Id], largest: Sequence[Id], *, refused: bool) -> AnsweredInFragments:
+        """Describe a call or fragment for `ids` that failed although its fragments were answered."""
+        return AnsweredInFragments(
+            self.trial.began, self.size, len(self.ids), len(ids), len(largest), refused
+        )
 
     def latest_failure(self, found: Found) -> float | None:
         """When those were asked for that failed last by themselves, refusals aside; None if none did."""

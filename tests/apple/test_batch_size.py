@@ -1,10 +1,12 @@
 """How many ids go into a call, and what failures teach about it."""
 
-from gateway.apple.batch_size import BatchSize, Halved
+from gateway.apple.batch_size import AnsweredInFragments, BatchSize
 
 
 def halved(half: int, *, whole: int = 100, size: int = 100, began: float = 0.0, refused: bool = True):
-    return Halved(began=began, size=size, whole=whole, ids=half * 2, half=half, refused=refused)
+    return AnsweredInFragments(
+        began=began, size=size, whole=whole, ids=half * 2, largest=half, refused=refused
+    )
 
 
 class TestSize:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.apple.batch_size import BatchSize, Halved
+from gateway.apple.batch_size import AnsweredInFragments, BatchSize
 from gateway.apple.call import Failed
 from gateway.apple.division import Job
 from gateway.apple.rating_calls import RatingCalls
@@ -13,7 +13,7 @@ from tests.apple.builders import USER
 from tests.apple.fetches import ALBUMS, BAD_IDS, ids, liked
 
 NOW = 1_000.0
-REFUSED_PAIR = Halved(began=NOW, size=100, whole=2, ids=2, half=1, refused=True)
+REFUSED_PAIR = AnsweredInFragments(began=NOW, size=100, whole=2, ids=2, largest=1, refused=True)
 
 
 @pytest.fixture

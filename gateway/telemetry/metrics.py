@@ -149,7 +149,8 @@ class Metrics:
         )
         self.upstream_batch_size = self._gauge(
             "upstream_batch_size",
-            "Most ids in one call to Apple now; below upstream.max_ids_per_call while Apple refuses more.",
+            "Most ids in one call to Apple now; fewer than upstream.max_ids_per_call while Apple refuses "
+            "or fails for more.",
         )
         self.upstream_retries = self._counter(
             "upstream_retries", "Tries of calls to Apple after the first.", "reason"

@@ -113,7 +113,7 @@ def batches_shrunk(snapshot: Snapshot, _: float) -> str | None:
         return None
     return (
         f"Calls to Apple ask for {plural(upstream.batch_size, 'id')} at most instead of "
-        f"{upstream.max_batch_size}, because larger ones failed, their halves not."
+        f"{upstream.max_batch_size}, because larger calls failed and their halves did not."
     )
 
 

@@ -35,7 +35,7 @@ def apple(snapshot: Snapshot) -> Html:
         ("Address", el("code", upstream.url)),
         ("Circuit breaker", _breaker(snapshot, "apple")),
         ("Calls in flight", f"{upstream.in_flight}; limit {upstream.limit}, maximum {upstream.max_limit}"),
-        ("Ids per call", f"{upstream.batch_size}, maximum {upstream.max_batch_size}"),
+        ("Most ids per call", f"{upstream.batch_size}, maximum {upstream.max_batch_size}"),
         ("Calls", _calls(upstream)),
         ("Statuses", statuses(upstream.by_status)),
         ("Duration", f"median {latency(upstream.p50_seconds)}, 99 % within {latency(upstream.p99_seconds)}"),

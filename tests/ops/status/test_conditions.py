@@ -137,7 +137,10 @@ CASES = [
     (
         changed("upstream", batch_size=25),
         "degraded",
-        "Calls to Apple ask for 25 ids at most instead of 100, because larger ones failed, their halves not.",
+        (
+            "Calls to Apple ask for 25 ids at most instead of 100, because larger calls failed and their "
+            "halves did not."
+        ),
     ),
     (recovered("apple"), "note", "Calls to Apple recovered 24 s ago."),
     (recovered("redis"), "note", "Redis recovered 24 s ago."),

@@ -163,7 +163,7 @@ class Reactions:
 
     def _carry_out(self, trial: Trial, error: UpstreamError, verdict: Verdict) -> None:
         error.attribute(verdict.cause, stale_allowed=verdict.stale_allowed)
-        # Parts that Apple refuses alike are the request's fault, not their ids': `Settlement` counts ids.
+        # Fragments that Apple refuses alike are the request's fault, not their ids': `Settlement` counts ids.
         if verdict.cause in self._isolated and not (trial.divided and verdict.cause is Cause.ID):
             self._isolated[verdict.cause].inc()
         if verdict.quarantine and isinstance(error, AppleError):

@@ -423,7 +423,7 @@ class TestRefusedLists:
     """Lists of refused ids, where the user's calls with the same variant were answered before."""
 
     @pytest.mark.parametrize(("count", "most"), [(8, 1), (50, 4)])
-    async def test_the_ids_are_found_although_no_part_is_answered(self, bench, clock, count, most):
+    async def test_the_ids_are_found_although_no_fragment_is_answered(self, bench, clock, count, most):
         await bench.fetch(ids(1, start=500))
         clock.move(60.0)
         bad = set(ids(count))
@@ -503,7 +503,7 @@ class TestNoHalfAnswered:
         assert set(errors(await bench.fetch(ids(100)))) == bad
         assert bench.shop.breaker.state is State.CLOSED
 
-    async def test_a_part_of_the_probe_that_is_throttled_is_not_repeated(self, bench, clock):
+    async def test_a_fragment_of_the_probe_that_is_throttled_is_not_repeated(self, bench, clock):
         break_off(bench)
         clock.move(5.0)
         bench.script.plays = [error(500), error(429), error(429)]
@@ -525,7 +525,7 @@ class TestNoHalfAnswered:
         assert bench.shop.breaker.causes["500"] == 0
 
     @pytest.mark.parametrize("failure", [reply(504, "<html>"), reply(200, b" " * TOO_MANY_BYTES)])
-    async def test_an_outage_that_looks_like_calls_too_large_counts_when_no_part_is_answered(
+    async def test_an_outage_that_looks_like_calls_too_large_counts_when_no_fragment_is_answered(
         self, bench, failure
     ):
         bench.script.otherwise = failure
@@ -693,12 +693,12 @@ class TestCutShort:
 
         return choose
 
-    async def test_parts_that_were_not_asked_for_do_not_pass_for_refused(self, bench):
+    async def test_fragments_that_were_not_asked_for_do_not_pass_for_refused(self, bench):
         bench.script.choose = self.fail_and_break(bench, BAD_IDS, 3)
         results = await bench.fetch(ids(4))
         assert all(isinstance(result, BreakerOpen) and result.stale_allowed for result in results.values())
 
-    async def test_parts_that_were_not_asked_for_have_apples_failure_of_the_whole(self, bench):
+    async def test_fragments_that_were_not_asked_for_have_apples_failure_of_the_whole(self, bench):
         bench.script.choose = self.fail_and_break(bench, error(500), 7)
         results = await bench.fetch(ids(8))
         assert {getattr(result, "received_status", None) for result in results.values()} == {500}

@@ -80,7 +80,7 @@ def test_an_acquitted_call_leaves_no_failure(books):
     assert books.breaker.causes.total() == 0
 
 
-def test_parts_of_a_divided_probe_end_nothing(books):
+def test_fragments_of_a_divided_probe_end_nothing(books):
     probe = books.divided_probe()
     books.ledger.answered(books.account, probe)
     books.ledger.defer(books.account, probe, "500")
@@ -90,13 +90,13 @@ def test_parts_of_a_divided_probe_end_nothing(books):
     assert books.breaker.admit(books.now, b"b" * 16) is None
 
 
-def test_a_divided_probe_of_which_a_part_was_answered_ends_the_outage(books):
+def test_a_divided_probe_of_which_a_fragment_was_answered_ends_the_outage(books):
     books.divided_probe()
     books.ledger.end_probe(books.account, answered=True)
     assert books.outages == [State.OPEN, State.CLOSED]
 
 
-def test_a_divided_probe_whose_parts_failed_opens_the_breaker_again(books):
+def test_a_divided_probe_whose_fragments_failed_opens_the_breaker_again(books):
     probe = books.divided_probe()
     books.ledger.defer(books.account, probe, "500")
     books.ledger.end_probe(books.account, answered=False)

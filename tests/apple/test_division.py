@@ -76,7 +76,7 @@ def division(*alone: Id, answered: bool = False) -> Division:
     return made
 
 
-class TestWhereAPartWasAnswered:
+class TestWhereAFragmentWasAnswered:
     def test_what_failed_alone_is_remembered_and_the_rest_comes_back(self, court):
         failed = refused()
         results = court.settle(division(BAD, answered=True), {BAD: failed, GOOD: None})
@@ -119,7 +119,7 @@ class TestWhereAPartWasAnswered:
         assert court.known(BAD) == [BAD]
 
 
-class TestWhereNoPartWasAnswered:
+class TestWhereNoFragmentWasAnswered:
     def test_refusals_that_are_all_alike_are_the_requests(self, court):
         failures = {BAD: refused(), WORSE: refused()}
         court.settle(division(BAD, WORSE), {**failures})

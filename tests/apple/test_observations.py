@@ -49,7 +49,7 @@ def test_that_a_call_was_divided_in_vain_is_evidence_for_its_type_for_ten_second
     assert not observations.evidence(albums, 11.0).divided_in_vain
 
 
-def test_a_part_of_the_same_call_is_evidence(observations):
+def test_a_fragment_of_the_same_call_is_evidence(observations):
     trial = read(1.0)
     trial.answered = True
     assert observations.evidence(trial, 2.0).own_answered

@@ -94,7 +94,7 @@ class TestAnswered:
         assert not shop.tokens.refused
         assert shop.token_changes[-1] == "accepted"
 
-    def test_the_trial_records_that_a_part_was_answered(self, shop):
+    def test_the_trial_records_that_a_fragment_was_answered(self, shop):
         made = sent(shop)
         shop.reactions.answered(made)
         assert made.trial.answered
@@ -152,7 +152,7 @@ class TestFailed:
         assert shop.reactions.failed(sent(shop), error).retry is Retry.AT_ONCE
         assert shop.sample("upstream_isolated_total", what="connection") == 1.0
 
-    def test_a_divided_call_is_attributed_only_after_its_parts(self, shop):
+    def test_a_divided_call_is_attributed_only_after_its_fragments(self, shop):
         error = apple_error(400)
         assert shop.reactions.failed(sent(shop, FEW), error).divide
         assert error.cause is Cause.APPLE
@@ -304,7 +304,7 @@ class TestConclude:
             answered(shop, BEN)
         assert causes == [Cause.APPLE] * 4 + [Cause.USER]
 
-    def test_a_call_that_is_divided_is_no_failure_of_the_user_before_its_parts_are_known(self, shop):
+    def test_a_call_that_is_divided_is_no_failure_of_the_user_before_its_fragments_are_known(self, shop):
         divided, error = sent(shop, FEW), apple_error(FAULT)
         verdict = shop.reactions.failed(divided, error)
         last = msgspec.structs.replace(FEW, last=True)
@@ -355,7 +355,7 @@ class TestTriesOfOneCall:
             shop.reactions.abandoned(made)
         assert shop.breaker.causes["500"] == 3
 
-    def test_none_counts_if_a_part_of_the_call_is_answered(self, shop):
+    def test_none_counts_if_a_fragment_of_the_call_is_answered(self, shop):
         made = self.failing(shop, 3)
         made.divided = True
         shop.reactions.answered(sent(shop, READ, made))
@@ -406,7 +406,7 @@ class TestDividedProbe:
         assert not shop.breaker.refuses(clock.monotonic())
 
     @pytest.mark.parametrize("asked", [FRAGMENT, READ])
-    def test_a_part_or_later_try_that_becomes_the_probe_ends_it_by_itself(self, shop, clock, asked):
+    def test_a_fragment_or_later_try_that_becomes_the_probe_ends_it_by_itself(self, shop, clock, asked):
         made = trial(shop)
         shop.reactions.failed(sent(shop, FEW, made), apple_error(FAULT))
         made.divided = made.answered = asked.single_try

@@ -131,13 +131,12 @@ class BatchSplitter:
     async def _ask_again(self, job: Job, ids: Sequence[Id]) -> Results:
         """Ask for ids that failed before, in one call. If it fails, it is not divided."""
         partition, now = job.partition, self._now()
-        prior = self._failing.prior_again(partition, ids, now)
+        prior = self._failing.prior_of_failing(partition, ids, now)
         trial = Trial(partition.user.key, now, topic=ratings_path(partition.kind), prior=prior)
         answer = await self._call(job, ids, trial, single_try=True)
         results = results_of(ids, answer)
-        if len(ids) == 1:
-            self._settlement.note_single(partition, ids, answer, trial)
-        elif isinstance(answer, Failed) and answer.verdict.cause is Cause.ID:
+        self._settlement.note_single_failure(partition, ids, answer, trial)
+        if len(ids) > 1 and isinstance(answer, Failed) and answer.verdict.cause is Cause.ID:
             results |= self._failing.failed_together(partition, ids, self._now())
         return results
 
@@ -177,7 +176,7 @@ class BatchSplitter:
             fits=lambda: len(ids) <= self._size(job) and not splitting.locked(),
         )
         if not (isinstance(answer, Failed) and answer.verdict.divide and len(ids) > 1):
-            self._settlement.note_single(job.partition, ids, answer, trial)
+            self._settlement.note_single_failure(job.partition, ids, answer, trial)
             return results_of(ids, answer)
         async with AsyncExitStack() as splitting_lock:
             await splitting_lock.enter_async_context(splitting)

@@ -48,7 +48,7 @@ class RequestCalls:
 
 
 class Division:
-    """The division of one call, with the findings so far."""
+    """The division of one call, with what it has shown so far."""
 
     def __init__(
         self, trial: Trial, ids: Sequence[Id], size: int, whole: Failed, splitting_lock: AsyncExitStack
@@ -153,7 +153,7 @@ class Settlement:
             self._settle_ids(job, division, failures)
         return {id_: result.error if isinstance(result, Failed) else result for id_, result in found.items()}
 
-    def note_single(
+    def note_single_failure(
         self, partition: Partition, ids: Sequence[Id], answer: dict[Id, Rating] | Failed, trial: Trial
     ) -> None:
         """Remember or suspect the id of a call for one id that failed."""

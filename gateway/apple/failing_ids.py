@@ -125,7 +125,7 @@ class FailingIds:
             variant_answered=self._variant_answered(partition, now),
         )
 
-    def prior_again(self, partition: Partition, ids: Sequence[Id], now: float) -> PriorFailures:
+    def prior_of_failing(self, partition: Partition, ids: Sequence[Id], now: float) -> PriorFailures:
         """What is known to a call for ids that are to be asked for again (`SortedIds`)."""
         failing = [self._find(partition, id_) for id_ in ids]
         return replace(

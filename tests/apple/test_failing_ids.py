@@ -39,12 +39,12 @@ def test_a_call_for_several_ids_failed_first_when_the_last_of_them_did_alone(fai
     assert failing.prior(ALBUMS, [BAD, GOOD], 3.0) == PriorFailures(first_failed=2.0)
 
 
-def test_a_call_for_an_id_that_failed_before_knows_for_whom(failing):
+def test_a_call_for_an_id_that_failed_before_has_the_failures_of_its_own_user_and_of_others(failing):
     failing.remember(ALBUMS, BAD, REFUSAL, 1.0, 2.0)
-    assert failing.prior_again(ALBUMS, [BAD], 3.0) == PriorFailures(1.0, 2.0, remembered=True)
-    assert failing.prior_again(BENS, [BAD], 3.0) == PriorFailures(failed_elsewhere=2.0)
+    assert failing.prior_of_failing(ALBUMS, [BAD], 3.0) == PriorFailures(1.0, 2.0, remembered=True)
+    assert failing.prior_of_failing(BENS, [BAD], 3.0) == PriorFailures(failed_elsewhere=2.0)
     failing.answered(ALBUMS, [GOOD], 3.0)
-    assert failing.prior_again(ALBUMS, [GOOD], 3.0) == PriorFailures(variant_answered=True)
+    assert failing.prior_of_failing(ALBUMS, [GOOD], 3.0) == PriorFailures(variant_answered=True)
 
 
 def test_an_id_that_failed_for_any_user_is_suspect(failing):
@@ -75,15 +75,16 @@ def remember(failing, count, now=0.0):
     return wanted
 
 
-@pytest.mark.parametrize(("announced", "says"), [(3600.0, 8.0), (2.0, 2.0), (None, None)])
+@pytest.mark.parametrize(
+    ("announced", "after_two_seconds", "after_another_failure"),
+    [(3600.0, 8.0, 10.0), (2.0, 2.0, 2.0), (None, None, None)],
+)
 def test_an_answer_from_memory_says_to_retry_when_apple_is_asked_again_at_the_latest(
-    failing, announced, says
+    failing, announced, after_two_seconds, after_another_failure
 ):
     failing.remember(ALBUMS, BAD, AppleError(503, b"", retry_after=announced), 0.0, 0.0)
-    assert failing.answer(ALBUMS, BAD, 2.0).retry_after == says
-    assert failing.failed_together(ALBUMS, [BAD], 22.0)[BAD].retry_after == (
-        announced and min(announced, 10.0)
-    )
+    assert failing.answer(ALBUMS, BAD, 2.0).retry_after == after_two_seconds
+    assert failing.failed_together(ALBUMS, [BAD], 22.0)[BAD].retry_after == after_another_failure
 
 
 def test_only_so_many_are_asked_for_alone_at_once_and_the_others_in_as_many_calls_again(failing):
@@ -121,9 +122,9 @@ def test_ids_that_failed_together_are_answered_from_memory_each_with_its_own_fai
 
 def test_ids_that_are_asked_for_together_are_remembered_if_each_is(failing):
     failing.remember(ALBUMS, BAD, REFUSAL, 1.0, 2.0)
-    assert not failing.prior_again(ALBUMS, [BAD, GOOD], 3.0).remembered
+    assert not failing.prior_of_failing(ALBUMS, [BAD, GOOD], 3.0).remembered
     failing.remember(ALBUMS, GOOD, REFUSAL, 1.0, 2.0)
-    assert failing.prior_again(ALBUMS, [BAD, GOOD], 3.0).remembered
+    assert failing.prior_of_failing(ALBUMS, [BAD, GOOD], 3.0).remembered
 
 
 @pytest.mark.parametrize(
@@ -176,8 +177,8 @@ def test_an_outage_explains_suspicions_and_failures_of_other_users_but_no_id_fou
     failing.remember(ALBUMS, BAD, REFUSAL, 5.0, 6.0)
     failing.forget_failures(7.0)
     assert [failing.since(ALBUMS, id_, 8.0) for id_ in (BAD, GOOD)] == [5.0, inf]
-    assert [failing.prior_again(ALBUMS, [id_], 8.0).remembered for id_ in (BAD, GOOD)] == [True, False]
-    assert failing.prior_again(BENS, [BAD], 8.0).failed_elsewhere == inf
+    assert [failing.prior_of_failing(ALBUMS, [id_], 8.0).remembered for id_ in (BAD, GOOD)] == [True, False]
+    assert failing.prior_of_failing(BENS, [BAD], 8.0).failed_elsewhere == inf
     failing.suspect(ALBUMS, GOOD, 9.0, 10.0)
     assert failing.since(ALBUMS, GOOD, 11.0) == 9.0
 

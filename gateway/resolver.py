@@ -109,7 +109,7 @@ class Resolver:
             del self._running[host]
         if fault is not None or not found:
             answer.set_exception(fault or OSError("no address"))
-            answer.exception()  # every caller may have left: not a fault to report
+            answer.exception()  # retrieved, so that asyncio does not log it if every caller has left
             return
         keep_latest(self._known, host, found, MAX_NAMES)
         answer.set_result(found)

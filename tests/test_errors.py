@@ -36,7 +36,7 @@ def test_statuses_in_the_documentation_are_those_of_the_errors():
     assert {name: str(getattr(errors, name).status) for name in drawn} == drawn
 
 
-class TestRelayed:
+class TestAppleError:
     @pytest.mark.parametrize(
         ("status", "code", "shown"),
         [(500, None, "50000"), (401, None, "40100"), (403, None, "40301"), (403, "40300", "40300")],
@@ -49,7 +49,7 @@ class TestRelayed:
         assert not AppleError(403, b"").enveloped
 
 
-class TestRecall:
+class TestAsRemembered:
     def test_a_remembered_failure_has_the_same_answer_but_no_received_status(self):
         failure = AppleError(500, b"{}", code="50001", retry_after=3.0)
         failure.attribute(Cause.ID, stale_allowed=True)

@@ -100,7 +100,7 @@ async def test_the_readiness_probe_lists_its_checks_if_asked(client, parts):
     assert (response.status, await response.text()) == (503, "[-] accepting: draining\nnot ready\n")
 
 
-async def test_the_checks_are_told_whether_the_requester_may_see_everything(client, parts):
+async def test_the_checks_receive_whether_the_requester_may_see_everything(client, parts):
     connection = await client(token="secret")
     await connection.get("/readyz?verbose")
     await connection.get("/readyz?verbose", headers={"Authorization": "Bearer secret"})

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
+from gateway.apple.attribution import Asked
 from gateway.apple.batch_size import BatchSize
 from gateway.apple.call import Call, Failed, asked_of
 from gateway.apple.caller import Caller
@@ -46,24 +47,15 @@ class RatingCalls:
     ) -> dict[Id, Rating] | Failed:
         """Ask for `ids`; see `Asked` for the flags, and `Call` for `fits`."""
         partition = job.partition
-        call = Call(
-            operation="read",
-            method="GET",
-            target=_target(partition, ids),
-            user=partition.user,
-            waiters=job.waiters,
-            trial=trial,
-            asked=replace(
-                asked_of("GET"),
-                ids=len(ids),
-                other_parameters=has_other_parameters(partition.variant),
-                divisible=divisible,
-                single_try=single_try,
-                riders=riders,
-            ),
-            full_timeout=True,
-            fits=fits,
+        asked = replace(
+            asked_of("GET"),
+            ids=len(ids),
+            other_parameters=has_other_parameters(partition.variant),
+            divisible=divisible,
+            single_try=single_try,
+            riders=riders,
         )
+        call = _call(job, ids, trial, asked, fits)
         answer = await self._caller.run(
             call, lambda answer: read_many(partition.kind, ids, answer), job.deadline
         )
@@ -74,6 +66,20 @@ class RatingCalls:
             # A first try that was abandoned was not sent: the deadline never cuts it short.
             self._batch_ids.observe(len(ids))
         return answer
+
+
+def _call(job: Job, ids: Sequence[Id], trial: Trial, asked: Asked, fits: Callable[[], bool]) -> Call:
+    return Call(
+        operation="read",
+        method="GET",
+        target=_target(job.partition, ids),
+        user=job.partition.user,
+        waiters=job.waiters,
+        trial=trial,
+        asked=asked,
+        full_timeout=True,
+        fits=fits,
+    )
 
 
 def _target(partition: Partition, ids: Sequence[Id]) -> str:

@@ -59,8 +59,6 @@ class Transport:
         `headers` are added to what every request has; `fresh` sends it on a new connection. Raises
         `Unreachable` if no whole answer came, `Unusable` if it is too large.
         """
-        more = {"Music-User-Token": user_token, "Content-Type": None if body is None else "application/json"}
-        given = {name: value for name, value in more.items() if value is not None}
         progress = _ExchangeProgress()
         session = self._sessions.fresh if fresh else self._sessions.pooled
         with _foreign_errors(progress):
@@ -70,7 +68,7 @@ class Transport:
                     method,
                     URL(self._base_url + target, encoded=True),
                     data=body,
-                    headers={"Authorization": f"Bearer {developer_token}", **headers, **given},
+                    headers=_headers(developer_token, user_token, body, headers),
                     allow_redirects=False,
                     trace_request_ctx=progress,
                     middlewares=(progress.send_once,),
@@ -131,6 +129,17 @@ class _ExchangeProgress:
         if self.sent:
             return "http_response_timeout"
         return "dns_timeout" if self.resolving else "connection_timeout"
+
+
+def _headers(
+    developer_token: str, user_token: str | None, body: bytes | None, more: Mapping[str, str]
+) -> dict[str, str]:
+    headers = {"Authorization": f"Bearer {developer_token}", **more}
+    if user_token is not None:
+        headers["Music-User-Token"] = user_token
+    if body is not None:
+        headers["Content-Type"] = "application/json"
+    return headers
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

@@ -106,8 +106,7 @@ class BodyCheck:
         self._parser = _parser()
         self._payload: StreamReader | None = None
 
-    @property
-    def _complete(self) -> bool:
+    def _is_complete(self) -> bool:
         return self._payload is not None and self._payload.is_eof()
 
     def feed(self, data: bytes) -> HttpProcessingError | None:
@@ -115,12 +114,12 @@ class BodyCheck:
 
         What follows its body is another request's.
         """
-        if self._complete:
+        if self._is_complete():
             return None
         try:
             messages, _, _ = self._parser.feed_data(data)
         except HttpProcessingError as error:
-            return None if self._complete else error
+            return None if self._is_complete() else error
         if messages and self._payload is None:
             self._payload = messages[0][1]
         if self._payload is not None:

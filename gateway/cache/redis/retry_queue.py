@@ -15,12 +15,15 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
+from gateway.bounded import keep_latest
 from gateway.model import Id, UserKind
 
 MAX_USER_KINDS = 10_000
 MAX_IDS = 50_000
 MAX_REPLAYED = 10_000
 """Replayed ids whose stamp is remembered; it matters for no longer than a hold."""
+MAX_UNCONFIRMED = 10_000
+"""Ids that failed requests may have left pending; beyond it, the oldest markers count as others'."""
 
 
 class Undelivered(msgspec.Struct, frozen=True):
@@ -78,7 +81,7 @@ class RetryQueue:
         """By id with exactly one such write: the stamp of its latest replay."""
         self._replay_stamps: OrderedDict[tuple[UserKind, Id], bytes] = OrderedDict()
         """By id: the stamp of its latest replay, in the order of the replays."""
-        self._unconfirmed: set[tuple[UserKind, Id]] = set()
+        self._unconfirmed: OrderedDict[tuple[UserKind, Id], None] = OrderedDict()
         """Ids of requests that failed, and may have left a pending marker or still may."""
 
     def __len__(self) -> int:
@@ -113,7 +116,7 @@ class RetryQueue:
         """Remove `id_`, since a later write of it was delivered, unless Redis missed the end of one."""
         before = self._undelivered.get(user_kind)
         if before is not None and before.ids.get(id_) == 0:
-            self._unconfirmed.discard((user_kind, id_))
+            self._unconfirmed.pop((user_kind, id_), None)
             ids = {other: ended for other, ended in before.ids.items() if other != id_}
             self._put(user_kind, msgspec.structs.replace(before, ids=ids))
 
@@ -126,12 +129,14 @@ class RetryQueue:
         """
         if stamp is not None:
             self._remember(user_kind, entry.ids, stamp)
+            for id_ in entry.ids:
+                self._unconfirmed.pop((user_kind, id_), None)
             for id_ in overtaken:
                 # Its end must not store the rating: the writes overlapped, as far as is known.
                 self._stamps_to_end.pop((user_kind, id_), None)
-            self._unconfirmed.difference_update((user_kind, id_) for id_ in entry.ids)
             if entry.all:
-                self._unconfirmed = {key for key in self._unconfirmed if key[0] != user_kind}
+                for key in [key for key in self._unconfirmed if key[0] == user_kind]:
+                    del self._unconfirmed[key]
         if self._undelivered.get(user_kind) is entry:
             self._put(user_kind, Undelivered())
 
@@ -146,13 +151,14 @@ class RetryQueue:
         entry = self._undelivered.get(user_kind)
         return 0 if entry is None else entry.ids.get(id_, 0)
 
-    def marked(self, user_kind: UserKind, id_: Id, stamp: bytes) -> None:
-        """Remember that an end has left `id_` pending under `stamp`, as a replay does."""
-        self._remember_marker(user_kind, id_, stamp)
+    def note_marker(self, user_kind: UserKind, id_: Id, stamp: bytes) -> None:
+        """Note that a replay, or an end, has left `id_` pending under `stamp`."""
+        keep_latest(self._replay_stamps, (user_kind, id_), stamp, MAX_REPLAYED)
 
-    def unconfirmed(self, user_kind: UserKind, ids: Iterable[Id]) -> None:
-        """Remember that a request failed which may have left these ids pending, or still may."""
-        self._unconfirmed.update((user_kind, id_) for id_ in ids)
+    def note_unconfirmed(self, user_kind: UserKind, ids: Iterable[Id]) -> None:
+        """Note that a request failed which may have left these ids pending, or still may."""
+        for id_ in ids:
+            keep_latest(self._unconfirmed, (user_kind, id_), None, MAX_UNCONFIRMED)
 
     def may_have_marked(self, user_kind: UserKind, id_: Id, stamp: int) -> bool:
         """Whether this gateway left `id_` pending under `stamp`, or may have."""
@@ -182,15 +188,9 @@ class RetryQueue:
 
     def _remember(self, user_kind: UserKind, ids: Iterable[Id], stamp: bytes) -> None:
         for id_ in ids:
-            self._remember_marker(user_kind, id_, stamp)
+            self.note_marker(user_kind, id_, stamp)
             if self._missed_begins.get((user_kind, id_)) == 1:
                 self._stamps_to_end[user_kind, id_] = stamp
-
-    def _remember_marker(self, user_kind: UserKind, id_: Id, stamp: bytes) -> None:
-        self._replay_stamps[user_kind, id_] = stamp
-        self._replay_stamps.move_to_end((user_kind, id_))
-        while len(self._replay_stamps) > MAX_REPLAYED:
-            self._replay_stamps.popitem(last=False)
 
     def _put(self, user_kind: UserKind, entry: Undelivered) -> bool:
         """Replace the entry of `user_kind`; False if there is no room for another one."""

@@ -242,7 +242,7 @@ class RedisStore:
         if ended.replaced is not None:
             writers = self._retry_queue.ended(user_kind, id_) + 1
             self._overtaken(user_kind, {id_: ended.replaced}, {id_: writers})
-        self._retry_queue.marked(user_kind, id_, ended.version)
+        self._retry_queue.note_marker(user_kind, id_, ended.version)
         # A replay leaves it pending under a stamp that `own_replays` knows.
         self._keep(self._retry_queue.add(user_kind, id_))
 
@@ -260,7 +260,7 @@ class RedisStore:
             return await work
         except Exception as error:
             if may_be_done(error):
-                self._retry_queue.unconfirmed(user_kind, ids)
+                self._retry_queue.note_unconfirmed(user_kind, ids)
             raise
 
     async def _attempt(self, work: Awaitable[T]) -> T | None:

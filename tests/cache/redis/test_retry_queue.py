@@ -2,6 +2,7 @@ import pytest
 
 from gateway.cache.redis.retry_queue import (
     MAX_REPLAYED,
+    MAX_UNCONFIRMED,
     RetryQueue,
     Undelivered,
 )
@@ -186,3 +187,12 @@ def test_remembered_replays_are_bounded() -> None:
         queue.replayed(place, entry, b"7")
     assert not queue.own_replays(HERE, {Id("0"): b"7"})
     assert queue.own_replays(HERE, {Id("1"): b"7"})
+
+
+def test_ids_of_failed_requests_are_bounded_also_if_the_queue_is_full() -> None:
+    queue = RetryQueue(max_user_kinds=0)
+    for number in range(MAX_UNCONFIRMED + 1):
+        queue.note_unconfirmed(HERE, [Id(str(number))])
+        assert not queue.add(HERE, Id(str(number)), ended=1)
+    assert not queue.may_have_marked(HERE, Id("0"), 7)
+    assert queue.may_have_marked(HERE, Id("1"), 7)

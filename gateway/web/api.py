@@ -95,7 +95,7 @@ class Api:
         self.draining = False
         """While True, answers ask callers to close their connections."""
 
-    async def handle(self, request: web.BaseRequest, *, last: bool = False) -> WholeResponse:
+    async def handle(self, request: web.BaseRequest, *, last: bool) -> WholeResponse:
         """Answer a request that aiohttp has parsed; the connection can take no other if it is the `last`."""
         keep_alive = not last and request.keep_alive and request.version >= HttpVersion11
         withheld = may_withhold_body(request)

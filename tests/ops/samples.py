@@ -89,7 +89,9 @@ def healthy() -> Snapshot:
             ops_url="http://127.0.0.1:8081",
             checks=(Check("accepting", ok=True, detail="yes", required=True),),
             last_reload_successful=True,
+            reload_fault=None,
             reloaded=True,
+            log_lines_dropped=0,
         ),
         window_seconds=300,
         traffic=Traffic(
@@ -102,6 +104,7 @@ def healthy() -> Snapshot:
             p99_seconds=0.034,
             hits=66_000,
             hits_p99_seconds=0.0021,
+            connections_refused=0,
         ),
         tiers=(
             Tier(
@@ -142,6 +145,7 @@ def healthy() -> Snapshot:
             subscribed_for_seconds=9_131,
             undelivered_writes=0,
             errors={},
+            reason=None,
         ),
         token=TokenView(key_id="SANDBOXKEY", expires_at=NOW + 30_020, expires_in_seconds=30_020),
         local=LocalView(
@@ -231,6 +235,7 @@ def just_started() -> Snapshot:
         traffic=Traffic(
             requests=0, rate=0.0, by_status={}, failed={}, failed_share=None,
             p50_seconds=None, p99_seconds=None, hits=0, hits_p99_seconds=None,
+            connections_refused=0,
         ),
         tiers=tuple(
             Tier(name=name, asked=0, hits=0, negatives=0, stale=0, misses=0, errors=0, hit_ratio=None)

@@ -95,7 +95,7 @@ class ApiOnFakes:
 
     async def send(self, method: str, path: str, body: bytes = b"", *more: tuple[str, str]) -> Answer:
         """Answer a request as if aiohttp had parsed it."""
-        return Answer(await self.api.handle(request(method, path, body, *more)))
+        return Answer(await self.api.handle(request(method, path, body, *more), last=False))
 
     async def close(self) -> None:
         await self.reads.close()

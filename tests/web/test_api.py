@@ -237,7 +237,7 @@ class TestConnections:
     async def test_an_answer_to_http_1_0_closes_the_connection(self, gateway):
         gateway.reads.store({ONE: 1})
         old = request("GET", MANY + "1", b"", ("Connection", "keep-alive"), version=HttpVersion10)
-        assert Answer(await gateway.api.handle(old)).headers["Connection"] == "close"
+        assert Answer(await gateway.api.handle(old, last=False)).headers["Connection"] == "close"
 
     async def test_while_draining_every_answer_closes_its_connection(self, gateway):
         gateway.reads.store({ONE: 1})

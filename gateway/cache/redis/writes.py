@@ -30,7 +30,7 @@ class Ended(msgspec.Struct, frozen=True):
     """Whether its rating is stored and held."""
     version: bytes
     """The stamp of the marker that it left otherwise, if it left one."""
-    replaced: Replaced | None = None
+    replaced: Replaced | None
     """The record before, if the write ended without a stamp."""
 
 
@@ -38,7 +38,7 @@ class Replayed(msgspec.Struct, frozen=True):
     """What Redis did when it received writes late."""
 
     stamp: bytes
-    replaced: Mapping[Id, Replaced] = {}
+    replaced: Mapping[Id, Replaced]
     """The records before, of ids that were pending or held."""
 
 

@@ -25,13 +25,13 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     """The checks of `/readyz`."""
     last_reload_successful: bool
     """False only after a reload that failed."""
-    reload_fault: str | None = None
+    reload_fault: str | None
     """What was wrong at the last reload; None also to readers without access."""
     reloaded: bool
     """Whether the settings were read again since the start."""
     not_applied: tuple[str, ...] = ()
     """Settings whose changed value needs a restart."""
-    log_lines_dropped: int = 0
+    log_lines_dropped: int
     """Lines in the window that stdout did not take."""
 
 
@@ -51,7 +51,7 @@ class Traffic(msgspec.Struct, frozen=True, kw_only=True):
     hits: int
     """Requests answered from the cache alone."""
     hits_p99_seconds: float | None
-    connections_refused: int = 0
+    connections_refused: int
     """Connections that were closed at once, because too many were open."""
 
 
@@ -131,7 +131,7 @@ class RedisView(msgspec.Struct, frozen=True, kw_only=True):
     """Users and types with writes or purges that have not reached Redis, each pair counted once."""
     errors: dict[str, int]
     """Failed operations in the window, by kind."""
-    reason: str | None = None
+    reason: str | None
     """Why it is not used: the latest failure; None if it is, or to readers without access."""
 
 

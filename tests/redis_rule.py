@@ -20,7 +20,7 @@ def purged(record: Record, version: int, now: float) -> Record:
     return record if isinstance(record, PendingWrite) else ending(held(record, now), version)
 
 
-def forgotten(record: Record, ended: int, *, version: int, now: float, hold: float) -> PendingWrite:
+def replayed(record: Record, ended: int, *, version: int, now: float, hold: float) -> PendingWrite:
     """Return the record when Redis receives a write late; `ended` writers begun here have ended since."""
     record = standing(record, now)
     writers = max(record.writers - ended, 0) if isinstance(record, PendingWrite) else 0

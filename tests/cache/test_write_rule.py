@@ -178,7 +178,7 @@ def test_a_purge_leaves_nothing_past_the_hold() -> None:
     ],
 )
 def test_a_write_delivered_late_leaves_the_rating_unknown(record: Record, ended: int, after: Record) -> None:
-    assert redis_rule.forgotten(record, ended, version=9, now=NOW, hold=HOLD) == after
+    assert redis_rule.replayed(record, ended, version=9, now=NOW, hold=HOLD) == after
 
 
 @pytest.mark.parametrize(

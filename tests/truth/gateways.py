@@ -132,7 +132,7 @@ class Commands:
 
     async def replay(self, place: UserKind, undelivered: Undelivered) -> Replayed:
         def work() -> Replayed:
-            replayed = self._redis.forget(place, undelivered, self._name)
+            replayed = self._redis.replay(place, undelivered, self._name)
             self._on_replay(self._name, place, None if undelivered.all else set(undelivered.ids))
             return replayed
 

@@ -155,19 +155,19 @@ class RuleRedis:
                 kept.drop_in_variants(ids)
         self._publish_each(origin, purge)
 
-    def forget(self, place: UserKind, undelivered: Undelivered, origin: str) -> Replayed:
+    def replay(self, place: UserKind, undelivered: Undelivered, origin: str) -> Replayed:
         kept = self._of(place)
         version = self._raise(kept)
         before = {id_: write_rule.standing(kept.records.get(id_), self.now) for id_ in undelivered.ids}
         if undelivered.all:
             for id_, record in kept.records.items():
                 kept.records[id_] = (
-                    None if write_rule.fillable(record, self.now) else self._forgotten(record, 0, version)
+                    None if write_rule.fillable(record, self.now) else self._replayed(record, 0, version)
                 )
             kept.variants.clear()
             kept.paired = PairedWrite(version, self.now, self.now + self._hold)
         for id_, ended in undelivered.ids.items():
-            kept.records[id_] = self._forgotten(kept.records.get(id_), ended, version)
+            kept.records[id_] = self._replayed(kept.records.get(id_), ended, version)
         kept.drop_in_variants(list(undelivered.ids))
         self._mark_paired(place)
         dropped = Purge(*place) if undelivered.all else Drop(*place, tuple(undelivered.ids))
@@ -179,8 +179,8 @@ class RuleRedis:
         }
         return Replayed(b"%d" % version, replaced)
 
-    def _forgotten(self, record: Record, ended: int, version: int) -> Record:
-        return redis_rule.forgotten(record, ended, version=version, now=self.now, hold=self._hold)
+    def _replayed(self, record: Record, ended: int, version: int) -> Record:
+        return redis_rule.replayed(record, ended, version=version, now=self.now, hold=self._hold)
 
     def _of(self, place: UserKind) -> Kept:
         return self._kept.setdefault(place, Kept())

@@ -39,12 +39,11 @@ def _load(name: str, *, header: str = "") -> Script:
 BEGIN = _load("begin", header=WHEN_FULL)
 END = _load("end", header=WHEN_FULL)
 PURGE = _load("purge", header=WHEN_FULL)
-FORGET = _load("forget", header=WHEN_FULL)
-"""Replays writes that Redis missed; a label of metrics has its name."""
+REPLAY = _load("replay", header=WHEN_FULL)
 FILL = _load("fill")
 SWEEP = _load("sweep")
 ADMIT = _load("admit")
 BEAT = _load("beat", header=WHEN_FULL)
 
-SCRIPT_NAMES = tuple(script.name for script in (BEGIN, END, PURGE, FORGET, FILL, SWEEP, ADMIT))
+SCRIPT_NAMES = tuple(script.name for script in (BEGIN, END, PURGE, REPLAY, FILL, SWEEP, ADMIT))
 """Those whose durations are measured."""

@@ -171,7 +171,7 @@ class Writes:
         dropped = Purge(user_key, kind) if undelivered.all else Drop(user_key, kind, tuple(undelivered.ids))
         named = [part for id_, ended in undelivered.ids.items() for part in (id_, ended)]
         stamp, micros, *fields = await self._commands.run(
-            scripts.FORGET,
+            scripts.REPLAY,
             self._hashes(user_kind),
             [
                 *self._common(user_kind),

@@ -229,7 +229,7 @@ class Histories(RuleBasedStateMachine):
         version = model.raised(self.now)
         before = {id_: write_rule.standing(model.records.get(id_), self.now) for id_ in wanted}
         for id_, ended in wanted.items():
-            model.records[id_] = redis_rule.forgotten(
+            model.records[id_] = redis_rule.replayed(
                 model.records.get(id_), ended, version=version, now=self.now, hold=HOLD
             )
             model.variant.pop(id_, None)
@@ -533,7 +533,7 @@ def test_redis_serves_a_hold_that_a_purge_or_another_write_met_to_its_end_and_no
     assert (history.looked_up(A).entries, history.looked_up(A).pending) == ({}, {})
 
 
-def test_forgetting_a_whole_place_voids_everything_but_writes_under_way(hand_moved: HandMovedRedis) -> None:
+def test_a_replay_of_a_whole_place_voids_everything_but_writes_under_way(hand_moved: HandMovedRedis) -> None:
     writes = writes_on(hand_moved)
     place = PLACES[0]
     partition, variant = Partition(USER, place[1]), Partition(USER, place[1], OTHER_FORM)

@@ -7,7 +7,7 @@ local meta = open(KEYS[1], tag)
 local stamp = raise(meta)
 local reply = { digits(stamp), digits(MICROS) }
 
-local function forget(id, record, ended)
+local function replay(id, record, ended)
   local writers = math.max(writers_of(record) - ended, 0)
   local mark, till = 0, NOW + hold
   if writers > 0 then mark, till = CONTESTED, number_at(record, 3, 5) end
@@ -22,7 +22,7 @@ if all then
   for i = 1, #fields, 2 do
     if fields[i] ~= META then
       local record = standing(fields[i + 1])
-      if fillable(record) then gone[#gone + 1] = fields[i] else forget(fields[i], record, 0) end
+      if fillable(record) then gone[#gone + 1] = fields[i] else replay(fields[i], record, 0) end
     end
   end
   in_steps(gone, function(...) redis.call('HDEL', KEYS[1], ...) end)
@@ -37,7 +37,7 @@ for i = 9, #ARGV, 2 do
     reply[#reply + 1] = id
     reply[#reply + 1] = record
   end
-  forget(id, record, tonumber(ARGV[i + 1]))
+  replay(id, record, tonumber(ARGV[i + 1]))
 end
 drop_in_variants(meta, ids)
 save(meta, ttl)

@@ -1,7 +1,7 @@
 """Which cached ids of a partition are worth refreshing in the free seats of a call to Apple.
 
 Apple's budget counts calls, not ids, and most calls leave with few ids. An id that is cached and due soon
-would cost a call of its own later. `due` is the choice, and pure; `TopUp` makes it for a cache.
+would cost a call of its own later. `due_ids` is the choice, and pure; `TopUp` makes it for a cache.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -28,7 +28,7 @@ def is_due(entry: Entry, now: float, fresh_seconds: float) -> bool:
     return entry.fresh_until <= now + DUE_SHARE * fresh_seconds
 
 
-def due(
+def due_ids(
     memory: Lookup,
     asked: Collection[Id],
     now: float,
@@ -87,7 +87,7 @@ class TopUp:
         if not self._enabled or not memory.entries:
             return ()
         fresh_seconds = self._fresh_seconds(partition)
-        return due(memory, set(asked), now, freshness=self._freshness, fresh_seconds=fresh_seconds)
+        return due_ids(memory, set(asked), now, freshness=self._freshness, fresh_seconds=fresh_seconds)
 
     def still_due(self, partition: Partition, ids: Sequence[Id], shared: Lookup, now: float) -> Sequence[Id]:
         """Return those of `ids` that Redis has no fresher rating of: another gateway may have fetched one."""

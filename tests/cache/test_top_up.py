@@ -3,7 +3,7 @@ import pytest
 from gateway.cache.entry import Entry, Freshness
 from gateway.cache.lookup import Lookup
 from gateway.cache.rides import Rides
-from gateway.cache.top_up import MAX_IDS, MOST_JUDGED, due, is_due
+from gateway.cache.top_up import MAX_IDS, MOST_JUDGED, due_ids, is_due
 from gateway.model import Id
 
 NOW = 10_000.0
@@ -19,7 +19,7 @@ def ratings(**fresh_for: float) -> Lookup:
 
 
 def found(cached: Lookup, *asked: str) -> list[Id]:
-    return due(cached, {Id(id_) for id_ in asked}, NOW, freshness=FRESHNESS, fresh_seconds=100)
+    return due_ids(cached, {Id(id_) for id_ in asked}, NOW, freshness=FRESHNESS, fresh_seconds=100)
 
 
 def test_an_id_is_due_when_a_quarter_of_its_freshness_is_left():

@@ -33,13 +33,14 @@ class Replaced(msgspec.Struct, frozen=True):
 
     record: Record
     at: float
-    """Not after the script ran. If times of records are rounded down, it is earlier by as much."""
+    """When the script ran, less a tick: times of records are rounded down to ticks."""
 
 
 class RecentWrites:
-    """Ids written in the last `seconds`, to be replayed if another server takes the place of Redis.
+    """Writes through this gateway in the last `seconds`.
 
-    It has missed them too. Times are the event loop's seconds.
+    They are replayed on another Redis, and compared with the records that a replay replaces. Times are the
+    event loop's seconds.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -56,7 +57,7 @@ class RecentWrites:
     def end(self, user_kind: UserKind, id_: Id, outcome: Outcome, now: float) -> bool:
         """Note that a write of `id_` ends.
 
-        Returns whether it left the hold of a write before, which another gateway's has overtaken.
+        Returns True if it leaves the hold of an earlier write although another gateway wrote after that one.
         """
         key = (user_kind, id_)
         before = self._ended.get(key) if leaves_hold(outcome) else None
@@ -68,7 +69,7 @@ class RecentWrites:
         self._forget(now)
         return overtaken and before is not None
 
-    def overtaken(
+    def written_elsewhere_since(
         self,
         user_kind: UserKind,
         replaced: Mapping[Id, Replaced],

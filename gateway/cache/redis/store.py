@@ -40,7 +40,8 @@ MAX_FAULTS = 100
 class RedisStore:
     """`SharedCache` on Redis. `gateway_id` is the origin of what `publish` sends on `channel`.
 
-    Writes are remembered for `recent_seconds`, in case that Redis is replaced by another server.
+    Writes are remembered for `recent_seconds`, to replay them on another Redis, and to recognise later ones
+    of other gateways.
     """
 
     def __init__(
@@ -192,15 +193,15 @@ class RedisStore:
             self._retry_queue.replayed(user_kind, entry, None)
             return
         replayed = await self._confirmed(self._writes.replay(user_kind, entry), user_kind, entry.ids)
-        overtaken = self._overtaken(user_kind, replayed.replaced, entry.ids)
+        overtaken = self._report_overtaken(user_kind, replayed.replaced, entry.ids)
         self._retry_queue.replayed(user_kind, entry, replayed.stamp, overtaken)
 
-    def _overtaken(
+    def _report_overtaken(
         self, user_kind: UserKind, replaced: Mapping[Id, Replaced], ended: Mapping[Id, int]
     ) -> tuple[Id, ...]:
         """Apply the writes of other gateways that the `replaced` records show; return their ids."""
         may_have_marked, now = self._retry_queue.may_have_marked, asyncio.get_running_loop().time()
-        overtaken = self._recent.overtaken(user_kind, replaced, ended, may_have_marked, now)
+        overtaken = self._recent.written_elsewhere_since(user_kind, replaced, ended, may_have_marked, now)
         if overtaken:
             self._on_invalidation(Drop(*user_kind, overtaken))
         return overtaken
@@ -241,7 +242,7 @@ class RedisStore:
         """The begin was carried out late, or another gateway wrote: the end has left the id pending."""
         if ended.replaced is not None:
             writers = self._retry_queue.ended(user_kind, id_) + 1
-            self._overtaken(user_kind, {id_: ended.replaced}, {id_: writers})
+            self._report_overtaken(user_kind, {id_: ended.replaced}, {id_: writers})
         self._retry_queue.note_marker(user_kind, id_, ended.version)
         # A replay leaves it pending under a stamp that `own_replays` knows.
         self._keep(self._retry_queue.add(user_kind, id_))

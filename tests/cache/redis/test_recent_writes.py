@@ -62,7 +62,7 @@ def test_a_write_that_is_no_longer_remembered_may_be_the_earlier_one() -> None:
 
 def overtaken(recent: RecentWrites, at: float) -> tuple[Id, ...]:
     replaced = {ONE: Replaced(held(-1, at), NOW)}
-    return recent.overtaken(HERE, replaced, {ONE: 1}, lambda *_: False, now=100.0)
+    return recent.written_elsewhere_since(HERE, replaced, {ONE: 1}, lambda *_: False, now=100.0)
 
 
 @pytest.mark.parametrize("outcome", [UNCHANGED, UNKNOWN])

@@ -166,7 +166,7 @@ async def _deliver_writes(gateway: Gateway, until: float) -> None:
     if gateway.link is None:
         return
     store = gateway.link.store
-    await store.flush(max(until - asyncio.get_running_loop().time(), FLUSH_SECONDS))
+    await store.replayer.flush(max(until - asyncio.get_running_loop().time(), FLUSH_SECONDS))
     if store.undelivered:
         logger().warning(
             "writes_undelivered",

@@ -199,7 +199,7 @@ class Gateway:
         self.writer = Writer(
             cache=self.cache, apple=apple_client, tasks=self.tasks, clock=clock, call_timeout_seconds=3.0
         )
-        self.tasks.spawn("redis replay", self.shared.replay_undelivered())
+        self.tasks.spawn("redis replay", self.shared.replayer.run())
 
     @property
     def undelivered(self) -> int:

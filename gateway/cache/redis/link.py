@@ -50,7 +50,7 @@ class Link:
         self._since = since
         self._tasks = tasks
         self._replacing = asyncio.Lock()
-        self._running = [tasks.spawn("redis replay", store.replay_undelivered())]
+        self._running = [tasks.spawn("redis replay", store.replayer.run())]
 
     @property
     def state(self) -> State:
@@ -112,7 +112,7 @@ class Link:
             self._target = target
             previous, self._commands.topology = self._commands.topology, topology
             if not same_server:
-                self.store.server_changed()
+                self.store.replayer.server_changed()
             self._tasks.spawn("redis retire", _retire(previous))
             self._since.update(topology)
             await self._subscriber.move(same_server=same_server)
@@ -205,7 +205,7 @@ async def linked(
 
     def on_change() -> None:
         since.update(commands.topology)
-        store.node_changed()
+        store.replayer.node_changed()
 
     build = _builder(resolver, tasks, on_change, commands.count)
     commands.topology = build(*target)

@@ -7,6 +7,7 @@ from gateway.cache.redis import scripts
 from gateway.cache.redis.scripts import SCRIPT_NAMES, Script
 from tests.cache.redis.fake import fake_redis
 from tests.cache.redis.harness import Side, side_of
+from tests.faultproxy import FaultProxy
 from tests.redis_server import RedisServer
 
 
@@ -34,6 +35,33 @@ def client(server: RedisServer) -> Iterator[Redis]:
 @pytest.fixture
 async def side(server: RedisServer) -> AsyncIterator[Side]:
     async with side_of(server.url) as side:
+        yield side
+
+
+@pytest.fixture
+def mortal() -> Iterator[RedisServer]:
+    """A server of its own, which the test may stop."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+async def proxy(server: RedisServer) -> AsyncIterator[FaultProxy]:
+    async with FaultProxy("127.0.0.1", server.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def near(server: RedisServer) -> AsyncIterator[Side]:
+    """A gateway that reaches Redis throughout."""
+    async with side_of(server.url, gateway_id="near") as side:
+        yield side
+
+
+@pytest.fixture
+async def far(proxy: FaultProxy) -> AsyncIterator[Side]:
+    """A gateway that reaches the same Redis through the proxy."""
+    async with side_of(f"redis://127.0.0.1:{proxy.port}", gateway_id="far") as side:
         yield side
 
 

@@ -23,6 +23,7 @@ from gateway.model import Id, Kind, Partition, Rating, User, Variant, plain_reso
 from gateway.resolver import Resolver
 from gateway.tasks import Tasks
 from gateway.telemetry.metrics import Metrics
+from tests.faultproxy import FaultProxy
 from tests.waiting import until
 
 USER = User.of("the token of a test")
@@ -218,3 +219,8 @@ def age(lookup: Lookup, id_: Id) -> float:
     """Seconds between when Apple reported the entry and the lookup."""
     entry = lookup.entries[id_]
     return entry.trusted_at - entry.fetched_at
+
+
+async def cut_off(proxy: FaultProxy, side: Side) -> None:
+    await proxy.down()
+    await until(lambda: side.link.state is State.OPEN)

@@ -81,6 +81,11 @@ def plural(count: int, thing: str, things: str | None = None) -> str:
     return f"{count:,} {thing if count == 1 else things or f'{thing}s'}"
 
 
+def plural_were(count: int, thing: str, things: str | None = None) -> str:
+    """`1 call was`, `1,234 calls were`."""
+    return f"{plural(count, thing, things)} {'was' if count == 1 else 'were'}"
+
+
 def users_of(users_and_types: int) -> str:
     """Pairs of a user and a type: `1 user and type`, `9 users and types`."""
     return plural(users_and_types, "user and type", "users and types")

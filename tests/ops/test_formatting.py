@@ -9,6 +9,7 @@ from gateway.ops.formatting import (
     latency,
     percent,
     plural,
+    plural_were,
     rate,
     significant,
     size,
@@ -85,6 +86,11 @@ def test_sizes_take_the_unit_that_fits(count, shown):
 
 def test_only_one_thing_is_singular():
     assert [plural(count, "call") for count in (0, 1, 1234)] == ["0 calls", "1 call", "1,234 calls"]
+
+
+def test_the_verb_is_singular_with_one_thing():
+    assert plural_were(1, "entry", "entries") == "1 entry was"
+    assert plural_were(1234, "entry", "entries") == "1,234 entries were"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Conditions of this process, its token, clock, files and memory, in the form of `conditions`. Pure."""
 
-from gateway.ops.formatting import about, duration, plural
+from gateway.ops.formatting import about, duration, plural_were
 from gateway.ops.status.snapshot import Snapshot
 
 
@@ -54,10 +54,9 @@ def connections_refused(snapshot: Snapshot, threshold: float) -> str | None:
     refused = snapshot.traffic.connections_refused
     if refused <= threshold:
         return None
-    connections = "1 connection was" if refused == 1 else f"{refused:,} connections were"
     return (
-        f"{connections} refused in the last {about(snapshot.window_seconds)}: as many are open as the limit "
-        "on open files allows (10,000 at most). Their callers got no answer."
+        f"{plural_were(refused, 'connection')} refused in the last {about(snapshot.window_seconds)}: as many "
+        "are open as the limit on open files allows (10,000 at most). Their callers got no answer."
     )
 
 
@@ -65,10 +64,9 @@ def log_lines_dropped(snapshot: Snapshot, threshold: float) -> str | None:
     dropped = snapshot.process.log_lines_dropped
     if dropped <= threshold:
         return None
-    lines = "1 log line was" if dropped == 1 else f"{dropped:,} log lines were"
     return (
-        f"{lines} lost in the last {about(snapshot.window_seconds)}: requests are answered, but the log has "
-        "gaps."
+        f"{plural_were(dropped, 'log line')} lost in the last {about(snapshot.window_seconds)}: requests are "
+        "answered, but the log has gaps."
     )
 
 
@@ -77,6 +75,6 @@ def memory_full(snapshot: Snapshot, _: float) -> str | None:
     if not evicted:
         return None
     return (
-        f"The in-process cache is full: {plural(evicted, 'entry', 'entries')} were evicted in the last "
+        f"The in-process cache is full: {plural_were(evicted, 'entry', 'entries')} evicted in the last "
         f"{about(snapshot.window_seconds)}."
     )

@@ -58,6 +58,11 @@ CASES = [
         "note",
         "The in-process cache is full: 1,200 entries were evicted in the last 5 min.",
     ),
+    (
+        changed("local", evictions=1),
+        "note",
+        "The in-process cache is full: 1 entry was evicted in the last 5 min.",
+    ),
 ]
 
 

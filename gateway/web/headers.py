@@ -60,10 +60,10 @@ class CallerCheck:
 def read_user(headers: Headers) -> User:
     """The user whose token the request carries. Raises `Refused`: 403 for none, 400 for two."""
     tokens = user_tokens(headers)
-    if len(tokens) != 1:
-        if tokens:
-            raise bad_parameter("The request carries two different user tokens.", USER_TOKEN)
+    if not tokens:
         raise Refused(403, "40300", "Forbidden", f"The request carries no {USER_TOKEN}.")
+    if len(tokens) > 1:
+        raise bad_parameter("The request carries two different user tokens.", USER_TOKEN)
     (token,) = tokens
     if not is_valid(token):
         raise Refused(

@@ -26,6 +26,41 @@ from gateway.telemetry.metrics import Metrics
 T = TypeVar("T")
 
 
+class Subscription:
+    """One subscribed connection."""
+
+    def __init__(self, connection: RedisConnection) -> None:
+        self.connection = connection
+        self.established = asyncio.Event()
+        """Set when Redis has confirmed it."""
+        self._silence: asyncio.Timeout | None = None
+
+    @property
+    def receives(self) -> bool:
+        """Whether Redis has confirmed it, and the connection is open."""
+        return self.established.is_set() and not self.connection.lost
+
+    def postpone_silence(self, seconds: float) -> None:
+        """Count the silence from now on, up to `seconds`: something has arrived."""
+        if self._silence is not None and not self._silence.expired():
+            self._silence.reschedule(asyncio.get_running_loop().time() + seconds)
+
+    async def wait_ended(self, silence_seconds: float) -> Exception:
+        """Wait until the connection is lost, or silent for too long, and close it; returns why it ended."""
+        try:
+            async with asyncio.timeout(silence_seconds) as self._silence:
+                return await self.connection.wait_lost()
+        except TimeoutError as error:
+            return error
+        finally:
+            self._silence = None
+            self.close()
+
+    def close(self) -> None:
+        """Close the connection; `wait_ended` returns."""
+        self.connection.close(ConnectionError("the subscription has ended"))
+
+
 class Subscriber:
     """Receives what other gateways publish, and this gateway's heartbeats, while `listen` runs."""
 
@@ -99,7 +134,7 @@ class Subscriber:
                 subscription.close()
         self._successor = None
 
-    async def _next(self) -> "Subscription":
+    async def _next(self) -> Subscription:
         """The subscription that `move` opened, or a new one."""
         while (successor := self._successor) is None:
             topology = self._commands.topology
@@ -110,7 +145,7 @@ class Subscriber:
         self._successor = None
         return successor
 
-    async def _subscribe(self, *, confirmed: bool = False) -> "Subscription":
+    async def _subscribe(self, *, confirmed: bool = False) -> Subscription:
         """Open a subscription; with `confirmed`, wait until Redis has confirmed it."""
         connection = await self._commands.topology.open_subscription()
         subscription = Subscription(connection)
@@ -125,7 +160,7 @@ class Subscriber:
                 raise
         return subscription
 
-    def _receive(self, subscription: "Subscription", message: Any) -> None:
+    def _receive(self, subscription: Subscription, message: Any) -> None:
         if isinstance(message, Exception):
             raise message
         sort, channel, content = message
@@ -142,7 +177,7 @@ class Subscriber:
         else:
             self._pass_on(content, now)
 
-    def _confirm(self, subscription: "Subscription", now: float) -> None:
+    def _confirm(self, subscription: Subscription, now: float) -> None:
         """Note that `subscription` is up: without a gap only if another one has lasted until now."""
         if not subscription.established.is_set():
             others = (self._subscription, self._successor)
@@ -212,38 +247,3 @@ class Subscriber:
         """Treat the subscription as new: invalidations from before may have been missed."""
         self._heartbeat.gap(now)
         self._sequences.reset()
-
-
-class Subscription:
-    """One subscribed connection."""
-
-    def __init__(self, connection: RedisConnection) -> None:
-        self.connection = connection
-        self.established = asyncio.Event()
-        """Set when Redis has confirmed it."""
-        self._silence: asyncio.Timeout | None = None
-
-    @property
-    def receives(self) -> bool:
-        """Whether Redis has confirmed it, and the connection is open."""
-        return self.established.is_set() and not self.connection.lost
-
-    def postpone_silence(self, seconds: float) -> None:
-        """Count the silence from now on, up to `seconds`: something has arrived."""
-        if self._silence is not None and not self._silence.expired():
-            self._silence.reschedule(asyncio.get_running_loop().time() + seconds)
-
-    async def wait_ended(self, silence_seconds: float) -> Exception:
-        """Wait until the connection is lost, or silent for too long, and close it; returns why it ended."""
-        try:
-            async with asyncio.timeout(silence_seconds) as self._silence:
-                return await self.connection.wait_lost()
-        except TimeoutError as error:
-            return error
-        finally:
-            self._silence = None
-            self.close()
-
-    def close(self) -> None:
-        """Close the connection; `wait_ended` returns."""
-        self.connection.close(ConnectionError("the subscription has ended"))

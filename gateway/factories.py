@@ -140,7 +140,7 @@ async def redis_link(base: Base, freshness: Freshness) -> "AsyncIterator[Link | 
 
 
 def drawn(fraction: float) -> Callable[[], bool]:
-    """Draw a share of the calls by chance."""
+    """Return a function that draws a share of its calls by chance."""
     if fraction >= 1:
         return lambda: True  # called for each cache hit, of which all are logged by default
     chance = random.Random()  # noqa: S311 - not a secret

@@ -29,7 +29,7 @@ class ConnectionLimit:
         """Whether the last line is less than a minute old."""
 
     def admit(self, connection: object) -> bool:
-        """Count `connection` as open unless `most` are."""
+        """Count `connection` as open. Returns False if `most` are."""
         if len(self._open) < self._most:
             self._open.add(connection)
             return True

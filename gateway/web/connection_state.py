@@ -13,7 +13,7 @@ class ConnectionState(Enum):
     """
 
     IDLE = auto()
-    """Nobody: no complete request is waiting."""
+    """Neither: no complete request is waiting."""
     ANSWERING = auto()
     """The gateway: a request was taken, and is not answered yet."""
     AIOHTTP_ONCE = auto()

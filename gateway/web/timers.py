@@ -1,4 +1,4 @@
-"""Times connections out: unused ones, slow request heads, answers that nobody reads.
+"""Times connections out: unused ones, slow request heads, unread answers.
 
 aiohttp has no timers that fit, because it sees only part of a connection's requests.
 """

@@ -3,15 +3,19 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 from aiohttp import ClientSession
 
 from gateway.sandbox import ADA
 from tests.e2e.harness import Client
-from tests.e2e.processes import process
+from tests.e2e.processes import Process, process
 
 IDLE = 150
+LIMIT = 50
+"""Connections that a gateway keeps open with HARD."""
+REFUSED = IDLE + 1 - LIMIT
 REQUEST = b"GET /v1/me/ratings/albums?ids=1 HTTP/1.1\r\nHost: x\r\nMusic-User-Token: ada\r\n\r\n"
 HARD = ("sh", "-c", 'ulimit -n 100; exec "$@"', "sh")
 SOFT = ("sh", "-c", 'ulimit -Sn 100; exec "$@"', "sh")
@@ -31,25 +35,40 @@ async def connections(
             writer.close()
 
 
-async def test_idle_connections_leave_descriptors_for_probes_and_apple(sandbox):
+@asynccontextmanager
+async def crowded(sandbox: Any) -> AsyncIterator[tuple[Client, Process]]:
+    """A gateway with an answered request and more idle connections than it keeps: it has refused REFUSED."""
     async with ClientSession() as session, process(sandbox, None, *HARD) as gateway:
         client = Client(session, gateway.api, gateway.ops)
         assert (await client.get("albums", [1], user=ADA)).status == 200
         await gateway.line("request")
         async with connections(gateway.api, IDLE), asyncio.timeout(10):
-            refusal = await gateway.next_line()
-            assert refusal["event"] == "connections_refused"
-            assert (refusal["limit"], refusal["level"]) == (50, "warning")
-            refused = IDLE + 1 - 50
-            while (await client.metrics())["gateway_connections_refused_total"] < refused:
+            while (await client.metrics())["gateway_connections_refused_total"] < REFUSED:
                 pass
-            (finding,) = (await client.ask("GET", "/status?format=json")).json["findings"]
-            assert finding["what"].startswith(f"{refused} connections were refused")
-            for path in ("/livez", "/readyz", "/metrics"):
-                assert (await client.ask("GET", path)).status == 200
-            # On the connection from before. Apple may need another one.
-            assert (await client.get("albums", [2], user=ADA)).status == 200
-            assert (await gateway.next_line())["event"] == "request"
+            yield client, gateway
+
+
+async def test_idle_connections_leave_descriptors_for_probes_and_apple(sandbox):
+    async with crowded(sandbox) as (client, _):
+        for path in ("/livez", "/readyz", "/metrics"):
+            assert (await client.ask("GET", path)).status == 200
+        # On the connection from before. Apple may need another one.
+        assert (await client.get("albums", [2], user=ADA)).status == 200
+
+
+async def test_the_first_refused_connection_is_logged_at_once(sandbox):
+    async with crowded(sandbox) as (client, gateway):
+        refusal = await gateway.next_line()
+        assert (refusal["event"], refusal["level"]) == ("connections_refused", "warning")
+        assert refusal["limit"] == LIMIT
+        assert (await client.get("albums", [2], user=ADA)).status == 200
+        assert (await gateway.next_line())["event"] == "request"  # the other refusals are not
+
+
+async def test_refused_connections_are_a_finding(sandbox):
+    async with crowded(sandbox) as (client, _):
+        (finding,) = (await client.ask("GET", "/status?format=json")).json["findings"]
+        assert finding["what"].startswith(f"{REFUSED} connections were refused")
 
 
 async def test_a_low_soft_limit_is_raised(sandbox):

@@ -1,6 +1,6 @@
 """One of two gateways cannot reach Redis for a while, and both write the same id."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import NamedTuple
 
 import pytest
@@ -9,7 +9,6 @@ from gateway.breaker import State
 from gateway.sandbox import Lag, Where
 from tests.e2e.harness import Caller, gateway_on, until
 from tests.faultproxy import FaultProxy
-from tests.redis_server import RedisServer
 
 pytestmark = pytest.mark.redis_server
 
@@ -33,12 +32,6 @@ class Pair(NamedTuple):
         link = self.far.served.gateway.link
         assert link is not None
         await until(lambda: link.state is State.CLOSED and not link.store.undelivered)
-
-
-@pytest.fixture
-def redis() -> Iterator[RedisServer]:
-    with RedisServer() as redis:
-        yield redis
 
 
 @pytest.fixture

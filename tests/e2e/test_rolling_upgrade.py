@@ -2,7 +2,7 @@
 
 import asyncio
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,6 @@ from gateway.model import Kind
 from gateway.sandbox import ADA, CannedReply, Lag, Where
 from tests.e2e.harness import Client
 from tests.e2e.processes import client_of_process
-from tests.redis_server import RedisServer
 
 PREVIOUS_RELEASE = "c3fbada"
 
@@ -39,12 +38,6 @@ def previous_tree(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPath
     archive = subprocess.run(command, cwd=pytestconfig.rootpath, capture_output=True, check=True).stdout
     subprocess.run(["tar", "-x", "-C", folder], input=archive, check=True)
     return folder
-
-
-@pytest.fixture
-def redis() -> Iterator[RedisServer]:
-    with RedisServer() as redis:
-        yield redis
 
 
 @pytest.fixture

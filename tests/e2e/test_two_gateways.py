@@ -1,7 +1,7 @@
 """Two gateways on one Redis: a rating fetched or written through one is served by both."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import NamedTuple
 
 import pytest
@@ -11,7 +11,6 @@ from gateway.model import Kind
 from gateway.sandbox import ADA, CannedReply, Lag, Misshape, Where
 from tests.e2e.harness import ROOT, Caller, gateway_on, stored, until
 from tests.e2e.processes import process
-from tests.redis_server import RedisServer
 
 pytestmark = pytest.mark.redis_server
 
@@ -28,12 +27,6 @@ READS = Where(method="GET")
 class Pair(NamedTuple):
     one: Caller
     two: Caller
-
-
-@pytest.fixture
-def redis() -> Iterator[RedisServer]:
-    with RedisServer() as redis:
-        yield redis
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
@@ -17,7 +17,6 @@ from gateway.model import PLAIN
 from gateway.sandbox import Lag, Sandbox, Where
 from tests.e2e.harness import Caller, gateway_on, until
 from tests.faultproxy import Chunks, Connection, FaultProxy, Toxic
-from tests.redis_server import RedisServer
 
 pytestmark = pytest.mark.redis_server
 
@@ -30,12 +29,6 @@ LAG_SECONDS = 1.0
 class Pair(NamedTuple):
     one: Caller
     two: Caller
-
-
-@pytest.fixture
-def redis() -> Iterator[RedisServer]:
-    with RedisServer() as redis:
-        yield redis
 
 
 class LostAnnouncements(Toxic):

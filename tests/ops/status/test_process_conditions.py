@@ -4,7 +4,7 @@ import pytest
 
 from gateway.ops.health import Check
 from gateway.ops.status import process_conditions
-from gateway.ops.status.diagnosis import RULES, diagnose
+from tests.ops.findings import assert_found, untested
 from tests.ops.samples import changed
 
 CASES = [
@@ -68,17 +68,8 @@ CASES = [
 
 @pytest.mark.parametrize(("snapshot", "severity", "what"), CASES, ids=[what[:40] for _, _, what in CASES])
 def test_a_condition_is_one_finding_with_severity_and_advice(snapshot, severity, what):
-    (finding,) = diagnose(snapshot)
-    assert finding.severity == severity
-    assert finding.what.startswith(what)
-    assert finding.advice
+    assert_found(snapshot, severity, what)
 
 
 def test_every_condition_has_a_case():
-    untested = [
-        rule.check.__name__
-        for rule in RULES
-        if rule.check.__module__ == process_conditions.__name__
-        and not any(rule.check(snapshot, rule.threshold) for snapshot, _, _ in CASES)
-    ]
-    assert untested == []
+    assert untested(process_conditions, CASES) == []

@@ -14,7 +14,7 @@ class PriorFailures(msgspec.Struct, frozen=True):
     """What earlier calls showed about the ids of a trial when it began."""
 
     first_failed: float = inf
-    """If each id had failed alone for this user: when the last of them failed first."""
+    """The latest of the ids' first failures for this user; inf unless each has failed alone."""
     failed_elsewhere: float = inf
     """When the one id failed last for any user, if it is asked for by itself for that reason."""
     remembered: bool = False

@@ -5,7 +5,8 @@ Everything that reacts to a failure (retries, breaker, quarantine, renewal, stal
 the call in two halves. "Refused": nothing stale stands in. "Failed" is a 5xx, an answer that cannot be read
 as ratings, a 404 for ids that does not mean "unrated", or no answer to a call that was sent: a bad id can
 cause each of them. The breaker never counts such a 404 (`Verdict.spares_breaker`). Where a row would divide
-it, the last row applies if a call for the same type was divided in vain lately (`Evidence.divided_in_vain`).
+it, the last row applies if a call for the same type was divided lately, and nothing of it was answered
+(`Evidence.divided_in_vain`).
 
 If neither half is answered, a few ids of the call are asked for by themselves, chosen at random, and if none
 of them is answered, the division ends: an outage must not multiply the calls (`Division.sample`).
@@ -120,7 +121,8 @@ class Evidence(msgspec.Struct, frozen=True):
     probing: bool = False
     """The call is the probe of a half-open breaker."""
     divided_in_vain: bool = False
-    """Within ten seconds, Apple failed for more than half of the ids of a divided call for the same type."""
+    """Within ten seconds, a call for the same type was divided, and nothing of it was answered. It was the
+    user's; or another user's, and no read of the type that began since was answered."""
     failed_calls: int = 0
     """Calls of the user that failed in a row, this one included. Several for the same id count once, and so
     do several without an answer to another user's call for the same type between them."""

@@ -141,7 +141,7 @@ class Settlement:
         """Attribute the remaining failures of a division for good."""
         failures = {id_: failed for id_, failed in found.items() if isinstance(failed, Failed)}
         unanswered = sum(not failed.verdict.refused for failed in failures.values())
-        division.trial.divided_in_vain = unanswered > len(found) / 2
+        division.trial.divided_in_vain = not division.trial.answered and unanswered > len(found) / 2
         if division.trial.answered or any(_failed_elsewhere_answered(failed) for failed in failures.values()):
             self._settle_ids(job, division, failures)
         elif not all(_refused(failed) for failed in failures.values()):

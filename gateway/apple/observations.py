@@ -1,15 +1,20 @@
 """What calls of all users have shown lately: the evidence for `attribution`. Time is an argument."""
 
+from collections import OrderedDict
 from math import inf
 from typing import Final
 
 from gateway.apple.attribution import Evidence
 from gateway.apple.trial import Trial
 from gateway.apple.user_records import FailedWrites, UserRecords, WriteKey
+from gateway.bounded import keep_latest
 from gateway.breaker import Breaker, State
 
 IN_VAIN: Final = 10.0
 """Seconds for which it counts that a call was divided in vain."""
+
+MOST_IN_VAIN: Final = 10_000
+"""Most users and types for which that is remembered; the one that was set longest ago is dropped first."""
 
 
 class Observations:
@@ -21,13 +26,17 @@ class Observations:
         self._writes = UserRecords()
         self._failed_writes = FailedWrites()
         self._divided_in_vain: dict[str, float] = {}
-        """When a call was divided in vain last, by topic: one for each type of rating."""
+        """When a call was divided in vain last, by topic, if no read was answered since. One topic a type."""
+        self._own_in_vain: OrderedDict[tuple[bytes, str], float] = OrderedDict()
+        """The same for each user, whatever was answered to others."""
 
     def answered(self, trial: Trial, began: float) -> None:
         """A try that began at `began` was answered."""
         self._users(trial).answered(trial.user_key, trial.topic, began)
         if (write := _write_of(trial)) is not None:
             self._failed_writes.answered(write)
+        if not trial.write:
+            self._forget_in_vain(trial, began)
 
     def failed(self, trial: Trial, now: float) -> bool:
         """Count a call among those of its user that failed, once; return whether it was counted now.
@@ -54,8 +63,9 @@ class Observations:
         return self._users(trial).any_answered_from(moment)
 
     def divided_in_vain(self, trial: Trial, now: float) -> None:
-        """Apple failed for more than half of the ids of a divided call."""
+        """Apple answered nothing of a divided call, and failed for more than half of its ids."""
         self._divided_in_vain[trial.topic] = now
+        keep_latest(self._own_in_vain, (trial.user_key, trial.topic), now, MOST_IN_VAIN)
 
     def isolated(self, trial: Trial) -> None:
         """The user of the call is isolated, until a call is answered."""
@@ -85,9 +95,21 @@ class Observations:
             others_answered=users.others_answered(user, trial.topic, trial.first_failed, trial.last_began),
             others_failing=self._breaker.others_failing(user, now),
             probing=probing,
-            divided_in_vain=now < self._divided_in_vain.get(trial.topic, -inf) + IN_VAIN,
+            divided_in_vain=now < self._in_vain_at(trial) + IN_VAIN,
             failed_calls=users.failed_calls(user, now),
         )
+
+    def _in_vain_at(self, trial: Trial) -> float:
+        own = self._own_in_vain.get((trial.user_key, trial.topic), -inf)
+        return max(own, self._divided_in_vain.get(trial.topic, -inf))
+
+    def _forget_in_vain(self, trial: Trial, began: float) -> None:
+        """A read was answered: its user's calls, and those of users without a mark, may be divided."""
+        key = (trial.user_key, trial.topic)
+        if began > self._divided_in_vain.get(trial.topic, inf):
+            del self._divided_in_vain[trial.topic]
+        if began > self._own_in_vain.get(key, inf):
+            del self._own_in_vain[key]
 
     def _fails_again(self, trial: Trial, now: float) -> bool:
         """Whether a write of the same id failed before, and another call of its user was answered since."""

@@ -78,7 +78,7 @@ class Trial:
         self.divided = False
         """Whether its call failed and is divided: whose fault it is shows at the end."""
         self.divided_in_vain = False
-        """Whether Apple failed for more than half of the ids after all."""
+        """Whether no fragment was answered, and Apple failed for more than half of the ids."""
         self.maybe_done = False
         """Whether a try was sent, left unanswered, and repeated: see `UpstreamError.maybe_done`."""
         self.failed = False

@@ -599,6 +599,20 @@ class TestMissing:
         clock.move(10.0)
         assert list(errors(await bench.fetch(ids(60)))) == ["42"]
 
+    async def test_what_fails_so_for_one_user_does_not_keep_others_from_a_search(self, bench, clock):
+        ben = Partition(User.of("ben"), Kind.ALBUMS)
+        bench.script.otherwise = MISSING
+        await bench.fetch(ids(60))
+        clock.move(0.1)
+        bench.script.choose = at_most(100, MISSING, "42")
+        assert errors(await bench.fetch(ids(5), partition=ben)) == {}
+        assert list(errors(await bench.fetch(ids(60), partition=ben))) == ["42"]
+
+    async def test_a_search_of_which_anything_was_answered_keeps_no_other_from_one(self, bench):
+        bench.script.choose = lambda seen: MISSING if {"42", "43", "50"} & {*seen.ids} else rated()
+        assert list(errors(await bench.fetch(ids(3, start=41)))) == ["42", "43"]
+        assert list(errors(await bench.fetch(ids(20, start=44)))) == ["50"]
+
     async def test_the_breakers_probe_may_be_such_a_call(self, bench, clock):
         break_off(bench)
         clock.move(5.0)

@@ -161,18 +161,16 @@ class TestWhereNoFragmentWasAnswered:
         assert court.failing.since(ALBUMS, WORSE, NOW) == inf
 
     @pytest.mark.parametrize(
-        ("failed", "good", "in_vain"),
+        ("failed", "answered", "in_vain"),
         [
-            (Failed(AppleError(500, b"{}"), OF_APPLE), 1, False),
-            (Failed(AppleError(500, b"{}"), OF_APPLE), 0, True),
-            (refused(), 0, False),
+            (Failed(AppleError(500, b"{}"), OF_APPLE), False, True),
+            (Failed(AppleError(500, b"{}"), OF_APPLE), True, False),
+            (refused(), False, False),
         ],
     )
-    def test_a_call_is_divided_in_vain_if_apple_fails_for_more_than_half_of_it(
-        self, court, failed, good, in_vain
-    ):
-        settled = division(BAD)
-        court.settle(settled, {BAD: failed} | dict.fromkeys([GOOD][:good]))
+    def test_a_call_is_divided_in_vain_if_apple_fails_for_all_of_it(self, court, failed, answered, in_vain):
+        settled = division(BAD, answered=answered)
+        court.settle(settled, dict.fromkeys([BAD, WORSE], failed))
         assert settled.trial.divided_in_vain is in_vain
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.apple.observations import Observations
+from gateway.apple.observations import MOST_IN_VAIN, Observations
 from gateway.apple.trial import PriorFailures, Trial
 from gateway.breaker import Breaker
 
@@ -47,6 +47,57 @@ def test_that_a_call_was_divided_in_vain_is_evidence_for_its_type_for_ten_second
     assert observations.evidence(albums, 10.9).divided_in_vain
     assert not observations.evidence(songs, 10.9).divided_in_vain
     assert not observations.evidence(albums, 11.0).divided_in_vain
+
+
+class TestDividedInVain:
+    """A call of Ada's for albums was divided in vain; other calls for albums are answered, or fail."""
+
+    @pytest.fixture
+    def observations(self, observations):
+        observations.divided_in_vain(self.albums(), 2.0)
+        return observations
+
+    def albums(self, user: bytes = ADA) -> Trial:
+        return Trial(user, 0.0, topic="albums")
+
+    def seen_by(self, observations: Observations, now: float = 5.0) -> list[bool]:
+        return [observations.evidence(self.albums(user), now).divided_in_vain for user in (ADA, BEN)]
+
+    def test_it_is_evidence_for_every_user(self, observations):
+        assert self.seen_by(observations) == [True, True]
+
+    def test_an_answer_to_another_user_leaves_it_for_its_own_user(self, observations):
+        observations.answered(self.albums(BEN), 2.1)
+        assert self.seen_by(observations) == [True, False]
+        assert self.seen_by(observations, 12.0) == [False, False]
+
+    def test_an_answer_to_its_own_user_ends_it_for_all(self, observations):
+        observations.answered(self.albums(), 2.1)
+        assert self.seen_by(observations) == [False, False]
+
+    def test_an_answer_to_its_own_user_ends_it_although_another_was_answered_before(self, observations):
+        observations.answered(self.albums(BEN), 2.1)
+        observations.answered(self.albums(), 2.2)
+        assert self.seen_by(observations) == [False, False]
+
+    @pytest.mark.parametrize(
+        ("trial", "began"),
+        [
+            (Trial(BEN, 0.0, topic="albums"), 2.0),
+            (Trial(BEN, 0.0, topic="songs"), 2.1),
+            (Trial(BEN, 0.0, topic="albums", write=True), 2.1),
+        ],
+    )
+    def test_other_answers_say_nothing(self, observations, trial, began):
+        observations.answered(trial, began)
+        assert self.seen_by(observations) == [True, True]
+
+    def test_it_is_remembered_for_so_many_users_at_most(self, observations):
+        for number in range(MOST_IN_VAIN):
+            observations.divided_in_vain(self.albums(b"%d" % number), 3.0)
+        observations.answered(self.albums(BEN), 3.1)
+        assert self.seen_by(observations) == [False, False]
+        assert observations.evidence(self.albums(b"0"), 5.0).divided_in_vain
 
 
 def test_a_fragment_of_the_same_call_is_evidence(observations):

@@ -82,17 +82,26 @@ class BatchSize:
         if ids >= self._answered or now >= self._answered_at + LATELY:
             self._answered, self._answered_at = ids, now
 
+    def of_fragments(self, shown: AnsweredInFragments) -> int:
+        """Return the most ids for further fragments of the same call."""
+        return max(shown.largest, 1 if shown.refused else self._smallest_after_fault())
+
     def learn(self, shown: AnsweredInFragments, now: float) -> int:
         """Shrink the size, unless the failure may have been chance.
 
-        Returns the most ids for further calls of the same request, for which chance costs too much.
+        Returns the most ids for further calls of the same request: half of the size if it may be chance. A
+        call for so many that fails too began later, and shows that it is not.
         """
-        floor = 1 if shown.refused else -(-self.most // FAULT_DIVISOR)
         if shown.ids <= self._answered and now < self._answered_at + LATELY:
             self._answered, self._doubted_at = 0, now
         elif shown.began > self._doubted_at:  # else it failed together with the one in doubt
-            self._shrink(max(floor, -(-shown.size * shown.largest // shown.whole)), shown, now)
-        return max(floor, shown.largest)
+            size = -(-shown.size * shown.largest // shown.whole)
+            self._shrink(size if shown.refused else max(size, self._smallest_after_fault()), shown, now)
+            return self.of_fragments(shown)
+        return max(self.of_fragments(shown), -(-shown.size // 2))
+
+    def _smallest_after_fault(self) -> int:
+        return -(-self.most // FAULT_DIVISOR)
 
     def _shrink(self, size: int, shown: AnsweredInFragments, now: float) -> None:
         if size >= self.current(now):

@@ -26,7 +26,7 @@ from contextlib import AsyncExitStack
 from typing import Final
 from weakref import WeakKeyDictionary
 
-from gateway.apple.batch_size import BatchSize
+from gateway.apple.batch_size import AnsweredInFragments, BatchSize
 from gateway.apple.call import Failed, Outgrown
 from gateway.apple.caller import Caller
 from gateway.apple.division import Division, Found, Job, RequestCalls, Results, Settlement, results_of
@@ -202,7 +202,7 @@ class BatchSplitter:
 
         In turn, so that the second half uses the batch size learnt from the first.
         """
-        size = self._size(job)
+        size = int(min(self._size(job), division.most))
         halves = size >= len(ids)
         if not halves:
             fragments = chunks(ids, size)
@@ -213,9 +213,9 @@ class BatchSplitter:
         asked = self._now()
         answers = await self._ask_fragments(job, division.trial, fragments, single_try=halves)
         if not any(isinstance(answer, Failed) for answer in answers):
-            shown = division.in_fragments(ids, fragments[0], refused=failed.verdict.refused)
-            calls = self._calls_of(job)
-            calls.most = min(calls.most, self._sizes.learn(shown, self._now()))
+            self._learn(
+                job, division, division.in_fragments(ids, fragments[0], refused=failed.verdict.refused)
+            )
         if any(not isinstance(answer, Failed) for answer in answers):
             # The size is learnt now, or one half failed: then an id fails, not the size.
             await division.splitting_lock.aclose()
@@ -234,6 +234,12 @@ class BatchSplitter:
                 division.alone.update(dict.fromkeys(fragment, asked) if len(fragment) == 1 else {})
                 found |= dict.fromkeys(fragment, answer)
         return found
+
+    def _learn(self, job: Job, division: Division, shown: AnsweredInFragments) -> None:
+        """Use smaller calls from now on: for the rest of the division, the request, and other requests."""
+        now = self._now()
+        division.most = self._sizes.of_fragments(shown)
+        self._calls_of(job).learn(shown.began, division.most, self._sizes.learn(shown, now), now)
 
     async def _ask_sample(self, job: Job, division: Division, sample: Sequence[Id]) -> None:
         """Ask for these ids of a call without an answered fragment; one answer lets the division go on."""

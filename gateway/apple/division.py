@@ -38,13 +38,23 @@ class Job(NamedTuple):
 class RequestCalls:
     """What the calls of one request share."""
 
-    __slots__ = ("most", "splitting")
+    __slots__ = ("_learnt_at", "most", "splitting")
 
     def __init__(self) -> None:
         self.splitting = asyncio.Lock()
         """Held while a failed call is divided: the request's other calls use the batch size that it shows."""
         self.most = inf
         """The most ids of one call, as far as the request's own calls have shown."""
+        self._learnt_at = inf
+
+    def learn(self, began: float, of_fragments: int, in_doubt: int, now: float) -> None:
+        """Make smaller calls because the fragments of one that began at `began` were answered.
+
+        `in_doubt` is the size for the first time, which may be due to chance. What a later call shows is not,
+        whatever other requests' calls show: then `of_fragments`, the size that was answered.
+        """
+        self.most = min(self.most, of_fragments if began > self._learnt_at else in_doubt)
+        self._learnt_at = min(self._learnt_at, now)
 
 
 class Division:
@@ -64,6 +74,8 @@ class Division:
         """Holds the request's lock until its other calls have nothing to learn from this one."""
         self.alone: dict[Id, float] = {}
         """Ids that failed by themselves, and when they, and the fragments beside them, were asked for."""
+        self.most = inf
+        """The most ids of one fragment, as far as others have shown."""
         self._sampled = False
 
     def in_fragments(self, ids: Sequence[Id], largest: Sequence[Id], *, refused: bool) -> AnsweredInFragments:

@@ -62,12 +62,16 @@ class TestSize:
             sizes.learn(halved(30, whole=60), 0.0)
         assert sizes.current(0.0) == 50
 
-    def test_the_request_itself_continues_with_the_halves(self):
+    def test_the_request_itself_continues_with_the_size_that_was_answered(self):
         sizes = BatchSize(100)
         assert sizes.learn(halved(1, whole=2), 0.0) == 1
-        sizes.answered(100, 1.0)
-        assert sizes.learn(halved(20, began=1.0), 1.0) == 20
         assert sizes.learn(halved(20, began=1.0, refused=False), 1.0) == 25
+
+    def test_the_division_itself_continues_with_the_size_that_was_answered(self):
+        sizes = BatchSize(100)
+        sizes.answered(100, 0.0)
+        assert sizes.of_fragments(halved(1, whole=2)) == 1
+        assert sizes.of_fragments(halved(20, refused=False)) == 25
 
 
 class TestChance:
@@ -78,6 +82,13 @@ class TestChance:
         sizes.answered(100, 0.0)
         sizes.learn(halved(1, whole=2), 599.9)
         assert sizes.current(599.9) == 100
+
+    def test_the_request_itself_continues_with_half_of_the_size(self):
+        sizes = BatchSize(100)
+        sizes.answered(100, 0.0)
+        assert sizes.learn(halved(1, began=1.0), 2.0) == 50
+        assert sizes.learn(halved(1, began=1.0), 2.0) == 50
+        assert sizes.learn(halved(7, whole=50, began=2.1), 3.0) == 7
 
     def test_the_size_is_learnt_if_the_next_call_fails_too(self):
         sizes = BatchSize(100)

@@ -14,6 +14,7 @@ from gateway.waiters import Requester, Waiters
 from tests.apple.builders import USER, Workshop
 from tests.apple.fetches import ALBUMS, BAD_IDS, Bench, FakeRiders, at_most, errors, ids, liked
 from tests.apple.scripted import Reply, Seen, Wire, error, held, rated, reply, reset
+from tests.hand_clock import HandClock
 
 TOO_MANY_BYTES = LARGEST_BODY + 1
 MISSING = reply(404, "<html>")
@@ -215,53 +216,12 @@ class TestTooLarge:
         assert sum(size > 20 for size in sizes) <= 8 + 4
         assert len(sizes) <= 10_000 / 13 + 8 + 100
 
-    async def test_a_limit_that_drops_again_at_once_costs_two_more_searches(self, bench, clock):
-        def choose(seen: Seen) -> Reply:
-            return at_most(50 if bench.apple.batch_size() == 100 else 20, error(413))(seen)
-
-        bench.script.choose = choose
-        requester = Requester()
-        fetches = [bench.fetch(ids(100, start), requester=requester) for start in range(0, 10_000, 100)]
-        assert all(not errors(results) for results in await asyncio.gather(*fetches))
-        assert requester.extra == 6
-        assert bench.apple.batch_size() == 50
-        clock.move(1.0)
-        await bench.fetch(ids(100))
-        assert bench.apple.batch_size() == 13
-
     async def test_one_refusal_costs_only_the_request_that_had_it(self, bench):
         """Apple answered calls of as many ids a moment ago: it refused by chance."""
         await bench.fetch(ids(100))
         bench.script.plays = [BAD_IDS]
         assert await bench.fetch(ids(2)) == liked(ids(2))
         assert bench.apple.batch_size() == 100
-
-    async def test_after_one_refusal_its_request_continues_with_the_size_that_was_answered(
-        self, bench, clock
-    ):
-        await bench.fetch(ids(100))
-        bench.script.choose = at_most(20, error(413))
-        requester = Requester()
-        fetches = [bench.fetch(ids(100, start), requester=requester) for start in range(0, 10_000, 100)]
-        assert all(not errors(results) for results in await asyncio.gather(*fetches))
-        assert (requester.extra, bench.apple.batch_size()) == (6, 100)
-        clock.move(1.0)
-        calls = len(bench.script.asked)
-        assert await bench.fetch(ids(100)) == liked(ids(100))
-        assert bench.apple.batch_size() == 13
-        assert len(bench.script.asked) <= calls + 1 + 6 + 8
-
-    async def test_a_failure_does_not_raise_the_size_that_a_refusal_left_its_request(self, bench):
-        await bench.fetch(ids(100))
-        requester = Requester()
-        bench.script.choose = at_most(13, error(413))
-        await bench.fetch(ids(100), requester=requester)
-        bench.script.choose = at_most(7, reply(504, "<html>"))
-        await bench.fetch(ids(13), requester=requester)
-        bench.script.choose = None
-        made = len(bench.script.asked)
-        await bench.fetch(ids(100), requester=requester)
-        assert max(map(len, bench.script.asked[made:])) == 13
 
     async def test_one_refusal_before_anything_was_answered_halves_the_size(self, bench):
         bench.script.plays = [BAD_IDS]
@@ -323,6 +283,89 @@ class TestTooLarge:
         failures = errors(await bench.fetch(ids(100)))
         assert {failure.code for failure in failures.values()} == {"40015"}
         assert len(bench.script.seen) == 1
+
+
+class TickingClock(HandClock):
+    """A clock that moves by a microsecond whenever it is read."""
+
+    def monotonic(self) -> float:
+        self.move(1e-6)
+        return super().monotonic()
+
+
+class TestLargeRequestInDoubt:
+    """Apple refuses what it answered a moment ago, while a large request is under way."""
+
+    @pytest.fixture
+    def clock(self):
+        return TickingClock()
+
+    async def test_a_limit_that_drops_again_at_once_costs_two_more_searches(self, bench):
+        def choose(seen: Seen) -> Reply:
+            return at_most(50 if bench.apple.batch_size() == 100 else 20, error(413))(seen)
+
+        bench.script.choose = choose
+        requester = Requester()
+        fetches = [bench.fetch(ids(100, start), requester=requester) for start in range(0, 10_000, 100)]
+        assert all(not errors(results) for results in await asyncio.gather(*fetches))
+        assert requester.extra == 6
+        assert bench.apple.batch_size() == 50
+        await bench.fetch(ids(100))
+        assert bench.apple.batch_size() == 13
+
+    async def test_after_one_refusal_its_request_continues_with_half_of_the_size(self, bench):
+        await bench.fetch(ids(100))
+        bench.script.choose = at_most(20, error(413))
+        requester = Requester()
+        fetches = [bench.fetch(ids(100, start), requester=requester) for start in range(0, 10_000, 100)]
+        assert all(not errors(results) for results in await asyncio.gather(*fetches))
+        assert (requester.extra, bench.apple.batch_size()) == (6 + 4, 26)
+
+    async def test_refusals_of_a_moment_do_not_cut_the_rest_of_a_large_request_into_single_ids(self, bench):
+        await bench.fetch(ids(100))
+        made = len(bench.script.asked)
+
+        def choose(_: Seen) -> Reply:
+            return rated() if any(len(asked) == 1 for asked in bench.script.asked[made:]) else BAD_IDS
+
+        bench.script.choose = choose
+        requester = Requester()
+        fetches = [bench.fetch(ids(100, start), requester=requester) for start in range(0, 3000, 100)]
+        assert all(not errors(results) for results in await asyncio.gather(*fetches))
+        assert len(bench.script.asked) - made < 100 + 8 + 2 * 30 + 32
+
+    async def test_a_limit_of_one_type_costs_a_large_request_two_searches(self, bench):
+        """Calls for another type are answered in between, so that the size is never learnt for all."""
+        await bench.fetch(ids(100))
+        limit = at_most(20, error(413))
+        bench.script.choose = lambda seen: limit(seen) if "songs" in seen.target else rated()
+        requester, songs, done = Requester(), Partition(USER, Kind.SONGS), asyncio.Event()
+
+        async def other_type() -> None:
+            while not done.is_set():
+                await bench.fetch(ids(100))
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(other_type())
+            fetches = [
+                bench.fetch(ids(100, start), requester=requester, partition=songs)
+                for start in range(0, 10_000, 100)
+            ]
+            assert all(not errors(results) for results in await asyncio.gather(*fetches))
+            done.set()
+        assert requester.extra <= 6 + 4
+
+    async def test_a_failure_does_not_raise_the_size_that_a_refusal_left_its_request(self, bench):
+        await bench.fetch(ids(100))
+        requester = Requester()
+        bench.script.choose = at_most(13, error(413))
+        await bench.fetch(ids(200), requester=requester)
+        bench.script.choose = at_most(7, reply(504, "<html>"))
+        await bench.fetch(ids(13), requester=requester)
+        bench.script.choose = None
+        made = len(bench.script.asked)
+        await bench.fetch(ids(100), requester=requester)
+        assert max(map(len, bench.script.asked[made:])) == 13
 
 
 class TestKnownIds:

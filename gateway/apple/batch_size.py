@@ -22,14 +22,11 @@ from typing import Final
 
 import msgspec
 
+DOUBLING: Final = 60.0
+"""Seconds after which a learnt size is doubled, as long as it is below the configured one."""
+
 REMEMBERED: Final = 600.0
-"""Seconds after which a learnt size is doubled again, as long as it is below the configured one."""
-
-FIRST_DOUBLING: Final = 60.0
-"""The same for the first doubling: Apple may have refused by chance."""
-
-FAULT_REMEMBERED: Final = 60.0
-"""The same for a size learnt from a 5xx, no answer in time, or an answer too large."""
+"""The same if Apple refuses a doubled size within as many seconds: there is a limit."""
 
 FAULT_DIVISOR: Final = 4
 
@@ -62,7 +59,7 @@ class BatchSize:
         self._size = most
         self._grows_at = inf
         self._grew_at = -inf
-        self._step = REMEMBERED
+        self._step = DOUBLING
         self._answered = 0
         """The most ids that were answered in one call, lately and since a doubt."""
         self._answered_at = -inf
@@ -107,6 +104,6 @@ class BatchSize:
         if size >= self.current(now):
             return
         self._size = size
-        self._step = REMEMBERED if shown.refused else FAULT_REMEMBERED
-        again = now < self._grew_at + REMEMBERED
-        self._grows_at = now + (self._step if again or not shown.refused else FIRST_DOUBLING)
+        limited = shown.refused and now < self._grew_at + REMEMBERED
+        self._step = REMEMBERED if limited else DOUBLING
+        self._grows_at = now + self._step

@@ -18,11 +18,19 @@ class TestSize:
         sizes.learn(halved(50), 0.0)
         assert sizes.current(0.0) == 50
 
-    def test_it_grows_back_after_a_minute_and_then_by_doubling_every_ten_minutes(self):
+    def test_it_grows_back_by_doubling_every_minute(self):
         sizes = BatchSize(100)
         sizes.learn(halved(20), 0.0)
-        minutes = (0, 1, 10, 11, 20, 21, 22)
-        assert [sizes.current(minute * 60.0) for minute in minutes] == [20, 40, 40, 80, 80, 100, 100]
+        seconds = (0.0, 59.9, 60.0, 119.9, 120.0, 179.9, 180.0, 1e4)
+        assert [sizes.current(now) for now in seconds] == [20, 20, 40, 40, 80, 80, 100, 100]
+
+    def test_it_grows_back_every_ten_minutes_once_a_doubled_size_was_refused(self):
+        sizes = BatchSize(100)
+        sizes.learn(halved(20), 0.0)
+        assert sizes.current(61.0) == 40
+        sizes.learn(halved(20, whole=40, size=40, began=61.0), 61.0)
+        seconds = (660.9, 661.0, 1260.9, 1261.0, 1860.9, 1861.0)
+        assert [sizes.current(now) for now in seconds] == [20, 40, 40, 80, 80, 100]
 
     def test_a_size_that_is_refused_again_when_it_has_grown_grows_after_ten_minutes(self):
         sizes = BatchSize(100)
@@ -153,4 +161,4 @@ class TestFaults:
         sizes = BatchSize(100)
         sizes.learn(halved(10), 0.0)
         sizes.learn(halved(5, size=10, whole=10, refused=False), 1.0)
-        assert [sizes.current(now) for now in (60.0, 120.0, 659.0, 660.0)] == [20, 20, 20, 40]
+        assert [sizes.current(now) for now in (60.0, 119.9, 120.0)] == [20, 20, 40]

@@ -70,8 +70,8 @@ RULES = (
     Rule(DEGRADED, "RatingsGatewayThrottled", 0.05, when.throttled,
          "Stop what is not urgent (warm, batch callers, shadow checks); raise cache.fresh_seconds."),
     Rule(DEGRADED, None, 0, when.batches_shrunk,
-         "Nothing to do: the size doubles every ten minutes or sooner. If it shrinks again each time, Apple "
-         "has a limit: set upstream.max_ids_per_call to it."),
+         "Nothing to do: the size doubles every minute, or every ten minutes after Apple refused a doubled "
+         "size. If it still shrinks again, Apple has a limit: set upstream.max_ids_per_call to it."),
     Rule(DEGRADED, "RatingsGatewayUpstreamForbidden", 0.5, when.calls_forbidden,
          "All users: the key lost its MusicKit service, or apple.origin is wrong. A few: their tokens."),
     Rule(DEGRADED, "RatingsGatewayUpstreamForbidden", 0.5, when.requests_forbidden,

@@ -102,6 +102,9 @@ class Commands:
         self._on_purge = on_purge
         self._on_replay = on_replay
 
+    connected = True
+    """It is not known before a request fails."""
+
     def count(self, _: BaseException) -> None:
         pass
 

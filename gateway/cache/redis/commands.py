@@ -76,6 +76,11 @@ class Commands:
                 answer = await node.send(b"".join(commands), len(commands), timeout=seconds, guarded=False)
         raise RedisFailed(FailureKind.CLUSTER)
 
+    @property
+    def connected(self) -> bool:
+        """Whether any node is up."""
+        return any(node.up for node in self.topology.everywhere())
+
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:
         """Run a script and return its reply."""
         started = time.perf_counter()

@@ -41,7 +41,7 @@ class RetryReplayer:
 
     def node_changed(self) -> None:
         """A node may have come back: replay the retry queue now."""
-        if any(node.up for node in self._commands.topology.everywhere()):
+        if self._commands.connected:
             self._node_changed.set()
 
     def server_changed(self) -> None:
@@ -85,7 +85,7 @@ class RetryReplayer:
         """Wait until the retry queue is replayed, for `seconds` at most; not without a connection."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while self._queue and any(node.up for node in self._commands.topology.everywhere()):
+                while self._queue and self._commands.connected:
                     self._attempted.clear()
                     await self._attempted.wait()
 

@@ -120,7 +120,9 @@ class RedisStore:
 
     async def _replay_and_begin(self, user_kind: UserKind, id_: Id, write_seconds: float) -> bytes:
         # Without the replay, a write that ended undelivered would count as overlapping with this one.
-        await self.replayer.replay(user_kind, self._retry_queue.get(user_kind))
+        # Without a connection, each of many begins would prepare the replay of all queued before it.
+        if self._commands.connected:
+            await self.replayer.replay(user_kind, self._retry_queue.get(user_kind))
         return await self._writes.begin(user_kind, id_, write_seconds)
 
     async def _end(self, user_kind: UserKind, id_: Id, stamp: bytes | None, outcome: Outcome) -> bool | None:

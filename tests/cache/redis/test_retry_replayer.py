@@ -8,10 +8,12 @@ import pytest
 from gateway.breaker import State
 from gateway.cache.invalidation import Drop, Throttled
 from gateway.cache.redis import retry_replayer
+from gateway.cache.redis.errors import FailureKind, RedisFailed
 from gateway.cache.redis.layout import TICKS
-from gateway.cache.redis.retry_queue import MAX_USER_KINDS
+from gateway.cache.redis.retry_queue import MAX_USER_KINDS, Undelivered
+from gateway.cache.redis.writes import Replayed, Writes
 from gateway.cache.write_rule import UNKNOWN, Outcome
-from gateway.model import Id, Kind, Partition, User
+from gateway.model import Id, Kind, Partition, User, UserKind
 from tests.cache.redis.harness import (
     ALBUMS,
     DISLIKED,
@@ -43,6 +45,12 @@ def late_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """After an attempt that failed, the retry queue is not delivered within the test."""
     monkeypatch.setattr(retry_replayer, "RETRY_SECONDS", 3600.0)
     monkeypatch.setattr(retry_replayer.RetryReplayer, "node_changed", lambda _: None)
+
+
+def current_task_name() -> str:
+    task = asyncio.current_task()
+    assert task is not None
+    return task.get_name()
 
 
 async def reconnect_and_deliver(proxy: FaultProxy, side: Side) -> None:
@@ -249,6 +257,23 @@ async def test_a_later_write_that_was_delivered_is_not_undone_by_the_retry_queue
     assert await far.write(ALBUMS, ONE, DISLIKED) is True
     assert not far.store.undelivered
     assert await near.seen(ALBUMS, ONE) == DISLIKED
+
+
+async def test_without_a_connection_a_write_prepares_no_replay_of_the_queue(
+    far: Side, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preparing: list[str] = []
+
+    async def replay(self: Writes, user_kind: UserKind, undelivered: Undelivered) -> Replayed:
+        del self, user_kind, undelivered
+        preparing.append(current_task_name())
+        raise RedisFailed(FailureKind.CONNECTION)
+
+    monkeypatch.setattr(Writes, "replay", replay)
+    await cut_off(proxy, far)
+    for id_ in (ONE, TWO, THREE):
+        await far.write(ALBUMS, id_, LIKED)
+    assert "redis begin" not in preparing
 
 
 async def test_a_purge_that_redis_missed_is_delivered_on_its_return(

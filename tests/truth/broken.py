@@ -186,7 +186,7 @@ def an_accepted_favorite_leaves_the_earlier_hold(patch: pytest.MonkeyPatch) -> N
 
 
 def replays_overlook_what_others_wrote(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(RecentWrites, "written_elsewhere_since", lambda *_: ())
+    patch.setattr(RecentWrites, "written_elsewhere_since", lambda *_, **__: ())
 
 
 def purges_that_redis_missed_are_dropped(patch: pytest.MonkeyPatch) -> None:

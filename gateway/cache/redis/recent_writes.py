@@ -6,17 +6,21 @@ that they replace in Redis are the only trace of what others wrote meanwhile: se
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import msgspec
 
+from gateway.bounded import keep_latest
+from gateway.cache.redis.layout import TICKS
 from gateway.cache.write_rule import UNKNOWN, Outcome, PendingWrite, Record, ending, held, leaves_hold
 from gateway.clock import MICROSECONDS
-from gateway.model import Id, UserKind
+from gateway.model import Id, Rating, UserKind
 
 MAX_RECENT = 10_000
 """Written ids that are remembered; beyond it the oldest are forgotten."""
+MAX_SENT = 8
+"""Ratings of an id that are remembered as sent to Redis; beyond it the oldest count as others'."""
 
 
 class OwnWrite(NamedTuple):
@@ -49,6 +53,11 @@ class RecentWrites:
         self._under_way: dict[tuple[UserKind, Id], OwnWrite] = {}
         self._overtaken_before: set[tuple[UserKind, Id]] = set()
         """Ids under way whose write before was overtaken, but not the one under way."""
+        self._sent: OrderedDict[tuple[UserKind, Id], OrderedDict[Rating, float]] = OrderedDict()
+        """By id: the ratings that Redis may hold of earlier ends here, and when it acknowledged each.
+
+        Infinite: it did not; it may carry that end out at any time.
+        """
 
     def begin(self, user_kind: UserKind, id_: Id, now: float) -> None:
         """Note that a write of `id_` begins."""
@@ -69,24 +78,43 @@ class RecentWrites:
         self._forget(now)
         return overtaken and before is not None
 
+    def stored(self, user_kind: UserKind, id_: Id, rating: Rating, now: float) -> None:
+        """Note that Redis holds `rating`, with which a write here ended: ends sent before store none."""
+        keep_latest(self._sent, (user_kind, id_), OrderedDict([(rating, now)]), MAX_RECENT)
+
+    def may_be_stored(self, user_kind: UserKind, id_: Id, rating: Rating) -> None:
+        """Note that an end with `rating` was sent and not acknowledged."""
+        sent = self._sent.get((user_kind, id_), OrderedDict())
+        keep_latest(sent, rating, math.inf, MAX_SENT)
+        keep_latest(self._sent, (user_kind, id_), sent, MAX_RECENT)
+
+    def replayed(self, user_kind: UserKind, ids: Iterable[Id]) -> None:
+        """Note that a replay has replaced what earlier ends stored; those that arrive later store none."""
+        for id_ in ids:
+            self._sent.pop((user_kind, id_), None)
+
     def written_elsewhere_since(
         self,
         user_kind: UserKind,
         replaced: Mapping[Id, Replaced],
         ended: Mapping[Id, int],
-        may_have_marked: Callable[[UserKind, Id, int], bool],
+        may_have_marked: Callable[[UserKind, Id, PendingWrite], bool],
+        *,
+        sent: float,
         now: float,
     ) -> tuple[Id, ...]:
         """Return the ids that another gateway wrote, or may have, after the latest write here had begun.
 
         `ended` is how many ended writes of this gateway Redis may still count as under way;
-        `may_have_marked` is `RetryQueue.may_have_marked`.
+        `may_have_marked` is `RetryQueue.may_have_marked`. The script was sent at `sent` or later.
         """
 
         def overtakes(id_: Id, own: OwnWrite | None) -> bool:
-            record = replaced[id_].record
-            marked = isinstance(record, PendingWrite) and may_have_marked(user_kind, id_, record.stamp)
-            return is_later(replaced[id_], own, now, ended=ended[id_], own_marker=marked)
+            each = replaced[id_]
+            record = each.record
+            marked = isinstance(record, PendingWrite) and may_have_marked(user_kind, id_, record)
+            stored = self._may_have_stored(user_kind, id_, each, sent)
+            return is_later(each, own, now, ended=ended[id_], own_marker=marked, own_hold=stored)
 
         overtaken = []
         for id_ in replaced:
@@ -96,6 +124,17 @@ class RecentWrites:
             elif key in self._under_way and overtakes(id_, self._ended.get(key)):
                 self._overtaken_before.add(key)
         return tuple(overtaken)
+
+    def _may_have_stored(self, user_kind: UserKind, id_: Id, replaced: Replaced, sent: float) -> bool:
+        """Whether the hold of a record may be that of an earlier end here.
+
+        One that was acknowledged is at least as old as the time from then until the script was sent.
+        """
+        rated = held(replaced.record, replaced.at)
+        if rated is None:
+            return False
+        acknowledged = self._sent.get((user_kind, id_), OrderedDict()).get(rated.rating)
+        return acknowledged is not None and replaced.at + 1 / TICKS - rated.fetched_at >= sent - acknowledged
 
     def ids(self, now: float) -> list[tuple[UserKind, Id]]:
         """The ids that were written, oldest first."""
@@ -108,23 +147,34 @@ class RecentWrites:
             if len(self._ended) <= MAX_RECENT and now < written.ended + self._seconds:
                 return
             del self._ended[key]
+            self._sent.pop(key, None)
 
 
-def is_later(replaced: Replaced, own: OwnWrite | None, now: float, *, ended: int, own_marker: bool) -> bool:
+def is_later(
+    replaced: Replaced, own: OwnWrite | None, now: float, *, ended: int, own_marker: bool, own_hold: bool
+) -> bool:
     """Whether another gateway's write ended after `own` had begun, or may have. None: long ago, or never.
 
+    `own_marker` and `own_hold` say that this gateway may have left the marker, or stored the held rating.
     Ages are compared, not clocks: a record's by Redis' clock, that of the own write by the event loop's.
     """
     record = replaced.record
     # The reply took some time, so the own write began then or later.
     since = -math.inf if own is None else replaced.at - (now - own.begun)
     rated = held(record, replaced.at)
-    # The same rating may be the own one, stored by an end that was not acknowledged.
-    if rated is not None and rated.fetched_at >= since and (own is None or rated.rating != own.outcome):
+    if (
+        rated is not None
+        and not own_hold
+        and rated.fetched_at >= since
+        and (own is None or rated.rating != own.outcome)
+    ):
         return True
     if own_marker or not isinstance(record, PendingWrite) or record.stamp < since * MICROSECONDS:
         return False
+    if record.writers and not record.contested:
+        # A write is under way, and one that ended before it began left the rating unknown.
+        return record.after_unknown
     if record.writers:
         # Writes of this gateway alone overlap in Redis if it missed their ends.
-        return record.contested and not 2 <= record.writers <= ended
+        return not 2 <= record.writers <= ended
     return record != ending(rated, record.stamp)

@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import msgspec
 
 from gateway.bounded import keep_latest
+from gateway.cache.write_rule import PendingWrite
 from gateway.model import Id, UserKind
 
 MAX_USER_KINDS = 10_000
@@ -81,8 +82,12 @@ class RetryQueue:
         """By id with exactly one such write: the stamp of its latest replay."""
         self._replay_stamps: OrderedDict[tuple[UserKind, Id], bytes] = OrderedDict()
         """By id: the stamp of its latest replay, in the order of the replays."""
+        self._own_stamps: OrderedDict[tuple[UserKind, Id], bytes] = OrderedDict()
+        """By id: the stamp of the latest begin, or end that stored nothing, which Redis acknowledged."""
         self._unconfirmed: OrderedDict[tuple[UserKind, Id], None] = OrderedDict()
         """Ids of requests that failed, and may have left a pending marker or still may."""
+        self._unconfirmed_begins: OrderedDict[tuple[UserKind, Id], None] = OrderedDict()
+        """The same of begins: the marker of one counts one writer."""
 
     def __len__(self) -> int:
         return len(self._undelivered)
@@ -116,7 +121,7 @@ class RetryQueue:
         """Remove `id_`, since a later write of it was delivered, unless Redis missed the end of one."""
         before = self._undelivered.get(user_kind)
         if before is not None and before.ids.get(id_) == 0:
-            self._unconfirmed.pop((user_kind, id_), None)
+            self._confirm(user_kind, id_)
             ids = {other: ended for other, ended in before.ids.items() if other != id_}
             self._put(user_kind, msgspec.structs.replace(before, ids=ids))
 
@@ -130,13 +135,14 @@ class RetryQueue:
         if stamp is not None:
             self._remember(user_kind, entry.ids, stamp)
             for id_ in entry.ids:
-                self._unconfirmed.pop((user_kind, id_), None)
+                self._confirm(user_kind, id_)
             for id_ in overtaken:
                 # Its end must not store the rating: the writes overlapped, as far as is known.
                 self._stamps_to_end.pop((user_kind, id_), None)
             if entry.all:
-                for key in [key for key in self._unconfirmed if key[0] == user_kind]:
-                    del self._unconfirmed[key]
+                for key in [*self._unconfirmed, *self._unconfirmed_begins]:
+                    if key[0] == user_kind:
+                        self._confirm(*key)
         if self._undelivered.get(user_kind) is entry:
             self._put(user_kind, Undelivered())
 
@@ -152,18 +158,28 @@ class RetryQueue:
         return 0 if entry is None else entry.ids.get(id_, 0)
 
     def note_marker(self, user_kind: UserKind, id_: Id, stamp: bytes) -> None:
-        """Note that a replay, or an end, has left `id_` pending under `stamp`."""
+        """Note that a replay, or an end without a begin, has left `id_` pending under `stamp`."""
         keep_latest(self._replay_stamps, (user_kind, id_), stamp, MAX_REPLAYED)
+
+    def note_own_stamp(self, user_kind: UserKind, id_: Id, stamp: bytes) -> None:
+        """Note that a begin or an end here has left `id_` pending under `stamp`, if at all."""
+        keep_latest(self._own_stamps, (user_kind, id_), stamp, MAX_REPLAYED)
 
     def note_unconfirmed(self, user_kind: UserKind, ids: Iterable[Id]) -> None:
         """Note that a request failed which may have left these ids pending, or still may."""
         for id_ in ids:
             keep_latest(self._unconfirmed, (user_kind, id_), None, MAX_UNCONFIRMED)
 
-    def may_have_marked(self, user_kind: UserKind, id_: Id, stamp: int) -> bool:
-        """Whether this gateway left `id_` pending under `stamp`, or may have."""
-        key = (user_kind, id_)
-        return key in self._unconfirmed or self._replay_stamps.get(key) == b"%d" % stamp
+    def note_unconfirmed_begin(self, user_kind: UserKind, id_: Id) -> None:
+        """Note that a begin failed which may have left `id_` pending, or still may."""
+        keep_latest(self._unconfirmed_begins, (user_kind, id_), None, MAX_UNCONFIRMED)
+
+    def may_have_marked(self, user_kind: UserKind, id_: Id, marker: PendingWrite) -> bool:
+        """Whether this gateway left `id_` pending under `marker`, or may have."""
+        key, stamp = (user_kind, id_), b"%d" % marker.stamp
+        if key in self._unconfirmed or stamp in (self._replay_stamps.get(key), self._own_stamps.get(key)):
+            return True
+        return key in self._unconfirmed_begins and marker.writers == 1 and not marker.contested
 
     def postpone(self, user_kind: UserKind) -> None:
         """Move `user_kind`, which could not be replayed now, to the end."""
@@ -185,6 +201,10 @@ class RetryQueue:
             self._missed_begins[user_kind, id_] = left
             return None
         return stamp
+
+    def _confirm(self, user_kind: UserKind, id_: Id) -> None:
+        self._unconfirmed.pop((user_kind, id_), None)
+        self._unconfirmed_begins.pop((user_kind, id_), None)
 
     def _remember(self, user_kind: UserKind, ids: Iterable[Id], stamp: bytes) -> None:
         for id_ in ids:

@@ -110,22 +110,29 @@ class RetryReplayer:
         if not entry.writes:
             self._queue.replayed(user_kind, entry, None)
             return
-        replayed = await self.confirmed(self._writes.replay(user_kind, entry), user_kind, entry.ids)
-        overtaken = self.report_overtaken(user_kind, replayed.replaced, entry.ids)
+        sent = asyncio.get_running_loop().time()
+        replayed = await self._confirmed(self._writes.replay(user_kind, entry), user_kind, entry.ids)
+        overtaken = self.report_overtaken(user_kind, replayed.replaced, entry.ids, sent)
+        self._recent.replayed(user_kind, entry.ids)
         self._queue.replayed(user_kind, entry, replayed.stamp, overtaken)
 
     def report_overtaken(
-        self, user_kind: UserKind, replaced: Mapping[Id, Replaced], ended: Mapping[Id, int]
+        self, user_kind: UserKind, replaced: Mapping[Id, Replaced], ended: Mapping[Id, int], sent: float
     ) -> tuple[Id, ...]:
-        """Apply the writes of other gateways that the `replaced` records show; return their ids."""
+        """Apply the writes of other gateways that the `replaced` records show; return their ids.
+
+        The script that replaced the records was sent at `sent` of the event loop's time.
+        """
         may_have_marked, now = self._queue.may_have_marked, asyncio.get_running_loop().time()
-        overtaken = self._recent.written_elsewhere_since(user_kind, replaced, ended, may_have_marked, now)
+        overtaken = self._recent.written_elsewhere_since(
+            user_kind, replaced, ended, may_have_marked, sent=sent, now=now
+        )
         if overtaken:
             self.on_invalidation(Drop(*user_kind, overtaken))
         return overtaken
 
-    async def confirmed(self, work: Awaitable[T], user_kind: UserKind, ids: Iterable[Id]) -> T:
-        """Return the result of `work`; if it fails, note whether it may have left `ids` pending."""
+    async def _confirmed(self, work: Awaitable[T], user_kind: UserKind, ids: Iterable[Id]) -> T:
+        """Return the result of a replay; if it fails, note whether it may have left `ids` pending."""
         try:
             return await work
         except Exception as error:

@@ -16,12 +16,13 @@ from gateway.cache.invalidation import Drop, Invalidation, OnInvalidation, Purge
 from gateway.cache.lookup import Lookup
 from gateway.cache.redis.commands import Commands
 from gateway.cache.redis.connection import pack
+from gateway.cache.redis.errors import may_be_done
 from gateway.cache.redis.lookups import Lookups
 from gateway.cache.redis.recent_writes import RecentWrites
 from gateway.cache.redis.retry_queue import RetryQueue
 from gateway.cache.redis.retry_replayer import RetryReplayer
 from gateway.cache.redis.writes import Ended, Writes
-from gateway.cache.write_rule import Outcome
+from gateway.cache.write_rule import Outcome, Unwritten
 from gateway.model import Id, Kind, Partition, Rating, UserKind
 from gateway.tasks import Tasks
 
@@ -115,6 +116,7 @@ class RedisStore:
             self._retry_queue.begin_missed(user_kind, id_)
             self.replayer.keep(self._retry_queue.add(user_kind, id_))
         else:
+            self._retry_queue.note_own_stamp(user_kind, id_, stamp)
             self._retry_queue.drop(user_kind, id_)
         return stamp
 
@@ -123,30 +125,50 @@ class RedisStore:
         # Without a connection, each of many begins would prepare the replay of all queued before it.
         if self._commands.connected:
             await self.replayer.replay(user_kind, self._retry_queue.get(user_kind))
-        return await self._writes.begin(user_kind, id_, write_seconds)
+        try:
+            return await self._writes.begin(user_kind, id_, write_seconds)
+        except Exception as error:
+            if may_be_done(error):
+                self._retry_queue.note_unconfirmed_begin(user_kind, id_)
+            raise
 
     async def _end(self, user_kind: UserKind, id_: Id, stamp: bytes | None, outcome: Outcome) -> bool | None:
-        if self._recent.end(user_kind, id_, outcome, asyncio.get_running_loop().time()):
+        sent = asyncio.get_running_loop().time()
+        if self._recent.end(user_kind, id_, outcome, sent):
             self.replayer.on_invalidation(Drop(*user_kind, (id_,)))
         if stamp is None:
             stamp = self._retry_queue.take_replay_stamp(user_kind, id_)
-        sent = self._writes.end(user_kind, id_, stamp, outcome)
-        ended = await self._attempt(sent if stamp else self.replayer.confirmed(sent, user_kind, [id_]))
+        ended = await self._attempt(self._send_end(user_kind, id_, stamp, outcome))
         if ended is None:
             # Also if the begin was not acknowledged: it may have been carried out.
             self.replayer.keep(self._retry_queue.add(user_kind, id_, ended=1))
             return None
         if ended.stored or stamp is not None:
+            self._retry_queue.note_own_stamp(user_kind, id_, ended.version)
             self._retry_queue.drop(user_kind, id_)
         else:
-            self._ended_without_begin(user_kind, id_, ended)
+            self._ended_without_begin(user_kind, id_, ended, sent)
         return ended.stored
 
-    def _ended_without_begin(self, user_kind: UserKind, id_: Id, ended: Ended) -> None:
+    async def _send_end(self, user_kind: UserKind, id_: Id, stamp: bytes | None, outcome: Outcome) -> Ended:
+        """Send an end, and note what it has left in Redis, or may have."""
+        try:
+            ended = await self._writes.end(user_kind, id_, stamp, outcome)
+        except Exception as error:
+            if may_be_done(error):
+                self._retry_queue.note_unconfirmed(user_kind, [id_])
+                if not isinstance(outcome, Unwritten):
+                    self._recent.may_be_stored(user_kind, id_, outcome)
+            raise
+        if ended.stored and not isinstance(outcome, Unwritten):
+            self._recent.stored(user_kind, id_, outcome, asyncio.get_running_loop().time())
+        return ended
+
+    def _ended_without_begin(self, user_kind: UserKind, id_: Id, ended: Ended, sent: float) -> None:
         """The begin was carried out late, or another gateway wrote: the end has left the id pending."""
         if ended.replaced is not None:
             writers = self._retry_queue.ended(user_kind, id_) + 1
-            self.replayer.report_overtaken(user_kind, {id_: ended.replaced}, {id_: writers})
+            self.replayer.report_overtaken(user_kind, {id_: ended.replaced}, {id_: writers}, sent)
         self._retry_queue.note_marker(user_kind, id_, ended.version)
         # A replay leaves it pending under a stamp that `own_replays` knows.
         self.replayer.keep(self._retry_queue.add(user_kind, id_))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.cache.redis.recent_writes import MAX_RECENT, OwnWrite, RecentWrites, Replaced, is_later
+from gateway.cache.redis.recent_writes import MAX_RECENT, MAX_SENT, OwnWrite, RecentWrites, Replaced, is_later
 from gateway.cache.write_rule import UNCHANGED, UNKNOWN, Outcome, PendingWrite, Record, StoredRating
 from gateway.model import Id, Kind
 
@@ -20,10 +20,15 @@ def held(rating: int, at: float) -> StoredRating:
 
 
 def pending(
-    at: float, *, writers: int = 0, contested: bool = False, before: StoredRating | None = None
+    at: float,
+    *,
+    writers: int = 0,
+    contested: bool = False,
+    before: StoredRating | None = None,
+    after_unknown: bool = False,
 ) -> PendingWrite:
     until = NOW + 5.0 if before is None else before.held_until or NOW
-    return PendingWrite(round(at * 1_000_000), writers, contested, until, before)
+    return PendingWrite(round(at * 1_000_000), writers, contested, until, before, after_unknown)
 
 
 @pytest.mark.parametrize(
@@ -38,6 +43,8 @@ def pending(
         (pending(SINCE), True),
         (pending(BEFORE), False),
         (pending(SINCE, writers=1), False),
+        (pending(SINCE, writers=1, after_unknown=True), True),
+        (pending(BEFORE, writers=1, after_unknown=True), False),
         (pending(SINCE, writers=1, before=held(-1, SINCE)), True),
         (pending(SINCE, writers=1, before=held(-1, BEFORE)), False),
         (pending(SINCE, writers=1, contested=True), True),
@@ -49,20 +56,69 @@ def pending(
     ],
 )
 def test_a_record_shows_a_later_write(record: Record, later: bool) -> None:
-    assert is_later(Replaced(record, NOW), OWN, 100.0, ended=2, own_marker=False) is later
+    assert is_later(Replaced(record, NOW), OWN, 100.0, ended=2, own_marker=False, own_hold=False) is later
 
 
 def test_a_marker_that_may_be_the_own_one_shows_no_later_write() -> None:
-    assert not is_later(Replaced(pending(SINCE), NOW), OWN, 100.0, ended=1, own_marker=True)
+    for marker in (pending(SINCE), pending(SINCE, writers=1, after_unknown=True)):
+        assert not is_later(Replaced(marker, NOW), OWN, 100.0, ended=1, own_marker=True, own_hold=False)
+
+
+def test_a_hold_that_may_be_an_earlier_own_one_shows_no_later_write() -> None:
+    for record in (held(-1, SINCE), pending(SINCE, writers=1, before=held(-1, SINCE))):
+        assert not is_later(Replaced(record, NOW), OWN, 100.0, ended=1, own_marker=False, own_hold=True)
 
 
 def test_a_write_that_is_no_longer_remembered_may_be_the_earlier_one() -> None:
-    assert is_later(Replaced(held(-1, BEFORE), NOW), None, 100.0, ended=1, own_marker=False)
+    assert is_later(Replaced(held(-1, BEFORE), NOW), None, 100.0, ended=1, own_marker=False, own_hold=False)
 
 
-def overtaken(recent: RecentWrites, at: float) -> tuple[Id, ...]:
-    replaced = {ONE: Replaced(held(-1, at), NOW)}
-    return recent.written_elsewhere_since(HERE, replaced, {ONE: 1}, lambda *_: False, now=100.0)
+def overtaken(recent: RecentWrites, at: float, *, rating: int = -1, sent: float = 99.5) -> tuple[Id, ...]:
+    replaced = {ONE: Replaced(held(rating, at), NOW)}
+    return recent.written_elsewhere_since(HERE, replaced, {ONE: 1}, lambda *_: False, sent=sent, now=100.0)
+
+
+def written_twice() -> RecentWrites:
+    """The earlier write, with -1, ended at 97.99, and the later one, with 1, began at 98."""
+    recent = RecentWrites(seconds=10.0)
+    recent.end(HERE, ONE, -1, 97.99)
+    recent.begin(HERE, ONE, 98.0)
+    recent.end(HERE, ONE, 1, 98.1)
+    return recent
+
+
+def test_an_end_that_was_not_acknowledged_may_store_its_rating_late() -> None:
+    recent = written_twice()
+    assert overtaken(recent, 999.9) == (ONE,)
+    recent.may_be_stored(HERE, ONE, -1)
+    assert overtaken(recent, 999.9) == ()
+    assert overtaken(recent, 999.9, rating=5) == (ONE,)
+
+
+def test_a_rating_that_was_stored_before_is_the_own_one_only_if_it_is_old_enough() -> None:
+    recent = written_twice()
+    recent.stored(HERE, ONE, -1, 97.99)
+    assert overtaken(recent, 998.4) == ()
+    assert overtaken(recent, 998.6) == (ONE,)
+    assert overtaken(recent, 998.4, rating=5) == (ONE,)
+
+
+def test_an_end_stores_nothing_after_a_later_one_or_a_replay() -> None:
+    recent = written_twice()
+    recent.may_be_stored(HERE, ONE, -1)
+    recent.stored(HERE, ONE, 1, 98.1)
+    assert overtaken(recent, 999.9) == (ONE,)
+    recent.may_be_stored(HERE, ONE, -1)
+    recent.replayed(HERE, [ONE])
+    assert overtaken(recent, 999.9) == (ONE,)
+
+
+def test_of_ratings_that_may_be_stored_only_the_latest_are_remembered() -> None:
+    recent = written_twice()
+    for rating in range(2, MAX_SENT + 3):
+        recent.may_be_stored(HERE, ONE, rating)
+    assert overtaken(recent, 999.9, rating=2) == (ONE,)
+    assert overtaken(recent, 999.9, rating=3) == ()
 
 
 @pytest.mark.parametrize("outcome", [UNCHANGED, UNKNOWN])

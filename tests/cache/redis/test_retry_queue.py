@@ -6,11 +6,16 @@ from gateway.cache.redis.retry_queue import (
     RetryQueue,
     Undelivered,
 )
+from gateway.cache.write_rule import PendingWrite
 from gateway.model import Id, Kind
 
 HERE = (b"user", Kind.ALBUMS)
 THERE = (b"other", Kind.SONGS)
 ONE, TWO, THREE = Id("1"), Id("2"), Id("3")
+
+
+def marker(stamp: int, *, writers: int = 0, contested: bool = False) -> PendingWrite:
+    return PendingWrite(stamp, writers, contested, until=10.0)
 
 
 def test_a_write_is_kept_once_and_its_ends_are_counted() -> None:
@@ -194,5 +199,34 @@ def test_ids_of_failed_requests_are_bounded_also_if_the_queue_is_full() -> None:
     for number in range(MAX_UNCONFIRMED + 1):
         queue.note_unconfirmed(HERE, [Id(str(number))])
         assert not queue.add(HERE, Id(str(number)), ended=1)
-    assert not queue.may_have_marked(HERE, Id("0"), 7)
-    assert queue.may_have_marked(HERE, Id("1"), 7)
+    assert not queue.may_have_marked(HERE, Id("0"), marker(7))
+    assert queue.may_have_marked(HERE, Id("1"), marker(7))
+
+
+def test_a_marker_of_an_own_write_is_recognised_but_is_no_replay() -> None:
+    queue = RetryQueue()
+    queue.note_own_stamp(HERE, ONE, b"7")
+    assert queue.may_have_marked(HERE, ONE, marker(7))
+    assert not queue.may_have_marked(HERE, ONE, marker(8))
+    assert not queue.own_replays(HERE, {ONE: b"7"})
+    queue.note_own_stamp(HERE, ONE, b"8")
+    assert not queue.may_have_marked(HERE, ONE, marker(7))
+
+
+def test_a_begin_that_was_not_acknowledged_may_have_left_a_single_writer() -> None:
+    queue = RetryQueue()
+    queue.note_unconfirmed_begin(HERE, ONE)
+    assert queue.may_have_marked(HERE, ONE, marker(7, writers=1))
+    assert not queue.may_have_marked(HERE, ONE, marker(7))
+    assert not queue.may_have_marked(HERE, ONE, marker(7, writers=1, contested=True))
+
+
+@pytest.mark.parametrize("everything", [True, False])
+def test_a_replay_settles_requests_that_were_not_acknowledged(everything: bool) -> None:
+    queue = RetryQueue(max_ids=0 if everything else 1)
+    queue.note_unconfirmed_begin(HERE, ONE)
+    queue.note_unconfirmed(HERE, [ONE])
+    queue.add(HERE, ONE)
+    ((place, entry),) = queue.entries()
+    queue.replayed(place, entry, b"7")
+    assert not queue.may_have_marked(HERE, ONE, marker(8, writers=1))

@@ -12,7 +12,7 @@ from gateway.cache.redis.errors import FailureKind, RedisFailed
 from gateway.cache.redis.layout import TICKS
 from gateway.cache.redis.retry_queue import MAX_USER_KINDS, Undelivered
 from gateway.cache.redis.writes import Replayed, Writes
-from gateway.cache.write_rule import UNKNOWN, Outcome
+from gateway.cache.write_rule import ACCEPTED, UNCHANGED, UNKNOWN, Outcome
 from gateway.model import Id, Kind, Partition, User, UserKind
 from tests.cache.redis.harness import (
     ALBUMS,
@@ -32,7 +32,7 @@ from tests.cache.redis.harness import (
     side_of,
 )
 from tests.cache.redis.scripted import Command, ScriptedRedis, echo
-from tests.faultproxy import FaultProxy, Latency
+from tests.faultproxy import Direction, FaultProxy, Latency, Timeout
 from tests.ports import free_port
 from tests.redis_server import RedisServer
 from tests.waiting import until
@@ -232,6 +232,72 @@ async def test_a_replay_reports_no_write_of_its_own(listening: Side, proxy: Faul
     await listening.write(ALBUMS, ONE, UNKNOWN)
     await reconnect_and_deliver(proxy, listening)
     assert listening.received == []
+
+
+async def test_a_slow_replay_reports_no_earlier_write_of_its_own(listening: Side, proxy: FaultProxy) -> None:
+    await listening.write(ALBUMS, ONE, LIKED)
+    await cut_off(proxy, listening)
+    await listening.write(ALBUMS, ONE, DISLIKED)
+    proxy.add(Latency(0.3))
+    await reconnect_and_deliver(proxy, listening)
+    assert listening.received == []
+
+
+async def test_a_replay_reports_no_own_write_that_left_the_rating_unknown(
+    listening: Side, proxy: FaultProxy
+) -> None:
+    await listening.write(ALBUMS, ONE, DISLIKED)
+    await asyncio.sleep(A_TICK)
+    await listening.write(ALBUMS, ONE, UNKNOWN)
+    await cut_off(proxy, listening)
+    await listening.write(ALBUMS, ONE, UNCHANGED)
+    await reconnect_and_deliver(proxy, listening)
+    assert listening.received == []
+
+
+async def test_a_replay_reports_no_own_write_under_way_after_one_that_left_the_rating_unknown(
+    listening: Side, proxy: FaultProxy
+) -> None:
+    await listening.write(ALBUMS, ONE, UNKNOWN)
+    stamp = await listening.store.begin((USER.key, Kind.ALBUMS), ONE, WRITE_SECONDS)
+    await cut_off(proxy, listening)
+    await listening.store.end((USER.key, Kind.ALBUMS), ONE, stamp, DISLIKED)
+    await reconnect_and_deliver(proxy, listening)
+    assert listening.received == []
+
+
+@pytest.mark.parametrize("outcome", [LIKED, UNKNOWN])
+async def test_a_replay_reports_no_own_end_that_redis_carried_out_late(
+    listening: Side, near: Side, proxy: FaultProxy, outcome: Outcome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unsent(*_: object) -> None:
+        raise RedisFailed(FailureKind.CONNECTION)
+
+    user_kind = (USER.key, Kind.ALBUMS)
+    await listening.write(ALBUMS, ONE, DISLIKED)
+    stamp = await listening.store.begin(user_kind, ONE, WRITE_SECONDS)
+    lost = proxy.add(Timeout(), Direction.UPSTREAM)
+    with monkeypatch.context() as until_cut_off:
+        until_cut_off.setattr(retry_replayer.RetryReplayer, "replay", unsent)
+        assert await listening.store.end(user_kind, ONE, stamp, outcome) is None
+        await cut_off(proxy, listening)
+    await listening.write(ALBUMS, ONE, DISLIKED)
+    # In place of Redis, which reads what was sent to it only now.
+    await near.store.end(user_kind, ONE, stamp, outcome)
+    proxy.remove(lost)
+    await reconnect_and_deliver(proxy, listening)
+    assert listening.received == []
+
+
+async def test_a_replay_reports_a_write_of_another_before_one_of_it_that_is_under_way(
+    listening: Side, near: Side, proxy: FaultProxy
+) -> None:
+    await cut_off(proxy, listening)
+    await listening.write(ALBUMS, ONE, DISLIKED)
+    await near.write(ALBUMS, ONE, ACCEPTED)
+    await near.store.begin((USER.key, Kind.ALBUMS), ONE, WRITE_SECONDS)
+    await reconnect_and_deliver(proxy, listening)
+    assert Drop(USER.key, Kind.ALBUMS, (ONE,)) in listening.received
 
 
 async def test_a_write_that_began_without_redis_is_not_held_if_another_was_written_meanwhile(

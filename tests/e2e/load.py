@@ -17,6 +17,8 @@ OWN = {ADA: 1, BEN: -1}
 READERS = 3
 WRITTEN = (IDS[:30], IDS[30:60])
 """Of each user, by a writer each."""
+STALL_SECONDS = 0.2
+"""A process that was away for so long may have missed the answers to its calls: it failed, not Apple."""
 PAUSE_SECONDS = 0.003
 """Between the requests of one reader or writer: a steady load, not a flood."""
 
@@ -87,11 +89,14 @@ class Load:
         self.writes = 0
         self.wrong: list[str] = []
         self.failed: list[Failed] = []
+        self._stalled = 0.0
+        """When this process was last away."""
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         work = [self._read(user) for user in OWN for _ in range(READERS)]
         work += [self._write(user, ids) for user in OWN for ids in WRITTEN]
+        work.append(self._watch())
         tasks = [asyncio.create_task(each) for each in work]
         try:
             yield
@@ -132,7 +137,7 @@ class Load:
         now = time.monotonic()
         self.judged.append(Judged(began, now - began))
         if reply.status != 200:
-            self.failed.append(Failed(began, reply.status, f"{reply.body[:200]!r}"))
+            self._fail(began, reply.status, f"{reply.body[:200]!r}")
             return
         self.stale += bool(reply.counts.get("stale"))
         found = reply.values
@@ -156,7 +161,18 @@ class Load:
             self._truth.end(user, id_, number)
             self.writes += 1
         else:
-            self.failed.append(Failed(began, reply.status, f"write: {reply.body[:200]!r}"))
+            self._fail(began, reply.status, f"write: {reply.body[:200]!r}")
+
+    def _fail(self, began: float, status: int, what: str) -> None:
+        if self._stalled < began:
+            self.failed.append(Failed(began, status, what))
+
+    async def _watch(self) -> None:
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(0.01)
+            if (now := time.monotonic()) - before > STALL_SECONDS:
+                self._stalled = now
 
 
 @asynccontextmanager

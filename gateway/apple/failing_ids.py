@@ -220,9 +220,7 @@ class FailingIds:
 
 
 def _from_memory(failure: UpstreamError, left: float) -> UpstreamError:
-    """The failure as an answer from memory for `left` more seconds: Apple is asked again before its
-    `Retry-After` has passed.
-    """
+    """Return the failure as remembered; Apple is asked again in `left` seconds."""
     known = failure.as_remembered()
     if known.retry_after is not None:
         known.retry_after = min(known.retry_after, left)

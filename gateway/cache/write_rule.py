@@ -1,8 +1,8 @@
-"""The write rule as pure functions: what a read, a fetch or another write may do around a write.
+"""The write rule: what the cache records of a write, and what may be served and stored beside it. Pure.
 
-Per user and type there is a *write version*, which everything that must void fetches under way raises, and
-the trace that a write on the paired type leaves (`PairedWrite`). Per id there is a *record*: nothing, a
-stored rating, or a write that is pending.
+Each user and type has a *write version*. Writes, purges and replays raise it, which invalidates the fetches
+under way. A write on the paired type also leaves a `PairedWrite`. Each id has a *record*: nothing, a stored
+rating, or a pending write.
 
     nothing ──fill──▶ StoredRating ──begin──▶ PendingWrite ─┬─ended with a rating──▶ StoredRating, held
                                               ▲           │ ├─refused──────────────▶ nothing
@@ -73,7 +73,7 @@ Record = StoredRating | PendingWrite | None
 
 
 class PairedWrite(msgspec.Struct, frozen=True):
-    """The trace of a write on the paired type.
+    """What a write on the paired type leaves.
 
     A rating fetched until `at` is not served without asking. One fetched before `until` is fresh no longer
     than that, because Apple updates the paired type with a delay.
@@ -85,12 +85,12 @@ class PairedWrite(msgspec.Struct, frozen=True):
 
 
 def paired_write(version: int, now: float, hold: float) -> PairedWrite:
-    """Return the trace that a write leaves on its paired type, whose version it has just raised."""
+    """Return what a write leaves on its paired type, whose version it has just raised."""
     return PairedWrite(version, now, now + hold)
 
 
 def standing(record: Record, now: float) -> Record:
-    """Return the record as of now: a pending write whose term has ended counts for nothing.
+    """Return the record as of now: a pending write whose term has ended no longer counts.
 
     The rating held before it is not served past its hold, because the write may have replaced it.
     """
@@ -127,7 +127,7 @@ def end(
     """Return the record when a write has ended: a held rating only if the write overlapped with no other.
 
     `stamp` is what its begin returned, None if that was lost; `version` is the version that this end has
-    just raised. A record without a pending write (lost or purged) is taken for this write's own.
+    just raised. A record without a pending write (lost or purged) is treated as this write's.
     """
     record = standing(record, now)
     held_rating = held(record, now) if leaves_hold(outcome) else None
@@ -154,7 +154,7 @@ def leaves_hold(outcome: Outcome) -> bool:
 def overtaken(record: Record, stamp: int, now: float) -> Record:
     """Return the record when another gateway has written; `stamp` is the version that this has raised.
 
-    Only a write of our own that is under way is left, so that its end sees that it was not alone.
+    Only a write of our own that is under way is left, so that its end counts as overlapping.
     """
     record = standing(record, now)
     if isinstance(record, PendingWrite) and record.writers:
@@ -190,7 +190,7 @@ def fetched_cap(paired: PairedWrite | None, fetched_at: float, now: float) -> fl
 
 
 def ending(held_rating: StoredRating | None, stamp: int) -> PendingWrite | None:
-    """Return the record of a hold that leaves nothing when it ends."""
+    """Return the record of a hold that is served to its end; after that the id has no record."""
     if held_rating is None or held_rating.held_until is None:
         return None
     return PendingWrite(stamp, 0, False, held_rating.held_until, held_rating)

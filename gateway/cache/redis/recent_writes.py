@@ -78,17 +78,17 @@ class RecentWrites:
         self._forget(now)
         return overtaken and before is not None
 
-    def stored(self, user_kind: UserKind, id_: Id, rating: Rating, now: float) -> None:
+    def note_stored(self, user_kind: UserKind, id_: Id, rating: Rating, now: float) -> None:
         """Note that Redis holds `rating`, with which a write here ended: ends sent before store none."""
         keep_latest(self._sent, (user_kind, id_), OrderedDict([(rating, now)]), MAX_RECENT)
 
-    def may_be_stored(self, user_kind: UserKind, id_: Id, rating: Rating) -> None:
+    def note_sent(self, user_kind: UserKind, id_: Id, rating: Rating) -> None:
         """Note that an end with `rating` was sent and not acknowledged."""
         sent = self._sent.get((user_kind, id_), OrderedDict())
         keep_latest(sent, rating, math.inf, MAX_SENT)
         keep_latest(self._sent, (user_kind, id_), sent, MAX_RECENT)
 
-    def replayed(self, user_kind: UserKind, ids: Iterable[Id]) -> None:
+    def note_replayed(self, user_kind: UserKind, ids: Iterable[Id]) -> None:
         """Note that a replay has replaced what earlier ends stored; those that arrive later store none."""
         for id_ in ids:
             self._sent.pop((user_kind, id_), None)

@@ -113,7 +113,7 @@ class RetryReplayer:
         sent = asyncio.get_running_loop().time()
         replayed = await self._confirmed(self._writes.replay(user_kind, entry), user_kind, entry.ids)
         overtaken = self.report_overtaken(user_kind, replayed.replaced, entry.ids, sent)
-        self._recent.replayed(user_kind, entry.ids)
+        self._recent.note_replayed(user_kind, entry.ids)
         self._queue.replayed(user_kind, entry, replayed.stamp, overtaken)
 
     def report_overtaken(

@@ -158,10 +158,10 @@ class RedisStore:
             if may_be_done(error):
                 self._retry_queue.note_unconfirmed(user_kind, [id_])
                 if not isinstance(outcome, Unwritten):
-                    self._recent.may_be_stored(user_kind, id_, outcome)
+                    self._recent.note_sent(user_kind, id_, outcome)
             raise
         if ended.stored and not isinstance(outcome, Unwritten):
-            self._recent.stored(user_kind, id_, outcome, asyncio.get_running_loop().time())
+            self._recent.note_stored(user_kind, id_, outcome, asyncio.get_running_loop().time())
         return ended
 
     def _ended_without_begin(self, user_kind: UserKind, id_: Id, ended: Ended, sent: float) -> None:

@@ -90,14 +90,14 @@ def written_twice() -> RecentWrites:
 def test_an_end_that_was_not_acknowledged_may_store_its_rating_late() -> None:
     recent = written_twice()
     assert overtaken(recent, 999.9) == (ONE,)
-    recent.may_be_stored(HERE, ONE, -1)
+    recent.note_sent(HERE, ONE, -1)
     assert overtaken(recent, 999.9) == ()
     assert overtaken(recent, 999.9, rating=5) == (ONE,)
 
 
 def test_a_rating_that_was_stored_before_is_the_own_one_only_if_it_is_old_enough() -> None:
     recent = written_twice()
-    recent.stored(HERE, ONE, -1, 97.99)
+    recent.note_stored(HERE, ONE, -1, 97.99)
     assert overtaken(recent, 998.4) == ()
     assert overtaken(recent, 998.6) == (ONE,)
     assert overtaken(recent, 998.4, rating=5) == (ONE,)
@@ -105,18 +105,18 @@ def test_a_rating_that_was_stored_before_is_the_own_one_only_if_it_is_old_enough
 
 def test_an_end_stores_nothing_after_a_later_one_or_a_replay() -> None:
     recent = written_twice()
-    recent.may_be_stored(HERE, ONE, -1)
-    recent.stored(HERE, ONE, 1, 98.1)
+    recent.note_sent(HERE, ONE, -1)
+    recent.note_stored(HERE, ONE, 1, 98.1)
     assert overtaken(recent, 999.9) == (ONE,)
-    recent.may_be_stored(HERE, ONE, -1)
-    recent.replayed(HERE, [ONE])
+    recent.note_sent(HERE, ONE, -1)
+    recent.note_replayed(HERE, [ONE])
     assert overtaken(recent, 999.9) == (ONE,)
 
 
 def test_of_ratings_that_may_be_stored_only_the_latest_are_remembered() -> None:
     recent = written_twice()
     for rating in range(2, MAX_SENT + 3):
-        recent.may_be_stored(HERE, ONE, rating)
+        recent.note_sent(HERE, ONE, rating)
     assert overtaken(recent, 999.9, rating=2) == (ONE,)
     assert overtaken(recent, 999.9, rating=3) == ()
 
